@@ -1,0 +1,47 @@
+# Two commands do everything on a fresh machine with Python and make: `make gate` and `make test`.
+
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin
+INSTALLED := $(VENV)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help gate gate-bad test lint types unit integration bench clean
+
+help:  ## what there is
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
+
+$(INSTALLED): pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(RUN)/pip install --quiet --upgrade pip
+	$(RUN)/pip install --quiet --editable '.[dev]'
+	@touch $@
+
+gate: $(INSTALLED)  ## gate an example LoRA with the embedded model, on a CPU
+	$(RUN)/pytest --lora examples/epoch-2.safetensors
+
+gate-bad: $(INSTALLED)  ## gate the example that must not be published; fails, as it should
+	$(RUN)/pytest --lora examples/epoch-0.safetensors
+
+test: lint types unit integration  ## everything CI runs: lint, types, tests
+
+lint: $(INSTALLED)  ## style, import layers
+	$(RUN)/ruff check .
+	$(RUN)/ruff format --check .
+	$(RUN)/lint-imports --no-cache
+
+types: $(INSTALLED)  ## mypy, strict
+	$(RUN)/mypy
+
+unit: $(INSTALLED)  ## tests of single modules, and of the embedded model
+	$(RUN)/pytest tests/unit -n auto
+
+integration: $(INSTALLED)  ## real pytest runs, with and without workers
+	$(RUN)/pytest tests/integration
+
+bench: $(INSTALLED)  ## speed, compared with the stock way in the same run
+	$(RUN)/python -m benchmarks.tiny_render
+	$(RUN)/python -m benchmarks.data_report
+
+clean:  ## remove what these commands made
+	rm -rf $(VENV) .wanlora .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
