@@ -1,0 +1,362 @@
+"""The baseline store: what candidates are compared with, in files that people can read and diff.
+
+`baselines/<suite>/<name>/` holds `baseline.json` (everything but arrays, sorted) and `features.safetensors`
+(one tensor a scenario, a row a seed). The JSON names the digest of the features, so two files that do not
+belong together are found out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import safetensors.numpy
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from safetensors import SafetensorError
+
+from pytest_wanlora import environment as environments
+from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.environment import Environment
+from pytest_wanlora.errors import BaselineError, IncomparableError
+from pytest_wanlora.verdict.noise import NoiseFloor
+
+__all__ = [
+    "Baseline",
+    "Prompt",
+    "differing",
+    "folder",
+    "load",
+    "load_folder",
+    "require_comparable",
+    "update_command",
+    "write",
+]
+
+SCHEMA_VERSION = 1
+_JSON, _FEATURES = "baseline.json", "features.safetensors"
+_FORMAT = "wanlora-features-1"
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class Prompt(_Model):
+    """What a scenario's videos were rendered from; another prompt is another baseline.
+
+    Attributes:
+        category: Of the scenario.
+        prompt: What the model was told.
+        caption: What CLIP compared with.
+        input_image_sha256: Of the first frame, for image-to-video.
+    """
+
+    category: str
+    prompt: str
+    caption: str
+    input_image_sha256: Sha256 | None = None
+
+
+class Baseline(_Model):
+    """Stored scores and features of one reference: the model without LoRA, or an accepted checkpoint.
+
+    Attributes:
+        schema_version: Of the file.
+        suite: Name of the suite.
+        name: `"base"` or the name it was accepted under.
+        created: When, in ISO 8601, UTC.
+        candidate: Card of the accepted checkpoint (`Checkpoint.describe`); None for the model without LoRA.
+        scale: Strength of the LoRA; None without.
+        fingerprint: `Suite.fingerprint()` of when it was measured.
+        environment: `Environment.record()`.
+        versions: Package name to version, for the record.
+        prompts: By scenario.
+        scores: Scenario, seed, metric id to score; every video has the same metrics.
+        sets: Scenario or `"all"`, then `fvd`, `kvd`, `n` and `reference_n`.
+        noise: What chance alone does to each metric.
+        features_sha256: Of `features.safetensors`.
+        features: Scenario and seed to one video's features, float32 (D,); kept in that file.
+        digest: SHA-256 of `baseline.json` as read or written; empty before that.
+    """
+
+    schema_version: Literal[1] = 1
+    suite: str
+    name: str
+    created: str
+    candidate: dict[str, Any] | None = None
+    scale: Finite | None = None
+    fingerprint: dict[str, Any]
+    environment: dict[str, Any]
+    versions: dict[str, str] = Field(default_factory=dict)
+    prompts: dict[str, Prompt]
+    scores: Annotated[dict[str, dict[int, dict[str, Finite]]], Field(min_length=1)]
+    sets: dict[str, dict[str, Finite]] = Field(default_factory=dict)
+    noise: tuple[NoiseFloor, ...] = ()
+    features_sha256: str = ""
+    features: dict[tuple[str, int], NDArray[np.float32]] = Field(default_factory=dict, exclude=True)
+    digest: str = Field(default="", exclude=True)
+
+    def seeds(self, scenario: str) -> tuple[int, ...]:
+        """Seeds of a scenario, ascending; none for one that was not measured."""
+        return tuple(sorted(self.scores.get(scenario, {})))
+
+    def metric(self, metric: str, scenarios: Iterable[str] | None = None) -> dict[str, dict[int, float]]:
+        """One metric's scores by scenario and seed, as `verdict.regressions` takes them."""
+        chosen = self.scores if scenarios is None else [name for name in scenarios if name in self.scores]
+        return {
+            name: {seed: of[metric] for seed, of in self.scores[name].items() if metric in of}
+            for name in chosen
+        }
+
+
+def folder(root: Path, suite: str, name: str) -> Path:
+    """Where a baseline is kept."""
+    return root / suite / name
+
+
+def update_command(suite: str, name: str) -> str:
+    """What to type to measure a baseline."""
+    if name == "base":
+        return f"pytest --wanlora-suite {suite} --update-baselines"
+    return f"pytest --wanlora-suite {suite} --lora <checkpoint> --update-baselines"
+
+
+def load(root: Path, suite: str, name: str) -> Baseline:
+    """Read a baseline.
+
+    Args:
+        root: The folder of all baselines.
+        suite: Name of the suite.
+        name: `"base"`, or what was accepted.
+
+    Raises:
+        BaselineError: There is none, it is of another schema, damaged, or its two files do not belong
+            together.
+    """
+    place = folder(root, suite, name)
+    if not (place / _JSON).is_file() and place.parent.is_dir():
+        stored = sorted(found.parent.name for found in place.parent.glob(f"*/{_JSON}"))
+        others = f"\nStored for this suite: {', '.join(stored)}." if stored else ""
+    else:
+        others = ""
+    found = load_folder(place, suite, name=name, others=others)
+    if found.name != name:
+        raise BaselineError(
+            f"{place / _JSON}: it is the baseline {found.name!r}; allowed here: {name!r}",
+            next_command=update_command(suite, name),
+        )
+    return found
+
+
+def load_folder(place: Path, suite: str, *, name: str = "base", others: str = "") -> Baseline:
+    """Read the baseline of a folder, whatever its name.
+
+    Args:
+        place: Holds `baseline.json` and `features.safetensors`.
+        suite: The suite it must be of.
+        name: What was asked for, for the next command of an error.
+        others: What else there is, for the same.
+
+    Raises:
+        BaselineError: As `load`.
+    """
+    path = place / _JSON
+    again = update_command(suite, name)
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise BaselineError(
+            f"{place}: there is no baseline {name!r} of suite {suite!r}{others}", next_command=again
+        ) from None
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be read: {error.strerror}", next_command=again) from error
+    document = _parsed(path, data, again)
+    if document["suite"] != suite:
+        raise BaselineError(
+            f"{path}: it is of suite {document['suite']!r}; allowed here: {suite!r}", next_command=again
+        )
+    features = _read_features(place / _FEATURES, document["features_sha256"], document["scores"], again)
+    return Baseline(**document, features=features, digest=hashlib.sha256(data).hexdigest())
+
+
+def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
+    """The checked fields of a baseline's JSON."""
+    try:
+        raw = json.loads(data)
+    except ValueError as error:
+        raise BaselineError(f"{path}: not JSON: {error}", next_command=again) from error
+    version = raw.get("schema_version") if isinstance(raw, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BaselineError(
+            f"{path}: schema_version is {version!r}; allowed: {SCHEMA_VERSION}", next_command=again
+        )
+    try:
+        checked = Baseline.model_validate_json(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(map(str, first["loc"]))
+        more = error.error_count() - 1
+        raise BaselineError(
+            f"{path}: {key}: {first['msg']}{f', and {more} more' if more else ''}", next_command=again
+        ) from error
+    metrics = {frozenset(scores) for by_seed in checked.scores.values() for scores in by_seed.values()}
+    if len(metrics) != 1:
+        raise BaselineError(
+            f"{path}: scores: {'no video' if not metrics else 'videos with different metrics'}; allowed: "
+            "the same metrics for every video",
+            next_command=again,
+        )
+    return {
+        name: getattr(checked, name) for name in Baseline.model_fields if name not in ("features", "digest")
+    }
+
+
+def _read_features(
+    path: Path, sha256: str, scores: Mapping[str, Mapping[int, object]], again: str
+) -> dict[tuple[str, int], NDArray[np.float32]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BaselineError(f"{path}: cannot be read: {error.strerror}", next_command=again) from error
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise BaselineError(
+            f"{path}: sha256 is {found}, {_JSON} beside it says {sha256}: the two do not belong together",
+            next_command=again,
+        )
+    try:
+        tensors = safetensors.numpy.load(data)
+    except SafetensorError as error:
+        raise BaselineError(f"{path}: not a safetensors file: {error}", next_command=again) from error
+    features: dict[tuple[str, int], NDArray[np.float32]] = {}
+    for scenario, by_seed in scores.items():
+        rows = tensors.get(scenario, np.empty((0, 0), np.float32))
+        if rows.ndim != 2 or len(rows) != len(by_seed) or not np.isfinite(rows).all():
+            raise BaselineError(
+                f"{path}: {scenario}: shape {rows.shape}; allowed: {len(by_seed)} rows of finite values",
+                next_command=again,
+            )
+        features |= {(scenario, seed): row for seed, row in zip(sorted(by_seed), rows, strict=True)}
+    return features
+
+
+def write(baseline: Baseline, root: Path) -> Baseline:
+    """Write a baseline, each file to a temporary one in its folder and then by a rename.
+
+    A crash between the two renames leaves files that `load` refuses, never a wrong baseline.
+
+    Args:
+        baseline: With features for exactly the videos that have scores.
+        root: The folder of all baselines.
+
+    Returns:
+        The baseline as it will be loaded, with its digests.
+
+    Raises:
+        BaselineError: Scores and features are of different videos, or the folder cannot be written.
+    """
+    videos = {(scenario, seed) for scenario, by_seed in baseline.scores.items() for seed in by_seed}
+    if videos != set(baseline.features):
+        odd = sorted(videos ^ set(baseline.features))
+        raise BaselineError(f"baseline {baseline.name}: scores and features differ, first in {odd[0]}")
+    stacked = {
+        scenario: np.stack([baseline.features[scenario, seed] for seed in baseline.seeds(scenario)])
+        for scenario in sorted(baseline.scores)
+    }
+    tensors = {scenario: np.ascontiguousarray(rows, dtype=np.float32) for scenario, rows in stacked.items()}
+    for scenario, rows in tensors.items():
+        if not np.isfinite(rows).all():
+            raise BaselineError(f"baseline {baseline.name}: features of {scenario} are not finite")
+    features = safetensors.numpy.save(tensors, metadata={"format": _FORMAT})
+    complete = baseline.model_copy(update={"features_sha256": hashlib.sha256(features).hexdigest()})
+    document = json.dumps(
+        _sorted(complete.model_dump(mode="json")), indent=1, ensure_ascii=False, allow_nan=False
+    )
+    data = f"{document}\n".encode()
+    place = folder(root, baseline.suite, baseline.name)
+    try:
+        write_whole(place / _FEATURES, features)
+        write_whole(place / _JSON, data)
+    except OSError as error:
+        raise BaselineError(
+            f"{place}: cannot be written: {error.strerror}",
+            next_command="make it writable, or name another folder with --wanlora-baselines-dir",
+        ) from error
+    return complete.model_copy(update={"digest": hashlib.sha256(data).hexdigest()})
+
+
+def _sorted(value: object) -> object:
+    """The same with every mapping in order: seeds by number, all else by name."""
+    if isinstance(value, dict):
+        keys = sorted(value, key=lambda key: (0, int(key), "") if str(key).isdigit() else (1, 0, str(key)))
+        return {key: _sorted(value[key]) for key in keys}
+    if isinstance(value, list):
+        return [_sorted(item) for item in value]
+    return value
+
+
+def require_comparable(
+    baseline: Baseline,
+    *,
+    fingerprint: Mapping[str, Any],
+    prompts: Mapping[str, Prompt],
+    environment: Environment,
+    other_environment: bool = False,
+) -> tuple[str, ...]:
+    """Check that a baseline was measured as this run measures.
+
+    Args:
+        baseline: The stored one.
+        fingerprint: `Suite.fingerprint()` of this run.
+        prompts: Of the scenarios that this run renders.
+        environment: Of this run.
+        other_environment: Whether the user allows another device, precision or kernel.
+
+    Returns:
+        Lines on what differs and does not count by itself: library versions, and what the user allowed.
+
+    Raises:
+        IncomparableError: The fingerprint, a prompt or the environment differs; names each difference.
+    """
+    again = update_command(baseline.suite, baseline.name)
+    lines = list(differing(baseline.fingerprint, fingerprint))
+    for scenario, prompt in sorted(prompts.items()):
+        stored = baseline.prompts.get(scenario)
+        if stored is not None:
+            lines += differing(stored.model_dump(), prompt.model_dump(), f"scenarios.{scenario}")
+    if lines:
+        raise _incomparable(baseline, "was measured with another suite", lines, again)
+    hard, soft = environments.differences(baseline.environment, environment)
+    if hard and not other_environment:
+        raise _incomparable(baseline, "was measured in another environment", hard, again)
+    return (*hard, *soft)
+
+
+def _incomparable(baseline: Baseline, what: str, lines: list[str], again: str) -> IncomparableError:
+    shown = lines[:20] + ([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])
+    listed = "\n".join(f"  {line}" for line in shown)
+    return IncomparableError(
+        f"the baseline {baseline.name!r} of suite {baseline.suite!r} {what}:\n{listed}", next_command=again
+    )
+
+
+def differing(stored: object, here: object, key: str = "") -> Iterator[str]:
+    """Say where two JSON values differ, a line each: `key: baseline 50, here 20`."""
+    if isinstance(stored, Mapping) and isinstance(here, Mapping):
+        for name in sorted({*stored, *here}, key=str):
+            at = f"{key}.{name}" if key else str(name)
+            if name not in stored or name not in here:
+                sides = [json.dumps(side[name]) if name in side else "nothing" for side in (stored, here)]
+                yield f"{at}: baseline {sides[0]}, here {sides[1]}"
+            else:
+                yield from differing(stored[name], here[name], at)
+    elif json.loads(json.dumps(stored)) != json.loads(json.dumps(here)):
+        yield f"{key}: baseline {json.dumps(stored)}, here {json.dumps(here)}"

@@ -1,0 +1,24 @@
+"""Read a LoRA: format, rank, targets, alpha, health. Header first, and never with torch.
+
+Data walks ``paths.expand`` -> ``container`` (the file) -> ``formats`` (the names) and ``adapter`` (the
+alpha that PEFT keeps elsewhere) -> ``reading`` -> ``record.Checkpoint``.
+"""
+
+from __future__ import annotations
+
+from pytest_wanlora.checkpoint.container import Tensor
+from pytest_wanlora.checkpoint.paths import expand, unique_names
+from pytest_wanlora.checkpoint.reading import read, weights
+from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, verify_against
+
+__all__ = [
+    "Checkpoint",
+    "Problem",
+    "Target",
+    "Tensor",
+    "expand",
+    "read",
+    "unique_names",
+    "verify_against",
+    "weights",
+]

@@ -1,0 +1,167 @@
+"""Which files the arguments of ``--lora`` mean."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES
+from pytest_wanlora.errors import CheckpointError
+
+__all__ = ["expand", "unique_names"]
+
+_SUFFIX = ".safetensors"
+_MAGIC = re.compile(r"[*?[]")
+
+
+def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
+    """Turn files, folders and globs into checkpoint paths.
+
+    A folder means the ``.safetensors`` files directly in it; a glob (``**`` included) those among what
+    it matches, and in folders that it matches. A name that exists is never taken for a glob. A named
+    file is passed on whatever its suffix is: refusing it is for ``read``, which knows why.
+
+    Args:
+        arguments: As typed, at least one.
+
+    Returns:
+        Unique by what they point to, as typed, sorted by folder and name with numbers as numbers:
+        ``epoch-2`` comes before ``epoch-10``.
+
+    Raises:
+        CheckpointError: An argument is empty or means no file.
+
+    Example:
+        ``expand(["runs/a", "best.safetensors", "runs/b/epoch-*"])``
+    """
+    if not arguments:
+        raise CheckpointError(
+            "--lora: no checkpoint given, allowed are files, folders and globs",
+            next_command="pytest --lora <file.safetensors>",
+        )
+    found: dict[str, Path] = {}
+    for argument in arguments:
+        for path in sorted(_expand_one(argument), key=_natural):
+            found.setdefault(os.path.realpath(path), path)
+    return tuple(sorted(found.values(), key=_natural))
+
+
+def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
+    """Short names for several checkpoints, no two alike.
+
+    Args:
+        paths: Different files.
+
+    Returns:
+        In the same order: the stem; where several have it (``checkpoint-500/adapter_model``,
+        ``checkpoint-1000/adapter_model``) with as many folders before it as tell most of them apart,
+        joined by ``-``; what is alike even then has ``-2``, ``-3`` behind.
+    """
+    by_stem: dict[str, list[Path]] = {}
+    for path in paths:
+        by_stem.setdefault(path.stem, []).append(path.absolute())
+    taken: set[str] = set()
+    names = []
+    for path in paths:
+        name = _with_folders(path.absolute(), _depth(by_stem[path.stem]))
+        number, unique = 1, name
+        while unique in taken:
+            number += 1
+            unique = f"{name}-{number}"
+        taken.add(unique)
+        names.append(unique)
+    return tuple(names)
+
+
+def _with_folders(path: Path, depth: int) -> str:
+    folders = path.parent.parts[1:]
+    return "-".join((*folders[len(folders) - min(depth, len(folders)) :], path.stem))
+
+
+def _depth(paths: Sequence[Path]) -> int:
+    depths = range(max(len(path.parts) for path in paths))
+    return max(depths, key=lambda depth: (len({_with_folders(path, depth) for path in paths}), -depth))
+
+
+def _expand_one(argument: str) -> Iterable[Path]:
+    if not argument.strip() or "\0" in argument:
+        raise CheckpointError(
+            f"--lora: {argument!r} is no path, allowed are files, folders and globs",
+            next_command="pytest --lora <file.safetensors>",
+        )
+    path = Path(argument)
+    try:
+        path = path.expanduser()
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"--lora: {argument!r}: {error}", next_command="write the folder out in full"
+        ) from error
+    try:
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists() or not _MAGIC.search(argument):
+            return (path,)  # if it is missing, read names its neighbours
+        # an absolute pattern is nothing that Path.glob takes
+        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+        files = [match for match in matches if match.suffix == _SUFFIX and not match.is_dir()]
+        files += [file for match in matches if match.is_dir() for file in _safetensors_in(match)]
+    except OSError as error:
+        raise CheckpointError(
+            f"--lora: {argument!r}: {error.strerror}",
+            next_command="check its path and its permissions (ls -l)",
+        ) from error
+    if not files:
+        seen = f"it matches {len(matches)} others such as {matches[0]}" if matches else "it matches nothing"
+        raise CheckpointError(
+            f"--lora: {argument!r} matches no {_SUFFIX} file; {seen}",
+            next_command=f"ls -l {shlex.quote(_fixed_folder(path))}",
+        )
+    return files
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    files = _safetensors_in(folder)
+    if files:
+        return files
+    below = next(iter(sorted(folder.glob(f"*/*{_SUFFIX}"), key=_natural)), None)
+    if below is not None:
+        raise CheckpointError(
+            f"--lora: {folder}: no {_SUFFIX} file in this folder, but one in a folder below: {below}",
+            next_command=f"pytest --lora {shlex.quote(f'{folder}/*')}",
+        )
+    pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICKLE_SUFFIXES)
+    also = f"; there are pickles such as {pickles[0]}, which are never opened" if pickles else ""
+    raise CheckpointError(
+        f"--lora: {folder}: no {_SUFFIX} file in this folder{also}",
+        next_command=f"ls -l {shlex.quote(str(folder))}",
+    )
+
+
+def _safetensors_in(folder: Path) -> list[Path]:
+    return [
+        entry
+        for entry in folder.iterdir()
+        if entry.suffix == _SUFFIX and not entry.name.startswith(".") and not entry.is_dir()
+    ]
+
+
+def _fixed_folder(path: Path) -> str:
+    fixed = path
+    while _MAGIC.search(str(fixed)):
+        fixed = fixed.parent
+    return str(fixed)
+
+
+def _natural(path: Path) -> tuple[tuple[tuple[str | int, ...], ...], str]:
+    absolute = path.absolute()
+    return tuple(_numbers(part) for part in (*absolute.parent.parts, absolute.stem)), str(path)
+
+
+def _numbers(text: str) -> tuple[str | int, ...]:
+    # split by a group: texts at even places, digits at odd ones, so that equal types are compared
+    pieces = re.split(r"([0-9]+)", text.casefold())
+    return tuple(int(piece) if place % 2 else piece for place, piece in enumerate(pieces))

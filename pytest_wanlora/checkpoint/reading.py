@@ -1,0 +1,258 @@
+"""Read a LoRA file: header, names, shapes, then the health of its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from pytest_wanlora.checkpoint import adapter, formats
+from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tensor, open_container
+from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, widths
+from pytest_wanlora.errors import CheckpointError
+
+__all__ = ["read", "weights"]
+
+
+def read(path: Path | str) -> Checkpoint:
+    """Read and check a LoRA file, without torch.
+
+    The header decides first; only a file whose every key and shape is understood is read whole. Weights
+    that are NaN, infinite or zero do not stop the reading: they are ``Checkpoint.problems``.
+
+    Args:
+        path: A safetensors file in any format that ``formats`` knows.
+
+    Returns:
+        What is known of it.
+
+    Raises:
+        CheckpointError: It cannot be read, is of a refused kind, or contradicts itself.
+    """
+    container = open_container(Path(path))
+    layout = formats.layout(container.path, container.entries)
+    plain = tuple(_shaped(container, pair) for pair in layout.pairs)
+    _refuse_contradicting_widths(container.path, plain)
+    config = _config(container, layout)
+    data = container.read()
+    targets = tuple(
+        _with_alpha(container, data, target, pair, config)
+        for target, pair in zip(plain, layout.pairs, strict=True)
+    )
+    source = "file" if any(pair.alpha_key for pair in layout.pairs) else "none"
+    if config is not None:
+        source = adapter.CONFIG_NAME if layout.format == "peft" else adapter.METADATA_KEY
+    norms, problems, zero = _health(container, data, targets)
+    dtypes = {FLOATS[container.entries[key].dtype][0] for t in targets for key in (t.down_key, t.up_key)}
+    return Checkpoint(
+        path=container.path,
+        name=container.path.stem,
+        sha256=hashlib.sha256(data).hexdigest(),
+        size=container.size,
+        format=layout.format,
+        dtype="+".join(sorted(dtypes)),
+        targets=targets,
+        alpha_source=source,
+        metadata=container.metadata,
+        norms=norms,
+        zero_targets=zero,
+        problems=problems,
+    )
+
+
+def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The LoRA in the model's own names, ready to be applied with scale 1.
+
+    Args:
+        checkpoint: What ``read`` gave.
+
+    Returns:
+        ``{"blocks.0.self_attn.q.lora_A.weight": Tensor, "blocks.0.self_attn.q.lora_B.weight": ...}``:
+        A of shape (rank, in), B of (out, rank). The bits are the file's own. Only where alpha differs
+        from the rank, A is multiplied by alpha / rank in float32 and stays float32.
+
+    Raises:
+        CheckpointError: The file is no longer the one that ``read`` saw, or A leaves the range of
+            float32 when alpha is folded in.
+    """
+    container = open_container(checkpoint.path)
+    data = container.read()
+    digest = hashlib.sha256(data).hexdigest()
+    if digest != checkpoint.sha256:
+        raise CheckpointError(
+            f"{checkpoint.path}: changed since it was read: SHA-256 was {checkpoint.sha256[:12]}…, "
+            f"is {digest[:12]}…",
+            next_command="wait until nothing writes it, or gate a copy",
+        )
+    result = {}
+    for target in checkpoint.targets:
+        down = container.tensor(target.down_key, data)
+        result[f"{target.name}.lora_A.weight"] = _folded(checkpoint.path, target, down)
+        result[f"{target.name}.lora_B.weight"] = container.tensor(target.up_key, data)
+    return result
+
+
+def _folded(path: Path, target: Target, down: Tensor) -> Tensor:
+    if target.alpha is None or target.alpha == target.rank:
+        return down
+    with np.errstate(over="ignore", invalid="ignore"):
+        before = down.float64().astype(np.float32)
+        after = before * np.float32(target.scale)
+    if np.isfinite(before).all() and not np.isfinite(after).all():
+        raise CheckpointError(
+            f"{path}: {target.down_key!r} times alpha / rank ({target.scale:g}) is beyond float32",
+            next_command="save the LoRA again with a smaller alpha",
+        )
+    return Tensor(dtype="float32", shape=down.shape, data=after.astype("<f4").tobytes())
+
+
+def _shaped(container: Container, pair: formats.Pair) -> Target:
+    down, up = (container.entries[key] for key in (pair.down_key, pair.up_key))
+    for key, entry in ((pair.down_key, down), (pair.up_key, up)):
+        if entry.dtype not in FLOATS:
+            raise CheckpointError(
+                f"{container.path}: {key!r} is of type {entry.dtype}, allowed are {', '.join(FLOATS)}",
+                next_command="save the LoRA as bfloat16, float16 or float32",
+            )
+        if len(entry.shape) != 2:
+            raise CheckpointError(
+                f"{container.path}: {key!r} has shape {list(entry.shape)}, allowed are 2 dimensions "
+                "(a linear layer; LoRAs of convolutions are not supported)",
+                next_command="train without convolutions such as patch_embedding",
+            )
+        if 0 in entry.shape:
+            raise CheckpointError(
+                f"{container.path}: {key!r} has shape {list(entry.shape)}, allowed is 1 or more each",
+                next_command="gather the weights before saving (DeepSpeed ZeRO-3, FSDP), and save again",
+            )
+    if down.shape[0] != up.shape[1]:
+        raise CheckpointError(
+            f"{container.path}: ranks differ: {down.shape[0]} by {pair.down_key!r} {list(down.shape)}, "
+            f"{up.shape[1]} by {pair.up_key!r} {list(up.shape)}; allowed are (rank, in) and (out, rank)",
+            next_command="save the LoRA again from one training",
+        )
+    return Target(
+        name=pair.name,
+        rank=down.shape[0],
+        in_features=down.shape[1],
+        out_features=up.shape[0],
+        alpha=None,
+        down_key=pair.down_key,
+        up_key=pair.up_key,
+        alpha_key=pair.alpha_key,
+    )
+
+
+def _refuse_contradicting_widths(path: Path, targets: tuple[Target, ...]) -> None:
+    first: dict[str, tuple[Target, int]] = {}
+    for target, what, value in widths(targets):
+        known, expected = first.setdefault(what, (target, value))
+        if value != expected:
+            raise CheckpointError(
+                f"{path}: contradicts itself: the model's {what} is {expected} by {known.name!r} and "
+                f"{value} by {target.name!r}; no Wan model has both",
+                next_command="save the LoRA again from one training",
+            )
+
+
+def _config(container: Container, layout: formats.Layout) -> adapter.AdapterConfig | None:
+    if layout.format == "diffusers":
+        return adapter.from_metadata(container.path, container.metadata)
+    if layout.format != "peft":
+        return None
+    config = adapter.read_beside(container.path)
+    if config is None and not all(pair.alpha_key for pair in layout.pairs):
+        raise CheckpointError(
+            f"{container.path}: PEFT keeps alpha in {adapter.CONFIG_NAME}, which is not in "
+            f"{container.path.parent}; without it the strength of this LoRA is unknown",
+            next_command=f"copy the {adapter.CONFIG_NAME} that was saved with the file into that folder",
+        )
+    return config
+
+
+def _with_alpha(
+    container: Container,
+    data: bytes,
+    target: Target,
+    pair: formats.Pair,
+    config: adapter.AdapterConfig | None,
+) -> Target:
+    inside = None if pair.alpha_key is None else _alpha(container, pair.alpha_key, data)
+    outside = None if config is None else config.alpha_for(pair.module, target.rank)
+    # bfloat16 holds an alpha to 0.4 %
+    if inside is not None and outside is not None and not math.isclose(inside, outside, rel_tol=5e-3):
+        raise CheckpointError(
+            f"{container.path}: contradicts itself: {pair.alpha_key!r} is {inside:g}, "
+            f"the LoraConfig of the file says {outside:g}",
+            next_command="save the LoRA again with its config",
+        )
+    return dataclasses.replace(target, alpha=outside if inside is None else inside)
+
+
+def _alpha(container: Container, key: str, data: bytes) -> float:
+    entry = container.entries[key]
+    if entry.dtype not in NUMBERS:
+        raise CheckpointError(
+            f"{container.path}: {key!r} is of type {entry.dtype}, allowed are {', '.join(NUMBERS)}",
+            next_command="save the LoRA again",
+        )
+    if math.prod(entry.shape) != 1:
+        raise CheckpointError(
+            f"{container.path}: {key!r} has shape {list(entry.shape)}, allowed is one number",
+            next_command="save the LoRA again",
+        )
+    alpha = container.tensor(key, data).float64().item()
+    if not (math.isfinite(alpha) and alpha > 0):
+        raise CheckpointError(
+            f"{container.path}: {key!r} is {alpha:g}, allowed is a finite number above 0; "
+            "tools disagree on what it would mean",
+            next_command="save the LoRA again with alpha equal to its rank",
+        )
+    return float(alpha)
+
+
+def _health(
+    container: Container, data: bytes, targets: tuple[Target, ...]
+) -> tuple[dict[str, float], tuple[Problem, ...], tuple[str, ...]]:
+    norms: dict[str, float] = {}
+    nan, inf, zero = [], [], []
+    for target in targets:
+        down = container.tensor(target.down_key, data).float64()
+        up = container.tensor(target.up_key, data).float64()
+        norms[target.name] = math.nan
+        if np.isnan(down).any() or np.isnan(up).any():
+            nan.append(target.name)
+        elif np.isinf(down).any() or np.isinf(up).any():
+            inf.append(target.name)
+        else:
+            # ||B A||_F^2 = tr(A^T B^T B A) = sum((B^T B) * (A A^T)), two rank x rank matrices
+            with np.errstate(over="ignore", invalid="ignore"):
+                squared = float(np.sum((up.T @ up) * (down @ down.T)))
+                norm = target.scale * math.sqrt(max(squared, 0.0)) if math.isfinite(squared) else math.inf
+            if norm > np.finfo(np.float32).max:
+                inf.append(target.name)
+                continue
+            norms[target.name] = norm
+            if norm == 0.0:
+                zero.append(target.name)
+    return norms, tuple(_problems(nan, inf, zero, len(targets))), tuple(zero)
+
+
+def _problems(nan: list[str], inf: list[str], zero: list[str], total: int) -> Iterable[Problem]:
+    if nan:
+        yield _problem("nan", nan, total, "have weights that are NaN: the training diverged")
+    if inf:
+        yield _problem("inf", inf, total, "have infinite weights or an update beyond float32")
+    if len(zero) == total:
+        yield _problem("zero_b", zero, total, "change nothing (B @ A is zero): it was not trained")
+    elif zero:
+        yield _problem("zero_some", zero, total, "change nothing (B @ A is zero): remove or train them")
+
+
+def _problem(code: str, names: list[str], total: int, words: str) -> Problem:
+    sentence = f"{len(names)} of {total} targets {words}; the first is {names[0]}"
+    return Problem(code=code, words=sentence, targets=tuple(names))

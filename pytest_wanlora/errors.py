@@ -1,0 +1,112 @@
+"""Everything that this package raises on purpose.
+
+::
+
+    WanloraError
+      SettingsError        an option or ini value
+      SuiteError           a suite file
+      CheckpointError      an unreadable or refused LoRA file
+      BaselineError        the baseline store: missing, other schema, unreadable
+        IncomparableError  a baseline of another fingerprint or environment
+      JobError             a job could not be rendered, claimed or cached
+      StudioError          the model: files missing, not loading, LoRA not applied
+      ScoringError         scorer weights missing, degenerate video, empty reference
+      RecordError          a run record (results.json)
+      DataError            training metadata
+
+Only mistakes that a user can mend are raised as one of these; a bug of the package stays the
+built-in exception that it is.
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "BaselineError",
+    "CheckpointError",
+    "DataError",
+    "IncomparableError",
+    "JobError",
+    "RecordError",
+    "ScoringError",
+    "SettingsError",
+    "StudioError",
+    "SuiteError",
+    "WanloraError",
+]
+
+
+class WanloraError(Exception):
+    """Root of every error that a user can mend.
+
+    Args:
+        message: First line: what is wrong, naming file, key, value and what is allowed. Further
+            lines are details.
+        next_command: What to type or do next; printed last, as ``next: ...``.
+
+    Attributes:
+        message: As given.
+        next_command: As given.
+
+    Example:
+        >>> print(SuiteError("s.yaml:3: seeds.first is 0, allowed is 1 to 16", next_command="edit"))
+        s.yaml:3: seeds.first is 0, allowed is 1 to 16
+        next: edit
+    """
+
+    def __init__(self, message: str, *, next_command: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_command = next_command
+
+    def __str__(self) -> str:
+        if self.next_command is None:
+            return self.message
+        return f"{self.message}\nnext: {self.next_command}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # xdist and multiprocessing pickle exceptions; the default would lose the keyword argument
+        return _rebuild, (type(self), self.message, self.next_command)
+
+
+class SettingsError(WanloraError):
+    """A command line option or an ini value is wrong or contradicts another."""
+
+
+class SuiteError(WanloraError):
+    """A suite file is missing, malformed, or none fits the checkpoint."""
+
+
+class CheckpointError(WanloraError):
+    """A LoRA file cannot be read, or is of a kind that is refused by name."""
+
+
+class BaselineError(WanloraError):
+    """The stored baseline is missing, unreadable, or of another schema version."""
+
+
+class IncomparableError(BaselineError):
+    """The stored baseline was measured with another fingerprint or in another environment."""
+
+
+class JobError(WanloraError):
+    """A job could not be rendered, claimed, or written to the cache."""
+
+
+class StudioError(WanloraError):
+    """The model files are missing or do not load, or the LoRA was not applied wholly."""
+
+
+class ScoringError(WanloraError):
+    """A scorer has no weights or no reference, or was given a video that cannot be scored."""
+
+
+class RecordError(WanloraError):
+    """A run record is missing, malformed, or of another schema version."""
+
+
+class DataError(WanloraError):
+    """Training metadata cannot be read or contradicts itself."""
+
+
+def _rebuild(kind: type[WanloraError], message: str, next_command: str | None) -> WanloraError:
+    return kind(message, next_command=next_command)

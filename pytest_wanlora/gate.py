@@ -1,0 +1,64 @@
+"""The gate's tests, collected as `wanlora::...` wherever pytest runs with `--lora`."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+
+import pytest
+
+from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.reports import terminal
+from pytest_wanlora.results.parts import Part
+from pytest_wanlora.run.session import Gate
+from pytest_wanlora.run.update_baseline import store
+from pytest_wanlora.verdict.judgement import ItemId
+
+__all__ = ["PROPERTY", "test_baseline", "test_checkpoint", "test_limit", "test_regression"]
+
+#: Name under which what an item tells travels in its report's user properties.
+PROPERTY = "wanlora"
+
+
+def test_checkpoint(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: ItemId) -> None:
+    """The file is healthy, every target of it is patched, and it changes the videos."""
+    _judge(request, wanlora_gate, wanlora_item)
+
+
+def test_limit(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: ItemId) -> None:
+    """An absolute bound of the suite holds."""
+    _judge(request, wanlora_gate, wanlora_item)
+
+
+def test_regression(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: ItemId) -> None:
+    """A metric is not worse than the baseline's by more than its band."""
+    _judge(request, wanlora_gate, wanlora_item)
+
+
+def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: str) -> None:
+    """The measured scores are stored as a baseline, or it is said why not."""
+    gate = wanlora_gate
+    refused = ""
+    try:
+        stored = store(gate, gate.judge, gate.candidate(wanlora_item))
+        _tell(request, "stored", asdict(stored))
+    except WanloraError as error:
+        refused = str(error)
+    # outside the handler, so that pytest does not print the error twice
+    if refused:
+        pytest.fail(refused, pytrace=False)
+
+
+def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
+    judged = gate.judge.judgement(item)
+    _tell(request, "judgement", Part(judgements=(judged,)).model_dump(mode="json"))
+    if judged.verdict.fails:
+        typed = [arg for arg in request.config.invocation_params.args if not str(arg).startswith("wanlora::")]
+        again = shlex.join(["pytest", *map(str, typed), request.node.nodeid])
+        pytest.fail(terminal.failure(judged, preview=gate.preview(judged), again=again), pytrace=False)
+
+
+def _tell(request: pytest.FixtureRequest, name: str, value: object) -> None:
+    """Have a value travel with the report, under xdist to the controller."""
+    request.node.user_properties.append((PROPERTY, json.dumps({name: value})))

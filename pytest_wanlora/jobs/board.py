@@ -1,0 +1,198 @@
+"""The notes that the processes of one run share: who renders what, what failed, how far it is.
+
+They lie in `<run folder>/board/` and belong to that run alone.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_wanlora.errors import JobError
+from pytest_wanlora.jobs.job import Job, digest
+
+if TYPE_CHECKING:
+    pass
+from pytest_wanlora.jobs.notes import read_note, unwritable, write_json
+
+_ATTEMPTS = 2
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run's videos are.
+
+    Attributes:
+        total: Jobs of the run.
+        reused: Of them, found in the cache.
+        rendered: Finished in this run.
+        failed: Failed in this run.
+        running: Labels of the jobs being rendered now.
+        elapsed: Seconds since the first one was begun.
+        remaining: Estimated seconds for the rest; None before the first is finished.
+    """
+
+    total: int
+    reused: int
+    rendered: int
+    failed: int
+    running: tuple[str, ...]
+    elapsed: float
+    remaining: float | None
+
+    @property
+    def left(self) -> int:
+        """Jobs neither finished nor failed."""
+        return max(0, self.total - self.reused - self.rendered - self.failed)
+
+
+class Board:
+    """Notes about jobs that all processes of one run read and write.
+
+    Args:
+        folder: Of this run alone.
+        who: Name of this process in the notes.
+        reuse: Whether results that other runs left in the cache count.
+    """
+
+    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True) -> None:
+        self.folder = folder
+        self.who = who
+        self.reuse = reuse
+
+    def prepare(self) -> None:
+        """Create the folder.
+
+        Raises:
+            JobError: It cannot be created.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise unwritable(self.folder, error, "note what is being rendered", "output") from error
+
+    def announce(self, keys: Sequence[str], *, reused: int) -> None:
+        """Note once how much there is to do; a second process' announcement changes nothing."""
+        path = self.folder / "plan.json"
+        if not path.exists():
+            self._write(path, {"keys": list(keys), "reused": reused})
+
+    def extend(self, keys: Sequence[str], *, reused: int) -> None:
+        """Note further jobs, once: every process that looks again finds the same ones."""
+        path = self.folder / f"more-{digest(sorted(keys))[:16]}.json"
+        if not path.exists():
+            self._write(path, {"keys": list(keys), "reused": reused})
+
+    def start(self, job: Job) -> None:
+        """Note that this process renders a job.
+
+        Raises:
+            JobError: Two processes have died over it.
+        """
+        path = self.folder / f"{job.key}.started"
+        attempts = int((read_note(path) or {}).get("attempts", 0))
+        if attempts >= _ATTEMPTS:
+            raise JobError(
+                f"{job.label}: {attempts} processes died while rendering it; not tried again in this run\n"
+                "A process that dies without a word was often killed for want of memory.",
+                next_command="run it alone, without -n, and look at the system's log",
+            )
+        note = {
+            "attempts": attempts + 1,
+            "label": job.label,
+            "who": self.who,
+            "pid": os.getpid(),
+            "time": time.time(),
+        }
+        self._write(path, note)
+
+    def finish(self, job: Job, seconds: float) -> None:
+        """Note that this process has rendered a job."""
+        note = {"label": job.label, "who": self.who, "seconds": seconds, "time": time.time()}
+        self._write(self.folder / f"{job.key}.done", note)
+
+    def fail(self, job: Job, message: str, next_command: str | None) -> None:
+        """Note that a job cannot be rendered, so that no process of this run tries again."""
+        note = {
+            "candidate": job.candidate,
+            "scenario": job.scenario,
+            "seed": job.seed,
+            "who": self.who,
+            "message": message,
+            "next_command": next_command,
+        }
+        self._write(self.folder / f"{job.key}.failed", note)
+
+    def failed(self, key: str) -> bool:
+        """Whether a job failed in this run."""
+        return (self.folder / f"{key}.failed").exists()
+
+    def rendered(self, key: str) -> bool:
+        """Whether a job was rendered in this run."""
+        return (self.folder / f"{key}.done").exists()
+
+    def raise_failure(self, job: Job) -> None:
+        """Raise what a job failed of, if it did.
+
+        Raises:
+            JobError: With the message of whoever tried.
+        """
+        note = read_note(self.folder / f"{job.key}.failed")
+        if note is not None:
+            raise JobError(f"{job.label}: {note['message']}", next_command=note["next_command"])
+
+    def progress(self) -> Progress | None:
+        """Read how far the run is; None before anything was announced."""
+        plans = self._plans()
+        if not plans:
+            return None
+        done = {path.stem: read_note(path) or {} for path in sorted(self.folder.glob("*.done"))}
+        failed = {path.stem for path in self.folder.glob("*.failed")}
+        started = {path.stem: read_note(path) or {} for path in sorted(self.folder.glob("*.started"))}
+        running = [note for key, note in started.items() if key not in done and key not in failed]
+        total = sum(len(plan["keys"]) for plan in plans)
+        reused = sum(int(plan["reused"]) for plan in plans)
+        left = total - reused - len(done) - len(failed)
+        remaining = None
+        if done:
+            seconds = sum(float(note.get("seconds", 0.0)) for note in done.values()) / len(done)
+            remaining = seconds * max(0, left) / max(1, len({note.get("who") for note in running}))
+        began = min((float(note.get("time", 0.0)) for note in started.values()), default=time.time())
+        return Progress(
+            total=total,
+            reused=reused,
+            rendered=len(done),
+            failed=len(failed),
+            running=tuple(str(note.get("label", "")) for note in running),
+            elapsed=max(0.0, time.time() - began),
+            remaining=remaining,
+        )
+
+    def _plans(self) -> list[dict[str, Any]]:
+        paths = (self.folder / "plan.json", *sorted(self.folder.glob("more-*.json")))
+        return [plan for plan in map(read_note, paths) if plan is not None]
+
+    def announced(self) -> frozenset[str]:
+        """Keys of all jobs that the run has needed so far."""
+        return frozenset(key for plan in self._plans() for key in plan["keys"])
+
+    def failures(self) -> list[dict[str, Any]]:
+        """What failed: candidate, scenario, seed, message and next command."""
+        names = ("candidate", "scenario", "seed", "message", "next_command")
+        notes = (read_note(path) or {} for path in sorted(self.folder.glob("*.failed")))
+        return [{name: note[name] for name in names} for note in notes]
+
+    def clear(self) -> None:
+        """Remove the notes; the run record has told all that they know."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _write(self, path: Path, note: Mapping[str, Any]) -> None:
+        try:
+            write_json(path, note)
+        except OSError as error:
+            raise unwritable(self.folder, error, "note what is being rendered", "output") from error

@@ -1,0 +1,213 @@
+"""One video to render: the job, its key, what a producer makes of it and what is known of it afterwards.
+
+A job's key is a digest of everything that can change its pixels or their scores. Results are kept
+under that key (`cache.Cache`), so a job is rendered once, whichever test, worker or run needs it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_wanlora.errors import JobError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pytest_wanlora.checkpoint import Checkpoint
+
+
+#: Name of the candidate that is no LoRA at all.
+BASE = "base"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video to render.
+
+    Attributes:
+        candidate: Name of the checkpoint, `"base"` for the model without LoRA.
+        candidate_sha256: Digest of the checkpoint's file; provenance, not part of the key.
+        identity: Digest of all that the checkpoint does to the model (`Checkpoint.identity`); None without.
+        scale: Strength of the LoRA; 0 without one.
+        scenario: Id of the scenario.
+        category: Its category.
+        prompt: What the model is told.
+        caption: What the CLIP score compares with.
+        seed: Of the initial noise.
+        input_image: First frame for image-to-video, or None.
+        shared: Canonical JSON of what all jobs of a run share: model, sampling, scoring, environment.
+    """
+
+    candidate: str
+    candidate_sha256: str | None
+    identity: str | None
+    scale: float
+    scenario: str
+    category: str
+    prompt: str
+    caption: str
+    seed: int
+    input_image: Path | None
+    shared: str = field(repr=False)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 over the canonical JSON of all that can change the pixels or their scores."""
+        image = None if self.input_image is None else file_sha256(self.input_image)
+        return digest(
+            {
+                "candidate": self.identity,
+                "scale": self.scale,
+                "prompt": self.prompt,
+                "caption": self.caption,
+                "seed": self.seed,
+                "image": image,
+                "shared": self.shared,
+            }
+        )
+
+    @property
+    def label(self) -> str:
+        """The job in words, for messages and progress."""
+        return f"{self.candidate}, {self.scenario}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Applied:
+    """How a LoRA was put on the model, measured while it was on.
+
+    Attributes:
+        targets: Layers that the file names.
+        patched: Layers whose weight is the base weight plus the LoRA's delta.
+        changed: Layers of which at least one weight differs from the base model's.
+        strength: Norm of the change that the weights really made, divided by the intended one. Below 1
+            where the pipeline's precision rounds part of the LoRA away; NaN-free, 0 for a LoRA of zeros.
+        cosine: Cosine between the real and the intended change.
+        relative_size: Norm of the intended change divided by the norm of the patched weights.
+        mode: `"fused"` or `"unfused"`.
+    """
+
+    targets: int
+    patched: int
+    changed: int
+    strength: float
+    cosine: float
+    relative_size: float
+    mode: str
+
+
+@dataclass(frozen=True)
+class Produced:
+    """What a producer hands back for one job.
+
+    Attributes:
+        scores: Metric id to value; empty for a degenerate video.
+        degenerate: Why the video cannot be scored, or None.
+        features: Arrays by name: `clip_frames` (frames, dim) and `video` (dim,), float32.
+        frames_sha256: Digest of the raw frames.
+        seconds: Rendering and scoring.
+        applied: How the LoRA was applied; None for the model without LoRA.
+        notes: Facts for the record, such as the thread count.
+        write_preview: Writes an mp4 for people to the given path, or None.
+    """
+
+    scores: Mapping[str, float]
+    degenerate: str | None
+    features: Mapping[str, NDArray[np.float32]]
+    frames_sha256: str
+    seconds: float
+    applied: Applied | None = None
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    write_preview: Callable[[Path], None] | None = None
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """What is known of a rendered job; `Produced`, with the job's names and where it is kept.
+
+    Attributes:
+        job: The job this answers.
+        folder: Its folder in the cache.
+        reused: Whether it was there before this run.
+        preview: The mp4 for people, or None.
+        finished: Seconds since the epoch.
+    """
+
+    job: Job
+    scores: Mapping[str, float]
+    degenerate: str | None
+    features: Mapping[str, NDArray[np.float32]]
+    frames_sha256: str
+    seconds: float
+    applied: Applied | None
+    notes: Mapping[str, Any]
+    folder: Path
+    preview: Path | None
+    reused: bool
+    finished: float
+
+    @property
+    def key(self) -> str:
+        """The job's key."""
+        return self.job.key
+
+    @property
+    def scenario(self) -> str:
+        """The job's scenario."""
+        return self.job.scenario
+
+    @property
+    def seed(self) -> int:
+        """The job's seed."""
+        return self.job.seed
+
+
+class Producer(Protocol):
+    """Renders and scores one job; what `pytest_wanlora_producer` may replace.
+
+    Attributes:
+        identity: Name and version; part of every job's key.
+    """
+
+    identity: str
+
+    def produce(self, job: Job, checkpoint: Checkpoint | None, /) -> Produced:
+        """Render and score.
+
+        Args:
+            job: What to render.
+            checkpoint: The candidate that it names; None for the model without LoRA.
+
+        Raises:
+            WanloraError: The job cannot be rendered; recorded, and not tried again in this run.
+        """
+
+
+def digest(value: object) -> str:
+    """SHA-256 of the canonical JSON of a value (sorted keys, no blanks, no NaN)."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def canonical(value: object) -> str:
+    """JSON in the one form that equal values share."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def file_sha256(path: Path) -> str:
+    """Digest of an input image.
+
+    Raises:
+        JobError: It cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise JobError(f"{path}: the scenario's input image cannot be read: {error.strerror}") from error

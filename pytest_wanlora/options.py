@@ -1,0 +1,274 @@
+"""Options and ini keys: what there is, where a value came from, and what it may be."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
+
+from pytest_wanlora.errors import SettingsError
+
+if TYPE_CHECKING:
+    import pytest
+
+__all__ = [
+    "NAME",
+    "OPTIONS",
+    "Given",
+    "Option",
+    "add_options",
+    "find",
+    "parse_baseline",
+    "parse_device",
+    "parse_flag",
+    "parse_path",
+    "parse_scale",
+    "parse_scenarios",
+    "parse_seeds",
+    "parse_suite",
+]
+
+NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+"""Names of suites, baselines and scenarios, which become folders."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option and its ini twin.
+
+    Attributes:
+        name: Without dashes in front, `wanlora-scale`; the ini key has underscores.
+        metavar: In `--help`; None for a flag, which gets a twin `--wanlora-no-NAME`.
+        help: In `--help` and in the documentation.
+        default: In words, for both.
+        repeatable: May be given several times; its ini value is a list.
+    """
+
+    name: str
+    metavar: str | None
+    help: str
+    default: str
+    repeatable: bool = False
+
+    @property
+    def ini(self) -> str:
+        """Its key in the ini file."""
+        return self.name.replace("-", "_")
+
+
+OPTIONS: Final[tuple[Option, ...]] = (
+    Option("wanlora-suite", "NAME|FILE", "suite to gate on", "the packaged suite that fits the checkpoint"),
+    Option("wanlora-baseline", "base|accepted|NAME|FOLDER", "baseline to compare with", "base"),
+    Option("wanlora-baselines-dir", "FOLDER", "where baselines are stored", "baselines"),
+    Option("wanlora-scale", "NUMBER", "strength of the LoRA", "1.0"),
+    Option(
+        "wanlora-seeds", "N|FIRST:MOST", "videos a scenario, at the first and the last look", "the suite's"
+    ),
+    Option(
+        "wanlora-scenario", "ID", "render this scenario only; the run is then partial", "all", repeatable=True
+    ),
+    Option("wanlora-device", "auto|cpu|cuda|cuda:N", "device to render on", "auto"),
+    Option("wanlora-cache-dir", "FOLDER", "where rendered jobs are kept", ".wanlora/cache"),
+    Option("wanlora-output-dir", "FOLDER", "where run records and reports go", ".wanlora/runs"),
+    Option("wanlora-cache", None, "reuse jobs that were rendered before", "yes"),
+    Option("wanlora-previews", None, "write an mp4 of every video", "yes"),
+    Option("wanlora-allow-environment", None, "compare with baselines of other GPUs and versions", "no"),
+)
+"""Every option but the two that switch the gate on."""
+
+
+def add_options(parser: pytest.Parser) -> None:
+    """Declare every option and ini key.
+
+    All values stay text until they are read, so that the command line and the ini file go through the same
+    `parse_*` functions and fail in the same words.
+    """
+    group = parser.getgroup("wanlora", "LoRA gate for Wan video models")
+    group.addoption(
+        "--lora",
+        action="append",
+        metavar="FILE|FOLDER|GLOB",
+        help="LoRA checkpoint to gate; repeat it to gate and compare several",
+    )
+    group.addoption(
+        "--update-baselines",
+        action="store_true",
+        help="store baselines/SUITE/base, or with --lora accept the checkpoint as baselines/SUITE/accepted",
+    )
+    for option in OPTIONS:
+        text = f"{option.help} (default: {option.default}; ini: {option.ini})"
+        if option.metavar is None:
+            group.addoption(f"--{option.name}", action="store_const", const="yes", dest=option.ini, help=text)
+            opposite = f"--{option.name.replace('wanlora-', 'wanlora-no-')}"
+            group.addoption(
+                opposite,
+                action="store_const",
+                const="no",
+                dest=option.ini,
+                help=f"opposite of --{option.name}",
+            )
+        else:
+            action = "append" if option.repeatable else "store"
+            group.addoption(
+                f"--{option.name}", action=action, metavar=option.metavar, dest=option.ini, help=text
+            )
+        kind: Literal["args", "string"] = "args" if option.repeatable else "string"
+        parser.addini(option.ini, text, type=kind, default=None)
+
+
+def find(config: pytest.Config, option: Option) -> Given | None:
+    """Return an option's value from the command line, else from the ini file, else None.
+
+    Raises:
+        SettingsError: The ini file's value has a type that pytest refuses.
+    """
+    typed = getattr(config.option, option.ini)
+    if typed is not None:
+        return Given(typed, f"--{option.name}", config.invocation_params.dir, on_command_line=True)
+    try:
+        written = config.getini(option.ini)
+    except (TypeError, ValueError) as error:
+        # a value of another type in a TOML file; pytest 9.2 makes it a usage error itself
+        raise SettingsError(str(error), next_command=f"write {option.ini} as text, in quotes") from error
+    if written is None or written == []:
+        return None
+    overridden = {text.partition("=")[0] for text in config.option.override_ini or []}
+    if option.ini in overridden or config.inipath is None:
+        return Given(written, f"-o {option.ini}", config.invocation_params.dir)
+    return Given(written, f"{option.ini} in {config.inipath.name}", config.inipath.parent)
+
+
+@dataclass(frozen=True)
+class Given:
+    """A value as the user gave it.
+
+    Attributes:
+        value: Text, or a list of texts for repeatable options.
+        source: `--wanlora-scale`, `wanlora_scale in pytest.ini` or `-o wanlora_scale`.
+        folder: Where its relative paths start: the working directory for the command line, the ini file's
+            folder for the ini file.
+        on_command_line: Whether it was typed, `addopts` included.
+    """
+
+    value: str | Sequence[str]
+    source: str
+    folder: Path
+    on_command_line: bool = False
+
+    @property
+    def text(self) -> str:
+        """The value of an option that is given once."""
+        return self.value if isinstance(self.value, str) else " ".join(self.value)
+
+    def refused(self, allowed: str) -> SettingsError:
+        """Build the error for this value."""
+        return SettingsError(
+            f"{self.source}: {self.text!r} is not allowed; allowed: {allowed}",
+            next_command=f"correct {self.source}, or leave it out; pytest --help lists the defaults",
+        )
+
+
+def parse_path(given: Given) -> str:
+    """Make a file, folder or glob absolute.
+
+    Raises:
+        SettingsError: Empty.
+    """
+    if not given.text.strip():
+        raise given.refused("a path")
+    return str(given.folder / Path(given.text).expanduser())
+
+
+def parse_suite(given: Given) -> str:
+    """Return a suite's name, or the absolute path of its file.
+
+    Raises:
+        SettingsError: Empty.
+    """
+    if NAME.fullmatch(given.text) and not given.text.endswith((".yaml", ".yml")):
+        return given.text
+    return parse_path(given)
+
+
+def parse_baseline(given: Given) -> str:
+    """Return a baseline's name, or the absolute path of its folder.
+
+    Raises:
+        SettingsError: Neither a name nor a path with a separator.
+    """
+    text = given.text
+    if NAME.fullmatch(text):
+        return text
+    if not ({"/", os.sep} & set(text)):
+        raise given.refused("base, accepted, a name of letters, digits, _ . -, or a folder's path with a /")
+    return parse_path(given)
+
+
+def parse_scale(given: Given) -> float:
+    """Return the strength of a LoRA, -10 to 10 and not 0.
+
+    Raises:
+        SettingsError: Not a number of that range.
+    """
+    allowed = "a number from -10 to 10 and not 0, which is the model without the LoRA"
+    try:
+        scale = float(given.text)
+    except ValueError as error:
+        raise given.refused(allowed) from error
+    if not (0 < abs(scale) <= 10):
+        raise given.refused(allowed)
+    return scale
+
+
+def parse_seeds(given: Given) -> tuple[int, int]:
+    """Return the seeds of the first and the last look; one number is both.
+
+    Raises:
+        SettingsError: Not `N` or `FIRST:MOST`, not within 1 to 1000, or the first above the most.
+    """
+    found = re.fullmatch(r"([0-9]{1,4})(?::([0-9]{1,4}))?", given.text)
+    first, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+    if not 1 <= first <= most <= 1000:
+        raise given.refused("N or FIRST:MOST, from 1 to 1000, FIRST up to MOST")
+    return first, most
+
+
+def parse_scenarios(given: Given) -> tuple[str, ...]:
+    """Return scenario ids, each once.
+
+    Raises:
+        SettingsError: One of them is no id.
+    """
+    identifiers = (given.value,) if isinstance(given.value, str) else tuple(given.value)
+    for identifier in identifiers:
+        if not NAME.fullmatch(identifier):
+            raise replace(given, value=identifier).refused("ids of the suite's scenarios, one an option")
+    return tuple(dict.fromkeys(identifiers))
+
+
+def parse_device(given: Given) -> str:
+    """Return `auto`, `cpu`, `cuda` or `cuda:N`.
+
+    Raises:
+        SettingsError: Anything else.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", given.text):
+        raise given.refused("auto, cpu, cuda, cuda:N")
+    return given.text
+
+
+def parse_flag(given: Given) -> bool:
+    """Return whether a flag is on.
+
+    Raises:
+        SettingsError: Not yes, no, true, false, on, off, 1 or 0, in any case.
+    """
+    word = given.text.lower()
+    if word in ("yes", "true", "on", "1"):
+        return True
+    if word in ("no", "false", "off", "0"):
+        return False
+    raise given.refused("yes, no, true, false, on, off, 1, 0")

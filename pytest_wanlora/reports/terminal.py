@@ -1,0 +1,234 @@
+"""The terminal's view of a run: lines, without a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from pytest_wanlora.scoring.metric import METRICS, Metric, grade
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+
+if TYPE_CHECKING:
+    from pytest_wanlora.jobs.board import Progress
+    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.run_record import RunRecord
+
+__all__ = ["duration", "failure", "progress_line", "stored_lines", "summary"]
+
+_MARKS = {
+    Verdict.BETTER: "better",
+    Verdict.PASS: "pass",
+    Verdict.WARN: "WARN",
+    Verdict.FAIL: "FAIL",
+    Verdict.MISSING_BASELINE: "NO BASELINE",
+    Verdict.INCOMPARABLE: "INCOMPARABLE",
+    Verdict.DEGENERATE: "DEGENERATE",
+    Verdict.ERROR: "ERROR",
+}
+_COLUMNS = ("scenario", "metric", "baseline", "candidate", "change", "n", "verdict")
+_LONGEST_DETAIL = 600
+
+
+def progress_line(progress: Progress) -> str:
+    """How far the videos are, with an estimate once one is finished.
+
+    Example:
+        `wanlora: 5 of 12 videos (3 reused), 1 being rendered, about 14 s left`
+    """
+    done = progress.reused + progress.rendered
+    words = [f"wanlora: {done} of {progress.total} videos"]
+    if progress.reused:
+        words[0] += f" ({progress.reused} reused)"
+    if progress.failed:
+        words.append(f"{progress.failed} failed")
+    if progress.running:
+        words.append(f"{len(progress.running)} being rendered")
+    if progress.left:
+        known = progress.remaining
+        words.append("loading the model" if known is None else f"about {duration(known)} left")
+    return ", ".join(words)
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the two largest units.
+
+    Example:
+        >>> duration(3725)
+        '1 h 2 min'
+    """
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
+    """Why an item fails: the verdict, the numbers, the worst video, the next command.
+
+    Args:
+        judged: What was judged.
+        preview: The worst video's mp4, if there is one.
+        again: What runs this item alone.
+    """
+    place = judged.scenario or judged.candidate
+    title = METRICS[judged.metric].title if judged.metric in METRICS else "checkpoint"
+    lines = [f"{_MARKS[judged.verdict]}: {title} of {place} ({judged.candidate})", *_cut(judged.reason)]
+    metric = METRICS.get(judged.metric)
+    if metric is not None and judged.value is not None:
+        lines.append(f"{'higher' if metric.higher_is_better else 'lower'} is better")
+    if judged.worst is not None and metric is not None:
+        worst = judged.worst
+        pair = "" if worst.baseline is None else f", its pair {metric.format(worst.baseline)}"
+        lines.append(f"worst: {worst.scenario}, seed {worst.seed}: {metric.format(worst.value)}{pair}")
+        if preview is not None:
+            lines.append(f"       {preview}")
+    if "\nnext: " not in judged.reason:
+        lines.append(f"next: {again}")
+    return "\n".join(lines)
+
+
+def _cut(text: str) -> list[str]:
+    if len(text) <= _LONGEST_DETAIL:
+        return text.splitlines()
+    head, last = text[:_LONGEST_DETAIL].splitlines(), text.splitlines()[-1]
+    return [*head, f"... ({len(text) - _LONGEST_DETAIL} characters more in the record)", last]
+
+
+def summary(record: RunRecord, place: str) -> list[str]:
+    """The whole run: a card, a table, limits and the decision for each candidate, and what it cost.
+
+    Args:
+        record: The run.
+        place: Where the record lies.
+    """
+    lines = [_setting(record)]
+    if record.baseline is not None:
+        baseline = record.baseline
+        lines.append(f"baseline {baseline.name} of {baseline.created[:10]}")
+        lines += [f"  differs: {line}" for line in baseline.differences]
+    for card in record.candidates:
+        lines += ["", *_candidate(record, card)]
+    lines += ["", _cost(record)]
+    lines += [f"note: {note}" for note in record.notes]
+    lines += [f"record: {place}"]
+    return lines
+
+
+def _setting(record: RunRecord) -> str:
+    environment = record.environment
+    looks = " to ".join(str(n) for n in dict.fromkeys((record.suite.looks[0], record.suite.looks[-1])))
+    where = f"{environment.get('device_name')}, {environment.get('dtype')}"
+    return f"suite {record.suite.name}, {looks} videos a scenario, on {where}"
+
+
+def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
+    lines = [_card_line(card)]
+    own = [judged for judged in record.judgements if judged.candidate == card.name]
+    order = ["", *record.suite.prompts, ALL]
+    lines += [f"  {_first_line(judged.reason)}" for judged in own if judged.kind == "checkpoint"]
+    compared = [judged for judged in own if judged.kind == "regression"]
+    if compared:
+        lines += ["", *(f"  {line}" for line in _table(record, compared)), ""]
+    lines += [
+        f"  {_limit_line(judged)}"
+        for judged in sorted(own, key=lambda each: order.index(each.scenario))
+        if judged.kind == "limit"
+    ]
+    if own:
+        verdict = "may be published" if card.publishable else "may not be published"
+        lines.append(f"{card.name} {verdict}: {card.reason}")
+    return lines
+
+
+def _card_line(card: CandidateCard) -> str:
+    if card.checkpoint is None:
+        return f"{card.name}: {card.reason}"
+    known = card.checkpoint
+    size = f"{known['size'] / 2**20:.1f} MiB"
+    again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
+    kind = f"{known['format']}, {known['dtype']}, rank {known['rank']}, {size}, scale {card.scale:g}"
+    return f"{card.name}: {kind}, sha256 {card.sha256}{again}"
+
+
+def _table(record: RunRecord, compared: Sequence[Judgement]) -> list[str]:
+    order = [*record.suite.prompts, ALL]
+    rows = [_COLUMNS]
+    previous = ""
+    for judged in sorted(compared, key=lambda each: (order.index(each.scenario), _rank(each))):
+        metric = _metric(judged)
+        rows.append(
+            (
+                judged.scenario if judged.scenario != previous else "",
+                metric.title,
+                _number(metric, judged.baseline),
+                _number(metric, judged.value) + _grade(judged),
+                _change(judged.change),
+                str(judged.n),
+                _MARKS[judged.verdict],
+            )
+        )
+        previous = judged.scenario
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
+    left = {0, 1, 6}
+    return [
+        "  ".join(
+            text.ljust(width) if column in left else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _rank(judged: Judgement) -> int:
+    return list(METRICS).index(judged.metric)
+
+
+def _metric(judged: Judgement) -> Metric:
+    return METRICS[judged.metric]
+
+
+def _limit_line(judged: Judgement) -> str:
+    title, why = _metric(judged).title, _first_line(judged.reason)
+    return f"limit {_place(judged)} {title}: {why}: {_MARKS[judged.verdict]}"
+
+
+def _first_line(reason: str) -> str:
+    return reason.partition("\n")[0]
+
+
+def _place(judged: Judgement) -> str:
+    return "of all" if judged.scenario == ALL else judged.scenario
+
+
+def _number(metric: Metric, value: float | None) -> str:
+    return "-" if value is None else metric.format(value)
+
+
+def _grade(judged: Judgement) -> str:
+    return f" {grade(judged.value)}" if judged.metric == "overall" and judged.value is not None else ""
+
+
+def _change(change: float | None) -> str:
+    if change is None:
+        return "-"
+    if change == 0.0:
+        return "same"
+    return f"{abs(change):.1%} {'worse' if change > 0 else 'better'}"
+
+
+def _cost(record: RunRecord) -> str:
+    totals = record.totals
+    words = [f"{totals.rendered} videos rendered in {duration(totals.rendering_seconds)}"]
+    if totals.reused:
+        words.append(f"{totals.reused} reused")
+    if totals.failed:
+        words.append(f"{totals.failed} failed")
+    return f"{', '.join(words)}; the run took {duration(totals.seconds)}"
+
+
+def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str]) -> list[str]:
+    """What an update stored: `scenario  metric  old -> new`, and bands that its seeds cannot resolve."""
+    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in notes)]

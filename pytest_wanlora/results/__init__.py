@@ -1,0 +1,39 @@
+"""The run record, `results.json`: the only source of every report (`run_record`), and what it is made of."""
+
+from __future__ import annotations
+
+from pytest_wanlora.results.merging import merge
+from pytest_wanlora.results.run_record import (
+    BaselineCard,
+    CandidateCard,
+    Failure,
+    Pair,
+    Part,
+    RunRecord,
+    SetScores,
+    SuiteCard,
+    Totals,
+    Video,
+    json_schema,
+    load,
+    runs_so_far,
+    write,
+)
+
+__all__ = [
+    "BaselineCard",
+    "CandidateCard",
+    "Failure",
+    "Pair",
+    "Part",
+    "RunRecord",
+    "SetScores",
+    "SuiteCard",
+    "Totals",
+    "Video",
+    "json_schema",
+    "load",
+    "merge",
+    "runs_so_far",
+    "write",
+]

@@ -1,0 +1,261 @@
+"""The parts of a run record: videos, sets, cards, and what one worker has to tell."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.verdict.judgement import Judgement
+from pytest_wanlora.verdict.noise import NoiseFloor
+
+__all__ = [
+    "BaselineCard",
+    "CandidateCard",
+    "Failure",
+    "Pair",
+    "Part",
+    "SetScores",
+    "SuiteCard",
+    "Totals",
+    "Video",
+    "block_norms",
+]
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Role = Literal["candidate", "baseline"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
+
+
+class Video(_Model):
+    """One video of the run, or of the baseline it was compared with.
+
+    Attributes:
+        role: Whose it is.
+        candidate: Name of the checkpoint; of the baseline for its videos.
+        scenario: Scenario id.
+        seed: Of the noise.
+        scores: Metric id to value; empty for a degenerate video.
+        degenerate: Why it cannot be scored.
+        key: Key of its job; None where only its scores are known.
+        frames_sha256: Digest of the raw frames, if known.
+        preview: mp4 for people, relative to the record's folder, with forward slashes.
+        seconds: Rendering and scoring.
+        reused: It was in the cache, or came with the baseline.
+        applied: How the LoRA was applied (`jobs.Applied`), None without LoRA.
+    """
+
+    role: Role
+    candidate: str
+    scenario: str
+    seed: int
+    scores: dict[str, Finite]
+    degenerate: str | None = None
+    key: str | None = None
+    frames_sha256: str | None = None
+    preview: str | None = None
+    seconds: Finite = 0.0
+    reused: bool = False
+    applied: dict[str, Any] | None = None
+
+
+class SetScores(_Model):
+    """Scores of one set of videos.
+
+    Attributes:
+        role: Whose set it is.
+        candidate: Name of the checkpoint or baseline.
+        scenario: Scenario id, or `"all"`.
+        scores: `fvd` and `kvd`.
+        n: Videos in it.
+        reference_n: Videos in the reference set.
+    """
+
+    role: Role
+    candidate: str
+    scenario: str
+    scores: dict[str, Finite]
+    n: int
+    reference_n: int
+
+
+class Failure(_Model):
+    """A video that could not be rendered or scored.
+
+    Attributes:
+        candidate: Name of the checkpoint.
+        scenario: Scenario id.
+        seed: Of the noise.
+        message: What was wrong.
+        next_command: What to do next.
+    """
+
+    candidate: str
+    scenario: str
+    seed: int
+    message: str
+    next_command: str | None = None
+
+
+class SuiteCard(_Model):
+    """The suite as it was when the run began.
+
+    Attributes:
+        name: Of the suite.
+        sha256: Of its file.
+        fingerprint: `Suite.fingerprint()`.
+        prompts: By scenario, in the suite's order.
+        targets: Scenario and metric to a value to reach by more training; never gated.
+        limits: As in the suite: `metric`, `min`, `max`, `scenario`.
+        tolerances: Metric to `warn`, `fail`, `better`.
+        looks: Pairs of a scenario at each look.
+        weak: Verdict on weak evidence beyond a band.
+        metrics: Metric to the version of its recipe.
+    """
+
+    name: str
+    sha256: str
+    fingerprint: dict[str, Any]
+    prompts: dict[str, Prompt]
+    targets: dict[str, dict[str, Finite]] = Field(default_factory=dict)
+    limits: tuple[dict[str, Any], ...] = ()
+    tolerances: dict[str, dict[str, Finite]] = Field(default_factory=dict)
+    looks: tuple[int, ...] = ()
+    weak: Literal["warn", "fail"] = "warn"
+    metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in METRICS.values()})
+
+
+class CandidateCard(_Model):
+    """One checkpoint and what became of it.
+
+    Attributes:
+        name: As in test ids.
+        sha256: Of the file; None for the model without LoRA.
+        scale: Strength of the LoRA.
+        checkpoint: `Checkpoint.describe()`; None for the model without LoRA.
+        norms: Block number to the norm of its layers' updates, for the card's plot.
+        runs: How many runs these bytes have had on this suite, this one included: re-running until green
+            shows.
+        publishable: The decision.
+        reason: One sentence.
+    """
+
+    name: str
+    sha256: str | None
+    scale: Finite = 1.0
+    checkpoint: dict[str, Any] | None = None
+    norms: dict[int, Finite] = Field(default_factory=dict)
+    runs: int = 1
+    publishable: bool
+    reason: str
+
+
+class BaselineCard(_Model):
+    """What the candidates were compared with.
+
+    Attributes:
+        name: `"base"` or what was accepted.
+        digest: SHA-256 of its `baseline.json`.
+        created: When it was measured.
+        sha256: Of its checkpoint; None for the model without LoRA.
+        environment: Where it was measured.
+        differences: Lines on what differs from this run and was let pass.
+        noise: What chance alone does to each metric.
+    """
+
+    name: str
+    digest: str
+    created: str
+    sha256: str | None = None
+    environment: dict[str, Any] = Field(default_factory=dict)
+    differences: tuple[str, ...] = ()
+    noise: tuple[NoiseFloor, ...] = ()
+
+
+class Totals(_Model):
+    """What the run cost.
+
+    Attributes:
+        rendered: Candidates' videos rendered in this run.
+        reused: Those that were there before.
+        failed: Those that could not be rendered.
+        seconds: From the first hook to the record.
+        rendering_seconds: Summed over videos that were rendered; above `seconds` with several workers.
+    """
+
+    rendered: int
+    reused: int
+    failed: int
+    seconds: Finite
+    rendering_seconds: Finite
+
+    @classmethod
+    def of(cls, videos: Iterable[Video], failures: Iterable[Failure], seconds: float) -> Totals:
+        """Count a run's videos."""
+        own = [video for video in videos if video.role == "candidate"]
+        fresh = [video for video in own if not video.reused]
+        return cls(
+            rendered=len(fresh),
+            reused=len(own) - len(fresh),
+            failed=len(list(failures)),
+            seconds=seconds,
+            rendering_seconds=sum(video.seconds for video in fresh),
+        )
+
+
+class Pair(NamedTuple):
+    """One pair of videos and its change.
+
+    Attributes:
+        seed: Of both.
+        baseline: The baseline's score.
+        value: The candidate's.
+        change: Relative change to the worse; infinite from a baseline of 0.
+    """
+
+    seed: int
+    baseline: float
+    value: float
+    change: float
+
+
+def block_norms(norms: Mapping[str, float]) -> dict[int, float]:
+    """Norm of a LoRA's update in each block of the model.
+
+    Args:
+        norms: Layer name to the norm of its update, `Checkpoint.norms`.
+
+    Returns:
+        Block number to the root of the summed squares; blocks with a norm that is not finite are left out,
+        as are layers outside the blocks.
+    """
+    squares: dict[int, float] = {}
+    for name, norm in norms.items():
+        found = re.match(r"blocks\.(\d+)\.", name)
+        if found:
+            squares[int(found[1])] = squares.get(int(found[1]), 0.0) + norm * norm
+    return {block: math.sqrt(total) for block, total in sorted(squares.items()) if math.isfinite(total)}
+
+
+class Part(_Model):
+    """What one worker, or one test, has to tell.
+
+    Attributes:
+        videos: Those it rendered or used.
+        sets: Scores of sets.
+        judgements: Of its items.
+        failures: Videos it could not render.
+    """
+
+    videos: tuple[Video, ...] = ()
+    sets: tuple[SetScores, ...] = ()
+    judgements: tuple[Judgement, ...] = ()
+    failures: tuple[Failure, ...] = ()

@@ -1,0 +1,230 @@
+"""The run record, `results.json`: the only source of every report, the exit code's reasons and the receipt.
+
+A record is checked when it is read: its decisions must follow from its judgements, so an edited verdict is
+found out without any signature. Its JSON Schema is `results.schema.json` beside this module.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import ValidationError, model_validator
+
+from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.errors import RecordError
+from pytest_wanlora.results.merging import merge
+from pytest_wanlora.results.parts import (
+    BaselineCard,
+    CandidateCard,
+    Failure,
+    Pair,
+    Part,
+    SetScores,
+    SuiteCard,
+    Totals,
+    Video,
+)
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.verdict.decision import Decision, decide
+from pytest_wanlora.verdict.evidence import change
+from pytest_wanlora.verdict.judgement import ItemId, Judgement
+
+__all__ = [
+    "BaselineCard",
+    "CandidateCard",
+    "Failure",
+    "Pair",
+    "Part",
+    "RunRecord",
+    "SetScores",
+    "SuiteCard",
+    "Totals",
+    "Video",
+    "json_schema",
+    "load",
+    "merge",
+    "runs_so_far",
+    "write",
+]
+
+SCHEMA_VERSION = 1
+
+
+class RunRecord(Part):
+    """One run of the gate.
+
+    Attributes:
+        schema_version: Of the file.
+        run_id: Name of the run's folder.
+        started: ISO 8601, UTC.
+        finished: The same.
+        command: The command line, as typed.
+        exit_status: pytest's exit code.
+        partial: Not everything that the suite demands was selected or judged: nothing is publishable then.
+        environment: `Environment.record()`.
+        versions: Package name to version.
+        suite: What was gated on.
+        candidates: In the order of the command line.
+        baseline: None for a run that stores one, or where none could be read.
+        expected: Every item that the suite demands of the candidates.
+        totals: What it cost.
+        notes: What else a reader must know, such as workers that died.
+    """
+
+    schema_version: Literal[1] = 1
+    run_id: str
+    started: str
+    finished: str
+    command: tuple[str, ...]
+    exit_status: int
+    partial: bool
+    environment: dict[str, Any]
+    versions: dict[str, str]
+    suite: SuiteCard
+    candidates: tuple[CandidateCard, ...]
+    baseline: BaselineCard | None = None
+    expected: tuple[ItemId, ...]
+    totals: Totals
+    notes: tuple[str, ...] = ()
+
+    def decision(self, candidate: str) -> Decision:
+        """Decide on a candidate from its judgements, whatever the record says."""
+        return decide(
+            [judged for judged in self.judgements if judged.candidate == candidate],
+            [item for item in self.expected if item.candidate == candidate],
+        )
+
+    def judged(self, candidate: str, scenario: str, metric: str) -> tuple[Judgement, ...]:
+        """All judgements of one place: a comparison, and the limits there."""
+        place = (candidate, scenario, metric)
+        return tuple(j for j in self.judgements if (j.candidate, j.scenario, j.metric) == place)
+
+    def pairs(self, candidate: str, scenario: str, metric: str) -> tuple[Pair, ...]:
+        """The paired scores behind a comparison, by seed; degenerate videos have none."""
+        sides: dict[str, dict[int, float]] = {"candidate": {}, "baseline": {}}
+        for video in self.videos:
+            ours = video.role == "baseline" or video.candidate == candidate
+            if ours and video.scenario == scenario and metric in video.scores:
+                sides[video.role][video.seed] = video.scores[metric]
+        own, base = sides["candidate"], sides["baseline"]
+        higher = METRICS[metric].higher_is_better
+        return tuple(
+            Pair(seed, base[seed], own[seed], float(change(base[seed], own[seed], higher)))
+            for seed in sorted(own.keys() & base.keys())
+        )
+
+    def to_json(self) -> str:
+        """The record as JSON, the same text for the same record."""
+        document = self.model_dump(mode="json")
+        return json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str | bytes, *, source: str = "the record") -> RunRecord:
+        """Read a record and check that it is whole and agrees with itself.
+
+        Args:
+            text: JSON.
+            source: Name of the file, for errors.
+
+        Raises:
+            RecordError: Not JSON, of another schema version, malformed, or with a decision that does not
+                follow from its judgements.
+        """
+        try:
+            raw = json.loads(text)
+        except ValueError as error:
+            raise RecordError(f"{source}: not JSON: {error}") from error
+        version = raw.get("schema_version") if isinstance(raw, dict) else None
+        if version != SCHEMA_VERSION:
+            newer = isinstance(version, int) and version > SCHEMA_VERSION
+            raise RecordError(
+                f"{source}: schema_version is {version!r}; allowed: {SCHEMA_VERSION}",
+                next_command="pip install --upgrade pytest-wanlora" if newer else None,
+            )
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            key = ".".join(map(str, first["loc"])) or "record"
+            more = error.error_count() - 1
+            raise RecordError(
+                f"{source}: {key}: {first['msg']}{f', and {more} more' if more else ''}"
+            ) from error
+
+    @model_validator(mode="after")
+    def _agrees_with_itself(self) -> RunRecord:
+        items = [judged.item for judged in self.judgements]
+        if len(items) != len(set(items)):
+            raise ValueError("judgements: an item is judged twice")
+        for card in self.candidates:
+            if card.publishable and (self.partial or not self.decision(card.name).publishable):
+                raise ValueError(f"candidates: {card.name} is not publishable by its own judgements")
+            if card.publishable and card.sha256 is None:
+                raise ValueError(f"candidates: {card.name} has no file that could be published")
+        return self
+
+
+def load(path: Path) -> RunRecord:
+    """Read `results.json`.
+
+    Args:
+        path: The file, or the run's folder.
+
+    Raises:
+        RecordError: There is none, or it is no whole record.
+    """
+    file = path / "results.json" if path.is_dir() else path
+    try:
+        text = file.read_bytes()
+    except OSError as error:
+        raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
+    return RunRecord.from_json(text, source=str(file))
+
+
+def write(record: RunRecord, path: Path) -> None:
+    """Write a record to a temporary file in the same folder, then rename it.
+
+    Args:
+        record: What to write.
+        path: `results.json`.
+
+    Raises:
+        RecordError: The folder cannot be written.
+    """
+    try:
+        write_whole(path, record.to_json().encode())
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
+    """Count the earlier runs of a checkpoint's bytes on a suite.
+
+    Args:
+        folder: Holds a folder for each run.
+        sha256: Of the checkpoint.
+        suite: Name of the suite.
+
+    Returns:
+        Runs with a record that names them; damaged records count too if they still show the digest.
+    """
+    count = 0
+    for path in sorted(folder.glob("*/results.json")):
+        text = path.read_text(encoding="utf-8", errors="replace")
+        try:
+            raw = json.loads(text)
+            named = {card["sha256"] for card in raw["candidates"]} if raw["suite"]["name"] == suite else set()
+        except (ValueError, KeyError, TypeError):
+            named = {sha256} if sha256 in text else set()
+        count += sha256 in named
+    return count
+
+
+def json_schema() -> str:
+    """The JSON Schema of the record, as `results.schema.json` holds it."""
+    schema = RunRecord.model_json_schema(mode="serialization")
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["title"] = "pytest-wanlora run record"
+    return json.dumps(schema, indent=1, sort_keys=True) + "\n"

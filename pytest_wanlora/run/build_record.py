@@ -1,0 +1,280 @@
+"""Put the run record together from the judgements that came in and the results in the cache."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pytest_wanlora import results
+from pytest_wanlora.environment import differences
+from pytest_wanlora.errors import SuiteError, WanloraError
+from pytest_wanlora.results.parts import (
+    BaselineCard,
+    CandidateCard,
+    Failure,
+    Part,
+    Role,
+    SetScores,
+    SuiteCard,
+    Totals,
+    Video,
+    block_norms,
+)
+from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.run.standard import prompts
+from pytest_wanlora.run.update_baseline import versions
+from pytest_wanlora.verdict.decision import decide
+from pytest_wanlora.verdict.evidence import Plan
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.run.judge import Judge
+    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.suite import Suite
+
+__all__ = ["Ending", "build"]
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How the session went.
+
+    Attributes:
+        command: The command line.
+        started: Seconds since the epoch.
+        finished: The same.
+        exit_status: pytest's.
+        selected: Items that were to be judged.
+        stopped: It was ended early, by `-x` or by hand: what is missing then was not lost.
+        notes: What else a reader must know.
+    """
+
+    command: tuple[str, ...]
+    started: float
+    finished: float
+    exit_status: int
+    selected: tuple[ItemId, ...]
+    stopped: bool
+    notes: tuple[str, ...]
+
+
+def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: Ending) -> RunRecord:
+    """Build the record of a run; nothing is rendered.
+
+    Args:
+        gate: The run.
+        judge: Its baseline and reference.
+        judgements: All that came in.
+        ending: How the session went.
+
+    Raises:
+        RecordError: Two workers contradict each other.
+    """
+    baseline = _baseline(judge)
+    videos, sets = _measured(gate, judge, baseline is not None)
+    lost: tuple[ItemId, ...] = () if ending.stopped else ending.selected
+    merged = results.merge(
+        [
+            Part(
+                videos=tuple(videos), sets=tuple(sets), judgements=tuple(judgements), failures=_failures(gate)
+            )
+        ],
+        expected=lost,
+    )
+    partial = (
+        gate.settings.partial
+        or gate.settings.update_baselines
+        or set(ending.selected) != set(gate.items)
+        or ending.stopped
+    )
+    return RunRecord(
+        **{name: getattr(merged, name) for name in Part.model_fields},
+        run_id=gate.run_folder.name,
+        started=_iso(ending.started),
+        finished=_iso(ending.finished),
+        command=ending.command,
+        exit_status=ending.exit_status,
+        partial=partial,
+        environment=gate.environment.record(),
+        versions=versions(),
+        suite=_suite(gate),
+        candidates=tuple(_card(gate, each, merged.judgements, partial=partial) for each in gate.candidates),
+        baseline=baseline,
+        expected=gate.items,
+        totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
+        notes=ending.notes,
+    )
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _suite(gate: Gate) -> SuiteCard:
+    suite = gate.suite
+    return SuiteCard(
+        name=suite.name,
+        sha256=suite.sha256,
+        fingerprint=_fingerprint(suite),
+        prompts=prompts(gate, suite.scenarios),
+        targets={scenario.id: dict(scenario.target) for scenario in suite.scenarios if scenario.target},
+        limits=tuple(limit.model_dump(mode="json") for limit in suite.limits),
+        tolerances={name: tolerance.model_dump() for name, tolerance in suite.tolerances.items()},
+        looks=Plan.doubling(suite.seeds.first, suite.seeds.most).looks,
+        weak=suite.weak,
+    )
+
+
+def _fingerprint(suite: Suite) -> dict[str, Any]:
+    try:
+        return suite.fingerprint()
+    except SuiteError as error:
+        # a reference set that is missing has failed its items; the record still tells what was measured
+        return {"incomplete": error.message}
+
+
+def _card(
+    gate: Gate, candidate: Candidate, judgements: Sequence[Judgement], *, partial: bool
+) -> CandidateCard:
+    checkpoint = candidate.checkpoint
+    if checkpoint is None:
+        return CandidateCard(
+            name=candidate.name, sha256=None, scale=0.0, publishable=False, reason="the model without LoRA"
+        )
+    decision = decide(
+        [judged for judged in judgements if judged.candidate == candidate.name],
+        [item for item in gate.items if item.candidate == candidate.name],
+    )
+    reason = decision.reason
+    if decision.publishable and partial:
+        reason = "a partial run publishes nothing; what was judged passes"
+    return CandidateCard(
+        name=candidate.name,
+        sha256=checkpoint.sha256,
+        scale=gate.settings.scale,
+        checkpoint=checkpoint.describe(),
+        norms=block_norms(checkpoint.norms),
+        runs=1 + results.runs_so_far(gate.settings.output_dir, checkpoint.sha256, gate.suite.name),
+        publishable=decision.publishable and not partial,
+        reason=reason,
+    )
+
+
+def _baseline(judge: Judge) -> BaselineCard | None:
+    if judge.gate.settings.update_baselines:
+        return None
+    try:
+        found = judge.standard.baseline
+    except WanloraError:
+        return None
+    return BaselineCard(
+        name=found.name,
+        digest=found.digest,
+        created=found.created,
+        sha256=None if found.candidate is None else found.candidate.get("sha256"),
+        environment=found.environment,
+        differences=tuple(
+            line for lines in differences(found.environment, judge.gate.environment) for line in lines
+        ),
+        noise=found.noise,
+    )
+
+
+def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], list[SetScores]]:
+    """Videos of this run and their pairs in the baseline, and the scores of both sides' sets."""
+    announced = gate.board.announced()
+    videos: list[Video] = []
+    sets: list[SetScores] = []
+    pairs: dict[str, set[int]] = {}
+    for candidate in gate.candidates:
+        vectors: dict[str, NDArray[np.float32]] = {}
+        for scenario in gate.scenarios:
+            jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
+            found = gate.known([job for job in jobs if job.key in announced])
+            videos += [_video(gate, result) for result in found]
+            sound = [result for result in found if result.degenerate is None]
+            pairs.setdefault(scenario.id, set()).update(result.seed for result in sound)
+            if sound and len(sound) == len(found):
+                vectors[scenario.id] = np.stack([result.features["video"] for result in sound])
+        sets += _sets(gate, judge, "candidate", candidate.name, vectors)
+    if compared:
+        baseline = judge.standard.baseline
+        stored: dict[str, NDArray[np.float32]] = {}
+        for name, seeds in pairs.items():
+            seen = sorted(seeds & set(baseline.seeds(name)))
+            videos += [
+                Video(
+                    role="baseline",
+                    candidate=baseline.name,
+                    scenario=name,
+                    seed=seed,
+                    scores=baseline.scores[name][seed],
+                    reused=True,
+                )
+                for seed in seen
+            ]
+            if seen:
+                stored[name] = np.stack([baseline.features[name, seed] for seed in seen])
+        sets += _sets(gate, judge, "baseline", baseline.name, stored)
+    return videos, sets
+
+
+def _video(gate: Gate, result: JobResult) -> Video:
+    preview = None
+    if result.preview is not None:
+        preview = Path(os.path.relpath(result.preview, gate.run_folder)).as_posix()
+    return Video(
+        role="candidate",
+        candidate=result.job.candidate,
+        scenario=result.scenario,
+        seed=result.seed,
+        scores=dict(result.scores),
+        degenerate=result.degenerate,
+        key=result.key,
+        frames_sha256=result.frames_sha256,
+        preview=preview,
+        seconds=result.seconds,
+        reused=result.reused,
+        applied=None if result.applied is None else asdict(result.applied),
+    )
+
+
+def _sets(
+    gate: Gate, judge: Judge, role: Role, name: str, vectors: Mapping[str, NDArray[np.float32]]
+) -> list[SetScores]:
+    places = {place: [place] for place in vectors}
+    if len(vectors) == len(gate.scenarios):
+        places[ALL] = list(vectors)
+    try:
+        measured = {
+            place: judge.standard.set_scores(np.concatenate([vectors[each] for each in names]), names)
+            for place, names in places.items()
+        }
+    except WanloraError:
+        # what is missing has failed the items that need it
+        return []
+    return [
+        SetScores(
+            role=role,
+            candidate=name,
+            scenario=place,
+            scores={metric: float(scores[metric]) for metric in ("fvd", "kvd")},
+            n=int(scores["n"]),
+            reference_n=int(scores["reference_n"]),
+        )
+        for place, scores in measured.items()
+        if scores
+    ]
+
+
+def _failures(gate: Gate) -> tuple[Failure, ...]:
+    return tuple(Failure(**note) for note in gate.board.failures())

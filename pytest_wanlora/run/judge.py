@@ -1,0 +1,384 @@
+"""The judge of a run: brings results, baseline and reference to the functions that decide.
+
+Every process judges its own items from the same results, and the decision is a function of those alone, so
+it does not matter which process judges what.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
+from pytest_wanlora.run.standard import Standard
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.verdict import fvd_evidence, limits, regressions
+from pytest_wanlora.verdict.evidence import Plan, change
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.measured import Scores
+from pytest_wanlora.verdict.sequential import Assessment, PairedScores, PairedSets, assess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.scoring.metric import Metric
+    from pytest_wanlora.suite import Scenario
+
+__all__ = ["Judge"]
+
+#: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
+_FAITHFUL = 0.9
+
+
+@dataclass(frozen=True)
+class Settled:
+    """One candidate's comparison, rendered as far as it takes.
+
+    Attributes:
+        pairs: Videos of each scenario.
+        results: By scenario, in the order of the seeds.
+        broken: Scenarios with a video that could not be rendered, and why.
+        assessment: What the pairs tell; None if no scenario is fit to be assessed.
+    """
+
+    pairs: Mapping[str, int]
+    results: Mapping[str, tuple[JobResult, ...]]
+    broken: Mapping[str, WanloraError]
+    assessment: Assessment | None
+
+
+class Judge:
+    """Judges items of one run.
+
+    Args:
+        gate: The run.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self.gate = gate
+        self._settled: dict[str, Settled] = {}
+
+    @cached_property
+    def standard(self) -> Standard:
+        """The baseline and the reference set."""
+        return Standard(self.gate)
+
+    def judgement(self, item: ItemId) -> Judgement:
+        """Judge one item; what cannot be measured gets a verdict that fails.
+
+        Args:
+            item: One of `gate.items`.
+        """
+        kinds = {"checkpoint": self._checkpoint, "limit": self._limit, "regression": self._regression}
+        try:
+            return kinds[item.kind](item)
+        except IncomparableError as error:
+            return failed(item, Verdict.INCOMPARABLE, error)
+        except BaselineError as error:
+            return failed(item, Verdict.MISSING_BASELINE, error)
+        except WanloraError as error:
+            return failed(item, Verdict.ERROR, error)
+
+    def _checkpoint(self, item: ItemId) -> Judgement:
+        candidate = self.gate.candidate(item.candidate)
+        checkpoint = candidate.checkpoint
+        if checkpoint is not None and checkpoint.problems:
+            return said(item, Verdict.FAIL, "; ".join(problem.words for problem in checkpoint.problems))
+        base, own = self.gate.results(self.gate.probes(candidate))
+        applied = own.applied
+        if applied is None:
+            return said(item, Verdict.ERROR, "it is not known whether the LoRA was applied")
+        counted = f"{applied.patched} of {applied.targets} targets patched"
+        if applied.patched != applied.targets or applied.changed == 0:
+            return said(item, Verdict.FAIL, f"{counted}, {applied.changed} of them changed a weight")
+        if own.frames_sha256 == base.frames_sha256:
+            place = f"{own.scenario}, seed {own.seed}"
+            return said(item, Verdict.FAIL, f"{counted}, but {place} is the base model's video, bit for bit")
+        words = (
+            f"{counted} ({applied.mode}); {applied.strength:.1%} of the change survives rounding, cosine "
+            f"{applied.cosine:.3f}; the LoRA is {applied.relative_size:.2%} of the weights; "
+            "the video differs from the base model's"
+        )
+        faithful = abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL
+        if not faithful:
+            words += "; unfused (sampling.lora_mode) would keep what fusing rounds away"
+        return said(item, Verdict.PASS if faithful else Verdict.WARN, words, value=applied.strength)
+
+    def _limit(self, item: ItemId) -> Judgement:
+        metric = METRICS[item.metric]
+        if metric.level == "set":
+            # before anything is rendered in vain
+            _ = self.standard.reference
+        limits = [
+            limit
+            for limit in self.gate.suite.limits
+            if limit.metric == item.metric and limit.scenario in (item.scenario, _usual(item))
+        ]
+        results = {
+            scenario.id: self.gate.results(
+                self.gate.jobs(self.gate.candidate(item.candidate), [scenario], self.gate.first_look)
+            )
+            for scenario in self._scenarios(item)
+        }
+        judged = [self._one_limit(item, metric, limit, results) for limit in limits]
+        return max(judged, key=lambda each: each.verdict.severity)
+
+    def _one_limit(
+        self,
+        item: ItemId,
+        metric: Metric,
+        limit: limits.LimitLike,
+        results: Mapping[str, Sequence[JobResult]],
+    ) -> Judgement:
+        degenerate = degenerates(results)
+        if metric.level == "video":
+            return limits.judge_limit(
+                metric,
+                candidate=item.candidate,
+                scenario=item.scenario,
+                limit=limit,
+                scores=scores_of(results, metric.id),
+                degenerate=degenerate,
+            )
+        found = {} if degenerate else self.standard.set_scores(features_of(results), results)
+        return limits.judge_set_limit(
+            metric,
+            candidate=item.candidate,
+            scenario=item.scenario,
+            limit=limit,
+            value=found.get(metric.id),
+            n=sum(map(len, results.values())),
+            reference_n=len(self.standard.reference_rows(results)),
+            degenerate=degenerate,
+        )
+
+    def _regression(self, item: ItemId) -> Judgement:
+        metric = METRICS[item.metric]
+        own = self._scenarios(item)
+        self.standard.require(own)
+        for scenario in own:
+            self.standard.require_seeds(scenario.id)
+        settled = self.settle(self.gate.candidate(item.candidate))
+        for scenario in own:
+            if scenario.id in settled.broken:
+                raise settled.broken[scenario.id]
+        chosen = {scenario.id: settled.results[scenario.id] for scenario in own}
+        assessment = settled.assessment
+        evidence = None if assessment is None else assessment.evidence.get((item.scenario, item.metric))
+        tolerances = self.gate.suite.tolerances
+        if metric.level == "set":
+            return self._set_regression(item, metric, settled, chosen)
+        scores = scores_of(chosen, metric.id)
+        baseline = self.standard.baseline.metric(metric.id)
+        motion = scores_of(chosen, "motion")
+        return regressions.judge_regression(
+            metric,
+            candidate=item.candidate,
+            scenario=item.scenario,
+            scores=scores,
+            baseline=baseline,
+            tolerance=tolerances[metric.id],
+            evidence=evidence,
+            weak=self.gate.suite.weak,
+            degenerate=degenerates(chosen),
+            motion_change=self._motion_change(motion),
+            motion_tolerance=tolerances.get("motion"),
+        )
+
+    def _motion_change(self, motion: Scores) -> float | None:
+        stored = self.standard.baseline.metric("motion", list(motion))
+        pairs = [
+            (stored[name][seed], value)
+            for name, of in motion.items()
+            for seed, value in of.items()
+            if seed in stored.get(name, {})
+        ]
+        if not pairs:
+            return None
+        before, after = np.mean(pairs, axis=0)
+        return float(change(before, after, higher_is_better=True))
+
+    def _set_regression(
+        self, item: ItemId, metric: Metric, settled: Settled, chosen: Mapping[str, Sequence[JobResult]]
+    ) -> Judgement:
+        degenerate = degenerates(chosen)
+        # a pooled distance is taken of equally many videos of each scenario
+        common = min(settled.pairs[name] for name in chosen)
+        assessment = settled.assessment
+        own: Mapping[str, float] = {}
+        stored: Mapping[str, float] = {}
+        if not degenerate:
+            seeds = self.gate.seeds(common)
+            own = self.standard.set_scores(features_of(chosen, common), chosen)
+            stored = self.standard.set_scores(
+                np.stack([self.standard.baseline.features[name, seed] for name in chosen for seed in seeds]),
+                chosen,
+            )
+        return regressions.judge_set(
+            metric,
+            candidate=item.candidate,
+            scenario=item.scenario,
+            value=own.get(metric.id),
+            baseline=stored.get(metric.id),
+            n=common * len(chosen),
+            baseline_n=common * len(chosen),
+            reference_n=len(self.standard.reference_rows(chosen)),
+            tolerance=self.gate.suite.tolerances[metric.id],
+            evidence=None if assessment is None else assessment.evidence.get((item.scenario, item.metric)),
+            weak=self.gate.suite.weak,
+            degenerate=degenerate,
+        )
+
+    def settle(self, candidate: Candidate) -> Settled:
+        """Render a candidate's videos, look by look, until nothing more would be learnt from the next.
+
+        Only what is chosen in this run has a say: the items that are not judged need no videos.
+
+        Raises:
+            BaselineError: There is none.
+            ScoringError: There is no reference set, and a distance is compared.
+        """
+        if candidate.name in self._settled:
+            return self._settled[candidate.name]
+        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind == "regression"]
+        places = {item.scenario for item in chosen}
+        scenarios = [
+            each
+            for each in self.gate.scenarios
+            if (ALL in places or each.id in places) and self.standard.has_seeds(each.id)
+        ]
+        metrics = [name for name in METRICS if any(item.metric == name for item in chosen)]
+        if "fvd" in metrics:
+            # before anything is rendered in vain
+            _ = self.standard.reference
+        plan = self._plan(scenarios)
+        pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
+        while True:
+            settled = self._look(candidate, scenarios, metrics, pairs, plan)
+            unsettled = () if settled.assessment is None else settled.assessment.unsettled
+            if not unsettled:
+                self._settled[candidate.name] = settled
+                return settled
+            for name in unsettled:
+                pairs[name] = plan.following(pairs[name]) or pairs[name]
+
+    def _plan(self, scenarios: Sequence[Scenario]) -> Plan:
+        seeds = self.gate.suite.seeds
+        stored = min(self.standard.stored_seeds(scenario.id) for scenario in scenarios)
+        return Plan.doubling(seeds.first, min(seeds.most, stored))
+
+    def _look(
+        self,
+        candidate: Candidate,
+        scenarios: Sequence[Scenario],
+        metrics: Sequence[str],
+        pairs: Mapping[str, int],
+        plan: Plan,
+    ) -> Settled:
+        jobs = {
+            scenario.id: self.gate.jobs(candidate, [scenario], self.gate.seeds(pairs[scenario.id]))
+            for scenario in scenarios
+        }
+        self.gate.extend([job for of in jobs.values() for job in of])
+        results: dict[str, tuple[JobResult, ...]] = {}
+        broken: dict[str, WanloraError] = {}
+        for name, of in jobs.items():
+            try:
+                results[name] = self.gate.results(of)
+            except WanloraError as error:
+                broken[name] = error
+        sound = {name: of for name, of in results.items() if not any(each.degenerate for each in of)}
+        assessment = self._assess(sound, metrics, plan) if sound else None
+        return Settled(dict(pairs), results, broken, assessment)
+
+    def _assess(
+        self, results: Mapping[str, Sequence[JobResult]], metrics: Sequence[str], plan: Plan
+    ) -> Assessment:
+        video = tuple(METRICS[name] for name in metrics if METRICS[name].level == "video")
+        stored = self.standard.baseline.scores
+
+        def table(side: Callable[[str, JobResult], Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
+            return {
+                name: np.array(
+                    [[side(name, each)[metric.id] for each in of] for metric in video], dtype=np.float64
+                ).reshape(len(video), len(of))
+                for name, of in results.items()
+            }
+
+        paired = PairedScores(
+            metrics=video,
+            candidate=table(lambda _, each: each.scores),
+            baseline=table(lambda name, each: stored[name][each.seed]),
+            sets=self._sets(results) if "fvd" in metrics else None,
+        )
+        return assess(paired, self.gate.suite.tolerances, plan)
+
+    def _sets(self, results: Mapping[str, Sequence[JobResult]]) -> PairedSets:
+        features: list[NDArray[np.float32]] = []
+        rows: tuple[dict[str, NDArray[np.intp]], dict[str, NDArray[np.intp]]] = ({}, {})
+        for name, of in results.items():
+            stored = [self.standard.baseline.features[name, each.seed] for each in of]
+            for side, vectors in zip(rows, ([each.features["video"] for each in of], stored), strict=True):
+                side[name] = np.arange(len(features), len(features) + len(vectors))
+                features += vectors
+        stacked = np.stack(features)
+        places = {ALL: list(results), **{name: [name] for name in results}}
+        videos = {
+            place: fvd_evidence.Videos.of(stacked, self.standard.reference_set(names))
+            for place, names in places.items()
+        }
+        return PairedSets(videos, *rows)
+
+    def _scenarios(self, item: ItemId) -> list[Scenario]:
+        return [each for each in self.gate.scenarios if item.scenario in (each.id, ALL)]
+
+
+def said(item: ItemId, verdict: Verdict, reason: str, *, value: float | None = None) -> Judgement:
+    """A judgement of words."""
+    return Judgement(
+        kind=item.kind,
+        candidate=item.candidate,
+        scenario=item.scenario,
+        metric=item.metric,
+        verdict=verdict,
+        reason=reason,
+        value=value,
+    )
+
+
+def failed(item: ItemId, verdict: Verdict, error: WanloraError) -> Judgement:
+    """The judgement on what could not be measured."""
+    return said(item, verdict, str(error))
+
+
+def scores_of(results: Mapping[str, Sequence[JobResult]], metric: str) -> dict[str, dict[int, float]]:
+    """One metric's scores by scenario and seed, of the videos that have it."""
+    return {
+        name: {each.seed: each.scores[metric] for each in of if metric in each.scores}
+        for name, of in results.items()
+    }
+
+
+def degenerates(results: Mapping[str, Sequence[JobResult]]) -> dict[tuple[str, int], str]:
+    """Videos that cannot be scored, by scenario and seed."""
+    return {
+        (name, each.seed): each.degenerate
+        for name, of in results.items()
+        for each in of
+        if each.degenerate is not None
+    }
+
+
+def features_of(results: Mapping[str, Sequence[JobResult]], each: int | None = None) -> NDArray[np.float32]:
+    """Video features, (videos, D), of the first videos of each scenario."""
+    return np.stack([result.features["video"] for of in results.values() for result in of[:each]])
+
+
+def _usual(item: ItemId) -> str:
+    return ALL if item.scenario == ALL else "each"

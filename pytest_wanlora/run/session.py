@@ -1,0 +1,348 @@
+"""One gate run: what was asked for, what is to be judged, and the results so far.
+
+Every process of a run (the controller and each worker) builds the same `Gate` from the same settings; what
+they share is the cache and the run's folder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora import environment as environments
+from pytest_wanlora.errors import JobError, SettingsError
+from pytest_wanlora.jobs.board import Board, Progress
+from pytest_wanlora.jobs.cache import Cache
+from pytest_wanlora.jobs.job import BASE, Job, JobResult, Produced, Producer
+from pytest_wanlora.jobs.planning import plan
+from pytest_wanlora.jobs.scheduling import ensure, find
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.settings import load_suite
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
+
+if TYPE_CHECKING:
+    from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.environment import Environment
+    from pytest_wanlora.run.judge import Judge
+    from pytest_wanlora.settings import Settings
+    from pytest_wanlora.suite import Scenario, Suite
+
+#: Problems of a checkpoint with which rendering it would be a waste: nothing it shows could be published.
+HOPELESS = frozenset({"nan", "inf", "zero_b"})
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What is gated.
+
+    Attributes:
+        name: Unique within the run; `"base"` for the model without LoRA.
+        checkpoint: The LoRA; None for the model without.
+    """
+
+    name: str
+    checkpoint: Checkpoint | None
+
+
+@dataclass(repr=False)
+class Gate:
+    """A gate run, as one process sees it.
+
+    Attributes:
+        settings: What the user asked for.
+        suite: What is gated on.
+        scenarios: Those of the suite that are rendered.
+        candidates: What is gated, in the order of the command line.
+        environment: On what is rendered.
+        run_folder: Of this run; shared by its processes.
+        producer: Renders and scores.
+        board: The run's shared notes.
+        cache: Results by key.
+        pool: Every job that the selected items need at the first look; what a waiting worker helps with.
+        chosen: Items that this run judges.
+        on_progress: Called with the progress after each change.
+    """
+
+    settings: Settings
+    suite: Suite
+    scenarios: tuple[Scenario, ...]
+    candidates: tuple[Candidate, ...]
+    environment: Environment
+    run_folder: Path
+    producer: Producer
+    board: Board
+    cache: Cache
+    pool: tuple[Job, ...] = ()
+    chosen: frozenset[ItemId | str] = frozenset()
+    on_progress: Callable[[Progress], None] | None = None
+    _known: dict[str, JobResult] = field(default_factory=dict)
+
+    @property
+    def base(self) -> Candidate:
+        """The model without LoRA."""
+        return Candidate(BASE, None)
+
+    def seeds(self, count: int) -> tuple[int, ...]:
+        """The first seeds of the suite."""
+        return tuple(range(self.suite.seeds.start, self.suite.seeds.start + count))
+
+    @property
+    def first_look(self) -> tuple[int, ...]:
+        """Seeds of the first look; of the last one when baselines are stored."""
+        seeds = self.suite.seeds
+        return self.seeds(seeds.most if self.settings.update_baselines else seeds.first)
+
+    @cached_property
+    def items(self) -> tuple[ItemId, ...]:
+        """What the gate judges, candidate by candidate: the file, the limits, the comparison."""
+        return tuple(item for each in self.candidates for item in demanded(self, each))
+
+    @property
+    def stored(self) -> tuple[str, ...]:
+        """Names of the candidates whose measurements become a baseline."""
+        return tuple(each.name for each in self.candidates) if self.settings.update_baselines else ()
+
+    @cached_property
+    def judge(self) -> Judge:
+        """What judges the items; it reads the baseline when it is first needed."""
+        from pytest_wanlora.run.judge import Judge
+
+        return Judge(self)
+
+    def preview(self, judged: Judgement) -> str | None:
+        """The mp4 of the video that did worst in an item, if there is one."""
+        if judged.worst is None:
+            return None
+        chosen = [self.scenario(judged.worst.scenario)]
+        jobs = self.jobs(self.candidate(judged.candidate), chosen, [judged.worst.seed])
+        paths = [result.preview for result in self.known(jobs) if result.preview is not None]
+        return os.path.relpath(paths[0]) if paths else None
+
+    def candidate(self, name: str) -> Candidate:
+        """The candidate of that name; the model without LoRA for `"base"`."""
+        return next((each for each in self.candidates if each.name == name), self.base)
+
+    def scenario(self, identifier: str) -> Scenario:
+        """The scenario of that id."""
+        return next(each for each in self.suite.scenarios if each.id == identifier)
+
+    def jobs(
+        self, candidate: Candidate, scenarios: Iterable[Scenario], seeds: Iterable[int]
+    ) -> tuple[Job, ...]:
+        """The videos of a candidate, scenario by scenario."""
+        return plan(
+            self.suite,
+            candidate.checkpoint,
+            name=candidate.name,
+            scale=self.settings.scale,
+            seeds=seeds,
+            environment=self.environment,
+            producer=self.producer.identity,
+            scenarios=scenarios,
+        )
+
+    def check(self) -> None:
+        """Find out before anything is rendered whether every job can be named.
+
+        Raises:
+            WanloraError: A file of the suite is missing or cannot be read.
+        """
+        for job in self.jobs(self.base, self.scenarios, self.seeds(1)):
+            _ = job.key
+
+    def prepare(self) -> None:
+        """Make the folders and prove that they can be written, before anything is rendered.
+
+        Raises:
+            JobError: One of them cannot be.
+        """
+        self.cache.prepare()
+        self.board.prepare()
+        for folder in (self.settings.cache_dir, self.settings.output_dir):
+            ignore = folder.parent / ".gitignore"
+            if folder.parent.name == ".wanlora" and not ignore.exists():
+                ignore.write_text("*\n", encoding="utf-8")
+
+    def discard(self) -> None:
+        """Remove the folder of a run in which nothing was judged."""
+        self.board.clear()
+        with contextlib.suppress(OSError):
+            self.run_folder.rmdir()
+
+    def results(self, wanted: Sequence[Job]) -> tuple[JobResult, ...]:
+        """Have jobs rendered, by this process or another, and return their results in the same order.
+
+        Raises:
+            JobError: One of them cannot be rendered.
+        """
+        missing = [job for job in wanted if job.key not in self._known]
+        if missing:
+            found = ensure(
+                missing, self._produce, self.cache, self.board, pool=self.pool, progress=self._report
+            )
+            self._known.update(found)
+        return tuple(self._known[job.key] for job in wanted)
+
+    def known(self, wanted: Sequence[Job]) -> tuple[JobResult, ...]:
+        """Those of the jobs that have been rendered; nothing is rendered."""
+        found = (self._known.get(job.key) or find(job, self.cache, self.board) for job in wanted)
+        return tuple(result for result in found if result is not None)
+
+    def select(self, chosen: Iterable[ItemId | str]) -> None:
+        """Say which items will be judged, before the first is: their jobs are what there is to do.
+
+        Args:
+            chosen: Items, and names of candidates whose measurements are stored.
+        """
+        self.chosen = frozenset(chosen)
+        wanted = {job.key: job for item in self.chosen_in_order() for job in self.needs(item)}
+        self.pool = tuple(wanted.values())
+        self.board.announce(list(wanted), reused=len(self.known(self.pool)))
+
+    def extend(self, wanted: Sequence[Job]) -> None:
+        """Add the jobs of a further look to what there is to do."""
+        keys = {job.key for job in self.pool}
+        new = [job for job in wanted if job.key not in keys]
+        if new:
+            self.pool = (*self.pool, *new)
+            self.board.extend([job.key for job in new], reused=len(self.known(new)))
+
+    def chosen_items(self, candidate: Candidate) -> tuple[ItemId, ...]:
+        """The items of a candidate that this run judges; all of them when none were chosen."""
+        own = tuple(item for item in self.items if item.candidate == candidate.name)
+        return tuple(item for item in own if item in self.chosen) or own
+
+    def chosen_in_order(self) -> list[ItemId | str]:
+        """The chosen items, in the gate's order."""
+        return [item for item in (*self.items, *self.stored) if item in self.chosen]
+
+    def needs(self, item: ItemId | str) -> tuple[Job, ...]:
+        """The jobs of the first look that an item rests on."""
+        if isinstance(item, str):
+            return self.jobs(self.candidate(item), self.scenarios, self.first_look)
+        candidate = self.candidate(item.candidate)
+        if item.kind == "checkpoint":
+            return self.probes(candidate)
+        scenarios = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
+        return self.jobs(candidate, scenarios, self.first_look)
+
+    def probes(self, candidate: Candidate) -> tuple[Job, Job]:
+        """The first video of a candidate and the same of the model without LoRA, whose frames must differ."""
+        seeds = self.first_look[:1]
+        (own,) = self.jobs(candidate, self.scenarios[:1], seeds)
+        (base,) = self.jobs(self.base, self.scenarios[:1], seeds)
+        return base, own
+
+    def _produce(self, job: Job) -> Produced:
+        checkpoint = self.candidate(job.candidate).checkpoint
+        if checkpoint is not None:
+            hopeless = [problem for problem in checkpoint.problems if problem.code in HOPELESS]
+            if hopeless:
+                raise JobError(
+                    f"not rendered: {'; '.join(problem.words for problem in hopeless)}",
+                    next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
+                )
+        return self.producer.produce(job, checkpoint)
+
+    def _report(self) -> None:
+        progress = self.board.progress()
+        if progress is not None and self.on_progress is not None:
+            self.on_progress(progress)
+
+
+def demanded(gate: Gate, candidate: Candidate) -> tuple[ItemId, ...]:
+    """Everything that the suite demands of one candidate, of the scenarios that are rendered.
+
+    The model without LoRA is only measured; a run that stores baselines compares nothing.
+    """
+    if candidate.checkpoint is None:
+        return ()
+    ids = tuple(scenario.id for scenario in gate.scenarios)
+    found = [ItemId("checkpoint", candidate.name, "", "")]
+    for limit in gate.suite.limits:
+        places = {"all": (ALL,), "each": ids}.get(limit.scenario, (limit.scenario,))
+        found += [
+            ItemId("limit", candidate.name, place, limit.metric)
+            for place in places
+            if place == ALL or place in ids
+        ]
+    if not gate.settings.update_baselines:
+        found += [
+            ItemId("regression", candidate.name, place, metric)
+            for place in (*ids, ALL)
+            for metric in METRICS
+            if metric in gate.suite.tolerances
+        ]
+    # two limits may bound the same metric in the same place, from either side
+    return tuple(dict.fromkeys(found))
+
+
+def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
+    """Read the checkpoints of `--lora`; the model without LoRA if there is none.
+
+    Raises:
+        CheckpointError: One of them cannot be read or is refused.
+    """
+    if not settings.lora:
+        return (Candidate(BASE, None),)
+    paths = checkpoints.expand(settings.lora)
+    names = checkpoints.unique_names(paths)
+    return tuple(
+        # a file called base.safetensors must not be taken for the model without LoRA
+        Candidate(f"{name}-lora" if name == BASE else name, checkpoints.read(path))
+        for name, path in zip(names, paths, strict=True)
+    )
+
+
+def open_gate(
+    settings: Settings,
+    *,
+    make_producer: Callable[[Suite, Environment], Producer],
+    run_folder: Path | None = None,
+    who: str = "main",
+) -> Gate:
+    """Read what the settings name and build the gate; nothing is written and no model is loaded.
+
+    Args:
+        settings: What the user asked for.
+        make_producer: Makes what renders and scores.
+        run_folder: Of a run that another process began; None begins one.
+        who: Name of this process in the run's notes.
+
+    Raises:
+        WanloraError: A checkpoint, the suite or a setting is wrong.
+    """
+    candidates = read_candidates(settings)
+    suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
+    environment = environments.detect(suite.sampling.dtype, settings.device)
+    if environment.device_name == environments.NO_GPU:
+        raise SettingsError(
+            f"--wanlora-device (ini: wanlora_device): {settings.device!r} was asked for and no such GPU is "
+            "visible; allowed: one that CUDA shows, cpu, auto",
+            next_command="nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or --wanlora-device cpu",
+        )
+    folder = run_folder or new_run_folder(settings.output_dir, candidates)
+    return Gate(
+        settings=settings,
+        suite=suite,
+        scenarios=settings.selected(suite),
+        candidates=candidates,
+        environment=environment,
+        run_folder=folder,
+        producer=make_producer(suite, environment),
+        board=Board(folder / "board", who=who, reuse=settings.cache),
+        cache=Cache(settings.cache_dir),
+    )
+
+
+def new_run_folder(output_dir: Path, candidates: Sequence[Candidate]) -> Path:
+    """Name the folder of a new run: time and candidate, and the process so that two runs never share it."""
+    name = candidates[0].name if len(candidates) == 1 else f"{len(candidates)}-checkpoints"
+    return output_dir / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}-{name}"

@@ -1,0 +1,247 @@
+"""Scores of raw frames: sharpness, colour diversity, motion, colour drift, and what cannot be scored at all.
+
+A video is uint8 of shape (frames, height, width, 3), RGB, as rendered: an encoder would change every number.
+Everything here runs in one OpenCV thread, so the thread count of a machine cannot change a score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from itertools import pairwise
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_wanlora.errors import ScoringError
+
+MINIMUM_SIDE = 16
+"""Smallest height and width in pixels; the optical flow finds nothing to match below."""
+
+BLACK_LEVEL = 16
+"""Luma up to which a video counts as black: the black of limited-range video."""
+
+FLAT_DEVIATION = 1.0
+"""Standard deviation, in levels of 255, below which a frame has no content in any channel."""
+
+_HISTOGRAM_BINS = 8
+# luma, Cb and Cr of ITU-R BT.601 at full range, from R, G, B
+_YCBCR = np.array(
+    [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=np.float64
+)
+
+
+def degenerate(video: NDArray[Any]) -> str | None:
+    """Say why a video cannot be scored.
+
+    A degenerate video still has a sharpness or a colour entropy, and an average would hide it; so it is told
+    apart before anything is measured.
+
+    Args:
+        video: What a renderer returned; any array.
+
+    Returns:
+        One clause, such as `"it is black: ..."`, or None for a video that can be scored. Reported are:
+        another dtype or shape than uint8 (frames, height, width, 3), fewer than two frames, frames below
+        `MINIMUM_SIDE`, a black video, a frame of one colour, and frames that are all the same.
+    """
+    problem = _shape_problem(video)
+    if problem is not None:
+        return problem
+    brightest = max(float(np.percentile(_luma(frame), 99.9)) for frame in video)
+    if brightest <= BLACK_LEVEL:
+        return f"it is black: 99.9 % of every frame's luma is at most {brightest:.0f} of 255"
+    flat = [t for t, frame in enumerate(video) if float(frame.std(axis=(0, 1)).max()) < FLAT_DEVIATION]
+    if flat:
+        return f"{_frames(flat)} of {len(video)} are of one colour"
+    if all(np.array_equal(frame, video[0]) for frame in video[1:]):
+        return f"all {len(video)} frames are identical"
+    return None
+
+
+def not_finite(values: NDArray[np.floating[Any]], what: str) -> str | None:
+    """Say how many values of a float array are NaN or infinite; None if all are finite.
+
+    For what uint8 cannot show: latents, decoded frames before quantisation, features.
+
+    Args:
+        values: Any float array.
+        what: Its name in the sentence, e.g. `"the latents"`.
+    """
+    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
+    if values.size == 0:
+        return f"{what} are empty"
+    if bad:
+        return f"{what} hold {bad} of {values.size} values that are NaN or infinite"
+    return None
+
+
+def sharpness(video: NDArray[np.uint8]) -> float:
+    """Variance of the 3x3 Laplacian of luma, mean over frames.
+
+    Luma is 8-bit BT.601; the kernel is [0 1 0; 1 -4 1; 0 1 0], OpenCV's `Laplacian` of aperture 1. Uncapped,
+    0 and up, in squared levels of 255. Noise and ringing raise it as detail does, so it is judged both ways;
+    it depends on the frame size.
+
+    Args:
+        video: uint8 (T, H, W, 3), RGB.
+
+    Raises:
+        ScoringError: Another dtype or shape, or fewer than two frames.
+    """
+    _require_video(video)
+    with _one_thread():
+        values = [float(cv2.Laplacian(_luma(frame), cv2.CV_64F, ksize=1).var()) for frame in video]
+    return float(np.mean(values))
+
+
+def sharpness_percent(value: float, reference: float) -> float:
+    """Sharpness as a share of a reference, in percent, capped at 100: min(100, 100 * value / reference).
+
+    For display and `overall` only; above the cap a loss is invisible.
+
+    Args:
+        value: A `sharpness`.
+        reference: The sharpness that counts as full; the suite's `sharpness_reference`.
+
+    Raises:
+        ScoringError: The reference is not a positive number.
+    """
+    if not (np.isfinite(reference) and reference > 0):
+        raise ScoringError(f"scoring.sharpness_reference is {reference}, allowed is a positive number")
+    return min(100.0, 100.0 * value / reference)
+
+
+def color(video: NDArray[np.uint8]) -> float:
+    """Colour diversity: 100 * Shannon entropy of an 8x8x8 HSV histogram / log2(512), mean over frames.
+
+    In percent: 0 for one colour, 100 for all 512 bins alike. The entropy is taken a frame at a time and not
+    of all frames pooled, because a colour that drifts through the video would fill more bins of a pooled
+    histogram and score as diversity. Bins are equal shares of OpenCV's 8-bit HSV (hue 0 to 180, saturation
+    and value 0 to 256).
+
+    Args:
+        video: uint8 (T, H, W, 3), RGB.
+
+    Raises:
+        ScoringError: Another dtype or shape, or fewer than two frames.
+    """
+    _require_video(video)
+    with _one_thread():
+        values = [_hsv_entropy(frame) for frame in video]
+    return 100.0 * float(np.mean(values)) / float(np.log2(_HISTOGRAM_BINS**3))
+
+
+def motion(video: NDArray[np.uint8]) -> float:
+    """Mean optical-flow magnitude of consecutive frames, in percent of the frame diagonal a frame step.
+
+    Flow is OpenCV's DIS (Kroeger 2016, "Fast Optical Flow using Dense Inverse Search"), preset FAST, on 8-bit
+    luma. 0 for a frozen video; a share of the diagonal so that the frame size does not matter.
+
+    Args:
+        video: uint8 (T, H, W, 3), RGB.
+
+    Raises:
+        ScoringError: Another dtype or shape, or fewer than two frames.
+    """
+    _require_video(video)
+    diagonal = float(np.hypot(video.shape[1], video.shape[2]))
+    with _one_thread():
+        flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+        lumas = [_luma(frame) for frame in video]
+        values = []
+        for before, after in pairwise(lumas):
+            field = flow.calc(before, after, None).astype(np.float64)
+            values.append(float(np.hypot(field[..., 0], field[..., 1]).mean()))
+    return 100.0 * float(np.mean(values)) / diagonal
+
+
+def drift(video: NDArray[np.uint8]) -> float:
+    """Offset of the later frames' mean colour from the first frame's, mean over the later frames.
+
+    The mean colour is (Y, Cb, Cr) of BT.601 at full range and the offset its Euclidean length, so a jump of
+    brightness and a cast both count; in levels of 255. Moving content shifts the mean a little too: compare
+    it with a baseline, do not read it alone.
+
+    Args:
+        video: uint8 (T, H, W, 3), RGB.
+
+    Raises:
+        ScoringError: Another dtype or shape, or fewer than two frames.
+    """
+    _require_video(video)
+    means = video.mean(axis=(1, 2), dtype=np.float64) @ _YCBCR.T
+    return float(np.linalg.norm(means[1:] - means[0], axis=1).mean())
+
+
+def scores(video: NDArray[np.uint8], sharpness_reference: float) -> Mapping[str, float]:
+    """Every score of this module by metric id.
+
+    Args:
+        video: uint8 (T, H, W, 3), RGB.
+        sharpness_reference: See `sharpness_percent`.
+
+    Raises:
+        ScoringError: See the single scores.
+    """
+    sharp = sharpness(video)
+    return {
+        "sharpness": sharp,
+        "sharpness_pct": sharpness_percent(sharp, sharpness_reference),
+        "color": color(video),
+        "motion": motion(video),
+        "drift": drift(video),
+    }
+
+
+def _shape_problem(video: NDArray[Any]) -> str | None:
+    if video.dtype != np.uint8:
+        return f"its dtype is {video.dtype}, allowed is uint8"
+    if video.ndim != 4 or video.shape[3] != 3:
+        return f"its shape is {video.shape}, allowed is (frames, height, width, 3)"
+    if video.shape[0] < 2:
+        return f"it has {video.shape[0]} frames, at least 2 are needed"
+    if min(video.shape[1:3]) < MINIMUM_SIDE:
+        return (
+            f"its frames are {video.shape[1]} x {video.shape[2]} pixels, "
+            f"at least {MINIMUM_SIDE} x {MINIMUM_SIDE} are needed"
+        )
+    return None
+
+
+def _require_video(video: NDArray[np.uint8]) -> None:
+    problem = _shape_problem(video)
+    if problem is not None:
+        raise ScoringError(f"the video cannot be scored: {problem}")
+
+
+def _frames(indices: list[int]) -> str:
+    shown = ", ".join(str(index) for index in indices[:5])
+    return f"frames {shown}{', ...' if len(indices) > 5 else ''}"
+
+
+def _luma(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    luma: NDArray[np.uint8] = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2GRAY)
+    return luma
+
+
+def _hsv_entropy(frame: NDArray[np.uint8]) -> float:
+    hsv = cv2.cvtColor(np.ascontiguousarray(frame), cv2.COLOR_RGB2HSV)
+    bins = [_HISTOGRAM_BINS] * 3
+    counts = cv2.calcHist([hsv], [0, 1, 2], None, bins, [0, 180, 0, 256, 0, 256]).astype(np.float64)
+    share = counts[counts > 0] / counts.sum()
+    # + 0.0 turns the -0.0 of a single bin into 0.0
+    return float(-(share * np.log2(share)).sum() + 0.0)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run OpenCV in one thread: DIS may cut the frame into a stripe a thread, and stripes change the flow."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)

@@ -1,0 +1,90 @@
+"""Find the files of a scorer and prove that they are the ones the suite means."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import hf_hub_download
+from huggingface_hub.errors import HfHubHTTPError
+
+from pytest_wanlora.errors import ScoringError, SuiteError
+from pytest_wanlora.suite import files as suite_files
+
+
+@dataclass(frozen=True)
+class ScorerFile:
+    """A file on the disk and its digest.
+
+    Attributes:
+        path: Where it lies.
+        sha256: Its digest, as found.
+        repository: `<owner>/<name>` if it came from the Hugging Face Hub.
+    """
+
+    path: Path
+    sha256: str
+    repository: str | None = None
+
+
+def fetch(location: str, sha256: str, key: str) -> ScorerFile:
+    """Find a scorer's file and compare its digest with the suite's.
+
+    Args:
+        location: A path; `package:<path inside pytest_wanlora>`; or `hub:<owner>/<name>:<file>`, a file of
+            the Hugging Face Hub, which is downloaded into its cache when it is not there yet. Nothing else is
+            ever downloaded.
+        sha256: The digest that the suite states; empty if it states none.
+        key: The suite's key of the location, such as `"scoring.clip.weights"`, for the message.
+
+    Raises:
+        ScoringError: No such file, with the command that fetches it; unreadable; another digest.
+    """
+    try:
+        reference = suite_files.resolve(location, key=key)
+    except SuiteError as error:
+        name = Path(location.removeprefix("package:")).name
+        command = f"hf download <owner>/<name> {name} --local-dir <folder of {key}>"
+        if location.startswith("package:"):
+            command = "pip install --force-reinstall pytest-wanlora"
+        raise ScoringError(error.message, next_command=command) from error
+    repository = reference.hub_id
+    if repository is not None and reference.pattern is not None:
+        path = _download(repository, reference.pattern, key)
+    elif len(reference.paths) == 1 and reference.paths[0].is_file():
+        path = reference.paths[0]
+    else:
+        found = ", ".join(str(each) for each in reference.paths)
+        raise ScoringError(f"{key}: {location} must be one file, found {found}")
+    return ScorerFile(path, _checked_digest(path, sha256, key), repository)
+
+
+def summary(error: Exception) -> str:
+    """Return the first lines of another library's error on one line; its type if it says nothing."""
+    lines = str(error).strip().splitlines()
+    return " ".join(line.strip() for line in lines[:3]) if lines else type(error).__name__
+
+
+def _download(repository: str, filename: str, key: str) -> Path:
+    try:
+        return Path(hf_hub_download(repository, filename))
+    except (HfHubHTTPError, OSError, ValueError) as error:
+        raise ScoringError(
+            f"{key}: hub:{repository}:{filename} cannot be fetched: {summary(error)}",
+            next_command=f"hf download {repository} {filename}",
+        ) from error
+
+
+def _checked_digest(path: Path, sha256: str, key: str) -> str:
+    try:
+        found = suite_files.digest(path)
+    except OSError as error:
+        raise ScoringError(
+            f"{key}: {path} cannot be read: {error.strerror}", next_command=f"ls -l {path}"
+        ) from error
+    if sha256 and found != sha256.lower():
+        raise ScoringError(
+            f"{key}: {path} has SHA-256 {found}, the suite states {sha256}: another file, or a damaged one",
+            next_command=f"sha256sum {path}",
+        )
+    return found

@@ -1,0 +1,240 @@
+"""The settings of a session: options and ini values, read once into one frozen record.
+
+Precedence: command line > ini > suite > default. Only `--lora` and `--update-baselines` switch the gate on;
+without them `read` returns None and nothing heavier than this module is imported.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, TypeVar
+
+from pytest_wanlora import options
+from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.options import Given, add_options
+
+if TYPE_CHECKING:
+    import pytest
+
+    from pytest_wanlora.suite import Scenario, Shapes, Suite
+
+__all__ = ["ACCEPTED", "BASE", "Settings", "add_options", "load_suite", "read"]
+
+BASE: Final = "base"
+"""Baseline of the model without LoRA."""
+ACCEPTED: Final = "accepted"
+"""Baseline of the accepted checkpoint, unless another name is given."""
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that the user asked for, resolved and checked.
+
+    Attributes:
+        lora: Arguments of `--lora` in their order: absolute files, folders or globs.
+        update_baselines: Store baselines instead of comparing.
+        suite: Packaged name or absolute path; None to choose by the checkpoint's shapes.
+        baseline: Name below the suite's baselines, or an absolute folder.
+        baselines_dir: Absolute.
+        update_target: Name under which `--update-baselines` stores: `base` without a LoRA, else `accepted` or
+            the name given as `--wanlora-baseline` on the command line. None when nothing is stored.
+        scale: Strength of the LoRA, not 0.
+        seeds: Videos a scenario at the first and the last look; None for the suite's.
+        scenarios: Ids to render; empty for all.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        cache_dir: Absolute.
+        output_dir: Absolute.
+        cache: Whether jobs of earlier runs are reused.
+        previews: Whether mp4 files are written.
+        allow_environment: Whether another GPU or other versions than the baseline's are accepted.
+    """
+
+    lora: tuple[str, ...]
+    update_baselines: bool
+    suite: str | None
+    baseline: str
+    baselines_dir: Path
+    update_target: str | None
+    scale: float
+    seeds: tuple[int, int] | None
+    scenarios: tuple[str, ...]
+    device: str
+    cache_dir: Path
+    output_dir: Path
+    cache: bool
+    previews: bool
+    allow_environment: bool
+
+    @property
+    def partial(self) -> bool:
+        """Whether scenarios are left out: such a run is recorded as partial and publishes nothing."""
+        return bool(self.scenarios)
+
+    def selected(self, suite: Suite) -> tuple[Scenario, ...]:
+        """Return the scenarios to render, in the suite's order.
+
+        Raises:
+            SettingsError: An id that the suite does not have.
+        """
+        known = [scenario.id for scenario in suite.scenarios]
+        for identifier in self.scenarios:
+            if identifier not in known:
+                near = difflib.get_close_matches(identifier, known, n=1)
+                hint = f"did you mean {near[0]}? " if near else ""
+                raise SettingsError(
+                    f"--wanlora-scenario (ini: wanlora_scenario): {identifier!r} is no scenario of suite "
+                    f"{suite.name}; {hint}allowed: {', '.join(known)}",
+                    next_command="correct the id, or leave it out to render all scenarios",
+                )
+        return tuple(
+            scenario for scenario in suite.scenarios if not self.scenarios or scenario.id in self.scenarios
+        )
+
+
+def read(config: pytest.Config) -> Settings | None:
+    """Read the settings of a session, on the controller or in an xdist worker.
+
+    Args:
+        config: pytest's configuration; its options travel to workers, its ini file is read by each.
+
+    Returns:
+        None when the gate is off.
+
+    Raises:
+        SettingsError: A value that is not allowed, or options that contradict each other; names the option or
+            ini key, the value and what is allowed.
+    """
+    lora: list[str] = config.option.lora or []
+    update: bool = config.option.update_baselines
+    if not lora and not update:
+        _refuse_idle_options(config)
+        return None
+    _refuse_stray_checkpoints(config)
+    given = {option.name: options.find(config, option) for option in options.OPTIONS}
+
+    def value(name: str, parse: Callable[[Given], _T], default: _D) -> _T | _D:
+        found = given[name]
+        return default if found is None else parse(found)
+
+    here = config.invocation_params.dir
+    baseline = value("wanlora-baseline", options.parse_baseline, BASE)
+    named = given["wanlora-baseline"]
+    settings = Settings(
+        lora=tuple(options.parse_path(Given(text, "--lora", here, on_command_line=True)) for text in lora),
+        update_baselines=update,
+        suite=value("wanlora-suite", options.parse_suite, None),
+        baseline=baseline,
+        baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, config.rootpath / "baselines")),
+        update_target=_update_target(bool(lora), baseline if named and named.on_command_line else None)
+        if update
+        else None,
+        scale=value("wanlora-scale", options.parse_scale, 1.0),
+        seeds=value("wanlora-seeds", options.parse_seeds, None),
+        scenarios=value("wanlora-scenario", options.parse_scenarios, ()),
+        device=value("wanlora-device", options.parse_device, "auto"),
+        cache_dir=Path(
+            value("wanlora-cache-dir", options.parse_path, config.rootpath / ".wanlora" / "cache")
+        ),
+        output_dir=Path(
+            value("wanlora-output-dir", options.parse_path, config.rootpath / ".wanlora" / "runs")
+        ),
+        cache=value("wanlora-cache", options.parse_flag, True),
+        previews=value("wanlora-previews", options.parse_flag, True),
+        allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
+    )
+    _refuse_contradictions(settings)
+    return settings
+
+
+def load_suite(settings: Settings, checkpoints: Sequence[Shapes]) -> Suite:
+    """Load the suite that the user named, or else the packaged one that the checkpoints fit.
+
+    Args:
+        settings: Of the session; its seeds take the place of the suite's.
+        checkpoints: The candidates; empty when the model without LoRA is measured.
+
+    Raises:
+        SuiteError: The suite is wrong, or a checkpoint does not fit it.
+        SettingsError: No suite is named and there is no checkpoint to choose by, or a scenario is unknown.
+    """
+    # pydantic and yaml are loaded only once the gate is on
+    from pytest_wanlora import suite as suites
+
+    if settings.suite is not None:
+        chosen = suites.load(settings.suite, baselines=settings.baselines_dir)
+    elif checkpoints:
+        chosen = suites.find_for(checkpoints[0], baselines=settings.baselines_dir)
+    else:
+        raise SettingsError(
+            "--update-baselines without --lora measures the model of a suite, and none is named; "
+            f"allowed: --wanlora-suite with {', '.join(suites.packaged())} or a .yaml file",
+            next_command=f"pytest --wanlora-suite {next(iter(suites.packaged()))} --update-baselines",
+        )
+    for checkpoint in checkpoints:
+        suites.check_fit(chosen, checkpoint)
+    if settings.seeds is not None:
+        first, most = settings.seeds
+        chosen = chosen.model_copy(
+            update={"seeds": chosen.seeds.model_copy(update={"first": first, "most": most})}
+        )
+    settings.selected(chosen)
+    return chosen
+
+
+def _update_target(with_lora: bool, named: str | None) -> str:
+    target = named or (ACCEPTED if with_lora else BASE)
+    if not options.NAME.fullmatch(target):
+        problem = "a folder's path"
+    elif with_lora and target == BASE:
+        problem = "the model without LoRA"
+    elif not with_lora and target != BASE:
+        problem = "for checkpoints, and no --lora is given"
+    else:
+        return target
+    allowed = "accepted or another name" if with_lora else BASE
+    raise SettingsError(
+        f"--wanlora-baseline: {target!r} is {problem}; allowed with --update-baselines: {allowed}",
+        next_command="leave --wanlora-baseline out",
+    )
+
+
+def _refuse_idle_options(config: pytest.Config) -> None:
+    """Refuse options that were typed but would do nothing: the run must not look like a gate that passed."""
+    for argument in config.invocation_params.args:
+        if argument.startswith("--wanlora-"):
+            raise SettingsError(
+                f"{argument.partition('=')[0]}: does nothing without a gate; "
+                "allowed: together with --lora or --update-baselines",
+                next_command="pytest --lora FILE, with the same options",
+            )
+
+
+def _refuse_stray_checkpoints(config: pytest.Config) -> None:
+    """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files."""
+    stray = [argument for argument in config.args if argument.endswith(".safetensors")]
+    if stray:
+        raise SettingsError(
+            f"{stray[0]}: a checkpoint where pytest takes tests; allowed: checkpoints after --lora alone",
+            next_command="put a glob in quotes, --lora '*.safetensors', or repeat --lora",
+        )
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    if not settings.update_baselines:
+        return
+    if settings.partial:
+        raise SettingsError(
+            f"--update-baselines: scenarios {', '.join(settings.scenarios)} alone make no baseline; "
+            "allowed: all scenarios of the suite",
+            next_command="leave --wanlora-scenario (ini: wanlora_scenario) out",
+        )
+    if len(settings.lora) > 1:
+        raise SettingsError(
+            f"--update-baselines: {len(settings.lora)} checkpoints; allowed: one, the one to accept",
+            next_command="pytest --lora FILE --update-baselines",
+        )

@@ -1,0 +1,43 @@
+"""Suites: what to render, how to score it and what may be published; loaded from YAML."""
+
+from pytest_wanlora.suite.files import FileReference, check_digests, references, resolve, verify
+from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, load, packaged
+from pytest_wanlora.suite.schema import (
+    DEFAULT_TOLERANCES,
+    Architecture,
+    ClipScorer,
+    Limit,
+    ModelFiles,
+    Sampling,
+    Scenario,
+    Scoring,
+    Seeds,
+    Suite,
+    Tolerance,
+    VideoFeatures,
+)
+
+__all__ = [
+    "DEFAULT_TOLERANCES",
+    "Architecture",
+    "ClipScorer",
+    "FileReference",
+    "Limit",
+    "ModelFiles",
+    "Sampling",
+    "Scenario",
+    "Scoring",
+    "Seeds",
+    "Shapes",
+    "Suite",
+    "Tolerance",
+    "VideoFeatures",
+    "check_digests",
+    "check_fit",
+    "find_for",
+    "load",
+    "packaged",
+    "references",
+    "resolve",
+    "verify",
+]

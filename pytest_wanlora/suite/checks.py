@@ -1,0 +1,272 @@
+"""What is wrong with a suite, in words: schema errors translated, and checks that span several keys."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Final, TypeAlias, TypeGuard, get_args
+
+from pydantic import BaseModel
+from pydantic_core import ErrorDetails
+
+from pytest_wanlora.suite.document import KeyPath, Value, quoted
+
+__all__ = [
+    "ENTRY",
+    "NAME",
+    "SHA256",
+    "STATED_SHA256",
+    "Complaint",
+    "across",
+    "keys",
+    "nearest_sizes",
+    "translated",
+    "unknown",
+]
+
+Complaint: TypeAlias = tuple[KeyPath, str]
+"""Where, and what is wrong there."""
+
+NAME: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
+SHA256: Final = r"^[0-9a-fA-F]{64}$"
+STATED_SHA256: Final = r"^([0-9a-fA-F]{64})?$"
+ENTRY: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+PATTERNS: Final[Mapping[str, str]] = {
+    NAME: "letters, digits, _ . - and no . or - in front",
+    SHA256: "64 hexadecimal digits",
+    STATED_SHA256: "64 hexadecimal digits",
+    ENTRY: "package.module:name",
+}
+"""Patterns of texts, and how to say them."""
+
+_TOLD_APART: Final = ("all", "each")
+_SHORTEST_FOR_I3D: Final = 9  # its last pooling spans two steps, and it has halved the frames three times
+
+_ALLOWED: Final[Mapping[str, str]] = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "text, in quotes if it looks like a number",
+    "finite_number": "a finite number",
+    "greater_than": "more than {gt:g}",
+    "greater_than_equal": "{ge:g} or more",
+    "less_than": "less than {lt:g}",
+    "less_than_equal": "{le:g} or less",
+    "literal_error": "{expected}",
+    "string_too_short": "a text that is not empty",
+    "string_too_long": "up to {max_length} characters",
+    "too_short": "at least {min_length}",
+    "tuple_type": "a list",
+    "dict_type": "a mapping of keys and values",
+    "mapping_type": "a mapping of keys and values",
+    "model_type": "a mapping of keys and values",
+    "model_attributes_type": "a mapping of keys and values",
+}
+
+
+def unknown(kind: str, name: str, allowed: Collection[str]) -> str:
+    """Say that a name is not one of the allowed ones, and which one is nearest.
+
+    Example:
+        >>> unknown("metric", "shapness", ["clip", "sharpness"])
+        'unknown metric; did you mean sharpness? allowed: clip, sharpness'
+    """
+    near = difflib.get_close_matches(name, allowed, n=1, cutoff=0.6)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"unknown {kind}; {hint}allowed: {', '.join(allowed) or 'none'}"
+
+
+def nearest_sizes(value: int, step: int, offset: int = 0) -> tuple[int, ...]:
+    """Return the nearest sizes `step * k + offset`, k >= 1, below and above a value that is none itself.
+
+    Example:
+        >>> nearest_sizes(481, 32)
+        (480, 512)
+        >>> nearest_sizes(10, 4, 1)
+        (9, 13)
+    """
+    below = (value - offset) // step * step + offset
+    return tuple(size for size in (below, below + step) if size >= step + offset)
+
+
+def translated(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> Iterator[Complaint]:
+    """Turn pydantic's errors into complaints in the words of suite files.
+
+    Args:
+        errors: `ValidationError.errors()` of `model`.
+        model: The root model, for the keys that are allowed beside an unknown one.
+    """
+    for error in errors:
+        path = tuple(part for part in error["loc"] if part != "[key]")
+        kind, context, value = error["type"], error.get("ctx", {}), error["input"]
+        if kind == "wanlora":
+            if context["key"]:
+                path = (*path, context["key"])
+                value = value.get(context["key"]) if isinstance(value, Mapping) else value
+            shown = "" if value is None or isinstance(value, (Mapping, tuple)) else f"{quoted(value)}: "
+            yield path, shown + context["complaint"]
+        elif kind == "missing":
+            yield path, "missing; it has no default"
+        elif kind == "extra_forbidden":
+            yield path, unknown("key", str(path[-1]), _keys_at(model, path[:-1]))
+        elif kind != "default_factory_not_called":  # it follows from another error of the same mapping
+            yield path, f"{quoted(value)}; allowed: {_allowed(kind, context, error['msg'])}"
+
+
+def _allowed(kind: str, context: Mapping[str, Any], message: str) -> str:
+    if kind == "string_pattern_mismatch":
+        return PATTERNS.get(context["pattern"], f"text that matches {context['pattern']}")
+    template = _ALLOWED.get(kind)
+    return template.format(**context) if template else message.removeprefix("Input should be ")
+
+
+def across(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    """Check what no single key can: references between scenarios, limits and files, and sizes.
+
+    Works on the raw tree, so that these complaints come together with those of the schema. Values of the
+    wrong type are passed over: the schema names them.
+    """
+    yield from _scenarios(data)
+    yield from _limits(data)
+    yield from _sizes(data)
+    yield from _digests(data)
+    yield from _scorers(data)
+
+
+def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    categories = _mapping(data.get("categories"))
+    seen: dict[str, int] = {}
+    for number, item in _items(data.get("scenarios")):
+        identifier = item.get("id")
+        if isinstance(identifier, str):
+            # folders are named after ids, and some file systems do not tell A from a
+            first = seen.setdefault(identifier.casefold(), number)
+            if first != number:
+                text = (
+                    f"{quoted(identifier)}: scenarios[{first}] has it too; allowed: each id once, in any case"
+                )
+                yield ("scenarios", number, "id"), text
+            if identifier in _TOLD_APART:
+                text = f"{quoted(identifier)}: a word of limits; allowed: any id but all, each"
+                yield ("scenarios", number, "id"), text
+        category = item.get("category")
+        if categories and isinstance(category, str) and category not in categories:
+            yield (
+                ("scenarios", number, "category"),
+                f"{quoted(category)}: {unknown('category', category, categories)}",
+            )
+
+
+def _limits(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    identifiers = [item["id"] for _, item in _items(data.get("scenarios")) if isinstance(item.get("id"), str)]
+    allowed = [*_TOLD_APART, *(str(identifier) for identifier in identifiers)]
+    seen: dict[tuple[object, object], int] = {}
+    for number, item in _items(data.get("limits")):
+        scenario = item.get("scenario")
+        if isinstance(scenario, str) and scenario not in allowed:
+            yield (
+                ("limits", number, "scenario"),
+                f"{quoted(scenario)}: {unknown('scenario', scenario, allowed)}",
+            )
+        metric = item.get("metric")
+        if isinstance(metric, str):
+            first = seen.setdefault((metric, scenario), number)
+            if first != number:
+                text = (
+                    f"{quoted(metric)}: limits[{first}] has it for the same scenario; allowed: one limit each"
+                )
+                yield ("limits", number, "metric"), text
+
+
+def _sizes(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    sampling = _mapping(data.get("sampling"))
+    step = _mapping(_mapping(data.get("model")).get("architecture")).get("size_multiple", 32)
+    if step in (16, 32) and isinstance(step, int):
+        for key in ("height", "width"):
+            size = sampling.get(key)
+            if _is_int(size) and size > 0 and size % step:
+                near = _either(nearest_sizes(size, step))
+                text = f"{size}: no multiple of {step}, the model would render another size; allowed: {near}"
+                yield ("sampling", key), text
+    frames = sampling.get("frames")
+    if _is_int(frames) and frames >= 5 and frames % 4 != 1:
+        near = _either(nearest_sizes(frames, 4, 1))
+        text = f"{frames}: not 4k+1, the model would render more; allowed: {near}"
+        yield ("sampling", "frames"), text
+    features = _mapping(_mapping(data.get("scoring")).get("video_features"))
+    if features.get("kind") == "torchscript" and _is_int(frames) and 5 <= frames < _SHORTEST_FOR_I3D:
+        text = f"{frames}: I3D cannot score fewer than {_SHORTEST_FOR_I3D} frames; allowed: 9, 13, 17, ..."
+        yield ("sampling", "frames"), text
+
+
+def _digests(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    model = _mapping(data.get("model"))
+    files = [model.get("dit"), model.get("text_encoder"), model.get("vae")]
+    texts = [text for entry in files for text in (entry if isinstance(entry, tuple) else (entry,))]
+    names = [text.rsplit("/", 1)[-1].rsplit(":", 1)[-1] for text in texts if isinstance(text, str)]
+    for name in _mapping(model.get("sha256")):
+        if names and not any(fnmatchcase(name, pattern) for pattern in names):
+            yield ("model", "sha256", name), unknown("file", name, names)
+
+
+def _scorers(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    key: KeyPath = ("scoring", "video_features")
+    features = _mapping(_mapping(data.get("scoring")).get("video_features"))
+    if features.get("kind") == "module" and "module" not in features:
+        yield (*key, "module"), "missing; kind module needs it, as package.module:Class"
+    if features.get("kind") == "torchscript":
+        if "module" in features:
+            yield (*key, "module"), "not used by kind torchscript; allowed: kind module, or no module"
+        if not features.get("sha256"):
+            yield (*key, "sha256"), "missing; a TorchScript file is a program, so its digest must be stated"
+
+
+def keys(model: type[BaseModel]) -> list[str]:
+    """Return the keys that a suite file may have for a model."""
+    return list(_fields(model))
+
+
+def _keys_at(model: type[BaseModel], path: KeyPath) -> list[str]:
+    """Return the keys that a model allows below a path."""
+    at: Any = model
+    for part in path:
+        field = _fields(at).get(str(part)) if isinstance(part, str) else None
+        inner = at if field is None else field
+        at = next(_models(inner), at)
+    return keys(at)
+
+
+def _fields(model: Any) -> dict[str, Any]:  # noqa: ANN401 - a model class, or any other type
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return {}
+    return {
+        info.alias or name: info.annotation for name, info in model.model_fields.items() if not info.exclude
+    }
+
+
+def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any annotation
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for argument in get_args(annotation):
+        yield from _models(argument)
+
+
+def _mapping(value: Value) -> Mapping[str, Value]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: Value) -> Iterator[tuple[int, Mapping[str, Value]]]:
+    if isinstance(value, tuple):
+        for number, item in enumerate(value):
+            if isinstance(item, dict):
+                yield number, item
+
+
+def _is_int(value: Value) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _either(sizes: Collection[int]) -> str:
+    return " or ".join(str(size) for size in sizes)

@@ -1,0 +1,87 @@
+"""Types of single keys of a suite, each with its check."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.suite import checks, files
+
+__all__ = [
+    "Entry",
+    "MetricId",
+    "Name",
+    "Positive",
+    "Sha256",
+    "StatedSha256",
+    "Text",
+    "Weights",
+    "as_tuple",
+    "clip_model",
+    "image",
+    "reference",
+    "refusal",
+]
+
+
+def refusal(complaint: str, *, key: str = "") -> PydanticCustomError:
+    """Build an error in the words of suite files; `key` points at a key of the model that raises it."""
+    return PydanticCustomError("wanlora", "{complaint}", {"complaint": complaint, "key": key})
+
+
+def reference(*suffixes: str) -> AfterValidator:
+    """Check a file reference and make it absolute, against the folders of the validation context."""
+
+    def check(text: str, info: ValidationInfo) -> str:
+        text = _anchored(text, info)
+        if suffixes and not text.endswith(suffixes):
+            raise refusal(f"not a kind of file that is read; allowed: {', '.join(suffixes)}")
+        return text
+
+    return AfterValidator(check)
+
+
+def clip_model(text: str, info: ValidationInfo) -> str:
+    """Make a reference to a JSON configuration absolute; a name of open_clip stays as it is."""
+    return _anchored(text, info) if text.endswith(".json") else text
+
+
+def image(text: str) -> str:
+    """Turn an image reference into a path."""
+    if text.startswith("hub:"):
+        raise refusal("an image is not fetched from the hub; allowed: a path, package:FILE")
+    return str(files.inside_package(text)) if text.startswith("package:") else text
+
+
+def metric(name: str) -> str:
+    """Refuse what is no metric id."""
+    if name not in METRICS:
+        raise refusal(checks.unknown("metric", name, METRICS))
+    return name
+
+
+def as_tuple(value: object) -> object:
+    """Let one text stand for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+def _anchored(text: str, info: ValidationInfo) -> str:
+    if info.context is None:
+        return text
+    try:
+        return files.anchored(text, **info.context)
+    except ValueError as error:
+        raise refusal(str(error)) from error
+
+
+Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Name: TypeAlias = Annotated[str, StringConstraints(pattern=checks.NAME, max_length=64)]
+Sha256: TypeAlias = Annotated[str, StringConstraints(pattern=checks.SHA256, to_lower=True)]
+StatedSha256: TypeAlias = Annotated[str, StringConstraints(pattern=checks.STATED_SHA256, to_lower=True)]
+Entry: TypeAlias = Annotated[str, StringConstraints(pattern=checks.ENTRY)]
+MetricId: TypeAlias = Annotated[str, AfterValidator(metric)]
+Weights: TypeAlias = Annotated[str, reference(".safetensors")]
+Positive: TypeAlias = Annotated[int, Field(gt=0)]

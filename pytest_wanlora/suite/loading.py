@@ -1,0 +1,162 @@
+"""Loading a suite, and choosing the one that a checkpoint fits."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.resources
+from pathlib import Path
+from typing import Protocol
+
+from pydantic import ValidationError
+
+from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.suite import checks, document
+from pytest_wanlora.suite.schema import Architecture, Suite
+
+__all__ = ["Shapes", "check_fit", "find_for", "load", "packaged"]
+
+
+def packaged() -> dict[str, Path]:
+    """Return the suites that come with the package, by name."""
+    folder = Path(str(importlib.resources.files("pytest_wanlora"))) / "suites"
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load(source: str | Path, *, baselines: Path = Path("baselines")) -> Suite:
+    """Load a suite.
+
+    Args:
+        source: A packaged suite's name, or a path.
+        baselines: The baselines directory, for references of the form `baselines:FILE`.
+
+    Raises:
+        SuiteError: The file is missing or wrong; names file, line, key, value and what is allowed, for up to
+            20 errors at once. That files named in the suite exist is not checked here.
+
+    Example:
+        >>> load("tiny").model.architecture.blocks
+        6
+    """
+    path = _located(source)
+    read = document.read(path)
+    given = read.data.get("name", path.stem)
+    name = given if isinstance(given, str) else path.stem
+    context = {"folder": path.absolute().parent, "baselines": baselines.absolute() / name}
+    complaints = list(checks.across(read.data))
+    for key in {"path", "sha256"} & read.data.keys():
+        complaints.append(((key,), checks.unknown("key", key, checks.keys(Suite))))
+    data = {**read.data, "name": given, "path": path, "sha256": read.sha256}
+    try:
+        suite = Suite.model_validate(data, context=context)
+    except ValidationError as error:
+        complaints += checks.translated(error.errors(include_url=False), Suite)
+    if complaints or read.problems:
+        problems = [
+            document.Problem(read.line_of(key), document.dotted(key), text) for key, text in complaints
+        ]
+        raise document.rejection(path, [*read.problems, *problems])
+    return suite.at_lines({document.dotted(key): line for key, line in read.lines.items()})
+
+
+class Shapes(Protocol):
+    """What of a checkpoint tells which model it belongs to."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def dim(self) -> int | None:
+        """Width of the blocks; None when no target shows it."""
+
+    @property
+    def ffn_dim(self) -> int | None:
+        """Width inside the feed-forward layers; None when no target shows it."""
+
+    @property
+    def blocks(self) -> int:
+        """Highest block number plus one."""
+
+    @property
+    def block_count(self) -> int:
+        """How many different blocks have a target."""
+
+
+def find_for(checkpoint: Shapes, *, baselines: Path = Path("baselines")) -> Suite:
+    """Choose the packaged suite whose model a checkpoint fits.
+
+    Args:
+        checkpoint: Anything with `name`, `dim`, `ffn_dim`, `blocks` and `block_count`.
+        baselines: See `load`.
+
+    Raises:
+        SuiteError: None or several fit; lists what was seen and what each suite expects.
+    """
+    suites = [load(path, baselines=baselines) for path in packaged().values()]
+    fitting = [suite for suite in suites if not _misfits(suite, checkpoint)]
+    if len(fitting) == 1:
+        return fitting[0]
+    what = "fits several packaged suites" if fitting else "fits no packaged suite"
+    lines = [f"{checkpoint.name}: {what}; it has {_seen(checkpoint)}"]
+    lines += [f"  {suite.name} expects {_expected(suite.model.architecture)}" for suite in suites]
+    command = "pytest --lora FILE --wanlora-suite SUITE, with one that was written for this model"
+    raise SuiteError("\n".join(lines), next_command=command)
+
+
+def check_fit(suite: Suite, checkpoint: Shapes) -> None:
+    """Refuse a checkpoint of another model than the suite's.
+
+    Args:
+        suite: The suite that the user chose.
+        checkpoint: See `find_for`.
+
+    Raises:
+        SuiteError: A width or the number of blocks differs, or blocks have no target.
+    """
+    if misfits := _misfits(suite, checkpoint):
+        place = f"suite {suite.name} ({suite.where('model.architecture')})"
+        lines = [f"{checkpoint.name}: does not fit the model of {place}"]
+        lines += [f"  {misfit}" for misfit in misfits]
+        command = "leave --wanlora-suite out, to choose the suite by the checkpoint's shapes"
+        raise SuiteError("\n".join(lines), next_command=command)
+
+
+def _misfits(suite: Suite, checkpoint: Shapes) -> list[str]:
+    expected = suite.model.architecture
+    pairs = [
+        ("dim", checkpoint.dim, expected.dim),
+        ("ffn_dim", checkpoint.ffn_dim, expected.ffn_dim),
+        ("blocks", checkpoint.blocks, expected.blocks),
+        ("blocks with a target", checkpoint.block_count, expected.blocks),
+    ]
+    # a LoRA without feed-forward targets does not show ffn_dim; one that shows no width at all fits nothing
+    return [
+        f"{key}: {'unknown' if seen is None else seen}; allowed: {wanted}"
+        for key, seen, wanted in pairs
+        if seen != wanted and not (key == "ffn_dim" and seen is None)
+    ]
+
+
+def _seen(checkpoint: Shapes) -> str:
+    widths = [("dim", checkpoint.dim), ("ffn_dim", checkpoint.ffn_dim)]
+    text = ", ".join(f"{key} {'unknown' if width is None else width}" for key, width in widths)
+    return f"{text}, blocks {checkpoint.blocks} ({checkpoint.block_count} with a target)"
+
+
+def _expected(architecture: Architecture) -> str:
+    return f"dim {architecture.dim}, ffn_dim {architecture.ffn_dim}, blocks {architecture.blocks}"
+
+
+def _located(source: str | Path) -> Path:
+    known = packaged()
+    if isinstance(source, str) and source in known:
+        return known[source]
+    path = Path(source)
+    if not path.exists() and path.suffix not in (".yaml", ".yml"):
+        near = difflib.get_close_matches(str(source), known, n=1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise SuiteError(
+            f"{source}: no such suite; {hint}allowed: {', '.join(known)}, or the path of a .yaml file",
+            next_command="ls *.yaml",
+        )
+    return path

@@ -1,0 +1,399 @@
+"""What a suite file may hold: frozen models, strict about types and closed to unknown keys."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    model_validator,
+)
+
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.suite import files
+from pytest_wanlora.suite.fields import (
+    Entry,
+    MetricId,
+    Name,
+    Positive,
+    Sha256,
+    StatedSha256,
+    Text,
+    Weights,
+    as_tuple,
+    clip_model,
+    image,
+    reference,
+    refusal,
+)
+
+__all__ = [
+    "DEFAULT_TOLERANCES",
+    "Architecture",
+    "ClipScorer",
+    "Limit",
+    "ModelFiles",
+    "Sampling",
+    "Scenario",
+    "Scoring",
+    "Seeds",
+    "Suite",
+    "Tolerance",
+    "VideoFeatures",
+]
+
+_LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
+
+
+def _with_defaults(value: object) -> object:
+    """Lay a suite's tolerances over the defaults; `off` takes a metric out of the gate."""
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: tolerance for key, tolerance in {**DEFAULT_TOLERANCES, **value}.items() if tolerance != "off"
+    }
+
+
+class _Model(BaseModel):
+    """Frozen, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Architecture(_Model):
+    """Shapes of a video model, by which checkpoints are matched.
+
+    Attributes:
+        dim: Width of the blocks.
+        ffn_dim: Width inside the feed-forward layers.
+        blocks: Number of blocks.
+        heads: Attention heads.
+        text_dim: Width of the text encoder's output.
+        size_multiple: What height and width must be a multiple of, since the model renders another size
+            otherwise: 32 for the 16x VAE of Wan 2.2 TI2V-5B, 16 for the 8x VAE, each times a patch of 2.
+    """
+
+    dim: Positive
+    ffn_dim: Positive
+    blocks: Positive
+    heads: Positive | None = None
+    text_dim: Positive | None = None
+    size_multiple: Literal[16, 32] = 32
+
+
+class ModelFiles(_Model):
+    """Files of the video model.
+
+    Attributes:
+        name: For people.
+        dit: Weights of the denoiser; one reference, a list of them, or a glob over shards.
+        text_encoder: Weights of the text encoder.
+        vae: Weights of the VAE.
+        tokenizer: Folder of the text encoder's tokenizer.
+        sha256: Digest by file name; checked where given.
+        registration: The key `register`: `module:function`, called once before loading, for models that
+            DiffSynth does not know.
+        architecture: Shapes, by which checkpoints are matched.
+    """
+
+    name: Text
+    dit: Annotated[tuple[Weights, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+    text_encoder: Weights
+    vae: Weights
+    tokenizer: Annotated[str, reference()]
+    sha256: Mapping[str, Sha256] = Field(default_factory=dict)
+    registration: Entry | None = Field(default=None, alias="register")
+    architecture: Architecture
+
+    @property
+    def register(self) -> str | None:
+        """`module:function` called once before loading; pydantic reserves the name for itself as a field."""
+        return self.registration
+
+
+class Sampling(_Model):
+    """How a video is rendered; all of it is part of the fingerprint.
+
+    Attributes:
+        height: Pixels, a multiple of the architecture's `size_multiple`.
+        width: Pixels, likewise.
+        frames: 4k+1, at least 5.
+        steps: Denoising steps.
+        cfg_scale: Guidance; 1 is none.
+        shift: Of the noise schedule.
+        negative_prompt: What the guidance leads away from.
+        dtype: Precision of the pipeline.
+        tiled: Decode in tiles: less memory, twice the time.
+        cfg_merge: Both guidance passes in one batch.
+        lora_mode: `"fused"` adds the LoRA to the weights, as DiffSynth's `load_lora` does by default, and
+            rounds it with them; `"unfused"` computes it beside them, which keeps small deltas in bfloat16.
+    """
+
+    height: Annotated[int, Field(gt=0, le=4096)]
+    width: Annotated[int, Field(gt=0, le=4096)]
+    frames: Annotated[int, Field(ge=5, le=1001)]
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    cfg_scale: Annotated[float, Field(ge=1, le=50)]
+    shift: Annotated[float, Field(gt=0, le=50)]
+    negative_prompt: str = ""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    tiled: bool = False
+    cfg_merge: bool = True
+    lora_mode: Literal["fused", "unfused"] = "fused"
+
+
+class ClipScorer(_Model):
+    """The CLIP model behind `clip`, `clip_cosine` and `temporal`.
+
+    Attributes:
+        model: A model name of open_clip, or a reference to a JSON configuration.
+        weights: Safetensors file.
+        sha256: Of the weights; empty when not stated.
+    """
+
+    model: Annotated[Text, AfterValidator(clip_model)]
+    weights: Weights
+    sha256: StatedSha256 = ""
+
+    @property
+    def model_is_file(self) -> bool:
+        """Whether `model` is a file reference rather than a name of open_clip."""
+        return self.model.endswith(".json")
+
+
+class VideoFeatures(_Model):
+    """The network behind `fvd` and `kvd`.
+
+    Attributes:
+        kind: `"module"`: a class of a package with safetensors; `"torchscript"`: the published I3D file.
+        weights: File.
+        sha256: Of the weights; required for TorchScript, which is a program. Empty when not stated.
+        module: `package.module:Class`, for kind `"module"` alone.
+    """
+
+    kind: Literal["module", "torchscript"]
+    weights: Annotated[str, reference(".safetensors", ".pt")]
+    sha256: StatedSha256 = ""
+    module: Entry | None = None
+
+
+class Scoring(_Model):
+    """How videos are scored; all of it is part of the fingerprint.
+
+    Attributes:
+        clip: The CLIP model.
+        video_features: The network of the set metrics.
+        reference: Safetensors file with the features of the reference videos.
+        reference_sha256: Of that file; empty when not stated.
+        sharpness_reference: Variance of the Laplacian that counts as 100 % in `sharpness_pct`.
+    """
+
+    clip: ClipScorer
+    video_features: VideoFeatures
+    reference: Weights
+    reference_sha256: StatedSha256 = ""
+    sharpness_reference: Annotated[float, Field(gt=0)]
+
+
+def _usual_scope(data: Mapping[str, Any]) -> str:
+    metric = METRICS.get(data.get("metric", ""))
+    return "all" if metric is not None and metric.level == "set" else "each"
+
+
+class Limit(_Model):
+    """An absolute bound on the candidate, whatever the baseline.
+
+    Attributes:
+        metric: Metric id.
+        min: Lowest value that passes.
+        max: Highest value that passes.
+        scenario: `"each"` scenario on its own, `"all"` of them pooled, or one scenario's id. Left out: all
+            for metrics of sets, each for metrics of videos.
+    """
+
+    metric: MetricId
+    min: float | None = None
+    max: float | None = None
+    scenario: str = Field(default_factory=_usual_scope)
+
+    @model_validator(mode="after")
+    def _bounded(self) -> Limit:
+        if self.min is None and self.max is None:
+            raise refusal("neither min nor max; allowed: one of them or both")
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise refusal(f"above max, {self.max:g}; allowed: min up to max", key="min")
+        return self
+
+
+class Tolerance(_Model):
+    """How much worse than the baseline a score may be; relative, 0.05 is 5 %.
+
+    Attributes:
+        warn: From here on `warn`, 0 to 1.
+        fail: Beyond it `fail`, `warn` to 1.
+        better: Improvement from which a score is called better.
+    """
+
+    warn: Annotated[float, Field(ge=0, le=1)]
+    fail: Annotated[float, Field(gt=0, le=1)]
+    better: Annotated[float, Field(gt=0, le=1)] = 0.20
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Tolerance:
+        if self.warn > self.fail:
+            raise refusal(f"above fail, {self.fail:g}; allowed: 0 to fail", key="warn")
+        return self
+
+
+# `kvd` and `drift` lie around zero, where a relative change says nothing; `clip_cosine` and `sharpness_pct`
+# are other views of `clip` and `sharpness`. All four are reported, and gated where a suite asks for it.
+DEFAULT_TOLERANCES: Final[Mapping[str, Tolerance]] = MappingProxyType(
+    {
+        "clip": Tolerance(warn=0.01, fail=0.05),
+        "fvd": Tolerance(warn=0.05, fail=0.25),
+        "temporal": Tolerance(warn=0.005, fail=0.05),
+        "sharpness": Tolerance(warn=0.02, fail=0.15),
+        "color": Tolerance(warn=0.05, fail=0.25),
+        "motion": Tolerance(warn=0.10, fail=0.40),
+        "overall": Tolerance(warn=0.01, fail=0.10),
+    }
+)
+"""Tolerances of metrics that a suite does not name."""
+
+
+class Seeds(_Model):
+    """How many seeds a scenario is rendered with.
+
+    Attributes:
+        first: Seeds of the first look.
+        most: Seeds of the last look; the number doubles in between.
+        start: The first seed; the others follow it.
+    """
+
+    first: Annotated[int, Field(ge=1, le=1000)] = 4
+    most: Annotated[int, Field(ge=1, le=1000)] = 16
+    start: Annotated[int, Field(ge=0, le=2**31)] = 0
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Seeds:
+        if self.first > self.most:
+            raise refusal(f"more than most, {self.most}; allowed: 1 to most", key="first")
+        return self
+
+
+class Scenario(_Model):
+    """One prompt.
+
+    Attributes:
+        id: Name in test ids, folders and reports.
+        category: What training data it stands for.
+        prompt: What the model is told.
+        caption: A short English sentence for CLIP, which reads about 50 words and no Chinese; the prompt
+            itself when left out.
+        input_image: First frame, for image-to-video.
+        target: Values to reach by more training, by metric; reported, never gated.
+    """
+
+    id: Name
+    category: Text
+    prompt: Text
+    caption: Text | None = None
+    input_image: Annotated[str, reference(".png", ".jpg", ".jpeg", ".webp"), AfterValidator(image)] | None = (
+        None
+    )
+    target: Mapping[MetricId, float] = Field(default_factory=dict)
+
+    @property
+    def clip_caption(self) -> str:
+        """What CLIP compares the frames with."""
+        return self.caption or self.prompt
+
+    @model_validator(mode="after")
+    def _readable_by_clip(self) -> Scenario:
+        if self.caption is None:
+            foreign = any(letter.isalpha() and ord(letter) > 0x24F for letter in self.prompt)
+            if foreign or len(self.prompt.split()) > _LONGEST_PROMPT_FOR_CLIP:
+                raise refusal(
+                    "missing; CLIP does not read this prompt; allowed: a short English one", key="caption"
+                )
+        return self
+
+
+class Suite(_Model):
+    """One suite file.
+
+    Attributes:
+        name: Folder of its baselines; the file's name when left out.
+        schema_version: Of the file's format.
+        model: Files and shapes of the video model.
+        sampling: How a video is rendered.
+        scoring: How it is scored.
+        limits: Absolute bounds.
+        tolerances: Bands by metric, the defaults included.
+        weak: Verdict on a change beyond the band that is not significant at the last look.
+        scenarios: At least one.
+        seeds: How many videos a scenario.
+        categories: Words by language by category, for the training data's statistics.
+        path: The file.
+        sha256: Of the file.
+    """
+
+    name: Name
+    schema_version: Literal[1] = 1
+    model: ModelFiles
+    sampling: Sampling
+    scoring: Scoring
+    limits: tuple[Limit, ...] = ()
+    tolerances: Annotated[
+        Mapping[MetricId, Tolerance],
+        BeforeValidator(_with_defaults),
+        Field(default_factory=lambda: dict(DEFAULT_TOLERANCES)),
+    ]
+    weak: Literal["warn", "fail"] = "warn"
+    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+    seeds: Seeds = Seeds()
+    categories: Mapping[Text, Mapping[Name, tuple[Text, ...]]] = Field(default_factory=dict)
+    path: Path = Field(exclude=True)
+    sha256: str = Field(exclude=True)
+
+    _lines: Mapping[str, int] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _gates_something(self) -> Suite:
+        if not self.tolerances and not self.limits:
+            raise refusal(
+                "all are off and there are no limits; allowed: at least one of either", key="tolerances"
+            )
+        return self
+
+    def at_lines(self, lines: Mapping[str, int]) -> Suite:
+        """Return the suite knowing the line of each dotted key of its file."""
+        copy = self.model_copy()
+        copy._lines = lines
+        return copy
+
+    def where(self, key: str) -> str:
+        """Return `file:line` of a dotted key, `model.dit[0]`, or of the nearest key above it."""
+        while key and key not in self._lines:
+            key = key[: max(key.rfind("."), key.rfind("["), 0)]
+        return f"{self.path}:{self._lines.get(key, 1)}"
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return all that must be equal for two results to be comparable, as plain JSON data.
+
+        Model files and scorers by digest (by hub id where none is stated), sampling, the reference set and
+        the metrics' versions. Not the scenarios, limits or tolerances, and no paths. Stated digests are taken
+        as given: `check_digests` proves them.
+
+        Raises:
+            SuiteError: A local file is missing or cannot be read.
+        """
+        return files.fingerprint(self)

@@ -1,0 +1,360 @@
+"""How sure a change is: paired contrasts, intervals, tests, looks, and the videos that would be enough.
+
+Everything is computed from one small object, `Contrast`: two estimates (the candidate's and the baseline's)
+and how they scatter together over the pairs, by stratum. Means of scores (`paired`, `pooled`) and distances
+of sets (`fvd_evidence`) both give one, so they are judged by the same rules.
+
+Leading axes of all arrays are independent items (metrics), so that a study can put many through at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+__all__ = [
+    "Contrast",
+    "Floats",
+    "Plan",
+    "change",
+    "holm",
+    "interval",
+    "needed",
+    "p_worse",
+    "paired",
+    "pooled",
+    "sign_flip",
+]
+
+Floats = NDArray[np.float64]
+
+#: Below this many pairs a test at a level shared by a whole run rests on the shape of the scores alone:
+#: with two kinds of videos, four pairs agree by luck in 1 of 16 cases and then seem to have no scatter.
+FEWEST_PAIRS = 8
+#: Chance of a verdict to be settled by `needed` videos if the change is really as large as it was seen.
+_POWER = 0.8
+_MOST_VIDEOS = 10_000
+# up to here every sign pattern is counted; 2^16 sums take a millisecond
+_EXACT_PAIRS = 16
+_GRID = 2048
+
+
+@dataclass(frozen=True)
+class Contrast:
+    """Two estimates from the same pairs, and their scatter.
+
+    Attributes:
+        candidate: The candidate's estimate, shape (...).
+        baseline: The baseline's, shape (...).
+        candidate_variance: What each stratum brings to the variance of the candidate's, shape (..., strata).
+        baseline_variance: The same for the baseline's.
+        covariance: Covariance of the two estimates, the same shape. The pairs share their noise, so it is
+            usually positive, and what they share does not blur the comparison.
+        pairs: Pairs in each stratum, at least 2 each.
+    """
+
+    candidate: Floats
+    baseline: Floats
+    candidate_variance: Floats
+    baseline_variance: Floats
+    covariance: Floats
+    pairs: tuple[int, ...]
+
+    def spread(self, ratio: Floats | float) -> tuple[Floats, Floats]:
+        """Standard error of `candidate - ratio * baseline`, and its degrees of freedom.
+
+        Strata are independent, with Welch and Satterthwaite's degrees of freedom.
+
+        Args:
+            ratio: Shape (...) or a number.
+
+        Returns:
+            Two arrays of shape (...); degrees of freedom from 1.
+        """
+        by = np.asarray(ratio, dtype=np.float64)[..., None]
+        parts = self.candidate_variance - 2.0 * by * self.covariance + by * by * self.baseline_variance
+        parts = np.maximum(parts, 0.0)
+        total = parts.sum(axis=-1)
+        freedom = np.asarray(self.pairs, dtype=np.float64) - 1.0
+        weight = (parts * parts / freedom).sum(axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            degrees = np.where(weight > 0.0, total * total / weight, freedom.sum())
+        return np.sqrt(total), np.asarray(degrees)
+
+    @property
+    def total(self) -> int:
+        """Pairs in all strata together."""
+        return sum(self.pairs)
+
+
+def paired(candidate: Floats, baseline: Floats) -> Contrast:
+    """Contrast of two means over pairs.
+
+    Args:
+        candidate: (..., n), n >= 2; the last axis is the seed.
+        baseline: (..., n), the same seeds in the same order.
+
+    Raises:
+        ValueError: Shapes differ, or fewer than two pairs.
+    """
+    candidate = np.asarray(candidate, dtype=np.float64)
+    baseline = np.asarray(baseline, dtype=np.float64)
+    n = candidate.shape[-1]
+    if candidate.shape != baseline.shape or n < 2:
+        raise ValueError(f"pairs of shapes {candidate.shape} and {baseline.shape}; allowed: equal, 2 or more")
+    means = candidate.mean(axis=-1), baseline.mean(axis=-1)
+    left, right = candidate - means[0][..., None], baseline - means[1][..., None]
+    scale = n * (n - 1.0)
+    return Contrast(
+        candidate=np.asarray(means[0]),
+        baseline=np.asarray(means[1]),
+        candidate_variance=(left * left).sum(axis=-1, keepdims=True) / scale,
+        baseline_variance=(right * right).sum(axis=-1, keepdims=True) / scale,
+        covariance=(left * right).sum(axis=-1, keepdims=True) / scale,
+        pairs=(n,),
+    )
+
+
+def pooled(contrasts: Sequence[Contrast]) -> Contrast:
+    """Mean over scenarios of their contrasts, each scenario weighing the same whatever its n.
+
+    The scenarios are the suite's own, not a sample of prompts: scatter between them is no error.
+
+    Args:
+        contrasts: One or more, of equal leading shape.
+    """
+    share = 1.0 / len(contrasts)
+
+    def joined(parts: list[Floats]) -> Floats:
+        return np.concatenate(parts, axis=-1) * share**2
+
+    return Contrast(
+        candidate=np.asarray(sum(c.candidate for c in contrasts) * share),
+        baseline=np.asarray(sum(c.baseline for c in contrasts) * share),
+        candidate_variance=joined([c.candidate_variance for c in contrasts]),
+        baseline_variance=joined([c.baseline_variance for c in contrasts]),
+        covariance=joined([c.covariance for c in contrasts]),
+        pairs=tuple(n for c in contrasts for n in c.pairs),
+    )
+
+
+def change(
+    baseline: Floats | float, value: Floats | float, higher_is_better: NDArray[np.bool_] | bool
+) -> Floats:
+    """Relative change to the worse: 0.05 is 5 % worse than the baseline, below 0 is better.
+
+    Args:
+        baseline: Shape (...).
+        value: Shape (...).
+        higher_is_better: Shape (...) or one for all.
+
+    Returns:
+        Shape (...). From a baseline of 0 any change is infinite, and no change is 0.
+    """
+    loss = np.where(higher_is_better, 1.0, -1.0) * (np.asarray(baseline) - np.asarray(value))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(np.where(loss == 0.0, 0.0, loss / np.abs(baseline)))
+
+
+def interval(contrast: Contrast, tail: float, *, logarithmic: bool = True) -> tuple[Floats, Floats]:
+    """Confidence interval of the ratio candidate / baseline, each tail with the chance given.
+
+    The estimate is the ratio of the two means, so it is the change that a table shows; its standard error is
+    the paired one of `candidate - ratio * baseline` at the estimate (delta method), the quantile Student's.
+    On the log scale a loss and the gain that undoes it are the same distance, which keeps the two tails
+    equal. Where 5 % are promised to lie outside, at most 8 % do on normal, skewed and two-peaked scores with
+    a deviation of up to 0.6 of the mean and 4 to 16 pairs; with a BCa bootstrap it is 8 to 30 %. Scores of
+    zero are allowed, which the mean of log ratios would not bear.
+
+    Args:
+        contrast: Of a baseline above 0; elsewhere the interval is the whole line.
+        tail: Chance left out on each side, above 0 and below 0.5.
+        logarithmic: False for distances, whose ratio may truly be 0 or below.
+
+    Returns:
+        Lower and upper bound, shape (...).
+    """
+    usable = contrast.baseline > 0.0
+    base = np.where(usable, contrast.baseline, 1.0)
+    ratio = contrast.candidate / base
+    error, degrees = contrast.spread(ratio)
+    reach = special.stdtrit(degrees, 1.0 - tail) * error / base
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        log = logarithmic & (ratio > 0.0)
+        factor = np.where(log, np.exp(np.where(log, reach / np.where(log, ratio, 1.0), 0.0)), 1.0)
+        low = np.where(log, ratio / factor, ratio - reach)
+        high = np.where(log, ratio * factor, ratio + reach)
+    return np.where(usable, low, -np.inf), np.where(usable, high, np.inf)
+
+
+def p_worse(contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool) -> Floats:
+    """One-sided paired t test that the candidate is worse than the baseline at all.
+
+    Args:
+        contrast: Of two means.
+        higher_is_better: Direction, shape (...) or one for all.
+
+    Returns:
+        p-values, shape (...). 1 where candidate and baseline are equal in every pair.
+    """
+    error, degrees = contrast.spread(1.0)
+    loss = np.where(higher_is_better, 1.0, -1.0) * (contrast.baseline - contrast.candidate)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(error > 0.0, loss / error, np.where(loss > 0.0, np.inf, -np.inf))
+    return np.asarray(special.stdtr(degrees, -t))
+
+
+def sign_flip(differences: Floats) -> float:
+    """Exact one-sided test that the mean difference is above zero, by swapping the labels within pairs.
+
+    If candidate and baseline were interchangeable within each pair, every pattern of signs would be as likely
+    as the one that was seen. Up to 16 pairs all patterns are counted; beyond, their distribution is built by
+    convolution on a grid of 2048 steps of the largest difference, rounded so that p is never too small by
+    more than the grid's error.
+
+    Args:
+        differences: (n,), above zero where the candidate is worse.
+
+    Returns:
+        Share of patterns whose sum is at least the one seen, from 2^-n to 1.
+    """
+    sizes = np.abs(np.asarray(differences, dtype=np.float64))
+    top = float(sizes.max(initial=0.0))
+    if top == 0.0:
+        return 1.0
+    if sizes.size <= _EXACT_PAIRS:
+        sums = np.zeros(1)
+        for size in sizes / top:
+            sums = np.concatenate((sums + size, sums - size))
+        seen = float((np.asarray(differences) / top).sum())
+        return float(np.mean(sums >= seen - 1e-9 * sizes.size))
+    steps = np.rint(sizes / top * _GRID).astype(np.int64)
+    counts = np.ones(1)
+    for step in steps:
+        wider = np.zeros(counts.size + 2 * int(step))
+        wider[: counts.size] += 0.5 * counts
+        wider[wider.size - counts.size :] += 0.5 * counts
+        counts = wider
+    seen_steps = float((np.asarray(differences) / top * _GRID).sum())
+    # rounding moves the sum by half a step a pair at most, by its root on average
+    first = math.ceil(seen_steps - 0.5 * math.sqrt(sizes.size)) + (counts.size - 1) // 2
+    return float(min(1.0, counts[max(first, 0) :].sum()))
+
+
+def holm(p_values: Floats) -> Floats:
+    """Adjust p-values for their number (Holm 1979, "A simple sequentially rejective ... procedure").
+
+    Items whose adjusted value is at most alpha hold together: the chance that any of them is a false claim is
+    at most alpha, however the items depend on each other.
+
+    Args:
+        p_values: (m,), from 0 to 1.
+
+    Returns:
+        (m,), in the order given.
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p_values, kind="stable")
+    stepped = p_values[order] * np.arange(p_values.size, 0, -1)
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
+    return adjusted
+
+
+@dataclass(frozen=True)
+class Plan:
+    """When a run looks at its scores, and what each look may spend.
+
+    Attributes:
+        looks: Pairs a scenario has at each look, ascending.
+        alpha: Chance, over all items of a run and all looks, of calling any item worse that is not.
+        tail: Chance, over the looks, that an item's interval lies wholly on the wrong side of its band.
+        stop_at_failure: Render no more seeds of a scenario once one of its items has failed for certain,
+            although others are still open.
+    """
+
+    looks: tuple[int, ...]
+    alpha: float = 0.05
+    tail: float = 0.10
+    stop_at_failure: bool = False
+
+    @classmethod
+    def doubling(cls, first: int, most: int, **levels: Any) -> Plan:  # noqa: ANN401  passed to the fields
+        """Look at `first` pairs, then at twice as many, and so on up to `most`.
+
+        Example:
+            >>> Plan.doubling(4, 16).looks
+            (4, 8, 16)
+        """
+        if not 1 <= first <= most:
+            raise ValueError(f"first is {first} and most is {most}; allowed: 1 <= first <= most")
+        looks = [first]
+        while looks[-1] < most:
+            looks.append(min(2 * looks[-1], most))
+        return cls(looks=tuple(looks), **levels)
+
+    @property
+    def tests(self) -> bool:
+        """Whether the last look has enough pairs for a test; otherwise the band alone decides."""
+        return self.looks[-1] >= FEWEST_PAIRS
+
+    def shares(self) -> tuple[float, ...]:
+        """Share of `alpha` that each look may spend: in proportion to its pairs, none below eight.
+
+        Bonferroni over the looks holds for any dependence between them. Weighing by the pairs leaves most to
+        the last look, where a test is sharpest.
+        """
+        weights = [n if n >= FEWEST_PAIRS else 0 for n in self.looks]
+        return tuple(w / (sum(weights) or 1) for w in weights)
+
+    @property
+    def tail_each(self) -> float:
+        """Tail of the interval at one look: the same at each, so that a clear case can stop at the first."""
+        return self.tail / max(sum(n >= 2 for n in self.looks), 1)
+
+    @property
+    def level(self) -> float:
+        """Confidence level of every interval of the run."""
+        return 1.0 - 2.0 * self.tail_each
+
+    def taken(self, pairs: int) -> tuple[int, ...]:
+        """Indices of the looks that so many pairs allow."""
+        return tuple(i for i, n in enumerate(self.looks) if n <= pairs)
+
+    def following(self, pairs: int) -> int | None:
+        """Pairs at the next look; None after the last."""
+        return next((n for n in self.looks if n > pairs), None)
+
+
+def needed(gap: float, error: float, pairs: int, tail: float) -> int | None:
+    """Pairs that would settle a difference of this size, with 80 % power.
+
+    Args:
+        gap: Distance of the estimate from the value in question, in the unit of `error`.
+        error: Standard error that `pairs` pairs gave.
+        pairs: From 2.
+        tail: One-sided level of the test.
+
+    Returns:
+        The smallest such number, at least 2; None beyond 10,000, where the difference is as good as zero.
+    """
+    if not (math.isfinite(gap) and math.isfinite(error)) or gap <= 0.0:
+        return None
+    numbers, reach = _reach(tail)
+    enough = reach * error * math.sqrt(pairs) <= gap
+    return int(numbers[np.argmax(enough)]) if enough.any() else None
+
+
+@lru_cache(maxsize=16)
+def _reach(tail: float) -> tuple[Floats, Floats]:
+    """Numbers of pairs, and the gap that each settles in units of one pair's deviation."""
+    numbers = np.arange(2, _MOST_VIDEOS + 1, dtype=np.float64)
+    quantiles = special.stdtrit(numbers - 1.0, 1.0 - tail) + special.stdtrit(numbers - 1.0, _POWER)
+    return numbers, quantiles / np.sqrt(numbers)

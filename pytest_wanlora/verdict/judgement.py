@@ -1,0 +1,201 @@
+"""What is said of one item: the closed set of verdicts, and the judgement that carries one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Literal, Protocol
+
+from pydantic import ConfigDict
+
+__all__ = ["ALL", "Evidence", "ItemId", "Judgement", "Kind", "ToleranceLike", "Verdict", "Worst"]
+
+#: The scenario of items that pool the whole suite.
+ALL = "all"
+Kind = Literal["checkpoint", "limit", "regression"]
+
+# a record that holds a key nobody knows was not written by this package
+_STRICT: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Verdict(StrEnum):
+    """The closed set of verdicts; those from `FAIL` on are failing."""
+
+    BETTER = "better"
+    PASS = "pass"  # noqa: S105  a verdict, no password
+    WARN = "warn"
+    FAIL = "fail"
+    MISSING_BASELINE = "missing_baseline"
+    INCOMPARABLE = "incomparable"
+    DEGENERATE = "degenerate"
+    ERROR = "error"
+
+    @property
+    def fails(self) -> bool:
+        """Whether an item with this verdict keeps the checkpoint from being published."""
+        return self not in (Verdict.BETTER, Verdict.PASS, Verdict.WARN)
+
+    @property
+    def severity(self) -> int:
+        """Order from the best to the worst."""
+        return list(Verdict).index(self)
+
+
+class ToleranceLike(Protocol):
+    """The band of one metric: `suite.Tolerance`."""
+
+    @property
+    def warn(self) -> float:
+        """From here on `warn`."""
+
+    @property
+    def fail(self) -> float:
+        """Beyond it `fail`."""
+
+    @property
+    def better(self) -> float:
+        """Improvement from which a score is called better."""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """How sure the change of one item is.
+
+    Attributes:
+        n: Pairs it rests on; of the pooled item, in all scenarios together.
+        looks: Pairs a scenario had at the looks taken so far.
+        change: Relative change to the worse that the interval belongs to.
+        low: Lower bound of that change; None where there is no interval (one pair, a baseline of 0).
+        high: Upper bound.
+        level: Confidence level of the interval, corrected for the number of looks.
+        decisive: The interval lies wholly on one side of the fail band.
+        p_value: One-sided, that the candidate is worse at all, corrected for the looks; None where the
+            pairs are too few for a test (`tested` False).
+        p_adjusted: The same, adjusted for all items of the run (Holm).
+        tested: Whether significance has a say; otherwise the band alone decides.
+        significant: `p_adjusted` is at most the run's alpha.
+        seconded: Not significant itself, but decisively beyond its band in a scenario of which another item
+            has failed for certain, so that no more videos were rendered to prove this one too.
+        weak: At this look the evidence does not settle the item: the interval straddles the band, or the
+            change is beyond the band but not significant.
+        n_enough: Pairs that would have settled it with 80 % power; None if settled or beyond 10,000.
+        method: `"paired-t"` or `"jackknife, label swap"`.
+        baseline_floor: Of a distance: the part of the baseline's value that its n explains.
+        value_floor: The same for the candidate's.
+        kvd_difference: Candidate's kernel distance less the baseline's: what the test of `fvd` is on.
+        reference_n: Videos in the reference set of a distance.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    n: int
+    looks: tuple[int, ...]
+    change: float
+    low: float | None
+    high: float | None
+    level: float
+    decisive: bool
+    p_value: float | None
+    p_adjusted: float | None
+    tested: bool
+    significant: bool
+    seconded: bool
+    weak: bool
+    n_enough: int | None
+    method: str
+    baseline_floor: float | None = None
+    value_floor: float | None = None
+    kvd_difference: float | None = None
+    reference_n: int | None = None
+
+
+@dataclass(frozen=True)
+class Worst:
+    """The video that did worst in an item: of a comparison, against its pair.
+
+    Attributes:
+        scenario: Its scenario.
+        seed: Its seed.
+        value: Its score.
+        baseline: Its pair's score, None for a limit.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    scenario: str
+    seed: int
+    value: float
+    baseline: float | None = None
+
+
+@dataclass(frozen=True, order=True)
+class ItemId:
+    """What names one item of a run.
+
+    Attributes:
+        kind: `"checkpoint"`, `"limit"` or `"regression"`.
+        candidate: Name of the checkpoint.
+        scenario: Its scenario, `"all"` for the pooled item; empty for the checkpoint's own.
+        metric: Metric id; for the checkpoint's own items the check.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    kind: Kind
+    candidate: str
+    scenario: str
+    metric: str
+
+    def __str__(self) -> str:
+        parts = [part for part in (self.candidate, self.scenario, self.metric) if part]
+        return f"test_{self.kind}[{'-'.join(parts)}]"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is said of one item.
+
+    Attributes:
+        kind: What sort of item.
+        candidate: Name of the checkpoint.
+        scenario: Scenario id, or `"all"`.
+        metric: Metric id.
+        verdict: The verdict.
+        reason: One sentence with numbers.
+        baseline: The baseline's value, None where there is none or it is not finite.
+        value: The candidate's, None where it is not finite or was not measured.
+        change: Relative change to the worse; of a distance above its floor; None where undefined.
+        minimum: Lower bound of a limit.
+        maximum: Upper bound of a limit.
+        warn: Band of a comparison.
+        fail: Band of a comparison.
+        n: Videos of the candidate that it rests on.
+        reference_n: Of a distance, videos in the reference set.
+        evidence: How sure; None if the band alone decides.
+        worst: The video that did worst.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    kind: Kind
+    candidate: str
+    scenario: str
+    metric: str
+    verdict: Verdict
+    reason: str
+    baseline: float | None = None
+    value: float | None = None
+    change: float | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    warn: float | None = None
+    fail: float | None = None
+    n: int = 0
+    reference_n: int | None = None
+    evidence: Evidence | None = None
+    worst: Worst | None = None
+
+    @property
+    def item(self) -> ItemId:
+        """The item that this judges."""
+        return ItemId(self.kind, self.candidate, self.scenario, self.metric)

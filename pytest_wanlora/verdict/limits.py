@@ -1,0 +1,120 @@
+"""From scores to judgements by absolute bounds; what was not measured cannot pass."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from pytest_wanlora.scoring.metric import Metric
+from pytest_wanlora.verdict.judgement import Judgement, Verdict, Worst
+from pytest_wanlora.verdict.measured import (
+    NONE_DEGENERATE,
+    Degenerate,
+    Scores,
+    mean_of,
+    settled,
+    unfit_for,
+    unfit_set,
+    worst_of,
+)
+
+__all__ = ["LimitLike", "judge_limit", "judge_set_limit"]
+
+
+class LimitLike(Protocol):
+    """An absolute bound: `suite.Limit`."""
+
+    @property
+    def min(self) -> float | None:
+        """Lowest value that passes."""
+
+    @property
+    def max(self) -> float | None:
+        """Highest value that passes."""
+
+
+def judge_limit(
+    metric: Metric,
+    *,
+    candidate: str,
+    scenario: str,
+    limit: LimitLike,
+    scores: Scores,
+    degenerate: Degenerate = NONE_DEGENERATE,
+) -> Judgement:
+    """Judge the candidate's mean score by an absolute bound; the baseline has no say.
+
+    Args:
+        metric: A metric of videos.
+        candidate: Name of the checkpoint.
+        scenario: Scenario, or `"all"` for the mean of the scenarios' means.
+        limit: The bound.
+        scores: The candidate's, of this scenario or of all.
+        degenerate: Videos of these scenarios that cannot be scored.
+    """
+    unfit = unfit_for(metric, scores, degenerate)
+    value = mean_of(scores)
+    n = sum(map(len, scores.values()))
+    worst = worst_of(metric, scores) if unfit is None else None
+    return _limited(metric, candidate, scenario, limit, value, n, None, unfit, worst)
+
+
+def judge_set_limit(
+    metric: Metric,
+    *,
+    candidate: str,
+    scenario: str,
+    limit: LimitLike,
+    value: float | None,
+    n: int,
+    reference_n: int | None,
+    degenerate: Degenerate = NONE_DEGENERATE,
+) -> Judgement:
+    """Judge a set's score by an absolute bound.
+
+    Args:
+        metric: A metric of sets.
+        candidate: Name of the checkpoint.
+        scenario: Scenario, or `"all"`.
+        limit: The bound.
+        value: The score; None if it was not measured.
+        n: Videos in the set.
+        reference_n: Videos in the reference set.
+        degenerate: Videos of the set that cannot be scored.
+    """
+    unfit = unfit_set(metric, value, "the candidate", degenerate)
+    return _limited(metric, candidate, scenario, limit, value or 0.0, n, reference_n, unfit, None)
+
+
+def _limited(
+    metric: Metric,
+    candidate: str,
+    scenario: str,
+    limit: LimitLike,
+    value: float,
+    n: int,
+    reference_n: int | None,
+    unfit: tuple[Verdict, str] | None,
+    worst: Worst | None,
+) -> Judgement:
+    blank = Judgement(
+        kind="limit",
+        candidate=candidate,
+        scenario=scenario,
+        metric=metric.id,
+        verdict=Verdict.ERROR,
+        reason="",
+        minimum=limit.min,
+        maximum=limit.max,
+        n=n,
+        reference_n=reference_n,
+    )
+    if unfit is not None:
+        return settled(blank, *unfit)
+    low, high = -math.inf if limit.min is None else limit.min, math.inf if limit.max is None else limit.max
+    kept = low <= value <= high
+    bounds = (("at least", limit.min), ("at most", limit.max))
+    demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+    how_many = f"n = {n}" if reference_n is None else f"n = {n}, reference {reference_n}"
+    reason = f"{metric.format(value)} ({how_many}), demanded is {demanded}"
+    return settled(blank, Verdict.PASS if kept else Verdict.FAIL, reason, value=value, worst=worst)

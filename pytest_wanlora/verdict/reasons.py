@@ -1,0 +1,49 @@
+"""Parts of the sentences that judgements give as their reasons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+from pytest_wanlora.verdict.judgement import Evidence, ToleranceLike
+
+__all__ = ["degenerate_words", "first", "sureness", "worded"]
+
+
+def first(things: list[str], most: int = 3) -> str:
+    """The first few of a list, and how many more there are."""
+    more = len(things) - most
+    return ", ".join(things[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def degenerate_words(degenerate: Mapping[tuple[str, int], str]) -> str:
+    """Videos that cannot be scored, with why; by scenario and seed."""
+    return first([f"{name} seed {seed}: {why}" for (name, seed), why in sorted(degenerate.items())])
+
+
+def worded(change: float, tolerance: ToleranceLike) -> str:
+    """A relative change beside its band."""
+    band = f"band: warn from {tolerance.warn:.2%}, fail beyond {tolerance.fail:.2%}"
+    if math.isinf(change):
+        size = "infinitely worse" if change > 0 else "infinitely better"
+    elif change == 0.0:
+        size = "no change"
+    else:
+        size = f"{abs(change):.1%} {'worse' if change > 0 else 'better'}"
+    return f"{size} ({band})"
+
+
+def sureness(evidence: Evidence | None, n: int) -> str:
+    """How sure a change is: interval, n, and what would have been enough."""
+    if evidence is None:
+        return "one seed: the band alone decides" if n == 1 else "the band alone decides"
+    if evidence.low is None or evidence.high is None:
+        return f"n = {evidence.n}, no interval: the baseline cannot be told from 0"
+    interval = f"{evidence.level:.0%} interval of the loss {evidence.low:+.1%} to {evidence.high:+.1%}"
+    parts = [f"{interval}, n = {evidence.n}"]
+    if not evidence.tested:
+        parts.append("too few seeds for a test: the band alone decides")
+    elif evidence.weak:
+        enough = "more than 10,000" if evidence.n_enough is None else f"about {evidence.n_enough}"
+        parts.append(f"weak evidence, {enough} would have been enough")
+    return "; ".join(parts)

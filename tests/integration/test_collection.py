@@ -1,0 +1,186 @@
+"""What is collected, where, and how one chooses among it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import Project
+
+METRICS = ("clip", "fvd", "temporal", "sharpness", "color", "motion", "overall")
+
+
+def _ids(result: pytest.RunResult) -> list[str]:
+    return [line for line in result.outlines if "::" in line and not line.startswith("ERROR")]
+
+
+def test_the_gate_is_collected_in_a_folder_with_nothing_but_the_file(project: Project) -> None:
+    result = project.run("--lora", "good.safetensors", "--collect-only", "-q")
+    assert result.ret == 0
+    assert _ids(result) == [
+        "wanlora::test_checkpoint[good]",
+        "wanlora::test_limit[good-test1_city-clip]",
+        "wanlora::test_limit[good-test2_nature-clip]",
+        *(
+            f"wanlora::test_regression[good-{scenario}-{metric}]"
+            for scenario in ("test1_city", "test2_nature", "all")
+            for metric in METRICS
+        ),
+    ]
+
+
+def test_several_checkpoints_are_gated_one_after_the_other(project: Project) -> None:
+    result = project.run("--lora", "good.safetensors", "--lora", "bad.safetensors", "--collect-only", "-q")
+    checkpoints = [line for line in _ids(result) if "test_checkpoint" in line]
+    assert checkpoints == ["wanlora::test_checkpoint[bad]", "wanlora::test_checkpoint[good]"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "count", "each"),
+    [
+        (["-k", "test2_nature"], 8, "test2_nature"),
+        (["-k", "sharpness"], 3, "sharpness"),
+        (["-k", "test_limit"], 2, "test_limit"),
+        (["-m", "wanlora"], 24, "wanlora::"),
+        (["wanlora::test_regression[good-test2_nature-sharpness]"], 1, "[good-test2_nature-sharpness]"),
+        (["wanlora::test_limit"], 2, "test_limit"),
+        (["wanlora::test_limit", "wanlora::test_checkpoint[good]"], 3, "wanlora::"),
+        (["--deselect", "wanlora::test_regression"], 3, "wanlora::"),
+    ],
+    ids=lambda value: str(value) if not isinstance(value, list) else " ".join(value),
+)
+def test_choosing(project: Project, chosen: list[str], count: int, each: str) -> None:
+    result = project.run("--lora", "good.safetensors", "--collect-only", "-q", *chosen)
+    ids = _ids(result)
+    assert len(ids) == count
+    assert all(each in line for line in ids)
+
+
+def test_an_id_that_does_not_exist_is_a_usage_error(project: Project) -> None:
+    result = project.run("--lora", "good.safetensors", "wanlora::test_limit[good-all-fvd]")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [
+            "*not found: wanlora::test_limit[[]good-all-fvd]; this run has 24 items*",
+            "next: pytest --collect-only*",
+        ]
+    )
+
+
+def test_a_selection_that_matches_nothing_collects_nothing(project: Project) -> None:
+    result = project.run("--lora", "good.safetensors", "-k", "no_such_thing")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert project.rendered() == []
+
+
+class TestOtherTests:
+    @pytest.fixture(autouse=True)
+    def _others(self, project: Project) -> None:
+        tests = project.path / "tests"
+        tests.mkdir()
+        (tests / "test_own.py").write_text("def test_own(): pass\n")
+        (project.path / "test_top.py").write_text("def test_top(): pass\n")
+
+    def test_without_paths_the_gate_alone_is_collected(self, project: Project) -> None:
+        result = project.run("--lora", "good.safetensors", "--collect-only", "-q")
+        assert len(_ids(result)) == 24
+
+    def test_testpaths_do_not_count_as_paths(self, project: Project) -> None:
+        project.pytester.makeini("[pytest]\ntestpaths = tests")
+        assert len(_ids(project.run("--lora", "good.safetensors", "--collect-only", "-q"))) == 24
+
+    def test_paths_are_collected_beside_the_gate(self, project: Project) -> None:
+        ids = _ids(project.run("--lora", "good.safetensors", "--collect-only", "-q", "tests"))
+        assert len(ids) == 25
+        assert ids[-1] == "tests/test_own.py::test_own"
+
+    def test_ids_of_the_gate_and_paths_together(self, project: Project) -> None:
+        ids = _ids(
+            project.run(
+                "--lora", "good.safetensors", "--collect-only", "-q", "tests", "wanlora::test_checkpoint"
+            )
+        )
+        assert ids == ["wanlora::test_checkpoint[good]", "tests/test_own.py::test_own"]
+
+    def test_without_lora_everything_else_is_as_ever(self, project: Project) -> None:
+        result = project.pytester.runpytest_subprocess("-p", "no:cacheprovider", "-q", "--collect-only")
+        assert _ids(result) == ["test_top.py::test_top", "tests/test_own.py::test_own"]
+        assert "wanlora:" not in result.stdout.str()
+
+    def test_a_folder_called_wanlora_does_not_collide(self, project: Project) -> None:
+        folder = project.path / "wanlora"
+        folder.mkdir()
+        (folder / "test_mine.py").write_text("def test_mine(): pass\n")
+        ids = _ids(project.run("--lora", "good.safetensors", "--collect-only", "-q", "wanlora"))
+        assert len(ids) == 25
+        assert ids[-1] == "wanlora/test_mine.py::test_mine"
+
+    def test_renamed_test_functions_do_not_hide_the_gate(self, project: Project) -> None:
+        project.pytester.makeini("[pytest]\npython_functions = check_*\npython_files = check_*.py")
+        assert len(_ids(project.run("--lora", "good.safetensors", "--collect-only", "-q"))) == 24
+
+    @pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
+    def test_import_modes(self, project: Project, mode: str) -> None:
+        ids = _ids(
+            project.run(
+                *("--lora", "good.safetensors", "--collect-only", "-q", f"--import-mode={mode}", "tests"),
+                workers="no:xdist",
+            )
+        )
+        assert len(ids) == 25
+
+
+def test_collecting_writes_nothing_and_loads_no_model(project: Project) -> None:
+    check = "import sys\ndef pytest_sessionfinish():\n    assert 'torch' not in sys.modules\n"
+    (project.path / "check_torch.py").write_text(check)
+    result = project.run(
+        "--lora", "good.safetensors", "--collect-only", "-q", "-p", "check_torch", workers="no:xdist"
+    )
+    assert result.ret == 0
+    assert not (project.path / ".wanlora").exists()
+    assert project.rendered() == []
+
+
+def test_the_items_run_from_a_subfolder_too(project: Project) -> None:
+    below = project.path / "below"
+    below.mkdir()
+    project.pytester.makeini("[pytest]\n")
+    os.chdir(below)
+    try:
+        result = project.pytester.runpytest_subprocess(
+            "--wanlora-suite", "../fake.yaml", "--lora", "../good.safetensors", "--collect-only", "-q"
+        )
+    finally:
+        os.chdir(project.path)
+    assert len(_ids(result)) == 24
+
+
+def test_switched_off_nothing_of_the_gate_is_imported(tmp_path: Path) -> None:
+    (tmp_path / "test_nothing.py").write_text("def test_nothing(): pass\n")
+    code = (
+        "import sys, pytest\n"
+        "assert pytest.main(['-q', '-p', 'no:cacheprovider']) == 0\n"
+        "ours = ('pytest_wanlora', 'torch', 'pydantic', 'numpy')\n"
+        "loaded = {name for name in sys.modules if name.startswith(ours)}\n"
+        "assert loaded == {'pytest_wanlora', 'pytest_wanlora.plugin', 'pytest_wanlora.options', "
+        "'pytest_wanlora.errors', 'pytest_wanlora.settings', 'pytest_wanlora.hookspecs'}, loaded\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        "PYTEST_PLUGINS": "pytest_wanlora.plugin",
+    }
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0].startswith("."), "the plugin printed something"

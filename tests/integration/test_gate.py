@@ -1,0 +1,434 @@
+"""The gate from end to end, with pictures instead of a model."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora import results, testing
+from pytest_wanlora.verdict.judgement import Verdict
+from tests.integration.conftest import Project
+
+Run = Callable[..., pytest.RunResult]
+
+
+def _failed(result: pytest.RunResult) -> set[str]:
+    return {line.split(" ")[1] for line in result.outlines if line.startswith("FAILED ")}
+
+
+class TestVerdicts:
+    def test_a_good_checkpoint_is_publishable(self, based: Project, run: Run) -> None:
+        result = run("--lora", "good.safetensors")
+        assert result.ret == pytest.ExitCode.OK
+        result.stdout.fnmatch_lines(["good may be published: all 24 items pass"])
+        record = results.load(based.records()[-1])
+        (card,) = record.candidates
+        assert card.publishable
+        assert record.exit_status == 0
+        assert {judged.verdict for judged in record.judgements} <= {Verdict.PASS, Verdict.BETTER}
+        assert len(record.judgements) == 24
+
+    def test_a_bad_checkpoint_fails_where_it_is_bad(self, based: Project, run: Run) -> None:
+        result = run("--lora", "bad.safetensors")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        failed = _failed(result)
+        assert "wanlora::test_regression[bad-test2_nature-sharpness]" in failed
+        assert not any("test1_city" in nodeid for nodeid in failed)
+        result.stdout.fnmatch_lines(
+            [
+                "FAIL: sharpness of test2_nature (bad)",
+                "*worse (band: warn from 2.00%, fail beyond 15.00%)*",
+                "higher is better",
+                "worst: test2_nature, seed *",
+                "next: pytest *'wanlora::test_regression[[]bad-test2_nature-sharpness]'",
+                "bad may not be published: * items fail in test2_nature (clip, fvd*",
+            ]
+        )
+
+    def test_several_checkpoints_are_judged_apart(self, based: Project) -> None:
+        result = based.run("--lora", ".")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        record = results.load(based.records()[-1])
+        assert {card.name: card.publishable for card in record.candidates} == {"bad": False, "good": True}
+
+    def test_a_broken_limit_fails_whatever_the_baseline(self, project: Project) -> None:
+        testing.write_suite(
+            project.path, limits=[{"metric": "clip", "min": 0.7}, {"metric": "fvd", "max": 1}]
+        )
+        project.measure_base()
+        result = project.run("--lora", "good.safetensors")
+        assert _failed(result) == {
+            "wanlora::test_limit[good-test1_city-clip]",
+            "wanlora::test_limit[good-test2_nature-clip]",
+            "wanlora::test_limit[good-all-fvd]",
+        }
+        result.stdout.fnmatch_lines(["*demanded is at least 0.7*", "*reference 64), demanded is at most 1*"])
+
+
+class TestIntegrity:
+    def test_a_lora_that_changes_no_video_fails(self, based: Project) -> None:
+        text = (based.path / "conftest.py").read_text()
+        plain = "FakeProducer(suite"
+        (based.path / "conftest.py").write_text(
+            text.replace(plain, "NoEffect(suite")
+            + "\n\nclass NoEffect(FakeProducer):\n"
+            + "    def produce(self, job, checkpoint):\n"
+            + "        import dataclasses\n"
+            + "        base = super().produce(job, None)\n"
+            + "        own = super().produce(job, checkpoint)\n"
+            + "        return dataclasses.replace(own, frames_sha256=base.frames_sha256)\n"
+        )
+        result = based.run("--lora", "good.safetensors")
+        assert _failed(result) == {"wanlora::test_checkpoint[good]"}
+        result.stdout.fnmatch_lines(
+            ["*6 of 6 targets patched, but test1_city, seed 0 is the base model's video*"]
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ("patched=3", "3 of 6 targets patched"),
+            ("changed=0", "6 of 6 targets patched, 0 of them changed a weight"),
+        ],
+    )
+    def test_a_lora_that_was_not_wholly_applied_fails(self, based: Project, change: str, words: str) -> None:
+        text = (based.path / "conftest.py").read_text()
+        (based.path / "conftest.py").write_text(
+            text.replace("FakeProducer(suite", "Half(suite")
+            + "\n\nclass Half(FakeProducer):\n"
+            + "    def produce(self, job, checkpoint):\n"
+            + "        import dataclasses\n"
+            + "        made = super().produce(job, checkpoint)\n"
+            + "        if checkpoint is None:\n            return made\n"
+            + f"        applied = dataclasses.replace(made.applied, {change})\n"
+            + "        return dataclasses.replace(made, applied=applied)\n"
+        )
+        result = based.run("--lora", "good.safetensors")
+        assert _failed(result) == {"wanlora::test_checkpoint[good]"}
+        assert words in result.stdout.str()
+
+    def test_an_untrained_lora_is_not_even_rendered(self, based: Project) -> None:
+        based.forget()
+        testing.write_lora(based.path / "zero.safetensors", size=0.0)
+        result = based.run("--lora", "zero.safetensors")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert len(_failed(result)) == 24
+        result.stdout.fnmatch_lines(["*change nothing (B @ A is zero): it was not trained*"])
+        assert not any(line.startswith("zero") for line in based.rendered())
+
+    def test_a_degenerate_video_fails_its_items(self, based: Project) -> None:
+        text = (based.path / "conftest.py").read_text()
+        (based.path / "conftest.py").write_text(
+            text.replace("FakeProducer(suite", "Black(suite")
+            + "\n\nclass Black(FakeProducer):\n"
+            + "    def produce(self, job, checkpoint):\n"
+            + "        import dataclasses\n"
+            + "        made = super().produce(job, checkpoint)\n"
+            + "        if checkpoint is None or job.scenario != 'test1_city':\n            return made\n"
+            + "        return dataclasses.replace(made, scores={}, degenerate='it is black')\n"
+        )
+        result = based.run("--lora", "good.safetensors")
+        failed = _failed(result)
+        assert all("test1_city" in nodeid or "good-all" in nodeid for nodeid in failed)
+        assert len(failed) == 15
+        result.stdout.fnmatch_lines(["DEGENERATE: CLIPScore of test1_city (good)", "*seed 0: it is black*"])
+
+
+class TestSelection:
+    def test_only_what_is_chosen_is_rendered(self, based: Project) -> None:
+        based.forget()
+        result = based.run("--lora", "good.safetensors", "-k", "test2_nature and sharpness")
+        assert result.ret == pytest.ExitCode.OK
+        assert sorted(based.rendered()) == ["good test2_nature 0", "good test2_nature 1"]
+
+    def test_a_part_of_the_gate_publishes_nothing(self, based: Project) -> None:
+        result = based.run("--lora", "good.safetensors", "-k", "sharpness")
+        result.stdout.fnmatch_lines(["good may not be published: 21 of 24 were not measured*"])
+        record = results.load(based.records()[-1])
+        assert record.partial
+        assert not record.candidates[0].publishable
+
+    def test_one_item_by_its_id(self, based: Project, run: Run) -> None:
+        result = run("--lora", "bad.safetensors", "wanlora::test_regression[bad-test2_nature-sharpness]")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert _failed(result) == {"wanlora::test_regression[bad-test2_nature-sharpness]"}
+        result.assert_outcomes(failed=1)
+
+    def test_scenarios_by_option(self, based: Project) -> None:
+        result = based.run("--lora", "bad.safetensors", "--wanlora-scenario", "test1_city")
+        assert result.ret == pytest.ExitCode.OK
+        result.stdout.fnmatch_lines(
+            ["wanlora: partial run: test1_city only", "*a partial run publishes nothing*"]
+        )
+
+    def test_stopping_at_the_first_failure(self, based: Project) -> None:
+        result = based.run("--lora", "bad.safetensors", "-x")
+        result.assert_outcomes(failed=1, passed=10)
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert "no result arrived" not in result.stdout.str()
+        assert "lost" not in result.stdout.str()
+
+    def test_last_failed(self, based: Project) -> None:
+        (based.path / "test_own.py").write_text("def test_own(): assert False\n")
+        arguments = ("--wanlora-suite", "fake.yaml", "--lora", "bad.safetensors", "test_own.py")
+        first = based.pytester.runpytest_inprocess(*arguments)
+        again = based.pytester.runpytest_inprocess(*arguments, "--lf")
+        assert _failed(again) == _failed(first)
+        assert len(_failed(again)) > 2
+        assert again.parseoutcomes().get("passed") is None
+
+
+class TestCache:
+    def test_a_second_run_renders_nothing_and_says_so(self, based: Project, run: Run) -> None:
+        run("--lora", "good.safetensors")
+        based.forget()
+        result = run("--lora", "good.safetensors")
+        assert result.ret == pytest.ExitCode.OK
+        assert based.rendered() == []
+        result.stdout.fnmatch_lines(["0 videos rendered in 0 s, 4 reused; *", "*run 2 of these bytes*"][:1])
+
+    def test_without_the_cache_everything_is_rendered_anew(self, based: Project) -> None:
+        based.run("--lora", "good.safetensors")
+        based.forget()
+        based.run("--lora", "good.safetensors", "--wanlora-no-cache")
+        assert sorted(based.rendered()) == [
+            "base test1_city 0",
+            *(f"good {scenario} {seed}" for scenario in ("test1_city", "test2_nature") for seed in (0, 1)),
+        ]
+
+    def test_a_renamed_file_is_the_same_lora(self, based: Project) -> None:
+        based.run("--lora", "good.safetensors")
+        based.forget()
+        shutil.copy(based.path / "good.safetensors", based.path / "renamed.safetensors")
+        based.run("--lora", "renamed.safetensors")
+        assert based.rendered() == []
+
+    def test_no_torch_is_imported_when_everything_is_cached(self, based: Project) -> None:
+        based.run("--lora", "good.safetensors")
+        check = "import sys\ndef pytest_unconfigure():\n    assert 'torch' not in sys.modules\n"
+        (based.path / "check_torch.py").write_text(check)
+        result = based.run("--lora", "good.safetensors", "-p", "check_torch", workers="no:xdist")
+        assert result.ret == pytest.ExitCode.OK
+
+
+class TestBaselines:
+    def test_without_a_baseline_every_comparison_fails(self, project: Project) -> None:
+        result = project.run("--lora", "good.safetensors")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        assert len(_failed(result)) == 21
+        result.stdout.fnmatch_lines(
+            [
+                "NO BASELINE: *",
+                "*there is no baseline 'base' of suite 'fake'*",
+                "next: pytest --wanlora-suite fake --update-baselines",
+            ]
+        )
+
+    def test_a_stored_baseline_tells_what_changed(self, project: Project) -> None:
+        first = project.run("--update-baselines")
+        first.stdout.fnmatch_lines(["stored *baselines/fake/base", "*test1_city  clip  none -> 0.60*"])
+        second = project.run("--update-baselines", "--wanlora-no-cache")
+        second.stdout.fnmatch_lines(["*test1_city  clip  0.60* -> 0.60*  unchanged"])
+        assert second.ret == pytest.ExitCode.OK
+
+    def test_accepting_a_checkpoint_and_comparing_with_it(self, based: Project, run: Run) -> None:
+        accepted = run("--lora", "bad.safetensors", "--update-baselines")
+        assert accepted.ret == pytest.ExitCode.OK
+        accepted.stdout.fnmatch_lines(["stored *baselines/fake/accepted"])
+        assert "may be published" not in accepted.stdout.str()
+        result = run("--lora", "bad.safetensors", "--wanlora-baseline", "accepted")
+        assert result.ret == pytest.ExitCode.OK
+        result.stdout.fnmatch_lines(["bad may be published: all 24 items pass"])
+
+    def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(self, project: Project) -> None:
+        testing.write_suite(project.path, limits=[{"metric": "clip", "min": 0.5}])
+        project.measure_base()
+        result = project.run("--lora", "bad.safetensors", "--update-baselines")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines(
+            [
+                "not stored as the baseline 'accepted'; nothing was changed:",
+                "*test_limit[[]bad-test2_nature-clip]: fail: 0.45*",
+            ]
+        )
+        assert not (project.path / "baselines" / "fake" / "accepted").exists()
+
+    def test_another_fingerprint_is_incomparable(self, based: Project) -> None:
+        path = based.path / "fake.yaml"
+        path.write_text(path.read_text().replace("steps: 2", "steps: 3"))
+        result = based.run("--lora", "good.safetensors")
+        assert len(_failed(result)) == 21
+        result.stdout.fnmatch_lines(
+            ["INCOMPARABLE: *", "*was measured with another suite:", "*sampling.steps: baseline 2, here 3"]
+        )
+
+    def test_another_prompt_is_incomparable_where_it_differs(self, based: Project) -> None:
+        path = based.path / "fake.yaml"
+        path.write_text(path.read_text().replace("a test2_nature", "a forest"))
+        failed = _failed(based.run("--lora", "good.safetensors"))
+        assert len(failed) == 14
+        assert not any("test1_city" in nodeid for nodeid in failed)
+
+    def _edit(self, project: Project, **fields: str) -> None:
+        path = project.path / "baselines" / "fake" / "base" / "baseline.json"
+        stored = json.loads(path.read_text())
+        stored["environment"].update(fields)
+        path.write_text(json.dumps(stored))
+
+    def test_another_gpu_is_incomparable_unless_allowed(self, based: Project) -> None:
+        self._edit(based, device="cuda", device_name="NVIDIA A100")
+        result = based.run("--lora", "good.safetensors")
+        assert len(_failed(result)) == 21
+        result.stdout.fnmatch_lines(["*device_name: baseline NVIDIA A100, here cpu"])
+        allowed = based.run("--lora", "good.safetensors", "--wanlora-allow-environment")
+        assert allowed.ret == pytest.ExitCode.OK
+        allowed.stdout.fnmatch_lines(["*differs: device_name: baseline NVIDIA A100, here cpu"])
+
+    def test_other_versions_count_as_equal_when_a_base_video_says_so(self, based: Project) -> None:
+        self._edit(based, torch="1.0.0")
+        result = based.run("--lora", "good.safetensors")
+        assert result.ret == pytest.ExitCode.OK
+        result.stdout.fnmatch_lines(["*differs: torch: baseline 1.0.0, here *"])
+
+    def test_other_versions_are_incomparable_when_a_base_video_says_so(self, based: Project) -> None:
+        self._edit(based, torch="1.0.0")
+        based.producer(quality={"base": {"test1_city": 0.99}})
+        result = based.run("--lora", "good.safetensors")
+        assert len(_failed(result)) == 21
+        result.stdout.fnmatch_lines(
+            ["*with other versions, and base, test1_city, seed 0 has clip 0.60* there and 0.60* here:"]
+        )
+
+
+class TestRecord:
+    def test_there_is_one_record_a_run_and_no_notes_stay(self, based: Project, run: Run) -> None:
+        run("--lora", "bad.safetensors")
+        (folder,) = [path.parent for path in based.records()]
+        assert [path.name for path in folder.iterdir()] == ["results.json"]
+        record = results.load(folder)
+        assert record.run_id == folder.name
+        assert len([video for video in record.videos if video.role == "candidate"]) == 4
+        assert {scored.scenario for scored in record.sets} == {"test1_city", "test2_nature", "all"}
+        assert record.totals.rendered == 4
+
+    def test_a_job_that_fails_is_told_once_and_fails_its_items(self, based: Project, run: Run) -> None:
+        based.producer(
+            before="break_one",
+            extra="from pytest_wanlora.errors import StudioError\n\n\n"
+            "def break_one(job):\n    note(job)\n"
+            "    if job.scenario == 'test2_nature' and job.seed == 1:\n"
+            "        raise StudioError('out of memory', next_command='use a larger GPU')\n",
+        )
+        based.forget()
+        result = run("--lora", "good.safetensors")
+        assert based.rendered().count("good test2_nature 1") == 1
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.stdout.fnmatch_lines(["*good, test2_nature, seed 1: out of memory*", "next: use a larger GPU"])
+        record = results.load(based.records()[-1])
+        assert [(each.scenario, each.seed) for each in record.failures] == [("test2_nature", 1)]
+        verdicts = {
+            judged.item.scenario: judged.verdict for judged in record.judgements if judged.kind == "limit"
+        }
+        assert verdicts == {"test1_city": Verdict.PASS, "test2_nature": Verdict.ERROR}
+
+    def test_interrupted_by_hand_the_record_tells_what_was_judged(self, based: Project) -> None:
+        based.producer(
+            before="interrupt",
+            extra="def interrupt(job):\n    note(job)\n"
+            "    if job.scenario == 'test2_nature':\n        raise KeyboardInterrupt\n",
+        )
+        result = based.run("--lora", "good.safetensors", workers="no:xdist")
+        assert result.ret == pytest.ExitCode.INTERRUPTED
+        record = results.load(based.records()[-1])
+        assert record.partial
+        assert [judged.item.kind for judged in record.judgements] == ["checkpoint", "limit"]
+        assert not record.candidates[0].publishable
+
+    def test_a_run_in_which_nothing_is_judged_leaves_no_folder(self, based: Project) -> None:
+        result = based.run("--lora", "good.safetensors", "-k", "no_such_thing")
+        assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+        assert list((based.path / ".wanlora" / "runs").iterdir()) == []
+
+    def test_what_a_run_leaves_is_not_for_git(self, based: Project) -> None:
+        based.run("--lora", "good.safetensors", "-k", "test_limit")
+        assert (based.path / ".wanlora" / ".gitignore").read_text() == "*\n"
+
+
+class TestFolders:
+    def test_a_cache_that_cannot_be_written_is_a_usage_error(self, project: Project) -> None:
+        (project.path / "file").write_bytes(b"")
+        result = project.run("--lora", "good.safetensors", "--wanlora-cache-dir", "file/cache")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            ["*file/cache: cannot keep the scores of rendered videos: Not a directory"]
+        )
+        assert project.rendered() == []
+
+    def test_an_output_folder_that_cannot_be_written_is_a_usage_error(self, project: Project) -> None:
+        (project.path / "file").write_bytes(b"")
+        result = project.run("--lora", "good.safetensors", "--wanlora-output-dir", "file/runs")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            ["*file/runs/*/board: cannot note*Not a directory", "*--wanlora-output-dir"]
+        )
+
+    def test_folders_by_option(self, based: Project, tmp_path: Path) -> None:
+        based.run(
+            *("--lora", "good.safetensors", "--wanlora-cache-dir", str(tmp_path / "c")),
+            *("--wanlora-output-dir", str(tmp_path / "o")),
+        )
+        assert len(list((tmp_path / "c").glob("*/result.json"))) == 5
+        assert len(list((tmp_path / "o").glob("*/results.json"))) == 1
+
+
+class TestOwnTests:
+    @pytest.fixture(autouse=True)
+    def _tests(self, project: Project) -> None:
+        (project.path / "test_own.py").write_text(
+            "def test_motion(wanlora_candidate, wanlora_baseline, wanlora_scenario):\n"
+            "    own = wanlora_candidate.mean(wanlora_scenario, 'motion')\n"
+            "    assert own > 0.5 * wanlora_baseline.mean(wanlora_scenario, 'motion')\n\n"
+            "def test_metric(wanlora_candidate, wanlora_metric):\n"
+            "    assert len(wanlora_candidate.scores('test2_nature', wanlora_metric)) == 2\n\n"
+            "def test_strict(wanlora_candidate, wanlora_baseline):\n"
+            "    assert wanlora_candidate.mean('test2_nature', 'sharpness') >= "
+            "wanlora_baseline.mean('test2_nature', 'sharpness')\n"
+        )
+
+    def test_they_run_over_the_suite(self, based: Project) -> None:
+        result = based.run("--lora", "bad.safetensors", "test_own.py")
+        failed = {nodeid for nodeid in _failed(result) if "test_own" in nodeid}
+        assert failed == {"test_own.py::test_strict[bad]"}
+        assert result.parseoutcomes()["passed"] >= 2 + 6
+
+    def test_without_a_checkpoint_they_fail_and_say_what_to_type(self, project: Project) -> None:
+        result = project.pytester.runpytest_inprocess("-p", "no:cacheprovider", "test_own.py")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        result.assert_outcomes(errors=3)
+        result.stdout.fnmatch_lines(
+            ["*no checkpoint was named, so nothing can be measured", "next: pytest --lora FILE.safetensors*"]
+        )
+
+    def test_without_a_checkpoint_they_can_be_left_out(self, project: Project) -> None:
+        (project.path / "test_other.py").write_text("def test_other(): pass\n")
+        result = project.pytester.runpytest_inprocess("-p", "no:cacheprovider", "-m", "not wanlora")
+        result.assert_outcomes(passed=1, deselected=3)
+
+
+def test_warnings_as_errors_do_not_reach_into_the_gate(based: Project) -> None:
+    assert based.run("--lora", "good.safetensors", "-W", "error").ret == pytest.ExitCode.OK
+
+
+def test_quiet_and_without_a_terminal(based: Project) -> None:
+    assert based.run("--lora", "good.safetensors", "-q").ret == pytest.ExitCode.OK
+    assert based.run("--lora", "good.safetensors", "-p", "no:terminal").ret == pytest.ExitCode.OK
+
+
+def test_junit_carries_the_judgements(based: Project) -> None:
+    based.run("--lora", "good.safetensors", f"--junitxml={based.path / 'junit.xml'}")
+    text = (based.path / "junit.xml").read_text()
+    assert text.count("<property ") == 24

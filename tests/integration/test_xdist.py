@@ -1,0 +1,116 @@
+"""Workers: the same numbers, each video once, and no green from a dead one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora import results
+from pytest_wanlora.results.run_record import RunRecord
+from tests.integration.conftest import Project
+
+SLOW = "slowly"
+SLOWLY = "def slowly(job):\n    note(job)\n    time.sleep(0.3)\n"
+KILLER = """
+def killer(job):
+    note(job)
+    mark = HERE / f"killed-{job.key}-{LIVES}"
+    if job.scenario == "test2_nature" and job.seed == 1 and job.candidate == "good":
+        for life in range(LIVES):
+            mark = HERE / f"killed-{life}"
+            if not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(0.1)
+"""
+
+
+def _numbers(record: RunRecord) -> object:
+    """All that must not depend on who rendered what."""
+    videos = [
+        (video.candidate, video.scenario, video.seed, video.scores, video.frames_sha256)
+        for video in record.videos
+        if video.role == "candidate"
+    ]
+    return videos, record.sets, record.judgements
+
+
+def test_scores_and_verdicts_do_not_depend_on_workers_or_order(based: Project) -> None:
+    seen = []
+    for workers in ("none", "-n2", "no:xdist"):
+        based.run("--lora", "bad.safetensors", "--wanlora-no-cache", workers=workers)
+        seen.append(_numbers(results.load(based.records()[-1])))
+    based.producer(extra="def pytest_collection_modifyitems(items):\n    items.reverse()\n")
+    based.run("--lora", "bad.safetensors", "--wanlora-no-cache")
+    seen.append(_numbers(results.load(based.records()[-1])))
+    assert seen[0] == seen[1] == seen[2] == seen[3]
+
+
+def test_every_video_is_rendered_once_and_by_more_than_one_worker(based: Project) -> None:
+    based.producer(before=SLOW, extra=SLOWLY)
+    result = based.run("--lora", ".", workers="-n2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    rendered = based.rendered()
+    assert sorted(rendered) == sorted(set(rendered))
+    assert len(rendered) == 9
+    workers = {line.split()[3] for line in (based.path / "rendered.log").read_text().splitlines()}
+    assert workers == {"gw0", "gw1"}
+
+
+def test_a_worker_killed_while_rendering_costs_its_job_and_never_ends_green(based: Project) -> None:
+    based.producer(before="killer", extra=f"LIVES = 1\n{KILLER}")
+    result = based.run("--lora", "good.safetensors", workers="-n2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*worker 'gw?' crashed while running 'wanlora::*", "note: worker gw? died"])
+    rendered = based.rendered()
+    assert rendered.count("good test2_nature 1") == 2, "a dead worker's job is taken over"
+    assert len(rendered) == 6, "everything else was rendered once"
+    record = results.load(based.records()[-1])
+    assert not record.candidates[0].publishable
+    assert "not measured" in record.candidates[0].reason or "fail" in record.candidates[0].reason
+
+
+def test_a_job_that_kills_every_worker_is_given_up(based: Project) -> None:
+    based.producer(before="killer", extra=f"LIVES = 9\n{KILLER}")
+    result = based.run("--lora", "good.safetensors", workers="-n2")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert based.rendered().count("good test2_nature 1") == 2
+    result.stdout.fnmatch_lines(["*2 processes died while rendering it; not tried again in this run*"])
+
+
+def test_when_no_worker_may_be_replaced_the_lost_items_are_told(based: Project) -> None:
+    based.producer(before="killer", extra=f"LIVES = 9\n{KILLER}")
+    result = based.run("--lora", "good.safetensors", "--max-worker-restart=0", workers="-n2")
+    assert result.ret != pytest.ExitCode.OK
+    record = results.load(based.records()[-1])
+    assert not record.candidates[0].publishable
+    assert record.exit_status == result.ret
+
+
+def test_a_checkpoint_accepted_by_a_worker_is_stored_once(based: Project) -> None:
+    result = based.run("--lora", "good.safetensors", "--update-baselines", workers="-n2")
+    assert result.ret == pytest.ExitCode.OK
+    stored = json.loads((based.path / "baselines" / "fake" / "accepted" / "baseline.json").read_text())
+    assert stored["candidate"]["name"] == "good"
+
+
+def test_progress_is_shown_from_the_controller(based: Project) -> None:
+    based.producer(seconds=1.5)
+    result = based.run("--lora", "good.safetensors", workers="-n2")
+    result.stdout.fnmatch_lines(["wanlora: * of 5 videos, * being rendered, *"])
+
+
+def test_one_gpu_a_worker(based: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    based.producer(
+        before="tell_gpu",
+        extra="def tell_gpu(job):\n    note(job)\n    time.sleep(0.3)\n"
+        "    worker = os.environ['PYTEST_XDIST_WORKER']\n"
+        "    (HERE / f'gpu-{worker}').write_text(os.environ.get('CUDA_VISIBLE_DEVICES', ''))\n"
+        "from pytest_wanlora import workers\nworkers.visible_gpus = lambda: 2\n",
+    )
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5,7")
+    result = based.run("--lora", "good.safetensors", workers="-n2")
+    assert result.ret == pytest.ExitCode.OK
+    assert {path.read_text() for path in Path(based.path).glob("gpu-*")} == {"5", "7"}

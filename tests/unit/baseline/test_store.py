@@ -1,0 +1,306 @@
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pytest_wanlora import atomic
+from pytest_wanlora.baseline import store
+from pytest_wanlora.baseline.store import (
+    Baseline,
+    Prompt,
+    differing,
+    load,
+    load_folder,
+    require_comparable,
+    write,
+)
+from pytest_wanlora.environment import Environment
+from pytest_wanlora.errors import BaselineError, IncomparableError
+
+HERE = Environment(
+    device="cpu",
+    device_name="cpu",
+    processor="some processor",
+    dtype="float32",
+    attention="torch_sdpa",
+    torch="2.14.1",
+    diffsynth="2.1.12",
+    python="3.11.9",
+)
+PROMPT = Prompt(category="nature", prompt="cherry trees", caption="cherry trees")
+FINGERPRINT: dict[str, Any] = {"sampling": {"steps": 20, "shift": 5.0}, "scoring": {"clip": "abc"}}
+
+
+def measured(seeds: int = 12, name: str = "base") -> Baseline:
+    generator = np.random.default_rng(0)
+    scenarios = ("s1", "s2")
+    return Baseline(
+        suite="tiny",
+        name=name,
+        created="2026-01-02T03:04:05Z",
+        fingerprint=FINGERPRINT,
+        environment=HERE.record(),
+        prompts=dict.fromkeys(scenarios, PROMPT),
+        scores={
+            scenario: {
+                seed: {"clip": float(generator.uniform(0.5, 0.7)), "motion": float(generator.uniform(1, 2))}
+                for seed in range(seeds)
+            }
+            for scenario in scenarios
+        },
+        sets={"all": {"fvd": 90.5, "kvd": 0.2, "n": 24.0, "reference_n": 512.0}},
+        features={
+            (scenario, seed): generator.standard_normal(8).astype(np.float32)
+            for scenario in scenarios
+            for seed in range(seeds)
+        },
+    )
+
+
+def edit(path: Path, **changed: Any) -> None:  # noqa: ANN401  JSON is anything
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, **changed}))
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    written = write(measured(), tmp_path)
+    found = load(tmp_path, "tiny", "base")
+    assert found.model_dump() == written.model_dump()
+    assert found.digest == written.digest != ""
+    assert set(found.features) == set(written.features)
+    for video, features in written.features.items():
+        assert np.array_equal(found.features[video], features)
+        assert found.features[video].dtype == np.float32
+    assert found.seeds("s1") == tuple(range(12))
+    assert found.seeds("elsewhere") == ()
+    assert found.metric("clip", ["s1"])["s1"][3] == found.scores["s1"][3]["clip"]
+
+
+def test_the_same_baseline_is_the_same_files(tmp_path: Path) -> None:
+    first = write(measured(), tmp_path / "one")
+    turned = measured()
+    turned = turned.model_copy(
+        update={"scores": {name: dict(reversed(of.items())) for name, of in reversed(turned.scores.items())}}
+    )
+    assert write(turned, tmp_path / "two").digest == first.digest
+    files = sorted(path.name for path in (tmp_path / "one/tiny/base").iterdir())
+    assert files == ["baseline.json", "features.safetensors"]
+
+
+def test_seeds_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    write(measured(), tmp_path)
+    text = (tmp_path / "tiny/base/baseline.json").read_text()
+    assert text.index('"2": {') < text.index('"10": {')
+    assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+@given(
+    st.dictionaries(
+        st.integers(0, 2**31),
+        st.floats(allow_nan=False, allow_infinity=False, width=64),
+        min_size=1,
+        max_size=4,
+    )
+)
+@settings(max_examples=25, deadline=None)
+def test_scores_come_back_to_the_last_bit(tmp_path_factory: pytest.TempPathFactory, values: Any) -> None:  # noqa: ANN401  a dict
+    root = tmp_path_factory.mktemp("store")
+    one = measured().model_copy(
+        update={
+            "scores": {"s1": {seed: {"clip": value} for seed, value in values.items()}},
+            "features": {("s1", seed): np.ones(2, np.float32) for seed in values},
+        }
+    )
+    write(one, root)
+    assert load(root, "tiny", "base").scores == one.scores
+
+
+def test_no_baseline_names_the_next_command_and_what_there_is(tmp_path: Path) -> None:
+    with pytest.raises(BaselineError) as missing:
+        load(tmp_path, "tiny", "base")
+    assert "there is no baseline 'base' of suite 'tiny'" in missing.value.message
+    assert missing.value.next_command == "pytest --wanlora-suite tiny --update-baselines"
+    write(measured(), tmp_path)
+    with pytest.raises(BaselineError, match="Stored for this suite: base") as other:
+        load(tmp_path, "tiny", "accepted")
+    assert other.value.next_command is not None
+    assert "--lora" in other.value.next_command
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"schema_version": 2}, "schema_version is 2; allowed: 1"),
+        ({"schema_version": None}, "schema_version is None; allowed: 1"),
+        ({"suite": "wan"}, "it is of suite 'wan'; allowed here: 'tiny'"),
+        ({"name": "accepted"}, "it is the baseline 'accepted'; allowed here: 'base'"),
+        ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
+        ({"scores": {}}, "scores: "),
+        ({"scores": {"s1": {"zero": {"clip": 0.5}}}}, r"scores\.s1\.zero"),
+        ({"scores": {"s1": {"0": {"clip": "high"}}}}, r"scores\.s1\.0\.clip"),
+        ({"scores": {"s1": {"0": {"clip": 0.5}, "1": {"motion": 0.5}}}}, "different metrics"),
+        ({"scores": {"s1": {}}}, "no video"),
+        (
+            {"scores": {"s1": {"0": {"clip": 0.5}}}},
+            r"features\.safetensors: s1: shape \(12, 8\); allowed: 1 rows",
+        ),
+        ({"scores": {"s3": {"0": {"clip": 0.5}}}}, r"s3: shape \(0, 0\)"),
+        ({"features_sha256": "0" * 64}, "do not belong together"),
+    ],
+)
+def test_a_damaged_baseline_is_refused_by_name(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
+    write(measured(), tmp_path)
+    edit(tmp_path / "tiny/base/baseline.json", **changed)
+    with pytest.raises(BaselineError, match=words) as refused:
+        load(tmp_path, "tiny", "base")
+    assert refused.value.next_command is not None
+    assert str(tmp_path) in refused.value.message
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"schema_version": 1, "scores": {"s": {"0": {"c": NaN}}}}']
+)
+def test_what_is_no_baseline_is_refused(tmp_path: Path, text: str) -> None:
+    write(measured(), tmp_path)
+    (tmp_path / "tiny/base/baseline.json").write_text(text)
+    with pytest.raises(BaselineError):
+        load(tmp_path, "tiny", "base")
+
+
+@pytest.mark.parametrize("damage", [b"", b"no tensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
+def test_damaged_features_are_refused(tmp_path: Path, damage: bytes) -> None:
+    write(measured(), tmp_path)
+    (tmp_path / "tiny/base/features.safetensors").write_bytes(damage)
+    with pytest.raises(BaselineError, match=r"features\.safetensors"):
+        load(tmp_path, "tiny", "base")
+
+
+def test_missing_features_are_refused(tmp_path: Path) -> None:
+    write(measured(), tmp_path)
+    (tmp_path / "tiny/base/features.safetensors").unlink()
+    with pytest.raises(BaselineError, match=r"features\.safetensors: cannot be read"):
+        load(tmp_path, "tiny", "base")
+
+
+def test_a_crash_between_the_files_leaves_nothing_that_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(measured(), tmp_path)
+    other = measured()
+    other = other.model_copy(update={"features": {video: -row for video, row in other.features.items()}})
+    real = atomic.write_whole
+
+    def crash(path: Path, data: bytes) -> None:
+        if path.name == "baseline.json":
+            raise OSError(28, os.strerror(28))
+        real(path, data)
+
+    monkeypatch.setattr(store, "write_whole", crash)
+    with pytest.raises(BaselineError, match="No space left on device"):
+        write(other, tmp_path)
+    with pytest.raises(BaselineError, match="do not belong together"):
+        load(tmp_path, "tiny", "base")
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_scores_and_features_must_be_of_the_same_videos(tmp_path: Path) -> None:
+    one = measured()
+    del one.features["s2", 3]
+    with pytest.raises(BaselineError, match=r"scores and features differ, first in \('s2', 3\)"):
+        write(one, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_features_that_are_not_finite_are_not_stored(tmp_path: Path) -> None:
+    one = measured()
+    one.features["s2", 3] = np.full(8, np.nan, np.float32)
+    with pytest.raises(BaselineError, match="features of s2 are not finite"):
+        write(one, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_baseline_may_lie_anywhere(tmp_path: Path) -> None:
+    write(measured(), tmp_path)
+    assert load_folder(tmp_path / "tiny/base", "tiny").name == "base"
+    with pytest.raises(BaselineError, match="there is no baseline"):
+        load_folder(tmp_path, "tiny")
+
+
+def comparable(
+    *,
+    fingerprint: dict[str, Any] = FINGERPRINT,
+    prompt: Prompt = PROMPT,
+    here: Environment = HERE,
+    allowed: bool = False,
+) -> tuple[str, ...]:
+    return require_comparable(
+        measured(),
+        fingerprint=fingerprint,
+        prompts={"s1": prompt, "unmeasured": prompt},
+        environment=here,
+        other_environment=allowed,
+    )
+
+
+def test_the_same_setting_is_comparable() -> None:
+    assert comparable() == ()
+
+
+def test_another_fingerprint_is_told_key_by_key() -> None:
+    other = {"sampling": {"steps": 50, "shift": 5.0}, "scoring": {}}
+    with pytest.raises(IncomparableError) as refused:
+        comparable(fingerprint=other)
+    assert refused.value.message == (
+        "the baseline 'base' of suite 'tiny' was measured with another suite:\n"
+        "  sampling.steps: baseline 20, here 50\n"
+        '  scoring.clip: baseline "abc", here nothing'
+    )
+    assert refused.value.next_command == "pytest --wanlora-suite tiny --update-baselines"
+
+
+def test_another_prompt_is_another_baseline() -> None:
+    with pytest.raises(
+        IncomparableError, match=r'scenarios\.s1\.prompt: baseline "cherry trees", here "plum"'
+    ):
+        comparable(prompt=PROMPT.model_copy(update={"prompt": "plum"}))
+
+
+def test_another_environment_needs_the_users_word() -> None:
+    other = replace(HERE, device="cuda", device_name="NVIDIA H100")
+    with pytest.raises(IncomparableError, match="device_name: baseline cpu, here NVIDIA H100"):
+        comparable(here=other)
+    assert comparable(here=other, allowed=True) == (
+        "device: baseline cpu, here cuda",
+        "device_name: baseline cpu, here NVIDIA H100",
+    )
+
+
+def test_another_library_version_is_told_and_let_pass() -> None:
+    assert comparable(here=replace(HERE, torch="2.15.0")) == ("torch: baseline 2.14.1, here 2.15.0",)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(json_values, json_values)
+def test_differences_are_found_if_and_only_if_there_are_any(one: object, other: object) -> None:
+    assert list(differing(one, one)) == []
+    assert bool(list(differing(one, other))) == (
+        json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True)
+    )
+
+
+def test_a_tuple_in_a_fingerprint_is_the_list_it_becomes() -> None:
+    assert list(differing({"files": ["a"]}, {"files": ("a",)})) == []

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from numpy.typing import NDArray
+
+from pytest_wanlora import checkpoint
+from tests import loras
+
+NAME = "blocks.0.self_attn.q"
+DOWN, UP = f"{NAME}.lora_A.default.weight", f"{NAME}.lora_B.default.weight"
+
+
+def values_of(dtype: str, bad: float) -> loras.Raw:
+    values = np.full((16, 4), 0.5)
+    values[3, 1] = bad
+    return loras.encode(values, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F32", "F16", "BF16", "F8_E5M2"])
+@pytest.mark.parametrize(("code", "bad"), [("nan", np.nan), ("inf", np.inf), ("inf", -np.inf)])
+def test_one_bad_number_is_a_problem_in_every_type(tmp_path: Path, dtype: str, code: str, bad: float) -> None:
+    state = loras.random_lora(dtype=dtype) | {UP: values_of(dtype, bad)}
+    read = checkpoint.read(loras.write(tmp_path / "a.safetensors", state))
+    assert [(problem.code, problem.targets) for problem in read.problems] == [(code, (NAME,))]
+    assert read.problems[0].words.startswith("1 of 20 targets")
+    assert np.isnan(read.norms[NAME])
+
+
+def test_a_nan_is_seen_in_e4m3_which_has_no_infinity(tmp_path: Path) -> None:
+    state = loras.random_lora(dtype="F8_E4M3")
+    state[DOWN] = loras.Raw("F8_E4M3", (4, 16), b"\x01" * 63 + b"\xff")
+    read = checkpoint.read(loras.write(tmp_path / "a.safetensors", state))
+    assert [problem.code for problem in read.problems] == ["nan"]
+
+
+def test_an_update_beyond_float32_is_infinite(tmp_path: Path) -> None:
+    state = loras.random_lora(dtype="F64")
+    state |= {
+        DOWN: loras.encode(np.full((4, 16), 1e200), "F64"),
+        UP: loras.encode(np.full((16, 4), 1e200), "F64"),
+    }
+    read = checkpoint.read(loras.write(tmp_path / "a.safetensors", state))
+    assert [problem.code for problem in read.problems] == ["inf"]
+
+
+@pytest.mark.parametrize("dtype", list(loras.BITS))
+def test_zero_b_everywhere_is_an_untrained_lora(tmp_path: Path, dtype: str) -> None:
+    state = {
+        key: loras.Raw(dtype, raw.shape, bytes(len(raw.data))) if "lora_B" in key else raw
+        for key, raw in loras.random_lora(dtype=dtype).items()
+    }
+    read = checkpoint.read(loras.write(tmp_path / "a.safetensors", state))
+    assert [problem.code for problem in read.problems] == ["zero_b"]
+    assert "not trained" in read.problems[0].words
+    assert len(read.zero_targets) == 20
+
+
+@pytest.mark.parametrize("half", [DOWN, UP])
+def test_some_zero_targets_are_named(tmp_path: Path, half: str) -> None:
+    state = loras.random_lora()
+    state[half] = loras.Raw("BF16", state[half].shape, bytes(len(state[half].data)))
+    read = checkpoint.read(loras.write(tmp_path / "a.safetensors", state))
+    assert [(problem.code, problem.targets) for problem in read.problems] == [("zero_some", (NAME,))]
+    assert read.zero_targets == (NAME,)
+
+
+def test_minus_zero_is_zero(tmp_path: Path) -> None:
+    state = loras.random_lora()
+    state[UP] = loras.encode(np.full((16, 4), -0.0), "BF16")
+    assert checkpoint.read(loras.write(tmp_path / "a.safetensors", state)).zero_targets == (NAME,)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    up=arrays(np.float64, (6, 3), elements=st.floats(-10, 10)),
+    down=arrays(np.float64, (3, 5), elements=st.floats(-10, 10)),
+    alpha=st.sampled_from([0.5, 3.0, 48.0]),
+)
+def test_the_norm_is_that_of_the_whole_update(
+    tmp_path_factory: pytest.TempPathFactory,
+    up: NDArray[np.float64],
+    down: NDArray[np.float64],
+    alpha: float,
+) -> None:
+    state = {
+        "text_embedding.0.lora_A.weight": loras.encode(down, "F64"),
+        "text_embedding.0.lora_B.weight": loras.encode(up, "F64"),
+        "text_embedding.0.alpha": loras.encode(alpha, "F64"),
+    }
+    path = loras.write(tmp_path_factory.mktemp("norm") / "a.safetensors", state)
+    expected = np.linalg.norm(alpha / 3 * up @ down)
+    # near 0 the root of a rounded square is off by the root of the rounding
+    bound = float(alpha / 3 * np.linalg.norm(up) * np.linalg.norm(down))
+    assert checkpoint.read(path).norms["text_embedding.0"] == pytest.approx(
+        expected, rel=1e-9, abs=1e-7 * bound
+    )

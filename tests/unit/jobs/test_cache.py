@@ -1,0 +1,120 @@
+"""What is kept is given back, and nothing damaged is believed."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_wanlora import jobs
+from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.errors import JobError
+from pytest_wanlora.jobs import cache as cache_module
+from pytest_wanlora.jobs import notes
+from pytest_wanlora.jobs.board import Board
+from pytest_wanlora.jobs.cache import Cache
+from pytest_wanlora.jobs.job import Applied
+from tests.unit.jobs.made import Counting, job, produced
+
+
+class TestCache:
+    def test_gives_back_what_was_stored(self, cache: Cache) -> None:
+        cache.store(job(3), produced(job(3), seconds=1.5))
+        result = cache.load(job(3), reused=True)
+        assert result is not None
+        assert result.scores == {"clip": 0.63, "sharpness": 100.0}
+        assert (result.seconds, result.reused, result.key) == (1.5, True, job(3).key)
+        assert result.applied == Applied(2, 2, 2, 1.0, 1.0, 0.1, "fused")
+        assert result.preview is not None
+        assert result.preview.read_bytes() == b"mp4"
+        for name, array in produced(job(3)).features.items():
+            np.testing.assert_array_equal(result.features[name], array)
+
+    def test_has_nothing_for_another_job(self, cache: Cache) -> None:
+        cache.store(job(3), produced(job(3)))
+        assert cache.load(job(4), reused=True) is None
+
+    @pytest.mark.parametrize("name", ["result.json", "features.safetensors"])
+    @pytest.mark.parametrize(
+        "damage",
+        [
+            lambda data: data[: len(data) // 2],
+            lambda data: data.replace(b"0", b"1", 1),
+            lambda data: b"",
+            lambda data: b"[]",
+            lambda data: b"\xff" + data,
+        ],
+        ids=["cut", "one-byte", "empty", "other-json", "not-text"],
+    )
+    def test_renders_again_what_is_damaged(
+        self,
+        cache: Cache,
+        board: Board,
+        name: str,
+        damage: Callable[[bytes], bytes],
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        cache.store(job(), produced(job()))
+        path = cache.folder / job().key / name
+        path.write_bytes(damage(path.read_bytes()))
+        render = Counting()
+        result = jobs.ensure([job()], render, cache, board)[job().key]
+        assert render.calls == [0]
+        assert not result.reused
+        assert "damaged" in caplog.text
+        assert cache.load(job(), reused=True) is not None
+
+    def test_an_incomplete_entry_is_rendered_again(self, cache: Cache, board: Board) -> None:
+        cache.store(job(), produced(job()))
+        (cache.folder / job().key / "features.safetensors").unlink()
+        render = Counting()
+        jobs.ensure([job()], render, cache, board)
+        assert render.calls == [0]
+
+    def test_a_folder_left_by_a_dead_process_is_swept(self, cache: Cache) -> None:
+        stale = cache.folder / f".new-{job().key}-1"
+        stale.mkdir()
+        cache.store(job(), produced(job()))
+        assert not stale.exists()
+
+    def test_a_score_that_is_not_finite_is_never_stored(self, cache: Cache) -> None:
+        bad = dataclasses.replace(produced(job()), scores={"clip": float("nan")})
+        with pytest.raises(ValueError, match="JSON"):
+            cache.store(job(), bad)
+        assert cache.load(job(), reused=True) is None
+
+    def test_a_folder_that_cannot_be_made_is_named(self, tmp_path: Path) -> None:
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(JobError) as caught:
+            Cache(tmp_path / "file" / "cache").prepare()
+        assert str(tmp_path / "file" / "cache") in caught.value.message
+        assert "--wanlora-cache-dir" in str(caught.value.next_command)
+
+    def test_a_full_disk_is_named_and_leaves_nothing_behind(
+        self, cache: Cache, board: Board, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(path: Path, data: bytes) -> None:
+            if path.suffix == ".safetensors":
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+            write_whole(path, data)
+
+        monkeypatch.setattr(cache_module, "write_whole", full)
+        with pytest.raises(JobError, match=r"(?s)No space left on device.*MiB are free") as caught:
+            jobs.ensure([job()], produced, cache, board)
+        assert "make room" in str(caught.value.next_command)
+        assert [path.name for path in cache.folder.iterdir()] == [".locks"]
+
+    def test_a_failing_board_does_not_hide_the_first_error(
+        self, cache: Cache, board: Board, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(path: Path, data: bytes) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+        monkeypatch.setattr(notes, "write_whole", full)
+        with pytest.raises(JobError, match="No space left on device"):
+            jobs.ensure([job()], produced, cache, board)

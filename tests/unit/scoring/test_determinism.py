@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from pytest_wanlora.scoring.determinism import exact_arithmetic
+
+CUDNN: Any = torch.backends.cudnn
+
+
+def state() -> tuple[object, ...]:
+    return (
+        torch.get_num_threads(),
+        torch.is_inference_mode_enabled(),
+        torch.is_autocast_enabled("cpu"),
+        torch.backends.cuda.matmul.fp32_precision,
+        CUDNN.conv.fp32_precision,
+        CUDNN.deterministic,
+        CUDNN.benchmark,
+    )
+
+
+def test_cpu_is_one_thread_in_float32_and_put_back() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            before = state()
+            with exact_arithmetic(torch.device("cpu")):
+                assert torch.get_num_threads() == 1
+                assert torch.is_inference_mode_enabled()
+                product = torch.ones(2, 2) @ torch.ones(2, 2)
+                assert product.dtype == torch.float32
+            assert state() == before
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_gpu_settings_hold_inside_and_are_put_back() -> None:
+    matmul = torch.backends.cuda.matmul
+    found = matmul.fp32_precision, CUDNN.benchmark
+    matmul.fp32_precision, CUDNN.benchmark = "tf32", True
+    try:
+        before = state()
+        with exact_arithmetic(torch.device("cuda")):
+            assert matmul.fp32_precision == "ieee"
+            assert CUDNN.conv.fp32_precision == "ieee"
+            assert CUDNN.deterministic
+            assert not CUDNN.benchmark
+        assert state() == before
+    finally:
+        matmul.fp32_precision, CUDNN.benchmark = found
+
+
+def test_put_back_after_an_error() -> None:
+    before = state()
+    with pytest.raises(RuntimeError, match="inside"), exact_arithmetic(torch.device("cpu")):
+        raise RuntimeError("inside")
+    assert state() == before

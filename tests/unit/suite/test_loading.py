@@ -1,0 +1,668 @@
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.suite import (
+    DEFAULT_TOLERANCES,
+    Limit,
+    Scenario,
+    Seeds,
+    Suite,
+    Tolerance,
+    check_fit,
+    find_for,
+    load,
+    packaged,
+)
+
+WriteSuite = Callable[..., Path]
+
+# line numbers in the tables below count from here
+SUITE = """\
+name: mine
+schema_version: 1
+model:
+  name: Mine
+  dit: dit.safetensors
+  text_encoder: text.safetensors
+  vae: vae.safetensors
+  tokenizer: tokenizer
+  architecture: {dim: 224, ffn_dim: 896, blocks: 6}
+sampling:
+  height: 96
+  width: 160
+  frames: 9
+  steps: 20
+  cfg_scale: 5.0
+  shift: 5
+scoring:
+  clip:
+    model: clip.json
+    weights: clip.safetensors
+  video_features:
+    kind: module
+    module: mine.features:Network
+    weights: features.safetensors
+  reference: reference.safetensors
+  sharpness_reference: 100
+limits:
+  - {metric: clip, min: 0.3}
+  - {metric: fvd, max: 1140}
+tolerances:
+  clip: {warn: 0.02, fail: 0.06}
+seeds: {first: 4, most: 16}
+scenarios:
+  - id: street
+    category: urban
+    prompt: a street
+  - id: meadow
+    category: nature
+    prompt: a meadow
+categories:
+  urban: {en: [street, house], ko: [거리]}
+  nature: {en: [meadow]}
+"""
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path) -> WriteSuite:
+    def write(*changes: tuple[str, str], text: str = SUITE, name: str = "s.yaml") -> Path:
+        for old, new in changes:
+            assert text.count(old) == 1, f"{old!r} is in the suite {text.count(old)} times"
+            text = text.replace(old, new)
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def refusal(path: Path) -> list[str]:
+    """The lines of the error that loading raises, without the path in front."""
+    with pytest.raises(SuiteError) as caught:
+        load(path)
+    assert caught.value.next_command
+    return [line.removeprefix(f"{path}:") for line in caught.value.message.splitlines()]
+
+
+def test_a_suite_is_read(write_suite: WriteSuite) -> None:
+    suite = load(write_suite())
+    assert suite.name == "mine"
+    assert suite.model.architecture.blocks == 6
+    assert suite.sampling.shift == 5.0
+    assert [scenario.id for scenario in suite.scenarios] == ["street", "meadow"]
+    assert suite.seeds == Seeds(first=4, most=16, start=0)
+    assert suite.categories["urban"]["ko"] == ("거리",)
+    assert re.fullmatch("[0-9a-f]{64}", suite.sha256)
+
+
+def test_what_is_left_out_has_defaults(write_suite: WriteSuite) -> None:
+    tail = SUITE[SUITE.index("limits:") : SUITE.index("scenarios:")]
+    suite = load(write_suite(("name: mine\n", ""), (tail, ""), name="folder-name.yaml"))
+    assert suite.name == "folder-name"
+    assert suite.tolerances == DEFAULT_TOLERANCES
+    assert suite.seeds == Seeds(first=4, most=16, start=0)
+    assert suite.limits == ()
+    assert suite.weak == "warn"
+    assert suite.sampling.lora_mode == "fused"
+
+
+def test_default_tolerances_are_those_of_the_design() -> None:
+    assert {name: (band.warn, band.fail) for name, band in DEFAULT_TOLERANCES.items()} == {
+        "clip": (0.01, 0.05),
+        "fvd": (0.05, 0.25),
+        "temporal": (0.005, 0.05),
+        "sharpness": (0.02, 0.15),
+        "color": (0.05, 0.25),
+        "motion": (0.10, 0.40),
+        "overall": (0.01, 0.10),
+    }
+    assert {band.better for band in DEFAULT_TOLERANCES.values()} == {0.20}
+    assert set(METRICS) - set(DEFAULT_TOLERANCES) == {"kvd", "drift", "clip_cosine", "sharpness_pct"}
+
+
+def test_tolerances_lie_over_the_defaults_and_can_be_switched_off(write_suite: WriteSuite) -> None:
+    path = write_suite(("clip: {warn: 0.02, fail: 0.06}", "clip: {warn: 0.02, fail: 0.06}\n  motion: off"))
+    tolerances = load(path).tolerances
+    assert tolerances["clip"] == Tolerance(warn=0.02, fail=0.06)
+    assert tolerances["fvd"] == DEFAULT_TOLERANCES["fvd"]
+    assert "motion" not in tolerances
+
+
+def test_limits_are_judged_where_their_metric_lives(write_suite: WriteSuite) -> None:
+    assert [limit.scenario for limit in load(write_suite()).limits] == ["each", "all"]
+
+
+def test_a_bare_text_stands_for_a_list_of_one(write_suite: WriteSuite) -> None:
+    path = write_suite(("dit: dit.safetensors", "dit: [a.safetensors, b.safetensors]"))
+    assert [Path(text).name for text in load(path).model.dit] == ["a.safetensors", "b.safetensors"]
+
+
+def test_relative_files_start_at_the_suite_file(
+    write_suite: WriteSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_suite(("reference: reference.safetensors", "reference: baselines:reference.safetensors"))
+    monkeypatch.chdir(tmp_path.parent)
+    suite = load(path.relative_to(tmp_path.parent), baselines=tmp_path / "stored")
+    assert suite.model.vae == str(tmp_path / "vae.safetensors")
+    assert suite.scoring.clip.model == str(tmp_path / "clip.json")
+    assert suite.scoring.reference == str(tmp_path / "stored" / "mine" / "reference.safetensors")
+
+
+def test_names_of_open_clip_stay_names(write_suite: WriteSuite) -> None:
+    suite = load(write_suite(("model: clip.json", "model: ViT-B-32-quickgelu")))
+    assert suite.scoring.clip.model == "ViT-B-32-quickgelu"
+    assert not suite.scoring.clip.model_is_file
+
+
+def test_byte_order_mark_and_yaml_1_2_words(write_suite: WriteSuite) -> None:
+    text = "\ufeff" + SUITE.replace("category: nature", "category: no").replace("nature: {", "no: {")
+    suite = load(write_suite(("warn: 0.02", "warn: 1e-3"), text=text))
+    assert suite.scenarios[1].category == "no"
+    assert suite.tolerances["clip"].warn == 0.001
+
+
+@dataclass(frozen=True)
+class Bad:
+    old: str
+    new: str
+    line: int
+    text: str
+
+
+ALL_METRICS = ", ".join(METRICS)
+SAMPLING_KEYS = (
+    "height, width, frames, steps, cfg_scale, shift, negative_prompt, dtype, tiled, cfg_merge, lora_mode"
+)
+
+REJECTED = {
+    # unknown, missing and repeated keys
+    "unknown key with a near miss": Bad(
+        "  steps: 20",
+        "  steps: 20\n  heigth: 96",
+        15,
+        f"sampling.heigth: unknown key; did you mean height? allowed: {SAMPLING_KEYS}",
+    ),
+    "unknown key of a list item": Bad(
+        "    category: urban",
+        "    category: urban\n    promt: a road",
+        36,
+        "scenarios[0].promt: unknown key; did you mean prompt? "
+        "allowed: id, category, prompt, caption, input_image, target",
+    ),
+    "unknown key in a mapping of models": Bad(
+        "{warn: 0.02, fail: 0.06}",
+        "{warn: 0.02, fail: 0.06, worse: 1}",
+        31,
+        "tolerances.clip.worse: unknown key; allowed: warn, fail, better",
+    ),
+    "the python name of an aliased key": Bad(
+        "  name: Mine",
+        "  name: Mine\n  registration: a:b",
+        5,
+        "model.registration: unknown key; did you mean register? "
+        "allowed: name, dit, text_encoder, vae, tokenizer, sha256, register, architecture",
+    ),
+    "a key that only the loader sets": Bad(
+        "name: mine",
+        "name: mine\npath: elsewhere",
+        2,
+        "path: unknown key; allowed: name, schema_version, model, sampling, scoring, limits, tolerances, "
+        "weak, scenarios, seeds, categories",
+    ),
+    "missing key": Bad("  width: 160\n", "", 10, "sampling.width: missing; it has no default"),
+    "missing section": Bad(
+        SUITE[SUITE.index("sampling:") : SUITE.index("scoring:")],
+        "",
+        1,
+        "sampling: missing; it has no default",
+    ),
+    "key written twice": Bad(
+        "  steps: 20",
+        "  steps: 20\n  height: 64",
+        15,
+        "sampling.height: written twice, first in line 11; allowed: each key once",
+    ),
+    "key that is no text": Bad(
+        "  steps: 20",
+        "  steps: 20\n  5: 6",
+        15,
+        "sampling: the key '5' is not text; allowed: text, in quotes if need be",
+    ),
+    # types
+    "text for a number": Bad(
+        "steps: 20", "steps: many", 14, "sampling.steps: 'many'; allowed: a whole number"
+    ),
+    "number in quotes": Bad("steps: 20", "steps: '20'", 14, "sampling.steps: '20'; allowed: a whole number"),
+    "fraction for a whole number": Bad(
+        "steps: 20", "steps: 20.5", 14, "sampling.steps: 20.5; allowed: a whole number"
+    ),
+    "yes for true": Bad(
+        "shift: 5", "shift: 5\n  tiled: yes", 17, "sampling.tiled: 'yes'; allowed: true or false"
+    ),
+    "true for a number": Bad("shift: 5", "shift: true", 16, "sampling.shift: true; allowed: a number"),
+    "number for a text": Bad(
+        "name: mine", "name: 5", 1, "name: 5; allowed: text, in quotes if it looks like a number"
+    ),
+    "nothing for a mapping": Bad(
+        "seeds: {first: 4, most: 16}", "seeds:", 32, "seeds: nothing; allowed: a mapping of keys and values"
+    ),
+    "mapping for a list": Bad(
+        SUITE[SUITE.index("limits:") : SUITE.index("tolerances:")],
+        "limits: {metric: clip}\n",
+        27,
+        "limits: a mapping; allowed: a list",
+    ),
+    "list for a mapping": Bad(
+        "{first: 4, most: 16}", "[4, 16]", 32, "seeds: a list of 2; allowed: a mapping of keys and values"
+    ),
+    "one of several words": Bad(
+        "shift: 5",
+        "shift: 5\n  dtype: float16",
+        17,
+        "sampling.dtype: 'float16'; allowed: 'bfloat16' or 'float32'",
+    ),
+    "newer schema": Bad("schema_version: 1", "schema_version: 2", 2, "schema_version: 2; allowed: 1"),
+    # ranges
+    "too small": Bad("steps: 20", "steps: 0", 14, "sampling.steps: 0; allowed: 1 or more"),
+    "too large": Bad("steps: 20", "steps: 1001", 14, "sampling.steps: 1001; allowed: 1000 or less"),
+    "not positive": Bad("shift: 5", "shift: 0", 16, "sampling.shift: 0; allowed: more than 0"),
+    "not a number": Bad("min: 0.3", "min: .nan", 28, "limits[0].min: nan; allowed: a finite number"),
+    "infinite": Bad("max: 1140", "max: .inf", 29, "limits[1].max: inf; allowed: a finite number"),
+    "overflow": Bad("max: 1140", "max: 1e999", 29, "limits[1].max: inf; allowed: a finite number"),
+    "tolerance in per cent": Bad("fail: 0.06", "fail: 6", 31, "tolerances.clip.fail: 6; allowed: 1 or less"),
+    # sizes that the model would round
+    "height": Bad(
+        "height: 96",
+        "height: 100",
+        11,
+        "sampling.height: 100: no multiple of 32, the model would render another size; allowed: 96 or 128",
+    ),
+    "width below the smallest": Bad(
+        "width: 160",
+        "width: 20",
+        12,
+        "sampling.width: 20: no multiple of 32, the model would render another size; allowed: 32",
+    ),
+    "frames": Bad(
+        "frames: 9",
+        "frames: 16",
+        13,
+        "sampling.frames: 16: not 4k+1, the model would render more; allowed: 13 or 17",
+    ),
+    "too few frames": Bad("frames: 9", "frames: 1", 13, "sampling.frames: 1; allowed: 5 or more"),
+    # several keys together
+    "warn above fail": Bad(
+        "warn: 0.02, fail: 0.06",
+        "warn: 0.2, fail: 0.06",
+        31,
+        "tolerances.clip.warn: 0.2: above fail, 0.06; allowed: 0 to fail",
+    ),
+    "min above max": Bad(
+        "min: 0.3", "min: 0.3, max: 0.2", 28, "limits[0].min: 0.3: above max, 0.2; allowed: min up to max"
+    ),
+    "limit without a bound": Bad(
+        "{metric: clip, min: 0.3}",
+        "{metric: clip}",
+        28,
+        "limits[0]: neither min nor max; allowed: one of them or both",
+    ),
+    "first above most": Bad(
+        "first: 4", "first: 17", 32, "seeds.first: 17: more than most, 16; allowed: 1 to most"
+    ),
+    "unknown metric of a limit": Bad(
+        "metric: fvd",
+        "metric: fdv",
+        29,
+        f"limits[1].metric: 'fdv': unknown metric; did you mean fvd? allowed: {ALL_METRICS}",
+    ),
+    "unknown metric of a tolerance": Bad(
+        "  clip: {warn",
+        "  sharpnes: {warn",
+        31,
+        f"tolerances.sharpnes: 'sharpnes': unknown metric; did you mean sharpness? allowed: {ALL_METRICS}",
+    ),
+    "unknown metric of a target": Bad(
+        "prompt: a street",
+        "prompt: a street\n    target: {fid: 3}",
+        37,
+        f"scenarios[0].target.fid: 'fid': unknown metric; did you mean fvd? allowed: {ALL_METRICS}",
+    ),
+    "limit of an unknown scenario": Bad(
+        "min: 0.3",
+        "min: 0.3, scenario: steet",
+        28,
+        "limits[0].scenario: 'steet': unknown scenario; did you mean street? "
+        "allowed: all, each, street, meadow",
+    ),
+    "two limits of one metric": Bad(
+        "metric: fvd, max: 1140",
+        "metric: clip, max: 2",
+        29,
+        "limits[1].metric: 'clip': limits[0] has it for the same scenario; allowed: one limit each",
+    ),
+    "unknown category": Bad(
+        "category: urban",
+        "category: uban",
+        35,
+        "scenarios[0].category: 'uban': unknown category; did you mean urban? allowed: urban, nature",
+    ),
+    # scenarios
+    "no scenarios": Bad(
+        SUITE[SUITE.index("scenarios:") : SUITE.index("categories:")],
+        "scenarios: []\n",
+        33,
+        "scenarios: a list of 0; allowed: at least 1",
+    ),
+    "same id": Bad(
+        "id: meadow",
+        "id: STREET",
+        37,
+        "scenarios[1].id: 'STREET': scenarios[0] has it too; allowed: each id once, in any case",
+    ),
+    "id that leaves the folder": Bad(
+        "id: meadow",
+        "id: ../meadow",
+        37,
+        "scenarios[1].id: '../meadow'; allowed: letters, digits, _ . - and no . or - in front",
+    ),
+    "id with a blank": Bad(
+        "id: meadow",
+        "id: a meadow",
+        37,
+        "scenarios[1].id: 'a meadow'; allowed: letters, digits, _ . - and no . or - in front",
+    ),
+    "id that is a word of limits": Bad(
+        "id: meadow",
+        "id: each",
+        37,
+        "scenarios[1].id: 'each': a word of limits; allowed: any id but all, each",
+    ),
+    "id that is too long": Bad(
+        "id: meadow", f"id: {'m' * 65}", 37, f"scenarios[1].id: '{'m' * 56}...; allowed: up to 64 characters"
+    ),
+    "empty prompt": Bad(
+        "prompt: a meadow", "prompt: ' '", 39, "scenarios[1].prompt: ' '; allowed: a text that is not empty"
+    ),
+    "prompt that CLIP cannot read": Bad(
+        "prompt: a meadow",
+        "prompt: 草地",
+        37,
+        "scenarios[1].caption: missing; CLIP does not read this prompt; allowed: a short English one",
+    ),
+    # files
+    "pickle": Bad(
+        "vae: vae.safetensors",
+        "vae: vae.pth",
+        7,
+        "model.vae: 'vae.pth': not a kind of file that is read; allowed: .safetensors",
+    ),
+    "half a hub reference": Bad(
+        "vae: vae.safetensors",
+        "vae: hub:owner/name",
+        7,
+        "model.vae: 'hub:owner/name': not of the form; allowed: hub:OWNER/NAME:FILE",
+    ),
+    "package file outside the package": Bad(
+        "vae: vae.safetensors",
+        "vae: package:../vae.safetensors",
+        7,
+        "model.vae: 'package:../vae.safetensors': outside of its folder; allowed: package:PATH without ..",
+    ),
+    "image of the hub": Bad(
+        "prompt: a street",
+        "prompt: a street\n    input_image: hub:a/b:c.png",
+        37,
+        "scenarios[0].input_image: 'hub:a/b:c.png': an image is not fetched from the hub; "
+        "allowed: a path, package:FILE",
+    ),
+    "digest that is none": Bad(
+        "  tokenizer: tokenizer",
+        "  tokenizer: tokenizer\n  sha256: {vae.safetensors: abc}",
+        9,
+        "model.sha256.vae.safetensors: 'abc'; allowed: 64 hexadecimal digits",
+    ),
+    "digest of a scorer that is none": Bad(
+        "    weights: clip.safetensors",
+        "    weights: clip.safetensors\n    sha256: abc",
+        21,
+        "scoring.clip.sha256: 'abc'; allowed: 64 hexadecimal digits",
+    ),
+    "digest of a file that is not named": Bad(
+        "  tokenizer: tokenizer",
+        f"  tokenizer: tokenizer\n  sha256: {{vea.safetensors: {'0' * 64}}}",
+        9,
+        "model.sha256.vea.safetensors: unknown file; did you mean vae.safetensors? "
+        "allowed: dit.safetensors, text.safetensors, vae.safetensors",
+    ),
+    "entry that is none": Bad(
+        "module: mine.features:Network",
+        "module: mine.features",
+        23,
+        "scoring.video_features.module: 'mine.features'; allowed: package.module:name",
+    ),
+    "module without its class": Bad(
+        "    module: mine.features:Network\n",
+        "",
+        21,
+        "scoring.video_features.module: missing; kind module needs it, as package.module:Class",
+    ),
+}
+
+
+@pytest.mark.parametrize("bad", REJECTED.values(), ids=REJECTED.keys())
+def test_a_bad_suite_is_refused_with_line_key_value_and_what_is_allowed(
+    write_suite: WriteSuite, bad: Bad
+) -> None:
+    assert refusal(write_suite((bad.old, bad.new))) == [f"{bad.line}: {bad.text}"]
+
+
+def test_torchscript_must_state_its_digest_and_have_nine_frames(write_suite: WriteSuite) -> None:
+    path = write_suite(("kind: module", "kind: torchscript"), ("frames: 9", "frames: 5"))
+    assert refusal(path)[1:] == [
+        "13: sampling.frames: 5: I3D cannot score fewer than 9 frames; allowed: 9, 13, 17, ...",
+        "21: scoring.video_features.sha256: missing; a TorchScript file is a program, "
+        "so its digest must be stated",
+        "23: scoring.video_features.module: not used by kind torchscript; allowed: kind module, or no module",
+    ]
+
+
+def test_all_errors_come_at_once_in_the_order_of_lines(write_suite: WriteSuite) -> None:
+    path = write_suite(("steps: 20", "steps: 0"), ("min: 0.3", "mni: 0.3"), ("id: meadow", "id: street"))
+    assert refusal(path) == [
+        " 3 errors",
+        "14: sampling.steps: 0; allowed: 1 or more",
+        "28: limits[0].mni: unknown key; did you mean min? allowed: metric, min, max, scenario",
+        "37: scenarios[1].id: 'street': scenarios[0] has it too; allowed: each id once, in any case",
+    ]
+
+
+def test_many_errors_are_cut_at_twenty_and_counted(write_suite: WriteSuite) -> None:
+    unknown = "\n".join(f"  unknown_{number:02}: 1" for number in range(25))
+    lines = refusal(write_suite(("  steps: 20", f"  steps: 20\n{unknown}")))
+    assert len(lines) == 1 + 20 + 1
+    assert lines[0].endswith("25 errors")
+    assert lines[-1] == "... and 5 more"
+
+
+def test_a_suite_that_gates_nothing_is_refused(write_suite: WriteSuite) -> None:
+    off = "\n".join(f"  {name}: off" for name in DEFAULT_TOLERANCES)
+    path = write_suite(
+        (SUITE[SUITE.index("limits:") : SUITE.index("tolerances:")], ""),
+        ("  clip: {warn: 0.02, fail: 0.06}", off),
+    )
+    assert refusal(path) == [
+        "27: tolerances: all are off and there are no limits; allowed: at least one of either"
+    ]
+
+
+def test_sizes_of_the_other_vae(write_suite: WriteSuite) -> None:
+    path = write_suite(("blocks: 6", "blocks: 6, size_multiple: 16"), ("height: 96", "height: 112"))
+    assert load(path).sampling.height == 112
+
+
+def test_the_error_says_how_to_check_again(write_suite: WriteSuite) -> None:
+    path = write_suite(("steps: 20", "steps: 0"))
+    with pytest.raises(SuiteError) as caught:
+        load(path)
+    command = f"edit line 14, then pytest --wanlora-suite {path} --update-baselines --collect-only"
+    assert caught.value.next_command == command
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        (
+            "tinny",
+            "tinny: no such suite; did you mean tiny? "
+            "allowed: tiny, wan2.2-ti2v-5b, or the path of a .yaml file",
+        ),
+        ("nowhere/s.yaml", "nowhere/s.yaml: no such file"),
+    ],
+)
+def test_a_suite_that_is_not_there(name: str, said: str) -> None:
+    with pytest.raises(SuiteError) as caught:
+        load(name)
+    assert caught.value.message == said
+
+
+def test_models_are_frozen_and_strict(write_suite: WriteSuite) -> None:
+    suite = load(write_suite())
+    with pytest.raises(ValidationError, match="frozen"):
+        suite.name = "other"
+    with pytest.raises(ValidationError, match="valid integer"):
+        Seeds(first="4")  # type: ignore[arg-type]  # that it is strict is the test
+    assert Limit(metric="fvd", max=1.0).scenario == "all"
+
+
+def test_clip_compares_with_the_caption_or_else_the_prompt() -> None:
+    assert Scenario(id="a", category="b", prompt="a street").clip_caption == "a street"
+    assert Scenario(id="a", category="b", prompt="거리", caption="a street").clip_caption == "a street"
+
+
+def test_where_names_the_nearest_line(write_suite: WriteSuite) -> None:
+    path = write_suite()
+    suite = load(path)
+    assert suite.where("scenarios[1].prompt") == f"{path}:39"
+    assert suite.where("model.dit[0]") == f"{path}:5"
+    assert suite.where("sampling.tiled") == f"{path}:10"
+    assert suite.where("weak") == f"{path}:1"
+
+
+# packaged suites
+
+
+@pytest.mark.parametrize("name", ["tiny", "wan2.2-ti2v-5b"])
+def test_packaged_suites_load(name: str) -> None:
+    suite = load(name)
+    assert suite.name == name
+    assert [scenario.id for scenario in suite.scenarios] == [
+        "test1_korean_city",
+        "test2_nature",
+        "test3_action",
+    ]
+    assert [scenario.category for scenario in suite.scenarios] == ["urban", "nature", "action"]
+    assert dict(suite.tolerances) == dict(DEFAULT_TOLERANCES)
+    assert set(packaged()) == {"tiny", "wan2.2-ti2v-5b"}
+
+
+def test_the_big_suite_is_the_one_of_the_report() -> None:
+    suite = load("wan2.2-ti2v-5b")
+    sampling, architecture = suite.sampling, suite.model.architecture
+    assert (sampling.height, sampling.width, sampling.frames, sampling.steps) == (480, 832, 9, 50)
+    assert (sampling.cfg_scale, sampling.shift, sampling.dtype) == (5.0, 5.0, "bfloat16")
+    assert (architecture.dim, architecture.ffn_dim, architecture.blocks, architecture.heads) == (
+        3072,
+        14336,
+        30,
+        24,
+    )
+    assert [(limit.metric, limit.min, limit.max, limit.scenario) for limit in suite.limits] == [
+        ("clip", 0.3, None, "each"),
+        ("fvd", None, 1140.0, "all"),
+    ]
+    assert suite.seeds == Seeds(first=4, most=16, start=0)
+
+
+def test_loading_suites_needs_no_torch() -> None:
+    code = (
+        "import sys; from pytest_wanlora.suite import load; load('tiny'); "
+        "print(sorted({'torch', 'diffsynth', 'open_clip', 'pytest', 'scipy', 'cv2'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# which suite fits
+
+
+@dataclass(frozen=True)
+class Shapes:
+    dim: int | None
+    ffn_dim: int | None
+    blocks: int
+    block_count: int
+    name: str = "epoch-2"
+
+
+def test_the_suite_is_chosen_by_shapes() -> None:
+    assert find_for(Shapes(3072, 14336, 30, 30)).name == "wan2.2-ti2v-5b"
+    assert find_for(Shapes(3072, None, 30, 30)).name == "wan2.2-ti2v-5b"
+    tiny = load("tiny").model.architecture
+    assert find_for(Shapes(tiny.dim, tiny.ffn_dim, tiny.blocks, tiny.blocks)).name == "tiny"
+
+
+@pytest.mark.parametrize(
+    ("shapes", "misfit"),
+    [
+        (Shapes(1536, 8960, 30, 30), "dim: 1536; allowed: 3072"),
+        (Shapes(3072, 13824, 30, 30), "ffn_dim: 13824; allowed: 14336"),
+        (Shapes(3072, 14336, 15, 15), "blocks: 15; allowed: 30"),
+        (Shapes(3072, 14336, 40, 40), "blocks: 40; allowed: 30"),
+        (Shapes(3072, 14336, 30, 15), "blocks with a target: 15; allowed: 30"),
+        (Shapes(None, None, 30, 30), "dim: unknown; allowed: 3072"),
+    ],
+)
+def test_a_checkpoint_of_another_model_is_refused(shapes: Shapes, misfit: str) -> None:
+    with pytest.raises(SuiteError, match="epoch-2: fits no packaged suite") as caught:
+        find_for(shapes)
+    assert "wan2.2-ti2v-5b expects dim 3072, ffn_dim 14336, blocks 30" in caught.value.message
+    with pytest.raises(SuiteError) as caught:
+        check_fit(load("wan2.2-ti2v-5b"), shapes)
+    assert misfit in caught.value.message
+    assert "wan2.2-ti2v-5b.yaml:" in caught.value.message
+
+
+def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch, write_suite: WriteSuite) -> None:
+    two = {
+        "one": write_suite(name="one.yaml"),
+        "two": write_suite(("name: mine", "name: other"), name="two.yaml"),
+    }
+    monkeypatch.setattr("pytest_wanlora.suite.loading.packaged", lambda: two)
+    with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
+        find_for(Shapes(224, 896, 6, 6))
+    assert "mine expects" in caught.value.message
+    assert "other expects" in caught.value.message
+
+
+# what is read is what was checked
+
+
+def test_a_suite_can_be_dumped_and_built_again(write_suite: WriteSuite) -> None:
+    suite = load(write_suite())
+    dumped: dict[str, Any] = suite.model_dump(by_alias=True)
+    again = Suite.model_validate({**dumped, "path": suite.path, "sha256": suite.sha256})
+    assert again.model_dump() == suite.model_dump()
+    json.dumps(suite.model_dump(mode="json"), allow_nan=False)

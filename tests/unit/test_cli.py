@@ -1,0 +1,91 @@
+"""The command line: what it prints, where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora import cli, testing
+
+
+@pytest.fixture
+def lora(tmp_path: Path) -> Path:
+    return testing.write_lora(tmp_path / "epoch-2.safetensors")
+
+
+class TestInspect:
+    def test_prints_a_card(self, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["inspect", str(lora)]) == 0
+        printed = capsys.readouterr().out
+        for words in (
+            "epoch-2",
+            "diffsynth, float32",
+            "6 in 2 blocks",
+            "dim 16, ffn_dim 32, blocks 2",
+            "good",
+        ):
+            assert words in printed
+
+    def test_prints_json(self, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["inspect", "--json", str(lora.parent)]) == 0
+        (card,) = json.loads(capsys.readouterr().out)
+        assert card["name"] == "epoch-2"
+        assert card["suite"] is None
+
+    def test_an_unhealthy_file_is_1(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = testing.write_lora(tmp_path / "zero.safetensors", size=0.0)
+        assert cli.main(["inspect", str(path)]) == 1
+        assert "change nothing (B @ A is zero)" in capsys.readouterr().out
+
+    def test_a_missing_file_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["inspect", str(tmp_path / "x.safetensors")]) == 4
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "no such file" in captured.err
+
+
+class TestShow:
+    def test_without_runs_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["show", "--runs", str(tmp_path)]) == 4
+        assert "no run has a record here" in capsys.readouterr().err
+
+    def test_a_damaged_record_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "results.json").write_text("{")
+        assert cli.main(["show", str(tmp_path)]) == 4
+        assert "not JSON" in capsys.readouterr().err
+
+
+class TestDoctor:
+    def test_a_suite_whose_files_are_there_is_0(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = testing.write_suite(tmp_path)
+        assert cli.main(["doctor", "--suite", str(path)]) == 0
+        assert "suite fake: all local files are there" in capsys.readouterr().out
+
+    def test_a_missing_file_is_named_and_1(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = testing.write_suite(tmp_path)
+        (tmp_path / "fake-files" / "vae.safetensors").unlink()
+        assert cli.main(["doctor", "--suite", str(path)]) == 1
+        assert "vae.safetensors: no such file" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 4), (["nonsense"], 4), (["--help"], 0)])
+def test_usage(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == code
+    assert "COMMAND" in "".join(capsys.readouterr())
+
+
+def test_it_runs_as_a_module_without_torch(lora: Path) -> None:
+    code = (
+        "import sys; from pytest_wanlora.cli import main; "
+        f"code = main(['inspect', {str(lora)!r}]); assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pytest_wanlora", "inspect", str(lora)], check=True, capture_output=True
+    )

@@ -1,0 +1,84 @@
+"""What videos are rendered on is known without torch, and told apart field by field."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+
+import pytest
+
+from pytest_wanlora import environment
+from pytest_wanlora.environment import Environment, detect, differences
+
+HERE = Environment(
+    device="cuda",
+    device_name="NVIDIA H100 80GB HBM3",
+    processor="x",
+    dtype="bfloat16",
+    attention="torch_sdpa",
+    torch="2.11.0",
+    diffsynth="2.1.12",
+    python="3.12.1",
+)
+
+
+def test_a_gpu_is_taken_when_the_driver_shows_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "gpu_name", lambda number=0: ["A", "B"][number])
+    assert (detect("float32").device, detect("float32").device_name) == ("cuda", "A")
+    assert detect("float32", "cuda:1").device_name == "B"
+    assert (detect("float32", "cpu").device, detect("float32", "cpu").device_name) == ("cpu", "cpu")
+
+
+def test_without_a_gpu_it_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "gpu_name", lambda number=0: None)
+    assert detect("float32").device == "cpu"
+    assert detect("float32", "cuda").device_name == "none found"
+
+
+def test_hidden_gpus_are_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert environment.visible_gpus() == 0
+    assert environment.gpu_name() is None
+
+
+def test_identity_holds_what_may_change_pixels() -> None:
+    assert set(HERE.identity()) == {"device", "device_name", "dtype", "attention", "torch", "diffsynth"}
+    assert set(HERE.record()) == {field.name for field in dataclasses.fields(Environment)}
+
+
+def test_equal_environments_do_not_differ() -> None:
+    assert differences(HERE.record(), HERE) == ([], [])
+
+
+@pytest.mark.parametrize("field", ["device", "device_name", "dtype", "attention"])
+def test_hard_differences(field: str) -> None:
+    hard, soft = differences({**HERE.record(), field: "other"}, HERE)
+    assert hard == [f"{field}: baseline other, here {getattr(HERE, field)}"]
+    assert soft == []
+
+
+@pytest.mark.parametrize("field", ["torch", "diffsynth"])
+def test_soft_differences(field: str) -> None:
+    assert differences({**HERE.record(), field: "0"}, HERE) == (
+        [],
+        [f"{field}: baseline 0, here {getattr(HERE, field)}"],
+    )
+
+
+@pytest.mark.parametrize("field", ["processor", "python"])
+def test_what_is_recorded_only(field: str) -> None:
+    assert differences({**HERE.record(), field: "other"}, HERE) == ([], [])
+
+
+def test_a_field_that_was_not_recorded_differs() -> None:
+    hard, _ = differences({}, HERE)
+    assert hard[0] == "device: baseline not recorded, here cuda"
+
+
+def test_torch_is_not_imported() -> None:
+    code = (
+        "import sys; from pytest_wanlora.environment import detect; detect('float32');"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,453 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_wanlora.errors import SettingsError, SuiteError
+from pytest_wanlora.options import OPTIONS, Given
+from pytest_wanlora.settings import Settings, load_suite, read
+
+pytest_plugins = ["pytester"]
+
+Read = Callable[..., Settings | None]
+Reads = Callable[..., Settings]
+
+GATE = ("--lora", "x.safetensors")
+# the options alone, without the rest of the plugin
+PLUGIN = """
+from pytest_wanlora import settings
+
+def pytest_addoption(parser):
+    settings.add_options(parser)
+"""
+
+
+@pytest.fixture
+def configured(pytester: pytest.Pytester) -> Callable[..., pytest.Config]:
+    pytester.syspathinsert()
+    pytester.makepyfile(wanlora_options=PLUGIN)
+
+    def configure(*args: str, ini: str = "") -> pytest.Config:
+        if ini:
+            pytester.makeini(f"[pytest]\n{ini}\n")
+        return pytester.parseconfig("-p", "no:wanlora", "-p", "wanlora_options", *args)
+
+    return configure
+
+
+@pytest.fixture
+def reads(configured: Callable[..., pytest.Config]) -> Reads:
+    def read_(*args: str, ini: str = "") -> Settings:
+        settings = read(configured(*GATE, *args, ini=ini))
+        assert settings is not None
+        return settings
+
+    return read_
+
+
+@dataclass(frozen=True)
+class Row:
+    """One option in every layer: what is written and what is then read."""
+
+    name: str
+    attribute: str
+    default: Any
+    ini: str
+    from_ini: Any
+    typed: tuple[str, ...]
+    from_typed: Any
+    from_suite: Any = None  # what a suite that speaks of it makes of it; None: suites do not
+
+
+ROOT = "<root>/"  # stands for the folder of the test, where pytest is started and the ini file lies
+
+ROWS = (
+    Row("wanlora-suite", "suite", None, "tiny", "tiny", ("wan2.2-ti2v-5b",), "wan2.2-ti2v-5b"),
+    Row("wanlora-baseline", "baseline", "base", "accepted", "accepted", ("v2",), "v2"),
+    Row("wanlora-baselines-dir", "baselines_dir", f"{ROOT}baselines", "a", f"{ROOT}a", ("b",), f"{ROOT}b"),
+    Row("wanlora-scale", "scale", 1.0, "0.5", 0.5, ("-2",), -2.0),
+    Row("wanlora-seeds", "seeds", (4, 16), "2:6", (2, 6), ("3",), (3, 3), from_suite=(5, 9)),
+    Row(
+        "wanlora-scenario", "scenarios", (), "street 'meadow'", ("street", "meadow"), ("meadow",), ("meadow",)
+    ),
+    Row("wanlora-device", "device", "auto", "cpu", "cpu", ("cuda:1",), "cuda:1"),
+    Row("wanlora-cache-dir", "cache_dir", f"{ROOT}.wanlora/cache", "a", f"{ROOT}a", ("/b",), "/b"),
+    Row("wanlora-output-dir", "output_dir", f"{ROOT}.wanlora/runs", "a/b", f"{ROOT}a/b", ("c",), f"{ROOT}c"),
+    Row("wanlora-cache", "cache", True, "no", False, (), True),
+    Row("wanlora-previews", "previews", True, "off", False, (), True),
+    Row("wanlora-allow-environment", "allow_environment", False, "TRUE", True, (), True),
+)
+
+SUITE = """\
+name: mine
+model:
+  name: Mine
+  dit: dit.safetensors
+  text_encoder: text.safetensors
+  vae: vae.safetensors
+  tokenizer: tokenizer
+  architecture: {dim: 224, ffn_dim: 896, blocks: 6}
+sampling: {height: 96, width: 160, frames: 9, steps: 20, cfg_scale: 5, shift: 5}
+scoring:
+  clip: {model: clip.json, weights: clip.safetensors}
+  video_features: {kind: module, module: a.b:C, weights: features.safetensors}
+  reference: baselines:reference.safetensors
+  sharpness_reference: 100
+scenarios:
+  - {id: street, category: urban, prompt: a street}
+  - {id: meadow, category: nature, prompt: a meadow}
+"""
+
+
+def test_the_table_has_every_option() -> None:
+    assert [row.name for row in ROWS] == [option.name for option in OPTIONS]
+
+
+def effective(settings: Settings, row: Row, root: Path) -> Any:  # noqa: ANN401 - any setting
+    """The value that a run would use, with the suite's seeds where the settings have none."""
+    value = getattr(settings, row.attribute)
+    if row.name == "wanlora-seeds" and settings.suite is not None:
+        seeds = load_suite(settings, []).seeds
+        value = (seeds.first, seeds.most)
+    return str(value).replace(f"{root}/", ROOT) if isinstance(value, Path) else value
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+@pytest.mark.parametrize("layer", ["default", "suite", "ini", "command line"])
+def test_precedence(reads: Reads, pytester: pytest.Pytester, row: Row, layer: str) -> None:
+    spoken = "seeds: {first: 5, most: 9}\n" if layer != "default" and row.from_suite else ""
+    pytester.makefile(".yaml", mine=SUITE + spoken)
+    suite = () if row.name == "wanlora-suite" else ("--wanlora-suite", "mine.yaml")
+    ini = f"{row.name.replace('-', '_')} = {row.ini}" if layer in ("ini", "command line") else ""
+    typed = (f"--{row.name}", *row.typed) if layer == "command line" else ()
+    expected = {
+        "default": row.default,
+        "suite": row.from_suite or row.default,
+        "ini": row.from_ini,
+        "command line": row.from_typed,
+    }[layer]
+    assert effective(reads(*suite, *typed, ini=ini), row, pytester.path) == expected
+
+
+@pytest.mark.parametrize(
+    ("flag", "attribute"),
+    [("cache", "cache"), ("previews", "previews"), ("allow-environment", "allow_environment")],
+)
+def test_flags_have_opposites_and_the_last_one_counts(reads: Reads, flag: str, attribute: str) -> None:
+    on, off = f"--wanlora-{flag}", f"--wanlora-no-{flag}"
+    ini = f"wanlora_{attribute} = yes"
+    assert getattr(reads(off, ini=ini), attribute) is False
+    assert getattr(reads(off, on, ini=ini), attribute) is True
+
+
+REJECTED = {
+    "suite": ("wanlora-suite", "", "a path"),
+    "baseline": (
+        "wanlora-baseline",
+        "my base",
+        "base, accepted, a name of letters, digits, _ . -, or a folder's path with a /",
+    ),
+    "baselines-dir": ("wanlora-baselines-dir", " ", "a path"),
+    "scale of zero": (
+        "wanlora-scale", "0", "a number from -10 to 10 and not 0, which is the model without the LoRA"
+    ),
+    "scale too large": (
+        "wanlora-scale", "11", "a number from -10 to 10 and not 0, which is the model without the LoRA"
+    ),
+    "scale nan": (
+        "wanlora-scale", "nan", "a number from -10 to 10 and not 0, which is the model without the LoRA"
+    ),
+    "scale word": (
+        "wanlora-scale", "strong", "a number from -10 to 10 and not 0, which is the model without the LoRA"
+    ),
+    "seeds of zero": ("wanlora-seeds", "0", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
+    "seeds falling": ("wanlora-seeds", "8:4", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
+    "seeds too many": ("wanlora-seeds", "4:1001", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
+    "seeds half": ("wanlora-seeds", "4:", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
+    "seeds negative": ("wanlora-seeds", "-4", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
+    "seeds in other digits": ("wanlora-seeds", "٤", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
+    "scenario": ("wanlora-scenario", "../x", "ids of the suite's scenarios, one an option"),
+    "device": ("wanlora-device", "gpu0", "auto, cpu, cuda, cuda:N"),
+    "device list": ("wanlora-device", "cuda:0,1", "auto, cpu, cuda, cuda:N"),
+    "cache-dir": ("wanlora-cache-dir", "", "a path"),
+    "output-dir": ("wanlora-output-dir", "", "a path"),
+}  # fmt: skip
+REJECTED_INI_ONLY = {
+    "cache": ("wanlora-cache", "maybe", "yes, no, true, false, on, off, 1, 0"),
+    "previews": ("wanlora-previews", "2", "yes, no, true, false, on, off, 1, 0"),
+    "allow-environment": ("wanlora-allow-environment", "y", "yes, no, true, false, on, off, 1, 0"),
+}
+
+
+def test_the_reject_tables_have_every_option() -> None:
+    rejected = {name for name, _, _ in (REJECTED | REJECTED_INI_ONLY).values()}
+    assert rejected == {option.name for option in OPTIONS}
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), REJECTED.values(), ids=REJECTED.keys())
+def test_a_bad_option_names_itself_its_value_and_what_is_allowed(
+    reads: Reads, name: str, value: str, allowed: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        reads(f"--{name}={value}")
+    assert caught.value.message == f"--{name}: {value!r} is not allowed; allowed: {allowed}"
+    assert caught.value.next_command is not None
+    assert f"--{name}" in caught.value.next_command
+
+
+# a blank ini value is no value
+INI_CASES = {key: case for key, case in (REJECTED | REJECTED_INI_ONLY).items() if case[1].strip()}
+
+
+@pytest.mark.parametrize(("name", "value", "allowed"), INI_CASES.values(), ids=INI_CASES.keys())
+def test_a_bad_ini_value_names_its_key_and_file(reads: Reads, name: str, value: str, allowed: str) -> None:
+    key = name.replace("-", "_")
+    quoted = f"'{value}'" if name == "wanlora-scenario" else value
+    with pytest.raises(SettingsError) as caught:
+        reads(ini=f"{key} = {quoted}")
+    assert caught.value.message == f"{key} in tox.ini: {value!r} is not allowed; allowed: {allowed}"
+
+
+def test_an_ini_value_of_the_command_line(reads: Reads) -> None:
+    assert reads("-o", "wanlora_scale=0.25", ini="wanlora_scale = 0.5").scale == 0.25
+    with pytest.raises(SettingsError, match=r"^-o wanlora_scale: 'x' is not allowed"):
+        reads("-o", "wanlora_scale=x", ini="wanlora_scale = 0.5")
+
+
+def test_a_toml_value_of_another_type_is_one_clear_line(
+    configured: Callable[..., pytest.Config], pytester: pytest.Pytester
+) -> None:
+    pytester.makefile(".toml", pytest="[pytest]\nwanlora_scale = 0.5\n")
+    with pytest.raises((SettingsError, pytest.UsageError), match="wanlora_scale"):
+        read(configured(*GATE))
+
+
+def test_pytests_that_raise_type_errors_for_it_are_translated(
+    configured: Callable[..., pytest.Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(*GATE)
+
+    def getini(name: str) -> None:
+        raise TypeError(f"pytest.toml: config option '{name}' expects a string")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(config, "getini", getini)
+        with pytest.raises(SettingsError, match=r"config option 'wanlora_suite' expects") as caught:
+            read(config)
+    assert caught.value.next_command == "write wanlora_suite as text, in quotes"
+
+
+# the gate's switch
+
+
+def test_without_lora_and_update_there_are_no_settings(configured: Callable[..., pytest.Config]) -> None:
+    assert read(configured(ini="wanlora_scale = nonsense")) is None
+
+
+@pytest.mark.parametrize("option", ["--wanlora-suite=tiny", "--wanlora-no-cache"])
+def test_an_option_that_would_do_nothing_is_refused(
+    configured: Callable[..., pytest.Config], option: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(configured(option))
+    name = option.partition("=")[0]
+    assert caught.value.message.startswith(f"{name}: does nothing without a gate")
+
+
+def test_options_in_addopts_may_wait_for_a_gate(configured: Callable[..., pytest.Config]) -> None:
+    assert read(configured(ini="addopts = --wanlora-suite tiny")) is None
+
+
+def test_the_gate_that_is_off_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; import pytest_wanlora.settings; "
+        "print(sorted({'torch', 'pydantic', 'yaml', 'numpy', 'pytest'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+# paths
+
+
+def test_paths_start_where_they_were_written(
+    configured: Callable[..., pytest.Config], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    below = pytester.mkdir("below")
+    pytester.makeini("[pytest]\nwanlora_suite = s/mine.yaml\nwanlora_baseline = stored/v2\n")
+    monkeypatch.chdir(below)
+    settings = read(configured("--lora", "x*.safetensors", "--lora", "/abs", "--wanlora-cache-dir", "../c"))
+    assert settings is not None
+    assert settings.suite == str(pytester.path / "s/mine.yaml")
+    assert settings.baseline == str(pytester.path / "stored/v2")
+    assert settings.lora == (str(below / "x*.safetensors"), "/abs")
+    assert settings.cache_dir == below / "../c"
+    assert settings.output_dir == pytester.path / ".wanlora" / "runs"
+
+
+def test_an_empty_lora_is_refused(configured: Callable[..., pytest.Config]) -> None:
+    with pytest.raises(SettingsError, match=r"^--lora: '' is not allowed; allowed: a path"):
+        read(configured("--lora="))
+
+
+def test_a_glob_that_the_shell_expanded_is_refused(reads: Reads, pytester: pytest.Pytester) -> None:
+    pytester.makefile(".safetensors", epoch="")
+    with pytest.raises(SettingsError, match=r"^epoch\.safetensors: a checkpoint where pytest takes tests"):
+        reads("epoch.safetensors")
+
+
+# updating baselines
+
+
+@pytest.mark.parametrize(
+    ("args", "target"),
+    [
+        ((), None),
+        (("--update-baselines",), "accepted"),
+        (("--update-baselines", "--wanlora-baseline", "v2"), "v2"),
+    ],
+)
+def test_where_a_checkpoint_is_stored(reads: Reads, args: tuple[str, ...], target: str | None) -> None:
+    assert reads(*args).update_target == target
+
+
+def test_the_base_is_stored_whatever_the_ini_compares_with(configured: Callable[..., pytest.Config]) -> None:
+    settings = read(configured("--update-baselines", ini="wanlora_baseline = accepted"))
+    assert settings is not None
+    assert settings.lora == ()
+    assert (settings.baseline, settings.update_target) == ("accepted", "base")
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (
+            (*GATE, "--wanlora-baseline", "base"),
+            "'base' is the model without LoRA; .* accepted or another name",
+        ),
+        ((*GATE, "--wanlora-baseline", "a/b"), "is a folder's path; .* accepted or another name"),
+        (("--wanlora-baseline", "v2"), "'v2' is for checkpoints, and no --lora is given; .* base"),
+        ((*GATE, "--wanlora-scenario", "street"), "scenarios street alone make no baseline"),
+        ((*GATE, "--lora", "y.safetensors"), "2 checkpoints; allowed: one"),
+    ],
+)
+def test_updates_that_contradict_themselves(
+    configured: Callable[..., pytest.Config], args: tuple[str, ...], said: str
+) -> None:
+    with pytest.raises(SettingsError, match=said):
+        read(configured("--update-baselines", *args))
+
+
+# suites
+
+
+@dataclass(frozen=True)
+class Shapes:
+    dim: int = 3072
+    ffn_dim: int | None = 14336
+    blocks: int = 30
+    block_count: int = 30
+    name: str = "epoch-2"
+
+
+def test_the_suite_is_chosen_by_the_checkpoint(reads: Reads) -> None:
+    suite = load_suite(reads("--wanlora-seeds", "2:3", "--wanlora-baselines-dir", "stored"), [Shapes()])
+    assert suite.name == "wan2.2-ti2v-5b"
+    assert (suite.seeds.first, suite.seeds.most) == (2, 3)
+    assert suite.scoring.reference.endswith("/stored/wan2.2-ti2v-5b/reference.safetensors")
+
+
+def test_every_checkpoint_must_fit(reads: Reads) -> None:
+    with pytest.raises(SuiteError, match=r"other: does not fit the model of suite wan2\.2-ti2v-5b"):
+        load_suite(reads(), [Shapes(), Shapes(dim=224, name="other")])
+    with pytest.raises(SuiteError, match="epoch-2: does not fit the model of suite tiny"):
+        load_suite(reads("--wanlora-suite", "tiny"), [Shapes()])
+
+
+def test_measuring_the_base_needs_a_named_suite(configured: Callable[..., pytest.Config]) -> None:
+    settings = read(configured("--update-baselines"))
+    assert settings is not None
+    with pytest.raises(
+        SettingsError, match=r"allowed: --wanlora-suite with tiny, wan2\.2-ti2v-5b or a \.yaml"
+    ):
+        load_suite(settings, [])
+
+
+def test_a_subset_of_scenarios_is_partial(reads: Reads) -> None:
+    settings = reads(
+        "--wanlora-suite=tiny", "--wanlora-scenario=test3_action", "--wanlora-scenario=test1_korean_city"
+    )
+    suite = load_suite(settings, [])
+    assert settings.partial
+    assert [scenario.id for scenario in settings.selected(suite)] == ["test1_korean_city", "test3_action"]
+    assert len(suite.scenarios) == 3
+
+
+def test_without_a_subset_all_scenarios_are_rendered(reads: Reads) -> None:
+    settings = reads("--wanlora-suite=tiny")
+    assert not settings.partial
+    assert len(settings.selected(load_suite(settings, []))) == 3
+
+
+def test_an_unknown_scenario_is_refused_with_the_nearest(reads: Reads) -> None:
+    settings = reads("--wanlora-suite=tiny", "--wanlora-scenario=test2_natur")
+    with pytest.raises(
+        SettingsError, match="'test2_natur' is no scenario of suite tiny; did you mean test2_nature"
+    ):
+        load_suite(settings, [])
+
+
+# workers
+
+
+def test_an_xdist_worker_reads_the_same_settings(pytester: pytest.Pytester) -> None:
+    pytester.syspathinsert()
+    pytester.makepyfile(wanlora_options=PLUGIN)
+    pytester.makeini("[pytest]\nwanlora_scale = 0.5\nwanlora_scenario = street meadow\n")
+    pytester.makeconftest(
+        """
+        from pathlib import Path
+        from pytest_wanlora.settings import read
+
+        def pytest_configure(config):
+            worker = getattr(config, "workerinput", {}).get("workerid", "controller")
+            Path(config.rootpath, f"{worker}.txt").write_text(repr(read(config)))
+        """
+    )
+    pytester.makepyfile("def test_nothing(): pass")
+    args = (
+        "--lora",
+        "x/*.safetensors",
+        "--wanlora-seeds",
+        "2:4",
+        "--wanlora-no-cache",
+        "--wanlora-cache-dir",
+        "c",
+    )
+    result = pytester.runpytest_subprocess("-p", "no:wanlora", "-p", "wanlora_options", "-n2", *args)
+    result.assert_outcomes(passed=1)
+    seen = {path.stem: path.read_text() for path in pytester.path.glob("*.txt")}
+    assert set(seen) == {"controller", "gw0", "gw1"}
+    assert "scale=0.5" in seen["controller"]
+    assert seen["gw0"] == seen["gw1"] == seen["controller"]
+
+
+def test_help_names_every_option_default_and_ini_key(pytester: pytest.Pytester) -> None:
+    pytester.syspathinsert()
+    pytester.makepyfile(wanlora_options=PLUGIN)
+    text = " ".join(
+        pytester.runpytest("-p", "no:wanlora", "-p", "wanlora_options", "--help").stdout.str().split()
+    )
+    for option in OPTIONS:
+        assert f"--{option.name}" in text
+        assert f"{option.help} (default: {option.default}; ini: {option.ini})" in text
+
+
+def test_given_shows_lists_as_text() -> None:
+    assert Given(("a", "b"), "--x", Path()).text == "a b"

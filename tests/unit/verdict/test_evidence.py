@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from pytest_wanlora.verdict.evidence import (
+    Contrast,
+    Floats,
+    Plan,
+    change,
+    holm,
+    interval,
+    needed,
+    p_worse,
+    paired,
+    pooled,
+    sign_flip,
+)
+
+REPEATS = 4000
+
+
+def draw(shape: str, deviation: float, size: tuple[int, ...], correlation: float, seed: int) -> list[Floats]:
+    """Candidate and baseline scores of one distribution, correlated within pairs."""
+    generator = np.random.default_rng(seed)
+    shared, *own = generator.standard_normal((3, *size))
+    normals = [np.sqrt(correlation) * shared + np.sqrt(1 - correlation) * each for each in own]
+    if shape == "normal":
+        return [1.0 + deviation * z for z in normals]
+    if shape == "skewed":
+        return [np.exp(deviation * z) for z in normals]
+    two_kinds = [np.where(z < -0.5, 1 - 2 * deviation, 1 + deviation) for z in normals]
+    return [kinds + 0.05 * deviation * generator.standard_normal(size) for kinds in two_kinds]
+
+
+@pytest.mark.parametrize("pairs", [4, 8, 16])
+@pytest.mark.parametrize("correlation", [0.0, 0.8])
+@pytest.mark.parametrize(("shape", "deviation"), [("normal", 0.1), ("skewed", 0.4), ("two kinds", 0.2)])
+def test_intervals_hold_what_they_promise(
+    shape: str, deviation: float, correlation: float, pairs: int
+) -> None:
+    candidate, baseline = draw(shape, deviation, (REPEATS, pairs), correlation, seed=pairs)
+    for truth in (1.0, 0.7):
+        low, high = interval(paired(truth * candidate, baseline), 0.025)
+        outside = np.mean(low > truth), np.mean(high < truth)
+        # each tail promises 2.5 %; 4000 draws of such a share scatter by sqrt(.025 * .975 / 4000) = 0.25 %,
+        # and three of those, with half a percent for a t quantile on skewed scores, make 1.25 %
+        assert max(outside) <= 0.025 + 0.0125
+
+
+@pytest.mark.parametrize(("shape", "deviation"), [("normal", 0.1), ("skewed", 0.6), ("two kinds", 0.2)])
+def test_false_alarms_of_one_test_are_as_many_as_promised(shape: str, deviation: float) -> None:
+    candidate, baseline = draw(shape, deviation, (REPEATS, 16), 0.0, seed=1)
+    # 5 % of 4000 scatter by 0.34 %; three of those
+    assert np.mean(p_worse(paired(candidate, baseline), True) <= 0.05) <= 0.05 + 0.0103
+
+
+def test_p_is_that_of_the_paired_t_test() -> None:
+    candidate, baseline = draw("skewed", 0.4, (8,), 0.5, seed=3)
+    expected = stats.ttest_rel(candidate, baseline, alternative="less").pvalue
+    assert float(p_worse(paired(candidate, baseline), True)) == pytest.approx(expected, rel=1e-12)
+    assert float(p_worse(paired(candidate, baseline), False)) == pytest.approx(1 - expected, rel=1e-12)
+
+
+def test_pooling_is_the_mean_of_scenarios_with_welch_degrees_of_freedom() -> None:
+    first = draw("normal", 0.1, (4,), 0.0, seed=4)
+    second = [3.0 * side for side in draw("normal", 0.3, (16,), 0.0, seed=5)]
+    both = pooled([paired(*first), paired(*second)])
+    assert float(both.candidate) == pytest.approx((first[0].mean() + second[0].mean()) / 2)
+    differences = [side[0] - side[1] for side in (first, second)]
+    # Welch's test of the two mean differences is the pooled contrast with one sign turned
+    welch = stats.ttest_ind(differences[0], -differences[1], equal_var=False)
+    error, degrees = both.spread(1.0)
+    assert float(degrees) == pytest.approx(welch.df, rel=1e-12)
+    assert float((both.candidate - both.baseline) / error) == pytest.approx(welch.statistic, rel=1e-12)
+    assert both.total == 20
+
+
+@given(
+    values=st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=3, max_size=10),
+    scale=st.floats(0.01, 100),
+)
+def test_an_interval_scales_with_the_candidate_and_holds_its_estimate(
+    values: list[tuple[float, float]], scale: float
+) -> None:
+    candidate, baseline = np.array(values).T
+    low, high = interval(paired(candidate, baseline), 0.05)
+    ratio = candidate.mean() / baseline.mean()
+    assert low <= ratio * (1 + 1e-12)
+    assert high >= ratio * (1 - 1e-12)
+    scaled = interval(paired(scale * candidate, baseline), 0.05)
+    assert scaled[0] == pytest.approx(scale * low, rel=1e-6, abs=1e-12)
+    assert scaled[1] == pytest.approx(scale * high, rel=1e-6, abs=1e-12)
+
+
+@given(
+    values=st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=3, max_size=10),
+    loss=st.floats(0, 5),
+)
+def test_a_worse_candidate_is_never_less_significant(values: list[tuple[float, float]], loss: float) -> None:
+    candidate, baseline = np.array(values).T
+    before = float(p_worse(paired(candidate, baseline), True))
+    assert float(p_worse(paired(candidate - loss, baseline), True)) <= before + 1e-9
+
+
+def test_equal_videos_are_decided_and_not_worse() -> None:
+    same = np.array([1.0, 2.0, 3.0, 5.0])
+    contrast = paired(same, same)
+    assert [float(bound) for bound in interval(contrast, 0.01)] == [1.0, 1.0]
+    assert float(p_worse(contrast, True)) == 1.0
+
+
+def test_a_constant_loss_is_certain() -> None:
+    base = np.array([1.0, 2.0, 3.0, 5.0])
+    assert float(p_worse(paired(base - 0.5, base), True)) == 0.0
+    low, high = interval(paired(0.5 * base, base), 0.01)
+    assert (float(low), float(high)) == pytest.approx((0.5, 0.5))
+
+
+def test_a_baseline_of_zero_gives_no_interval() -> None:
+    low, high = interval(paired(np.ones(4), np.zeros(4)), 0.05)
+    assert np.isneginf(low)
+    assert np.isposinf(high)
+
+
+def test_videos_that_score_zero_are_no_trouble() -> None:
+    low, high = interval(paired(np.array([0.0, 0.2, 0.1, 0.0]), np.array([0.5, 0.4, 0.0, 0.6])), 0.05)
+    assert 0.0 < low < 0.2 < high
+    low, high = interval(paired(np.zeros(4), np.array([0.5, 0.4, 0.3, 0.6])), 0.05)
+    assert (float(low), float(high)) == (0.0, 0.0)
+
+
+def test_pairs_must_pair() -> None:
+    with pytest.raises(ValueError, match=r"pairs of shapes \(3,\) and \(4,\)"):
+        paired(np.ones(3), np.ones(4))
+    with pytest.raises(ValueError, match="allowed: equal, 2 or more"):
+        paired(np.ones(1), np.ones(1))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "value", "higher", "expected"),
+    [(2.0, 1.0, True, 0.5), (2.0, 1.0, False, -0.5), (0.0, 0.0, True, 0.0), (0.0, 1.0, False, np.inf)],
+)
+def test_change_is_relative_and_to_the_worse(
+    baseline: float, value: float, higher: bool, expected: float
+) -> None:
+    assert float(change(baseline, value, higher)) == expected
+
+
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=9))
+def test_sign_flips_are_counted_exactly(differences: list[int]) -> None:
+    patterns = itertools.product([1, -1], repeat=len(differences))
+    seen = sum(differences)
+    reached = [sum(s * d for s, d in zip(signs, differences, strict=True)) >= seen for signs in patterns]
+    assert sign_flip(np.array(differences, dtype=float)) == np.mean(reached)
+
+
+def test_sign_flips_of_many_pairs_agree_with_the_exact_count() -> None:
+    # 2^20 patterns can still be counted here; the grid's half steps, 1/4096 of the largest difference, move
+    # p by well under 2 % of itself on numbers this size
+    for seed in range(5):
+        differences = np.random.default_rng(seed).standard_normal(20) + 0.4
+        sums = np.zeros(1)
+        for size in np.abs(differences):
+            sums = np.concatenate((sums + size, sums - size))
+        exact = float(np.mean(sums >= differences.sum() - 1e-9))
+        assert sign_flip(differences) == pytest.approx(exact, rel=0.02)
+        assert sign_flip(differences) >= exact * (1 - 1e-3)
+
+
+def test_sign_flips_are_uniform_when_nothing_differs() -> None:
+    generator = np.random.default_rng(7)
+    for pairs in (8, 24):
+        p_values = np.array([sign_flip(generator.standard_normal(pairs)) for _ in range(1000)])
+        # shares of 1000 draws scatter by at most sqrt(.05 * .95 / 1000) = 0.7 %; three of those
+        for level in (0.01, 0.05):
+            assert np.mean(p_values <= level) <= level + 0.021
+
+
+def test_no_difference_is_no_evidence() -> None:
+    assert sign_flip(np.zeros(6)) == 1.0
+
+
+def reference_holm(p_values: list[float], alpha: float) -> set[int]:
+    """Holm's procedure as published: reject from the smallest on, stop at the first that does not reach."""
+    rejected: set[int] = set()
+    for step, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
+        if p_values[index] * (len(p_values) - step) > alpha:
+            break
+        rejected.add(index)
+    return rejected
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.2))
+def test_holm_is_holm(p_values: list[float], alpha: float) -> None:
+    adjusted = holm(np.array(p_values))
+    assert {i for i, p in enumerate(adjusted) if p <= alpha} == reference_holm(p_values, alpha)
+
+
+@given(st.permutations([0.001, 0.02, 0.02, 0.4, 1.0]))
+def test_holm_does_not_mind_the_order(p_values: list[float]) -> None:
+    adjusted = dict(zip(p_values, holm(np.array(p_values)), strict=True))
+    assert adjusted == pytest.approx({0.001: 0.005, 0.02: 0.08, 0.4: 0.8, 1.0: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("first", "most", "looks"),
+    [(4, 16, (4, 8, 16)), (1, 1, (1,)), (4, 4, (4,)), (5, 12, (5, 10, 12)), (3, 16, (3, 6, 12, 16))],
+)
+def test_looks_double_up_to_the_most(first: int, most: int, looks: tuple[int, ...]) -> None:
+    assert Plan.doubling(first, most).looks == looks
+
+
+def test_impossible_looks_are_refused() -> None:
+    with pytest.raises(ValueError, match="first is 5 and most is 4"):
+        Plan.doubling(5, 4)
+
+
+@given(st.integers(1, 20), st.integers(1, 64))
+def test_looks_never_spend_more_than_there_is(first: int, most: int) -> None:
+    plan = Plan.doubling(min(first, most), most)
+    shares = plan.shares()
+    assert sum(shares) == pytest.approx(1.0 if plan.tests else 0.0)
+    assert all(share == 0.0 for share, n in zip(shares, plan.looks, strict=True) if n < 8)
+    assert plan.tail_each * sum(n >= 2 for n in plan.looks) <= plan.tail + 1e-12
+    assert plan.following(plan.looks[-1]) is None
+
+
+@given(gap=st.floats(0.01, 1), error=st.floats(0.001, 0.3))
+@settings(max_examples=50)
+def test_so_many_pairs_would_have_been_enough(gap: float, error: float) -> None:
+    found = needed(gap, error, 16, 0.01)
+    if found is None:
+        return
+    # by the definition of power, with the normal deviation at that n
+    reach = stats.t.ppf(0.99, found - 1) + stats.t.ppf(0.8, found - 1)
+    assert reach * error * np.sqrt(16 / found) <= gap * (1 + 1e-9)
+    assert found == 2 or (
+        (stats.t.ppf(0.99, found - 2) + stats.t.ppf(0.8, found - 2)) * error * np.sqrt(16 / (found - 1)) > gap
+    )
+
+
+@pytest.mark.parametrize("gap", [0.0, -1.0, float("nan"), 1e-9])
+def test_no_number_of_pairs_tells_a_difference_of_nothing(gap: float) -> None:
+    assert needed(gap, 0.1, 16, 0.01) is None
+
+
+def test_many_items_go_through_at_once() -> None:
+    candidate, baseline = draw("normal", 0.1, (5, 8), 0.3, seed=9)
+    together = paired(candidate, baseline)
+    for i in range(5):
+        alone = paired(candidate[i], baseline[i])
+        assert isinstance(alone, Contrast)
+        assert float(interval(together, 0.02)[0][i]) == float(interval(alone, 0.02)[0])
+        assert float(p_worse(together, True)[i]) == float(p_worse(alone, True))
