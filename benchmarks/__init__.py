@@ -1,0 +1,1 @@
+"""Speed and evidence, measured; each program prints or writes its own table."""

@@ -1,0 +1,1 @@
+"""What the gate gets wrong, measured on a bank of scores."""

@@ -1,0 +1,141 @@
+"""Render and score a bank of videos of the embedded model, many seeds at a time.
+
+``python -m benchmarks.evidence.render_bank --out bank.safetensors base=-
+epoch-0=examples/epoch-0.safetensors@1.0``
+
+Every condition is the base model (``-``) or a LoRA at a strength. The noise of a seed, the time steps and the
+guidance are the pipeline's own, so a row of the bank is the video that the gate renders, to rounding; batches
+make it fast enough on a GPU for hundreds of seeds. Scores come from the suite's own scorers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import multiprocessing
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffsynth.models.wan_video_dit import WanModel
+from diffsynth.models.wan_video_text_encoder import WanTextEncoder
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from pytest_wanlora.scoring.scorer import Scorer
+from pytest_wanlora.suite import Suite, load
+from pytest_wanlora.tiny.registration import FOLDER
+from tools.tiny_world import train_dit
+from tools.tiny_world.train_dit import DIT, GRID, TEXT, Captions, PaddedCrossAttention
+from tools.tiny_world.training import device
+
+BATCH = 128
+METRICS = (
+    "clip",
+    "clip_cosine",
+    "temporal",
+    "sharpness",
+    "sharpness_pct",
+    "color",
+    "motion",
+    "drift",
+    "overall",
+)
+
+
+def fused(lora: str, strength: float) -> WanModel:
+    """The DiT with a LoRA fused into it; ``-`` is the base model."""
+    weights = {name: value.float() for name, value in load_file(FOLDER / "dit.safetensors").items()}
+    if lora != "-":
+        state = load_file(lora)
+        for name, down in state.items():
+            if ".lora_A." in name:
+                up = state[name.replace("lora_A", "lora_B")].float()
+                weights[name.replace(".lora_A.default", "")] += strength * (up @ down.float())
+    dit = WanModel(**DIT)
+    dit.load_state_dict(weights)
+    for block in dit.blocks:
+        block.cross_attn.attn = PaddedCrossAttention(DIT["num_heads"])  # type: ignore[arg-type]  # a literal
+    return dit.to(device()).eval()
+
+
+@torch.no_grad()
+def render(dit: WanModel, context: Tensor, empty: Tensor, seeds: range, suite: Suite) -> np.ndarray:
+    """Videos of one prompt, uint8 (seeds, frames, height, width, 3).
+
+    Args:
+        dit: The network.
+        context: Prompt embedding, (1, length, width).
+        empty: Embedding of the negative prompt.
+        seeds: Seeds of the noise.
+        suite: For steps, shift and guidance.
+    """
+    sampling = suite.sampling
+    sigmas = torch.linspace(1, 0, sampling.steps + 1)
+    sigmas = sampling.shift * sigmas / (1 + (sampling.shift - 1) * sigmas)
+    vae, freqs, result = train_dit.load_packaged_vae(), train_dit.rotary(dit), []
+    for start in range(0, len(seeds), BATCH):
+        part = seeds[start : start + BATCH]
+        x = torch.cat(
+            [torch.randn((1, 48, 3, 6, 10), generator=torch.Generator().manual_seed(seed)) for seed in part]
+        ).to(device())
+        both = torch.cat([context.expand(len(part), -1, -1), empty.expand(len(part), -1, -1)])
+        for now, after in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
+            times = torch.full((2 * len(part), math.prod(GRID)), 1000 * now, device=device())
+            guided, free = train_dit.predict(dit, torch.cat([x, x]), times, both, freqs).chunk(2)
+            x = x + (after - now) * (free + sampling.cfg_scale * (guided - free))
+        for latents in torch.split(x, 16):
+            pixels = vae.model.decode(latents, vae.scale).clamp(-1, 1)
+            result.append(
+                ((pixels + 1) * 127.5).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1).cpu().numpy()
+            )
+    return np.concatenate(result)
+
+
+_SCORERS: dict[str, Scorer] = {}  # one a process: a pool's function cannot hold it otherwise
+
+
+def score(video: np.ndarray, caption: str) -> tuple[list[float], np.ndarray]:
+    """Scores in the order of ``METRICS`` (NaN where degenerate) and the feature vector of one video."""
+    if "tiny" not in _SCORERS:
+        torch.set_num_threads(1)
+        _SCORERS["tiny"] = Scorer(load("tiny").scoring, device="cpu")
+    found = _SCORERS["tiny"].score(video, caption)
+    return [found.scores.get(name, math.nan) for name in METRICS], found.video_features
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=256)
+    parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("conditions", nargs="+", metavar="NAME=LORA@STRENGTH")
+    arguments = parser.parse_args()
+    suite = load("tiny")
+    text = WanTextEncoder(**TEXT)
+    text.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "text_encoder.safetensors").items()})
+    captions = Captions(FOLDER / "tokenizer")
+    table = train_dit.encode_text(text.to(device()).eval(), captions.ids, captions.mask)
+    said = {words: row for row, words in enumerate(captions.texts)}
+    bank: dict[str, Tensor] = {}
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(arguments.processes) as pool:
+        for condition in arguments.conditions:
+            name, _, source = condition.partition("=")
+            lora, _, strength = source.partition("@")
+            dit = fused(lora, float(strength or 1))
+            for scenario in suite.scenarios:
+                row = said[scenario.prompt]
+                videos = render(dit, table[row : row + 1], table[:1], range(arguments.seeds), suite)
+                scored = pool.map(partial(score, caption=scenario.clip_caption), list(videos), chunksize=4)
+                bank[f"{name}/{scenario.id}/scores"] = torch.tensor([scores for scores, _ in scored])
+                bank[f"{name}/{scenario.id}/features"] = torch.from_numpy(np.stack([f for _, f in scored]))
+            save_file(bank, arguments.out, metadata={"metrics": json.dumps(METRICS)})
+            print(f"{name}: done", flush=True)
+
+
+if __name__ == "__main__":
+    main()
