@@ -1,0 +1,125 @@
+"""What is found out about a handful of rows; the part of a survey that several processes share."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from itertools import islice
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_wanlora.training_data.categories import Categorizer, Means, languages_of
+from pytest_wanlora.training_data.fingerprints import BANDS, ROWS, digest, minhash
+from pytest_wanlora.training_data.matching import fold
+from pytest_wanlora.training_data.metadata import Row
+from pytest_wanlora.training_data.rules import Rules
+from pytest_wanlora.training_data.videos import State, state_of
+
+MEANS = tuple(Means)
+"""What `means` in the columns of a survey counts."""
+
+NO_CATEGORY = 255
+"""In the column `categories`: the row has no prompt."""
+
+CHUNK = 2048
+"""Rows at a time: enough for numpy, few enough for the processor's cache."""
+
+Columns = dict[str, NDArray[Any]]
+
+
+class Analyst:
+    """Turns rows into columns of numbers. Pickled with every task, which costs less than a row's analysis.
+
+    Args:
+        rules: The word lists.
+        base: The folder that relative names of videos start from.
+        check_videos: Whether to look for the video files.
+        near: Whether to fingerprint prompts for near duplicates.
+    """
+
+    def __init__(self, rules: Rules, base: str, *, check_videos: bool, near: bool) -> None:
+        self._categorizer = Categorizer(rules)
+        self._places = {name: place for place, name in enumerate(rules.names)}
+        self._base = base
+        self._check_videos = check_videos
+        self._near = near
+
+    def columns(self, rows: Sequence[Row]) -> Columns:
+        """Analyse some rows.
+
+        Args:
+            rows: At least one.
+
+        Returns:
+            The columns of `survey.Survey` for these rows, by name.
+        """
+        prompts = [row.prompt or "" for row in rows]
+        folded = [fold(prompt) for prompt in prompts]
+        decided = self._categorizer.decide_many(folded)
+        categories = [
+            NO_CATEGORY if row.prompt is None else self._places[name]
+            for row, (name, _) in zip(rows, decided, strict=True)
+        ]
+        keys = np.zeros((len(rows), BANDS), dtype=np.uint64)
+        sketches = np.zeros((len(rows), BANDS * ROWS), dtype=np.uint8)
+        if self._near:
+            keys, sketches = minhash(folded)
+        states = (state_of(row.video, self._base) if self._check_videos else State.UNCHECKED for row in rows)
+        return {
+            "categories": np.array(categories, dtype=np.uint8),
+            "means": np.array([MEANS.index(means) for _, means in decided], dtype=np.uint8),
+            "languages": languages_of(folded),
+            "characters": np.array([len(prompt) for prompt in prompts], dtype=np.uint32),
+            "prompt_digests": np.array([digest(prompt.strip()) for prompt in prompts], dtype=np.uint64),
+            "row_digests": np.array([digest(_text(row)) for row in rows], dtype=np.uint64),
+            "video_digests": np.array([digest(row.video or "") for row in rows], dtype=np.uint64),
+            "video_states": np.fromiter(states, dtype=np.uint8, count=len(rows)),
+            "keys": keys,
+            "sketches": sketches,
+        }
+
+
+def analysed(analyst: Analyst, rows: Iterable[Row], *, workers: int) -> Iterator[tuple[list[Row], Columns]]:
+    """Analyse all rows, some at a time and in their order.
+
+    Args:
+        analyst: Analyses them.
+        rows: Any number of rows.
+        workers: Processes to analyse them in; 1 stays in this one. A few tasks a worker are under way at a
+            time, so that memory holds no more.
+    """
+    chunks = _chunks(rows)
+    if workers <= 1:
+        for chunk in chunks:
+            yield chunk, analyst.columns(chunk)
+        return
+    # spawn: this process may have threads, which a fork would break
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        under_way: deque[tuple[list[Row], Future[Columns]]] = deque()
+        for chunk in chunks:
+            under_way.append((chunk, pool.submit(analyst.columns, chunk)))
+            if len(under_way) > 3 * workers:
+                done, columns = under_way.popleft()
+                yield done, columns.result()
+        for done, columns in under_way:
+            yield done, columns.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, CHUNK)):
+        yield chunk
+
+
+def _text(row: Row) -> str:
+    if isinstance(row.record, list):
+        return "\0".join(row.record)
+    return json.dumps(row.record, sort_keys=True, ensure_ascii=False)

@@ -1,0 +1,226 @@
+"""Drawing a training set with wanted shares: exact counts, no repeats unasked, the same for the same seed.
+
+The draw depends on what the rows say and on the seed, not on their order in the file: every row has a
+fingerprint of all its columns, each category's rows are ranked by a hash of fingerprint and seed, and the
+first ones are taken. The set is written in the order of that hash.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_wanlora.errors import DataError
+from pytest_wanlora.training_data.analysis import NO_CATEGORY
+from pytest_wanlora.training_data.duplicates import THRESHOLD
+from pytest_wanlora.training_data.survey import Survey
+from pytest_wanlora.training_data.videos import BROKEN
+
+Drop = Literal["near", "exact", "none"]
+"""Which repeated prompts are left out before the draw."""
+
+
+@dataclass(frozen=True)
+class Draw:
+    """A balanced set, as row numbers.
+
+    Attributes:
+        rows: Rows of the survey in the order of the new file, some more than once if repeats were asked for.
+        wanted: Rows by category.
+        distinct: Different rows drawn by category; less than `wanted` where rows are repeated.
+        available: Rows by category that could be drawn.
+        dropped: Rows left out before the draw, by reason: `without a prompt`, `without a usable video`,
+            `exact duplicates`, `near duplicates`.
+    """
+
+    rows: tuple[int, ...]
+    wanted: Mapping[str, int]
+    distinct: Mapping[str, int]
+    available: Mapping[str, int]
+    dropped: Mapping[str, int]
+
+    @property
+    def repeated(self) -> dict[str, tuple[int, int]]:
+        """Least and most times that a row is taken, by category whose rows are repeated."""
+        return {
+            name: (self.wanted[name] // distinct, -(-self.wanted[name] // distinct))
+            for name, distinct in self.distinct.items()
+            if 0 < distinct < self.wanted[name]
+        }
+
+
+def parse_shares(text: str) -> dict[str, Fraction]:
+    """Read `urban=0.3,nature=0.3,action=0.2,other=0.2`.
+
+    Args:
+        text: Category and share, a decimal number or a fraction such as `1/3`, separated by commas.
+
+    Returns:
+        Exact shares, in the order given. Their sum is not looked at; see `check_shares`.
+
+    Raises:
+        DataError: Something in it is no category with a share from 0 to 1, or a category is named twice.
+    """
+    shares: dict[str, Fraction] = {}
+    for part in text.split(","):
+        name, equals, number = (piece.strip() for piece in part.partition("="))
+        if not name or not equals:
+            raise DataError(f"--share: {part!r} is not CATEGORY=SHARE, such as urban=0.3")
+        try:
+            share = Fraction(number)
+        except (ValueError, ZeroDivisionError) as error:
+            raise DataError(f"--share: {number!r} for {name} is neither a number nor a fraction") from error
+        if not 0 <= share <= 1:
+            raise DataError(f"--share: {number} for {name} is not from 0 to 1")
+        if name in shares:
+            raise DataError(f"--share: {name} is named twice")
+        shares[name] = share
+    return shares
+
+
+def check_shares(shares: Mapping[str, Fraction], categories: Iterable[str]) -> None:
+    """Refuse shares that do not sum to 1, or of a category that there is not.
+
+    Args:
+        shares: Shares by category.
+        categories: The categories of the rules.
+
+    Raises:
+        DataError: The sum is not exactly 1, or a category is unknown.
+    """
+    known = list(categories)
+    unknown = next((name for name in shares if name not in known), None)
+    if unknown is not None:
+        raise DataError(f"--share: there is no category {unknown!r}; there are {', '.join(known)}")
+    total = sum(shares.values(), Fraction(0))
+    if total != 1:
+        raise DataError(
+            f"--share: the shares sum to {float(total):g}, not to 1",
+            next_command="change one by " + f"{float(1 - total):+g}" + "; a third is written 1/3",
+        )
+
+
+def apportion(shares: Mapping[str, Fraction], samples: int) -> dict[str, int]:
+    """Whole numbers in the proportion of the shares, by largest remainder (Hamilton's method).
+
+    Args:
+        shares: Shares by category, with the sum 1.
+        samples: The sum of the result.
+
+    Returns:
+        Rows by category; each differs from share times samples by less than 1. Equal remainders: the larger
+        share first, then the category that stands first in `shares`.
+    """
+    quotas = {name: share * samples for name, share in shares.items()}
+    counts = {name: int(quota) for name, quota in quotas.items()}
+    order = sorted(shares, key=lambda name: (counts[name] - quotas[name], -shares[name]))
+    for name in order[: samples - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def draw(
+    survey: Survey,
+    shares: Mapping[str, Fraction],
+    samples: int,
+    *,
+    seed: int,
+    drop: Drop = "near",
+    threshold: float = THRESHOLD,
+    repeat: bool = False,
+) -> Draw:
+    """Draw rows.
+
+    Args:
+        survey: The rows.
+        shares: Exact shares by category, with the sum 1.
+        samples: Rows to draw, at least 1.
+        seed: Another seed, another draw.
+        drop: Which repeats to leave out; `near` needs a survey that looked for them. Of the rows that repeat
+            each other one stays, the same for every seed.
+        threshold: Similarity from which on prompts are near duplicates.
+        repeat: Take the rows of a category that is short several times, each as often as the others but for
+            one.
+
+    Raises:
+        DataError: Shares or samples are not allowed; or a category is short: the message says by how much.
+    """
+    check_shares(shares, survey.rules.names)
+    if samples < 1:
+        raise DataError(f"--samples: {samples} is not 1 or more")
+    wanted = apportion(shares, samples)
+    usable, dropped = _usable(survey, drop, threshold)
+    available = survey.counts(usable)
+    short = [
+        name for name, count in wanted.items() if count > available[name] and not (repeat and available[name])
+    ]
+    if short:
+        raise _too_few(survey, short, shares, wanted, available, dropped)
+    ranks = _mixed(survey.row_digests, seed)
+    chosen = np.zeros(0, dtype=np.int64)
+    turns = np.zeros(0, dtype=np.int64)
+    for name, count in wanted.items():
+        rows = np.flatnonzero(usable & (survey.categories == survey.rules.names.index(name)))
+        rows = rows[np.argsort(ranks[rows], kind="stable")]
+        times = np.arange(count)
+        chosen = np.append(chosen, rows[times % max(len(rows), 1)])
+        turns = np.append(turns, times // max(len(rows), 1))
+    # all rows once, then the first repeats: a training that is stopped early has seen every row as often
+    order = np.lexsort((ranks[chosen], turns))
+    return Draw(
+        rows=tuple(chosen[order].tolist()),
+        wanted=wanted,
+        distinct={name: min(count, available[name]) for name, count in wanted.items()},
+        available=available,
+        dropped=dropped,
+    )
+
+
+def _usable(survey: Survey, drop: Drop, threshold: float) -> tuple[NDArray[np.bool_], dict[str, int]]:
+    usable = survey.categories != NO_CATEGORY
+    dropped = {"without a prompt": int(np.count_nonzero(~usable))}
+    broken = usable & np.isin(survey.video_states, list(BROKEN))
+    dropped["without a usable video"] = int(np.count_nonzero(broken))
+    usable &= ~broken
+    if drop != "none":
+        found = survey.duplicates(near=drop == "near", among=usable, threshold=threshold)
+        dropped["exact duplicates"] = found.exact_count
+        dropped["near duplicates"] = found.near_count
+        usable &= found.kept == np.arange(len(survey))
+    return usable, {reason: count for reason, count in dropped.items() if count}
+
+
+def _too_few(
+    survey: Survey,
+    short: Sequence[str],
+    shares: Mapping[str, Fraction],
+    wanted: Mapping[str, int],
+    available: Mapping[str, int],
+    dropped: Mapping[str, int],
+) -> DataError:
+    lines = [f"{survey.source.path}: too few rows of {', '.join(short)}; nothing was written"]
+    for name in short:
+        by = wanted[name] - available[name]
+        lines.append(f"  {name}: {wanted[name]:,} wanted, {available[name]:,} there, {by:,} short")
+    if dropped:
+        reasons = (f"{count:,} {reason}" for reason, count in dropped.items())
+        lines.append(f"  left out before: {', '.join(reasons)}")
+    # rounding gives a category one row more than its share at most
+    most = min(int((available[name] + 1) / share) for name, share in shares.items() if share)
+    while most and any(count > available[name] for name, count in apportion(shares, most).items()):
+        most -= 1
+    way = f"--samples {most} is the most with these shares; or other shares" if most else "other shares"
+    return DataError("\n".join(lines), next_command=f"{way}, or --repeat")
+
+
+def _mixed(digests: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """A hash of fingerprints and seed: the finalizer of splitmix64 (Steele, Lea and Flood 2014)."""
+    mixed = digests + np.uint64((seed * 0x9E3779B97F4A7C15 + 0x632BE59BD9B4E019) % 2**64)
+    for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(multiplier)
+    return mixed ^ (mixed >> np.uint64(31))

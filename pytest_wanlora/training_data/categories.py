@@ -1,0 +1,214 @@
+"""What a prompt is about: the category that its words decide, with the reason and the confidence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_wanlora.training_data.matching import (
+    Matcher,
+    compile_chinese,
+    compile_english,
+    compile_korean,
+    fold,
+)
+from pytest_wanlora.training_data.rules import OTHER, Rules
+
+UNDETERMINED = "und"
+"""Language of a prompt without a letter of a language that is known here (the code of BCP 47)."""
+
+LANGUAGES = ("en", "ko", "zh", "ja", UNDETERMINED)
+"""All languages that are told apart. Of these `en`, `ko` and `zh` have word lists."""
+
+# Latin (lower case, with the accented letters), Hangul, Han, kana
+_RANGES = (
+    ((0x61, 0x7A), (0xDF, 0xF6), (0xF8, 0x24F)),
+    ((0xAC00, 0xD7A3), (0x1100, 0x11FF), (0x3130, 0x318F)),
+    ((0x4E00, 0x9FFF), (0x3400, 0x4DBF), (0xF900, 0xFAFF)),
+    ((0x3040, 0x30FF),),
+)
+# A syllable or a character says about as much as this many Latin letters.
+_LETTERS_A_SYLLABLE = 2.5
+# Long captions open with what is filmed and end with its light, mood and surroundings.
+# NFKC makes the full-width ! and ? of Chinese plain ones.
+_FIRST_SENTENCE = re.compile(r"[.!?](?= )|(?<=[^ -~])[!?]|。")
+_SHORTEST_SENTENCE = 20
+_LATER = 0.2
+_COMPILERS: dict[str, Callable[[Iterable[str]], Matcher]] = {
+    "en": compile_english,
+    "ko": compile_korean,
+    "zh": compile_chinese,
+}
+
+
+class Means(StrEnum):
+    """How a prompt's category was decided."""
+
+    WORDS = "words"
+    TIE = "tie"
+    SIMILARITY = "similarity"
+    NOTHING = "nothing"
+
+
+UNDECIDED = frozenset({Means.NOTHING, Means.TIE})
+"""Means that leave a prompt to text similarity, where there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A prompt's category and why.
+
+    Attributes:
+        category: One of the rules' `names`.
+        means: `words` (one category's words weigh most), `tie` (several weigh the same: the order decided),
+            `similarity`, or `nothing` (no word matched, so `other`).
+        confidence: 0 to 1. For words and ties the decided category's share of all matched weight; for
+            similarity the softmax over the categories, which is not calibrated; for nothing 0.
+        language: `en`, `ko`, `zh`, `ja` or `und`.
+        reason: The words by category, the decided one first, as `urban: neon sign, street; nature: rain`; or
+            the description that was nearest.
+    """
+
+    category: str
+    means: Means
+    confidence: float
+    language: str
+    reason: str
+
+
+def languages_of(folded: Sequence[str]) -> NDArray[np.uint8]:
+    """The languages that most of each text is written in, told by their scripts.
+
+    Args:
+        folded: Texts that `matching.fold` returned; at least one.
+
+    Returns:
+        Indexes into `LANGUAGES`, shape (texts,). `en` stands for any Latin script.
+    """
+    # each text is ended by a blank, so that no text is empty
+    letters = np.frombuffer((" ".join(folded) + " ").encode("utf-32-le", "surrogatepass"), dtype="<u4")
+    scripts = _scripts()[np.minimum(letters, 0xFFFF)]
+    lengths = np.fromiter(map(len, folded), dtype=np.int64, count=len(folded)) + 1
+    starts = np.cumsum(lengths) - lengths
+    latin, hangul, han, kana = (
+        np.add.reduceat((scripts == script).astype(np.int64), starts) for script in range(1, 5)
+    )
+    # a stray の is fashionable in Chinese, a tenth of a text is not
+    japanese = kana > 0.1 * (kana + han)
+    weights = np.stack(
+        [
+            latin,
+            _LETTERS_A_SYLLABLE * hangul,
+            np.where(japanese, 0, _LETTERS_A_SYLLABLE * han),
+            np.where(japanese, _LETTERS_A_SYLLABLE * (han + kana), 0),
+        ]
+    )
+    found: NDArray[np.uint8] = weights.argmax(axis=0).astype(np.uint8)
+    found[weights.max(axis=0) == 0] = LANGUAGES.index(UNDETERMINED)
+    return found
+
+
+@cache
+def _scripts() -> NDArray[np.uint8]:
+    """Script of each character of the basic plane: 1 Latin, 2 Hangul, 3 Han, 4 kana, else 0."""
+    table = np.zeros(0x10000, dtype=np.uint8)
+    for script, ranges in enumerate(_RANGES, start=1):
+        for first, last in ranges:
+            table[first : last + 1] = script
+    return table
+
+
+class Categorizer:
+    """Decides prompts by word lists.
+
+    Args:
+        rules: The word lists.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._words: dict[str, list[str]] = {}
+        self._matchers: dict[str, Matcher] = {}
+        self._entries: dict[str, tuple[list[int], list[float]]] = {}
+        places = {category: place for place, category in enumerate(rules.order)}
+        for language, table in rules.words.items():
+            self._words[language] = list(table)
+            self._matchers[language] = _COMPILERS[language](table)
+            self._entries[language] = (
+                [-1 if category is None else places[category] for category, _ in table.values()],
+                [weight for _, weight in table.values()],
+            )
+        self._public = [category if category in rules.names else OTHER for category in rules.order]
+
+    def decide(self, prompt: str) -> Decision:
+        """Decide one prompt.
+
+        Args:
+            prompt: The prompt as it stands in the metadata.
+        """
+        folded = fold(prompt)
+        language = LANGUAGES[languages_of([folded])[0]]
+        hits = self._hits(folded)
+        place, tie, confidence = self._weigh(hits)
+        if place < 0:
+            return Decision(OTHER, Means.NOTHING, 0.0, language, "no word of the lists")
+        means = Means.TIE if tie else Means.WORDS
+        return Decision(self._public[place], means, confidence, language, self._reason(hits, place))
+
+    def decide_many(self, folded: Iterable[str]) -> list[tuple[str, Means]]:
+        """Category and means of many prompts; as `decide`, without what costs time.
+
+        Args:
+            folded: Prompts that `matching.fold` returned.
+        """
+        decided = []
+        for text in folded:
+            place, tie, _ = self._weigh(self._hits(text))
+            if place < 0:
+                decided.append((OTHER, Means.NOTHING))
+            else:
+                decided.append((self._public[place], Means.TIE if tie else Means.WORDS))
+        return decided
+
+    def _hits(self, folded: str) -> list[tuple[float, str, set[int]]]:
+        """Words by language, with the share that their weight counts with."""
+        # All languages, whatever the prompt's own: Korean prompts say "neon sign" too.
+        names = ("en",) if folded.isascii() else ("en", "ko", "zh")
+        end = _FIRST_SENTENCE.search(folded, _SHORTEST_SENTENCE)
+        if end is None:
+            return [(1.0, name, self._matchers[name].find(folded)) for name in names]
+        found = []
+        for name in names:
+            first = self._matchers[name].find(folded[: end.end()])
+            later = self._matchers[name].find(folded[end.end() :])
+            found += [(1.0, name, first), (_LATER, name, later - first)]
+        return found
+
+    def _weigh(self, hits: Iterable[tuple[float, str, set[int]]]) -> tuple[int, bool, float]:
+        scores = [0.0] * (len(self._public) + 1)
+        for share, language, words in hits:
+            places, weights = self._entries[language]
+            for word in words:
+                scores[places[word]] += share * weights[word]
+        scores.pop()  # of the neutral words, whose place is -1
+        best = max(scores)
+        if best == 0:
+            return -1, False, 0.0
+        place = scores.index(best)
+        return place, scores.count(best) > 1, best / sum(scores)
+
+    def _reason(self, hits: Iterable[tuple[float, str, set[int]]], place: int) -> str:
+        found: dict[int, list[str]] = {}
+        for _, language, words in hits:
+            for word in sorted(words):
+                owner = self._entries[language][0][word]
+                if owner >= 0:
+                    found.setdefault(owner, []).append(self._words[language][word])
+        order = sorted(found, key=lambda owner: (owner != place, owner))
+        return "; ".join(f"{self.rules.order[owner]}: {', '.join(found[owner])}" for owner in order)

@@ -1,0 +1,283 @@
+"""`python -m pytest_wanlora data report|balance|categorize`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_wanlora.errors import DataError
+from pytest_wanlora.training_data import balance, need
+from pytest_wanlora.training_data.duplicates import THRESHOLD
+from pytest_wanlora.training_data.exporting import COLUMNS, decisions
+from pytest_wanlora.training_data.metadata import FORMATS
+from pytest_wanlora.training_data.report import build, read_clips
+from pytest_wanlora.training_data.rules import Rules, extended, from_file, packaged_rules
+from pytest_wanlora.training_data.similarity import TextSimilarity
+from pytest_wanlora.training_data.survey import Progress, Source, Survey, take
+from pytest_wanlora.training_data.tables import draw_lines, report_lines
+from pytest_wanlora.training_data.videos import Target
+from pytest_wanlora.training_data.writing import check_output, write_table
+
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import Suite
+
+OK: Final = 0
+BAD: Final = 1
+_SMALL = 32 << 20  # bytes; starting processes takes longer than analysing fewer
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `data` and its commands; each sets `run_command`, a function from the arguments to an exit code.
+
+    Args:
+        commands: What `ArgumentParser.add_subparsers` returned.
+    """
+    data = commands.add_parser("data", help="what a LoRA was trained on, and a balanced set to train next")
+    kinds = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
+
+    report = kinds.add_parser(
+        "report",
+        help="shares of categories, duplicates, missing videos",
+        description="Exit code 1 if the training would stop at a row or read no prompt in it.",
+    )
+    _common(report)
+    report.add_argument("--videos", choices=("none", "exist", "read"), default="exist", help=_VIDEOS)
+    report.add_argument("--height", type=int, help="what the training resizes to; default: the suite's")
+    report.add_argument("--width", type=int)
+    report.add_argument("--frames", type=int, help="the most frames it uses; default: the suite's, else 81")
+    report.add_argument("--multiple", type=int, default=32, help=_MULTIPLE)
+    report.add_argument(
+        "--near-duplicates", type=_threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
+    )
+    report.add_argument("--json", action="store_true", help="as JSON")
+    report.set_defaults(run_command=_report)
+
+    balanced = kinds.add_parser("balance", help="draw a set with wanted shares")
+    _common(balanced)
+    balanced.add_argument("--samples", type=int, required=True, help="rows of the new set")
+    balanced.add_argument(
+        "--share", metavar="CATEGORY=SHARE,...", help="such as urban=0.3,nature=0.3,action=0.4"
+    )
+    balanced.add_argument("--toward", type=Path, metavar="RUN", help=_TOWARD)
+    balanced.add_argument("--candidate", metavar="NAME", help="whose verdicts, where the run has several")
+    balanced.add_argument("--seed", type=int, default=0)
+    balanced.add_argument(
+        "--output", type=Path, required=True, help="ends as METADATA does; all columns are kept"
+    )
+    balanced.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    balanced.add_argument("--repeat", action="store_true", help="repeat rows of a category that is short")
+    balanced.add_argument("--drop", choices=("near", "exact", "none"), default="near", help=_DROP)
+    balanced.add_argument(
+        "--near-duplicates", type=_threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
+    )
+    balanced.add_argument("--videos", choices=("none", "exist"), default="exist", help=_VIDEOS)
+    balanced.set_defaults(run_command=_balance)
+
+    categorize = kinds.add_parser("categorize", help="write every prompt's category with its reason")
+    _common(categorize)
+    categorize.add_argument("--output", type=Path, required=True, help="a .csv or .jsonl file")
+    categorize.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    categorize.set_defaults(run_command=_categorize)
+
+
+_VIDEOS = "look for the video files, or decode each of them to its end, which is slow; default: exist"
+_MULTIPLE = "what the model needs sizes to be multiples of: 32 for TI2V-5B (default), 16 for other Wan models"
+_NEAR = f"similarity from which on prompts are near duplicates, 0 to 1; default: {THRESHOLD}"
+_TOWARD = (
+    "a run's results.json: raise the shares (of --share, else equal ones) of categories that regressed in it"
+)
+_DROP = "which repeated prompts are left out before the draw; default: near"
+
+
+def _common(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("metadata", type=Path, help="DiffSynth's training metadata: .csv, .json or .jsonl")
+    parser.add_argument("--suite", metavar="NAME|FILE", help="take its categories and their words")
+    parser.add_argument(
+        "--categories", type=Path, metavar="FILE", help="more words, as categories.yaml has them"
+    )
+    parser.add_argument(
+        "--clip", action="store_true", help="ask the suite's CLIP about prompts that no word decides"
+    )
+    parser.add_argument("--device", default="cpu", help="where CLIP runs; default: cpu")
+    parser.add_argument("--base", type=Path, help="folder of the videos; default: the metadata's")
+    parser.add_argument("--prompt-column", default="prompt", metavar="NAME")
+    parser.add_argument("--video-column", default="video", metavar="NAME")
+    parser.add_argument(
+        "--workers", type=int, help="processes; default: as many as there are cores, 4 at most"
+    )
+
+
+def _report(arguments: argparse.Namespace) -> int:
+    suite = _suite(arguments)
+    with _survey(arguments, suite, check_videos=arguments.videos != "none") as survey:
+        duplicates = survey.duplicates(threshold=arguments.near_duplicates)
+        report = build(survey, duplicates, threshold=arguments.near_duplicates)
+        if arguments.videos == "read":
+            target = _target(arguments, suite)
+            report = report.with_clips(
+                read_clips(survey, target, workers=_cores(), progress=_progress("videos"))
+            )
+    if arguments.json:
+        _say([json.dumps(report.to_json(), indent=1, ensure_ascii=False)])
+    else:
+        _say(report_lines(report))
+    return BAD if report.broken or report.without_prompt else OK
+
+
+def _balance(arguments: argparse.Namespace) -> int:
+    if arguments.share is None and arguments.toward is None:
+        raise DataError("--share or --toward must say which shares are wanted")
+    _same_ending(arguments.output, arguments.metadata)
+    check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
+    suite = _suite(arguments)
+    rules = _rules(arguments, suite)
+    shares = _shares(arguments, rules)
+    check_videos = arguments.videos != "none"
+    with _survey(arguments, suite, check_videos=check_videos, near=arguments.drop == "near") as survey:
+        drawn = balance.draw(
+            survey,
+            shares,
+            arguments.samples,
+            seed=arguments.seed,
+            drop=arguments.drop,
+            threshold=arguments.near_duplicates,
+            repeat=arguments.repeat,
+        )
+        records = survey.records(drawn.rows)
+        with survey.source.open() as metadata:
+            kind, columns = metadata.kind, metadata.columns
+        write_table(arguments.output, kind, columns, (records[row].record for row in drawn.rows))
+        _say(draw_lines(arguments.output, arguments.seed, survey.counts(), drawn))
+    return OK
+
+
+def _categorize(arguments: argparse.Namespace) -> int:
+    kind = arguments.output.suffix.lower().removeprefix(".")
+    if kind not in FORMATS:
+        raise DataError(f"{arguments.output}: the output ends in .csv, .json or .jsonl")
+    check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
+    suite = _suite(arguments)
+    rules = _rules(arguments, suite)
+    similarity = _similarity(arguments, suite)
+    with _source(arguments, check_videos=False, near=False).open() as metadata:
+        found = decisions(metadata, rules, similarity)
+        columns = [metadata.unit, "video", "prompt", *COLUMNS]
+        records = found if kind != "csv" else ([str(row[name]) for name in columns] for row in found)
+        write_table(arguments.output, kind, columns, records)
+    _say([f"wrote {arguments.output}"])
+    return OK
+
+
+def _suite(arguments: argparse.Namespace) -> Suite | None:
+    if arguments.suite is None:
+        return None
+    # pydantic takes a while to import; without a suite nothing needs it
+    from pytest_wanlora import suite as suites
+
+    return suites.load(arguments.suite)
+
+
+def _rules(arguments: argparse.Namespace, suite: Suite | None) -> Rules:
+    rules = packaged_rules() if arguments.categories is None else from_file(arguments.categories)
+    if suite is None:
+        return rules
+    names = [scenario.category for scenario in suite.scenarios]
+    return extended(rules, suite.categories, names=names, source=f"{suite.path}: categories")
+
+
+def _similarity(arguments: argparse.Namespace, suite: Suite | None) -> TextSimilarity | None:
+    if not arguments.clip:
+        return None
+    if suite is None:
+        raise DataError("--clip needs a suite, whose CLIP model it asks", next_command="add --suite NAME")
+    from pytest_wanlora.training_data.clip_similarity import ClipTextSimilarity
+
+    return ClipTextSimilarity(suite.scoring.clip, device=arguments.device)
+
+
+def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
+    shares = (
+        need.equal_shares(rules.names) if arguments.share is None else balance.parse_shares(arguments.share)
+    )
+    balance.check_shares(shares, rules.names)
+    if arguments.toward is not None:
+        shares = need.raised(shares, need.outcomes(arguments.toward, arguments.candidate))
+    return shares
+
+
+def _source(arguments: argparse.Namespace, *, check_videos: bool, near: bool) -> Source:
+    return Source(
+        path=arguments.metadata,
+        base=arguments.metadata.parent if arguments.base is None else arguments.base,
+        prompt_column=arguments.prompt_column,
+        video_column=arguments.video_column,
+        check_videos=check_videos,
+        near=near,
+    )
+
+
+def _survey(
+    arguments: argparse.Namespace, suite: Suite | None, *, check_videos: bool, near: bool = True
+) -> Survey:
+    source = _source(arguments, check_videos=check_videos, near=near)
+    size = source.path.stat().st_size if source.path.is_file() else 0
+    workers = arguments.workers or (1 if size < _SMALL else _cores())
+    return take(
+        source,
+        _rules(arguments, suite),
+        similarity=_similarity(arguments, suite),
+        workers=workers,
+        progress=_progress("rows"),
+    )
+
+
+def _target(arguments: argparse.Namespace, suite: Suite | None) -> Target:
+    if (arguments.height is None) != (arguments.width is None):
+        raise DataError("--height and --width are given together, or neither for each video's own size")
+    height, width, frames = arguments.height, arguments.width, arguments.frames or 81
+    if suite is not None:
+        frames = arguments.frames or suite.sampling.frames
+        if height is None:
+            height, width = suite.sampling.height, suite.sampling.width
+    return Target(height=height, width=width, frames=frames, multiple=arguments.multiple)
+
+
+def _same_ending(output: Path, metadata: Path) -> None:
+    if output.suffix.lower() != metadata.suffix.lower():
+        raise DataError(f"{output}: the balanced set ends in {metadata.suffix}, as {metadata} does")
+
+
+def _threshold(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and up to 1")
+    return value
+
+
+def _cores() -> int:
+    return min(os.cpu_count() or 1, 4)
+
+
+def _progress(what: str) -> Progress | None:
+    if not sys.stderr.isatty():
+        return None
+
+    def show(done: int, share: float) -> None:
+        end = "\n" if share >= 1 else ""
+        sys.stderr.write(f"\r{done:,} {what}, {100 * share:.0f} %{end}")
+        sys.stderr.flush()
+
+    return show
+
+
+def _say(lines: Iterable[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -1,0 +1,98 @@
+"""Why a file is not the UTF-8 that the training reads, in words that name the way out."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from pathlib import Path
+
+from pytest_wanlora.errors import DataError
+
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "UTF-32"),
+    (codecs.BOM_UTF32_BE, "UTF-32"),
+    (codecs.BOM_UTF16_LE, "UTF-16"),
+    (codecs.BOM_UTF16_BE, "UTF-16"),
+)
+# iconv's name, Python's name, and what a text in it is made of
+_LEGACY: tuple[tuple[str, str, re.Pattern[str]], ...] = (
+    ("CP949", "cp949", re.compile("[가-힣]")),
+    ("GB18030", "gb18030", re.compile("[一-鿿]")),
+    ("SHIFT_JIS", "shift_jis", re.compile("[぀-ヿ一-鿿]")),
+)
+_LIKELY = 0.8
+
+
+def check_start(path: Path, start: bytes) -> None:
+    """Refuse a file whose first bytes say that it is UTF-16 or UTF-32.
+
+    Args:
+        path: The file, for the message.
+        start: Its first bytes.
+
+    Raises:
+        DataError: It begins with a byte order mark of another encoding, or holds zero bytes.
+    """
+    for mark, name in _MARKS:
+        if start.startswith(mark):
+            raise _refused(path, f"is {name}, the training reads UTF-8", name)
+    if b"\0" in start:
+        raise _refused(path, "holds zero bytes, as UTF-16 does; the training reads UTF-8", "UTF-16")
+
+
+def undecodable(path: Path) -> DataError:
+    """Find the first byte of a file that is not UTF-8, and guess what it is.
+
+    Args:
+        path: A file that could not be decoded.
+
+    Returns:
+        The error to raise: place, byte, and the encoding that the line reads well in, if any.
+    """
+    line, offset, text = _first_bad_line(path)
+    position = _bad_position(text)
+    guess = _guess(text)
+    reads = f"; the line reads as {guess}" if guess else ""
+    return _refused(
+        path,
+        f"is not UTF-8: byte 0x{text[position]:02x} at offset {offset + position}, line {line}{reads}",
+        guess or "ENCODING",
+    )
+
+
+def _refused(path: Path, message: str, encoding: str) -> DataError:
+    fixed = path.with_name(f"{path.stem}.utf8{path.suffix}")
+    return DataError(f"{path} {message}", next_command=f"iconv -f {encoding} -t UTF-8 {path} > {fixed}")
+
+
+def _first_bad_line(path: Path) -> tuple[int, int, bytes]:
+    offset = 0
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if _bad_position(line) < len(line):
+                return number, offset, line
+            offset += len(line)
+    # the file was mended while it was read
+    return 1, 0, b"\xff"
+
+
+def _bad_position(text: bytes) -> int:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.start
+    return len(text)
+
+
+def _guess(text: bytes) -> str | None:
+    shares: dict[str, float] = {}
+    for name, codec, letters in _LEGACY:
+        try:
+            decoded = text.decode(codec)
+        except UnicodeDecodeError:
+            continue
+        foreign = [letter for letter in decoded if not letter.isascii()]
+        shares[name] = len(letters.findall(decoded)) / max(len(foreign), 1)
+    # the first of equals: _LEGACY begins with the languages of the word lists
+    best = max(shares, key=lambda name: shares[name], default=None)
+    return best if best is not None and shares[best] > _LIKELY else None

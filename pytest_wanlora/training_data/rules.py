@@ -1,0 +1,201 @@
+"""Word lists: what is packaged, what a suite adds, merged into one set of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pytest_wanlora.errors import DataError
+from pytest_wanlora.training_data.matching import MAX_WORD, fold
+
+LANGUAGES = ("en", "ko", "zh")
+"""Languages with word lists. Prompts of any other language are left to CLIP similarity or `other`."""
+
+OTHER = "other"
+"""The category of everything that no other category claims; always there."""
+
+NEUTRAL = "neutral"
+"""Not a category: words that say nothing, listed because a shorter word within them would mislead."""
+
+_PLAIN_WEIGHT = 10.0
+_SECTION_KEYS = frozenset({"description", "words"})
+_TOP_KEYS = frozenset({"order", NEUTRAL, "categories"})
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Everything that the categories of prompts are decided by.
+
+    Attributes:
+        order: Categories by precedence, first wins a tie; the last is always `other`.
+        names: The categories that are reported; words of any other category in `order` count for `other`.
+        descriptions: What each of `names` looks like, for text similarity. By category.
+        words: Category and weight by word by language; category None is neutral.
+    """
+
+    order: tuple[str, ...]
+    names: tuple[str, ...]
+    descriptions: Mapping[str, str]
+    words: Mapping[str, Mapping[str, tuple[str | None, float]]]
+
+
+@cache
+def packaged_rules() -> Rules:
+    """The word lists of this package: action, urban, nature, other; read once a process."""
+    text = (
+        resources.files("pytest_wanlora.training_data")
+        .joinpath("categories.yaml")
+        .read_text(encoding="utf-8")
+    )
+    return _parse(_yaml(text, "categories.yaml"), "categories.yaml")
+
+
+def extended(
+    rules: Rules, categories: Mapping[str, Any], *, names: Iterable[str] = (), source: str = "categories"
+) -> Rules:
+    """Add a suite's categories and words.
+
+    Args:
+        rules: What to start from.
+        categories: Words by language by category, as a suite's `categories` has them. A list of words (weight
+            10; `"word=3"` says another weight, `"word=0"` drops the word), or words by weight. `neutral` in
+            place of a category disarms words. A word that is named here leaves the category that it had.
+        names: Further categories to report, such as those of a suite's scenarios. Where neither `names` nor
+            `categories` name any, all categories of `rules` are reported.
+        source: Where `categories` come from, for messages.
+
+    Returns:
+        New rules. Categories that `rules` did not have stand before its own in the order.
+
+    Raises:
+        DataError: A language, weight or word that is not allowed.
+    """
+    words = {language: dict(table) for language, table in rules.words.items()}
+    descriptions = dict(rules.descriptions)
+    for category, section in categories.items():
+        target = None if category == NEUTRAL else category
+        by_language, description = _section(section, f"{source}.{category}")
+        if target is not None and description is not None:
+            descriptions[target] = description
+        for language, listed in by_language.items():
+            for word, weight in listed.items():
+                words[language].pop(word, None)
+                if weight > 0:
+                    words[language][word] = (target, weight)
+    reported = list(dict.fromkeys([*names, *(name for name in categories if name != NEUTRAL)])) or list(
+        rules.names
+    )
+    fresh = [name for name in reported if name not in rules.order]
+    order = (*fresh, *rules.order)
+    shown = tuple(name for name in order if name in reported and name != OTHER)
+    if not shown:
+        shown = tuple(name for name in rules.names if name != OTHER)
+    return Rules(
+        order=order,
+        names=(*shown, OTHER),
+        descriptions={name: descriptions.get(name, name) for name in (*shown, OTHER)},
+        words=words,
+    )
+
+
+def from_file(path: Path) -> Rules:
+    """The packaged rules, extended by a YAML file in the form of `categories.yaml`.
+
+    Args:
+        path: The file. `order` and `neutral` may be left out.
+
+    Raises:
+        DataError: The file is missing, is not YAML, or says what is not allowed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: the word lists cannot be read: {error}") from error
+    document = _yaml(text, str(path))
+    sections = dict(_mapping(document.get("categories", {}), f"{path}: categories"))
+    if NEUTRAL in document:
+        sections[NEUTRAL] = document[NEUTRAL]
+    base = packaged_rules()
+    return extended(base, sections, names=base.names, source=str(path))
+
+
+def _parse(document: Mapping[str, Any], source: str) -> Rules:
+    order = tuple(document["order"])
+    empty = Rules(order, order, {}, {language: {} for language in LANGUAGES})
+    sections = {**document["categories"], NEUTRAL: document[NEUTRAL]}
+    return extended(empty, sections, names=order, source=source)
+
+
+def _yaml(text: str, source: str) -> Mapping[str, Any]:
+    try:
+        # the safe loader too, but in C: the lists are read at every start
+        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  safe
+    except yaml.YAMLError as error:
+        raise DataError(f"{source}: not YAML: {error}") from error
+    mapping = _mapping(document, source)
+    unknown = sorted(set(mapping) - _TOP_KEYS)
+    if unknown:
+        raise DataError(f"{source}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(_TOP_KEYS))}")
+    return mapping
+
+
+def _section(section: object, where: str) -> tuple[dict[str, dict[str, float]], str | None]:
+    mapping = _mapping(section, where)
+    description: str | None = None
+    if set(mapping) <= _SECTION_KEYS and mapping:
+        given = mapping.get("description")
+        if given is not None and not isinstance(given, str):
+            raise DataError(f"{where}.description: {given!r} is not a text")
+        description = given
+        mapping = _mapping(mapping.get("words", {}), f"{where}.words")
+    found: dict[str, dict[str, float]] = {}
+    for language, listed in mapping.items():
+        if language not in LANGUAGES:
+            raise DataError(f"{where}: unknown language {language!r}; allowed: {', '.join(LANGUAGES)}")
+        found[language] = _weighted(listed, f"{where}.{language}")
+    return found, description
+
+
+def _weighted(listed: object, where: str) -> dict[str, float]:
+    groups = listed.items() if isinstance(listed, Mapping) else [(_PLAIN_WEIGHT, listed)]
+    result: dict[str, float] = {}
+    for weight, words in groups:
+        if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1000:
+            raise DataError(f"{where}: weight {weight!r} is not a number from 0 to 1000")
+        if not isinstance(words, list | tuple):
+            raise DataError(f"{where}: {words!r} is not a list of words")
+        for entry in words:
+            if not isinstance(entry, str):
+                raise DataError(f"{where}: {entry!r} is not a text; quote it, YAML reads it as another type")
+            word, own = _entry(entry, float(weight), where)
+            result[word] = own
+    return result
+
+
+def _entry(entry: str, weight: float, where: str) -> tuple[str, float]:
+    text, equals, number = entry.partition("=")
+    if equals:
+        try:
+            weight = float(number)
+        except ValueError:
+            weight = -1.0
+        if not 0 <= weight <= 1000:
+            raise DataError(f"{where}: {entry!r}: the weight after `=` is not a number from 0 to 1000")
+    word = " ".join(fold(text).replace("-", " ").split())
+    if not word.strip("*") or len(word) > MAX_WORD:
+        raise DataError(f"{where}: {entry!r} is not a word of 1 to {MAX_WORD} characters")
+    if "*" in word[:-1]:
+        raise DataError(f"{where}: {entry!r}: `*` is allowed at the end of a word only")
+    return word, weight
+
+
+def _mapping(value: object, where: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise DataError(f"{where}: {value!r} is not a mapping")
+    return value

@@ -1,0 +1,231 @@
+"""Why it may have regressed: the share of a scenario's category in the training data beside its judgements.
+
+A suspicion is put into words only where the numbers carry it, and it is a suspicion: that a category is rare
+and its scenario regressed does not prove that the one caused the other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Final, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+LEAST_SCENARIOS: Final = 5
+"""Scenarios from which on a rank correlation is computed."""
+
+LEAST_CATEGORIES: Final = 3
+"""Different shares from which on it is: with two there is nothing to rank."""
+
+_LEVEL = 0.05
+_MOST_EXACT = 7  # 7! = 5,040 arrangements
+_SAMPLED = 9_999
+_POOLED = "all"
+
+
+class JudgementLike(Protocol):
+    """What of a judgement is read here."""
+
+    @property
+    def kind(self) -> str:
+        """`regression` for a comparison with the baseline."""
+
+    @property
+    def scenario(self) -> str:
+        """Scenario id, `all` for the pooled item."""
+
+    @property
+    def metric(self) -> str:
+        """Metric id."""
+
+    @property
+    def verdict(self) -> str:
+        """`fail` for a regression that was found."""
+
+    @property
+    def change(self) -> float | None:
+        """Relative change to the worse."""
+
+    @property
+    def fail(self) -> float | None:
+        """The band beyond which the change fails."""
+
+
+@dataclass(frozen=True)
+class Suspicion:
+    """A scenario that regressed and whose category is rare in the training data.
+
+    Attributes:
+        scenario: Its id.
+        category: Its category.
+        share: Share of the category, 0 to 1.
+        metric: Of the failed comparisons the one that is furthest beyond its band.
+        change: Its relative change to the worse; None if it is undefined.
+        commonest: The category with the largest share.
+        commonest_share: That share.
+        against: Scenarios of a category at least as rare that did not regress, which speak against it.
+        text: All of that in a sentence or two.
+    """
+
+    scenario: str
+    category: str
+    share: float
+    metric: str
+    change: float | None
+    commonest: str
+    commonest_share: float
+    against: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Correlation:
+    """Spearman's rank correlation of a category's share and its scenarios' change to the worse.
+
+    Attributes:
+        scenarios: How many.
+        categories: Of how many categories.
+        rho: From -1 (the rarer, the worse) to 1.
+        p_value: One-sided, that a rho as low is chance: the shares are permuted among the categories, since
+            the scenarios of one category share theirs.
+        text: In words; says so if it cannot be told from chance.
+    """
+
+    scenarios: int
+    categories: int
+    rho: float
+    p_value: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Suspicions:
+    """What the training data may have to do with a run's regressions.
+
+    Attributes:
+        scenarios: One for each scenario that regressed and whose category is rare.
+        correlation: None where there are too few scenarios or categories, or no scenario differs.
+    """
+
+    scenarios: tuple[Suspicion, ...]
+    correlation: Correlation | None
+
+
+def suspect(
+    shares: Mapping[str, float], judgements: Iterable[JudgementLike], categories: Mapping[str, str]
+) -> Suspicions:
+    """Put the shares of the training data beside a run's judgements of one candidate.
+
+    A category is rare if its share is below an equal one (1 / number of categories) and below half of the
+    largest. A scenario regressed if one of its own comparisons with the baseline has the verdict `fail`.
+
+    Args:
+        shares: Share of the training prompts by category, 0 to 1, as `report.Report.shares`. A scenario's
+            category that is not in it has the share 0.
+        judgements: The run's judgements; limits, the pooled items and scenarios without a category are left
+            out.
+        categories: Category by scenario id.
+    """
+    compared = [item for item in judgements if item.kind == "regression" and item.scenario in categories]
+    compared = [item for item in compared if item.scenario != _POOLED]
+    failed: dict[str, list[JudgementLike]] = {}
+    for item in compared:
+        if item.verdict == "fail":
+            failed.setdefault(item.scenario, []).append(item)
+    share_of = {item.scenario: shares.get(categories[item.scenario], 0.0) for item in compared}
+    found = [
+        _suspicion(scenario, items, shares, categories, [name for name in share_of if name not in failed])
+        for scenario, items in failed.items()
+        if _rare(share_of[scenario], shares)
+    ]
+    return Suspicions(tuple(found), _correlation(compared, shares, categories))
+
+
+def _rare(share: float, shares: Mapping[str, float]) -> bool:
+    return bool(shares) and share < 1 / len(shares) and share < max(shares.values()) / 2
+
+
+def _excess(item: JudgementLike) -> float | None:
+    """The change in units of the band that it fails at, which makes metrics comparable."""
+    if item.change is None or not item.fail or not math.isfinite(item.change):
+        return None
+    return item.change / item.fail
+
+
+def _suspicion(
+    scenario: str,
+    items: Sequence[JudgementLike],
+    shares: Mapping[str, float],
+    categories: Mapping[str, str],
+    sound: Sequence[str],
+) -> Suspicion:
+    category = categories[scenario]
+    share = shares.get(category, 0.0)
+    worst = max(items, key=lambda item: _excess(item) or 0.0)
+    commonest = max(shares, key=lambda name: shares[name])
+    against = tuple(name for name in sound if shares.get(categories[name], 0.0) <= share)
+    by = "" if worst.change is None else f" by {100 * worst.change:.1f} %"
+    text = (
+        f"{scenario} is worse in {worst.metric}{by}, and {category} is rare in the training data: "
+        f"{100 * share:.1f} % of the prompts, {commonest} {100 * shares[commonest]:.1f} %."
+    )
+    if against:
+        text += f" Against it: {', '.join(against)}, of a category no more common, did not regress."
+    return Suspicion(
+        scenario, category, share, worst.metric, worst.change, commonest, shares[commonest], against, text
+    )
+
+
+def _correlation(
+    compared: Sequence[JudgementLike], shares: Mapping[str, float], categories: Mapping[str, str]
+) -> Correlation | None:
+    worst: dict[str, float] = {}
+    for item in compared:
+        excess = _excess(item)
+        if excess is not None:
+            worst[item.scenario] = max(excess, worst.get(item.scenario, -math.inf))
+    names = sorted({categories[scenario] for scenario in worst})
+    by_category = np.array([shares.get(name, 0.0) for name in names])
+    if len(worst) < LEAST_SCENARIOS or len(set(by_category)) < LEAST_CATEGORIES:
+        return None
+    place = np.array([names.index(categories[scenario]) for scenario in worst])
+    changes = _centred(np.array(list(worst.values())))
+    if not changes.any():
+        return None
+    rho = _rho(by_category[place], changes)
+    arranged = np.array([_rho(by_category[order][place], changes) for order in _arrangements(len(names))])
+    # the arrangement that was seen is one of those that are possible
+    p_value = float(np.mean(arranged <= rho + 1e-12))
+    words = (
+        "the rarer its category, the worse a scenario became"
+        if p_value <= _LEVEL
+        else "rarity and change cannot be told from chance"
+    )
+    text = (
+        f"Over {len(worst)} scenarios of {len(names)} categories {words} "
+        f"(Spearman's rho {rho:+.2f}, one-sided p {p_value:.3f})."
+    )
+    return Correlation(len(worst), len(names), rho, p_value, text)
+
+
+def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    ranks: NDArray[np.float64] = rankdata(values)
+    centred: NDArray[np.float64] = ranks - ranks.mean()
+    return centred
+
+
+def _rho(shares: NDArray[np.float64], changes: NDArray[np.float64]) -> float:
+    ranks = _centred(shares)
+    return float(ranks @ changes / math.sqrt(float(ranks @ ranks) * float(changes @ changes)))
+
+
+def _arrangements(count: int) -> Iterable[NDArray[np.int64]]:
+    if count <= _MOST_EXACT:
+        return [np.array(order) for order in permutations(range(count))]
+    generator = np.random.default_rng(0)
+    return [np.arange(count), *(generator.permutation(count) for _ in range(_SAMPLED))]

@@ -1,0 +1,212 @@
+"""The video files of a data set: whether they are there, and what the training would make of them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import IntEnum
+from itertools import islice
+from pathlib import Path
+
+IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "bmp"})
+VIDEO_ENDINGS = frozenset({"gif", "mp4", "avi", "mov", "wmv", "mkv", "flv", "webm"})
+"""Endings that DiffSynth's `UnifiedDataset` opens as videos; it stops at any other."""
+
+_ENDINGS = VIDEO_ENDINGS | IMAGE_ENDINGS
+_URLS = ("http://", "https://")
+_LOADER_MULTIPLE = 16
+_FRAME_STEP = 4
+_LONGEST_REASON = 200
+_NO_FRAME = "no frame of it can be decoded"
+
+
+class State(IntEnum):
+    """What can be told of a video without opening it."""
+
+    PRESENT = 0
+    NAMELESS = 1
+    MISSING = 2
+    EMPTY = 3
+    UNSUPPORTED = 4
+    REMOTE = 5
+    UNCHECKED = 6
+
+
+BROKEN = frozenset({State.NAMELESS, State.MISSING, State.EMPTY, State.UNSUPPORTED})
+"""States in which the training would stop at the row."""
+
+
+def state_of(video: str | None, base: str) -> State:
+    """Look whether a video file is there.
+
+    Args:
+        video: As the metadata names it, None where it names none.
+        base: The folder that relative names start from (`--dataset_base_path` of the training); a text, since
+            a `Path` for each of a million rows takes longer than asking the system.
+    """
+    if video is None:
+        return State.NAMELESS
+    if video.startswith(_URLS):
+        return State.REMOTE
+    if video.rpartition(".")[2].lower() not in _ENDINGS:
+        return State.UNSUPPORTED
+    try:
+        found = os.stat(os.path.join(base, video))  # noqa: PTH116, PTH118  see `base`
+    except (OSError, ValueError):
+        return State.MISSING
+    if not stat.S_ISREG(found.st_mode):
+        return State.MISSING
+    return State.PRESENT if found.st_size else State.EMPTY
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the training is told to make of each video.
+
+    Attributes:
+        height: Pixels, None for the dynamic resolution (each video keeps its own, rounded down).
+        width: Pixels, None with `height`.
+        frames: The most frames of a video that are used, from its beginning.
+        max_pixels: Pixels a frame above which the dynamic resolution shrinks.
+        multiple: What the model needs sizes to be a multiple of: 32 for TI2V-5B, 16 for the other Wan models.
+    """
+
+    height: int | None
+    width: int | None
+    frames: int = 81
+    max_pixels: int = 1024 * 1024
+    multiple: int = 32
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A video that could be read.
+
+    Attributes:
+        height: Pixels.
+        width: Pixels.
+        frames: Frames, counted by decoding as the training does.
+        rate: Frames a second.
+    """
+
+    height: int
+    width: int
+    frames: int
+    rate: float
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What the training makes of a video.
+
+    Attributes:
+        height: Pixels after resizing and cropping.
+        width: Pixels after that.
+        frames: Frames used: the target's, or the largest 4n + 1 that a shorter video has.
+        enlarged: Whether the video is scaled up.
+        cropped: Share of its area that is cut off, 0 to 1.
+        lost_frames: Frames of a video shorter than the target that the rounding drops, 0 to 3.
+        refused: Whether the model would stop, because a side is no multiple of what it needs.
+    """
+
+    height: int
+    width: int
+    frames: int
+    enlarged: bool
+    cropped: float
+    lost_frames: int
+    refused: bool
+
+
+def fit(clip: Clip, target: Target) -> Fit:
+    """Follow DiffSynth's `ImageCropAndResize` and `LoadVideo` (diffsynth/core/data/operators.py, 2.1).
+
+    Args:
+        clip: The video.
+        target: What the training is told.
+    """
+    if target.height is not None and target.width is not None:
+        height, width = target.height, target.width
+    else:
+        height, width = clip.height, clip.width
+        if height * width > target.max_pixels:
+            shrink = (height * width / target.max_pixels) ** 0.5
+            height, width = int(height / shrink), int(width / shrink)
+        height, width = (side // _LOADER_MULTIPLE * _LOADER_MULTIPLE for side in (height, width))
+    scale = max(width / clip.width, height / clip.height)
+    # a video smaller than the loader's step is rounded down to nothing
+    covered = height * width / (clip.height * scale * clip.width * scale) if height and width else 0.0
+    frames = target.frames
+    if clip.frames < frames:
+        frames = max((clip.frames - 1) // _FRAME_STEP * _FRAME_STEP + 1, 1)
+    return Fit(
+        height=height,
+        width=width,
+        frames=frames,
+        enlarged=scale > 1,
+        cropped=max(1 - covered, 0.0),
+        lost_frames=clip.frames - frames if clip.frames < target.frames else 0,
+        refused=height % target.multiple > 0 or width % target.multiple > 0 or 0 in (height, width),
+    )
+
+
+def read_all(paths: Iterable[Path], *, workers: int = 2) -> Iterator[tuple[Path, Clip | str]]:
+    """Read many videos, some at a time.
+
+    Args:
+        paths: The files.
+        workers: How many ffmpeg processes run at once.
+
+    Returns:
+        Each path with its clip, or with the reason why it cannot be read, in the order of `paths`.
+    """
+    remaining = iter(paths)
+    with ThreadPoolExecutor(workers) as pool:
+        while chunk := list(islice(remaining, 16 * workers)):
+            yield from zip(chunk, pool.map(read, chunk), strict=True)
+
+
+def read(path: Path) -> Clip | str:
+    """Decode a video to its end, as the training does to count its frames.
+
+    Args:
+        path: A video, or an image, which the training takes for a video of one frame.
+
+    Returns:
+        The clip, or the reason why it cannot be read.
+    """
+    if path.suffix.lower().removeprefix(".") in IMAGE_ENDINGS:
+        return _read_image(path)
+    # a report that opens no video needs neither
+    import cv2
+    import imageio_ffmpeg
+
+    try:
+        frames, _ = imageio_ffmpeg.count_frames_and_secs(str(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        return lines[-1].strip()[:_LONGEST_REASON] if lines else _NO_FRAME
+    capture = cv2.VideoCapture(str(path))
+    try:
+        decoded, frame = capture.read()
+        rate = float(capture.get(cv2.CAP_PROP_FPS))
+    finally:
+        capture.release()
+    if not frames or not decoded:
+        return _NO_FRAME
+    height, width = frame.shape[:2]
+    return Clip(height, width, int(frames), rate)
+
+
+def _read_image(path: Path) -> Clip | str:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return Clip(image.height, image.width, 1, 0.0)
+    except (OSError, UnidentifiedImageError, ValueError) as error:
+        return str(error)[:_LONGEST_REASON]

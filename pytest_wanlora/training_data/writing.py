@@ -1,0 +1,99 @@
+"""Writing metadata and exports: whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from pytest_wanlora.errors import DataError
+
+
+def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool = False) -> None:
+    """Refuse an output that would destroy something or cannot be written, before any work is done for it.
+
+    Args:
+        output: The file to write.
+        sources: Files that are read for it and must stay.
+        overwrite: Whether an existing file may be replaced. A source never may.
+
+    Raises:
+        DataError: It is a source, exists, or its folder is missing or cannot be written to.
+    """
+    for source in sources:
+        if output.exists() and source.exists() and output.samefile(source):
+            raise DataError(f"{output} is the file that is read; write to another one")
+    if output.is_dir():
+        raise DataError(f"{output} is a folder; name a file in it")
+    if output.exists() and not overwrite:
+        raise DataError(
+            f"{output} exists", next_command="add --overwrite to replace it, or name another file"
+        )
+    if not output.parent.is_dir():
+        raise DataError(f"{output}: its folder does not exist", next_command=f"mkdir -p {output.parent}")
+    if not os.access(output.parent, os.W_OK):
+        raise DataError(f"{output}: its folder cannot be written to")
+
+
+def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:
+    """Write a UTF-8 file through a temporary one in the same folder, so that it appears whole or not at all.
+
+    Args:
+        output: The file. Unlike `atomic.write_whole`'s it is never in memory.
+        write: Called once with the open file; what it raises is passed on.
+
+    Raises:
+        DataError: The system refuses: no room, no right.
+    """
+    temporary = output.with_name(f".{output.name}-{os.getpid()}")
+    try:
+        try:
+            # a lone half of a surrogate pair, which JSON may hold, is written as the escape that it came from
+            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(output)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(f"{output} cannot be written: {error.strerror or error}") from error
+
+
+def write_table(
+    output: Path, kind: str, columns: Sequence[str], records: Iterable[Sequence[str] | Mapping[str, Any]]
+) -> None:
+    """Write rows as csv, json or jsonl.
+
+    Args:
+        output: The file.
+        kind: One of `metadata.FORMATS`.
+        columns: Names of the columns; the header of a csv, not used otherwise.
+        records: Texts by column (csv) or objects (json, jsonl), as `metadata.Row.record` has them.
+
+    Raises:
+        DataError: The system refuses.
+    """
+
+    def write(file: IO[str]) -> None:
+        if kind == "csv":
+            plain = csv.writer(file, lineterminator="\n")
+            # Python 3.11 leaves a carriage return unquoted, and readers then end the row there
+            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            for record in chain([columns], records):
+                (quoted if any("\r" in text for text in record) else plain).writerow(record)
+            return
+        lines = (json.dumps(record, ensure_ascii=False) for record in records)
+        if kind == "jsonl":
+            file.writelines(f"{line}\n" for line in lines)
+            return
+        file.write("[")
+        for number, line in enumerate(lines):
+            file.write((",\n" if number else "\n") + line)
+        file.write("\n]\n")
+
+    write_text(output, write)

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_wanlora.training_data.categories import LANGUAGES, Categorizer, Means, languages_of
+from pytest_wanlora.training_data.matching import fold
+from pytest_wanlora.training_data.rules import packaged_rules
+from tests.unit.training_data.sets import CAPTIONS
+
+CATEGORIZER = Categorizer(packaged_rules())
+ROWS = list(csv.DictReader(CAPTIONS.read_text(encoding="utf-8").splitlines()))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("A runner in a city street", "action"),
+        ("A park in the city, trees and a lawn with a pond", "nature"),
+        ("Birds over a skyline", "urban"),
+        ("Cheetahs running", "nature"),
+        ("A portrait of a woman in a city street", "other"),
+        ("도시락을 싸는 손", "other"),
+        ("반짝거리는 별", "nature"),
+        ("불꽃놀이가 터지는 도심", "urban"),
+        ("马路上的汽车", "urban"),
+        ("马拉松", "action"),
+    ],
+)
+def test_hard_ones(prompt: str, category: str) -> None:
+    assert CATEGORIZER.decide(prompt).category == category
+
+
+def test_a_decision_says_why_how_surely_and_in_what_language() -> None:
+    decision = CATEGORIZER.decide("A tram in the old town, rain and fog")
+    assert (decision.category, decision.means, decision.language) == ("urban", Means.WORDS, "en")
+    assert decision.reason == "urban: tram, old town; nature: fog, rain"
+    assert decision.confidence == pytest.approx(20 / 26)
+
+
+def test_the_first_in_order_wins_a_tie() -> None:
+    decision = CATEGORIZER.decide("a volcano and a skyline")
+    assert (decision.category, decision.means, decision.confidence) == ("urban", Means.TIE, 0.5)
+
+
+def test_no_word_is_other_without_confidence() -> None:
+    decision = CATEGORIZER.decide("lorem ipsum dolor")
+    assert (decision.category, decision.means, decision.confidence) == ("other", Means.NOTHING, 0.0)
+
+
+def test_neutral_words_alone_decide_nothing() -> None:
+    assert CATEGORIZER.decide("depth of field").means == Means.NOTHING
+
+
+def test_a_word_counts_once_and_less_after_the_first_sentence() -> None:
+    once = CATEGORIZER.decide("a waterfall near a skyline and a tram")
+    often = CATEGORIZER.decide("a waterfall, a waterfall, waterfalls near a skyline and a tram")
+    assert once.category == often.category == "urban"
+    later = CATEGORIZER.decide("a waterfall in the evening light. a skyline and a tram")
+    assert later.category == "nature"
+    assert later.confidence == pytest.approx(10 / 14)
+
+
+def test_words_of_another_language_count_too() -> None:
+    assert CATEGORIZER.decide("서울 cyberpunk").reason == "urban: cyberpunk, 서울"
+
+
+@given(st.lists(st.sampled_from([row["prompt"] for row in ROWS]), min_size=1, max_size=5))
+def test_many_are_decided_as_one(prompts: list[str]) -> None:
+    alone = [(decision.category, decision.means) for decision in map(CATEGORIZER.decide, prompts)]
+    assert CATEGORIZER.decide_many([fold(prompt) for prompt in prompts]) == alone
+
+
+@given(st.text())
+def test_any_text_is_decided(text: str) -> None:
+    decision = CATEGORIZER.decide(text)
+    assert decision.category in CATEGORIZER.rules.names
+    assert 0 <= decision.confidence <= 1
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("A city", "en"),
+        ("ein Café am Fluß", "en"),
+        ("서울의 거리 4K cinematic", "ko"),
+        ("城市の夜景, cinematic lighting in the rain", "en"),
+        ("雨夜的上海の外滩霓虹灯", "zh"),
+        ("東京の夜、ネオンが光る", "ja"),
+        ("123 !?", "und"),
+        ("", "und"),
+        ("улица", "und"),
+        ("🏙️🌃", "und"),
+    ],
+)
+def test_languages(text: str, language: str) -> None:
+    assert LANGUAGES[languages_of([fold(text)])[0]] == language
+
+
+@given(st.lists(st.text(), min_size=1, max_size=6))
+def test_the_language_of_a_text_does_not_depend_on_its_neighbours(texts: list[str]) -> None:
+    folded = [fold(text) for text in texts]
+    assert list(languages_of(folded)) == [languages_of([text])[0] for text in folded]
+
+
+def test_the_captions_are_what_their_note_says() -> None:
+    assert len(ROWS) >= 330
+    assert len({row["prompt"] for row in ROWS}) == len(ROWS)
+    per_language = Counter(row["language"] for row in ROWS)
+    assert set(per_language) == {"en", "ko", "zh"}
+    assert min(per_language.values()) >= 110
+    per_label = Counter((row["language"], row["label"]) for row in ROWS)
+    assert len(per_label) == 12
+    assert min(per_label.values()) >= 25
+    for row in ROWS:
+        number = int.from_bytes(hashlib.sha256(row["prompt"].encode()).digest()[:8], "big")
+        assert row["split"] == ("dev" if number % 3 else "held_out")
+
+
+@pytest.mark.parametrize("split", ["dev", "held_out"])
+def test_nine_of_ten_captions_are_decided_as_people_would(split: str) -> None:
+    rows = [row for row in ROWS if row["split"] == split]
+    said = [CATEGORIZER.decide(row["prompt"]) for row in rows]
+    right = Counter(
+        row["language"] for row, decision in zip(rows, said, strict=True) if decision.category == row["label"]
+    )
+    of = Counter(row["language"] for row in rows)
+    assert sum(right.values()) / len(rows) >= 0.9
+    assert all(right[language] / of[language] >= 0.9 for language in of)
+    languages = [row["language"] for row, decision in zip(rows, said, strict=True)]
+    assert [decision.language for decision in said] == languages

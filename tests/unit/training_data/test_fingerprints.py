@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_wanlora.training_data.fingerprints import (
+    BANDS,
+    ROWS,
+    digest,
+    jaccard,
+    minhash,
+    shingles,
+    similarity,
+    squeeze,
+)
+from pytest_wanlora.training_data.matching import fold
+
+TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)
+
+
+def test_a_digest_is_the_same_everywhere() -> None:
+    # a stored draw must come out again on another machine
+    assert digest("도시") == 11_702_808_089_693_818_443
+    assert digest("") != digest(" ")
+
+
+@given(TEXT)
+def test_a_text_is_wholly_similar_to_itself(text: str) -> None:
+    squeezed = squeeze(fold(text))
+    assert similarity(squeezed, squeezed) == 1
+
+
+@given(TEXT, TEXT)
+def test_similarity_is_symmetric_and_from_0_to_1(first: str, second: str) -> None:
+    value = similarity(first, second)
+    assert value == similarity(second, first)
+    assert 0 <= value <= 1
+
+
+def test_similarity_of_a_known_pair() -> None:
+    # a run begins at every letter and at the end: abcd bcd. cd.. d... .... and abce bce. ce.. e... ....
+    assert similarity("abcd", "abce") == 1 / 9
+    assert similarity("abcdef", "abcdeg") == 3 / 11
+
+
+def test_blanks_case_and_punctuation_do_not_count() -> None:
+    keys, sketches = minhash([fold("A City, at night!"), fold("a city at  NIGHT")])
+    assert np.array_equal(keys[0], keys[1])
+    assert np.array_equal(sketches[0], sketches[1])
+
+
+@given(st.lists(TEXT, min_size=1, max_size=6))
+def test_a_signature_does_not_depend_on_the_neighbours(texts: list[str]) -> None:
+    folded = [fold(text) for text in texts]
+    keys, sketches = minhash(folded)
+    for row, text in enumerate(folded):
+        alone, sketch = minhash([text])
+        assert np.array_equal(keys[row], alone[0])
+        assert np.array_equal(sketches[row], sketch[0])
+
+
+@pytest.mark.parametrize("changed", [1, 3, 6])
+def test_bands_and_sketches_follow_the_theory(changed: int) -> None:
+    generator = random.Random(7)  # noqa: S311  no secret, the same texts every time
+    words = ["".join(generator.choices("abcdefghijklmnop", k=6)) for _ in range(3_000)]
+    first, second = [], []
+    for _ in range(1_500):
+        sentence = generator.choices(words, k=20)
+        other = list(sentence)
+        for place in generator.sample(range(20), changed):
+            other[place] = generator.choice(words)
+        first.append(" ".join(sentence))
+        second.append(" ".join(other))
+    truth = np.array(
+        [jaccard(shingles(squeeze(a)), shingles(squeeze(b))) for a, b in zip(first, second, strict=True)]
+    )
+    (keys, sketches), (other_keys, other_sketches) = minhash(first), minhash(second)
+    met = float(np.mean((keys == other_keys).any(axis=1)))
+    # the standard error of 1,500 pairs is below 0.013
+    assert met == pytest.approx(float(np.mean(1 - (1 - truth**ROWS) ** BANDS)), abs=0.05)
+    assert float(np.mean(sketches == other_sketches)) == pytest.approx(float(truth.mean()), abs=0.03)

@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import importlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_wanlora.errors import DataError
+from pytest_wanlora.training_data.metadata import Metadata, Row
+from pytest_wanlora.training_data.writing import write_table
+
+HEADER = "video,prompt,source\n"
+KOREAN = "서울의 밤거리를 걷는 사람들, 네온사인이 빛난다"
+CHINESE = "雨夜的上海外滩，霓虹灯倒映在路面上。"  # noqa: RUF001  the Chinese comma
+TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
+
+
+def rows_of(path: Path, **columns: str) -> list[Row]:
+    with Metadata(path, **columns) as metadata:
+        return list(metadata)
+
+
+def bad(path: Path, **columns: str) -> str:
+    with pytest.raises(DataError) as caught:
+        rows_of(path, **columns)
+    message = str(caught.value)
+    assert str(path) in message
+    return message
+
+
+def test_a_csv_is_read_with_quotes_line_breaks_and_extra_columns(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text(HEADER + 'a.mp4,"He said ""run"",\nthen ran",web\n\nb.mp4,산,own\n', encoding="utf-8")
+    first, second = rows_of(path)
+    assert first.prompt == 'He said "run",\nthen ran'
+    assert first.record == ["a.mp4", 'He said "run",\nthen ran', "web"]
+    assert first.place == 3
+    assert (second.place, second.video, second.prompt) == (5, "b.mp4", "산")
+
+
+def test_a_byte_order_mark_before_a_csv_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + (HEADER + f"a.mp4,{KOREAN},x\n").replace(KOREAN, "k").encode())
+    with Metadata(path) as metadata:
+        assert metadata.columns == ("video", "prompt", "source")
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_objects_are_read_with_their_types(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"m.{kind}"
+    records: list[dict[str, Any]] = [
+        {"video": "a.mp4", "prompt": "바다", "fps": 24, "tags": ["x", {"deep": None}]},
+        {"video": None, "prompt": "  ", "fps": 23.976},
+    ]
+    write_table(path, kind, (), records)
+    first, second = rows_of(path)
+    assert first.record == records[0]
+    assert second.record == records[1]
+    assert (second.video, second.prompt) == (None, None)
+    assert [first.place, second.place] == [1, 2]
+
+
+def test_a_long_json_list_is_read_in_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    records = [{"video": f"{n}.mp4", "prompt": f"{n} " + "숲" * 500} for n in range(2_000)]
+    path.write_text(json.dumps(records, indent=2, ensure_ascii=False), encoding="utf-8")
+    assert [row.record for row in rows_of(path)] == records
+
+
+def test_other_column_names(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("clip,text\na.mp4,a city\n")
+    assert rows_of(path, prompt_column="text", video_column="clip")[0].prompt == "a city"
+
+
+def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
+    texts = ["", "NA", "nan", "None", "null", "N/A", "<NA>", "-nan", "a city", "none", "na", "0", "#N/A"]
+    path = tmp_path / "m.csv"
+    path.write_text(HEADER + "".join(f"{number}.mp4,{text},x\n" for number, text in enumerate(texts)))
+    # the training's own reader; it comes with diffsynth and has no types
+    pandas: Any = importlib.import_module("pandas")
+    missing = [bool(absent) for absent in pandas.read_csv(path)["prompt"].isna()]
+    assert [row.prompt is None for row in rows_of(path)] == missing
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("m.csv", b"", ["is empty"]),
+        ("m.csv", b" \n\n", ["is empty"]),
+        ("m.csv", b"\nvideo,prompt\n", ["first line is empty"]),
+        ("m.csv", b"video,prompt\n", ["no row"]),
+        (
+            "m.csv",
+            b"video,caption\na.mp4,x\n",
+            ["no column 'prompt'", "'video', 'caption'", "--prompt-column"],
+        ),
+        ("m.csv", b"file,prompt\na.mp4,x\n", ["no column 'video'", "--video-column"]),
+        ("m.csv", b"a.mp4,a city\n", ["no column 'prompt'", "'a city'"]),
+        ("m.csv", b"video,prompt,prompt\na.mp4,x,y\n", ["line 1", "'prompt' 2 times"]),
+        (
+            "m.csv",
+            b"video,prompt\na.mp4,a city, at night\n",
+            ["line 2 has 3 fields, not 2", "unquoted comma"],
+        ),
+        ("m.csv", b"video,prompt\na.mp4\n", ["line 2 has 1 fields, not 2"]),
+        ("m.csv", b'video,prompt\na.mp4,"a city\nb.mp4,x\n', ["ends within a quoted field"]),
+        ("m.csv", b'video,prompt\na.mp4,"a "red" city"\n', ["line 2", "written twice"]),
+        ("m.csv", b'video,prompt\na.mp4,"' + b"x" * 200_000 + b'"\n', ["131,072 characters"]),
+        ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16"), ["is UTF-16", "iconv -f UTF-16 -t UTF-8"]),
+        ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-le"), ["zero bytes", "UTF-16"]),
+        ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-32"), ["is UTF-32"]),
+        (
+            "m.csv",
+            f"video,prompt\na.mp4,ok\nb.mp4,{KOREAN}\n".encode("cp949"),
+            ["not UTF-8", "line 3", "offset 28", "reads as CP949", "iconv -f CP949 -t UTF-8"],
+        ),
+        ("m.csv", f"video,prompt\na.mp4,{CHINESE}\n".encode("gb18030"), ["line 2", "reads as GB18030"]),
+        ("m.csv", b"video,prompt\na.mp4,caf\xe9\n", ["line 2", "byte 0xe9", "iconv -f ENCODING"]),
+        ("m.json", f'[{{"video": "a", "prompt": "{KOREAN}"}}]'.encode("cp949"), ["not UTF-8", "CP949"]),
+        ("m.json", b"", ["is empty"]),
+        ("m.json", b"[]", ["no row"]),
+        ("m.json", b'{"video": "a.mp4", "prompt": "x"}', ["not a JSON list"]),
+        ("m.json", b'\xef\xbb\xbf[{"video": "a", "prompt": "x"}]', ["not a JSON list", "ufeff"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"}', ["record 1", "ends within the list"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"} {"video"', ["after record 1"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"}, {"video": "b", "prom', ["record 2 is not JSON"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"}, 3]', ["record 2 is not an object"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"}] rest', ["after the end", "rest"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"},]', ["record 2 is not JSON"]),
+        ("m.json", b"[" * 100_000, ["record 1", "too deeply"]),
+        ("m.json", b'[{"video": "a", "caption": "x"}]', ["record 1 has no 'prompt'", "'caption'"]),
+        ("m.json", b'[{"video": "a", "prompt": 3}]', ["record 1", "'prompt' is '3', not a text"]),
+        ("m.json", b'[{"video": ["a", "b"], "prompt": "x"}]', ["record 1", "'video'", "not a text"]),
+        ("m.json", b'[{"video": "a", "prompt": "x", "prompt": "y"}]', ["'prompt' twice"]),
+        ("m.jsonl", b'{"video": "a", "prompt": "x"}\n\n', ["line 2 is empty"]),
+        ("m.jsonl", b'{"video": "a", "prompt": "x"}\n{"video"\n', ["line 2 is not JSON"]),
+        ("m.jsonl", b'{"prompt": "x"}\n', ["line 1 has no 'video'"]),
+        ("m.jsonl", b"[" * 100_000, ["line 1", "too deeply"]),
+        ("m.parquet", b"PAR1", [".parquet", ".csv, .json or .jsonl"]),
+        ("metadata", b"video,prompt\n", ["no ending"]),
+    ],
+)
+def test_bad_files_are_refused_with_their_place(
+    tmp_path: Path, name: str, content: bytes, words: list[str]
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    message = bad(path)
+    for word in words:
+        assert word in message
+    assert len(message) < 400
+
+
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+    assert "No such file" in bad(tmp_path / "m.csv")
+    (tmp_path / "n.csv").mkdir()
+    assert "cannot be read" in bad(tmp_path / "n.csv")
+
+
+@given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=8))
+def test_a_csv_survives_writing_and_reading(
+    tmp_path_factory: pytest.TempPathFactory, table: list[tuple[str, str, str]]
+) -> None:
+    path = tmp_path_factory.mktemp("m") / "m.csv"
+    records = [list(record) for record in table]
+    write_table(path, "csv", ("video", "prompt", "source"), records)
+    assert [row.record for row in rows_of(path)] == records
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+@given(table=st.lists(st.dictionaries(TEXT, TEXT | st.integers() | st.none()), min_size=1, max_size=8))
+def test_objects_survive_writing_and_reading(
+    tmp_path_factory: pytest.TempPathFactory, kind: str, table: list[dict[str, Any]]
+) -> None:
+    path = tmp_path_factory.mktemp("m") / f"m.{kind}"
+    records = [{**record, "video": "a.mp4", "prompt": "x"} for record in table]
+    write_table(path, kind, (), records)
+    assert [row.record for row in rows_of(path)] == records
