@@ -73,7 +73,13 @@ class Project:
         options = {"none": (), "-n2": ("-n2",), "no:xdist": ("-p", "no:xdist")}[workers]
         inside = workers == "none"
         start = self.pytester.runpytest_inprocess if inside else self.pytester.runpytest_subprocess
-        return start("-p", "no:cacheprovider", "--wanlora-suite", "fake.yaml", *options, *arguments)
+        # In an editable install the outer pytest has imported what the inner one would rewrite.
+        # Given last, so that a test's own -W cannot undo it.
+        quiet = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+        imported = ("-W", quiet) if inside else ()
+        return start(
+            "-p", "no:cacheprovider", "--wanlora-suite", "fake.yaml", *options, *arguments, *imported
+        )
 
     def measure_base(self) -> None:
         """Store the baseline of the model without LoRA."""
