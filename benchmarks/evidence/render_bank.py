@@ -20,15 +20,15 @@ from pathlib import Path
 import numpy as np
 import torch
 from diffsynth.models.wan_video_dit import WanModel
-from diffsynth.models.wan_video_text_encoder import WanTextEncoder
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pytest_wanlora.scoring.scorer import Scorer
 from pytest_wanlora.suite import Suite, load
 from pytest_wanlora.tiny.registration import FOLDER
+from pytest_wanlora.tiny.vae import TinyWanVideoVAE38
 from tools.tiny_world import train_dit
-from tools.tiny_world.train_dit import DIT, GRID, TEXT, Captions, PaddedCrossAttention
+from tools.tiny_world.train_dit import DIT, GRID, Captions, PaddedCrossAttention
 from tools.tiny_world.training import device
 
 BATCH = 128
@@ -62,11 +62,14 @@ def fused(lora: str, strength: float) -> WanModel:
 
 
 @torch.no_grad()
-def render(dit: WanModel, context: Tensor, empty: Tensor, seeds: range, suite: Suite) -> np.ndarray:
+def render(
+    dit: WanModel, vae: TinyWanVideoVAE38, context: Tensor, empty: Tensor, seeds: range, suite: Suite
+) -> np.ndarray:
     """Videos of one prompt, uint8 (seeds, frames, height, width, 3).
 
     Args:
         dit: The network.
+        vae: Decodes its latents.
         context: Prompt embedding, (1, length, width).
         empty: Embedding of the negative prompt.
         seeds: Seeds of the noise.
@@ -75,7 +78,7 @@ def render(dit: WanModel, context: Tensor, empty: Tensor, seeds: range, suite: S
     sampling = suite.sampling
     sigmas = torch.linspace(1, 0, sampling.steps + 1)
     sigmas = sampling.shift * sigmas / (1 + (sampling.shift - 1) * sigmas)
-    vae, freqs, result = train_dit.load_packaged_vae(), train_dit.rotary(dit), []
+    freqs, result = train_dit.rotary(dit), []
     for start in range(0, len(seeds), BATCH):
         part = seeds[start : start + BATCH]
         x = torch.cat(
@@ -115,10 +118,8 @@ def main() -> None:
     parser.add_argument("conditions", nargs="+", metavar="NAME=LORA@STRENGTH")
     arguments = parser.parse_args()
     suite = load("tiny")
-    text = WanTextEncoder(**TEXT)
-    text.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "text_encoder.safetensors").items()})
     captions = Captions(FOLDER / "tokenizer")
-    table = train_dit.encode_text(text.to(device()).eval(), captions.ids, captions.mask)
+    table, vae = train_dit.packaged_prompts(captions), train_dit.load_packaged_vae()
     said = {words: row for row, words in enumerate(captions.texts)}
     bank: dict[str, Tensor] = {}
     context = multiprocessing.get_context("spawn")
@@ -129,7 +130,7 @@ def main() -> None:
             dit = fused(lora, float(strength or 1))
             for scenario in suite.scenarios:
                 row = said[scenario.prompt]
-                videos = render(dit, table[row : row + 1], table[:1], range(arguments.seeds), suite)
+                videos = render(dit, vae, table[row : row + 1], table[:1], range(arguments.seeds), suite)
                 scored = pool.map(partial(score, caption=scenario.clip_caption), list(videos), chunksize=4)
                 bank[f"{name}/{scenario.id}/scores"] = torch.tensor([scores for scores, _ in scored])
                 bank[f"{name}/{scenario.id}/features"] = torch.from_numpy(np.stack([f for _, f in scored]))

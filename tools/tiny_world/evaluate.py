@@ -16,7 +16,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from diffsynth.models.wan_video_text_encoder import WanTextEncoder
 from numpy.typing import NDArray
 from safetensors.torch import load_file
 
@@ -48,17 +47,14 @@ def _features_network() -> FeatureNetwork:
 def _generated(combinations: Iterable[tuple[str, tuple[int, ...]]], seed: int) -> Iterable[Pixels]:
     """One video of the base model for each combination's canonical caption."""
     suite = load("tiny")
-    text = WanTextEncoder(**train_dit.TEXT)
-    text.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "text_encoder.safetensors").items()})
     captions = train_dit.Captions(FOLDER / "tokenizer")
-    with torch.no_grad():
-        table = train_dit.encode_text(text.eval(), captions.ids, captions.mask)
+    table, vae = train_dit.packaged_prompts(captions), train_dit.load_packaged_vae()
     dit = fused("-", 1.0)
     for number, (name, row) in enumerate(combinations):
         said = captions.rows[(name, row, 0)]
-        yield render(dit, table[said : said + 1], table[:1], range(seed + number, seed + number + 1), suite)[
-            0
-        ]
+        yield render(
+            dit, vae, table[said : said + 1], table[:1], range(seed + number, seed + number + 1), suite
+        )[0]
 
 
 @torch.no_grad()

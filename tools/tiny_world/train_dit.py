@@ -11,6 +11,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffsynth.models.wan_video_dit import WanModel, sinusoidal_embedding_1d
@@ -162,19 +163,27 @@ def predict(dit: nn.Module, latents: Tensor, times: Tensor, context: Tensor, fre
 def load_vae(folder: Path) -> TinyWanVideoVAE38:
     """The trained VAE of ``folder`` on the device, in float32."""
     record = json.loads((folder / "vae.json").read_text(encoding="utf-8"))
-    vae = TinyWanVideoVAE38(**record["widths"], mean=record["mean"], std=record["std"])
+    return _vae(folder, {**record["widths"], "mean": record["mean"], "std": record["std"]})
+
+
+def load_packaged_vae() -> TinyWanVideoVAE38:
+    """The package's VAE on the device, in float32."""
+    return _vae(FOLDER, json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))["vae"])
+
+
+def _vae(folder: Path, config: dict[str, Any]) -> TinyWanVideoVAE38:
+    vae = TinyWanVideoVAE38(**config)
     vae.load_state_dict({k: v.float() for k, v in load_file(folder / "vae.safetensors").items()})
     vae.to(device())
     return vae
 
 
-def load_packaged_vae() -> TinyWanVideoVAE38:
-    """The package's VAE on the device, in float32."""
-    widths = json.loads((FOLDER / "config.json").read_text(encoding="utf-8"))["vae"]
-    vae = TinyWanVideoVAE38(**widths)
-    vae.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "vae.safetensors").items()})
-    vae.to(device())
-    return vae
+@torch.no_grad()
+def packaged_prompts(captions: Captions) -> Tensor:
+    """Embeddings of all captions by the package's text encoder, as :func:`encode_text` gives them."""
+    text = WanTextEncoder(**TEXT)
+    text.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "text_encoder.safetensors").items()})
+    return encode_text(text.to(device()).eval(), captions.ids, captions.mask)
 
 
 @torch.no_grad()
