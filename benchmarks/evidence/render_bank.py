@@ -3,9 +3,11 @@
 ``python -m benchmarks.evidence.render_bank --out bank.safetensors base=-
 epoch-0=examples/epoch-0.safetensors@1.0``
 
-Every condition is the base model (``-``) or a LoRA at a strength. The noise of a seed, the time steps and the
+Every condition is the base model (``-``) or a LoRA at a strength; `--degrade CONDITION` adds that condition's
+videos spoilt by each loss of `benchmarks.evidence.degradations`. The noise of a seed, the time steps and the
 guidance are the pipeline's own, so a row of the bank is the video that the gate renders, to rounding; batches
-make it fast enough on a GPU for hundreds of seeds. Scores come from the suite's own scorers.
+make it fast enough on a GPU for hundreds of seeds. Scores come from the suite's own scorers. A bank that was
+cut short goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from diffsynth.models.wan_video_dit import WanModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from benchmarks.evidence.degradations import DEGRADATIONS, Degradation, Frames
 from pytest_wanlora.scoring.scorer import Scorer
 from pytest_wanlora.suite import Suite, load
 from pytest_wanlora.tiny.registration import FOLDER
@@ -100,12 +103,15 @@ def render(
 _SCORERS: dict[str, Scorer] = {}  # one a process: a pool's function cannot hold it otherwise
 
 
-def score(video: np.ndarray, caption: str) -> tuple[list[float], np.ndarray]:
+def score(
+    numbered: tuple[int, Frames], caption: str, loss: Degradation | None
+) -> tuple[list[float], np.ndarray]:
     """Scores in the order of ``METRICS`` (NaN where degenerate) and the feature vector of one video."""
     if "tiny" not in _SCORERS:
         torch.set_num_threads(1)
         _SCORERS["tiny"] = Scorer(load("tiny").scoring, device="cpu")
-    found = _SCORERS["tiny"].score(video, caption)
+    seed, video = numbered
+    found = _SCORERS["tiny"].score(video if loss is None else loss(video, seed), caption)
     return [found.scores.get(name, math.nan) for name in METRICS], found.video_features
 
 
@@ -115,27 +121,41 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=256)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument(
+        "--degrade", action="append", default=[], metavar="NAME", help="also spoil its videos"
+    )
     parser.add_argument("conditions", nargs="+", metavar="NAME=LORA@STRENGTH")
     arguments = parser.parse_args()
     suite = load("tiny")
     captions = Captions(FOLDER / "tokenizer")
     table, vae = train_dit.packaged_prompts(captions), train_dit.load_packaged_vae()
     said = {words: row for row, words in enumerate(captions.texts)}
-    bank: dict[str, Tensor] = {}
+    bank: dict[str, Tensor] = load_file(arguments.out) if arguments.out.exists() else {}
     context = multiprocessing.get_context("spawn")
     with context.Pool(arguments.processes) as pool:
         for condition in arguments.conditions:
             name, _, source = condition.partition("=")
             lora, _, strength = source.partition("@")
+            losses = {"": None, **{f"+{key}": loss for key, loss in DEGRADATIONS.items()}}
+            wanted = {
+                name + key: loss for key, loss in losses.items() if not key or name in arguments.degrade
+            }
+            if all(f"{each}/{scenario.id}/scores" in bank for each in wanted for scenario in suite.scenarios):
+                continue
             dit = fused(lora, float(strength or 1))
             for scenario in suite.scenarios:
                 row = said[scenario.prompt]
-                videos = render(dit, vae, table[row : row + 1], table[:1], range(arguments.seeds), suite)
-                scored = pool.map(partial(score, caption=scenario.clip_caption), list(videos), chunksize=4)
-                bank[f"{name}/{scenario.id}/scores"] = torch.tensor([scores for scores, _ in scored])
-                bank[f"{name}/{scenario.id}/features"] = torch.from_numpy(np.stack([f for _, f in scored]))
+                clean = render(dit, vae, table[row : row + 1], table[:1], range(arguments.seeds), suite)
+                for spoilt, loss in wanted.items():
+                    judge = partial(score, caption=scenario.clip_caption, loss=loss)
+                    scored = pool.map(judge, list(enumerate(clean)), chunksize=4)
+                    scores = torch.tensor([values for values, _ in scored])
+                    bank[f"{spoilt}/{scenario.id}/scores"] = scores
+                    bank[f"{spoilt}/{scenario.id}/features"] = torch.from_numpy(
+                        np.stack([features for _, features in scored])
+                    )
+                print(f"{name}: {scenario.id} done", flush=True)
             save_file(bank, arguments.out, metadata={"metrics": json.dumps(METRICS)})
-            print(f"{name}: done", flush=True)
 
 
 if __name__ == "__main__":
