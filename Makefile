@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help gate gate-bad test lint types unit integration bench clean
+.PHONY: help gate gate-bad test lint types unit integration browser bench bench-gpu clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -36,12 +36,21 @@ types: $(INSTALLED)  ## mypy, strict
 unit: $(INSTALLED)  ## tests of single modules, and of the embedded model
 	$(RUN)/pytest tests/unit -n auto
 
-integration: $(INSTALLED)  ## real pytest runs, with and without workers
+integration: $(INSTALLED) browser  ## real pytest runs, with and without workers
 	$(RUN)/pytest tests/integration
+
+browser: $(INSTALLED)  ## a browser for the tests of the HTML report, if there is none
+	@command -v chromium chromium-browser google-chrome google-chrome-stable chrome >/dev/null \
+	|| (apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes chromium) \
+	|| $(RUN)/playwright install --with-deps chromium
 
 bench: $(INSTALLED)  ## speed, compared with the stock way in the same run
 	$(RUN)/python -m benchmarks.tiny_render
 	$(RUN)/python -m benchmarks.data_report
+
+bench-gpu: $(INSTALLED)  ## the same on a GPU at full size, with random weights: 36 GB of disk, some 20 minutes
+	$(RUN)/python -m benchmarks.gpu --seconds 1800 --out .wanlora/bench-gpu.json; status=$$?; \
+	$(RUN)/python -m benchmarks.gpu.tables .wanlora/bench-gpu.json --into docs/performance.md; exit $$status
 
 clean:  ## remove what these commands made
 	rm -rf $(VENV) .wanlora .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -18,8 +18,9 @@ from typing import Literal
 Device = Literal["cpu", "cuda"]
 
 #: DiffSynth's Wan model would take FlashAttention or SageAttention when they happen to be installed;
-#: the studio pins torch's own kernel, so that installing a package cannot change a score.
-ATTENTION = "torch_sdpa"
+#: the studio pins torch's own kernel, so that installing a package cannot change a score. On a GPU torch has
+#: several and prefers another one from release to release: the first of these that takes the shapes is used.
+ATTENTION: dict[Device, str] = {"cpu": "torch_sdpa", "cuda": "torch_sdpa:flash,efficient,math"}
 
 #: The device's name where a GPU was asked for and there is none.
 NO_GPU = "none found"
@@ -39,7 +40,7 @@ class Environment:
             change float32 results beyond rounding (it is recorded in `processor`).
         processor: Model of the CPU, for the record.
         dtype: Of the pipeline, `"bfloat16"` or `"float32"`.
-        attention: The attention kernel, always `"torch_sdpa"`.
+        attention: The attention kernel, see `ATTENTION`.
         torch: Version with its build suffix.
         diffsynth: Version.
         python: Version.
@@ -81,7 +82,7 @@ def detect(dtype: str, device: str = "auto") -> Environment:
         device_name=(gpu or NO_GPU) if chosen == "cuda" else "cpu",
         processor=processor_name(),
         dtype=dtype,
-        attention=ATTENTION,
+        attention=ATTENTION[chosen],
         torch=metadata.version("torch"),
         diffsynth=metadata.version("diffsynth"),
         python=platform.python_version(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections.abc import Iterator
 from dataclasses import asdict
 
 import pytest
@@ -13,9 +14,9 @@ from pytest_wanlora.reports import terminal
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.run.update_baseline import store
-from pytest_wanlora.verdict.judgement import ItemId
+from pytest_wanlora.verdict.judgement import ItemId, Judgement
 
-__all__ = ["PROPERTY", "test_baseline", "test_checkpoint", "test_limit", "test_regression"]
+__all__ = ["PROPERTY", "properties", "test_baseline", "test_checkpoint", "test_limit", "test_regression"]
 
 #: Name under which what an item tells travels in its report's user properties.
 PROPERTY = "wanlora"
@@ -53,10 +54,40 @@ def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_it
 def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
     judged = gate.judge.judgement(item)
     _tell(request, "judgement", Part(judgements=(judged,)).model_dump(mode="json"))
+    request.node.user_properties += [(f"{PROPERTY}_{name}", text) for name, text in properties(judged)]
     if judged.verdict.fails:
         typed = [arg for arg in request.config.invocation_params.args if not str(arg).startswith("wanlora::")]
         again = shlex.join(["pytest", *map(str, typed), request.node.nodeid])
         pytest.fail(terminal.failure(judged, preview=gate.preview(judged), again=again), pytrace=False)
+
+
+def properties(judged: Judgement) -> Iterator[tuple[str, str]]:
+    """What is said of an item, name by name, for reports of tests such as JUnit's.
+
+    Numbers are written in full; what was not measured is left out.
+    """
+    evidence = judged.evidence
+    yield "verdict", judged.verdict.value
+    yield "candidate", judged.candidate
+    known = {
+        "scenario": judged.scenario or None,
+        "metric": judged.metric or None,
+        "value": judged.value,
+        "baseline": judged.baseline,
+        "change": judged.change,
+        "minimum": judged.minimum,
+        "maximum": judged.maximum,
+        "warn": judged.warn,
+        "fail": judged.fail,
+        "n": judged.n or None,
+        "reference_n": judged.reference_n,
+        "interval_low": None if evidence is None else evidence.low,
+        "interval_high": None if evidence is None else evidence.high,
+        "interval_level": None if evidence is None else evidence.level,
+        "weak": None if evidence is None else str(evidence.weak).lower(),
+        "reason": judged.reason,
+    }
+    yield from ((name, str(value)) for name, value in known.items() if value is not None)
 
 
 def _tell(request: pytest.FixtureRequest, name: str, value: object) -> None:

@@ -23,6 +23,7 @@ __all__ = [
     "find",
     "parse_baseline",
     "parse_device",
+    "parse_file",
     "parse_flag",
     "parse_path",
     "parse_scale",
@@ -76,6 +77,10 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("wanlora-cache", None, "reuse jobs that were rendered before", "yes"),
     Option("wanlora-previews", None, "write an mp4 of every video", "yes"),
     Option("wanlora-allow-environment", None, "compare with baselines of other GPUs and versions", "no"),
+    Option(
+        "wanlora-training-data", "FILE", "metadata of the training, put beside the verdicts", "not looked at"
+    ),
+    Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
 )
 """Every option but the two that switch the gate on."""
 
@@ -180,6 +185,18 @@ def parse_path(given: Given) -> str:
     if not given.text.strip():
         raise given.refused("a path")
     return str(given.folder / Path(given.text).expanduser())
+
+
+def parse_file(given: Given) -> Path:
+    """Return the absolute path of a file that is there.
+
+    Raises:
+        SettingsError: Empty, or no file.
+    """
+    path = Path(parse_path(given))
+    if not path.is_file():
+        raise given.refused(f"a file; {path} is {'a folder' if path.is_dir() else 'not there'}")
+    return path
 
 
 def parse_suite(given: Given) -> str:

@@ -69,7 +69,16 @@ def pytest_wanlora_producer(
         device=settings.device if settings.device.startswith("cuda:") else None,
         threads=share_of_cores(workers) if workers > 1 else None,
         previews=settings.previews,
+        cache_dir=settings.cache_dir,
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Wait for what is still being scored, before the record is written or a worker ends."""
+    gate = session.config.stash.get(GATE, None)
+    if gate is not None:
+        gate.finish()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -52,6 +52,8 @@ class Settings:
         cache: Whether jobs of earlier runs are reused.
         previews: Whether mp4 files are written.
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
+        training_data: DiffSynth's metadata of the training, absolute; None where it is not looked at.
+        sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
     """
 
     lora: tuple[str, ...]
@@ -69,6 +71,8 @@ class Settings:
     cache: bool
     previews: bool
     allow_environment: bool
+    training_data: Path | None
+    sign_key: Path | None
 
     @property
     def partial(self) -> bool:
@@ -146,6 +150,8 @@ def read(config: pytest.Config) -> Settings | None:
         cache=value("wanlora-cache", options.parse_flag, True),
         previews=value("wanlora-previews", options.parse_flag, True),
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
+        training_data=value("wanlora-training-data", options.parse_file, None),
+        sign_key=value("wanlora-sign-key", options.parse_file, None),
     )
     _refuse_contradictions(settings)
     return settings

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,8 @@ class FakeProducer:
             0.5 visibly worse. Everything that is not named has 1.
         seconds: What each job takes.
         before: Called with each job before it is made; may raise, sleep or kill.
+        batch: Seeds that are made together.
+        beside: Whether to have them scored on another thread.
     """
 
     identity = "fake-1"
@@ -50,11 +53,19 @@ class FakeProducer:
         *,
         seconds: float = 0.0,
         before: Callable[[Job], None] | None = None,
+        batch: int = 1,
+        beside: bool = False,
     ) -> None:
         self.suite = suite
         self.quality = dict(quality or {})
         self.seconds = seconds
         self.before = before
+        self.batch = batch
+        self.beside = beside
+
+    def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
+        """Begin a batch; see `jobs.BatchProducer`."""
+        return [partial(self.produce, job, checkpoint) for job in jobs]
 
     def produce(self, job: Job, checkpoint: Checkpoint | None) -> Produced:
         """Make one job; see `jobs.Producer`."""

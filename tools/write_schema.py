@@ -1,13 +1,20 @@
-"""Write `pytest_wanlora/results/results.schema.json` from the record: `python -m tools.write_schema`."""
+"""Write the published JSON Schemas from the code: `python -m tools.write_schema`."""
 
 from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
 
-from pytest_wanlora.results.run_record import json_schema
+from pytest_wanlora.reports import receipt
+from pytest_wanlora.results import run_record
+
+SCHEMAS = {
+    ("pytest_wanlora.results", "results.schema.json"): run_record.json_schema,
+    ("pytest_wanlora.reports", "receipt.schema.json"): receipt.json_schema,
+}
 
 if __name__ == "__main__":
-    with resources.as_file(resources.files("pytest_wanlora.results") / "results.schema.json") as path:
-        Path(path).write_text(json_schema(), encoding="utf-8")
-        print(f"wrote {path}")
+    for (package, name), make in SCHEMAS.items():
+        with resources.as_file(resources.files(package) / name) as path:
+            Path(path).write_text(make(), encoding="utf-8")
+            print(f"wrote {path}")

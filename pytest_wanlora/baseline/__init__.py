@@ -1,4 +1,4 @@
-"""Baselines: what candidates are compared with (`store`); when a measurement becomes one (`acceptance`)."""
+"""Baselines: what candidates are compared with (`store`, `videos`), and what becomes one (`acceptance`)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pytest_wanlora.baseline.store import (
     update_command,
     write,
 )
+from pytest_wanlora.baseline.videos import video_file
 
 __all__ = [
     "Baseline",
@@ -26,5 +27,6 @@ __all__ = [
     "refusals",
     "require_comparable",
     "update_command",
+    "video_file",
     "write",
 ]

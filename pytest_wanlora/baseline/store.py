@@ -2,7 +2,7 @@
 
 `baselines/<suite>/<name>/` holds `baseline.json` (everything but arrays, sorted) and `features.safetensors`
 (one tensor a scenario, a row a seed). The JSON names the digest of the features, so two files that do not
-belong together are found out.
+belong together are found out. Beside them may lie the `videos`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 
 from pytest_wanlora import environment as environments
 from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.verdict.noise import NoiseFloor
@@ -248,14 +249,18 @@ def _read_features(
     return features
 
 
-def write(baseline: Baseline, root: Path) -> Baseline:
+def write(
+    baseline: Baseline, root: Path, *, videos: Mapping[tuple[str, int], Path] | None = None
+) -> Baseline:
     """Write a baseline, each file to a temporary one in its folder and then by a rename.
 
-    A crash between the two renames leaves files that `load` refuses, never a wrong baseline.
+    A crash between the two renames leaves files that `load` refuses, never a wrong baseline, and never videos
+    of another measurement beside the numbers.
 
     Args:
         baseline: With features for exactly the videos that have scores.
         root: The folder of all baselines.
+        videos: Scenario and seed to an mp4 that is kept beside the numbers, for people.
 
     Returns:
         The baseline as it will be loaded, with its digests.
@@ -263,9 +268,9 @@ def write(baseline: Baseline, root: Path) -> Baseline:
     Raises:
         BaselineError: Scores and features are of different videos, or the folder cannot be written.
     """
-    videos = {(scenario, seed) for scenario, by_seed in baseline.scores.items() for seed in by_seed}
-    if videos != set(baseline.features):
-        odd = sorted(videos ^ set(baseline.features))
+    measured = {(scenario, seed) for scenario, by_seed in baseline.scores.items() for seed in by_seed}
+    if measured != set(baseline.features):
+        odd = sorted(measured ^ set(baseline.features))
         raise BaselineError(f"baseline {baseline.name}: scores and features differ, first in {odd[0]}")
     stacked = {
         scenario: np.stack([baseline.features[scenario, seed] for seed in baseline.seeds(scenario)])
@@ -283,8 +288,10 @@ def write(baseline: Baseline, root: Path) -> Baseline:
     data = f"{document}\n".encode()
     place = folder(root, baseline.suite, baseline.name)
     try:
-        write_whole(place / _FEATURES, features)
-        write_whole(place / _JSON, data)
+        with pictures.replacing(place, videos or {}) as withdraw_old:
+            write_whole(place / _FEATURES, features)
+            withdraw_old()
+            write_whole(place / _JSON, data)
     except OSError as error:
         raise BaselineError(
             f"{place}: cannot be written: {error.strerror}",

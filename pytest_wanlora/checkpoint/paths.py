@@ -6,6 +6,7 @@ import glob
 import os
 import re
 import shlex
+import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
         ``epoch-2`` comes before ``epoch-10``.
 
     Raises:
-        CheckpointError: An argument is empty or means no file.
+        CheckpointError: An argument is empty or means no file, or a file's name is no text.
 
     Example:
         ``expand(["runs/a", "best.safetensors", "runs/b/epoch-*"])``
@@ -46,6 +47,7 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
     found: dict[str, Path] = {}
     for argument in arguments:
         for path in sorted(_expand_one(argument), key=_natural):
+            _require_a_name(path)
             found.setdefault(os.path.realpath(path), path)
     return tuple(sorted(found.values(), key=_natural))
 
@@ -85,6 +87,16 @@ def _with_folders(path: Path, depth: int) -> str:
 def _depth(paths: Sequence[Path]) -> int:
     depths = range(max(len(path.parts) for path in paths))
     return max(depths, key=lambda depth: (len({_with_folders(path, depth) for path in paths}), -depth))
+
+
+def _require_a_name(path: Path) -> None:
+    """Refuse names that no record, log line or test id can hold, before hours of rendering."""
+    if any(unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") for letter in path.name):
+        raise CheckpointError(
+            f"--lora: {path.name!a}: its name has line breaks, control characters or bytes that are no "
+            "Unicode; allowed: any other",
+            next_command="rename the file",
+        )
 
 
 def _expand_one(argument: str) -> Iterable[Path]:

@@ -16,9 +16,10 @@ import pytest
 from pytest_wanlora import results, workers
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
 from pytest_wanlora.gate import PROPERTY
+from pytest_wanlora.hooks import actions
 from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, take_selection, unknown_ids
 from pytest_wanlora.hooks.parametrization import node_names
-from pytest_wanlora.reports import terminal
+from pytest_wanlora.reports import signing, terminal, writing
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.build_record import Ending, build
 from pytest_wanlora.run.session import Gate, open_gate
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.jobs.board import Board, Progress
     from pytest_wanlora.jobs.job import Producer
+    from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Suite
 
@@ -62,6 +64,9 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         who="main" if orders is None else orders.worker,
     )
     gate.check()
+    if settings.sign_key is not None and orders is None and not config.getoption("collectonly"):
+        # before hours of rendering: a run that was asked to sign and cannot does not begin
+        signing.check_key(settings.sign_key)
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
         raise SettingsError(
@@ -99,6 +104,7 @@ class Run:
         self.judged: list[Judgement] = []
         self.stored: list[dict[str, Any]] = []
         self.lines: list[str] = []
+        self.annotations: list[str] = []
         self.live: Live | None = None
 
     def pytest_sessionstart(self) -> None:
@@ -139,21 +145,24 @@ class Run:
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Gather what items tell; under xdist it arrives here from the workers."""
         if not report.nodeid.startswith(f"{PREFIX}::"):
             return
+        told = [json.loads(str(value)) for name, value in report.user_properties if name == PROPERTY]
+        if not self.worker:
+            # it has arrived; other reports, such as JUnit's, are for people and show the rest
+            report.user_properties = [each for each in report.user_properties if each[0] != PROPERTY]
         if report.when == "teardown" or report.failed:
             self.ended.add(report.nodeid)
         if report.when != "call":
             return
-        for name, value in report.user_properties:
-            if name == PROPERTY:
-                told = json.loads(str(value))
-                if "judgement" in told:
-                    self.judged += Part.model_validate(told["judgement"]).judgements
-                else:
-                    self.stored.append(told["stored"])
+        for each in told:
+            if "judgement" in each:
+                self.judged += Part.model_validate(each["judgement"]).judgements
+            else:
+                self.stored.append(each["stored"])
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -177,13 +186,14 @@ class Run:
         notes = [f"{nodeid}: no result arrived" for nodeid in lost]
         if self.controller is not None:
             notes += [f"worker {name} died" for name in self.controller.died]
-        ids = {f"{PREFIX}::{item}": item for item in self.gate.items}
+        ids = {f"{PREFIX}::{name}": item for name, item in node_names(self.gate).items()}
+        items = [ids[nodeid] for nodeid in self.selected if nodeid in ids]
         ending = Ending(
-            command=("pytest", *map(str, self.config.invocation_params.args)),
+            command=("pytest", *map(_unicode, self.config.invocation_params.args)),
             started=self.started,
             finished=time.time(),
             exit_status=int(session.exitstatus),
-            selected=tuple(ids[nodeid] for nodeid in self.selected if nodeid in ids),
+            selected=tuple(item for item in items if isinstance(item, ItemId)),
             stopped=stopped,
             notes=tuple(notes),
         )
@@ -199,7 +209,22 @@ class Run:
         self.lines = terminal.summary(record, os.path.relpath(path))
         for stored in self.stored:
             self.lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
+        self._report(session, record)
         self.gate.board.clear()
+
+    def _report(self, session: pytest.Session, record: RunRecord) -> None:
+        """Write the reports; whatever becomes of them, the record is there already."""
+        written = writing.write_all(record, self.gate.run_folder, sign_key=self.gate.settings.sign_key)
+        if written.paths:
+            first, *others = written.paths
+            beside = f", and beside it {', '.join(path.name for path in others)}" if others else ""
+            self.lines.append(f"reports: {os.path.relpath(first)}{beside}")
+        self.lines += written.problems
+        if written.unsigned:
+            self.lines.append("the receipt was to be signed and is not there: nothing can be published by it")
+            if session.exitstatus == pytest.ExitCode.OK:
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        self.annotations = actions.say(record, self.gate.run_folder, os.environ)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the report."""
@@ -207,6 +232,13 @@ class Run:
             terminalreporter.write_sep("=", "wanlora")
             for line in self.lines:
                 terminalreporter.write_line(line)
+        for line in self.annotations:
+            terminalreporter.write_line(line)
+
+
+def _unicode(argument: object) -> str:
+    """An argument of the command line that a file can hold: names of files may be no Unicode."""
+    return str(argument).encode("utf-8", errors="backslashreplace").decode()
 
 
 def _argument(item: pytest.Item) -> ItemId | str | None:

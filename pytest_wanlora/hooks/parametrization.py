@@ -37,9 +37,19 @@ def generate(metafunc: pytest.Metafunc, gate: Gate) -> None:
             metafunc.parametrize(fixture, names, indirect=True)
 
 
-def node_names(gate: Gate) -> tuple[str, ...]:
-    """Names of all items of the gate, `test_limit[x-all-fvd]`, in their order."""
-    return (*(str(item) for item in gate.items), *(f"test_baseline[{name}]" for name in gate.stored))
+def node_names(gate: Gate) -> dict[str, ItemId | str]:
+    r"""What pytest calls the items of the gate, `test_limit[x-all-fvd]`, in their order.
+
+    pytest writes what is not ASCII as escapes, `test_checkpoint[\uc5d0]`, unless its ini file forbids that:
+    such a name is there in both forms.
+    """
+    named: dict[str, ItemId | str] = {str(item): item for item in gate.items}
+    named |= {f"test_baseline[{name}]": name for name in gate.stored}
+    return {form: item for name, item in named.items() for form in (_escaped(name), name)}
+
+
+def _escaped(name: str) -> str:
+    return name.encode("unicode_escape").decode("ascii").replace("\x7f", "\\x7f")
 
 
 def _bracket(item: ItemId | str) -> str:

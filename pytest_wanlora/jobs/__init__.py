@@ -11,6 +11,7 @@ from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import (
     BASE,
     Applied,
+    BatchProducer,
     Job,
     JobResult,
     Produced,
@@ -20,11 +21,12 @@ from pytest_wanlora.jobs.job import (
     file_sha256,
 )
 from pytest_wanlora.jobs.planning import plan
-from pytest_wanlora.jobs.scheduling import ensure, find
+from pytest_wanlora.jobs.scheduling import Scheduler, ensure, find
 
 __all__ = [
     "BASE",
     "Applied",
+    "BatchProducer",
     "Board",
     "Cache",
     "Job",
@@ -32,6 +34,7 @@ __all__ = [
     "Produced",
     "Producer",
     "Progress",
+    "Scheduler",
     "canonical",
     "digest",
     "ensure",

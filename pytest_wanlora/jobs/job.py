@@ -6,13 +6,14 @@ under that key (`cache.Cache`), so a job is rendered once, whichever test, worke
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_wanlora.errors import JobError
 
@@ -72,6 +73,17 @@ class Job:
                 "shared": self.shared,
             }
         )
+
+    def block(self, batch: int) -> str:
+        """Key that the jobs rendered in one batch have in common.
+
+        Seed s lies in the batch that begins with seed `s // batch * batch`, so the answer depends on the job
+        alone and every process comes to the same.
+
+        Args:
+            batch: How many seeds are rendered together.
+        """
+        return dataclasses.replace(self, seed=self.seed // batch * batch).key if batch > 1 else self.key
 
     @property
     def label(self) -> str:
@@ -187,6 +199,39 @@ class Producer(Protocol):
 
         Raises:
             WanloraError: The job cannot be rendered; recorded, and not tried again in this run.
+        """
+
+
+@runtime_checkable
+class BatchProducer(Protocol):
+    """A producer that renders several jobs together, or scores them while it renders the next.
+
+    Attributes:
+        batch: Seeds of a scenario that are rendered together; see `Job.block`.
+        beside: Whether what `begin` returns may be called on another thread while `begin` runs again.
+    """
+
+    identity: str
+    batch: int
+    beside: bool
+
+    def produce(self, job: Job, checkpoint: Checkpoint | None, /) -> Produced:
+        """See `Producer`."""
+
+    def begin(
+        self, jobs: Sequence[Job], checkpoint: Checkpoint | None, /
+    ) -> Sequence[Callable[[], Produced]]:
+        """Render jobs of one batch.
+
+        Args:
+            jobs: Of one block, one to `batch` of them.
+            checkpoint: The candidate that they name; None for the model without LoRA.
+
+        Returns:
+            For each job what scores it, to be called once.
+
+        Raises:
+            WanloraError: They cannot be rendered; recorded for each, and not tried again in this run.
         """
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.scoring.metric import METRICS, Metric, grade
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
 
 __all__ = ["duration", "failure", "progress_line", "stored_lines", "summary"]
 
@@ -111,6 +112,8 @@ def summary(record: RunRecord, place: str) -> list[str]:
         lines += [f"  differs: {line}" for line in baseline.differences]
     for card in record.candidates:
         lines += ["", *_candidate(record, card)]
+    if record.training_data is not None:
+        lines += ["", *_training_data(record, record.training_data)]
     lines += ["", _cost(record)]
     lines += [f"note: {note}" for note in record.notes]
     lines += [f"record: {place}"]
@@ -171,8 +174,12 @@ def _table(record: RunRecord, compared: Sequence[Judgement]) -> list[str]:
             )
         )
         previous = judged.scenario
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    left = {0, 1, 6}
+    return _aligned(rows, left={0, 1, 6})
+
+
+def _aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
+    """Rows of equally many columns as lines, the columns of `left` to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(
             text.ljust(width) if column in left else text.rjust(width)
@@ -217,6 +224,61 @@ def _change(change: float | None) -> str:
     if change == 0.0:
         return "same"
     return f"{abs(change):.1%} {'worse' if change > 0 else 'better'}"
+
+
+def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
+    """Shares by category, each scenario's beside its worst verdict, and the suspicions that they carry."""
+    by_size = sorted(data.shares.items(), key=lambda each: -each[1])
+    shares = ", ".join(f"{name} {_share(share)}" for name, share in by_size)
+    names = [card.name for card in record.candidates]
+    rows = [("scenario", "category", "share", *names)]
+    for scenario, known in data.scenarios.items():
+        worst = [_worst_verdict(record, name, scenario) for name in names]
+        share = f"{_share(known.share)}{', rare' if known.rare else ''}"
+        rows.append((scenario, known.category, share, *worst))
+    lines = [f"training data {data.file}, {data.prompts:,} prompts: {shares}"]
+    if data.undecided:
+        lines.append(f"  {data.undecided:,} of them have no word of the lists and count as other")
+    lines += [f"  {line}" for line in _aligned(rows, left=range(len(rows[0])))]
+    lines += [f"  {_suspicion_line(each)}" for each in data.suspicions]
+    lines += [f"  {_correlation_line(each)}" for each in data.correlations]
+    return lines
+
+
+def _suspicion_line(found: SuspicionCard) -> str:
+    by = "" if found.change is None else f" by {found.change:.1%}"
+    text = (
+        f"{found.candidate}: {found.scenario} is worse in {METRICS[found.metric].title}{by}, and "
+        f"{found.category} is rare in the training data: {_share(found.share)} of the prompts, "
+        f"{found.commonest} {_share(found.commonest_share)}"
+    )
+    if found.against:
+        text += f"; but {', '.join(found.against)}, of a category no more common, did not regress"
+    return text
+
+
+def _correlation_line(found: CorrelationCard) -> str:
+    said = {
+        "the_rarer_the_worse": "the rarer its category, the worse a scenario became",
+        "chance": "rarity and change cannot be told from chance",
+    }
+    return (
+        f"{found.candidate}: over {found.scenarios} scenarios of {found.categories} categories "
+        f"{said[found.key]} (Spearman's rho {found.rho:+.2f}, one-sided p {found.p_value:.3f})"
+    )
+
+
+def _worst_verdict(record: RunRecord, candidate: str, scenario: str) -> str:
+    own = [
+        judged.verdict
+        for judged in record.judgements
+        if (judged.kind, judged.candidate, judged.scenario) == ("regression", candidate, scenario)
+    ]
+    return _MARKS[max(own, key=lambda verdict: verdict.severity)] if own else "-"
+
+
+def _share(share: float | None) -> str:
+    return "unknown" if share is None else f"{share:.1%}"
 
 
 def _cost(record: RunRecord) -> str:

@@ -19,17 +19,27 @@ from pytest_wanlora.results.run_record import (
     runs_so_far,
     write,
 )
+from pytest_wanlora.results.training_data import (
+    CorrelationCard,
+    ScenarioShare,
+    SuspicionCard,
+    TrainingDataCard,
+)
 
 __all__ = [
     "BaselineCard",
     "CandidateCard",
+    "CorrelationCard",
     "Failure",
     "Pair",
     "Part",
     "RunRecord",
+    "ScenarioShare",
     "SetScores",
     "SuiteCard",
+    "SuspicionCard",
     "Totals",
+    "TrainingDataCard",
     "Video",
     "json_schema",
     "load",

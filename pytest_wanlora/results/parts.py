@@ -47,7 +47,8 @@ class Video(_Model):
         degenerate: Why it cannot be scored.
         key: Key of its job; None where only its scores are known.
         frames_sha256: Digest of the raw frames, if known.
-        preview: mp4 for people, relative to the record's folder, with forward slashes.
+        preview: mp4 for people, relative to the record's folder, with forward slashes; for the baseline's
+            videos too, where one was kept.
         seconds: Rendering and scoring.
         reused: It was in the cache, or came with the baseline.
         applied: How the LoRA was applied (`jobs.Applied`), None without LoRA.

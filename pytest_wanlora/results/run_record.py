@@ -1,7 +1,8 @@
 """The run record, `results.json`: the only source of every report, the exit code's reasons and the receipt.
 
 A record is checked when it is read: its decisions must follow from its judgements, so an edited verdict is
-found out without any signature. Its JSON Schema is `results.schema.json` beside this module.
+found out without any signature. Its JSON Schema is `results.schema.json` beside this module; records of
+earlier versions are read too (`migration`).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pydantic import ValidationError, model_validator
 from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.results.merging import merge
+from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
@@ -26,6 +28,7 @@ from pytest_wanlora.results.parts import (
     Totals,
     Video,
 )
+from pytest_wanlora.results.training_data import TrainingDataCard
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.decision import Decision, decide
 from pytest_wanlora.verdict.evidence import change
@@ -41,6 +44,7 @@ __all__ = [
     "SetScores",
     "SuiteCard",
     "Totals",
+    "TrainingDataCard",
     "Video",
     "json_schema",
     "load",
@@ -48,8 +52,6 @@ __all__ = [
     "runs_so_far",
     "write",
 ]
-
-SCHEMA_VERSION = 1
 
 
 class RunRecord(Part):
@@ -70,10 +72,11 @@ class RunRecord(Part):
         baseline: None for a run that stores one, or where none could be read.
         expected: Every item that the suite demands of the candidates.
         totals: What it cost.
+        training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     run_id: str
     started: str
     finished: str
@@ -87,6 +90,7 @@ class RunRecord(Part):
     baseline: BaselineCard | None = None
     expected: tuple[ItemId, ...]
     totals: Totals
+    training_data: TrainingDataCard | None = None
     notes: tuple[str, ...] = ()
 
     def decision(self, candidate: str) -> Decision:
@@ -122,29 +126,30 @@ class RunRecord(Part):
 
     @classmethod
     def from_json(cls, text: str | bytes, *, source: str = "the record") -> RunRecord:
-        """Read a record and check that it is whole and agrees with itself.
+        """Read a record, bring it to the present version and check that it is whole and agrees with itself.
 
         Args:
             text: JSON.
             source: Name of the file, for errors.
 
         Raises:
-            RecordError: Not JSON, of another schema version, malformed, or with a decision that does not
+            RecordError: Not JSON, of an unknown schema version, malformed, or with a decision that does not
                 follow from its judgements.
         """
         try:
             raw = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RecordError(f"{source}: not JSON: {error}") from error
         version = raw.get("schema_version") if isinstance(raw, dict) else None
-        if version != SCHEMA_VERSION:
-            newer = isinstance(version, int) and version > SCHEMA_VERSION
+        if type(version) is not int or not OLDEST <= version <= SCHEMA_VERSION:
+            newer = type(version) is int and version > SCHEMA_VERSION
             raise RecordError(
-                f"{source}: schema_version is {version!r}; allowed: {SCHEMA_VERSION}",
+                f"{source}: schema_version is {version!r}; allowed: {OLDEST} to {SCHEMA_VERSION}",
                 next_command="pip install --upgrade pytest-wanlora" if newer else None,
             )
         try:
-            return cls.model_validate_json(text)
+            # as JSON, whose rules differ from Python objects': arrays for tuples, text keys for numbers
+            return cls.model_validate_json(json.dumps(migrated(raw)))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(map(str, first["loc"])) or "record"

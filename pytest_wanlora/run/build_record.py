@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pytest_wanlora import results
+from pytest_wanlora.baseline import video_file
 from pytest_wanlora.environment import differences
 from pytest_wanlora.errors import SuiteError, WanloraError
 from pytest_wanlora.results.parts import (
@@ -27,6 +28,7 @@ from pytest_wanlora.results.parts import (
     block_norms,
 )
 from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.run import training_data
 from pytest_wanlora.run.standard import prompts
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.verdict.decision import decide
@@ -36,7 +38,9 @@ from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pytest_wanlora.baseline import Baseline
     from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.run.judge import Judge
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.suite import Suite
@@ -111,6 +115,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         baseline=baseline,
         expected=gate.items,
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
+        training_data=_training_data(gate, merged.judgements),
         notes=ending.notes,
     )
 
@@ -189,6 +194,13 @@ def _baseline(judge: Judge) -> BaselineCard | None:
     )
 
 
+def _training_data(gate: Gate, judgements: Sequence[Judgement]) -> TrainingDataCard | None:
+    if gate.training_data is None:
+        return None
+    names = [candidate.name for candidate in gate.candidates]
+    return training_data.card(gate.training_data, gate.suite.scenarios, names, judgements)
+
+
 def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], list[SetScores]]:
     """Videos of this run and their pairs in the baseline, and the scores of both sides' sets."""
     announced = gate.board.announced()
@@ -207,31 +219,63 @@ def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], li
                 vectors[scenario.id] = np.stack([result.features["video"] for result in sound])
         sets += _sets(gate, judge, "candidate", candidate.name, vectors)
     if compared:
-        baseline = judge.standard.baseline
-        stored: dict[str, NDArray[np.float32]] = {}
-        for name, seeds in pairs.items():
-            seen = sorted(seeds & set(baseline.seeds(name)))
-            videos += [
+        stored, vectors = _stored(gate, judge, pairs)
+        videos += stored
+        sets += _sets(gate, judge, "baseline", judge.standard.baseline.name, vectors)
+    return videos, sets
+
+
+def _stored(
+    gate: Gate, judge: Judge, pairs: Mapping[str, set[int]]
+) -> tuple[list[Video], dict[str, NDArray[np.float32]]]:
+    """The baseline's videos of some scenarios and seeds, and their features."""
+    baseline = judge.standard.baseline
+    videos: list[Video] = []
+    vectors: dict[str, NDArray[np.float32]] = {}
+    for name, seeds in pairs.items():
+        seen = sorted(seeds & set(baseline.seeds(name)))
+        if not seen:
+            continue
+        here = _rendered_here(gate, baseline, name, seen)
+        for seed in seen:
+            kept = here.get(seed, video_file(judge.standard.folder, name, seed))
+            videos.append(
                 Video(
                     role="baseline",
                     candidate=baseline.name,
                     scenario=name,
                     seed=seed,
                     scores=baseline.scores[name][seed],
+                    preview=_relative(gate, kept) if kept.is_file() else None,
                     reused=True,
                 )
-                for seed in seen
-            ]
-            if seen:
-                stored[name] = np.stack([baseline.features[name, seed] for seed in seen])
-        sets += _sets(gate, judge, "baseline", baseline.name, stored)
-    return videos, sets
+            )
+        vectors[name] = np.stack([baseline.features[name, seed] for seed in seen])
+    return videos, vectors
+
+
+def _rendered_here(gate: Gate, baseline: Baseline, scenario: str, seeds: Sequence[int]) -> dict[int, Path]:
+    """Previews of the baseline's videos that the cache has too: of the same scores, so of the same video."""
+    if baseline.candidate is not None:
+        return {}
+    jobs = gate.jobs(gate.base, [gate.scenario(scenario)], seeds)
+    return {
+        result.seed: result.preview
+        for result in gate.known(jobs)
+        if result.preview is not None and dict(result.scores) == baseline.scores[scenario][result.seed]
+    }
+
+
+def _relative(gate: Gate, path: Path) -> str | None:
+    """A path as the record names it: from the run's folder, with forward slashes."""
+    try:
+        return Path(os.path.relpath(path, gate.run_folder)).as_posix()
+    except ValueError:
+        # on another drive there is no way from here to there
+        return None
 
 
 def _video(gate: Gate, result: JobResult) -> Video:
-    preview = None
-    if result.preview is not None:
-        preview = Path(os.path.relpath(result.preview, gate.run_folder)).as_posix()
     return Video(
         role="candidate",
         candidate=result.job.candidate,
@@ -241,7 +285,7 @@ def _video(gate: Gate, result: JobResult) -> Video:
         degenerate=result.degenerate,
         key=result.key,
         frames_sha256=result.frames_sha256,
-        preview=preview,
+        preview=None if result.preview is None else _relative(gate, result.preview),
         seconds=result.seconds,
         reused=result.reused,
         applied=None if result.applied is None else asdict(result.applied),

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,9 +20,9 @@ from pytest_wanlora import environment as environments
 from pytest_wanlora.errors import JobError, SettingsError
 from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
-from pytest_wanlora.jobs.job import BASE, Job, JobResult, Produced, Producer
+from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer
 from pytest_wanlora.jobs.planning import plan
-from pytest_wanlora.jobs.scheduling import ensure, find
+from pytest_wanlora.jobs.scheduling import Scheduler, find
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
@@ -31,11 +31,14 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.run.judge import Judge
+    from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Scenario, Suite
 
 #: Problems of a checkpoint with which rendering it would be a waste: nothing it shows could be published.
 HOPELESS = frozenset({"nan", "inf", "zero_b"})
+#: Bytes of a candidate's name in the name of a run's folder.
+_LONGEST_NAME = 120
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,8 @@ class Gate:
         producer: Renders and scores.
         board: The run's shared notes.
         cache: Results by key.
+        training_data: What the candidates were trained on, if the user said; only in the process that began
+            the run.
         pool: Every job that the selected items need at the first look; what a waiting worker helps with.
         chosen: Items that this run judges.
         on_progress: Called with the progress after each change.
@@ -79,6 +84,7 @@ class Gate:
     producer: Producer
     board: Board
     cache: Cache
+    training_data: TrainingData | None = None
     pool: tuple[Job, ...] = ()
     chosen: frozenset[ItemId | str] = frozenset()
     on_progress: Callable[[Progress], None] | None = None
@@ -184,10 +190,7 @@ class Gate:
         """
         missing = [job for job in wanted if job.key not in self._known]
         if missing:
-            found = ensure(
-                missing, self._produce, self.cache, self.board, pool=self.pool, progress=self._report
-            )
-            self._known.update(found)
+            self._known.update(self._scheduler.ensure(missing, pool=self.pool))
         return tuple(self._known[job.key] for job in wanted)
 
     def known(self, wanted: Sequence[Job]) -> tuple[JobResult, ...]:
@@ -240,8 +243,22 @@ class Gate:
         (base,) = self.jobs(self.base, self.scenarios[:1], seeds)
         return base, own
 
-    def _produce(self, job: Job) -> Produced:
-        checkpoint = self.candidate(job.candidate).checkpoint
+    @cached_property
+    def _scheduler(self) -> Scheduler:
+        batch, beside = 1, False
+        if isinstance(self.producer, BatchProducer):
+            batch, beside = self.producer.batch, self.producer.beside
+        return Scheduler(
+            self._begin, self.cache, self.board, batch=batch, beside=beside, progress=self._report
+        )
+
+    def finish(self) -> None:
+        """Wait until everything that this process has rendered is stored."""
+        if "_scheduler" in self.__dict__:
+            self._scheduler.close()
+
+    def _begin(self, jobs: Sequence[Job]) -> Sequence[Callable[[], Produced]]:
+        checkpoint = self.candidate(jobs[0].candidate).checkpoint
         if checkpoint is not None:
             hopeless = [problem for problem in checkpoint.problems if problem.code in HOPELESS]
             if hopeless:
@@ -249,7 +266,9 @@ class Gate:
                     f"not rendered: {'; '.join(problem.words for problem in hopeless)}",
                     next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
                 )
-        return self.producer.produce(job, checkpoint)
+        if isinstance(self.producer, BatchProducer):
+            return self.producer.begin(jobs, checkpoint)
+        return [partial(self.producer.produce, job, checkpoint) for job in jobs]
 
     def _report(self) -> None:
         progress = self.board.progress()
@@ -328,6 +347,12 @@ def open_gate(
             "visible; allowed: one that CUDA shows, cpu, auto",
             next_command="nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or --wanlora-device cpu",
         )
+    data = None
+    if settings.training_data is not None and run_folder is None:
+        # read once, by the process that writes the record
+        from pytest_wanlora.run import training_data
+
+        data = training_data.read(settings.training_data, suite)
     folder = run_folder or new_run_folder(settings.output_dir, candidates)
     return Gate(
         settings=settings,
@@ -339,10 +364,13 @@ def open_gate(
         producer=make_producer(suite, environment),
         board=Board(folder / "board", who=who, reuse=settings.cache),
         cache=Cache(settings.cache_dir),
+        training_data=data,
     )
 
 
 def new_run_folder(output_dir: Path, candidates: Sequence[Candidate]) -> Path:
     """Name the folder of a new run: time and candidate, and the process so that two runs never share it."""
     name = candidates[0].name if len(candidates) == 1 else f"{len(candidates)}-checkpoints"
+    # file systems allow 255 bytes, and a checkpoint may have them all
+    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
     return output_dir / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}-{name}"

@@ -75,15 +75,22 @@ class Standard:
         return baseline_place(settings.baselines_dir, self.gate.suite.name, settings.baseline)
 
     @cached_property
+    def folder(self) -> Path:
+        """The folder of the baseline itself."""
+        named = Path(self.gate.settings.baseline)
+        if named.is_absolute():
+            return named
+        return baselines.folder(self.place[0], self.gate.suite.name, self.gate.settings.baseline)
+
+    @cached_property
     def baseline(self) -> Baseline:
         """The stored baseline.
 
         Raises:
             BaselineError: There is none, or it cannot be read.
         """
-        named = Path(self.gate.settings.baseline)
-        if named.is_absolute():
-            return baselines.load_folder(named, self.gate.suite.name, name=named.name)
+        if Path(self.gate.settings.baseline).is_absolute():
+            return baselines.load_folder(self.folder, self.gate.suite.name, name=self.folder.name)
         return baselines.load(self.place[0], self.gate.suite.name, self.gate.settings.baseline)
 
     @cached_property

@@ -89,7 +89,13 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
     if refusals:
         raise _refused(name, refusals)
     changes = acceptance.changes(_previous(gate, name), new)
-    baselines.write(new, settings.baselines_dir)
+    videos = {
+        (each.scenario, each.seed): each.preview
+        for of in results.values()
+        for each in of
+        if each.preview is not None
+    }
+    baselines.write(new, settings.baselines_dir, videos=videos)
     place = baselines.folder(settings.baselines_dir, gate.suite.name, name)
     return Stored(name, str(place), changes, noise.too_tight(new.noise))
 

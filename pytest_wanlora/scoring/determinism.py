@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any, Final
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from pytest_wanlora.errors import ScoringError
 
@@ -16,17 +18,16 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     """Run networks so that the same video gives the same score in every process of a machine.
 
     No gradients and no autocast: float32 throughout. On a CPU one thread, because the order of a sum depends
-    on how a matrix product is shared among threads. On a GPU TF32 is off for products and convolutions,
-    cuDNN chooses only deterministic algorithms and does not time them against each other. Every setting is
-    put back afterwards. Another GPU model or another release of torch may still differ in the last digits;
-    that is what the environment of a run record is for.
+    on how a matrix product is shared among threads. On a GPU see `steady_gpu`. Every setting is put back
+    afterwards. Another GPU model or another release of torch may still differ in the last digits; that is
+    what the environment of a run record is for.
 
-    The settings belong to the process: do not score in two threads of one process at a time.
+    The settings belong to the process: on a CPU, do not score in two threads of one process at a time.
 
     Args:
         device: Where the network lies.
     """
-    arithmetic = _one_thread() if device.type == "cpu" else _plain_float32()
+    arithmetic = _one_thread() if device.type == "cpu" else steady_gpu()
     with torch.inference_mode(), torch.autocast(device.type, enabled=False), arithmetic:
         yield
 
@@ -59,15 +60,60 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+class _Shared:
+    """Settings of the process that several threads ask for; put back when the last one leaves.
+
+    A thread that renders and one that scores come and go in any order. If each put back what it found, the
+    first to leave would take the settings from the other, and the last would leave its own behind.
+    """
+
+    def __init__(self, settings: Callable[[], AbstractContextManager[None]]) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._stack = ExitStack()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Have the settings within the block."""
+        with self._lock:
+            if self._inside == 0:
+                self._stack.enter_context(self._settings())
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if self._inside == 0:
+                    self._stack.close()
+
+
 @contextmanager
-def _plain_float32() -> Iterator[None]:
+def _gpu_settings() -> Iterator[None]:
     matmul = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn  # the module replaces itself by an object that types do not show
     before = (matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark)
     matmul.fp32_precision, cudnn.conv.fp32_precision = "ieee", "ieee"
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        yield
+        with sdpa_kernel(_ATTENTION, set_priority=True):
+            yield
     finally:
         matmul.fp32_precision, cudnn.conv.fp32_precision = before[:2]
         cudnn.deterministic, cudnn.benchmark = before[2:]
+
+
+# torch's own preference differs between releases and GPUs; the first that takes the shapes is used
+_ATTENTION: Final = [SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+_GPU: Final = _Shared(_gpu_settings)
+
+
+def steady_gpu() -> AbstractContextManager[None]:
+    """Compute on a GPU with settings of its own, whatever the process has set.
+
+    TF32 is off for products and convolutions of float32, cuDNN chooses only deterministic algorithms and does
+    not time them against each other, and attention runs with the kernels that `environment.ATTENTION` names.
+    Several threads may be inside at a time.
+    """
+    return _GPU.held()

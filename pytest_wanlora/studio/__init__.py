@@ -1,7 +1,20 @@
 """The DiffSynth pipeline of one process, and what renders and scores with it.
 
-`pipeline` loads it and renders jobs, `apply_lora` puts LoRAs on and off, `producer` adds the scorers.
-torch and diffsynth are imported when a model is loaded, not before.
+`pipeline` loads it and renders jobs, `apply_lora` puts LoRAs on and off, `acceleration` holds everything that
+makes rendering faster than the stock call, `prompts` keeps prompt embeddings on the disk, `producer` adds the
+scorers. torch and diffsynth are imported when a model is loaded, not before.
+
+    studio = Studio(suite, environment, device="cuda:0", cache_dir=Path(".wanlora/cache"))
+    studio.render(job, checkpoint)             -> Rendered
+    studio.render_many(jobs, checkpoint)       -> tuple[Rendered, ...], of one batch: `Job.block` is equal
+    studio.lora(checkpoint, scale)             -> context manager, yields Applied
+    studio.load()                              loads everything, encodes the suite's prompts
+    studio.close()                             takes off the LoRA that is still on
+    studio.pipe                                DiffSynth's pipeline; stock, outside of `render`
+
+The levers are keys of the suite's `sampling`: `batch`, `cfg_merge`, `tiled`, `compile`, `torch_norm`,
+`real_rope`, `text_once` (`suite.LEVERS` has the values at which they are off). A suite with another batch is
+`suite.model_copy(update={"sampling": suite.sampling.model_copy(update={"batch": 2})})`.
 """
 
 from __future__ import annotations

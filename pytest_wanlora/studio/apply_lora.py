@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.errors import StudioError
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.checkpoint import Checkpoint
 
-_CHUNK = 1 << 24
+_ROW = 1024
 _SHOWN = 5
 
 
 @dataclass(frozen=True)
 class Lora:
-    """A checkpoint's matrices, by layer name: down (rank, in) and up (out, rank), on the CPU.
+    """A checkpoint's matrices, by layer name: down (rank, in) and up (out, rank).
 
     Attributes:
         source: The file, for messages.
@@ -41,9 +42,14 @@ class Lora:
             f"{name}.lora_B.weight": matrix for name, matrix in self.up.items()
         }
 
-    def delta(self, name: str, device: torch.device) -> Tensor:
+    def delta(self, name: str) -> Tensor:
         """B @ A of a layer, float32."""
-        return self.up[name].to(device).float() @ self.down[name].to(device).float()
+        return self.up[name].float() @ self.down[name].float()
+
+    def on(self, device: str | torch.device) -> Lora:
+        """The same on a device."""
+        halves = ({name: half.to(device) for name, half in of.items()} for of in (self.down, self.up))
+        return Lora(self.source, *halves)
 
 
 def read(checkpoint: Checkpoint) -> Lora:
@@ -73,7 +79,7 @@ def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
     from pytest_wanlora.checkpoint import verify_against
 
     linear: dict[str, Any] = {
-        name: module
+        _plain(name): module
         for name, module in model.named_modules()
         if getattr(module, "weight", None) is not None and module.weight.dim() == 2
     }
@@ -91,7 +97,8 @@ def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
 def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
     """Fuse a LoRA into the weights in the pipeline's precision, as `pipe.load_lora` does by default.
 
-    On leaving, the targets get back the copies of their weights.
+    Weights are changed in place, so compiled code stays valid. On leaving, the targets get back the copies of
+    their weights.
 
     Args:
         pipe: DiffSynth's pipeline.
@@ -105,15 +112,31 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
         StudioError: A target is missing, does not fit, or was not patched.
     """
     layers = targets(pipe.dit, checkpoint)
-    lora = read(checkpoint)
+    lora = read(checkpoint).on(pipe.device)
     spare = _spare(layers)
     saved = {name: _copy(module.weight, spare=spare) for name, module in layers.items()}
     try:
-        pipe.load_lora(pipe.dit, state_dict=lora.state_dict(), alpha=scale, hotload=False)
-        yield _measure(layers, saved, lora, scale)
+        if pipe.vram_management_enabled:
+            _fuse(pipe, layers, lora, scale)
+        else:
+            pipe.load_lora(pipe.dit, state_dict=lora.state_dict(), alpha=scale, hotload=False)
+        yield _measure(pipe, layers, saved, lora, scale)
     finally:
         for name, module in layers.items():
             module.weight.data.copy_(saved[name])
+
+
+def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) -> None:  # noqa: ANN401
+    """Do what DiffSynth's loader does, which passes over layers whose weights wait outside the GPU.
+
+    VRAM management wraps every block, and the loader looks for the layers by their former names.
+    """
+    import torch
+
+    like = {"device": pipe.device, "dtype": pipe.torch_dtype}
+    for name, module in layers.items():
+        delta = scale * torch.mm(lora.up[name].to(**like), lora.down[name].to(**like))
+        module.weight.data.copy_(module.weight.detach().to(**like) + delta)
 
 
 @contextmanager
@@ -123,10 +146,11 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
     from diffsynth.core import LoRAHotLoadMixin
 
     names = targets(pipe.dit, checkpoint).keys()
-    lora = read(checkpoint)
+    lora = read(checkpoint).on(pipe.device)
     pipe.enable_lora_hot_loading(pipe.dit)
     try:
-        pipe.load_lora(pipe.dit, state_dict=_on_device(pipe, lora), alpha=scale, hotload=True)
+        state = {name: matrix.to(pipe.torch_dtype) for name, matrix in lora.state_dict().items()}
+        pipe.load_lora(pipe.dit, state_dict=state, alpha=scale, hotload=True)
         patched = {
             module.name: module
             for module in pipe.dit.modules()
@@ -136,36 +160,47 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
             raise _not_patched(lora, missing)
         sums = _Sums()
         for name, module in patched.items():
-            meant = scale * lora.delta(name, module.weight.device)
+            meant = scale * lora.delta(name)
             low_rank = zip(module.lora_B_weights, module.lora_A_weights, strict=True)
             real = torch.zeros_like(meant)
             for up, down in low_rank:
                 real += up.float() @ down.float()
-            sums.add(real=real, meant=meant, base=module.weight.float())
-        yield sums.applied(lora, changed=sums.moved, mode="unfused")
+            sums.add(name, real=real, meant=meant, base=module.weight.detach().to(meant))
+        yield sums.applied(lora, mode="unfused")
     finally:
         pipe.clear_lora(verbose=0)
 
 
-@dataclass
 class _Sums:
-    """Squared norms over all layers, for the strength of what was applied."""
+    """Squared norms over all layers, for the strength of what was applied; read from the device once."""
 
-    dot: float = 0.0
-    real2: float = 0.0
-    meant2: float = 0.0
-    base2: float = 0.0
-    moved: int = 0
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._sums: list[Tensor] = []
 
-    def add(self, *, real: Tensor, meant: Tensor, base: Tensor) -> None:
-        self.dot += float((real * meant).sum())
-        self.real2 += float(real.square().sum())
-        self.meant2 += float(meant.square().sum())
-        self.base2 += float(base.square().sum())
-        self.moved += bool(real.any())
+    def add(self, name: str, *, real: Tensor, meant: Tensor, base: Tensor) -> None:
+        import torch
 
-    def applied(self, lora: Lora, *, changed: int, mode: str) -> Applied:
-        if not all(math.isfinite(value) for value in (self.dot, self.real2, self.meant2)):
+        self._names.append(name)
+        squares = [(real * meant).sum(), real.square().sum(), meant.square().sum(), base.square().sum()]
+        self._sums.append(torch.stack([*squares, real.count_nonzero()]).to(torch.float64))
+
+    @cached_property
+    def read(self) -> dict[str, list[float]]:
+        """By layer: the product, the three squares, and how many entries the change has."""
+        import torch
+
+        rows: list[list[float]] = torch.stack(self._sums).tolist()
+        return dict(zip(self._names, rows, strict=True))
+
+    def unmoved(self) -> list[str]:
+        """Layers of which no entry changed."""
+        return [name for name, row in self.read.items() if row[4] == 0]
+
+    def applied(self, lora: Lora, *, mode: str) -> Applied:
+        rows = list(self.read.values())
+        dot, real2, meant2, base2 = (math.fsum(row[column] for row in rows) for column in range(4))
+        if not all(math.isfinite(value) for value in (dot, real2, meant2)):
             raise StudioError(
                 f"{lora.source}: applying it gives weights that are not finite",
                 next_command=f"python -m pytest_wanlora inspect {lora.source}",
@@ -173,37 +208,38 @@ class _Sums:
         return Applied(
             targets=len(lora.up),
             patched=len(lora.up),
-            changed=changed,
-            strength=math.sqrt(self.real2 / self.meant2) if self.meant2 > 0 else 0.0,
-            cosine=self.dot / math.sqrt(self.real2 * self.meant2) if self.real2 * self.meant2 > 0 else 0.0,
-            relative_size=math.sqrt(self.meant2 / self.base2) if self.base2 > 0 else 0.0,
+            changed=len(rows) - len(self.unmoved()),
+            strength=math.sqrt(real2 / meant2) if meant2 > 0 else 0.0,
+            cosine=dot / math.sqrt(real2 * meant2) if real2 * meant2 > 0 else 0.0,
+            relative_size=math.sqrt(meant2 / base2) if base2 > 0 else 0.0,
             mode=mode,
         )
 
 
 def _measure(
-    layers: Mapping[str, nn.Linear], saved: Mapping[str, Tensor], lora: Lora, scale: float
+    pipe: Any,  # noqa: ANN401 - untyped
+    layers: Mapping[str, nn.Linear],
+    saved: Mapping[str, Tensor],
+    lora: Lora,
+    scale: float,
 ) -> Applied:
     import torch
 
     sums = _Sums()
-    passed_over = []
     for name, module in layers.items():
-        new = module.weight.detach()
-        before = saved[name].to(new.device)
-        if torch.equal(new, before):
-            up, down = (matrix.to(new.device, new.dtype) for matrix in (lora.up[name], lora.down[name]))
-            # unchanged is right where rounding swallows the whole delta, wrong otherwise
-            if not torch.equal(before + scale * torch.mm(up, down), before):
-                passed_over.append(name)
-        sums.add(
-            real=new.float() - before.float(),
-            meant=scale * lora.delta(name, new.device),
-            base=before.float(),
-        )
+        meant = scale * lora.delta(name)
+        before = saved[name].to(meant)
+        sums.add(name, real=module.weight.detach().to(meant) - before, meant=meant, base=before)
+    passed_over = []
+    for name in sums.unmoved():
+        # unchanged is right where rounding swallows the whole delta, wrong otherwise
+        before = saved[name].to(pipe.device)
+        up, down = lora.up[name].to(before), lora.down[name].to(before)
+        if not torch.equal(before + scale * torch.mm(up, down), before):
+            passed_over.append(name)
     if passed_over:
         raise _not_patched(lora, passed_over)
-    return sums.applied(lora, changed=sums.moved, mode="fused")
+    return sums.applied(lora, mode="fused")
 
 
 def _not_patched(lora: Lora, names: Sequence[str]) -> StudioError:
@@ -212,10 +248,6 @@ def _not_patched(lora: Lora, names: Sequence[str]) -> StudioError:
         f"{lora.source}: DiffSynth patched {total - len(names)} of its {total} targets; not {_some(names)}",
         next_command=f"python -m pytest_wanlora inspect {lora.source}",
     )
-
-
-def _on_device(pipe: Any, lora: Lora) -> dict[str, Tensor]:  # noqa: ANN401 - untyped
-    return {name: matrix.to(pipe.device, pipe.torch_dtype) for name, matrix in lora.state_dict().items()}
 
 
 def _spare(layers: Mapping[str, nn.Linear]) -> bool:
@@ -234,25 +266,51 @@ def _copy(weight: Tensor, *, spare: bool) -> Tensor:
 
 
 def checksum(model: nn.Module) -> tuple[tuple[str, int, int], ...]:
-    """Digest a model's bits on its own device: per tensor two sums modulo 2**64, one weighted by position.
+    """Digest a model's bits on its own device: per tensor two sums modulo 2**64, weighted by position.
 
-    For telling whether weights came back as they were, in the time that reading them takes; a SHA-256 of
-    5 billion parameters would take longer than rendering.
+    For telling whether weights came back as they were, in the time that reading them twice takes; a SHA-256
+    of 5 billion parameters would take longer than rendering. The tensor's bits are laid out as integers in
+    rows of 1024; one sum weights by row, the other by column, so a changed or misplaced value changes one.
     """
     import torch
 
-    integers = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
-    sums = []
-    for name, value in model.state_dict().items():
-        flat = value.detach().contiguous().flatten().view(integers[value.element_size()])
-        plain = weighted = 0
-        for start in range(0, flat.numel(), _CHUNK):
-            part = flat[start : start + _CHUNK].to(torch.int64)
-            place = torch.arange(start + 1, start + 1 + part.numel(), device=part.device)
-            plain += int(part.sum())
-            weighted += int((part * place).sum())
-        sums.append((name, plain % 2**64, weighted % 2**64))
-    return tuple(sums)
+    state = model.state_dict()
+    by_device: dict[torch.device, list[str]] = {}
+    for name, value in state.items():
+        by_device.setdefault(value.device, []).append(name)
+    found: dict[str, tuple[int, int]] = {}
+    for names in by_device.values():
+        # one wait for the device, not one a tensor
+        rows = torch.stack([_digest(state[name].detach()) for name in names]).tolist()
+        found |= {
+            name: (first % 2**64, second % 2**64) for name, (first, second) in zip(names, rows, strict=True)
+        }
+    return tuple((name, *found[name]) for name in state)
+
+
+def _digest(value: Tensor) -> Tensor:
+    """Two int64 that every bit of a tensor goes into, on its device."""
+    import torch
+
+    flat = value.contiguous().flatten().view(torch.uint8)
+    for width, kind in ((4, torch.int32), (2, torch.int16)):
+        if flat.numel() % width == 0 and flat.storage_offset() % width == 0:
+            flat = flat.view(kind)
+            break
+    rows = flat.numel() // _ROW
+    body, rest = flat[: rows * _ROW].view(rows, _ROW), flat[rows * _ROW :].to(torch.int64)
+
+    def weighted(sums: Tensor, start: int = 1) -> Tensor:
+        return (sums * torch.arange(start, start + sums.numel(), device=sums.device)).sum()
+
+    by_row = weighted(body.sum(1, dtype=torch.int64)) + weighted(rest, rows + 1)
+    by_column = weighted(body.sum(0, dtype=torch.int64)) + weighted(rest)
+    return torch.stack((by_row, by_column))
+
+
+def _plain(name: str) -> str:
+    """A layer's name without what VRAM management puts around it."""
+    return ".".join(part for part in name.split(".") if part != "module")
 
 
 def _some(names: Sequence[str]) -> str:

@@ -7,37 +7,38 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib
-import io
 import logging
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
-from unittest import mock
 
 from pytest_wanlora.environment import Environment
-from pytest_wanlora.errors import StudioError, WanloraError
+from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Applied, Job
 from pytest_wanlora.studio import apply_lora
-from pytest_wanlora.suite import check_digests, resolve
+from pytest_wanlora.studio.loading import Loader
+from pytest_wanlora.studio.memory import explained, peak_memory, watch_memory
+from pytest_wanlora.studio.prompts import PromptStore
+from pytest_wanlora.studio.quiet import quiet
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from numpy.typing import NDArray
     from PIL.Image import Image
+    from torch import Tensor
 
     from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.studio.acceleration import Accelerator
     from pytest_wanlora.suite import Suite
+
+__all__ = ["STUDIO_VERSION", "Rendered", "Renderer", "Studio", "frames_sha256", "quiet"]
 
 logger = logging.getLogger(__name__)
 
 #: Raised when rendering changes in a way that changes pixels.
 STUDIO_VERSION = 1
-# DiffSynth's Wan model takes the first of these kernels that is installed
-_KERNEL_FLAGS = ("FLASH_ATTN_3_AVAILABLE", "FLASH_ATTN_2_AVAILABLE", "SAGE_ATTN_AVAILABLE")
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ class Rendered:
             the decoded video was not finite.
         degenerate: Why there is nothing to score, or None.
         applied: How the LoRA was put on; None for the model without LoRA.
-        seconds: Rendering alone.
+        seconds: Rendering alone; an equal share where several were rendered together.
+        peak_memory: Bytes on the GPU at most while it was rendered; None on a CPU.
     """
 
     frames: NDArray[np.uint8]
     degenerate: str | None
     applied: Applied | None
     seconds: float
+    peak_memory: int | None = None
 
 
 class Renderer(Protocol):
@@ -73,6 +76,10 @@ class Studio:
         environment: On what to render.
         device: `"cpu"` or `"cuda:N"`; torch must agree that it is there. The environment's when left out.
         threads: CPU threads of torch; None leaves torch's own choice.
+        cache_dir: Where prompt embeddings and compiled code are kept for later runs; None keeps neither.
+
+    Attributes:
+        seconds: What getting ready has taken: `digests`, `imports`, `prompts`, `loading`, `compiling`.
     """
 
     def __init__(
@@ -82,12 +89,17 @@ class Studio:
         *,
         device: str | None = None,
         threads: int | None = None,
+        cache_dir: Path | None = None,
     ) -> None:
         self.suite = suite
         self.environment = environment
         self.device = device or environment.device
-        self.threads = threads
+        self.cache_dir = cache_dir
+        self._loader = Loader(suite, environment, self.device, threads)
+        self.seconds = self._loader.seconds
         self._pipe: Any = None
+        self._prompts: PromptStore | None = None
+        self._accelerator: Accelerator | None = None
         self._bits: tuple[tuple[str, int, int], ...] = ()
         self._on: tuple[str, float] | None = None
         self._applied: Applied | None = None
@@ -97,14 +109,65 @@ class Studio:
     def pipe(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
         """DiffSynth's pipeline, loaded if it is not yet.
 
+        It has no text encoder: `embedding` has what that would have said.
+
         Raises:
             StudioError: The model files do not load, or the sizes are not the model's.
             SuiteError: A file of the suite is missing or not the one that it states.
         """
-        if self._pipe is None:
-            self._pipe = self._load()
-            self._bits = apply_lora.checksum(self._pipe.dit)
+        self.load()
         return self._pipe
+
+    def load(self) -> None:
+        """Load the model, encode the suite's prompts and compile what is to be compiled, if not yet done.
+
+        Raises:
+            StudioError: See `pipe`.
+            SuiteError: See `pipe`.
+        """
+        if self._pipe is not None:
+            return
+        started = time.perf_counter()
+        self._loader.prepare()
+        # the text encoder has gone before the denoiser comes: the two need not fit the GPU together
+        suite = self.suite
+        self._embeddings.prepare(
+            [*(scenario.prompt for scenario in suite.scenarios), suite.sampling.negative_prompt]
+        )
+        pipe = self._loader.pipeline()
+        from pytest_wanlora.studio.acceleration import Accelerator, keep_compiled_code
+
+        with quiet(), explained("preparing the model", self.device, suite):
+            accelerator = Accelerator(pipe, suite.sampling, self._embeddings)
+            self._bits = apply_lora.checksum(pipe.dit)
+            if suite.sampling.compile:
+                if self.cache_dir is not None:
+                    keep_compiled_code(self.cache_dir / "compiled")
+                logger.warning("compiling the denoiser: some ten seconds, fewer when it was compiled before")
+                self.seconds["compiling"] = accelerator.warm_up()
+        self._pipe, self._accelerator = pipe, accelerator
+        logger.info("suite %s is ready after %.1f s", suite.name, time.perf_counter() - started)
+
+    def embedding(self, prompt: str) -> Tensor:
+        """The text encoder's answer to a prompt, (1, L, D); from memory or the disk if it was asked before.
+
+        Raises:
+            StudioError: The text encoder does not load.
+        """
+        self.load()
+        return self._embeddings(prompt)
+
+    @property
+    def _embeddings(self) -> PromptStore:
+        if self._prompts is None:
+            self._prompts = PromptStore(
+                self.suite,
+                self.environment,
+                device=self.device,
+                folder=None if self.cache_dir is None else self.cache_dir / "prompts",
+                encode=self._loader.embeddings,
+            )
+        return self._prompts
 
     @contextlib.contextmanager
     def lora(self, checkpoint: Checkpoint, scale: float = 1.0) -> Iterator[Applied]:
@@ -127,7 +190,7 @@ class Studio:
         apply = apply_lora.fused if self.suite.sampling.lora_mode == "fused" else apply_lora.unfused
         try:
             with contextlib.ExitStack() as stack:
-                with quiet():
+                with quiet(), explained(f"applying {checkpoint.name}", self.device, self.suite):
                     applied = stack.enter_context(apply(pipe, checkpoint, scale))
                 self._on, self._applied = (checkpoint.identity, scale), applied
                 yield applied
@@ -139,47 +202,59 @@ class Studio:
         # hot loading wraps layers, which renames their weights: compared by order
         bits = apply_lora.checksum(self._pipe.dit)
         if sorted(sums[1:] for sums in bits) != sorted(sums[1:] for sums in self._bits):
-            self._pipe = None
+            self._pipe = self._accelerator = None
             raise StudioError(
                 "the base model's weights did not come back bit for bit after a LoRA was taken off; "
                 "the model is loaded anew before anything else is rendered"
             )
 
     def render(self, job: Job, checkpoint: Checkpoint | None) -> Rendered:
-        """Render one job; a LoRA stays on until a job asks for another.
+        """Render one job; see `render_many`."""
+        (rendered,) = self.render_many([job], checkpoint)
+        return rendered
+
+    def render_many(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> tuple[Rendered, ...]:
+        """Render jobs of one batch; a LoRA stays on until another one is asked for.
+
+        A batch is always computed whole, `sampling.batch` seeds of one scenario, whichever of them are asked
+        for; only those are decoded. So a video does not depend on what else was wanted.
 
         Args:
-            job: What to render.
-            checkpoint: The candidate that the job names; None for the model without LoRA.
+            jobs: What to render; their `block` must be the same.
+            checkpoint: The candidate that the jobs name; None for the model without LoRA.
 
         Returns:
-            The frames; equal, bit for bit, to what `pipe(...)` returns for the same arguments.
+            One each. With no lever on the frames are, bit for bit, what `pipe(...)` returns for the same
+            arguments.
 
         Raises:
             StudioError: The model or the LoRA cannot be loaded or applied, or memory ran out.
+            ValueError: The jobs are not of one batch.
         """
-        import numpy as np
-        import torch
-
+        batch = self.suite.sampling.batch
+        if len({job.block(batch) for job in jobs}) != 1:
+            raise ValueError(f"jobs of different batches: {', '.join(job.label for job in jobs)}")
         pipe = self.pipe
-        self._put_on(checkpoint, job.scale)
+        first = jobs[0]
+        start = first.seed // batch * batch
+        self._put_on(checkpoint, first.scale)
+        watch_memory(self.device)
         started = time.perf_counter()
-        try:
-            with quiet(), _torch_attention():
-                video = pipe(**self._arguments(job))
-                finite = bool(torch.isfinite(video).all())
-                images = pipe.vae_output_to_video(video if finite else torch.full_like(video, -1.0))
-        except torch.OutOfMemoryError as error:
-            raise StudioError(
-                f"{job.label}: the GPU's memory ran out: {str(error).partition('.')[0]}",
-                next_command="start fewer workers a GPU, or free it (nvidia-smi)",
-            ) from error
-        return Rendered(
-            frames=np.stack([np.asarray(image) for image in images]),
-            degenerate=None if finite else "the decoded video holds NaN or infinite values",
-            applied=self._applied,
-            seconds=time.perf_counter() - started,
-        )
+        with quiet(), self._rendering([job.seed - start for job in jobs], first.label):
+            seeds = tuple(range(start, start + batch))
+            videos = pipe(**self._arguments(first, seeds))
+            pictures = [_pictures(pipe, video) for video in videos.split(1)]
+        seconds = (time.perf_counter() - started) / len(jobs)
+        peak = peak_memory(self.device)
+        return tuple(Rendered(*picture, self._applied, seconds, peak) for picture in pictures)
+
+    @contextlib.contextmanager
+    def _rendering(self, wanted: Sequence[int], label: str) -> Iterator[None]:
+        accelerator = self._accelerator
+        if accelerator is None:
+            raise RuntimeError("nothing is loaded")
+        with explained(label, self.device, self.suite), accelerator.rendering(wanted, label):
+            yield
 
     def close(self) -> None:
         """Take off the LoRA that is still on."""
@@ -195,170 +270,37 @@ class Studio:
         elif self._on is not None:
             raise RuntimeError("the model without LoRA was asked for inside a lora() block")
 
-    def _arguments(self, job: Job) -> dict[str, Any]:
+    def _arguments(self, job: Job, seeds: tuple[int, ...]) -> dict[str, Any]:
         sampling = self.suite.sampling
         return {
             "prompt": job.prompt,
             "negative_prompt": sampling.negative_prompt,
             "input_image": None if job.input_image is None else _open_image(job),
-            "seed": job.seed,
+            "seed": seeds,
             "rand_device": "cpu",
             "height": sampling.height,
             "width": sampling.width,
             "num_frames": sampling.frames,
             "num_inference_steps": sampling.steps,
             "cfg_scale": sampling.cfg_scale,
-            "cfg_merge": sampling.cfg_merge,
+            # without guidance there is nothing to merge, and the stock call would render everything twice
+            "cfg_merge": sampling.cfg_merge and sampling.cfg_scale != 1.0,
             "sigma_shift": sampling.shift,
             "tiled": sampling.tiled,
             "progress_bar_cmd": _no_bar,
             "output_type": "floatpoint",
         }
 
-    def _load(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
-        check_digests(self.suite, skip=("scoring.reference",))
-        started = time.perf_counter()
-        with quiet():
-            pipe = self._from_pretrained()
-            self._check_parts(pipe)
-            self._check_sizes(pipe)
-        _remember_prompts(pipe)
-        logger.info("model of suite %s loaded in %.1f s", self.suite.name, time.perf_counter() - started)
-        return pipe
 
-    def _from_pretrained(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
-        import torch
+def _pictures(pipe: Any, video: Tensor) -> tuple[NDArray[np.uint8], str | None]:  # noqa: ANN401
+    """Frames of a decoded video, (1, 3, T, H, W), and why they are black if they are."""
+    import numpy as np
+    import torch
 
-        if self.device != "cpu" and not torch.cuda.is_available():
-            raise StudioError(
-                f"torch {torch.__version__} cannot use the GPU ({self.environment.device_name})",
-                next_command="install a torch build that fits the driver, or give --wanlora-device cpu",
-            )
-        if self.device == "cpu" and self.threads is not None:
-            torch.set_num_threads(self.threads)
-        try:
-            from diffsynth.pipelines.wan_video import WanVideoPipeline
-
-            self._register()
-            model = self.suite.model
-            named = [(f"model.dit[{number}]", text) for number, text in enumerate(model.dit)]
-            configs = [
-                self._config(named),
-                self._config([("model.text_encoder", model.text_encoder)]),
-                self._config([("model.vae", model.vae)]),
-            ]
-            return WanVideoPipeline.from_pretrained(
-                torch_dtype=getattr(torch, self.suite.sampling.dtype),
-                device=self.device,
-                model_configs=configs,
-                tokenizer_config=self._config([("model.tokenizer", model.tokenizer)]),
-            )
-        except (WanloraError, torch.OutOfMemoryError):
-            raise
-        except Exception as error:
-            raise StudioError(
-                f"{self.suite.path}: DiffSynth cannot load the model: {type(error).__name__}: {error}",
-                next_command="python -m pytest_wanlora doctor",
-            ) from error
-
-    def _register(self) -> None:
-        if self.suite.model.register is None:
-            return
-        module, _, function = self.suite.model.register.partition(":")
-        getattr(importlib.import_module(module), function)()
-
-    def _config(self, named: list[tuple[str, str]]) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
-        from diffsynth.pipelines.wan_video import ModelConfig
-
-        found = [resolve(text, key=key, where=self.suite.where(key)) for key, text in named]
-        if found[0].hub_id is not None:
-            return ModelConfig(model_id=found[0].hub_id, origin_file_pattern=found[0].pattern)
-        paths = [str(path) for reference in found for path in reference.paths]
-        return ModelConfig(path=paths[0] if len(paths) == 1 else paths)
-
-    def _check_parts(self, pipe: Any) -> None:  # noqa: ANN401 - DiffSynth publishes no types
-        missing = [
-            name for name in ("dit", "text_encoder", "vae", "tokenizer") if getattr(pipe, name) is None
-        ]
-        if missing:
-            raise StudioError(
-                f"{self.suite.path}: the model files hold no {' and no '.join(missing)}",
-                next_command="correct the keys below model in the suite",
-            )
-
-    def _check_sizes(self, pipe: Any) -> None:  # noqa: ANN401 - DiffSynth publishes no types
-        sampling = self.suite.sampling
-        asked = (sampling.height, sampling.width, sampling.frames)
-        rounded = tuple(pipe.check_resize_height_width(*asked, verbose=0))
-        if rounded != asked:
-            raise StudioError(
-                f"{self.suite.path}: sampling asks for height, width, frames {asked}; "
-                f"this model would round them to {rounded}",
-                next_command="write those sizes into the suite",
-            )
-
-
-def _remember_prompts(pipe: Any) -> None:  # noqa: ANN401 - DiffSynth publishes no types
-    """Encode every prompt once a process: the text encoder is the largest part of the model."""
-    for unit in pipe.units:
-        if type(unit).__name__ == "WanVideoUnit_PromptEmbedder":
-            encode = unit.encode_prompt
-            known: dict[str, torch.Tensor] = {}
-
-            def remembered(
-                pipe: Any,  # noqa: ANN401 - DiffSynth publishes no types
-                prompt: str,
-                encode: Any = encode,  # noqa: ANN401 - DiffSynth publishes no types
-                known: dict[str, torch.Tensor] = known,
-            ) -> torch.Tensor:
-                if prompt not in known:
-                    known[prompt] = encode(pipe, prompt)
-                return known[prompt]
-
-            unit.encode_prompt = remembered
-            return
-    logger.warning("this DiffSynth has no WanVideoUnit_PromptEmbedder: prompts are encoded for every video")
-
-
-@contextlib.contextmanager
-def _torch_attention() -> Iterator[None]:
-    """Render with torch's own attention, whatever other kernels are installed."""
-    from diffsynth.models import wan_video_dit
-
-    missing = [name for name in _KERNEL_FLAGS if not hasattr(wan_video_dit, name)]
-    if missing:
-        raise StudioError(
-            f"this DiffSynth chooses its attention kernel in another way (no {', '.join(missing)}); "
-            "it cannot be pinned",
-            next_command="pip install 'diffsynth<2.2'",
-        )
-    with contextlib.ExitStack() as stack:
-        for name in _KERNEL_FLAGS:
-            stack.enter_context(mock.patch.object(wan_video_dit, name, False))
-        yield
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Send what other libraries print and warn of to the log.
-
-    A user's `-W error` must not turn a deprecation inside another library into a failed gate.
-    """
-    printed = io.StringIO()
-    try:
-        with (
-            contextlib.redirect_stdout(printed),
-            contextlib.redirect_stderr(printed),
-            warnings.catch_warnings(record=True) as caught,
-        ):
-            warnings.simplefilter("always")
-            yield
-    finally:
-        for line in printed.getvalue().splitlines():
-            if line.strip():
-                logger.debug("printed: %s", line)
-        for warning in caught:
-            logger.debug("%s: %s", warning.category.__name__, warning.message)
+    finite = bool(torch.isfinite(video).all())
+    images = pipe.vae_output_to_video(video if finite else torch.full_like(video, -1.0))
+    frames = np.stack([np.asarray(image) for image in images])
+    return frames, None if finite else "the decoded video holds NaN or infinite values"
 
 
 def _no_bar(steps: Any) -> Any:  # noqa: ANN401 - whatever DiffSynth iterates over

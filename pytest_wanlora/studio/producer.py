@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.jobs.job import Job, Produced
-from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Studio, frames_sha256, quiet
+from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio, frames_sha256, quiet
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,11 +23,16 @@ if TYPE_CHECKING:
     from pytest_wanlora.scoring.scorer import Scorer
     from pytest_wanlora.suite import Suite
 
+__all__ = ["StudioProducer", "write_preview"]
+
 _PREVIEW_FPS = 8
 
 
 class StudioProducer:
     """DiffSynth renders, the suite's scorers score.
+
+    On a GPU videos are scored and stored on another thread while the next batch is rendered. On a CPU they
+    are not: the cores are busy anyway, and how many threads torch takes belongs to the process.
 
     Args:
         suite: What to render and how to score it.
@@ -33,6 +40,7 @@ class StudioProducer:
         device: `"cpu"` or `"cuda:N"`; the environment's when left out.
         threads: CPU threads of torch; None leaves torch's choice.
         previews: Whether to write mp4 files.
+        cache_dir: Where prompt embeddings and compiled code are kept; None keeps neither.
     """
 
     identity = f"studio-{STUDIO_VERSION}"
@@ -45,10 +53,15 @@ class StudioProducer:
         device: str | None = None,
         threads: int | None = None,
         previews: bool = True,
+        cache_dir: Path | None = None,
     ) -> None:
-        self.studio = Studio(suite, environment, device=device, threads=threads)
+        self.studio = Studio(suite, environment, device=device, threads=threads, cache_dir=cache_dir)
         self.previews = previews
+        self.batch = suite.sampling.batch
+        self.beside = self.studio.device != "cpu"
         self._scorer: Scorer | None = None
+        self._stream: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        self._told = False
 
     @property
     def scorer(self) -> Scorer:
@@ -58,47 +71,69 @@ class StudioProducer:
             ScoringError: A scorer's file is missing or wrong, or a caption or the videos do not suit it.
         """
         if self._scorer is None:
-            suite = self.studio.suite
+            suite, device = self.studio.suite, self.studio.device
+            started = time.perf_counter()
             with quiet():
                 from pytest_wanlora.scoring.scorer import Scorer
 
-                scorer = Scorer(suite.scoring, device=self.studio.device)
+                scorer = Scorer(suite.scoring, device=device)
             captions = [scenario.clip_caption for scenario in suite.scenarios]
             scorer.check(captions, frame_count=suite.sampling.frames)
+            if self.beside:
+                self._stream = _stream(device)
             self._scorer = scorer
+            self.studio.seconds["scorers"] = time.perf_counter() - started
         return self._scorer
 
     def produce(self, job: Job, checkpoint: Checkpoint | None) -> Produced:
-        """Render and score one job.
+        """Render and score one job; see `begin`."""
+        (score,) = self.begin([job], checkpoint)
+        return score()
+
+    def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
+        """Render jobs of one batch.
 
         Args:
-            job: What to render.
-            checkpoint: The candidate that it names; None for the model without LoRA.
+            jobs: What to render.
+            checkpoint: The candidate that they name; None for the model without LoRA.
+
+        Returns:
+            For each job what scores it.
 
         Raises:
             StudioError: The model or the LoRA cannot be loaded or applied.
-            ScoringError: The scorers cannot be loaded or return nonsense.
+            ScoringError: The scorers cannot be loaded; or, when a score is asked for, return nonsense.
         """
         if self.studio.device == "cpu":
             # read when OpenMP is loaded, with torch: threads that spin while they wait for one that another
             # process has pushed aside make a video ten times slower on a busy machine
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         scorer = self.scorer
-        rendered = self.studio.render(job, checkpoint)
+        self.studio.load()
+        rendered = self.studio.render_many(jobs, checkpoint)
+        notes = self._notes()
+        return [
+            partial(self._score, scorer, job, each, notes) for job, each in zip(jobs, rendered, strict=True)
+        ]
+
+    def _score(self, scorer: Scorer, job: Job, rendered: Rendered, notes: Mapping[str, Any]) -> Produced:
         started = time.perf_counter()
-        scored = scorer.score(rendered.frames, job.caption)
+        with self._stream:
+            scored = scorer.score(rendered.frames, job.caption)
+        scoring = time.perf_counter() - started
         degenerate = rendered.degenerate or scored.degenerate
         return Produced(
             scores={} if degenerate else scored.scores,
             degenerate=degenerate,
             features={"clip_frames": scored.clip_frames, "video": scored.video_features},
             frames_sha256=frames_sha256(rendered.frames),
-            seconds=rendered.seconds + time.perf_counter() - started,
+            seconds=rendered.seconds + scoring,
             applied=rendered.applied,
             notes={
-                "package": metadata.version("pytest-wanlora"),
-                "threads": self._threads(),
+                **notes,
                 "rendering_seconds": round(rendered.seconds, 3),
+                "scoring_seconds": round(scoring, 3),
+                "peak_memory": rendered.peak_memory,
             },
             write_preview=partial(write_preview, rendered.frames) if self.previews else None,
         )
@@ -107,10 +142,28 @@ class StudioProducer:
         """Take off the LoRA that is still on the model."""
         self.studio.close()
 
-    def _threads(self) -> int:
+    def _notes(self) -> dict[str, Any]:
         import torch
 
-        return torch.get_num_threads()
+        notes: dict[str, Any] = {
+            "package": metadata.version("pytest-wanlora"),
+            "threads": torch.get_num_threads(),
+        }
+        if not self._told:
+            # what the first video of a process had to wait for
+            self._told = True
+            notes["ready_seconds"] = {name: round(value, 3) for name, value in self.studio.seconds.items()}
+        return notes
+
+
+def _stream(device: str) -> contextlib.AbstractContextManager[Any]:
+    """A queue of the GPU beside the one that videos are rendered on."""
+    import torch
+
+    # the scorers' weights went up on the other queue, which this one does not wait for
+    torch.cuda.synchronize(device)
+    queue = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch types it not
+    return torch.cuda.stream(queue)
 
 
 def write_preview(frames: NDArray[np.uint8], path: Path) -> None:

@@ -1,14 +1,22 @@
 """Suites: what to render, how to score it and what may be published; loaded from YAML."""
 
-from pytest_wanlora.suite.files import FileReference, check_digests, references, resolve, verify
+from pytest_wanlora.suite.files import (
+    FileReference,
+    check_digests,
+    identity,
+    references,
+    resolve,
+    stated,
+    verify,
+)
 from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, load, packaged
+from pytest_wanlora.suite.sampling import LEVERS, Sampling
 from pytest_wanlora.suite.schema import (
     DEFAULT_TOLERANCES,
     Architecture,
     ClipScorer,
     Limit,
     ModelFiles,
-    Sampling,
     Scenario,
     Scoring,
     Seeds,
@@ -19,6 +27,7 @@ from pytest_wanlora.suite.schema import (
 
 __all__ = [
     "DEFAULT_TOLERANCES",
+    "LEVERS",
     "Architecture",
     "ClipScorer",
     "FileReference",
@@ -35,9 +44,11 @@ __all__ = [
     "check_digests",
     "check_fit",
     "find_for",
+    "identity",
     "load",
     "packaged",
     "references",
     "resolve",
+    "stated",
     "verify",
 ]

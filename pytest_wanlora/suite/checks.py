@@ -133,6 +133,7 @@ def across(data: Mapping[str, Value]) -> Iterator[Complaint]:
     yield from _sizes(data)
     yield from _digests(data)
     yield from _scorers(data)
+    yield from _levers(data)
 
 
 def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
@@ -221,6 +222,13 @@ def _scorers(data: Mapping[str, Value]) -> Iterator[Complaint]:
             yield (*key, "module"), "not used by kind torchscript; allowed: kind module, or no module"
         if not features.get("sha256"):
             yield (*key, "sha256"), "missing; a TorchScript file is a program, so its digest must be stated"
+
+
+def _levers(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    waiting = _mapping(data.get("model")).get("vram_limit") is not None
+    if waiting and _mapping(data.get("sampling")).get("compile") is True:
+        text = "not with model.vram_limit, which moves the weights about; allowed: false, or no vram_limit"
+        yield ("sampling", "compile"), text
 
 
 def keys(model: type[BaseModel]) -> list[str]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.resources
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.suite.digests import digest
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite.schema import Suite
@@ -24,8 +23,10 @@ __all__ = [
     "check_digests",
     "digest",
     "fingerprint",
+    "identity",
     "references",
     "resolve",
+    "stated",
     "verify",
 ]
 
@@ -126,25 +127,6 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
     return FileReference(key, text, "package" if inside else "file", paths)
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, or of a folder's visible files and their names, as hex.
-
-    Digests are remembered for the life of the process by path, size and modification time.
-
-    Raises:
-        OSError: Not readable.
-    """
-    if path.is_dir():
-        total = hashlib.sha256()
-        for file in sorted(path.rglob("*")):
-            name = file.relative_to(path)
-            if file.is_file() and not any(part.startswith(".") for part in name.parts):
-                total.update(f"{name.as_posix()}\0{digest(file)}\n".encode())
-        return total.hexdigest()
-    status = path.stat()
-    return _file_digest(str(path), status.st_size, status.st_mtime_ns)
-
-
 def references(suite: Suite) -> Iterator[tuple[str, str]]:
     """Yield (dotted key, reference) for every file of a suite, in the order of the file."""
     model, scoring = suite.model, suite.scoring
@@ -188,7 +170,7 @@ def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, 
         where = suite.where(key)
         try:
             reference = resolve(text, key=key, where=where)
-            checked |= verify(reference.paths, _stated(suite, key, text), key=key, where=where)
+            checked |= verify(reference.paths, stated(suite, key, text), key=key, where=where)
         except SuiteError as error:
             complaints.append(error.message)
             command = command or error.next_command
@@ -245,7 +227,7 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
 
     return {
         "model": {"files": files, "register": suite.model.register},
-        "sampling": suite.sampling.model_dump(mode="json"),
+        "sampling": suite.sampling.identity(),
         "scoring": {
             "clip": {
                 "model": scored("scoring.clip.model") if clip.model_is_file else clip.model,
@@ -263,20 +245,33 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
     }
 
 
+def identity(suite: Suite, key: str) -> dict[str, Any]:
+    """Name the content of one file of a suite as `fingerprint` does.
+
+    Args:
+        suite: The suite.
+        key: Dotted key, `model.text_encoder`.
+
+    Raises:
+        SuiteError: A local file is missing or cannot be read.
+    """
+    return _identity(suite, key, dict(references(suite))[key])
+
+
 def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
     """Name the content of a reference by digests, or by its hub id where no digest is known.
 
     A single file has one identity, wherever it lies, once its digest is stated.
     """
-    stated = _stated(suite, key, text)
+    digests = stated(suite, key, text)
     reference = resolve(text, key=key, where=suite.where(key))
     if reference.pattern is not None:
-        known = sorted(stated.values())
+        known = sorted(digests.values())
         if known and not _has_magic(reference.pattern):
             return {"sha256": known}
         return {"hub": f"{reference.hub_id}:{reference.pattern}", "sha256": known}
     try:
-        return {"sha256": sorted(stated.get(path.name) or digest(path) for path in reference.paths)}
+        return {"sha256": sorted(digests.get(path.name) or digest(path) for path in reference.paths)}
     except OSError as error:
         raise SuiteError(
             f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
@@ -284,7 +279,7 @@ def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
         ) from error
 
 
-def _stated(suite: Suite, key: str, text: str) -> dict[str, str]:
+def stated(suite: Suite, key: str, text: str) -> dict[str, str]:
     """Return the digests that the suite states for a key's files, by file name."""
     name = text.rsplit(":", 1)[-1].replace("\\", "/").rsplit("/", 1)[-1]
     single = {
@@ -315,10 +310,3 @@ def _matches(path: Path) -> tuple[Path, ...]:
 
 def _has_magic(text: str) -> bool:
     return any(character in text for character in "*?[")
-
-
-@lru_cache(maxsize=1024)
-def _file_digest(path: str, size: int, mtime_ns: int) -> str:
-    """Hash a file; size and time are part of the cache's key alone."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

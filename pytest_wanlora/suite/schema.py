@@ -34,6 +34,7 @@ from pytest_wanlora.suite.fields import (
     reference,
     refusal,
 )
+from pytest_wanlora.suite.sampling import Sampling
 
 __all__ = [
     "DEFAULT_TOLERANCES",
@@ -102,6 +103,9 @@ class ModelFiles(_Model):
         registration: The key `register`: `module:function`, called once before loading, for models that
             DiffSynth does not know.
         architecture: Shapes, by which checkpoints are matched.
+        vram_limit: For GPUs that the model does not fit: GiB of GPU memory up to which weights stay there;
+            the others wait in the computer's memory and come when they are needed (DiffSynth's VRAM
+            management). Slower, the same pixels. Everything lies on the GPU when left out.
     """
 
     name: Text
@@ -112,42 +116,12 @@ class ModelFiles(_Model):
     sha256: Mapping[str, Sha256] = Field(default_factory=dict)
     registration: Entry | None = Field(default=None, alias="register")
     architecture: Architecture
+    vram_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
 
     @property
     def register(self) -> str | None:
         """`module:function` called once before loading; pydantic reserves the name for itself as a field."""
         return self.registration
-
-
-class Sampling(_Model):
-    """How a video is rendered; all of it is part of the fingerprint.
-
-    Attributes:
-        height: Pixels, a multiple of the architecture's `size_multiple`.
-        width: Pixels, likewise.
-        frames: 4k+1, at least 5.
-        steps: Denoising steps.
-        cfg_scale: Guidance; 1 is none.
-        shift: Of the noise schedule.
-        negative_prompt: What the guidance leads away from.
-        dtype: Precision of the pipeline.
-        tiled: Decode in tiles: less memory, twice the time.
-        cfg_merge: Both guidance passes in one batch.
-        lora_mode: `"fused"` adds the LoRA to the weights, as DiffSynth's `load_lora` does by default, and
-            rounds it with them; `"unfused"` computes it beside them, which keeps small deltas in bfloat16.
-    """
-
-    height: Annotated[int, Field(gt=0, le=4096)]
-    width: Annotated[int, Field(gt=0, le=4096)]
-    frames: Annotated[int, Field(ge=5, le=1001)]
-    steps: Annotated[int, Field(ge=1, le=1000)]
-    cfg_scale: Annotated[float, Field(ge=1, le=50)]
-    shift: Annotated[float, Field(gt=0, le=50)]
-    negative_prompt: str = ""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    tiled: bool = False
-    cfg_merge: bool = True
-    lora_mode: Literal["fused", "unfused"] = "fused"
 
 
 class ClipScorer(_Model):

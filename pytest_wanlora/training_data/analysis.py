@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from functools import lru_cache
 from itertools import islice
 from multiprocessing import get_context
 from typing import Any
@@ -33,7 +35,7 @@ Columns = dict[str, NDArray[Any]]
 
 
 class Analyst:
-    """Turns rows into columns of numbers. Pickled with every task, which costs less than a row's analysis.
+    """Turns rows into columns of numbers.
 
     Args:
         rules: The word lists.
@@ -58,27 +60,36 @@ class Analyst:
         Returns:
             The columns of `survey.Survey` for these rows, by name.
         """
-        prompts = [row.prompt or "" for row in rows]
+        _, prompts, videos, records = zip(*rows, strict=True)
+        return self._columns(prompts, videos, records)
+
+    def _columns(
+        self,
+        given: Sequence[str | None],
+        videos: Sequence[str | None],
+        records: Sequence[list[str] | dict[str, Any]],
+    ) -> Columns:
+        prompts = [prompt or "" for prompt in given]
         folded = [fold(prompt) for prompt in prompts]
         decided = self._categorizer.decide_many(folded)
         categories = [
-            NO_CATEGORY if row.prompt is None else self._places[name]
-            for row, (name, _) in zip(rows, decided, strict=True)
+            NO_CATEGORY if prompt is None else self._places[name]
+            for prompt, (name, _) in zip(given, decided, strict=True)
         ]
-        keys = np.zeros((len(rows), BANDS), dtype=np.uint64)
-        sketches = np.zeros((len(rows), BANDS * ROWS), dtype=np.uint8)
+        keys = np.zeros((len(given), BANDS), dtype=np.uint64)
+        sketches = np.zeros((len(given), BANDS * ROWS), dtype=np.uint8)
         if self._near:
             keys, sketches = minhash(folded)
-        states = (state_of(row.video, self._base) if self._check_videos else State.UNCHECKED for row in rows)
+        states = (state_of(video, self._base) if self._check_videos else State.UNCHECKED for video in videos)
         return {
             "categories": np.array(categories, dtype=np.uint8),
             "means": np.array([MEANS.index(means) for _, means in decided], dtype=np.uint8),
             "languages": languages_of(folded),
             "characters": np.array([len(prompt) for prompt in prompts], dtype=np.uint32),
             "prompt_digests": np.array([digest(prompt.strip()) for prompt in prompts], dtype=np.uint64),
-            "row_digests": np.array([digest(_text(row)) for row in rows], dtype=np.uint64),
-            "video_digests": np.array([digest(row.video or "") for row in rows], dtype=np.uint64),
-            "video_states": np.fromiter(states, dtype=np.uint8, count=len(rows)),
+            "row_digests": np.array([digest(_text(record)) for record in records], dtype=np.uint64),
+            "video_digests": np.array([digest(video or "") for video in videos], dtype=np.uint64),
+            "video_states": np.fromiter(states, dtype=np.uint8, count=len(given)),
             "keys": keys,
             "sketches": sketches,
         }
@@ -98,12 +109,16 @@ def analysed(analyst: Analyst, rows: Iterable[Row], *, workers: int) -> Iterator
         for chunk in chunks:
             yield chunk, analyst.columns(chunk)
         return
+    # packed once and unpacked once a worker: with every task it would cost a quarter of the analysis
+    packed = pickle.dumps(analyst)
     # spawn: this process may have threads, which a fork would break
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
     try:
         under_way: deque[tuple[list[Row], Future[Columns]]] = deque()
         for chunk in chunks:
-            under_way.append((chunk, pool.submit(analyst.columns, chunk)))
+            # column by column: a pickled tuple for each row takes four times as long
+            task = pool.submit(_work, packed, *list(zip(*chunk, strict=True))[1:])
+            under_way.append((chunk, task))
             if len(under_way) > 3 * workers:
                 done, columns = under_way.popleft()
                 yield done, columns.result()
@@ -119,7 +134,17 @@ def _chunks(rows: Iterable[Row]) -> Iterator[list[Row]]:
         yield chunk
 
 
-def _text(row: Row) -> str:
-    if isinstance(row.record, list):
-        return "\0".join(row.record)
-    return json.dumps(row.record, sort_keys=True, ensure_ascii=False)
+def _work(packed: bytes, *columns: Sequence[Any]) -> Columns:
+    return _unpacked(packed)._columns(*columns)
+
+
+@lru_cache(maxsize=1)
+def _unpacked(packed: bytes) -> Analyst:
+    analyst: Analyst = pickle.loads(packed)  # noqa: S301  from the process that started this one
+    return analyst
+
+
+def _text(record: list[str] | dict[str, Any]) -> str:
+    if isinstance(record, list):
+        return "\0".join(record)
+    return json.dumps(record, sort_keys=True, ensure_ascii=False)

@@ -24,6 +24,9 @@ from pytest_wanlora.training_data.videos import BROKEN
 Drop = Literal["near", "exact", "none"]
 """Which repeated prompts are left out before the draw."""
 
+_NO_VIDEO = "without a usable video"
+_EXAMPLE = "--share urban=0.3,nature=0.3,action=0.2,other=0.2"
+
 
 @dataclass(frozen=True)
 class Draw:
@@ -70,15 +73,20 @@ def parse_shares(text: str) -> dict[str, Fraction]:
     for part in text.split(","):
         name, equals, number = (piece.strip() for piece in part.partition("="))
         if not name or not equals:
-            raise DataError(f"--share: {part!r} is not CATEGORY=SHARE, such as urban=0.3")
+            raise DataError(f"--share: {part!r} is not CATEGORY=SHARE", next_command=f"such as {_EXAMPLE}")
         try:
             share = Fraction(number)
         except (ValueError, ZeroDivisionError) as error:
-            raise DataError(f"--share: {number!r} for {name} is neither a number nor a fraction") from error
+            raise DataError(
+                f"--share: {number!r} for {name} is neither a number nor a fraction, such as 0.3 or 1/3",
+                next_command=f"such as {_EXAMPLE}",
+            ) from error
         if not 0 <= share <= 1:
-            raise DataError(f"--share: {number} for {name} is not from 0 to 1")
+            raise DataError(
+                f"--share: {number} for {name} is not from 0 to 1", next_command=f"such as {_EXAMPLE}"
+            )
         if name in shares:
-            raise DataError(f"--share: {name} is named twice")
+            raise DataError(f"--share: {name} is named twice", next_command="leave one of them out")
         shares[name] = share
     return shares
 
@@ -96,7 +104,10 @@ def check_shares(shares: Mapping[str, Fraction], categories: Iterable[str]) -> N
     known = list(categories)
     unknown = next((name for name in shares if name not in known), None)
     if unknown is not None:
-        raise DataError(f"--share: there is no category {unknown!r}; there are {', '.join(known)}")
+        raise DataError(
+            f"--share: there is no category {unknown!r}; there are {', '.join(known)}",
+            next_command="name one of these, or add it with --suite or --categories",
+        )
     total = sum(shares.values(), Fraction(0))
     if total != 1:
         raise DataError(
@@ -152,7 +163,7 @@ def draw(
     """
     check_shares(shares, survey.rules.names)
     if samples < 1:
-        raise DataError(f"--samples: {samples} is not 1 or more")
+        raise DataError(f"--samples: {samples} is not 1 or more", next_command="such as --samples 1000")
     wanted = apportion(shares, samples)
     usable, dropped = _usable(survey, drop, threshold)
     available = survey.counts(usable)
@@ -185,7 +196,7 @@ def _usable(survey: Survey, drop: Drop, threshold: float) -> tuple[NDArray[np.bo
     usable = survey.categories != NO_CATEGORY
     dropped = {"without a prompt": int(np.count_nonzero(~usable))}
     broken = usable & np.isin(survey.video_states, list(BROKEN))
-    dropped["without a usable video"] = int(np.count_nonzero(broken))
+    dropped[_NO_VIDEO] = int(np.count_nonzero(broken))
     usable &= ~broken
     if drop != "none":
         found = survey.duplicates(near=drop == "near", among=usable, threshold=threshold)
@@ -214,8 +225,12 @@ def _too_few(
     most = min(int((available[name] + 1) / share) for name, share in shares.items() if share)
     while most and any(count > available[name] for name, count in apportion(shares, most).items()):
         most -= 1
-    way = f"--samples {most} is the most with these shares; or other shares" if most else "other shares"
-    return DataError("\n".join(lines), next_command=f"{way}, or --repeat")
+    ways = [f"--samples {most} is the most with these shares"] if most else []
+    if dropped.get(_NO_VIDEO):
+        ways.append("name the folder of the videos with --base, or do not look for them: --videos none")
+    if any(available[name] for name in short):
+        ways.append("--repeat takes rows several times")
+    return DataError("\n".join(lines), next_command="; or ".join([*ways, "other shares"]))
 
 
 def _mixed(digests: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:

@@ -47,6 +47,10 @@ _COMPILERS: dict[str, Callable[[Iterable[str]], Matcher]] = {
 }
 
 
+# share that the weight of words counts with, their language, their indexes
+_Hit = tuple[float, str, set[int]]
+
+
 class Means(StrEnum):
     """How a prompt's category was decided."""
 
@@ -154,43 +158,48 @@ class Categorizer:
         """
         folded = fold(prompt)
         language = LANGUAGES[languages_of([folded])[0]]
-        hits = self._hits(folded)
+        (hits,) = self._hits([folded])
         place, tie, confidence = self._weigh(hits)
         if place < 0:
             return Decision(OTHER, Means.NOTHING, 0.0, language, "no word of the lists")
         means = Means.TIE if tie else Means.WORDS
         return Decision(self._public[place], means, confidence, language, self._reason(hits, place))
 
-    def decide_many(self, folded: Iterable[str]) -> list[tuple[str, Means]]:
+    def decide_many(self, folded: Sequence[str]) -> list[tuple[str, Means]]:
         """Category and means of many prompts; as `decide`, without what costs time.
 
         Args:
             folded: Prompts that `matching.fold` returned.
         """
         decided = []
-        for text in folded:
-            place, tie, _ = self._weigh(self._hits(text))
+        for hits in self._hits(folded):
+            place, tie, _ = self._weigh(hits)
             if place < 0:
                 decided.append((OTHER, Means.NOTHING))
             else:
                 decided.append((self._public[place], Means.TIE if tie else Means.WORDS))
         return decided
 
-    def _hits(self, folded: str) -> list[tuple[float, str, set[int]]]:
-        """Words by language, with the share that their weight counts with."""
+    def _hits(self, folded: Sequence[str]) -> list[list[_Hit]]:
+        """Words of each text by language, with the share that their weight counts with."""
+        firsts: list[str] = []
+        laters: list[str] = []
+        for text in folded:
+            end = _FIRST_SENTENCE.search(text, _SHORTEST_SENTENCE)
+            firsts.append(text if end is None else text[: end.end()])
+            laters.append("" if end is None else text[end.end() :])
+        hits: list[list[_Hit]] = [[] for _ in folded]
         # All languages, whatever the prompt's own: Korean prompts say "neon sign" too.
-        names = ("en",) if folded.isascii() else ("en", "ko", "zh")
-        end = _FIRST_SENTENCE.search(folded, _SHORTEST_SENTENCE)
-        if end is None:
-            return [(1.0, name, self._matchers[name].find(folded)) for name in names]
-        found = []
-        for name in names:
-            first = self._matchers[name].find(folded[: end.end()])
-            later = self._matchers[name].find(folded[end.end() :])
-            found += [(1.0, name, first), (_LATER, name, later - first)]
-        return found
+        for language, matcher in self._matchers.items():
+            found = zip(hits, matcher.find(firsts), matcher.find(laters), strict=True)
+            for own, first, later in found:
+                if first:
+                    own.append((1.0, language, first))
+                if later and (new := later - first):
+                    own.append((_LATER, language, new))
+        return hits
 
-    def _weigh(self, hits: Iterable[tuple[float, str, set[int]]]) -> tuple[int, bool, float]:
+    def _weigh(self, hits: Iterable[_Hit]) -> tuple[int, bool, float]:
         scores = [0.0] * (len(self._public) + 1)
         for share, language, words in hits:
             places, weights = self._entries[language]
@@ -203,7 +212,7 @@ class Categorizer:
         place = scores.index(best)
         return place, scores.count(best) > 1, best / sum(scores)
 
-    def _reason(self, hits: Iterable[tuple[float, str, set[int]]], place: int) -> str:
+    def _reason(self, hits: Iterable[_Hit], place: int) -> str:
         found: dict[int, list[str]] = {}
         for _, language, words in hits:
             for word in sorted(words):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable
 from fractions import Fraction
@@ -17,7 +18,7 @@ from pytest_wanlora.training_data.duplicates import THRESHOLD
 from pytest_wanlora.training_data.exporting import COLUMNS, decisions
 from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.report import build, read_clips
-from pytest_wanlora.training_data.rules import Rules, extended, from_file, packaged_rules
+from pytest_wanlora.training_data.rules import Rules, from_file, of_suite, packaged_rules
 from pytest_wanlora.training_data.similarity import TextSimilarity
 from pytest_wanlora.training_data.survey import Progress, Source, Survey, take
 from pytest_wanlora.training_data.tables import draw_lines, report_lines
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 OK: Final = 0
 BAD: Final = 1
+_TI2V_MULTIPLE: Final = 32
 _SMALL = 32 << 20  # bytes; starting processes takes longer than analysing fewer
 
 
@@ -48,10 +50,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _common(report)
     report.add_argument("--videos", choices=("none", "exist", "read"), default="exist", help=_VIDEOS)
-    report.add_argument("--height", type=int, help="what the training resizes to; default: the suite's")
-    report.add_argument("--width", type=int)
-    report.add_argument("--frames", type=int, help="the most frames it uses; default: the suite's, else 81")
-    report.add_argument("--multiple", type=int, default=32, help=_MULTIPLE)
+    report.add_argument("--height", type=_count, help="what the training resizes to; default: the suite's")
+    report.add_argument("--width", type=_count)
+    report.add_argument(
+        "--frames", type=_count, help="the most frames it uses; default: the suite's, else 81"
+    )
+    report.add_argument("--multiple", type=_count, help=_MULTIPLE)
     report.add_argument(
         "--near-duplicates", type=_threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
     )
@@ -109,17 +113,17 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--prompt-column", default="prompt", metavar="NAME")
     parser.add_argument("--video-column", default="video", metavar="NAME")
     parser.add_argument(
-        "--workers", type=int, help="processes; default: as many as there are cores, 4 at most"
+        "--workers", type=_count, help="processes; default: as many as there are cores, 4 at most"
     )
 
 
 def _report(arguments: argparse.Namespace) -> int:
     suite = _suite(arguments)
+    target = _target(arguments, suite)
     with _survey(arguments, suite, check_videos=arguments.videos != "none") as survey:
         duplicates = survey.duplicates(threshold=arguments.near_duplicates)
         report = build(survey, duplicates, threshold=arguments.near_duplicates)
         if arguments.videos == "read":
-            target = _target(arguments, suite)
             report = report.with_clips(
                 read_clips(survey, target, workers=_cores(), progress=_progress("videos"))
             )
@@ -132,7 +136,10 @@ def _report(arguments: argparse.Namespace) -> int:
 
 def _balance(arguments: argparse.Namespace) -> int:
     if arguments.share is None and arguments.toward is None:
-        raise DataError("--share or --toward must say which shares are wanted")
+        raise DataError(
+            "--share or --toward must say which shares are wanted",
+            next_command="add --share urban=0.3,nature=0.3,action=0.2,other=0.2, or --toward RUN",
+        )
     _same_ending(arguments.output, arguments.metadata)
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     suite = _suite(arguments)
@@ -160,7 +167,10 @@ def _balance(arguments: argparse.Namespace) -> int:
 def _categorize(arguments: argparse.Namespace) -> int:
     kind = arguments.output.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
-        raise DataError(f"{arguments.output}: the output ends in .csv, .json or .jsonl")
+        raise DataError(
+            f"--output: {arguments.output} does not end in .csv, .json or .jsonl",
+            next_command=f"--output {shlex.quote(str(arguments.output.with_suffix('.csv')))}",
+        )
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     suite = _suite(arguments)
     rules = _rules(arguments, suite)
@@ -185,10 +195,7 @@ def _suite(arguments: argparse.Namespace) -> Suite | None:
 
 def _rules(arguments: argparse.Namespace, suite: Suite | None) -> Rules:
     rules = packaged_rules() if arguments.categories is None else from_file(arguments.categories)
-    if suite is None:
-        return rules
-    names = [scenario.category for scenario in suite.scenarios]
-    return extended(rules, suite.categories, names=names, source=f"{suite.path}: categories")
+    return rules if suite is None else of_suite(suite, rules)
 
 
 def _similarity(arguments: argparse.Namespace, suite: Suite | None) -> TextSimilarity | None:
@@ -212,9 +219,12 @@ def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
 
 
 def _source(arguments: argparse.Namespace, *, check_videos: bool, near: bool) -> Source:
+    base = arguments.metadata.parent if arguments.base is None else arguments.base
+    if check_videos and arguments.base is not None and not base.is_dir():
+        raise DataError(f"--base: there is no folder {base}", next_command="ls")
     return Source(
         path=arguments.metadata,
-        base=arguments.metadata.parent if arguments.base is None else arguments.base,
+        base=base,
         prompt_column=arguments.prompt_column,
         video_column=arguments.video_column,
         check_videos=check_videos,
@@ -238,19 +248,38 @@ def _survey(
 
 
 def _target(arguments: argparse.Namespace, suite: Suite | None) -> Target:
+    given = ("height", "width", "frames", "multiple")
+    unread = [f"--{name}" for name in given if getattr(arguments, name) is not None]
+    if unread and arguments.videos != "read":
+        raise DataError(
+            f"{', '.join(unread)}: said only of videos that are read", next_command="add --videos read"
+        )
     if (arguments.height is None) != (arguments.width is None):
-        raise DataError("--height and --width are given together, or neither for each video's own size")
+        missing = "--width" if arguments.width is None else "--height"
+        raise DataError(
+            "--height and --width are given together, or neither for each video's own size",
+            next_command=f"add {missing} PIXELS",
+        )
     height, width, frames = arguments.height, arguments.width, arguments.frames or 81
     if suite is not None:
         frames = arguments.frames or suite.sampling.frames
         if height is None:
             height, width = suite.sampling.height, suite.sampling.width
-    return Target(height=height, width=width, frames=frames, multiple=arguments.multiple)
+    return Target(height=height, width=width, frames=frames, multiple=arguments.multiple or _TI2V_MULTIPLE)
 
 
 def _same_ending(output: Path, metadata: Path) -> None:
     if output.suffix.lower() != metadata.suffix.lower():
-        raise DataError(f"{output}: the balanced set ends in {metadata.suffix}, as {metadata} does")
+        raise DataError(
+            f"--output: {output} does not end in {metadata.suffix}, as {metadata} does",
+            next_command=f"--output {shlex.quote(str(output.with_suffix(metadata.suffix)))}",
+        )
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
+    return int(text)
 
 
 def _threshold(text: str) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+import shlex
 from pathlib import Path
 
 from pytest_wanlora.errors import DataError
@@ -62,7 +63,10 @@ def undecodable(path: Path) -> DataError:
 
 def _refused(path: Path, message: str, encoding: str) -> DataError:
     fixed = path.with_name(f"{path.stem}.utf8{path.suffix}")
-    return DataError(f"{path} {message}", next_command=f"iconv -f {encoding} -t UTF-8 {path} > {fixed}")
+    return DataError(
+        f"{path} {message}",
+        next_command=f"iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(str(fixed))}",
+    )
 
 
 def _first_bad_line(path: Path) -> tuple[int, int, bytes]:

@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ _START = 4096
 _LONGEST_CSV_FIELD = 131_072  # csv's own limit, left alone: it is shared by the whole process
 _LONGEST_JSON_RECORD = 1 << 24
 _NO_BLANK = re.compile(r"[^ \t\r\n]")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_ANOTHER = "name the metadata that the training reads (its --dataset_metadata_path)"
 
 
 class Row(NamedTuple):
@@ -85,6 +88,7 @@ class Metadata:
         encoding = "utf-8-sig" if self.kind == "csv" else "utf-8"
         self._text = io.TextIOWrapper(self._raw, encoding=encoding, newline="")
         self._reader = csv.reader(self._text, strict=True)
+        self._row_end = 0  # the line that the last whole row of a csv ends on
         try:
             if self.kind == "csv":
                 self.columns = self._header()
@@ -127,7 +131,7 @@ class Metadata:
         except csv.Error as error:
             raise self._broken_csv(error) from error
         if number == 0:
-            raise DataError(f"{self.path}: there is no row in it")
+            raise DataError(f"{self.path}: there is no row in it", next_command=_ANOTHER)
 
     def _header(self) -> tuple[str, ...]:
         try:
@@ -138,17 +142,30 @@ class Metadata:
             raise self._broken_csv(error) from error
         if not header:
             raise DataError(
-                f"{self.path}: the first line is empty; it must name the columns, such as video,prompt"
+                f"{self.path}: the first line is empty; it must name the columns, such as video,prompt",
+                next_command=f"sed -i '1i video,prompt' {_quoted(self.path)}",
             )
         double = next((name for name in header if header.count(name) > 1), None)
         if double is not None:
-            raise DataError(f"{self.path}: line 1 names the column {double!r} {header.count(double)} times")
+            raise DataError(
+                f"{self.path}: line 1 names the column {double!r} {header.count(double)} times; "
+                "once is allowed",
+                next_command=self._look(1),
+            )
+        for mark, marks in _SEPARATORS.items():
+            if len(header) == 1 and mark in header[0] and not set(self._names) & set(header):
+                raise DataError(
+                    f"{self.path}: line 1 is one column, {_short(header[0])}: it is separated by {marks}, "
+                    "the training reads commas",
+                    next_command="export the table again, separated by commas",
+                )
         for name, option in zip(self._names, ("--prompt-column", "--video-column"), strict=True):
             if name not in header:
                 raise DataError(
                     f"{self.path}: there is no column {name!r}; the columns are {_listed(header)}",
                     next_command=f"name another column with {option} NAME",
                 )
+        self._row_end = self._reader.line_num
         return tuple(header)
 
     def _csv_rows(self) -> Iterator[Row]:
@@ -157,21 +174,25 @@ class Metadata:
         for record in self._reader:
             if len(record) != width:
                 if not record:  # an empty line, which pandas skips
+                    self._row_end = self._reader.line_num
                     continue
                 raise DataError(
-                    f"{self.path}: line {self._reader.line_num} has {len(record)} fields, not {width}: "
-                    "an unquoted comma, or a field that is missing?"
+                    f"{self.path}: line {self._reader.line_num} has {len(record)} fields, not {width}: a "
+                    "field that is missing, or a comma in a field that is not put in quotes?",
+                    next_command=self._look(self._reader.line_num),
                 )
+            self._row_end = self._reader.line_num
             prompt, video = record[prompt_at], record[video_at]
             yield Row(
-                self._reader.line_num,
+                self._row_end,
                 None if prompt in _MISSING or prompt.isspace() else prompt,
                 None if video in _MISSING else video,
                 record,
             )
 
     def _broken_csv(self, error: csv.Error) -> DataError:
-        line = self._reader.line_num
+        # a quote that is never closed swallows what follows: the place to look at is where the row begins
+        line = self._row_end + 1
         reason = str(error)
         if "field limit" in reason:
             reason = (
@@ -183,19 +204,31 @@ class Metadata:
             reason = (
                 'text follows a closing quote; a quote within a quoted field is written twice (""like this"")'
             )
-        return DataError(f"{self.path}: line {line}: {reason}")
+        return DataError(f"{self.path}: the row on line {line}: {reason}", next_command=self._look(line))
+
+    def _look(self, line: int) -> str:
+        return f"sed -n {line}p {_quoted(self.path)}"
 
     def _jsonl_rows(self) -> Iterator[Row]:
         for number, line in enumerate(self._text, start=1):
             if not line.strip():
-                raise DataError(f"{self.path}: line {number} is empty; the training's reader fails on it")
+                raise DataError(
+                    f"{self.path}: line {number} is empty; the training's reader fails on it",
+                    next_command=f"sed -i '/^[[:space:]]*$/d' {_quoted(self.path)}",
+                )
             try:
                 value = json.loads(line, object_pairs_hook=self._object)
             except json.JSONDecodeError as error:
-                raise DataError(f"{self.path}: line {number} is not JSON: {error.msg}") from error
+                raise self._broken_line(number, error.msg) from error
             except RecursionError as error:
-                raise DataError(f"{self.path}: line {number} is not JSON: it is nested too deeply") from error
+                raise self._broken_line(number, "it is nested too deeply") from error
             yield self._json_row(number, value)
+
+    def _broken_line(self, number: int, reason: str) -> DataError:
+        return DataError(
+            f"{self.path}: line {number} is not JSON: {reason}; each line is one object",
+            next_command=self._look(number),
+        )
 
     def _json_rows(self) -> Iterator[Row]:
         values = _Array(self._text, self.path, json.JSONDecoder(object_pairs_hook=self._object))
@@ -207,13 +240,19 @@ class Metadata:
         if len(value) < len(pairs):
             names = [name for name, _ in pairs]
             double = next(name for name in names if names.count(name) > 1)
-            raise DataError(f"{self.path}: an object names {double!r} twice: {_short(str(value))}")
+            raise DataError(
+                f"{self.path}: an object names {double!r} twice: {_short(str(value))}",
+                next_command=f"grep -n {shlex.quote(double)} {_quoted(self.path)}",
+            )
         return value
 
     def _json_row(self, number: int, value: object) -> Row:
         place = f"{self.path}: {self.unit} {number}"
         if not isinstance(value, dict):
-            raise DataError(f"{place} is not an object with columns but {_short(str(value))}")
+            raise DataError(
+                f"{place} is not an object with columns but {_short(str(value))}",
+                next_command="write it as {" + ", ".join(f'"{name}": "..."' for name in self._names) + "}",
+            )
         texts: list[str | None] = []
         for name, option in zip(self._names, ("--prompt-column", "--video-column"), strict=True):
             if name not in value:
@@ -223,16 +262,25 @@ class Metadata:
                 )
             text = value[name]
             if text is not None and not isinstance(text, str):
-                raise DataError(f"{place}: {name!r} is {_short(str(text))}, not a text")
+                raise DataError(
+                    f"{place}: {name!r} is {_short(str(text))}, not a text",
+                    next_command="write it in double quotes",
+                )
             texts.append(text if text and not text.isspace() else None)
         return Row(number, texts[0], texts[1], value)
 
 
 def _kind(path: Path) -> str:
+    if path.is_dir():
+        raise DataError(
+            f"{path} is a folder; name the .csv, .json or .jsonl file in it",
+            next_command=f"ls {_quoted(path)}",
+        )
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise DataError(
-            f"{path}: {path.suffix or 'no ending'}; training metadata ends in .csv, .json or .jsonl"
+            f"{path}: {path.suffix or 'no ending'}; training metadata ends in .csv, .json or .jsonl",
+            next_command=_ANOTHER,
         )
     return kind
 
@@ -241,13 +289,15 @@ def _open(path: Path) -> BinaryIO:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}") from error
+        raise DataError(
+            f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {_quoted(path.parent)}"
+        ) from error
     start = file.read(_START)
     file.seek(0)
     try:
         check_start(path, start)
         if not start.strip():
-            raise DataError(f"{path} is empty")
+            raise DataError(f"{path} is empty", next_command=_ANOTHER)
     except DataError:
         file.close()
         raise
@@ -266,7 +316,13 @@ class _Array:
 
     def __iter__(self) -> Iterator[object]:
         if self._next() != "[":
-            raise DataError(f"{self._path}: not a JSON list of objects; it begins with {self._rest()}")
+            if self._buffer.startswith("\ufeff"):
+                copy = self._path.with_name(f"{self._path.stem}.plain{self._path.suffix}")
+                raise DataError(
+                    f"{self._path} begins with a byte order mark, at which the training's JSON reader stops",
+                    next_command=f"tail -c +4 {_quoted(self._path)} > {_quoted(copy)}",
+                )
+            raise self._broken(f"not a JSON list of objects; it begins with {self._rest()}")
         self._at += 1
         number = 0
         if self._next() == "]":
@@ -277,15 +333,13 @@ class _Array:
                 yield self._element(number)
                 mark = self._next()
                 if mark not in (",", "]"):
-                    raise DataError(
-                        f"{self._path}: after record {number} stands {self._rest()}, not ',' or ']'"
-                    )
+                    raise self._broken(f"after record {number} stands {self._rest()}, not ',' or ']'")
                 self._at += 1
                 if mark == "]":
                     break
                 self._next()
         if self._next():
-            raise DataError(f"{self._path}: after the end of the list stands {self._rest()}")
+            raise self._broken(f"after the end of the list stands {self._rest()}")
 
     def _element(self, number: int) -> object:
         while True:
@@ -301,9 +355,11 @@ class _Array:
             except RecursionError:
                 problem = "it is nested too deeply"
             if len(self._buffer) - self._at > _LONGEST_JSON_RECORD or not self._more():
-                raise DataError(
-                    f"{self._path}: record {number} is not JSON: {problem}; it begins {self._rest()}"
-                )
+                raise self._broken(f"record {number} is not JSON: {problem}; it begins {self._rest()}")
+
+    def _broken(self, reason: str) -> DataError:
+        # the standard reader, which the training uses, shows line and column
+        return DataError(f"{self._path}: {reason}", next_command=f"python -m json.tool {_quoted(self._path)}")
 
     def _next(self) -> str:
         """The next character that is no blank, where `_at` then stands; empty at the end of the file."""
@@ -324,6 +380,10 @@ class _Array:
 
     def _rest(self) -> str:
         return _short(self._buffer[self._at : self._at + 100])
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
 
 
 def _listed(names: list[str]) -> str:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.errors import DataError
+from pytest_wanlora.errors import DataError, RecordError
 
 FACTORS: Final = {"fail": Fraction(2), "warn": Fraction(3, 2)}
 """What the share of a category is multiplied by, by the worst verdict on its scenarios."""
@@ -84,13 +84,18 @@ def outcomes(run: Path, candidate: str | None = None) -> list[Outcome]:
         One outcome for each comparison of a scenario; pooled items and limits are left out.
 
     Raises:
-        RecordError: The record cannot be read.
-        DataError: It has several candidates, or none of that name.
+        DataError: The record cannot be read, has several candidates, or none of that name.
     """
     # pydantic and scipy come with it; only --toward needs them
     from pytest_wanlora import results
 
-    record = results.load(run)
+    try:
+        record = results.load(run)
+    except RecordError as error:
+        raise DataError(
+            f"--toward: {error.message}; a run's folder or its results.json is needed",
+            next_command="ls .wanlora/runs",
+        ) from error
     names = [card.name for card in record.candidates]
     if candidate is None and len(names) != 1:
         raise DataError(

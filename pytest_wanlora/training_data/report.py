@@ -282,8 +282,9 @@ def _broken_examples(survey: Survey) -> tuple[str, ...]:
     if not len(broken):
         return ()
     records = survey.records(int(row) for row in broken)
+    unit = "record" if survey.source.path.suffix.lower() == ".json" else "line"
     return tuple(
-        f"{records[int(row)].place}: {_cut(records[int(row)].video or '(no name)')}: "
+        f"{unit} {records[int(row)].place}: {_cut(records[int(row)].video or '(no name)')}: "
         f"{State(survey.video_states[row]).name.lower()}"
         for row in broken
     )

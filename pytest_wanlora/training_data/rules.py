@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data.matching import MAX_WORD, fold
+
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import Suite
 
 LANGUAGES = ("en", "ko", "zh")
 """Languages with word lists. Prompts of any other language are left to CLIP similarity or `other`."""
@@ -43,6 +46,12 @@ class Rules:
     names: tuple[str, ...]
     descriptions: Mapping[str, str]
     words: Mapping[str, Mapping[str, tuple[str | None, float]]]
+
+    @property
+    def decidable(self) -> frozenset[str]:
+        """The categories of `names` that a prompt can be found to be of: those with words, and `other`."""
+        worded = {category for table in self.words.values() for category, _ in table.values()}
+        return frozenset(self.names) & (worded | {OTHER})
 
 
 @cache
@@ -101,6 +110,22 @@ def extended(
         names=(*shown, OTHER),
         descriptions={name: descriptions.get(name, name) for name in (*shown, OTHER)},
         words=words,
+    )
+
+
+def of_suite(suite: Suite, rules: Rules | None = None) -> Rules:
+    """The rules with a suite's own words and the categories of its scenarios.
+
+    Args:
+        suite: Its `categories` and scenarios are taken.
+        rules: What they are added to; by default the packaged ones.
+    """
+    names = [scenario.category for scenario in suite.scenarios]
+    return extended(
+        packaged_rules() if rules is None else rules,
+        suite.categories,
+        names=names,
+        source=f"{suite.path}: categories",
     )
 
 

@@ -1,7 +1,7 @@
 """Why it may have regressed: the share of a scenario's category in the training data beside its judgements.
 
-A suspicion is put into words only where the numbers carry it, and it is a suspicion: that a category is rare
-and its scenario regressed does not prove that the one caused the other.
+A suspicion is raised only where the numbers carry it, and it is a suspicion: that a category is rare and its
+scenario regressed does not prove that the one caused the other. The words for it are the reports'.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ LEAST_SCENARIOS: Final = 5
 LEAST_CATEGORIES: Final = 3
 """Different shares from which on it is: with two there is nothing to rank."""
 
-_LEVEL = 0.05
+LEVEL: Final = 0.05
+"""A rank correlation with a larger p-value cannot be told from chance."""
+
 _MOST_EXACT = 7  # 7! = 5,040 arrangements
 _SAMPLED = 9_999
 _POOLED = "all"
+_SOUND = frozenset({"better", "pass", "warn"})
 
 
 class JudgementLike(Protocol):
@@ -69,7 +72,6 @@ class Suspicion:
         commonest: The category with the largest share.
         commonest_share: That share.
         against: Scenarios of a category at least as rare that did not regress, which speak against it.
-        text: All of that in a sentence or two.
     """
 
     scenario: str
@@ -80,7 +82,6 @@ class Suspicion:
     commonest: str
     commonest_share: float
     against: tuple[str, ...]
-    text: str
 
 
 @dataclass(frozen=True)
@@ -93,14 +94,12 @@ class Correlation:
         rho: From -1 (the rarer, the worse) to 1.
         p_value: One-sided, that a rho as low is chance: the shares are permuted among the categories, since
             the scenarios of one category share theirs.
-        text: In words; says so if it cannot be told from chance.
     """
 
     scenarios: int
     categories: int
     rho: float
     p_value: float
-    text: str
 
 
 @dataclass(frozen=True)
@@ -116,13 +115,29 @@ class Suspicions:
     correlation: Correlation | None
 
 
+def is_rare(category: str, shares: Mapping[str, float], *, undecided: float = 0.0) -> bool:
+    """Whether a category is rare: below an equal share (1 / number of categories) and half of the largest.
+
+    Args:
+        category: One that is not in `shares` has the share 0.
+        shares: Share of the prompts by category, 0 to 1.
+        undecided: Share of the prompts whose category nobody knows. A category is rare only if it still were
+            with all of them.
+    """
+    most = shares.get(category, 0.0) + undecided
+    return bool(shares) and most < 1 / len(shares) and most < max(shares.values()) / 2
+
+
 def suspect(
-    shares: Mapping[str, float], judgements: Iterable[JudgementLike], categories: Mapping[str, str]
+    shares: Mapping[str, float],
+    judgements: Iterable[JudgementLike],
+    categories: Mapping[str, str],
+    *,
+    undecided: float = 0.0,
 ) -> Suspicions:
     """Put the shares of the training data beside a run's judgements of one candidate.
 
-    A category is rare if its share is below an equal one (1 / number of categories) and below half of the
-    largest. A scenario regressed if one of its own comparisons with the baseline has the verdict `fail`.
+    A scenario regressed if one of its own comparisons with the baseline has the verdict `fail`.
 
     Args:
         shares: Share of the training prompts by category, 0 to 1, as `report.Report.shares`. A scenario's
@@ -130,6 +145,7 @@ def suspect(
         judgements: The run's judgements; limits, the pooled items and scenarios without a category are left
             out.
         categories: Category by scenario id.
+        undecided: As in `is_rare`.
     """
     compared = [item for item in judgements if item.kind == "regression" and item.scenario in categories]
     compared = [item for item in compared if item.scenario != _POOLED]
@@ -137,17 +153,15 @@ def suspect(
     for item in compared:
         if item.verdict == "fail":
             failed.setdefault(item.scenario, []).append(item)
-    share_of = {item.scenario: shares.get(categories[item.scenario], 0.0) for item in compared}
+    # what was not measured speaks neither for a suspicion nor against it
+    unsound = {item.scenario for item in compared if item.verdict not in _SOUND}
+    sound = [name for name in dict.fromkeys(item.scenario for item in compared) if name not in unsound]
     found = [
-        _suspicion(scenario, items, shares, categories, [name for name in share_of if name not in failed])
+        _suspicion(scenario, items, shares, categories, sound)
         for scenario, items in failed.items()
-        if _rare(share_of[scenario], shares)
+        if is_rare(categories[scenario], shares, undecided=undecided)
     ]
     return Suspicions(tuple(found), _correlation(compared, shares, categories))
-
-
-def _rare(share: float, shares: Mapping[str, float]) -> bool:
-    return bool(shares) and share < 1 / len(shares) and share < max(shares.values()) / 2
 
 
 def _excess(item: JudgementLike) -> float | None:
@@ -169,15 +183,8 @@ def _suspicion(
     worst = max(items, key=lambda item: _excess(item) or 0.0)
     commonest = max(shares, key=lambda name: shares[name])
     against = tuple(name for name in sound if shares.get(categories[name], 0.0) <= share)
-    by = "" if worst.change is None else f" by {100 * worst.change:.1f} %"
-    text = (
-        f"{scenario} is worse in {worst.metric}{by}, and {category} is rare in the training data: "
-        f"{100 * share:.1f} % of the prompts, {commonest} {100 * shares[commonest]:.1f} %."
-    )
-    if against:
-        text += f" Against it: {', '.join(against)}, of a category no more common, did not regress."
     return Suspicion(
-        scenario, category, share, worst.metric, worst.change, commonest, shares[commonest], against, text
+        scenario, category, share, worst.metric, worst.change, commonest, shares[commonest], against
     )
 
 
@@ -201,16 +208,8 @@ def _correlation(
     arranged = np.array([_rho(by_category[order][place], changes) for order in _arrangements(len(names))])
     # the arrangement that was seen is one of those that are possible
     p_value = float(np.mean(arranged <= rho + 1e-12))
-    words = (
-        "the rarer its category, the worse a scenario became"
-        if p_value <= _LEVEL
-        else "rarity and change cannot be told from chance"
-    )
-    text = (
-        f"Over {len(worst)} scenarios of {len(names)} categories {words} "
-        f"(Spearman's rho {rho:+.2f}, one-sided p {p_value:.3f})."
-    )
-    return Correlation(len(worst), len(names), rho, p_value, text)
+    # rounding may carry a perfect order beyond 1
+    return Correlation(len(worst), len(names), min(max(rho, -1.0), 1.0), p_value)
 
 
 def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:

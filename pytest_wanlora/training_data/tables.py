@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.report import Clips, Repeats, Report
+from pytest_wanlora.training_data.videos import State
 
 _BAR = 30
 
@@ -87,13 +88,16 @@ def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) 
 
 
 def _decided(report: Report) -> Iterator[str]:
-    yield f"{report.undecided:,} prompts have no word of the lists and count as other"
+    yield f"prompts without a word of the lists, which count as other: {report.undecided:,}"
     for example in report.undecided_examples:
         yield f"  such as: {example}"
     if report.ties:
-        yield f"{report.ties:,} prompts weigh the same for several categories: the first in order has them"
+        yield (
+            "prompts that weigh the same for several categories, the first of which has them: "
+            f"{report.ties:,}"
+        )
     if report.by_similarity:
-        yield f"{report.by_similarity:,} prompts were decided by text similarity"
+        yield f"prompts decided by text similarity: {report.by_similarity:,}"
 
 
 def _repeats(repeats: Repeats) -> Iterator[str]:
@@ -113,6 +117,8 @@ def _videos(report: Report) -> Iterator[str]:
     yield "videos: " + ", ".join(f"{count:,} {state}" for state, count in report.videos.items())
     for example in report.broken_examples:
         yield f"  the training would stop at {example}"
+    if report.videos.get(State.MISSING.name.lower()):
+        yield "  next: name the folder of the videos with --base, or do not look for them: --videos none"
     if report.clips is not None:
         yield from _clips(report.clips)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -26,17 +27,19 @@ def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool 
     """
     for source in sources:
         if output.exists() and source.exists() and output.samefile(source):
-            raise DataError(f"{output} is the file that is read; write to another one")
+            raise DataError(f"{output} is the file that is read", next_command="write to another one")
     if output.is_dir():
-        raise DataError(f"{output} is a folder; name a file in it")
+        raise DataError(f"{output} is a folder", next_command="name a file in it")
     if output.exists() and not overwrite:
         raise DataError(
             f"{output} exists", next_command="add --overwrite to replace it, or name another file"
         )
     if not output.parent.is_dir():
-        raise DataError(f"{output}: its folder does not exist", next_command=f"mkdir -p {output.parent}")
+        raise DataError(
+            f"{output}: its folder does not exist", next_command=f"mkdir -p {shlex.quote(str(output.parent))}"
+        )
     if not os.access(output.parent, os.W_OK):
-        raise DataError(f"{output}: its folder cannot be written to")
+        raise DataError(f"{output}: its folder cannot be written to", next_command="write to another one")
 
 
 def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:

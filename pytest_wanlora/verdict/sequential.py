@@ -11,19 +11,19 @@ already is (then it fails beside it). Passing takes no correction for the number
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pytest_wanlora.scoring.metric import METRICS, Metric
 from pytest_wanlora.verdict import evidence as statistics
-from pytest_wanlora.verdict import fvd_evidence
-from pytest_wanlora.verdict.bands import rule
+from pytest_wanlora.verdict.bands import band, frozen, rule
 from pytest_wanlora.verdict.evidence import Contrast, Floats, Plan
+from pytest_wanlora.verdict.fvd_evidence import SetContrast, distance
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ToleranceLike, Verdict
+from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 
 __all__ = ["Assessment", "GateResult", "PairedScores", "PairedSets", "assess", "run_gate"]
 
@@ -33,60 +33,6 @@ Item = tuple[str, str]
 _FVD = METRICS["fvd"]
 # a jackknife of two videos leaves one, which has no spread
 _FEWEST_FOR_A_SET = 3
-
-
-@dataclass(frozen=True)
-class PairedSets:
-    """Video features of both sides.
-
-    Attributes:
-        videos: Products of all videos, by scenario; under `"all"` for the pooled set and for scenarios that
-            have no reference of their own. Row numbers mean the same videos in each.
-        candidate: Rows by scenario, (n,), in the order of the scores' pairs.
-        baseline: Rows of the pairs.
-    """
-
-    videos: Mapping[str, fvd_evidence.Videos]
-    candidate: Mapping[str, NDArray[np.intp]]
-    baseline: Mapping[str, NDArray[np.intp]]
-
-    def of(self, scenario: str, n: int) -> tuple[fvd_evidence.Videos, fvd_evidence.Rows, fvd_evidence.Rows]:
-        """Products and the rows of the first n pairs, of one scenario or of all."""
-        chosen = list(self.candidate) if scenario == ALL else [scenario]
-        return (
-            self.videos.get(scenario, self.videos[ALL]),
-            np.stack([self.candidate[name][:n] for name in chosen]),
-            np.stack([self.baseline[name][:n] for name in chosen]),
-        )
-
-
-@dataclass(frozen=True)
-class PairedScores:
-    """All finite scores of candidate and baseline, paired by scenario and seed.
-
-    Attributes:
-        metrics: Metrics of videos that have a tolerance, M of them.
-        candidate: By scenario, (M, n) in the order of the seeds, n >= 1; n may differ between scenarios.
-        baseline: Scores of the pairs.
-        sets: Features; None: `fvd` is not judged.
-    """
-
-    metrics: tuple[Metric, ...]
-    candidate: Mapping[str, Floats]
-    baseline: Mapping[str, Floats]
-    sets: PairedSets | None = None
-
-    def first(self, pairs: Mapping[str, int]) -> PairedScores:
-        """The same with so many pairs of each scenario."""
-        return replace(
-            self,
-            candidate={name: scores[:, : pairs[name]] for name, scores in self.candidate.items()},
-            baseline={name: scores[:, : pairs[name]] for name, scores in self.baseline.items()},
-        )
-
-    def pairs(self) -> dict[str, int]:
-        """Pairs of each scenario."""
-        return {name: scores.shape[1] for name, scores in self.candidate.items()}
 
 
 @dataclass(frozen=True)
@@ -117,7 +63,7 @@ class _Row:
     low: float
     high: float
     p_value: float
-    set_contrast: fvd_evidence.SetContrast | None = None
+    set_contrast: SetContrast | None = None
 
 
 def assess(
@@ -135,10 +81,18 @@ def assess(
         KeyError: A metric has no tolerance.
     """
     rows = [row for scenario in (*scores.candidate, ALL) for row in _rows(scores, scenario, plan)]
-    corrected = statistics.holm(np.array([row.p_value for row in rows]))
+    fails = [tolerances[row.metric.id].fail for row in rows]
+    # the claim that may be false is that of a failure, which takes both: significant, and beyond the band
+    claims = [row.p_value if row.change > fail else 1.0 for row, fail in zip(rows, fails, strict=True)]
+    tested = [(look, share) for look, share in zip(plan.looks, plan.shares(), strict=True) if share > 0.0]
+    sizes = np.array(
+        [_sizes(row, fail, [look for look, _ in tested]) for row, fail in zip(rows, fails, strict=True)]
+    ).reshape(len(rows), len(tested))
+    corrected = statistics.holm(np.array(claims), sizes, [share for _, share in tested])
+    items = max(float(sizes[:, -1:].sum()), 1.0)
     evidence = {
-        row.item: _evidence(row, float(adjusted), tolerances[row.metric.id].fail, plan, len(rows), powers)
-        for row, adjusted in zip(rows, corrected, strict=True)
+        row.item: _evidence(row, float(adjusted), fail, plan, items, powers)
+        for row, fail, adjusted in zip(rows, fails, corrected, strict=True)
     }
     failed = _failed(evidence, tolerances)
     evidence |= _seconded(evidence, tolerances, failed)
@@ -204,6 +158,16 @@ def _contrast(scores: PairedScores, scenario: str, n: int) -> Contrast:
     return parts[0] if len(parts) == 1 else statistics.pooled(parts)
 
 
+def _sizes(row: _Row, fail: float, looks: Sequence[int]) -> Floats:
+    """The most that this item can add to the run's chance of a false failure, by the look that proves it."""
+    return statistics.beyond_by_chance(row.contrast, _at(row.metric, fail), looks)
+
+
+def _at(metric: Metric, fail: float) -> float:
+    """Candidate / baseline at the fail band."""
+    return 1.0 - fail if metric.higher_is_better else 1.0 + fail
+
+
 def _one(contrast: Contrast, index: int) -> Contrast:
     return Contrast(
         candidate=contrast.candidate[index],
@@ -217,13 +181,15 @@ def _one(contrast: Contrast, index: int) -> Contrast:
 
 def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios: int) -> _Row:
     taken = tuple(plan.looks[i] for i in plan.taken(common))
-    p_value = 1.0
-    for share, look in zip(plan.shares(), plan.looks, strict=True):
-        if share > 0.0 and look in taken:
-            videos, candidate, baseline = sets.of(scenario, look)
-            swapped = fvd_evidence.pair_differences(videos, candidate.ravel(), baseline.ravel())
-            p_value = min(p_value, statistics.sign_flip(swapped) / share)
-    compared = fvd_evidence.compare(*sets.of(scenario, common))
+    p_value = min(
+        (
+            sets.compared(scenario, look).p_value / share
+            for share, look in zip(plan.shares(), plan.looks, strict=True)
+            if share > 0.0 and look in taken
+        ),
+        default=1.0,
+    )
+    compared = sets.compared(scenario, common)
     low, high = statistics.interval(compared.contrast, plan.tail_each, logarithmic=False)
     contrast = compared.contrast
     return _Row(
@@ -240,7 +206,7 @@ def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios
     )
 
 
-def _evidence(row: _Row, adjusted: float, fail: float, plan: Plan, items: int, powers: bool) -> Evidence:
+def _evidence(row: _Row, adjusted: float, fail: float, plan: Plan, items: float, powers: bool) -> Evidence:
     inside, outside = row.high < fail, row.low > fail
     beyond = row.change > fail
     significant = plan.tests and adjusted <= plan.alpha
@@ -269,13 +235,13 @@ def _evidence(row: _Row, adjusted: float, fail: float, plan: Plan, items: int, p
     )
 
 
-def _enough(row: _Row, fail: float, beyond: bool, plan: Plan, items: int) -> int | None:
+def _enough(row: _Row, fail: float, beyond: bool, plan: Plan, items: float) -> int | None:
     """Pairs to tell the change from none (beyond the band), or from the band (within it)."""
     base = float(row.contrast.baseline)
     if not base > 0.0:
         return None
     ratio = float(row.contrast.candidate) / base
-    against = 1.0 if beyond else 1.0 - fail if row.metric.higher_is_better else 1.0 + fail
+    against = 1.0 if beyond else _at(row.metric, fail)
     error = float(row.contrast.spread(against)[0]) / base
     tail = plan.alpha * plan.shares()[-1] / items if beyond and plan.tests else plan.tail_each
     return statistics.needed(abs(ratio - against), error, row.pairs, tail)
@@ -325,11 +291,13 @@ class GateResult:
         verdicts: By item.
         pairs: Rendered in each scenario.
         fails: Whether any item fails.
+        assessment: What the pairs told at the end.
     """
 
     verdicts: Mapping[Item, Verdict]
     pairs: Mapping[str, int]
     fails: bool
+    assessment: Assessment
 
 
 def run_gate(
@@ -362,15 +330,56 @@ def run_gate(
         for scenario in assessment.unsettled:
             pairs[scenario] = plan.following(pairs[scenario]) or pairs[scenario]
     verdicts = {}
-    for (scenario, metric), found in assessment.evidence.items():
-        moved = assessment.evidence.get((scenario, "motion"))
-        verdicts[scenario, metric] = rule(
-            METRICS[metric],
+    for item, found in assessment.evidence.items():
+        moved = assessment.evidence.get((item[0], "motion"))
+        verdicts[item] = rule(
+            METRICS[item[1]],
             found.change,
-            tolerances[metric],
+            tolerances[item[1]],
             found,
             weak=weak,
             motion_change=None if moved is None else moved.change,
             motion_tolerance=tolerances.get("motion"),
         )[0]
-    return GateResult(verdicts, pairs, any(verdict.fails for verdict in verdicts.values()))
+    verdicts |= _by_band(seen, tolerances, settled=verdicts)
+    verdicts |= dict.fromkeys(_still(seen), Verdict.DEGENERATE)
+    return GateResult(verdicts, pairs, any(verdict.fails for verdict in verdicts.values()), assessment)
+
+
+def _by_band(
+    scores: PairedScores, tolerances: Mapping[str, ToleranceLike], *, settled: Collection[Item]
+) -> dict[Item, Verdict]:
+    """The items that have no evidence, by their band alone."""
+    pairs = scores.pairs()
+    verdicts = {}
+    for scenario in (*pairs, ALL):
+        chosen = list(pairs) if scenario == ALL else [scenario]
+        for row, metric in enumerate(scores.metrics):
+            if (scenario, metric.id) not in settled:
+                base, value = (
+                    float(np.mean([side[name][row].mean() for name in chosen]))
+                    for side in (scores.baseline, scores.candidate)
+                )
+                verdicts[scenario, metric.id] = band(metric, base, value, tolerances[metric.id])[1]
+        if scores.sets is not None and (scenario, _FVD.id) not in settled:
+            videos, candidate, baseline = scores.sets.of(scenario, min(pairs[name] for name in chosen))
+            # one video has no spread, so no distance: not measured, which does not pass
+            verdicts[scenario, _FVD.id] = Verdict.ERROR
+            if candidate.size >= 2:
+                base, value = (distance(videos, rows.ravel())[0] for rows in (baseline, candidate))
+                verdicts[scenario, _FVD.id] = band(_FVD, base, value, tolerances[_FVD.id])[1]
+    return verdicts
+
+
+def _still(scores: PairedScores) -> list[Item]:
+    """The motion of every scenario with a frozen video, and that of all."""
+    ids = [metric.id for metric in scores.metrics]
+    if "motion" not in ids:
+        return []
+    sides = scores.candidate, scores.baseline
+    still = [
+        name
+        for name in scores.candidate
+        if frozen(*(dict(enumerate(side[name][ids.index("motion")].tolist())) for side in sides))
+    ]
+    return [(name, "motion") for name in ([*still, ALL] if still else [])]

@@ -6,12 +6,13 @@ import importlib
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_wanlora import testing
+from tests import schemas
 
 # compiled modules cannot be imported twice, which runs within this process would do with any not yet loaded
 for name in ("run.judge", "hooks.gate_run", "scoring.frames", "scoring.weights"):
@@ -109,9 +110,12 @@ class Project:
 
 
 @pytest.fixture
-def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Project:
-    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
-    return Project(pytester)
+def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Iterator[Project]:
+    for name in ("PYTEST_XDIST_WORKER", "GITHUB_ACTIONS", "GITHUB_OUTPUT", "GITHUB_STEP_SUMMARY"):
+        monkeypatch.delenv(name, raising=False)
+    made = Project(pytester)
+    yield made
+    schemas.check_runs(made.path)
 
 
 @pytest.fixture(scope="session")

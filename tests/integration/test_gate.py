@@ -6,10 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
 from pytest_wanlora import results, testing
+from pytest_wanlora.gate import properties
 from pytest_wanlora.verdict.judgement import Verdict
 from tests.integration.conftest import Project
 
@@ -308,7 +310,8 @@ class TestRecord:
     def test_there_is_one_record_a_run_and_no_notes_stay(self, based: Project, run: Run) -> None:
         run("--lora", "bad.safetensors")
         (folder,) = [path.parent for path in based.records()]
-        assert [path.name for path in folder.iterdir()] == ["results.json"]
+        assert not (folder / "board").exists()
+        assert [path.name for path in folder.iterdir() if path.suffix == ".json"].count("results.json") == 1
         record = results.load(folder)
         assert record.run_id == folder.name
         assert len([video for video in record.videos if video.role == "candidate"]) == 4
@@ -429,6 +432,36 @@ def test_quiet_and_without_a_terminal(based: Project) -> None:
 
 
 def test_junit_carries_the_judgements(based: Project) -> None:
-    based.run("--lora", "good.safetensors", f"--junitxml={based.path / 'junit.xml'}")
-    text = (based.path / "junit.xml").read_text()
-    assert text.count("<property ") == 24
+    based.run("--lora", "bad.safetensors", f"--junitxml={based.path / 'junit.xml'}")
+    cases = ElementTree.parse(based.path / "junit.xml").iter("testcase")  # noqa: S314 - written by the run above
+    told = {
+        str(case.get("name")): [(each.get("name"), each.get("value")) for each in case.iter("property")]
+        for case in cases
+    }
+    record = results.load(based.records()[-1])
+    # each item's own judgement, each property once, and nothing of what travels between processes
+    assert told == {
+        str(judged.item).removeprefix("wanlora::"): [
+            (f"wanlora_{name}", text) for name, text in properties(judged)
+        ]
+        for judged in record.judgements
+    }
+    (sharpness,) = [j for j in record.judgements if str(j.item).endswith("[bad-test2_nature-sharpness]")]
+    assert sharpness.evidence is not None
+    assert dict(told["test_regression[bad-test2_nature-sharpness]"]) == {
+        "wanlora_verdict": "fail",
+        "wanlora_candidate": "bad",
+        "wanlora_scenario": "test2_nature",
+        "wanlora_metric": "sharpness",
+        "wanlora_value": repr(sharpness.value),
+        "wanlora_baseline": repr(sharpness.baseline),
+        "wanlora_change": repr(sharpness.change),
+        "wanlora_warn": "0.02",
+        "wanlora_fail": "0.15",
+        "wanlora_n": "2",
+        "wanlora_interval_low": repr(sharpness.evidence.low),
+        "wanlora_interval_high": repr(sharpness.evidence.high),
+        "wanlora_interval_level": repr(sharpness.evidence.level),
+        "wanlora_weak": "false",
+        "wanlora_reason": sharpness.reason,
+    }

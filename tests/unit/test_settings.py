@@ -82,6 +82,8 @@ ROWS = (
     Row("wanlora-cache", "cache", True, "no", False, (), True),
     Row("wanlora-previews", "previews", True, "off", False, (), True),
     Row("wanlora-allow-environment", "allow_environment", False, "TRUE", True, (), True),
+    Row("wanlora-training-data", "training_data", None, "a.csv", f"{ROOT}a.csv", ("b.csv",), f"{ROOT}b.csv"),
+    Row("wanlora-sign-key", "sign_key", None, "a.csv", f"{ROOT}a.csv", ("./b.csv",), f"{ROOT}b.csv"),
 )
 
 SUITE = """\
@@ -123,6 +125,7 @@ def effective(settings: Settings, row: Row, root: Path) -> Any:  # noqa: ANN401 
 def test_precedence(reads: Reads, pytester: pytest.Pytester, row: Row, layer: str) -> None:
     spoken = "seeds: {first: 5, most: 9}\n" if layer != "default" and row.from_suite else ""
     pytester.makefile(".yaml", mine=SUITE + spoken)
+    pytester.makefile(".csv", a="", b="")
     suite = () if row.name == "wanlora-suite" else ("--wanlora-suite", "mine.yaml")
     ini = f"{row.name.replace('-', '_')} = {row.ini}" if layer in ("ini", "command line") else ""
     typed = (f"--{row.name}", *row.typed) if layer == "command line" else ()
@@ -177,6 +180,15 @@ REJECTED = {
     "device list": ("wanlora-device", "cuda:0,1", "auto, cpu, cuda, cuda:N"),
     "cache-dir": ("wanlora-cache-dir", "", "a path"),
     "output-dir": ("wanlora-output-dir", "", "a path"),
+    "training-data": ("wanlora-training-data", "", "a path"),
+    "training-data that is missing": (
+        "wanlora-training-data", "a.csv", "a file; <root>/a.csv is not there"
+    ),
+    "training-data that is a folder": (
+        "wanlora-training-data", ".", "a file; <root> is a folder"
+    ),
+    "sign-key": ("wanlora-sign-key", " ", "a path"),
+    "sign-key that is missing": ("wanlora-sign-key", "~/a", "a file; <root>/a is not there"),
 }  # fmt: skip
 REJECTED_INI_ONLY = {
     "cache": ("wanlora-cache", "maybe", "yes, no, true, false, on, off, 1, 0"),
@@ -192,10 +204,11 @@ def test_the_reject_tables_have_every_option() -> None:
 
 @pytest.mark.parametrize(("name", "value", "allowed"), REJECTED.values(), ids=REJECTED.keys())
 def test_a_bad_option_names_itself_its_value_and_what_is_allowed(
-    reads: Reads, name: str, value: str, allowed: str
+    reads: Reads, pytester: pytest.Pytester, name: str, value: str, allowed: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         reads(f"--{name}={value}")
+    allowed = allowed.replace("<root>", str(pytester.path))
     assert caught.value.message == f"--{name}: {value!r} is not allowed; allowed: {allowed}"
     assert caught.value.next_command is not None
     assert f"--{name}" in caught.value.next_command
@@ -206,8 +219,11 @@ INI_CASES = {key: case for key, case in (REJECTED | REJECTED_INI_ONLY).items() i
 
 
 @pytest.mark.parametrize(("name", "value", "allowed"), INI_CASES.values(), ids=INI_CASES.keys())
-def test_a_bad_ini_value_names_its_key_and_file(reads: Reads, name: str, value: str, allowed: str) -> None:
+def test_a_bad_ini_value_names_its_key_and_file(
+    reads: Reads, pytester: pytest.Pytester, name: str, value: str, allowed: str
+) -> None:
     key = name.replace("-", "_")
+    allowed = allowed.replace("<root>", str(pytester.path))
     quoted = f"'{value}'" if name == "wanlora-scenario" else value
     with pytest.raises(SettingsError) as caught:
         reads(ini=f"{key} = {quoted}")

@@ -2,7 +2,8 @@
 
 ``python -m tools.tiny_world.dataset --out data/urban --samples 1000 --share urban=0.8,nature=0.07,... --seed
 1`` makes a folder of lossless videos (FFV1, so that nothing but the model is to blame for what a LoRA learns)
-and ``metadata.csv`` with the columns ``video`` and ``prompt``.
+and ``metadata.csv`` with the columns ``video`` and ``prompt``. With ``--captions-only`` it makes the same
+file without the videos.
 """
 
 from __future__ import annotations
@@ -63,9 +64,19 @@ def parse_share(text: str) -> dict[str, float]:
     return shares
 
 
-def write_dataset(folder: Path, samples: int, shares: dict[str, float], seed: int) -> None:
-    """Write ``samples`` videos with their captions, categories mixed in random order."""
-    (folder / "videos").mkdir(parents=True, exist_ok=True)
+def write_dataset(
+    folder: Path, samples: int, shares: dict[str, float], seed: int, *, videos: bool = True
+) -> None:
+    """Write ``samples`` videos with their captions, categories mixed in random order.
+
+    Args:
+        folder: Made if need be.
+        samples: Rows of the metadata, up to the rounding of the shares.
+        shares: By category, with the sum 1.
+        seed: The same seed gives the same captions, with the videos or without.
+        videos: Whether to write the videos too.
+    """
+    (folder / "videos" if videos else folder).mkdir(parents=True, exist_ok=True)
     generator = np.random.default_rng(seed)
     rows = []
     for name, share in shares.items():
@@ -73,10 +84,12 @@ def write_dataset(folder: Path, samples: int, shares: dict[str, float], seed: in
         combinations = choose(name, count, seed, split(name, "train"))
         for start in range(0, count, 100):
             part = combinations[start : start + 100]
-            for number, frames in enumerate(draw(name, part, 1000 * seed + start).numpy()):
-                file = f"videos/{name}-{start + number:04d}.mkv"
-                write_video(folder / file, frames)
-                rows.append((file, caption(name, part[number], int(generator.integers(4)))))
+            files = [f"videos/{name}-{start + number:04d}.mkv" for number in range(len(part))]
+            if videos:
+                for file, frames in zip(files, draw(name, part, 1000 * seed + start).numpy(), strict=True):
+                    write_video(folder / file, frames)
+            for file, combination in zip(files, part, strict=True):
+                rows.append((file, caption(name, combination, int(generator.integers(4)))))
     with (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(("video", "prompt"))
@@ -90,8 +103,11 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=1000)
     parser.add_argument("--share", type=parse_share, required=True)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--captions-only", action="store_true", help="write no videos")
     arguments = parser.parse_args()
-    write_dataset(arguments.out, arguments.samples, arguments.share, arguments.seed)
+    write_dataset(
+        arguments.out, arguments.samples, arguments.share, arguments.seed, videos=not arguments.captions_only
+    )
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,17 @@ def test_no_two_names_are_alike(paths: list[Path]) -> None:
     names = unique_names(paths)
     assert len(set(names)) == len(paths)
     assert all("/" not in name and path.stem in name for name, path in zip(names, paths, strict=True))
+
+
+@pytest.mark.parametrize("name", [b"new\nline", b"no \xff unicode", b"\x1b[2J", "\u2028".encode()])
+def test_a_name_that_no_record_can_hold_is_refused(here: Path, name: bytes) -> None:
+    Path(os.fsdecode(os.fsencode(here) + b"/" + name + b".safetensors")).touch()
+    with pytest.raises(CheckpointError, match="its name has line breaks, control characters") as refused:
+        expand(["."])
+    assert str(refused.value).isascii()
+    assert str(refused.value).endswith("next: rename the file")
+
+
+def test_a_name_in_any_script_is_taken() -> None:
+    touch("에포크 🎬 \u202e مرحبا.safetensors")
+    assert len(expanded(".")) == 1

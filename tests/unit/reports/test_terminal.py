@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import pytest
 
+from pytest_wanlora import results
 from pytest_wanlora.jobs.board import Progress
 from pytest_wanlora.reports import terminal
+from pytest_wanlora.results import CorrelationCard, ScenarioShare, SuspicionCard, TrainingDataCard
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict, Worst
+
+REAL_RUN = Path(__file__).parents[2] / "data" / "record-version-1.json"
 
 
 def _judged(verdict: Verdict = Verdict.FAIL, **changes: Any) -> Judgement:  # noqa: ANN401 - any field
@@ -111,3 +116,86 @@ def test_stored_lines() -> None:
         "  s  clip  none -> 0.6",
         "  note: too tight",
     ]
+
+
+class TestTrainingData:
+    """The training data's section, of the record of a real run."""
+
+    DATA = TrainingDataCard(
+        file="metadata.csv",
+        sha256="12" * 32,
+        rows=2_100,
+        prompts=2_000,
+        counts={"urban": 1_800, "nature": 20, "other": 180},
+        shares={"urban": 0.9, "nature": 0.01, "other": 0.09},
+        languages={"en": 2_000},
+        undecided=0,
+        ties=3,
+        scenarios={
+            "test1_korean_city": ScenarioShare(category="urban", prompts=1_800, share=0.9, rare=False),
+            "test2_nature": ScenarioShare(category="nature", prompts=20, share=0.01, rare=True),
+            "test3_action": ScenarioShare(category="action", prompts=None, share=None, rare=False),
+        },
+    )
+    SUSPICION = SuspicionCard(
+        key="rare",
+        candidate="epoch-0",
+        scenario="test2_nature",
+        category="nature",
+        share=0.01,
+        metric="clip",
+        change=0.204,
+        commonest="urban",
+        commonest_share=0.9,
+    )
+
+    def _section(self, **changes: Any) -> list[str]:  # noqa: ANN401 - any field
+        data = self.DATA.model_copy(update=changes)
+        record = results.load(REAL_RUN).model_copy(update={"training_data": data})
+        lines = terminal.summary(record, "results.json")
+        start = next(number for number, line in enumerate(lines) if line.startswith("training data"))
+        return lines[start : lines.index("", start)]
+
+    def test_shares_stand_beside_the_verdicts(self) -> None:
+        assert self._section() == [
+            "training data metadata.csv, 2,000 prompts: urban 90.0%, other 9.0%, nature 1.0%",
+            "  scenario           category  share       epoch-0",
+            "  test1_korean_city  urban     90.0%       WARN",
+            "  test2_nature       nature    1.0%, rare  FAIL",
+            "  test3_action       action    unknown     WARN",
+        ]
+
+    def test_undecided_prompts_are_told(self) -> None:
+        assert self._section(undecided=12)[1] == ("  12 of them have no word of the lists and count as other")
+
+    def test_a_suspicion_with_its_numbers(self) -> None:
+        assert self._section(suspicions=(self.SUSPICION,))[-1] == (
+            "  epoch-0: test2_nature is worse in CLIPScore by 20.4%, and nature is rare in the training "
+            "data: 1.0% of the prompts, urban 90.0%"
+        )
+
+    def test_what_speaks_against_it_is_told_too(self) -> None:
+        changed = {"key": "rare_but", "change": None, "against": ("test3_action",)}
+        assert self._section(suspicions=(self.SUSPICION.model_copy(update=changed),))[-1] == (
+            "  epoch-0: test2_nature is worse in CLIPScore, and nature is rare in the training data: "
+            "1.0% of the prompts, urban 90.0%; but test3_action, of a category no more common, did not "
+            "regress"
+        )
+
+    @pytest.mark.parametrize(
+        ("key", "words"),
+        [
+            ("the_rarer_the_worse", "the rarer its category, the worse a scenario became"),
+            ("chance", "rarity and change cannot be told from chance"),
+        ],
+    )
+    def test_a_rank_correlation(self, key: Literal["the_rarer_the_worse", "chance"], words: str) -> None:
+        found = CorrelationCard(
+            key=key, candidate="epoch-0", scenarios=12, categories=6, rho=-0.5, p_value=0.0125
+        )
+        assert self._section(correlations=(found,))[-1] == (
+            f"  epoch-0: over 12 scenarios of 6 categories {words} (Spearman's rho -0.50, one-sided p 0.013)"
+        )
+
+    def test_without_training_data_there_is_no_section(self) -> None:
+        assert "training data" not in "\n".join(terminal.summary(results.load(REAL_RUN), "results.json"))

@@ -26,6 +26,12 @@ from pytest_wanlora.results.parts import (
     Video,
 )
 from pytest_wanlora.results.run_record import RunRecord, json_schema, load, runs_so_far, write
+from pytest_wanlora.results.training_data import (
+    CorrelationCard,
+    ScenarioShare,
+    SuspicionCard,
+    TrainingDataCard,
+)
 from pytest_wanlora.verdict.judgement import Evidence, ItemId, Judgement, Verdict, Worst
 
 SHA = "ab" * 32
@@ -85,6 +91,35 @@ JUDGEMENTS = (
     ),
 )
 
+TRAINING_DATA = TrainingDataCard(
+    file="metadata.csv",
+    sha256="12" * 32,
+    rows=101,
+    prompts=100,
+    counts={"urban": 98, "nature": 2, "other": 0},
+    shares={"urban": 0.98, "nature": 0.02, "other": 0.0},
+    languages={"en": 60, "ko": 40},
+    undecided=0,
+    ties=1,
+    scenarios={"s1": ScenarioShare(category="nature", prompts=2, share=0.02, rare=True)},
+    suspicions=(
+        SuspicionCard(
+            key="rare",
+            candidate=NAME,
+            scenario="s1",
+            category="nature",
+            share=0.02,
+            metric="sharpness",
+            change=0.19,
+            commonest="urban",
+            commonest_share=0.98,
+        ),
+    ),
+    correlations=(
+        CorrelationCard(key="chance", candidate=NAME, scenarios=5, categories=3, rho=-0.5, p_value=0.25),
+    ),
+)
+
 
 def record(**changed: Any) -> RunRecord:  # noqa: ANN401  fields
     known: dict[str, Any] = {
@@ -124,6 +159,7 @@ def record(**changed: Any) -> RunRecord:  # noqa: ANN401  fields
         ),
         "judgements": JUDGEMENTS,
         "totals": Totals.of([video(0), video(1, reused=True)], [], 60.0),
+        "training_data": TRAINING_DATA,
         **changed,
     }
     return RunRecord(**known)
@@ -170,7 +206,7 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda raw: raw.update(schema_version=2), "schema_version is 2; allowed: 1"),
+        (lambda raw: raw.update(schema_version=3), "schema_version is 3; allowed: 1 to 2"),
         (lambda raw: raw.pop("schema_version"), "schema_version is None"),
         (lambda raw: raw.pop("suite"), "suite: Field required"),
         (lambda raw: raw.update(surprise=1), "surprise: Extra inputs"),
@@ -194,7 +230,7 @@ def test_a_record_that_does_not_agree_with_itself_is_refused(
         RunRecord.from_json(json.dumps(raw), source="results.json")
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "1", b"\xff"])
+@pytest.mark.parametrize("text", ["", "{", "[]", "1", b"\xff", "[" * 100_000])
 def test_what_is_no_record_is_refused(text: str | bytes) -> None:
     with pytest.raises(RecordError):
         RunRecord.from_json(text)

@@ -184,7 +184,8 @@ class Bad:
 
 ALL_METRICS = ", ".join(METRICS)
 SAMPLING_KEYS = (
-    "height, width, frames, steps, cfg_scale, shift, negative_prompt, dtype, tiled, cfg_merge, lora_mode"
+    "height, width, frames, steps, cfg_scale, shift, negative_prompt, dtype, tiled, cfg_merge, lora_mode, "
+    "batch, compile, torch_norm, real_rope, text_once"
 )
 
 REJECTED = {
@@ -213,7 +214,7 @@ REJECTED = {
         "  name: Mine\n  registration: a:b",
         5,
         "model.registration: unknown key; did you mean register? "
-        "allowed: name, dit, text_encoder, vae, tokenizer, sha256, register, architecture",
+        "allowed: name, dit, text_encoder, vae, tokenizer, sha256, register, architecture, vram_limit",
     ),
     "a key that only the loader sets": Bad(
         "name: mine",

@@ -119,3 +119,12 @@ def test_a_data_set_is_what_diffsynth_reads(tmp_path: Path) -> None:
 def test_shares_must_sum_to_one(text: str) -> None:
     with pytest.raises(Exception, match="shares of urban, nature, action, other"):
         parse_share(text)
+
+
+def test_captions_alone_are_the_same_captions(tmp_path: Path) -> None:
+    shares = {"urban": 0.8, "nature": 0.2}
+    write_dataset(tmp_path / "videos", 10, shares, seed=7)
+    write_dataset(tmp_path / "captions", 10, shares, seed=7, videos=False)
+    assert [path.name for path in (tmp_path / "captions").iterdir()] == ["metadata.csv"]
+    with_videos, alone = ((tmp_path / name / "metadata.csv").read_bytes() for name in ("videos", "captions"))
+    assert alone == with_videos

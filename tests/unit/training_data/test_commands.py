@@ -174,7 +174,7 @@ def test_balance_states_repeats(folder: Path, capsys: pytest.CaptureFixture[str]
         (["--samples", 10], ["--share or --toward"]),
         (["--samples", 0, "--share", SHARE], ["--samples: 0"]),
         (["--samples", 10, "--toward", "none.json"], ["none.json", "cannot be read"]),
-        (["--samples", 10, "--share", SHARE, "--output", "b.json"], ["b.json", "ends in .csv"]),
+        (["--samples", 10, "--share", SHARE, "--output", "b.json"], ["b.json", "does not end in .csv"]),
         (["--samples", 10, "--share", SHARE, "--output", "deep/b.csv"], ["folder does not exist"]),
         (
             ["--samples", 10, "--share", SHARE, "--output", "m.csv", "--overwrite"],

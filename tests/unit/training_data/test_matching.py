@@ -19,7 +19,8 @@ COMPILERS: dict[str, Compiler] = {"en": compile_english, "ko": compile_korean, "
 
 
 def found(compile_: Compiler, words: list[str], text: str) -> set[str]:
-    return {words[index] for index in compile_(words).find(fold(text))}
+    (indexes,) = compile_(words).find([fold(text)])
+    return {words[index] for index in indexes}
 
 
 @pytest.mark.parametrize(
@@ -98,5 +99,5 @@ def test_every_packaged_word_finds_itself(language: str) -> None:
     words = list(packaged_rules().words[language])
     matcher = COMPILERS[language](words)
     assert len(words) > 900
-    lost = [word for index, word in enumerate(words) if matcher.find(word.strip("*^")) != {index}]
+    lost = [word for index, word in enumerate(words) if matcher.find([word.strip("*^")]) != [{index}]]
     assert lost == []

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora.baseline.store import Prompt
-from pytest_wanlora.errors import DataError, RecordError
+from pytest_wanlora.errors import DataError
 from pytest_wanlora.results.parts import CandidateCard, SuiteCard, Totals
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.training_data.need import Outcome, equal_shares, outcomes, raised
@@ -55,7 +55,7 @@ def test_a_category_without_a_share_cannot_be_raised(category: str) -> None:
 
 
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RecordError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"--toward: .*cannot be read.*a run's folder or its results.json"):
         outcomes(tmp_path)
 
 

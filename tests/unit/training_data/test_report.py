@@ -75,9 +75,9 @@ def test_broken_and_repeated_videos(tmp_path: Path) -> None:
     assert report.broken == 3
     assert report.repeats.videos == 1
     assert report.broken_examples == (
-        "4: b.mp4: missing",
-        "5: (no name): nameless",
-        "6: (no name): nameless",
+        "line 4: b.mp4: missing",
+        "line 5: (no name): nameless",
+        "line 6: (no name): nameless",
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.suite import load
 from pytest_wanlora.training_data.categories import Categorizer
-from pytest_wanlora.training_data.rules import extended, from_file, packaged_rules
+from pytest_wanlora.training_data.rules import extended, from_file, of_suite, packaged_rules
 
 
 def test_the_packaged_rules_have_four_categories_in_three_languages() -> None:
@@ -112,3 +113,14 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, word: str) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot be read"):
         from_file(tmp_path / "none.yaml")
+
+
+def test_a_category_without_words_cannot_be_found_in_a_prompt() -> None:
+    suite = load("tiny").model_copy(update={"categories": {"space": {"en": ("rocket",)}}})
+    template = suite.scenarios[0]
+    more = tuple(
+        template.model_copy(update={"id": name, "category": name}) for name in ("space", "food", "nature")
+    )
+    rules = of_suite(suite.model_copy(update={"scenarios": more}))
+    assert rules.names == ("space", "food", "nature", "other")
+    assert rules.decidable == {"space", "nature", "other"}

@@ -1,0 +1,139 @@
+"""The bank of scores and features that the study draws its gates from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import safe_open
+
+from pytest_wanlora.scoring.metric import METRICS, Metric
+from pytest_wanlora.suite import Suite
+from pytest_wanlora.verdict.evidence import Floats
+
+__all__ = ["BASE", "DESIGN_SEEDS", "Bank", "Side", "read"]
+
+BASE = "base"
+#: Any rule may be tuned on the videos of these seeds; figures are reported from all the others.
+DESIGN_SEEDS = 128
+
+
+@dataclass(frozen=True)
+class Side:
+    """Videos of one model: what a gate would measure of them.
+
+    Attributes:
+        metrics: Metrics of videos that the suite gates on, M of them.
+        scores: By scenario, (M, N), one column a seed.
+        features: By scenario, (N, D).
+    """
+
+    metrics: tuple[Metric, ...]
+    scores: Mapping[str, Floats]
+    features: Mapping[str, Floats]
+
+    @property
+    def scenarios(self) -> tuple[str, ...]:
+        """Scenario ids, in the order of the suite."""
+        return tuple(self.scores)
+
+    @property
+    def size(self) -> int:
+        """Videos of each scenario, N."""
+        return int(next(iter(self.scores.values())).shape[1])
+
+    def row(self, metric: str) -> int:
+        """Row of a metric in the scores."""
+        return [each.id for each in self.metrics].index(metric)
+
+    def of(self, scenario: str, metric: str) -> Floats:
+        """Scores of one metric, (N,)."""
+        return np.asarray(self.scores[scenario][self.row(metric)])
+
+    def seeds(self, chosen: NDArray[np.intp]) -> Side:
+        """The same with some of the seeds, in the order given."""
+        return replace(
+            self,
+            scores={name: scores[:, chosen] for name, scores in self.scores.items()},
+            features={name: features[chosen] for name, features in self.features.items()},
+        )
+
+    def degenerate(self) -> dict[str, int]:
+        """Videos without a score, by scenario."""
+        return {name: int(np.isnan(scores).any(axis=0).sum()) for name, scores in self.scores.items()}
+
+
+@dataclass(frozen=True)
+class Bank:
+    """All conditions, each the same seeds.
+
+    Attributes:
+        sides: By condition.
+        sha256: Of the file.
+    """
+
+    sides: Mapping[str, Side]
+    sha256: str
+
+    @property
+    def base(self) -> Side:
+        """The model without a LoRA."""
+        return self.sides[BASE]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Everything but the base, in the order of the alphabet."""
+        return tuple(sorted(set(self.sides) - {BASE}))
+
+    def part(self, which: str) -> Bank:
+        """The seeds that rules may be tuned on (`"design"`), or all the others (`"held-out"`).
+
+        Raises:
+            ValueError: Another word, or fewer than 64 seeds are left: a gate takes up to 32.
+        """
+        every = np.arange(self.base.size)
+        chosen = {"design": every[:DESIGN_SEEDS], "held-out": every[DESIGN_SEEDS:]}.get(which)
+        if chosen is None:
+            raise ValueError(f"part is {which!r}; allowed: 'design', 'held-out'")
+        if chosen.size < 64:
+            raise ValueError(f"the bank holds {chosen.size} {which} seeds; allowed: 64 or more")
+        return replace(self, sides={name: side.seeds(chosen) for name, side in self.sides.items()})
+
+
+def read(path: Path, suite: Suite) -> Bank:
+    """Read a bank that `render_bank` wrote.
+
+    Args:
+        path: A safetensors file.
+        suite: Its scenarios and tolerances say what is taken from the file.
+
+    Raises:
+        KeyError: The file lacks a scenario of the suite or a metric.
+    """
+    wanted = tuple(
+        metric for name, metric in METRICS.items() if name in suite.tolerances and metric.level == "video"
+    )
+    with safe_open(str(path), "np") as file:
+        stored = json.loads(file.metadata()["metrics"])
+        rows = [stored.index(metric.id) for metric in wanted]
+        conditions = sorted({key.split("/")[0] for key in file.keys()})  # noqa: SIM118  no mapping
+        sides = {
+            condition: Side(
+                metrics=wanted,
+                scores={
+                    each.id: file.get_tensor(f"{condition}/{each.id}/scores").astype(np.float64)[:, rows].T
+                    for each in suite.scenarios
+                },
+                features={
+                    each.id: file.get_tensor(f"{condition}/{each.id}/features").astype(np.float64)
+                    for each in suite.scenarios
+                },
+            )
+            for condition in conditions
+        }
+    return Bank(sides, hashlib.sha256(path.read_bytes()).hexdigest())

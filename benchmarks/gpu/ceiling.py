@@ -1,0 +1,81 @@
+"""What the GPU can do at most: dense matrix products, measured, not from a data sheet."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from benchmarks.gpu.context import Context
+
+__all__ = ["measure", "sizes", "work"]
+
+
+def measure(context: Context) -> None:
+    """Time matrix products: a large one, and the model's own at one, two and four sequences in a batch."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    side = 512 if context.smoke else 8192
+    tokens, parameters, forwards = sizes(context)
+    context.record.note(
+        "ceiling", tokens=tokens, parameters=parameters, forwards=forwards, work_flop=work(context)
+    )
+    peak = _tflops(side, side, side, device)
+    context.record.note("ceiling", square=side, tflops=peak, floor_seconds=work(context) / (peak * 1e12))
+    architecture = context.suite.model.architecture
+    shapes = {
+        "attention": (architecture.dim, architecture.dim),
+        "feed-forward in": (architecture.dim, architecture.ffn_dim),
+        "feed-forward out": (architecture.ffn_dim, architecture.dim),
+    }
+    context.record.note(
+        "ceiling",
+        shapes={
+            f"{name}, {rows}x{inner}x{columns}": _tflops(rows, inner, columns, device)
+            for name, (inner, columns) in shapes.items()
+            for rows in (tokens, 2 * tokens, 4 * tokens)
+        },
+    )
+
+
+def sizes(context: Context) -> tuple[int, int, int]:
+    """Tokens of one video, parameters of the denoiser, and its passes over a video."""
+    from tools.hollow_wan.parts import entries
+
+    sampling = context.suite.sampling
+    step = context.suite.model.architecture.size_multiple
+    frames = (sampling.frames - 1) // 4 + 1
+    tokens = frames * (sampling.height // step) * (sampling.width // step)
+    listed = entries("dit", "smoke" if context.smoke else "full", "bfloat16")
+    parameters = sum(math.prod(entry.shape) for entry in listed)
+    return tokens, parameters, sampling.steps * (2 if sampling.cfg_scale != 1.0 else 1)
+
+
+def work(context: Context) -> float:
+    """Floating-point operations of one video: two for each parameter, token and pass."""
+    tokens, parameters, forwards = sizes(context)
+    return 2.0 * tokens * parameters * forwards
+
+
+def _tflops(rows: int, inner: int, columns: int, device: str) -> float:
+    """The best of five rounds of a bfloat16 product, in TFLOP/s."""
+    a = torch.randn((rows, inner), device=device).to(torch.bfloat16)
+    b = torch.randn((inner, columns), device=device).to(torch.bfloat16)
+    operations = 2.0 * rows * inner * columns
+    # a round of some 50 ms at 600 TFLOP/s
+    repeats = max(1, min(200, int(0.05 * 6e14 / operations))) if device == "cuda" else 1
+    best = 0.0
+    for number in range(6):
+        _wait(device)
+        began = time.perf_counter()
+        for _ in range(repeats):
+            torch.mm(a, b)
+        _wait(device)
+        if number:  # the first one warms up
+            best = max(best, repeats * operations / (time.perf_counter() - began) / 1e12)
+    return round(best, 4 if best < 1 else 1)
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()

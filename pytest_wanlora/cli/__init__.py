@@ -1,0 +1,51 @@
+"""`python -m pytest_wanlora`: look at checkpoints, runs, receipts and the installation, without pytest.
+
+Each command is one module with `add_parser`, and a function from its arguments to an exit code: 0 all is
+well, 1 something is wrong with what was looked at, 4 the command was used wrongly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from pytest_wanlora.cli import compare, doctor, inspect, show, verify
+from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
+from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.scoring import reference_set
+from pytest_wanlora.training_data import commands as training_data
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: Without the program's name; `sys.argv` by default.
+
+    Returns:
+        The exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for module in (inspect, show, compare, verify, doctor, reference_set, training_data):
+        module.add_parser(commands)
+    try:
+        chosen = parser.parse_args(arguments)
+    except SystemExit as error:
+        return USAGE if error.code else OK
+    command: Callable[[argparse.Namespace], int] = chosen.run_command
+    try:
+        return command(chosen)
+    except WanloraError as error:
+        complain(error)
+        return USAGE
+    except BrokenPipeError:
+        # the reader has gone, such as `head`; without this Python would complain once more at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BAD

@@ -1,0 +1,46 @@
+"""What commands print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Final, TextIO
+
+__all__ = ["BAD", "OK", "USAGE", "complain", "say", "say_json"]
+
+OK: Final = 0
+BAD: Final = 1
+USAGE: Final = 4
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines."""
+    _print(lines, sys.stdout)
+
+
+def say_json(document: object) -> None:
+    """Print a document as JSON."""
+    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        # letters that this terminal has not, or a file's name that is no Unicode: escaped, nothing is lost
+        text = json.dumps(document, indent=1, allow_nan=False)
+    print(text)
+
+
+def complain(problem: object) -> None:
+    """Print what is wrong, apart from the output."""
+    _print(str(problem).splitlines(), sys.stderr)
+
+
+def _print(lines: Iterable[str], stream: TextIO) -> None:
+    for line in lines:
+        print(_shown(line, stream.encoding or "utf-8"), file=stream)
+
+
+def _shown(line: str, encoding: str) -> str:
+    """A line without anything that a terminal would obey, of letters that its encoding has."""
+    seen = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
+    return seen.encode(encoding, errors="replace").decode(encoding)

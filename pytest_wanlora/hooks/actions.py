@@ -1,0 +1,55 @@
+"""What a run says to GitHub Actions: its job summary, annotations beside the log, and where the run lies."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pytest_wanlora.results.run_record import RunRecord
+
+__all__ = ["SUMMARY_LIMIT", "say"]
+
+SUMMARY_LIMIT: Final = 2**20
+"""Bytes of one step's summary; GitHub drops all of a larger one."""
+
+
+def say(record: RunRecord, folder: Path, environ: Mapping[str, str]) -> list[str]:
+    """Append the run to the job's summary, and its folder to the step's outputs as `wanlora_run`.
+
+    Args:
+        record: The run.
+        folder: Of the run.
+        environ: Environment variables; without `GITHUB_ACTIONS=true` nothing is done.
+
+    Returns:
+        Lines to print: the annotations, which GitHub reads from the log, and what went wrong.
+    """
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return []
+    lines: list[str] = []
+    # a report that fails must cost the run nothing else, whatever the mistake
+    try:
+        from pytest_wanlora.reports import github
+
+        lines += github.annotations(record)
+        if outputs := environ.get("GITHUB_OUTPUT"):
+            with Path(outputs).open("a", encoding="utf-8") as file:
+                file.write(f"wanlora_run={folder.absolute()}\n")
+        if summary := environ.get("GITHUB_STEP_SUMMARY"):
+            _append(record, Path(summary))
+    except Exception as error:  # noqa: BLE001
+        lines.append(f"wanlora: the job summary was not written: {type(error).__name__}: {error}")
+    return lines
+
+
+def _append(record: RunRecord, path: Path) -> None:
+    from pytest_wanlora.reports import github
+
+    # other steps' tools may have written to it before
+    held = path.stat().st_size if path.exists() else 0
+    text = github.summary(record, min(github.LIMIT, SUMMARY_LIMIT - held - 1))
+    with path.open("a", encoding="utf-8") as file:
+        # theirs may have ended within a line
+        file.write(f"\n{text}" if held else text)

@@ -1,0 +1,71 @@
+"""Commands to type, quoted so that no name can be anything but a name."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import unicodedata
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.run_record import RunRecord
+
+__all__ = ["checkpoint_file", "gate_again", "quoted", "run_folder", "typed", "update_baseline"]
+
+#: Control and format characters (some turn the reading direction), separators, and halves of pairs.
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+#: Where runs lie unless the user says otherwise.
+_RUNS: Final = ".wanlora/runs"
+
+
+def quoted(word: str) -> str:
+    r"""Quote one word for a POSIX shell; characters that cannot be seen are spelt out, as bash reads them.
+
+    Example:
+        >>> quoted("epoch 0")
+        "'epoch 0'"
+        >>> quoted("a\u202eb")
+        "$'a\\u202eb'"
+    """
+    if not any(unicodedata.category(character) in _UNSEEN for character in word):
+        return shlex.quote(word)
+    return "$'" + "".join(map(_spelt, word)) + "'"
+
+
+def _spelt(character: str) -> str:
+    if character in "\\'":
+        return f"\\{character}"
+    if unicodedata.category(character) not in _UNSEEN:
+        return character
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def typed(*words: str) -> str:
+    """A command line of these words, each quoted."""
+    return " ".join(map(quoted, words))
+
+
+def run_folder(record: RunRecord) -> str:
+    """Where the record lies by default, relative to the root folder."""
+    return f"{_RUNS}/{record.run_id}"
+
+
+def checkpoint_file(record: RunRecord, card: CandidateCard) -> str:
+    """The checkpoint's path as the run's command line has it, else the name of its file."""
+    known = card.checkpoint or {}
+    name = str(known.get("file") or f"{card.name}.safetensors")
+    return next((word for word in record.command if re.split(r"[/\\]", word)[-1] == name), name)
+
+
+def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
+    """Gate a checkpoint on the same suite once more."""
+    return typed(
+        "pytest", "--lora", checkpoint_file(record, card), "--wanlora-suite", record.suite.name, *more
+    )
+
+
+def update_baseline(record: RunRecord) -> str:
+    """Measure the model without LoRA on the same suite."""
+    return typed("pytest", "--wanlora-suite", record.suite.name, "--update-baselines")

@@ -1,0 +1,226 @@
+"""What goes on top of a model card on the Hugging Face hub, and the gate's own section below it.
+
+The front matter holds `base_model`, `model-index` with the gate's scores and sample videos; it is made by
+huggingface_hub's own classes, so it is what the hub accepts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_wanlora.errors import RecordError
+from pytest_wanlora.reports import analysis, escaping
+from pytest_wanlora.reports.naming import file_name, names_of
+from pytest_wanlora.scoring.metric import METRICS, grade
+from pytest_wanlora.verdict.judgement import ALL, Judgement
+
+if TYPE_CHECKING:
+    from huggingface_hub import EvalResult
+
+    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.run_record import RunRecord
+
+__all__ = ["Sample", "fragment", "samples"]
+
+_LONGEST_PROMPT = 1000
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One sample video of the card.
+
+    Attributes:
+        path: Where it lies beside the card, with forward slashes.
+        source: Where the run has it, relative to the run's folder.
+        scenario: Scenario id.
+        seed: Of the noise.
+    """
+
+    path: str
+    source: str
+    scenario: str
+    seed: int
+
+
+def samples(record: RunRecord, candidate: str) -> tuple[Sample, ...]:
+    """One video of each scenario, of the first seed that has one; none where no previews were kept."""
+    folder = names_of(record)[candidate]
+    found: dict[str, Sample] = {}
+    for video in sorted(record.videos, key=lambda each: each.seed):
+        if video.role == "candidate" and video.candidate == candidate and video.preview is not None:
+            path = f"samples/{folder}/{video.scenario}-{video.seed}.mp4"
+            found.setdefault(video.scenario, Sample(path, video.preview, video.scenario, video.seed))
+    return tuple(found[scenario] for scenario in record.suite.prompts if scenario in found)
+
+
+def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None = None) -> str:
+    """Front matter and a section on the gate, for the top of a `README.md`.
+
+    Args:
+        record: The run.
+        candidate: Name of the checkpoint.
+        shown: Sample videos; all that the record knows when left out.
+
+    Returns:
+        Markdown with YAML front matter. Keys that the gate cannot know, such as the licence, are left to you.
+
+    Raises:
+        RecordError: The run has no such checkpoint.
+    """
+    # tens of milliseconds that no other view needs
+    from huggingface_hub import ModelCardData
+
+    card = next((card for card in record.candidates if card.name == candidate and card.checkpoint), None)
+    if card is None or card.checkpoint is None:
+        raise RecordError(f"{record.run_id}: {candidate!r} is no checkpoint of this run")
+    base_model = _base_model(record)
+    images = [prompt.input_image_sha256 is not None for prompt in record.suite.prompts.values()]
+    task = "image-to-video" if images and all(images) else "text-to-video"
+    widget = [
+        {"text": _one_line(record.suite.prompts[each.scenario].prompt), "output": {"url": each.path}}
+        for each in (samples(record, candidate) if shown is None else shown)
+    ]
+    data = ModelCardData(
+        base_model=base_model,
+        library_name="diffusers" if card.checkpoint["format"] == "diffusers" else "diffsynth",
+        pipeline_tag=task,
+        tags=["lora", "wan", task, "pytest-wanlora"],
+        model_name=_one_line(candidate),
+        eval_results=_results(record, candidate) or None,
+        # not a field of that class: it is written as it stands
+        base_model_relation=None if base_model is None else "adapter",
+        widget=widget or None,
+    )
+    return f"---\n{data.to_yaml()}\n---\n\n{_section(record, card)}"
+
+
+def _base_model(record: RunRecord) -> str | None:
+    """Hub id of the video model, where the suite takes it from the hub."""
+    files = record.suite.fingerprint.get("model", {}).get("files", {})
+    hub = files.get("model.dit[0]", {}).get("hub")
+    return hub.partition(":")[0] if isinstance(hub, str) else None
+
+
+def _results(record: RunRecord, candidate: str) -> list[EvalResult]:
+    """The pooled scores, then those of each scenario."""
+    from huggingface_hub import EvalResult
+
+    values: dict[tuple[str, str], Judgement] = {}
+    judged_items = [row.judgement for row in analysis.rows(record, candidate)]
+    # comparisons come first: they rest on at least as many videos as the limits
+    judged_items += [row.judgement for row in analysis.limit_rows(record, candidate)]
+    for judged in judged_items:
+        values.setdefault((judged.scenario, judged.metric), judged)
+    prompts = record.suite.prompts
+    places = {ALL: f"all {len(prompts)} prompts", **{name: name for name in prompts}}
+    results = []
+    for place, title in places.items():
+        prompt = prompts.get(place)
+        image = prompt is not None and prompt.input_image_sha256 is not None
+        for metric in METRICS.values():
+            found = values.get((place, metric.id))
+            if found is None or found.value is None:
+                continue
+            counted = {"videos": found.n, "reference_videos": found.reference_n}
+            results.append(
+                EvalResult(
+                    task_type="image-to-video" if image else "text-to-video",
+                    dataset_type=record.suite.name,
+                    dataset_name=f"suite {record.suite.name}, {title}",
+                    dataset_config=place,
+                    dataset_revision=record.suite.sha256,
+                    metric_type=metric.id,
+                    metric_name=metric.title,
+                    metric_value=round(found.value, metric.digits),
+                    metric_args={name: n for name, n in counted.items() if n is not None},
+                )
+            )
+    return results
+
+
+def _section(record: RunRecord, card: CandidateCard) -> str:
+    file = (card.checkpoint or {})["file"]
+    verdict = "may be published" if card.publishable else "**may not be published**"
+    baseline = record.baseline
+    against = (
+        ""
+        if baseline is None
+        else f", compared with baseline {_text(baseline.name)} of {baseline.created[:10]}"
+    )
+    where = record.environment.get("device_name")
+    gate = f"pytest-wanlora {_text(record.versions.get('pytest-wanlora', '?'))}"
+    lines = [
+        "## Gate",
+        "",
+        f"{_text(file)} {verdict}: {_text(card.reason)}.",
+        "",
+        f"Gated by {gate} on suite {_text(record.suite.name)} at strength {card.scale:g}{against}, "
+        f"on {_text(where)}; run {card.runs} of these bytes.",
+    ]
+    compared = [
+        (_place(row.scenario), *_numbers(row.judgement), str(row.judgement.n), row.judgement.verdict.value)
+        for row in analysis.rows(record, card.name)
+    ]
+    if compared:
+        head = ("scenario", "metric", "without", "with", "change", "videos", "verdict")
+        lines += ["", *_table(head, compared)]
+    limits = [
+        (_place(row.scenario), *_limit(row.judgement), row.judgement.verdict.value)
+        for row in analysis.limit_rows(record, card.name)
+    ]
+    if limits:
+        lines += ["", *_table(("scenario", "limit", "demanded", "value", "verdict"), limits)]
+    proof = file_name(record, card.name, "receipt", ".json")
+    lines += [
+        "",
+        f"SHA-256 of {_text(file)}: `{card.sha256}`. To check the receipt of this run against the file:",
+        "",
+        "```",
+        f"python -m pytest_wanlora verify {proof} FILE.safetensors",
+        "```",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _numbers(judged: Judgement) -> tuple[str, str, str, str]:
+    metric = METRICS[judged.metric]
+    shown = ["-" if value is None else metric.format(value) for value in (judged.baseline, judged.value)]
+    if metric.id == "overall" and judged.value is not None:
+        shown[1] += f" {grade(judged.value)}"
+    change = "-"
+    if judged.change is not None:
+        change = (
+            f"{abs(judged.change):.1%} {'worse' if judged.change > 0 else 'better'}"
+            if judged.change
+            else "same"
+        )
+    return metric.title, shown[0], shown[1], change
+
+
+def _limit(judged: Judgement) -> tuple[str, str, str]:
+    metric = METRICS[judged.metric]
+    bounds = (("at least", judged.minimum), ("at most", judged.maximum))
+    demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+    return metric.title, demanded or "-", "-" if judged.value is None else metric.format(judged.value)
+
+
+def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
+    rows = [head, ["---"] * len(head), *body]
+    return [f"| {' | '.join(row)} |" for row in rows]
+
+
+def _place(scenario: str) -> str:
+    return "all together" if scenario == ALL else _text(scenario)
+
+
+def _one_line(text: str) -> str:
+    short = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return short if len(short) <= _LONGEST_PROMPT else f"{short[:_LONGEST_PROMPT]}…"
+
+
+def _text(value: object) -> str:
+    """Any text as text, whatever Markdown or HTML it looks like."""
+    return escaping.text(str(value), "en")

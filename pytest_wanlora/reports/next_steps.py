@@ -1,0 +1,316 @@
+"""What to do next, by rule from the data of a run: keys, places and numbers; the words are `words_steps`'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pytest_wanlora.reports import course
+from pytest_wanlora.reports.bounds import limit_rows
+from pytest_wanlora.reports.commands import (
+    checkpoint_file,
+    gate_again,
+    run_folder,
+    typed,
+    update_baseline,
+)
+from pytest_wanlora.reports.comparisons import Outcome, ordered, outcomes, rows, targets
+from pytest_wanlora.reports.naming import file_name
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+
+if TYPE_CHECKING:
+    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.verdict.decision import Decision
+
+__all__ = ["Step", "StepKey", "next_steps"]
+
+StepKey = Literal[
+    "fix_checkpoint",
+    "measure_baseline",
+    "comparable_environment",
+    "not_measured",
+    "run_everything",
+    "degenerate",
+    "limit_broken",
+    "regressed_everywhere",
+    "category_regressed",
+    "category_regressed_share",
+    "category_slipped",
+    "motion_frozen",
+    "motion_lost",
+    "sharpness_lost",
+    "color_lost",
+    "prompt_lost",
+    "overfit",
+    "keep_training",
+    "suspicious",
+    "more_seeds",
+    "seeds_cannot_settle",
+    "few_seeds",
+    "band_below_noise",
+    "unfused",
+    "targets_open",
+    "publish",
+]
+
+#: What a checkpoint does to a video wherever it is shown, by the metric that tells.
+_STYLE: Mapping[str, StepKey] = {
+    "sharpness": "sharpness_lost",
+    "color": "color_lost",
+    "clip": "prompt_lost",
+    "clip_cosine": "prompt_lost",
+}
+_GENTLER = "0.7"
+_METADATA = "train_metadata.csv"
+_SAMPLES = "1000"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One thing to do.
+
+    Attributes:
+        key: What; its words are in `words_steps`.
+        scenario: Where, empty for the whole run.
+        metrics: Which metrics say so.
+        numbers: Numbers and names that the words of the key need, and no others.
+        command: What to type, quoted for a shell; empty where there is no one command.
+    """
+
+    key: StepKey
+    scenario: str = ""
+    metrics: tuple[str, ...] = ()
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
+    command: str = ""
+
+
+def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
+    """What to do about one candidate, most urgent first.
+
+    Args:
+        record: The run.
+        candidate: Name of a checkpoint; the model without LoRA has nothing to do.
+    """
+    card = next((each for each in record.candidates if each.name == candidate), None)
+    if card is None or card.sha256 is None:
+        return ()
+    decision = record.decision(candidate)
+    found = outcomes(record, candidate)
+    return (
+        *_publish(record, card),
+        *_unmeasured(record, card, decision),
+        *_limits(record, candidate),
+        *_categories(record, card, found),
+        *_style(record, card),
+        *_course(record, card),
+        *_look(found),
+        *_evidence(record, candidate),
+        *_precision(record, card),
+        *_targets(record, card),
+    )
+
+
+def _unmeasured(record: RunRecord, card: CandidateCard, decision: Decision) -> Iterable[Step]:
+    file = checkpoint_file(record, card)
+    broken = [j for j in decision.failing if j.kind == "checkpoint" and j.verdict is Verdict.FAIL]
+    if broken:
+        yield Step("fix_checkpoint", command=typed("python", "-m", "pytest_wanlora", "inspect", file))
+    kinds: tuple[tuple[StepKey, Verdict, str], ...] = (
+        ("measure_baseline", Verdict.MISSING_BASELINE, update_baseline(record)),
+        ("comparable_environment", Verdict.INCOMPARABLE, update_baseline(record)),
+        ("degenerate", Verdict.DEGENERATE, ""),
+        ("not_measured", Verdict.ERROR, gate_again(record, card)),
+    )
+    if broken:
+        # the rest fails for the same reason
+        return
+    for key, verdict, command in kinds:
+        of = [j for j in decision.failing if j.verdict is verdict and not _still(j)]
+        if of:
+            metrics = ordered(j.metric for j in of if j.metric)
+            yield Step(key, metrics=metrics, numbers={"items": len(of)}, command=command)
+    if record.partial or decision.unmeasured:
+        left = {"judged": len(record.expected) - _absent(record), "expected": len(record.expected)}
+        yield Step("run_everything", numbers=left, command=gate_again(record, card))
+
+
+def _absent(record: RunRecord) -> int:
+    return len(set(record.expected) - {judged.item for judged in record.judgements})
+
+
+def _still(judged: Judgement) -> bool:
+    """Motion whose videos stand still is degenerate with its numbers; others have none."""
+    return judged.metric == "motion" and judged.verdict is Verdict.DEGENERATE and judged.baseline is not None
+
+
+def _limits(record: RunRecord, candidate: str) -> Iterable[Step]:
+    for row in limit_rows(record, candidate):
+        if row.judgement.verdict is Verdict.FAIL and row.value is not None and row.margin is not None:
+            yield Step("limit_broken", row.scenario, (row.metric,), {"missing": -row.margin})
+
+
+def _categories(record: RunRecord, card: CandidateCard, found: tuple[Outcome, ...]) -> Iterable[Step]:
+    failed = [each for each in found if each.failing]
+    slipped = [each for each in found if not each.failing and set(each.worse) - set(each.weak)]
+    if len(failed) == len(found) > 1:
+        # more of one category cannot help when all of them lost: the training itself did it
+        metrics = ordered(metric for each in failed for metric in each.failing)
+        again = gate_again(record, card, "--wanlora-scale", _GENTLER)
+        yield Step("regressed_everywhere", "", metrics, {"scenarios": len(failed)}, again)
+        return
+    command = _balance(record, card)
+    for each in failed:
+        category = record.suite.prompts[each.scenario].category
+        share = _share(record, each.scenario)
+        if share is None:
+            yield Step("category_regressed", each.scenario, each.failing, {"category": category}, command)
+        else:
+            known: dict[str, float | str] = {"category": category, "share": share}
+            yield Step("category_regressed_share", each.scenario, each.failing, known, command)
+    for each in slipped:
+        lost = tuple(metric for metric in each.worse if metric not in each.weak)
+        category = record.suite.prompts[each.scenario].category
+        yield Step("category_slipped", each.scenario, lost, {"category": category}, command)
+
+
+def _share(record: RunRecord, scenario: str) -> float | None:
+    known = record.training_data.scenarios.get(scenario) if record.training_data is not None else None
+    return None if known is None else known.share
+
+
+def _balance(record: RunRecord, card: CandidateCard) -> str:
+    metadata = record.training_data.file if record.training_data is not None else _METADATA
+    stem, dot, ending = metadata.rpartition(".")
+    balanced = f"{stem}_balanced.{ending}" if dot else f"{metadata}_balanced"
+    several = ("--candidate", card.name) if len(record.candidates) > 1 else ()
+    return typed(
+        *("python", "-m", "pytest_wanlora", "data", "balance", metadata),
+        *("--toward", run_folder(record), *several),
+        *("--samples", _SAMPLES, "--output", balanced),
+    )
+
+
+def _style(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
+    compared = [row.judgement for row in rows(record, card.name) if row.scenario != ALL]
+    still = [judged for judged in compared if _still(judged)]
+    lost = [judged for judged in compared if judged.verdict is Verdict.FAIL]
+    for judged in still[:1]:
+        yield Step("motion_frozen", judged.scenario, ("motion",), {"scenarios": len(still)})
+    motion = [judged for judged in lost if judged.metric == "motion"]
+    for judged in _worst(motion):
+        yield Step("motion_lost", judged.scenario, ("motion",), {"loss": judged.change or 0.0})
+    metadata = record.training_data.file if record.training_data is not None else _METADATA
+    read = typed("python", "-m", "pytest_wanlora", "data", "report", metadata, "--videos", "read")
+    commands = {
+        "sharpness_lost": read,
+        "prompt_lost": gate_again(record, card, "--wanlora-scale", _GENTLER),
+    }
+    for metric, key in _STYLE.items():
+        for judged in _worst([each for each in lost if each.metric == metric]):
+            numbers = {"loss": judged.change or 0.0}
+            yield Step(key, judged.scenario, (metric,), numbers, commands.get(key, ""))
+
+
+def _worst(judgements: list[Judgement]) -> list[Judgement]:
+    """The largest loss, if there is one whose size is known."""
+    known = [judged for judged in judgements if judged.change is not None]
+    return [max(known, key=lambda judged: judged.change or 0.0)] if known else []
+
+
+def _course(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
+    past = course.overfit(record, card.name)
+    if past is not None:
+        numbers: dict[str, float | str] = {
+            "earlier": past.earlier,
+            "before": past.before,
+            "now": past.now,
+        }
+        yield Step("overfit", "", (past.metric,), numbers)
+    falling = course.still_falling(record)
+    last = record.candidates[-1].name
+    unfinished = not card.publishable or any(each.reached is False for each in targets(record, card.name))
+    if falling is not None and card.name == last and unfinished:
+        yield Step("keep_training", numbers={"before": falling[0], "now": falling[1]})
+
+
+def _look(found: tuple[Outcome, ...]) -> Iterable[Step]:
+    for each in found:
+        if each.suspicious:
+            yield Step("suspicious", each.scenario, each.suspicious)
+
+
+def _evidence(record: RunRecord, candidate: str) -> Iterable[Step]:
+    compared = [row.judgement for row in rows(record, candidate)]
+    # an item inside its band that is not certain can wait; the evidence says so
+    weak = [
+        (judged, judged.evidence.n_enough)
+        for judged in compared
+        if judged.evidence is not None and judged.evidence.weak and _beyond(judged)
+    ]
+    enough = [-(-n // _scenarios(record, judged)) for judged, n in weak if n is not None]
+    if enough:
+        metrics = ordered(judged.metric for judged, n in weak if n is not None)
+        most = record.suite.looks[-1] if record.suite.looks else 0
+        numbers = {"items": len(enough), "most": most, "enough": max(enough)}
+        yield Step("more_seeds", "", metrics, numbers, update_baseline(record))
+    hopeless = [judged for judged, n in weak if n is None]
+    if hopeless:
+        metrics = ordered(judged.metric for judged in hopeless)
+        yield Step("seeds_cannot_settle", "", metrics, {"items": len(hopeless)})
+    untested = [
+        judged
+        for judged in compared
+        if judged.value is not None and (judged.evidence is None or not judged.evidence.tested)
+    ]
+    if untested:
+        metrics = ordered(judged.metric for judged in untested)
+        numbers = {"items": len(untested), "least": min(judged.n for judged in untested)}
+        yield Step("few_seeds", "", metrics, numbers)
+    yield from _noise(record)
+
+
+def _beyond(judged: Judgement) -> bool:
+    return judged.change is not None and judged.fail is not None and judged.change > judged.fail
+
+
+def _scenarios(record: RunRecord, judged: Judgement) -> int:
+    return max(len(record.suite.prompts), 1) if judged.scenario == ALL else 1
+
+
+def _noise(record: RunRecord) -> Iterable[Step]:
+    noise = () if record.baseline is None else record.baseline.noise
+    tight = [floor for floor in noise if not floor.resolved]
+    if tight:
+        worst = max(tight, key=lambda floor: floor.n_needed)
+        numbers = {
+            "bands": len(tight),
+            "band": worst.fail,
+            "floor": worst.floor,
+            "n": worst.n,
+            "enough": worst.n_needed,
+        }
+        yield Step("band_below_noise", worst.scenario, (worst.metric,), numbers)
+
+
+def _precision(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
+    own = [j for j in record.judgements if j.kind == "checkpoint" and j.candidate == card.name]
+    for judged in own:
+        if judged.verdict is Verdict.WARN and judged.value is not None:
+            yield Step("unfused", numbers={"survives": judged.value})
+
+
+def _publish(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
+    if card.publishable:
+        receipt = f"{run_folder(record)}/{file_name(record, card.name, 'receipt', '.json')}"
+        words = ("python", "-m", "pytest_wanlora", "verify", receipt, checkpoint_file(record, card))
+        yield Step("publish", command=typed(*words))
+
+
+def _targets(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
+    wanted = targets(record, card.name)
+    still_open = [each for each in wanted if not each.reached]
+    if still_open:
+        metrics = ordered(each.metric for each in still_open)
+        yield Step("targets_open", "", metrics, {"open": len(still_open), "targets": len(wanted)})

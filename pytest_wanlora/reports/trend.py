@@ -1,0 +1,168 @@
+"""Several checkpoints of one run: how each metric goes from one to the next, and which is best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from pytest_wanlora.reports.comparisons import metrics_of, rows, scenarios_of
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+
+if TYPE_CHECKING:
+    from pytest_wanlora.results.run_record import RunRecord
+
+__all__ = ["Best", "BestReason", "TrendPoint", "best", "mean_loss", "trend"]
+
+BestReason = Literal["only", "least_loss", "tie", "none", "none_measured", "no_candidate"]
+
+
+@dataclass(frozen=True)
+class TrendPoint:
+    """One value of a metric's course over the checkpoints.
+
+    Attributes:
+        candidate: Name of the checkpoint.
+        scenario: Scenario id, or `"all"`.
+        value: The candidate's; None where it was not measured.
+        verdict: Of the comparison with the baseline; None where it was not judged.
+        baseline: The baseline's value.
+        change: Relative change to the worse as it was judged.
+        n: Videos the value rests on: distances of different n do not compare, their changes do.
+    """
+
+    candidate: str
+    scenario: str
+    value: float | None
+    verdict: Verdict | None
+    baseline: float | None = None
+    change: float | None = None
+    n: int = 0
+
+
+@dataclass(frozen=True)
+class Best:
+    """The checkpoint to publish.
+
+    Attributes:
+        candidate: Its name; None if none may be published.
+        reason_key: `"only"`: no other may be published; `"least_loss"`: the least mean loss of several;
+            `"tie"`: as good as another, and earlier; `"none"`: something fails in each; `"none_measured"`:
+            nothing fails, but not everything was measured; `"no_candidate"`: the run has no checkpoint.
+        numbers: `publishable`, `candidates` (how many), `loss` and `next_loss` (mean losses in fail bands),
+            `comparisons` (the mean is taken over), `next` (name of the second); of `"none"`: `nearest` (name
+            of the checkpoint with the fewest failing items) and `failing` (how many it has).
+    """
+
+    candidate: str | None
+    reason_key: BestReason
+    numbers: Mapping[str, float | str] = field(default_factory=dict)
+
+
+def trend(record: RunRecord) -> dict[str, tuple[TrendPoint, ...]]:
+    """Every metric over the checkpoints in the order of the command line, which is that of epochs.
+
+    Args:
+        record: The run.
+
+    Returns:
+        By metric: for each candidate its scenarios in the suite's order, then `"all"`. Empty without
+        candidates that have a file.
+    """
+    names = [card.name for card in record.candidates if card.sha256 is not None]
+    found = {(name, row.scenario, row.metric): row.judgement for name in names for row in rows(record, name)}
+    return {
+        metric: tuple(
+            _point(name, scenario, found.get((name, scenario, metric)))
+            for name in names
+            for scenario in (*scenarios_of(record), ALL)
+        )
+        for metric in metrics_of(record)
+        if names
+    }
+
+
+def _point(candidate: str, scenario: str, judged: Judgement | None) -> TrendPoint:
+    if judged is None:
+        return TrendPoint(candidate, scenario, None, None)
+    return TrendPoint(
+        candidate=candidate,
+        scenario=scenario,
+        value=judged.value,
+        verdict=judged.verdict,
+        baseline=judged.baseline,
+        change=judged.change,
+        n=judged.n,
+    )
+
+
+def mean_loss(record: RunRecord, candidate: str) -> tuple[float, int] | None:
+    """How much worse a candidate is on the whole, in fail bands: what checkpoints of a run are ranked by.
+
+    Each comparison of a scenario counts with its change to the worse as a share of its fail band, at least
+    -1: no improvement buys off more than one band of loss. A rise that is suspicious counts as none.
+
+    Args:
+        record: The run.
+        candidate: Name of the checkpoint.
+
+    Returns:
+        The mean, negative if better than the baseline, and the number of comparisons; None without any.
+    """
+    shares = [
+        share
+        for row in rows(record, candidate)
+        if row.scenario != ALL and (share := _share(row.judgement)) is not None
+    ]
+    return (math.fsum(shares) / len(shares), len(shares)) if shares else None
+
+
+def _share(judged: Judgement) -> float | None:
+    if judged.change is None or not judged.fail:
+        return None
+    if judged.verdict is Verdict.WARN and judged.change < 0.0:
+        return 0.0
+    return max(judged.change / judged.fail, -1.0)
+
+
+def best(record: RunRecord) -> Best:
+    """The publishable checkpoint with the least mean loss, and why it is that one.
+
+    The difference to the next is not tested for significance: it ranks, it proves nothing.
+
+    Args:
+        record: The run.
+    """
+    cards = [card for card in record.candidates if card.sha256 is not None]
+    counts: dict[str, float | str] = {
+        "candidates": len(cards),
+        "publishable": sum(card.publishable for card in cards),
+    }
+    if not cards:
+        return Best(None, "no_candidate", counts)
+    able = [card.name for card in cards if card.publishable]
+    if not able:
+        return _none(record, [card.name for card in cards], counts)
+    losses = {name: mean_loss(record, name) or (math.inf, 0) for name in able}
+    # of equals the first: the one that was trained least
+    ranked = sorted(able, key=lambda name: (losses[name][0], able.index(name)))
+    first = ranked[0]
+    counts |= {"loss": losses[first][0], "comparisons": losses[first][1]}
+    if len(ranked) == 1:
+        return Best(first, "only", _finite(counts))
+    counts |= {"next": ranked[1], "next_loss": losses[ranked[1]][0]}
+    same = losses[first][0] == losses[ranked[1]][0]
+    return Best(first, "tie" if same else "least_loss", _finite(counts))
+
+
+def _none(record: RunRecord, names: list[str], counts: dict[str, float | str]) -> Best:
+    decisions = {name: record.decision(name) for name in names}
+    open_items = {name: len(made.failing) + len(made.unmeasured) for name, made in decisions.items()}
+    nearest = min(names, key=lambda name: (open_items[name], names.index(name)))
+    key: BestReason = "none" if all(made.failing for made in decisions.values()) else "none_measured"
+    return Best(None, key, {**counts, "nearest": nearest, "failing": len(decisions[nearest].failing)})
+
+
+def _finite(numbers: Mapping[str, float | str]) -> dict[str, float | str]:
+    return {key: value for key, value in numbers.items() if isinstance(value, str) or math.isfinite(value)}

@@ -1,0 +1,120 @@
+"""All reports of a run beside its record: each is a view of it, and none can spoil another."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.reports import receipt, signing
+from pytest_wanlora.reports.naming import file_name
+from pytest_wanlora.reports.verification import signature_path
+
+if TYPE_CHECKING:
+    from pytest_wanlora.reports.words import Language
+    from pytest_wanlora.results.run_record import RunRecord
+
+__all__ = ["Written", "write_all"]
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        paths: The files, the page for people first; sample videos are not listed.
+        problems: One line for each that could not be.
+        unsigned: A receipt was to be signed and is not there: such a run must not end well.
+    """
+
+    paths: tuple[Path, ...]
+    problems: tuple[str, ...]
+    unsigned: bool
+
+
+def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) -> Written:
+    """Write every report of a run.
+
+    A receipt that was to be signed and cannot be is not written at all: one without its signature could be
+    taken for one that nobody asked to sign. A run that measured the model without LoRA has no reports.
+
+    Args:
+        record: The run.
+        folder: Of the run; `results.json` lies in it.
+        sign_key: Signs the receipts.
+    """
+    candidates = [card.name for card in record.candidates if card.sha256 is not None]
+    paths: list[Path] = []
+    problems: list[str] = []
+
+    def write(name: str, view: Callable[[Path], Iterable[Path]]) -> bool:
+        path = folder / name
+        try:
+            paths.extend(view(path))
+        # whatever goes wrong in one view, a mistake in it included, must not cost the others
+        except Exception as error:  # noqa: BLE001
+            problems.append(f"{name} was not written: {_one_line(error)}")
+            return False
+        return True
+
+    if candidates:
+        write("report.html", partial(_html, record))
+        write("report.md", partial(_markdown, record, "en"))
+        write("report.ko.md", partial(_markdown, record, "ko"))
+    receipts = [
+        write(file_name(record, name, "receipt", ".json"), partial(_receipt, record, name, sign_key))
+        for name in candidates
+    ]
+    for name in candidates:
+        write(file_name(record, name, "model-card", ".md"), partial(_card, record, name))
+    return Written(tuple(paths), tuple(problems), unsigned=sign_key is not None and not all(receipts))
+
+
+def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Path) -> Iterator[Path]:
+    data = receipt.canonical(receipt.statement(record, candidate))
+    if sign_key is not None:
+        # first, so that a disk that is full now leaves no receipt that merely looks unsigned
+        write_whole(signature_path(path), signing.sign(data, sign_key))
+        yield signature_path(path)
+    write_whole(path, data)
+    yield path
+
+
+def _html(record: RunRecord, path: Path) -> Iterator[Path]:
+    from pytest_wanlora.reports import html
+
+    write_whole(path, html.page(record, path.parent).encode())
+    yield path
+
+
+def _markdown(record: RunRecord, language: Language, path: Path) -> Iterator[Path]:
+    from pytest_wanlora.reports import markdown
+
+    write_whole(path, markdown.page(record, language).encode())
+    yield path
+
+
+def _card(record: RunRecord, candidate: str, path: Path) -> Iterator[Path]:
+    from pytest_wanlora.reports import model_card
+
+    copied = []
+    for sample in model_card.samples(record, candidate):
+        source, target = path.parent / sample.source, path.parent / sample.path
+        if source.is_file():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source, target)
+            copied.append(sample)
+    write_whole(path, model_card.fragment(record, candidate, copied).encode())
+    yield path
+
+
+def _one_line(error: Exception) -> str:
+    known = isinstance(error, WanloraError)
+    text = error.message if isinstance(error, WanloraError) else str(error)
+    line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
+    return line[:300] if known else f"{type(error).__name__}: {line[:300]}"

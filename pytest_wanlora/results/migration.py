@@ -1,0 +1,39 @@
+"""Records of earlier versions, brought to the present one step at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any, Final
+
+__all__ = ["OLDEST", "SCHEMA_VERSION", "migrated"]
+
+SCHEMA_VERSION: Final = 2
+"""Of the records that this package writes."""
+
+
+def _from_1(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 2 knows the training data, and videos of the baseline have previews: no run had either."""
+    return {**record, "training_data": None}
+
+
+_STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType({1: _from_1})
+
+OLDEST: Final = min(_STEPS)
+"""The oldest version that can be read."""
+
+
+def migrated(record: dict[str, Any]) -> dict[str, Any]:
+    """Bring a record to the present version.
+
+    Nothing is judged anew: what an earlier version did not know stays unknown.
+
+    Args:
+        record: Parsed JSON, with a `schema_version` from `OLDEST` to `SCHEMA_VERSION`. Left as it is.
+
+    Returns:
+        A record of version `SCHEMA_VERSION`, not yet checked.
+    """
+    for version in range(record["schema_version"], SCHEMA_VERSION):
+        record = {**_STEPS[version](record), "schema_version": version + 1}
+    return record

@@ -1,0 +1,115 @@
+"""What a run record says of the data that the candidates were trained on."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+__all__ = ["CorrelationCard", "ScenarioShare", "SuspicionCard", "TrainingDataCard"]
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=0)]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ScenarioShare(_Model):
+    """How common the category of one scenario is in the training data.
+
+    Attributes:
+        category: Of the scenario.
+        prompts: Training prompts of that category; None for a category that no word list knows.
+        share: The same as a share of all prompts, 0 to 1.
+        rare: Below an equal share of the categories and below half of the largest, and still so if every
+            undecided prompt belonged to it.
+    """
+
+    category: str
+    prompts: Count | None
+    share: Share | None
+    rare: bool
+
+
+class SuspicionCard(_Model):
+    """A scenario that regressed and whose category is rare; a suspicion, no proof.
+
+    Attributes:
+        key: What to say of it: `rare` where nothing speaks against it, `rare_but` where scenarios of a
+            category no more common did not regress.
+        candidate: Whose regression.
+        scenario: Scenario id.
+        category: Its category.
+        share: Share of the category, 0 to 1.
+        metric: Of the failed comparisons the one that is furthest beyond its band.
+        change: Its relative change to the worse; None if it is undefined.
+        commonest: The category with the largest share.
+        commonest_share: That share.
+        against: The scenarios that speak against it.
+    """
+
+    key: Literal["rare", "rare_but"]
+    candidate: str
+    scenario: str
+    category: str
+    share: Share
+    metric: str
+    change: Finite | None
+    commonest: str
+    commonest_share: Share
+    against: tuple[str, ...] = ()
+
+
+class CorrelationCard(_Model):
+    """Spearman's rank correlation of a category's share and its scenarios' change to the worse.
+
+    Attributes:
+        key: What to say of it: `the_rarer_the_worse`, or `chance` where it cannot be told from chance.
+        candidate: Whose changes.
+        scenarios: How many.
+        categories: Of how many categories.
+        rho: From -1 (the rarer, the worse) to 1.
+        p_value: One-sided, that a rho as low is chance.
+    """
+
+    key: Literal["the_rarer_the_worse", "chance"]
+    candidate: str
+    scenarios: Count
+    categories: Count
+    rho: Annotated[float, Field(ge=-1, le=1)]
+    p_value: Annotated[float, Field(ge=0, le=1)]
+
+
+class TrainingDataCard(_Model):
+    """The training metadata beside the verdicts.
+
+    Attributes:
+        file: Name of the metadata file, without its folder.
+        sha256: Of the file.
+        rows: Its rows.
+        prompts: Rows with a prompt; every share is one of these.
+        counts: Prompts by category, in the order of the word lists, `other` last.
+        shares: The same as shares, 0 to 1; their sum is 1.
+        languages: Prompts by language.
+        undecided: Prompts that no word decides; all of them count for `other`.
+        ties: Prompts that words of several categories decide alike.
+        scenarios: By scenario id, in the suite's order.
+        suspicions: By candidate in their order; empty where the numbers carry none.
+        correlations: One a candidate, where there are enough scenarios and categories.
+    """
+
+    file: str
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    rows: Count
+    prompts: Count
+    counts: dict[str, Count]
+    shares: dict[str, Share]
+    languages: dict[str, Count]
+    undecided: Count
+    ties: Count
+    scenarios: dict[str, ScenarioShare]
+    suspicions: tuple[SuspicionCard, ...] = ()
+    correlations: tuple[CorrelationCard, ...] = ()

@@ -1,0 +1,190 @@
+"""What the candidates were trained on, put beside what became of them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_wanlora.errors import DataError
+from pytest_wanlora.results.training_data import (
+    CorrelationCard,
+    ScenarioShare,
+    SuspicionCard,
+    TrainingDataCard,
+)
+from pytest_wanlora.training_data.analysis import MEANS, NO_CATEGORY
+from pytest_wanlora.training_data.categories import LANGUAGES, Means
+from pytest_wanlora.training_data.rules import of_suite
+from pytest_wanlora.training_data.survey import Source, take
+from pytest_wanlora.training_data.suspicion import LEVEL, Correlation, Suspicion, is_rare, suspect
+
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import Scenario, Suite
+    from pytest_wanlora.verdict.judgement import Judgement
+
+__all__ = ["TrainingData", "card", "read"]
+
+_PROMPTS = "prompt"
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What one walk through the metadata found.
+
+    Attributes:
+        path: The metadata.
+        sha256: Of the file.
+        rows: Its rows.
+        counts: Prompts by category, of the categories that a prompt can be found to belong to.
+        languages: Prompts by language.
+        undecided: Prompts that no word decides.
+        ties: Prompts that words of several categories decide alike.
+    """
+
+    path: Path
+    sha256: str
+    rows: int
+    counts: Mapping[str, int]
+    languages: Mapping[str, int]
+    undecided: int
+    ties: int
+
+    @property
+    def prompts(self) -> int:
+        """Rows with a prompt."""
+        return sum(self.languages.values())
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Share of the prompts by category, 0 to 1, with the sum 1."""
+        return {name: count / self.prompts for name, count in self.counts.items()}
+
+
+def read(path: Path, suite: Suite) -> TrainingData:
+    """Walk through the metadata and count what its prompts are about, by the suite's word lists.
+
+    The videos are not looked at, nor is their column needed.
+
+    Args:
+        path: DiffSynth's training metadata.
+        suite: Whose categories are counted.
+
+    Raises:
+        DataError: The metadata cannot be read, or has no prompt in it.
+    """
+    rules = of_suite(suite)
+    source = Source(
+        path, path.parent, prompt_column=_PROMPTS, video_column=_PROMPTS, check_videos=False, near=False
+    )
+    try:
+        with take(source, rules) as survey:
+            present = survey.categories != NO_CATEGORY
+            if not present.any():
+                raise DataError(f"{path}: none of its {len(survey):,} rows has a prompt")
+            counted = np.bincount(survey.languages[present], minlength=len(LANGUAGES))
+            means = np.bincount(survey.means[present], minlength=len(MEANS))
+            found = TrainingData(
+                path=path,
+                sha256=_digest(path),
+                rows=len(survey),
+                counts={name: n for name, n in survey.counts(present).items() if name in rules.decidable},
+                languages={name: int(n) for name, n in zip(LANGUAGES, counted, strict=True) if n},
+                undecided=int(means[MEANS.index(Means.NOTHING)]),
+                ties=int(means[MEANS.index(Means.TIE)]),
+            )
+            if source.state() != survey.version:
+                raise DataError(f"{path} changed while it was read")
+    except DataError as error:
+        raise DataError(
+            f"--wanlora-training-data (ini: wanlora_training_data): {error.message}",
+            next_command=f"python -m pytest_wanlora data report {path}",
+        ) from error
+    return found
+
+
+def card(
+    data: TrainingData,
+    scenarios: Iterable[Scenario],
+    candidates: Iterable[str],
+    judgements: Iterable[Judgement],
+) -> TrainingDataCard:
+    """Put the training data beside the judgements of a run.
+
+    Args:
+        data: What `read` found.
+        scenarios: Those of the suite.
+        candidates: Names of the checkpoints, in their order.
+        judgements: All of the run.
+    """
+    shares = data.shares
+    undecided = data.undecided / data.prompts
+    categories = {scenario.id: scenario.category for scenario in scenarios}
+    # where no list has a word for a category, nothing is known of how common it is
+    known = {name: category for name, category in categories.items() if category in shares}
+    judged = list(judgements)
+    suspicions: list[SuspicionCard] = []
+    correlations: list[CorrelationCard] = []
+    for candidate in candidates:
+        own = [each for each in judged if each.candidate == candidate]
+        found = suspect(shares, own, known, undecided=undecided)
+        suspicions += [_suspicion(candidate, each) for each in found.scenarios]
+        if found.correlation is not None:
+            correlations.append(_correlation(candidate, found.correlation))
+    return TrainingDataCard(
+        file=data.path.name,
+        sha256=data.sha256,
+        rows=data.rows,
+        prompts=data.prompts,
+        counts=dict(data.counts),
+        shares=shares,
+        languages=dict(data.languages),
+        undecided=data.undecided,
+        ties=data.ties,
+        scenarios={
+            name: ScenarioShare(
+                category=category,
+                prompts=data.counts.get(category),
+                share=shares.get(category),
+                rare=name in known and is_rare(category, shares, undecided=undecided),
+            )
+            for name, category in categories.items()
+        },
+        suspicions=tuple(suspicions),
+        correlations=tuple(correlations),
+    )
+
+
+def _suspicion(candidate: str, found: Suspicion) -> SuspicionCard:
+    return SuspicionCard(
+        key="rare_but" if found.against else "rare",
+        candidate=candidate,
+        scenario=found.scenario,
+        category=found.category,
+        share=found.share,
+        metric=found.metric,
+        change=found.change,
+        commonest=found.commonest,
+        commonest_share=found.commonest_share,
+        against=found.against,
+    )
+
+
+def _correlation(candidate: str, found: Correlation) -> CorrelationCard:
+    return CorrelationCard(
+        key="the_rarer_the_worse" if found.p_value <= LEVEL else "chance",
+        candidate=candidate,
+        scenarios=found.scenarios,
+        categories=found.categories,
+        rho=found.rho,
+        p_value=found.p_value,
+    )
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,261 @@
+"""What makes rendering faster than DiffSynth's stock call: puts the parts of `denoiser` into a pipeline.
+
+All that is changed about DiffSynth is changed here, and checked when a model is loaded: the names that are
+relied upon, and that the denoiser gives what DiffSynth's own function gives.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import logging
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import torch
+from diffsynth.models import wan_video_dit
+from diffsynth.models.wan_video_dit import CrossAttention, DiTBlock, RMSNorm, SelfAttention, WanModel
+from diffsynth.pipelines import wan_video
+from torch import Tensor
+
+from pytest_wanlora.errors import StudioError
+from pytest_wanlora.scoring.determinism import steady_gpu
+from pytest_wanlora.studio.denoiser import (
+    HANDLED,
+    AnyCrossAttention,
+    AnySelfAttention,
+    BatchedNoise,
+    Denoiser,
+    StoredPrompts,
+    Wanted,
+)
+from pytest_wanlora.suite import LEVERS, Sampling
+
+__all__ = ["Accelerator", "keep_compiled_code", "pinned_attention"]
+
+logger = logging.getLogger(__name__)
+
+#: What is called, and the names of its parameters that are relied upon.
+_RELIED_UPON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
+    (SelfAttention.forward, ("self", "x", "freqs")),
+    (CrossAttention.forward, ("self", "x", "y")),
+    (DiTBlock.forward, ("self", "x", "context", "t_mod", "freqs")),
+    (wan_video.WanVideoUnit_PromptEmbedder.process, ("self", "pipe", "prompt", "positive")),
+)
+_UNITS = ("WanVideoUnit_NoiseInitializer", "WanVideoUnit_PromptEmbedder")
+# DiffSynth's Wan model takes the first of these kernels that is installed
+_KERNEL_FLAGS = ("FLASH_ATTN_3_AVAILABLE", "FLASH_ATTN_2_AVAILABLE", "SAGE_ATTN_AVAILABLE")
+_NEXT_COMMAND = "pip install 'diffsynth==2.1.12', the release that this was written for"
+
+
+class Accelerator:
+    """Puts a suite's levers into a pipeline.
+
+    Args:
+        pipe: DiffSynth's pipeline, just loaded. Its blocks stay usable by the stock call.
+        sampling: Which levers are on.
+        embed: Prompt to its embedding, (1, L, D), on the pipeline's device.
+
+    Raises:
+        StudioError: DiffSynth or the model is not what this was written for.
+    """
+
+    def __init__(self, pipe: Any, sampling: Sampling, embed: Callable[[str], Tensor]) -> None:  # noqa: ANN401
+        self.pipe = pipe
+        self.sampling = sampling
+        self.embed = embed
+        self._places: dict[tuple[int, int, int], Any] = {}
+        _check_diffsynth()
+        self._own = self._fits()
+        if self._own:
+            self._install()
+            self._prove()
+            if sampling.compile:
+                for block in pipe.dit.blocks:
+                    block.compile(mode="default", dynamic=False)
+
+    @contextlib.contextmanager
+    def rendering(self, wanted: Sequence[int], label: str) -> Iterator[None]:
+        """Have the pipeline render a batch within the block.
+
+        Args:
+            wanted: Which videos of the batch are decoded.
+            label: What is rendered, for messages.
+
+        Raises:
+            StudioError: The compiler failed.
+        """
+        pipe = self.pipe
+        replaced = (BatchedNoise(), StoredPrompts(self.embed, self.sampling.batch))
+        units = dict(zip(_UNITS, replaced, strict=True))
+        with contextlib.ExitStack() as stack:
+            patch = mock.patch.object
+            stack.enter_context(
+                patch(pipe, "units", [units.get(type(unit).__name__, unit) for unit in pipe.units])
+            )
+            stack.enter_context(patch(pipe, "post_units", [*pipe.post_units, Wanted(wanted)]))
+            if self._own:
+                stack.enter_context(patch(pipe, "model_fn", Denoiser(self.sampling, self._places)))
+                if self.sampling.compile:
+                    stack.enter_context(_compiled(label))
+            stack.enter_context(pinned_attention(pipe.device))
+            yield
+
+    def warm_up(self) -> float:
+        """Compile, on an input of the size of a batch without a given first frame; returns the seconds."""
+        if not (self._own and self.sampling.compile):
+            return 0.0
+        started = time.perf_counter()
+        sampling, pipe = self.sampling, self.pipe
+        size = pipe.vae.upsampling_factor
+        shape = ((sampling.frames - 1) // 4 + 1, sampling.height // size, sampling.width // size)
+        doubled = 2 if sampling.cfg_merge and sampling.cfg_scale != 1.0 else 1
+        text = self.embed(sampling.negative_prompt)
+        latents = torch.zeros(
+            (sampling.batch, pipe.vae.model.z_dim, *shape), dtype=pipe.torch_dtype, device=pipe.device
+        )
+        context = torch.cat([text] * (sampling.batch * doubled))
+        with torch.no_grad(), pinned_attention(pipe.device), _compiled("the first step"):
+            result = Denoiser(sampling, self._places)(pipe.dit, latents, latents.new_ones(1), context)
+            bool(torch.isfinite(result).all())  # waits for the GPU
+        return time.perf_counter() - started
+
+    def _fits(self) -> bool:
+        """Whether the model is one that the denoiser knows; if not, no lever may be on."""
+        pipe, dit = self.pipe, self.pipe.dit
+        reasons = [
+            *([] if type(dit) is WanModel else [f"its denoiser is {type(dit).__name__}"]),
+            *(["it reads a CLIP image"] if getattr(dit, "has_image_input", True) else []),
+            *(["it takes the image beside the latents"] if getattr(pipe, "image_encoder", None) else []),
+            *(["it has a control adapter"] if getattr(dit, "control_adapter", None) is not None else []),
+            *(["it has two denoisers"] if pipe.dit2 is not None else []),
+        ]
+        if not reasons:
+            return True
+        # the text once a video is only faster; everything else would be another video than was asked for
+        on = [
+            name
+            for name, off in LEVERS.items()
+            if name != "text_once" and getattr(self.sampling, name) != off
+        ]
+        if on:
+            raise StudioError(
+                f"this model cannot be rendered with {', '.join(on)}: {'; '.join(reasons)}",
+                next_command=f"leave {', '.join(on)} out of the suite's sampling",
+            )
+        logger.info("rendering as DiffSynth does: %s", "; ".join(reasons))
+        return False
+
+    def _install(self) -> None:
+        for block in self.pipe.dit.blocks:
+            # another class for the same object: names and weights stay, and all blocks share compiled code
+            block.self_attn.__class__ = AnySelfAttention
+            block.cross_attn.__class__ = AnyCrossAttention
+        for module in self.pipe.dit.modules():
+            if isinstance(module, RMSNorm):
+                module.use_torch_norm = self.sampling.torch_norm
+
+    def _prove(self) -> None:
+        """Compare with DiffSynth's own function on four tokens, so that a change of DiffSynth is noticed."""
+        pipe, dit = self.pipe, self.pipe.dit
+        generator = torch.Generator().manual_seed(0)
+
+        def noise(*shape: int) -> Tensor:
+            return torch.randn(shape, generator=generator).to(pipe.device, pipe.torch_dtype)
+
+        latents, context = noise(1, dit.in_dim, 2, 4, 4), noise(2, 4, dit.text_embedding[0].in_features)
+        timestep = torch.full((1,), 500.0, device=pipe.device, dtype=pipe.torch_dtype)
+        pipe.load_models_to_device(["dit"])
+        for fused in (False, True) if dit.seperated_timestep else (False,):
+            inputs = (dit, latents, timestep, context, fused)
+            with torch.no_grad(), pinned_attention(pipe.device):
+                expected = wan_video.model_fn_wan_video(
+                    dit,
+                    latents=latents,
+                    timestep=timestep,
+                    context=context,
+                    cfg_merge=True,
+                    fuse_vae_embedding_in_latents=fused,
+                )
+                found = Denoiser(self.sampling, {})(*inputs)
+            # weights that give NaN are told of by every video
+            expected, found = expected.float().nan_to_num(), found.float().nan_to_num()
+            scale = float(expected.abs().max())
+            off = float((found - expected).abs().max())
+            # an exact lever gives the same bits; turning in real numbers may round another way
+            allowed = 0.02 * scale if self.sampling.real_rope else 0.0
+            if off > allowed:
+                raise StudioError(
+                    f"the denoiser differs from this DiffSynth's by {off:.3g} of {scale:.3g}; "
+                    f"allowed: {allowed:.3g}",
+                    next_command=_NEXT_COMMAND,
+                )
+        pipe.load_models_to_device([])
+
+
+def keep_compiled_code(folder: Path) -> None:
+    """Have compiled code outlive the process, unless the user has said where it goes."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(folder))
+
+
+@contextlib.contextmanager
+def _compiled(label: str) -> Iterator[None]:
+    """Run compiled code: never go on without compiling, and name what fails.
+
+    Raises:
+        StudioError: Instead of torch's own error.
+    """
+    import torch._dynamo
+
+    try:
+        # past the limit torch would go on uncompiled, with other pixels
+        with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+            yield
+    except torch._dynamo.exc.TorchDynamoException as error:
+        words = " ".join(str(error).split())
+        raise StudioError(
+            f"{label}: torch.compile failed: {type(error).__name__}: {words[:300]}",
+            next_command="install a compiler (gcc; triton on a GPU), or set sampling.compile: false",
+        ) from error
+
+
+def _check_diffsynth() -> None:
+    changed = [
+        function.__qualname__
+        for function, names in _RELIED_UPON
+        if tuple(inspect.signature(function).parameters) != names
+    ]
+    heeded = inspect.signature(wan_video.model_fn_wan_video).parameters
+    if missing := sorted(HANDLED - heeded.keys()):
+        changed.append(f"model_fn_wan_video without {', '.join(missing)}")
+    if changed:
+        raise StudioError(
+            f"this DiffSynth is not the one that rendering was written for; changed: {', '.join(changed)}",
+            next_command=_NEXT_COMMAND,
+        )
+
+
+@contextlib.contextmanager
+def pinned_attention(device: str | torch.device) -> Iterator[None]:
+    """Render with torch's own attention, whatever other kernels are installed; on a GPU with steady settings.
+
+    Raises:
+        StudioError: This DiffSynth chooses its kernel in another way.
+    """
+    missing = [name for name in _KERNEL_FLAGS if not hasattr(wan_video_dit, name)]
+    if missing:
+        raise StudioError(
+            f"this DiffSynth chooses its attention kernel in another way (no {', '.join(missing)}); "
+            "it cannot be pinned",
+            next_command=_NEXT_COMMAND,
+        )
+    with contextlib.ExitStack() as stack:
+        for name in _KERNEL_FLAGS:
+            stack.enter_context(mock.patch.object(wan_video_dit, name, False))
+        if torch.device(device).type == "cuda":
+            stack.enter_context(steady_gpu())
+        yield

@@ -1,0 +1,219 @@
+"""What takes the place of DiffSynth's own parts while a video is rendered.
+
+Attention that accepts, beside what it accepted before, keys and values of the text that were computed
+earlier, and positions in real numbers; a `Denoiser` instead of `model_fn_wan_video`; units that make batches.
+`acceleration` puts them into a pipeline and proves them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from diffsynth.models import wan_video_dit
+from diffsynth.models.wan_video_dit import CrossAttention, SelfAttention, WanModel
+from diffsynth.pipelines import wan_video
+from torch import Tensor
+
+from pytest_wanlora.errors import StudioError
+from pytest_wanlora.suite import LEVERS, Sampling
+
+__all__ = [
+    "HANDLED",
+    "AnyCrossAttention",
+    "AnySelfAttention",
+    "BatchedNoise",
+    "Denoiser",
+    "StoredPrompts",
+    "Wanted",
+]
+
+#: Inputs of DiffSynth's function that the denoiser heeds.
+HANDLED: Final = frozenset(
+    {"dit", "latents", "timestep", "context", "cfg_merge", "fuse_vae_embedding_in_latents"}
+)
+
+
+class AnySelfAttention(SelfAttention):  # type: ignore[misc]  # DiffSynth publishes no types
+    """DiffSynth's, which also takes positions as a pair of cosines and sines."""
+
+    def forward(self, x: Tensor, freqs: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """Attend to (B, N, D) itself."""
+        if isinstance(freqs, Tensor):
+            stock: Tensor = super().forward(x, freqs)
+            return stock
+        q = _rotate(self.norm_q(self.q(x)), freqs, self.num_heads)
+        k = _rotate(self.norm_k(self.k(x)), freqs, self.num_heads)
+        out: Tensor = self.o(self.attn(q, k, self.v(x)))
+        return out
+
+
+class AnyCrossAttention(CrossAttention):  # type: ignore[misc]  # DiffSynth publishes no types
+    """DiffSynth's, which also takes the text as a pair of keys and values."""
+
+    def read(self, text: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the text, as `forward` would compute them."""
+        return self.norm_k(self.k(text)), self.v(text)
+
+    def forward(self, x: Tensor, y: Tensor | tuple[Tensor, Tensor]) -> Tensor:
+        """Attend from (B, N, D) to the text."""
+        if isinstance(y, Tensor):
+            stock: Tensor = super().forward(x, y)
+            return stock
+        out: Tensor = self.o(self.attn(self.norm_q(self.q(x)), *y))
+        return out
+
+
+def _rotate(x: Tensor, freqs: tuple[Tensor, Tensor], heads: int) -> Tensor:
+    """DiffSynth's `rope_apply` without complex numbers: pairs of neighbours are rotated, in float64."""
+    cosine, sine = freqs
+    pairs = x.view(*x.shape[:2], heads, -1, 2).to(torch.float64)
+    real, imaginary = pairs.unbind(-1)
+    turned = torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), dim=-1)
+    return turned.flatten(2).to(x.dtype)
+
+
+class Denoiser:
+    """Stands in for DiffSynth's `model_fn_wan_video` while one batch of videos is rendered.
+
+    The same steps in the same order, for text-to-video and for image-to-video whose image is fused into the
+    latents. What does not change from step to step is computed once.
+
+    Args:
+        sampling: Which levers are on.
+        places: Positions by latent shape; kept from video to video.
+    """
+
+    def __init__(self, sampling: Sampling, places: dict[tuple[int, int, int], Any]) -> None:
+        self.sampling = sampling
+        self._places = places
+        self._texts: list[tuple[Tensor, list[Any]]] = []
+
+    def __call__(
+        self,
+        dit: WanModel,
+        latents: Tensor,
+        timestep: Tensor,
+        context: Tensor,
+        fuse_vae_embedding_in_latents: bool = False,
+        **others: Any,  # noqa: ANN401 - whatever the pipeline hands to its own function
+    ) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            dit: The model.
+            latents: (B, C, F, H, W).
+            timestep: (1,).
+            context: Text embeddings, (B, L, D); (2B, L, D) where both guidance passes are merged.
+            fuse_vae_embedding_in_latents: The first frame is given, and noiseless.
+            others: Checked not to matter.
+
+        Returns:
+            (B or 2B, C, F, H, W).
+
+        Raises:
+            StudioError: An input that is not handled here.
+        """
+        if unknown := _unhandled(others):
+            raise StudioError(
+                f"this model is rendered with {', '.join(unknown)}, which the levers of speed do not know",
+                next_command=f"leave {', '.join(LEVERS)} out of the suite's sampling",
+            )
+        if dit.seperated_timestep and fuse_vae_embedding_in_latents:
+            tokens = latents.shape[3] * latents.shape[4] // 4
+            still = torch.zeros((1, tokens), dtype=latents.dtype, device=latents.device)
+            moving = still.new_ones((latents.shape[2] - 1, tokens)) * timestep
+            timestep = torch.concat([still, moving]).flatten()
+            t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, timestep).unsqueeze(0))
+            t_mod = dit.time_projection(t).unflatten(2, (6, dit.dim))
+        else:
+            t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, timestep))
+            t_mod = dit.time_projection(t).unflatten(1, (6, dit.dim))
+        texts = self._text(dit, context)
+        x = latents
+        if x.shape[0] != context.shape[0]:
+            x = torch.concat([x] * (context.shape[0] // x.shape[0]), dim=0)
+        x = dit.patchify(x)
+        shape: tuple[int, int, int] = tuple(x.shape[2:])
+        x = x.flatten(2).transpose(1, 2).contiguous()
+        places = self._position(dit, shape, x.device)
+        for block, text in zip(dit.blocks, texts, strict=True):
+            x = block(x, text, t_mod, places)
+        predicted: Tensor = dit.unpatchify(dit.head(x, t), shape)
+        return predicted
+
+    def _text(self, dit: WanModel, context: Tensor) -> list[Any]:
+        for known, texts in self._texts:
+            if known is context:
+                return texts
+        embedded = dit.text_embedding(context)
+        if not self.sampling.text_once:
+            return [embedded] * len(dit.blocks)
+        texts = [block.cross_attn.read(embedded) for block in dit.blocks]
+        self._texts.append((context, texts))
+        return texts
+
+    def _position(self, dit: WanModel, shape: tuple[int, int, int], device: torch.device) -> Any:  # noqa: ANN401
+        """Positions as the blocks take them: (tokens, 1, D / 2) complex, or two such of real numbers."""
+        if shape not in self._places:
+            frames, height, width = shape
+            parts = (
+                dit.freqs[0][:frames].view(frames, 1, 1, -1),
+                dit.freqs[1][:height].view(1, height, 1, -1),
+                dit.freqs[2][:width].view(1, 1, width, -1),
+            )
+            angles = torch.cat([part.expand(*shape, -1) for part in parts], dim=-1)
+            angles = angles.reshape(frames * height * width, 1, -1).to(device)
+            real = self.sampling.real_rope
+            self._places[shape] = (angles.real.contiguous(), angles.imag.contiguous()) if real else angles
+        return self._places[shape]
+
+
+def _unhandled(others: Mapping[str, Any]) -> list[str]:
+    """Names of inputs that DiffSynth's function would have heeded."""
+    heeded = inspect.signature(wan_video.model_fn_wan_video).parameters
+    return [
+        name
+        for name, value in others.items()
+        if name in heeded
+        and name not in HANDLED
+        and value is not None
+        and not (isinstance(value, (bool, int, float)) and value == heeded[name].default)
+    ]
+
+
+class BatchedNoise(wan_video.WanVideoUnit_NoiseInitializer):  # type: ignore[misc]  # DiffSynth publishes no types
+    """Noise of several seeds, each as if it were alone."""
+
+    def process(self, pipe: Any, seed: int | tuple[int, ...], **others: Any) -> dict[str, Tensor]:  # noqa: ANN401
+        """Make the noise, (B, C, F, H, W)."""
+        alone = super().process
+        seeds = seed if isinstance(seed, tuple) else (seed,)
+        return {"noise": torch.cat([alone(pipe, seed=each, **others)["noise"] for each in seeds])}
+
+
+class StoredPrompts(wan_video.WanVideoUnit_PromptEmbedder):  # type: ignore[misc]  # DiffSynth publishes no types
+    """Embeddings that were computed before, one for each video of a batch."""
+
+    def __init__(self, embed: Callable[[str], Tensor], batch: int) -> None:
+        super().__init__()
+        self.embed = embed
+        self.batch = batch
+
+    def process(self, pipe: Any, prompt: str, positive: bool) -> dict[str, Tensor]:  # noqa: ANN401
+        """Give the embeddings, (B, L, D)."""
+        return {"context": torch.cat([self.embed(prompt)] * self.batch)}
+
+
+class Wanted(wan_video.PipelineUnit):  # type: ignore[misc]  # DiffSynth publishes no types
+    """Leaves of a batch what is to be decoded."""
+
+    def __init__(self, places: Sequence[int]) -> None:
+        super().__init__(input_params=("latents",), output_params=("latents",))
+        self.places = list(places)
+
+    def process(self, pipe: Any, latents: Tensor) -> dict[str, Tensor]:  # noqa: ANN401
+        """Choose from (B, C, F, H, W)."""
+        return {"latents": latents[self.places]}

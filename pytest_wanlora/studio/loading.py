@@ -1,0 +1,221 @@
+"""Load the parts of a suite's model into a DiffSynth pipeline."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_wanlora.errors import StudioError, WanloraError
+from pytest_wanlora.studio.memory import explained
+from pytest_wanlora.studio.quiet import quiet
+from pytest_wanlora.suite import check_digests, references, resolve, stated, verify
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from pytest_wanlora.environment import Environment
+    from pytest_wanlora.suite import Suite
+
+__all__ = ["Loader"]
+
+#: DiffSynth's own variable; it would take ModelScope where this is not set, and `hub:` means Hugging Face.
+_SOURCE_VARIABLE = "DIFFSYNTH_DOWNLOAD_SOURCE"
+
+
+class Loader:
+    """Loads the parts of a suite's model.
+
+    Args:
+        suite: Names the files.
+        environment: On what they are used.
+        device: `"cpu"` or `"cuda:N"`.
+        threads: CPU threads of torch; None leaves torch's own choice.
+
+    Attributes:
+        seconds: What was spent so far, by `digests`, `imports`, `prompts`, `loading`.
+    """
+
+    def __init__(self, suite: Suite, environment: Environment, device: str, threads: int | None) -> None:
+        self.suite = suite
+        self.environment = environment
+        self.device = device
+        self.threads = threads
+        self.seconds: dict[str, float] = {}
+
+    def prepare(self) -> None:
+        """Check the files, then import what is needed to load them.
+
+        Raises:
+            SuiteError: A file of the suite is missing or not the one that it states.
+            StudioError: torch cannot use the device.
+        """
+        with self._timed("digests"):
+            check_digests(self.suite, skip=("scoring.reference",))
+        with self._timed("imports"), quiet():
+            import torch
+
+            if self.device != "cpu" and not torch.cuda.is_available():
+                raise StudioError(
+                    f"torch {torch.__version__} cannot use the GPU ({self.environment.device_name})",
+                    next_command="install a torch build that fits the driver, or give --wanlora-device cpu",
+                )
+            if self.device == "cpu" and self.threads is not None:
+                torch.set_num_threads(self.threads)
+            with self._failures_named():
+                importlib.import_module("diffsynth.pipelines.wan_video")
+                self._register()
+
+    def pipeline(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
+        """Load the denoiser and the VAE.
+
+        Raises:
+            StudioError: They do not load, or the suite's sizes are not the model's.
+            SuiteError: A file of the hub is not the one that the suite states.
+        """
+        dit = [f"model.dit[{number}]" for number in range(len(self.suite.model.dit))]
+        with self._timed("loading"), quiet():
+            pipe = self._load([dit, ["model.vae"]], tokenizer=False)
+            self._check_parts(pipe, ("dit", "vae"))
+            self._check_sizes(pipe)
+        return pipe
+
+    def embeddings(self, prompts: Sequence[str]) -> list[Tensor]:
+        """Load the text encoder, encode prompts, and give its memory back.
+
+        Returns:
+            One (1, L, D) each, on the device.
+        """
+        import torch
+
+        with self._timed("prompts"), quiet():
+            pipe = self._load([["model.text_encoder"]], tokenizer=True)
+            self._check_parts(pipe, ("text_encoder", "tokenizer"))
+            units = [unit for unit in pipe.units if type(unit).__name__ == "WanVideoUnit_PromptEmbedder"]
+            if len(units) != 1:
+                raise StudioError(
+                    "this DiffSynth encodes prompts in another way (no WanVideoUnit_PromptEmbedder)",
+                    next_command="pip install 'diffsynth==2.1.12'",
+                )
+            with torch.no_grad(), explained("encoding the prompts", self.device, self.suite):
+                pipe.load_models_to_device(["text_encoder"])
+                found = [units[0].encode_prompt(pipe, prompt) for prompt in prompts]
+            del pipe, units
+            gc.collect()
+            if self.device != "cpu":
+                torch.cuda.empty_cache()
+        return found
+
+    def _load(self, parts: Sequence[Sequence[str]], *, tokenizer: bool) -> Any:  # noqa: ANN401
+        import torch
+        from diffsynth.pipelines.wan_video import WanVideoPipeline
+
+        with explained("loading the model", self.device, self.suite), self._failures_named():
+            return WanVideoPipeline.from_pretrained(
+                torch_dtype=getattr(torch, self.suite.sampling.dtype),
+                device=self.device,
+                model_configs=[self._config(keys) for keys in parts],
+                tokenizer_config=self._config(["model.tokenizer"], placed=False) if tokenizer else None,
+                vram_limit=self.suite.model.vram_limit,
+            )
+
+    @contextlib.contextmanager
+    def _failures_named(self) -> Iterator[None]:
+        import torch
+
+        try:
+            yield
+        except (WanloraError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            raise StudioError(
+                f"{self.suite.path}: DiffSynth cannot load the model: {type(error).__name__}: {error}",
+                next_command="python -m pytest_wanlora doctor",
+            ) from error
+
+    @contextlib.contextmanager
+    def _timed(self, what: str) -> Iterator[None]:
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
+
+    def _register(self) -> None:
+        if self.suite.model.register is not None:
+            module, _, function = self.suite.model.register.partition(":")
+            getattr(importlib.import_module(module), function)()
+
+    def _config(self, keys: Sequence[str], *, placed: bool = True) -> Any:  # noqa: ANN401
+        from diffsynth.pipelines.wan_video import ModelConfig
+
+        paths = [str(path) for key in keys for path in self._paths(key)]
+        path = paths[0] if len(paths) == 1 else paths
+        return ModelConfig(path=path, **(self._placement() if placed else {}))
+
+    def _paths(self, key: str) -> list[Path]:
+        """The files of a key, downloaded if they are the hub's."""
+        from diffsynth.pipelines.wan_video import ModelConfig
+
+        text = dict(references(self.suite))[key]
+        where = self.suite.where(key)
+        found = resolve(text, key=key, where=where)
+        if found.hub_id is None:
+            return list(found.paths)
+        config = ModelConfig(
+            model_id=found.hub_id,
+            origin_file_pattern=found.pattern,
+            download_source=os.environ.get(_SOURCE_VARIABLE, "huggingface"),
+        )
+        fetch = f"hf download {found.hub_id} --include '{found.pattern}' --local-dir models/{found.hub_id}"
+        try:
+            config.download_if_necessary()
+        except Exception as error:
+            raise StudioError(
+                f"{where}: {key}: {text} cannot be fetched: {type(error).__name__}: {error}",
+                next_command=fetch,
+            ) from error
+        named = config.path if isinstance(config.path, list) else [config.path]
+        if not named:
+            raise StudioError(
+                f"{where}: {key}: {text}: no such file below {config.local_model_path}", next_command=fetch
+            )
+        paths = sorted(Path(name) for name in named)
+        verify(paths, stated(self.suite, key, text), key=key, where=where)
+        return paths
+
+    def _placement(self) -> dict[str, Any]:
+        """Where weights wait when the GPU is too small for all of them."""
+        import torch
+
+        if self.suite.model.vram_limit is None or self.device == "cpu":
+            return {}
+        dtype = getattr(torch, self.suite.sampling.dtype)
+        places = {"offload": "cpu", "onload": "cpu", "preparing": self.device, "computation": self.device}
+        return {f"{state}_device": place for state, place in places.items()} | {
+            f"{state}_dtype": dtype for state in places
+        }
+
+    def _check_parts(self, pipe: Any, names: Sequence[str]) -> None:  # noqa: ANN401
+        missing = [name for name in names if getattr(pipe, name) is None]
+        if missing:
+            raise StudioError(
+                f"{self.suite.path}: the model files hold no {' and no '.join(missing)}",
+                next_command="correct the keys below model in the suite",
+            )
+
+    def _check_sizes(self, pipe: Any) -> None:  # noqa: ANN401
+        sampling = self.suite.sampling
+        asked = (sampling.height, sampling.width, sampling.frames)
+        rounded = tuple(pipe.check_resize_height_width(*asked, verbose=0))
+        if rounded != asked:
+            raise StudioError(
+                f"{self.suite.path}: sampling asks for height, width, frames {asked}; "
+                f"this model would round them to {rounded}",
+                next_command="write those sizes into the suite",
+            )

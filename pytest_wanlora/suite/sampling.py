@@ -1,0 +1,89 @@
+"""How a suite has its videos rendered: what they are, and what is done to have them sooner."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from pytest_wanlora.suite.fields import refusal
+
+__all__ = ["LEVERS", "Sampling"]
+
+#: Keys that make rendering faster, with the value at which a video is the stock pipeline's, bit for bit.
+LEVERS: Final[dict[str, Any]] = {
+    "batch": 1,
+    "compile": False,
+    "torch_norm": False,
+    "real_rope": False,
+    "text_once": False,
+}
+
+
+class Sampling(BaseModel):
+    """How a video is rendered; all that can change its pixels is part of the fingerprint.
+
+    The last five keys are levers of speed. Off, they leave no trace in the fingerprint, so baselines that are
+    older than a lever stay comparable. `text_once` gives the same bits as the stock pipeline unless the
+    blocks are compiled, so it is on by itself and counts only beside `compile`.
+
+    Attributes:
+        height: Pixels, a multiple of the architecture's `size_multiple`.
+        width: Pixels, likewise.
+        frames: 4k+1, at least 5.
+        steps: Denoising steps.
+        cfg_scale: Guidance; 1 is none.
+        shift: Of the noise schedule.
+        negative_prompt: What the guidance leads away from.
+        dtype: Precision of the pipeline.
+        tiled: Decode in tiles: less memory, twice the time.
+        cfg_merge: Both guidance passes in one batch.
+        lora_mode: `"fused"` adds the LoRA to the weights, as DiffSynth's `load_lora` does by default, and
+            rounds it with them; `"unfused"` computes it beside them, which keeps small deltas in bfloat16.
+        batch: Seeds of a scenario that are rendered together. Seed s always lies in the batch of the seeds
+            `s // batch * batch` and following, in their order, whichever of them are wanted: so its frames
+            depend on the job alone. Pays on a GPU that one video does not fill.
+        compile: Compile the denoiser's blocks with torch.compile: some ten seconds before the first video of
+            a process, less when the compiled code is in the cache, and about half the time for every step.
+        torch_norm: Normalise queries and keys with torch's RMSNorm, which rounds once, instead of
+            DiffSynth's, which rounds twice.
+        real_rope: Rotate queries and keys in real float64 numbers instead of complex ones, which the
+            compiler can join with what is around it.
+        text_once: Compute the prompt's keys and values once a video instead of at every step.
+    """
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+    height: Annotated[int, Field(gt=0, le=4096)]
+    width: Annotated[int, Field(gt=0, le=4096)]
+    frames: Annotated[int, Field(ge=5, le=1001)]
+    steps: Annotated[int, Field(ge=1, le=1000)]
+    cfg_scale: Annotated[float, Field(ge=1, le=50)]
+    shift: Annotated[float, Field(gt=0, le=50)]
+    negative_prompt: str = ""
+    dtype: Literal["bfloat16", "float32"] = "bfloat16"
+    tiled: bool = False
+    cfg_merge: bool = True
+    lora_mode: Literal["fused", "unfused"] = "fused"
+    batch: Annotated[int, Field(ge=1, le=8)] = 1
+    compile: bool = False
+    torch_norm: bool = False
+    real_rope: bool = False
+    text_once: bool = True
+
+    @model_validator(mode="after")
+    def _together(self) -> Sampling:
+        if self.compile and self.lora_mode == "unfused":
+            # every LoRA would be another graph, compiled anew
+            raise refusal("not with lora_mode unfused; allowed: false, or lora_mode: fused", key="compile")
+        return self
+
+    def identity(self) -> dict[str, Any]:
+        """Return what of this can change a pixel, as plain JSON data."""
+        found = self.model_dump(mode="json")
+        exact = () if self.compile else ("text_once",)
+        return {
+            name: value
+            for name, value in found.items()
+            if name not in exact and (name not in LEVERS or value != LEVERS[name])
+        }

@@ -1,0 +1,439 @@
+"""The HTML report in a real browser: it plays, obeys the keyboard, loads and hides nothing."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+
+from pytest_wanlora.reports import html
+from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.studio.producer import write_preview
+from tests.unit.reports.pages import renamed, videos
+from tests.unit.reports.records import SCENARIOS
+from tests.unit.reports.sample_records import EPOCHS, epochs_record
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+QUIET = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SIZE = (96, 160)
+FRAMES = 9
+SEEDS = (0, 1, 2, 3)
+DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+#: H.264 keeps a flat picture to about this.
+CLOSE = 6
+
+
+#: A pixel of a canvas, read from a copy: reading the canvas itself would change how the browser keeps it.
+READ = """(canvas, x) => {
+    const copy = document.createElement('canvas');
+    Object.assign(copy, { width: canvas.width, height: canvas.height });
+    const context = copy.getContext('2d', { willReadFrequently: true });
+    context.drawImage(canvas, 0, 0);
+    return [...context.getImageData(Math.floor(copy.width * x), copy.height / 2, 1, 1).data];
+}"""
+
+
+def level(frame: int, *, candidate: bool) -> int:
+    """Grey of a frame: each frame has its own, and the candidate is always brighter by 12."""
+    return 30 + 20 * frame + 12 * candidate
+
+
+def flat_video(seed: int, *, candidate: bool) -> NDArray[np.uint8]:
+    """Grey by frame; the right half is bluer by seed."""
+    video = np.zeros((FRAMES, *SIZE, 3), dtype=np.uint8)
+    for frame in range(FRAMES):
+        video[frame] = level(frame, candidate=candidate)
+    video[:, :, SIZE[1] // 2 :] = (20, 20, 40 + 40 * seed)
+    return video
+
+
+def tell_apart(path: Path, index: int) -> None:
+    """Make a file another one with the same pictures: a page holds equal files once."""
+    with path.open("ab") as file:
+        # a box that players skip
+        file.write(b"\0\0\0\x0cfree" + index.to_bytes(4, "big"))
+
+
+def write_videos(folder: Path, record: RunRecord) -> None:
+    for index, video in enumerate(record.videos):
+        assert video.preview is not None
+        path = folder / video.preview
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_preview(flat_video(video.seed, candidate=video.role == "candidate"), path)
+        tell_apart(path, index)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of three checkpoints with videos, and its page."""
+    folder = tmp_path_factory.mktemp("run")
+    record = epochs_record(videos=videos(EPOCHS, SCENARIOS, SEEDS, scores={"clip": 2.0, "motion": 0.3}))
+    write_videos(folder, record)
+    (folder / "report.html").write_text(html.page(record, folder), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    with sync_playwright() as playwright:
+        # the system's, else the one that playwright may have fetched
+        path = found or playwright.chromium.executable_path
+        if not Path(path).exists():
+            pytest.fail(f"no browser: {', '.join(BROWSERS)} not on the PATH; `make browser` installs one")
+        browser = playwright.chromium.launch(executable_path=path, args=QUIET)
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """One visit to a page: what it says on the console and what it asks for is kept."""
+
+    def __init__(self, context: BrowserContext) -> None:
+        self.context = context
+        self.page = context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
+        self.page.on("pageerror", lambda error: self.said.append(f"error: {error}"))
+        self.page.on("dialog", lambda dialog: self.said.append(f"dialog: {dialog.message}"))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+
+    def open(self, file: Path, place: str = "") -> Page:
+        self.page.goto(file.as_uri() + place)
+        self.page.wait_for_selector("html[data-settled]")
+        return self.page
+
+
+@pytest.fixture
+def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
+    """A visit on a desktop or as parametrised; at its end nothing was complained of and nothing loaded."""
+    options: dict[str, Any] = {"viewport": DESKTOP, **getattr(request, "param", {})}
+    context = browser.new_context(offline=True, **options)
+    visit = Visit(context)
+    yield visit
+    context.close()
+    assert visit.said == []
+    outside = [url for url in visit.asked if not url.startswith(("file:", "blob:null/", "data:image/svg"))]
+    assert outside == []
+    assert len([url for url in visit.asked if url.startswith("file:")]) <= 1
+
+
+def player(page: Page, scenario: int = 0, candidate: int = 0) -> Locator:
+    return page.locator(f'[data-player="s{scenario}-c{candidate}"]')
+
+
+def colour(canvas: Locator, *, right: bool = False) -> list[int]:
+    """Red, green and blue in the middle of a half."""
+    return list(canvas.evaluate(READ, 0.75 if right else 0.25)[:3])
+
+
+def screens(where: Locator) -> tuple[Locator, Locator]:
+    canvases = where.locator(".screen:not(.difference) canvas")
+    return canvases.nth(0), canvases.nth(1)
+
+
+def shows(where: Locator, frame: int) -> None:
+    """Both videos show this frame, and the slider says so."""
+    for canvas, candidate in zip(screens(where), (False, True), strict=True):
+        assert colour(canvas)[0] == pytest.approx(level(frame, candidate=candidate), abs=CLOSE)
+    expect(where.locator(".frames .count")).to_have_text(f"{frame + 1} of {FRAMES}")
+
+
+class TestPlayer:
+    def test_it_plays_both_videos_in_step_and_pauses(self, visit: Visit, folder: Path) -> None:
+        where = player(visit.open(folder / "report.html"))
+        where.get_by_role("button", name="Play").click()
+        seen = set()
+        for _ in range(40):
+            pair = where.evaluate(
+                f"""root => [...root.querySelectorAll('.screen:not(.difference) canvas')].map(
+                    canvas => ({READ})(canvas, 0.25)[0])"""
+            )
+            assert pair[1] - pair[0] == pytest.approx(12, abs=CLOSE)
+            seen.add(round((pair[0] - 30) / 20))
+            visit.page.wait_for_timeout(60)
+        assert len(seen) > 4
+        where.get_by_role("button", name="Pause").click()
+        frame = int(where.get_attribute("data-frame") or -1)
+        visit.page.wait_for_timeout(400)
+        shows(where, frame)
+
+    def test_it_plays_in_a_circle_and_slower_when_told(self, visit: Visit, folder: Path) -> None:
+        where = player(visit.open(folder / "report.html"))
+        where.get_by_label("Speed").select_option("0.25")
+        where.get_by_label("Frame", exact=True).fill("8")
+        where.get_by_role("button", name="Play").click()
+        expect(where).to_have_attribute("data-frame", "0")
+        where.get_by_label("Speed").select_option("1")
+        for frame in ("3", "0"):
+            expect(where).to_have_attribute("data-frame", frame)
+
+    def test_the_slider_lands_on_every_frame(self, visit: Visit, folder: Path) -> None:
+        where = player(visit.open(folder / "report.html"), 1)
+        for frame in (0, 8, 4, 5, 1):
+            where.get_by_label("Frame", exact=True).fill(str(frame))
+            shows(where, frame)
+
+    def test_seeds_are_switched_and_the_worst_is_shown_first(self, visit: Visit, folder: Path) -> None:
+        where = player(visit.open(folder / "report.html"), 1)
+        expect(where).to_have_attribute("data-ready", "3")
+        expect(where.get_by_label("3, worst in")).to_be_checked()
+        for seed in (0, 2):
+            where.locator(".seeds label", has_text=str(seed)).first.click()
+            expect(where).to_have_attribute("data-ready", str(seed))
+            for canvas in screens(where):
+                assert colour(canvas, right=True)[2] == pytest.approx(40 + 40 * seed, abs=10)
+
+    def test_the_difference_is_amplified(self, visit: Visit, folder: Path) -> None:
+        where = player(visit.open(folder / "report.html"))
+        expect(where.locator(".difference")).to_be_hidden()
+        where.get_by_role("button", name="Difference").click()
+        difference = where.locator(".difference canvas")
+        expect(difference).to_be_visible()
+        assert colour(difference)[0] == pytest.approx(4 * 12, abs=4 * 4)
+        where.get_by_label("Amplified").select_option("16")
+        assert colour(difference)[0] == pytest.approx(16 * 12, abs=16 * 4)
+        assert max(colour(difference, right=True)) <= 16 * 3
+        expect(where.locator(".measure")).to_have_text("2.4% of the range on average", use_inner_text=True)
+        where.get_by_role("button", name="Difference").click()
+        expect(where.locator(".difference")).to_be_hidden()
+
+    def test_all_play_at_once(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        page.get_by_role("button", name="Play all").click()
+        for scenario in range(3):
+            expect(player(page, scenario).locator(".play")).to_have_attribute("aria-pressed", "true")
+            expect(player(page, scenario)).to_have_attribute("data-frame", "5")
+        page.get_by_role("button", name="Pause all").click()
+        expect(page.locator('.play[aria-pressed="true"]')).to_have_count(0)
+
+    def test_another_checkpoint_keeps_seed_and_frame(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        where = player(page)
+        where.locator(".seeds label", has_text="2").first.click()
+        where.get_by_label("Frame", exact=True).fill("6")
+        page.locator("#s0").get_by_role("button", name="epoch-2").click()
+        expect(where).to_be_hidden()
+        other = player(page, 0, 2)
+        expect(other).to_have_attribute("data-ready", "2")
+        shows(other, 6)
+
+    def test_videos_are_decoded_when_they_are_needed(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        clips = page.locator('script[type="text/plain"]').count()
+        decoded = {url for url in visit.asked if url.startswith("blob:")}
+        # of each scenario and seed the baseline's and three checkpoints'
+        assert clips == 3 * 4 * (1 + 3)
+        # one seed of the checkpoint shown first, in each scenario both sides
+        assert len(decoded) == 3 * 2
+
+
+class TestKeyboard:
+    def test_everything_works_without_a_mouse(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        press = page.keyboard.press
+        press("Tab")
+        expect(page.get_by_role("link", name="Skip to the verdict")).to_be_focused()
+        where = player(page)
+        where.locator(".play").focus()
+        press("Space")
+        expect(where.locator(".play")).to_have_attribute("aria-pressed", "true")
+        press("Space")
+        expect(where.locator(".play")).to_have_attribute("aria-pressed", "false")
+        press("Tab")
+        expect(where.get_by_label("Frame", exact=True)).to_be_focused()
+        press("End")
+        shows(where, 8)
+        press("ArrowLeft")
+        shows(where, 7)
+        expect(where.get_by_label("Frame", exact=True)).to_have_attribute("aria-valuetext", "frame 8 of 9")
+        press("Tab")
+        press("Tab")
+        press("Enter")
+        expect(where.locator(".difference")).to_be_visible()
+        press("Tab")
+        press("Tab")
+        press("ArrowLeft")
+        expect(where).to_have_attribute("data-ready", "2")
+        shows(where, 7)
+
+    def test_a_mark_leads_to_its_row(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        link = page.locator('a.cell[href="#s1-c2-0"]')
+        link.focus()
+        page.keyboard.press("Enter")
+        row = page.locator("#s1-c2-0")
+        expect(row).to_be_in_viewport()
+        expect(row).to_be_focused()
+        expect(page.locator("#s1").get_by_role("button", name="epoch-2")).to_have_attribute(
+            "aria-pressed", "true"
+        )
+
+    def test_an_address_with_a_place_opens_there(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html", "#s2-c1-3")
+        expect(page.locator("#s2-c1-3")).to_be_in_viewport()
+
+
+LOOKS = [
+    pytest.param({"viewport": size, "color_scheme": scheme}, id=f"{name}-{scheme}")
+    for name, size in (("desktop", DESKTOP), ("phone", PHONE))
+    for scheme in ("light", "dark")
+]
+
+
+class TestLooks:
+    @pytest.mark.parametrize("visit", LOOKS, indirect=True)
+    def test_axe_finds_nothing(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        player(page).get_by_role("button", name="Difference").click()
+        for summary in page.locator("summary:visible").all():
+            summary.click()
+        page.evaluate((resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
+        told = [(each["id"], each["impact"], each["nodes"][0]["html"][:200]) for each in found]
+        assert told == []
+
+    @pytest.mark.parametrize("visit", LOOKS, indirect=True)
+    def test_nothing_sticks_out(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] == width[1]
+
+    @pytest.mark.parametrize("visit", [{"color_scheme": "dark"}], indirect=True)
+    def test_dark_is_dark(self, visit: Visit, folder: Path) -> None:
+        paper = visit.open(folder / "report.html").evaluate("getComputedStyle(document.body).backgroundColor")
+        assert paper == "rgb(19, 20, 22)"
+
+    def test_print_holds_every_checkpoint_on_white(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        for candidate in range(3):
+            expect(page.locator(f"#s1-c{candidate}-0")).to_be_visible()
+        expect(page.locator(".controls:visible")).to_have_count(0)
+        assert page.pdf(format="A4").startswith(b"%PDF")
+
+    @pytest.mark.parametrize("visit", [{"java_script_enabled": False}], indirect=True)
+    def test_without_javascript_all_but_the_videos_is_there(self, visit: Visit, folder: Path) -> None:
+        page = visit.page
+        page.goto((folder / "report.html").as_uri())
+        expect(page.get_by_text("The videos need JavaScript")).to_be_visible()
+        for candidate in range(3):
+            expect(page.locator(f"#s1-c{candidate}-0")).to_be_visible()
+        expect(page.locator("button:visible")).to_have_count(0)
+
+
+class TestTrouble:
+    def page(self, folder: Path, record: RunRecord) -> Path:
+        file = folder / "report.html"
+        file.write_text(html.page(record, folder), encoding="utf-8")
+        return file
+
+    def test_a_missing_video_is_told_in_words_beside_the_other(self, visit: Visit, tmp_path: Path) -> None:
+        record = epochs_record(videos=videos(["epoch-0"], SCENARIOS[:1], (0, 1)))
+        write_videos(tmp_path, record)
+        (tmp_path / "videos" / f"base-{SCENARIOS[0]}-1.mp4").unlink()
+        where = player(visit.open(self.page(tmp_path, record)))
+        where.locator(".seeds label", has_text="1").click()
+        expect(where).to_have_attribute("data-ready", "1")
+        expect(where.get_by_text("the preview's file is no longer there")).to_be_visible()
+        base, candidate = screens(where)
+        expect(base).to_be_hidden()
+        expect(candidate).to_be_visible()
+        expect(where.get_by_role("button", name="Difference")).to_be_disabled()
+        where.get_by_label("Frame", exact=True).fill("5")
+        assert colour(candidate)[0] == pytest.approx(level(5, candidate=True), abs=CLOSE)
+        where.locator(".seeds label", has_text="0").click()
+        expect(where.get_by_text("no longer there")).to_be_hidden()
+        expect(base).to_be_visible()
+
+    def test_a_broken_video_is_told_in_words(self, visit: Visit, tmp_path: Path) -> None:
+        record = epochs_record(videos=videos(["epoch-0"], SCENARIOS[:1], (0, 1)))
+        write_videos(tmp_path, record)
+        whole = tmp_path / "videos" / f"epoch-0-{SCENARIOS[0]}-0.mp4"
+        whole.write_bytes(whole.read_bytes()[:400])
+        where = player(visit.open(self.page(tmp_path, record)))
+        expect(where.get_by_role("status")).to_contain_text("The video cannot be shown")
+        where.locator(".seeds label", has_text="1").click()
+        expect(where).to_have_attribute("data-ready", "1")
+        expect(where.get_by_role("status")).to_have_text("")
+
+    @pytest.mark.parametrize("visit", [{"viewport": DESKTOP}, {"viewport": PHONE}], indirect=True)
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "</script><script>document.title='taken'</script>",
+            '"><img src=x onerror="document.title=1">',
+            "\u202eمدينة 👩‍👩‍👧‍👦 서울",
+            "x" * 10_000,
+        ],
+    )
+    def test_hostile_names_run_nothing_and_break_nothing(
+        self, visit: Visit, tmp_path: Path, text: str
+    ) -> None:
+        record = epochs_record(videos=videos(["epoch-0"], SCENARIOS, (0,)))
+        write_videos(tmp_path, record)
+        changed = {
+            "epoch-0": f"e{text}",
+            "test2_nature": f"s{text}",
+            "a cherry tree, many petals falling": text,
+        }
+        page = visit.open(self.page(tmp_path, renamed(record, changed)))
+        assert "checkpoints may be published" in page.title()
+        where = player(page, 1)
+        where.get_by_label("Frame", exact=True).fill("4")
+        shows(where, 4)
+        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] == width[1]
+
+    def test_48_noisy_videos_of_full_size_stay_below_the_limit(self, visit: Visit, tmp_path: Path) -> None:
+        record = epochs_record(videos=videos(["epoch-0"], SCENARIOS, range(8)))
+        noise = np.random.default_rng(0)
+        made = []
+        for strength in (2, 12):
+            path = tmp_path / f"{strength}.mp4"
+            write_preview(_noisy(noise, strength), path)
+            made.append(path.read_bytes())
+        (tmp_path / "videos").mkdir()
+        for index, video in enumerate(record.videos):
+            path = tmp_path / str(video.preview)
+            path.write_bytes(made[index % 2])
+            tell_apart(path, index)
+        file = self.page(tmp_path, record)
+        assert file.stat().st_size <= html.LARGEST
+        page = visit.open(file)
+        here = page.locator('script[type="text/plain"]').count()
+        left_out = page.locator("#left-out")
+        if here < 48:
+            expect(left_out).to_contain_text(f"{48 - here} of 48 videos are left out of this page")
+        else:
+            expect(left_out).to_have_count(0)
+        where = player(page, 1)
+        where.get_by_role("button", name="Play").click()
+        expect(where).to_have_attribute("data-frame", "5")
+
+
+def _noisy(noise: np.random.Generator, strength: float) -> NDArray[np.uint8]:
+    """A picture that moves sideways, under noise: what is hard to make small."""
+    rows, columns = np.mgrid[0:480, 0:832]
+    picture = 128 + 60 * np.sin(columns / 23)[..., None] * np.cos(rows / 17)[..., None] * np.array(
+        [1.0, 0.7, 0.4]
+    )
+    moved = np.stack([np.roll(picture, 6 * frame, axis=1) for frame in range(FRAMES)])
+    return np.clip(moved + noise.normal(scale=strength, size=moved.shape), 0, 255).astype(np.uint8)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks.gpu.tables import BEGIN, END, goals, inserted, laid_over, page
+
+MEASURED: dict[str, dict[str, Any]] = {
+    "machine": {"gpu": "Some GPU", "gpus": 1, "cores": 16, "python": "3.12.3", "date": "2026-01-01"},
+    "ceiling": {
+        "floor_seconds": 1.5,
+        "tflops": 780.0,
+        "square": 8192,
+        "work_flop": 1.17e15,
+        "forwards": 100,
+        "parameters": 5_000_000_000,
+        "tokens": 1170,
+    },
+    "stock": {"best": 4.2, "loading_seconds": 16.0, "peak_gib": 30.0},
+    "levers": {
+        "variants": {
+            "suite": {"best": 2.4, "ready_seconds": 20.0, "peak_gib": 20.0, "frames": None},
+            "compile: true, alone": {"error": "StudioError: no"},
+        }
+    },
+    "lora": {
+        "fused": {"best": 0.2, "bit_exact": False, "times": [{"on": 0.1, "off": 0.1}], "sizes": {}},
+    },
+}
+
+
+def line(steps: dict[str, dict[str, Any]], what: str) -> tuple[str, str, str, str]:
+    return next(goal for goal in goals(steps) if goal[0].startswith(what))
+
+
+def test_a_goal_is_met_or_not() -> None:
+    assert line(MEASURED, "seconds a video / the stock")[2:] == ("0.571", "yes")
+    assert line(MEASURED, "seconds a video / floor")[2:] == ("1.6", "yes")
+    slower = {**MEASURED, "levers": {"variants": {"suite": {"best": 2.6}}}}
+    assert line(slower, "seconds a video / the stock")[2:] == ("0.619", "NO")
+
+
+def test_fast_but_not_bit_exact_is_not_met() -> None:
+    assert line(MEASURED, "a LoRA on and off again, fused")[2:] == ("0.2 s, NOT bit-exact", "NO")
+
+
+def test_what_was_not_measured_is_not_met() -> None:
+    assert {goal[3] for goal in goals({})} == {"-"}
+    assert {goal[2] for goal in goals({})} == {"not measured"}
+
+
+def test_scoring_is_what_the_gpu_waits_for_it() -> None:
+    gpu = {"videos": 12, "busy": 30.0, "begins": 0.0, "between": 1.2, "at_the_end": 0.0}
+    warm = {"seconds": 60.0, "breakdown": {"rendering": 30.0}, "rendering": {"gpus": {"main": gpu}}}
+    steps = {"gate": {"warm": warm}}
+    assert line(steps, "scoring adds")[2:] == ("4 %", "yes")
+    assert line(steps, "rendering, of a warm")[2:] == ("50 %", "NO")
+
+
+def test_a_part_that_failed_stands_in_the_table() -> None:
+    text = page(MEASURED)
+    assert "| suite | 2.40 | 0.57 | 20.0 | 20.0 |  |" in text
+    assert "| compile: true, alone | StudioError: no |" in text
+    assert "### Several GPUs\n\nnot measured" in text
+
+
+def test_later_runs_lie_over_earlier_ones_with_their_own_machine() -> None:
+    other: dict[str, dict[str, Any]] = {"machine": {"gpu": "Other GPU"}, "stock": {"best": 5.0}}
+    found = laid_over([MEASURED, other])
+    assert found["stock"]["best"] == 5.0
+    assert found["stock"]["machine"]["gpu"] == "Other GPU"
+    assert found["ceiling"]["machine"]["gpu"] == "Some GPU"
+
+
+def test_tables_stand_between_the_marks_of_a_page() -> None:
+    whole = f"# Page\n\n{BEGIN}\nold\n{END}\n\nmore\n"
+    assert inserted(whole, "new") == f"# Page\n\n{BEGIN}\nnew\n{END}\n\nmore\n"
+    with pytest.raises(ValueError, match="the page has no"):
+        inserted("# Page\n", "new")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_wanlora.reports import commands
+from tests.unit.reports.records import file_judged, run_record
+
+
+@given(st.lists(st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=20)))
+def test_what_can_be_seen_is_quoted_for_any_shell(words: list[str]) -> None:
+    assert shlex.split(commands.typed(*words)) == words
+
+
+@pytest.mark.parametrize(
+    "word", ["a\u202eb", "a\nb", "a'\u200bb", "\\\x1b[31m", "$(touch x)\r", "`id`\u2028", "e\U000e0041", "'"]
+)
+def test_what_cannot_be_seen_is_spelt_out_and_read_back(word: str) -> None:
+    line = commands.quoted(word)
+    assert line.isprintable()
+    script = f"printf %s {line}"
+    done = subprocess.run(["bash", "-c", script], check=True, capture_output=True, env={"LC_ALL": "C.UTF-8"})
+    assert done.stdout.decode() == word
+
+
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        (("pytest", "--lora", "runs/a/epoch-0.safetensors"), "runs/a/epoch-0.safetensors"),
+        (("pytest", "--lora", "C:\\runs\\epoch-0.safetensors"), "C:\\runs\\epoch-0.safetensors"),
+        (("pytest", "--lora", "runs/"), "epoch-0.safetensors"),
+        (("pytest", "--lora", "my-epoch-0.safetensors"), "epoch-0.safetensors"),
+    ],
+)
+def test_the_checkpoint_is_named_as_it_was_typed(command: tuple[str, ...], file: str) -> None:
+    record = run_record([file_judged()], command=command)
+    assert commands.checkpoint_file(record, record.candidates[0]) == file
+
+
+def test_a_run_lies_where_runs_lie() -> None:
+    record = run_record([file_judged()])
+    assert commands.run_folder(record) == ".wanlora/runs/20260102-030405-1-epoch-0"
+    assert commands.update_baseline(record) == "pytest --wanlora-suite tiny --update-baselines"
+    again = commands.gate_again(record, record.candidates[0], "--wanlora-scale", "0.7")
+    assert again == "pytest --lora loras/epoch-0.safetensors --wanlora-suite tiny --wanlora-scale 0.7"

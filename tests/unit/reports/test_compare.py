@@ -1,0 +1,191 @@
+"""Runs side by side: what may be compared, what may not, and that nothing gets lost on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from pytest_wanlora.errors import IncomparableError
+from pytest_wanlora.reports import compare
+from pytest_wanlora.results import RunRecord
+from pytest_wanlora.verdict.judgement import Verdict
+from tests.unit.reports import gated
+
+
+def run(name: str, sha256: str = "11" * 32, **fields: Any) -> RunRecord:  # noqa: ANN401 - any field of a record
+    """A run of its own of one checkpoint."""
+    known: dict[str, Any] = {
+        "run_id": f"run-{name}",
+        "judgements": gated.judgements(name),
+        "candidates": (gated.card(name, sha256=sha256),),
+        "videos": gated.videos(name),
+        **fields,
+    }
+    return gated.record(**known)
+
+
+def with_suite(record: RunRecord, **fields: Any) -> RunRecord:  # noqa: ANN401 - any field of a suite's card
+    return record.model_copy(update={"suite": record.suite.model_copy(update=fields)})
+
+
+class TestCombine:
+    def test_one_run_is_itself(self) -> None:
+        assert compare.combine([gated.record()]) == gated.record()
+
+    def test_checkpoints_keep_their_order_decisions_and_scores(self) -> None:
+        failing = gated.failing()
+        found = compare.combine([run("epoch-0"), failing, run("epoch-1")])
+        assert [card.name for card in found.candidates] == ["epoch-0", "epoch-2", "epoch-1"]
+        assert [card.publishable for card in found.candidates] == [True, False, True]
+        for name in ("epoch-0", "epoch-1"):
+            assert found.decision(name).publishable
+        assert not found.decision("epoch-2").publishable
+        assert len(found.judgements) == 3 * len(gated.judgements())
+        assert len([v for v in found.videos if v.role == "candidate"]) == 12
+        assert len([v for v in found.videos if v.role == "baseline"]) == 4
+        # it is still a record that agrees with itself
+        assert RunRecord.from_json(found.to_json()) == found
+
+    def test_one_name_in_two_runs_is_two_checkpoints(self) -> None:
+        found = compare.combine([run("epoch-2"), run("epoch-2", "22" * 32), run("epoch-3")])
+        assert [card.name for card in found.candidates] == ["epoch-2 #1", "epoch-2 #2", "epoch-3"]
+        assert {judged.candidate for judged in found.judgements} == {"epoch-2 #1", "epoch-2 #2", "epoch-3"}
+        assert {item.candidate for item in found.expected} == {"epoch-2 #1", "epoch-2 #2", "epoch-3"}
+        assert {v.candidate for v in found.videos if v.role == "candidate"} == {
+            *("epoch-2 #1", "epoch-2 #2", "epoch-3")
+        }
+
+    def test_a_partial_run_stays_unpublishable(self) -> None:
+        card = gated.card("epoch-0", publishable=False, reason="partial")
+        found = compare.combine([run("epoch-0", partial=True, candidates=(card,)), run("epoch-1")])
+        assert [each.publishable for each in found.candidates] == [False, True]
+        assert "run-epoch-0 was partial: nothing of it may be published" in found.notes
+
+    def test_what_is_worth_knowing_is_noted(self) -> None:
+        elsewhere = run("epoch-1", environment={"device_name": "NVIDIA A100", "torch": "2.14.1"})
+        other_file = with_suite(run("epoch-3"), sha256="99" * 32)
+        notes = "\n".join(compare.combine([run("epoch-0"), elsewhere, other_file]).notes)
+        assert "device_name: NVIDIA H100 in run-epoch-0, NVIDIA A100 in run-epoch-1" in notes
+        assert "run-epoch-3 was gated by another version of the suite's file" in notes
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (
+                lambda r: with_suite(
+                    r, fingerprint={**r.suite.fingerprint, "sampling": {"steps": 30, "cfg_scale": 3.0}}
+                ),
+                "fingerprint.sampling.steps is 20 and 30",
+            ),
+            (
+                lambda r: with_suite(r, fingerprint={"sampling": r.suite.fingerprint["sampling"]}),
+                r"fingerprint\.model is \{.* and None",
+            ),
+            (lambda r: with_suite(r, metrics={**r.suite.metrics, "clip": 2}), "metrics.clip is 1 and 2"),
+            (
+                lambda r: with_suite(
+                    r,
+                    prompts={
+                        name: prompt.model_copy(update={"prompt": "another"})
+                        for name, prompt in r.suite.prompts.items()
+                    },
+                ),
+                "scenario test1_city has another prompt in each",
+            ),
+            (
+                lambda r: r.model_copy(
+                    update={"baseline": r.baseline.model_copy(update={"digest": "12" * 32})}
+                ),
+                "their baselines differ: base of 2026-01-01",
+            ),
+        ],
+    )
+    def test_what_was_measured_in_other_ways_is_refused(
+        self, change: Callable[[RunRecord], RunRecord], words: str
+    ) -> None:
+        with pytest.raises(
+            IncomparableError, match=f"run-epoch-0 and run-epoch-1 cannot be compared: {words}"
+        ):
+            compare.combine([run("epoch-0"), change(run("epoch-1"))])
+
+
+class TestLines:
+    def test_a_line_for_each_metric_and_scenario_a_column_for_each_checkpoint(self) -> None:
+        lines = compare.lines(compare.combine([run("epoch-0"), gated.failing()]))
+        head = next(line for line in lines if line.startswith("metric"))
+        assert head.split() == ["metric", "scenario", "baseline", "epoch-0", "epoch-2", "course"]
+        assert len([line for line in lines if "test1_city" in line]) == 3
+        (row,) = [line for line in lines if "250.0" in line]
+        assert row.split() == ["test1_city", "500.0", "492.5", "250.0", "FAIL", "worsening"]
+        (decision,) = [line for line in lines if line.startswith("decision")]
+        assert decision.split() == ["decision", "may", "be", "published", "no"]
+        assert "run 1: run-epoch-0" in lines
+
+    def test_the_best_is_named_with_the_reason(self) -> None:
+        better = gated.changed(
+            gated.judgements("epoch-1"),
+            "regression",
+            "test1_city",
+            "sharpness",
+            change=-0.3,
+            verdict=Verdict.BETTER,
+        )
+        found = compare.combine([run("epoch-0"), run("epoch-1", judgements=better)])
+        assert compare.best_line(found).startswith("Publish epoch-1: ")
+        assert compare.best_line(gated.record()).startswith("Publish epoch-2: ")
+        assert compare.best_line(gated.failing()).startswith("None of 1 checkpoints may be published")
+
+    def test_distances_of_different_numbers_of_videos_say_so(self) -> None:
+        more = gated.changed(gated.judgements("epoch-1"), "regression", "all", "fvd", n=16)
+        lines = compare.lines(compare.combine([run("epoch-0"), run("epoch-1", judgements=more)]))
+        (row,) = [line for line in lines if "n = 16" in line]
+        assert "1015.00 (n = 4)" in row
+        assert "1015.00 (n = 16)" in row
+
+    def test_what_was_not_measured_is_no_number(self) -> None:
+        lost = gated.changed(
+            gated.judgements(),
+            "regression",
+            "test1_city",
+            "sharpness",
+            verdict=Verdict.ERROR,
+            value=None,
+            baseline=None,
+            change=None,
+        )
+        card = gated.card(publishable=False, reason="1 of 13 items fail")
+        lines = compare.lines(
+            compare.combine([run("epoch-0"), gated.record(judgements=lost, candidates=(card,))])
+        )
+        (row,) = [line for line in lines if "- ERROR" in line]
+        assert row.split()[-1] == "unknown"
+
+    def test_a_suite_without_comparisons_still_has_a_decision(self) -> None:
+        limits = tuple(judged for judged in gated.judgements() if judged.kind != "regression")
+        lines = compare.lines(gated.record(judgements=limits, expected=gated.items(limits)))
+        assert any(line.startswith("decision") for line in lines)
+        assert any(line.startswith("Publish epoch-2") for line in lines)
+
+    def test_the_model_without_lora_is_no_checkpoint(self) -> None:
+        base = gated.card().model_copy(update={"sha256": None, "checkpoint": None, "publishable": False})
+        assert compare.lines(gated.record(candidates=(base,))) == [
+            "20260102-030405-1-epoch-2: no checkpoint was gated"
+        ]
+
+
+def test_the_document_holds_what_the_table_shows() -> None:
+    found = compare.document(compare.combine([run("epoch-0"), gated.failing()]))
+    assert found["runs"] == ["run-epoch-0", "20260102-030405-1-epoch-2"]
+    assert [(each["name"], each["publishable"]) for each in found["checkpoints"]] == [
+        ("epoch-0", True),
+        ("epoch-2", False),
+    ]
+    (course,) = [
+        each for each in found["trend"] if (each["metric"], each["scenario"]) == ("sharpness", "test1_city")
+    ]
+    assert course["direction"] == "worsening"
+    assert [each["verdict"] for each in course["values"]] == ["pass", "fail"]
+    assert found["best"]["checkpoint"] == "epoch-0"
+    assert found["best"]["reason"] == "only"

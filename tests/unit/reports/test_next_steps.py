@@ -1,0 +1,185 @@
+"""What to do next: each rule from the data that calls for it, and its words."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+
+from pytest_wanlora.reports import analysis, story
+from pytest_wanlora.reports.next_steps import Step, StepKey
+from pytest_wanlora.reports.words import LANGUAGES
+from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.suite import Limit
+from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.noise import NoiseFloor
+from tests.unit.reports.records import SCENARIOS, compared, file_judged, limited, run_record, suite_card
+from tests.unit.reports.sample_records import EPOCHS, epochs_record, mission_record, training_data
+
+CITY, NATURE, ACTION = SCENARIOS
+GOOD = [compared(scenario, "clip", 1.0, 1.0) for scenario in SCENARIOS]
+
+
+def failed(verdict: Verdict) -> Judgement:
+    return Judgement("regression", "epoch-0", NATURE, "fvd", verdict, "why")
+
+
+def with_noise(floor: float) -> RunRecord:
+    known = run_record(GOOD).baseline
+    assert known is not None
+    noise = NoiseFloor(scenario=NATURE, metric="fvd", floor=floor, n=8, fail=0.25, n_needed=142)
+    return run_record(GOOD, baseline=known.model_copy(update={"noise": (noise,)}))
+
+
+def epochs_of(*values: float) -> RunRecord:
+    judgements = [
+        compared(place, "clip", 1.0, value, candidate=name, width=0.001)
+        for name, value in zip(EPOCHS, values, strict=False)
+        for place in (*SCENARIOS, ALL)
+    ]
+    return run_record(judgements, names=EPOCHS[: len(values)])
+
+
+def frozen() -> Judgement:
+    return replace(compared(NATURE, "motion", 1.0, 0.01), verdict=Verdict.DEGENERATE)
+
+
+def unresolved(enough: int | None) -> Judgement:
+    return compared(NATURE, "fvd", 100.0, 140.0, width=0.5, enough=enough)
+
+
+CASES: list[tuple[StepKey, RunRecord, str]] = [
+    (
+        "publish",
+        run_record(GOOD),
+        "verify .wanlora/runs/20260102-030405-1-epoch-0/receipt.json loras/epoch-0",
+    ),
+    ("fix_checkpoint", run_record([file_judged(Verdict.FAIL)]), "inspect loras/epoch-0.safetensors"),
+    ("measure_baseline", run_record([failed(Verdict.MISSING_BASELINE)]), "--update-baselines"),
+    ("comparable_environment", run_record([failed(Verdict.INCOMPARABLE)]), "--update-baselines"),
+    ("degenerate", run_record([failed(Verdict.DEGENERATE)]), ""),
+    ("not_measured", run_record([failed(Verdict.ERROR)]), "pytest --lora loras/epoch-0.safetensors"),
+    ("run_everything", run_record(GOOD, partial=True), "pytest --lora loras/epoch-0.safetensors"),
+    (
+        "limit_broken",
+        run_record([limited(NATURE, "clip", 1.0, Limit(metric="clip", min=1.5, scenario="each"))]),
+        "",
+    ),
+    ("regressed_everywhere", epochs_of(0.5), "--wanlora-scale 0.7"),
+    (
+        "category_regressed",
+        run_record([*GOOD, compared(NATURE, "fvd", 100.0, 200.0)]),
+        "data balance train_metadata.csv --toward .wanlora/runs/20260102-030405-1-epoch-0 --samples 1000",
+    ),
+    (
+        "category_regressed_share",
+        run_record([*GOOD, compared(NATURE, "fvd", 100.0, 200.0)], training_data=training_data()),
+        "data balance train_metadata_1k.csv",
+    ),
+    ("category_slipped", run_record([*GOOD, compared(NATURE, "fvd", 100.0, 110.0)]), "data balance"),
+    ("motion_frozen", run_record([*GOOD, frozen()]), ""),
+    ("motion_lost", run_record([*GOOD, compared(NATURE, "motion", 1.0, 0.5)]), ""),
+    ("sharpness_lost", run_record([*GOOD, compared(NATURE, "sharpness", 100.0, 50.0)]), "--videos read"),
+    ("color_lost", run_record([*GOOD, compared(NATURE, "color", 80.0, 40.0)]), ""),
+    ("prompt_lost", run_record([*GOOD[1:], compared(CITY, "clip", 1.0, 0.8)]), "--wanlora-scale 0.7"),
+    ("overfit", epochs_of(1.0, 0.96), ""),
+    ("keep_training", epochs_of(0.5, 0.7, 0.9), ""),
+    ("suspicious", run_record([*GOOD, compared(NATURE, "sharpness", 100.0, 200.0)]), ""),
+    ("more_seeds", run_record([*GOOD, unresolved(19)]), "--update-baselines"),
+    ("seeds_cannot_settle", run_record([*GOOD, unresolved(None)]), ""),
+    ("few_seeds", run_record([*GOOD, compared(NATURE, "fvd", 100.0, 100.0, n=1, width=None)]), ""),
+    ("band_below_noise", with_noise(0.9), ""),
+    ("unfused", run_record([replace(file_judged(Verdict.WARN), value=0.71), *GOOD]), ""),
+    (
+        "targets_open",
+        run_record(
+            [*GOOD, compared(NATURE, "fvd", 100.0, 100.0)], suite=suite_card(targets={NATURE: {"fvd": 9.0}})
+        ),
+        "",
+    ),
+]
+
+
+def steps(record: RunRecord) -> dict[str, Step]:
+    last = record.candidates[-1].name
+    return {step.key: step for step in analysis.next_steps(record, last)}
+
+
+@pytest.mark.parametrize(("key", "record", "command"), CASES, ids=[case[0] for case in CASES])
+def test_each_rule_has_its_step_with_words_and_command(key: StepKey, record: RunRecord, command: str) -> None:
+    step = steps(record)[key]
+    assert command in step.command
+    assert bool(command) == bool(step.command)
+    for language in LANGUAGES:
+        said = story.step_text(step, language, lambda name: f"<{name}>")
+        assert said
+        assert "{" not in said
+
+
+def test_every_rule_has_its_case() -> None:
+    assert {case[0] for case in CASES} == set(get_args(StepKey))
+
+
+@pytest.mark.parametrize("key", sorted(set(get_args(StepKey)) - {"publish"}))
+def test_nothing_is_to_be_done_about_a_good_checkpoint_but_publish_it(key: str) -> None:
+    assert key not in steps(run_record([file_judged(), *GOOD]))
+
+
+@pytest.mark.parametrize(
+    ("record", "absent"),
+    [
+        (with_noise(0.1), "band_below_noise"),
+        (epochs_of(0.9, 0.7), "keep_training"),
+        (epochs_of(0.98, 0.99), "keep_training"),  # it is publishable and has no targets left
+        (epochs_of(0.96, 1.0), "overfit"),
+        (run_record([file_judged(Verdict.FAIL), failed(Verdict.ERROR)]), "not_measured"),
+        (run_record([*GOOD, frozen()]), "degenerate"),
+        (run_record([*GOOD, frozen()]), "motion_lost"),
+        (run_record([*GOOD, unresolved(19)]), "category_slipped"),
+        (run_record([*GOOD, compared(NATURE, "fvd", 100.0, 115.0, width=0.5, enough=300)]), "more_seeds"),
+        (epochs_of(0.5), "category_regressed"),
+        (run_record(GOOD, partial=True), "publish"),
+    ],
+)
+def test_rules_that_do_not_hold(record: RunRecord, absent: str) -> None:
+    assert absent not in steps(record)
+
+
+def test_the_first_thing_comes_first() -> None:
+    order = [step.key for step in analysis.next_steps(mission_record(), "epoch-0")]
+    assert order == [
+        "category_regressed",
+        "category_slipped",
+        "sharpness_lost",
+        "color_lost",
+        "few_seeds",
+        "targets_open",
+    ]
+
+
+def test_with_several_candidates_the_command_names_one() -> None:
+    found = {step.key: step for step in analysis.next_steps(epochs_record(), "epoch-0")}
+    assert "--candidate epoch-0 " in found["category_regressed_share"].command
+
+
+def test_seeds_of_the_pooled_item_are_counted_a_scenario() -> None:
+    pooled = compared(ALL, "fvd", 100.0, 140.0, n=24, width=0.5, enough=100)
+    step = steps(run_record([*GOOD, pooled]))["more_seeds"]
+    assert (step.numbers["enough"], step.numbers["most"]) == (34, 8)
+
+
+def test_an_expected_item_that_nobody_judged_asks_for_a_whole_run() -> None:
+    expected = [*(judged.item for judged in GOOD), ItemId("regression", "epoch-0", ALL, "clip")]
+    step = steps(run_record(GOOD, expected=expected))["run_everything"]
+    assert step.numbers == {"judged": 3, "expected": 4}
+
+
+@pytest.mark.parametrize("name", ["base", "nobody"])
+def test_the_model_without_lora_has_nothing_to_do(name: str) -> None:
+    card: Any = (
+        run_record(GOOD)
+        .candidates[0]
+        .model_copy(update={"sha256": None, "name": "base", "publishable": False})
+    )
+    assert analysis.next_steps(run_record([], candidates=(card,)), name) == ()

@@ -1,0 +1,159 @@
+"""The receipt: what it binds, that its bytes are stable, and that its schema is what is published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from importlib import resources
+from typing import Any
+
+import jsonschema
+import pytest
+import rfc8785
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pytest_wanlora.errors import RecordError
+from pytest_wanlora.reports import receipt
+from tests.unit.reports import gated
+
+
+def made(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a record
+    return receipt.statement(gated.record(**fields), "epoch-2")
+
+
+class TestStatement:
+    def test_it_is_an_in_toto_statement_about_the_files_bytes(self) -> None:
+        found = made()
+        assert found["_type"] == "https://in-toto.io/Statement/v1"
+        assert found["subject"] == [{"name": "epoch-2.safetensors", "digest": {"sha256": gated.SHA}}]
+        assert found["predicateType"] == "pytest-wanlora:receipt/v1"
+
+    def test_it_binds_everything_that_led_to_the_verdict(self) -> None:
+        record, said = gated.record(), made()["predicate"]
+        assert said["suite"]["name"] == "fake"
+        assert said["suite"]["digest"] == {"sha256": gated.SUITE_SHA}
+        assert said["suite"]["limits"][0] == {"metric": "clip", "min": 0.3, "max": None, "scenario": "each"}
+        assert said["suite"]["tolerances"]["sharpness"]["fail"] == 0.15
+        assert said["fingerprint"] == record.suite.fingerprint
+        assert said["environment"]["device_name"] == "NVIDIA H100"
+        assert said["versions"] == {"pytest-wanlora": "0.1.0", "torch": "2.14.1"}
+        assert said["baseline"]["digest"] == {"sha256": "ef" * 32}
+        assert said["seeds"] == {"test1_city": [0, 1], "test2_nature": [0, 1]}
+        assert said["checkpoint"]["scale"] == 1.0
+        assert len(said["items"]) == len(said["expected"]) == len(record.judgements)
+        assert said["verdict"] == {"publishable": True, "reason": "all 13 items pass"}
+        assert said["runs"] == 1
+        assert said["run"]["id"] == record.run_id
+        assert said["run"]["record"]["sha256"] == hashlib.sha256(record.to_json().encode()).hexdigest()
+
+    def test_it_tells_of_one_checkpoint_alone(self) -> None:
+        found = receipt.statement(gated.several("epoch-1", "epoch-2"), "epoch-1")
+        assert {item["candidate"] for item in found["predicate"]["items"]} == {"epoch-1"}
+        assert {item["candidate"] for item in found["predicate"]["expected"]} == {"epoch-1"}
+
+    def test_it_says_so_when_a_checkpoint_may_not_be_published(self) -> None:
+        found = receipt.statement(gated.failing(), "epoch-2")
+        assert found["predicate"]["verdict"]["publishable"] is False
+
+    def test_the_model_without_lora_has_none(self) -> None:
+        base = gated.card("base", publishable=False, reason="the model without LoRA").model_copy(
+            update={"sha256": None, "checkpoint": None}
+        )
+        with pytest.raises(RecordError, match="'base' is no checkpoint of this run"):
+            receipt.statement(gated.record(candidates=(base,)), "base")
+
+    def test_a_run_without_baseline_says_so(self) -> None:
+        assert made(baseline=None)["predicate"]["baseline"] is None
+
+
+class TestBytes:
+    def test_they_are_canonical_and_the_same_each_time(self) -> None:
+        data = receipt.canonical(made())
+        assert data == receipt.canonical(made())
+        assert data == rfc8785.dumps(json.loads(data))
+        assert not data.endswith(b"\n")
+
+    def test_they_come_back_as_they_were(self) -> None:
+        data = receipt.canonical(made())
+        found = receipt.parse(data)
+        assert receipt.canonical(found.model_dump(mode="json", by_alias=True)) == data
+
+    def test_the_digest_is_of_all_but_itself(self) -> None:
+        document = json.loads(receipt.canonical(made()))
+        said = document["predicate"].pop("digest")
+        assert said["sha256"] == hashlib.sha256(rfc8785.dumps(document)).hexdigest()
+
+    @pytest.mark.parametrize("value", [float("nan"), float("inf"), 2**60, "half \ud800 of a pair"])
+    def test_what_is_no_such_json_is_refused(self, value: object) -> None:
+        with pytest.raises(RecordError, match="no canonical JSON"):
+            receipt.canonical({"a": value})
+
+
+class TestParse:
+    @pytest.mark.parametrize(
+        ("data", "words"),
+        [
+            (b"", "not JSON"),
+            (b"\xff", "not JSON"),
+            (b"[" * 100_000, "not JSON"),
+            (b'{"a": NaN}', "NaN is no JSON"),
+            (b"[]", "it is a JSON list"),
+            (b"{}", "predicateType is 'None'; allowed: pytest-wanlora:receipt/v1"),
+            (b'{"predicateType": "https://slsa.dev/provenance/v1"}', "predicateType is 'https://slsa"),
+            (b'{"predicateType": "pytest-wanlora:receipt/v1"}', "_type: Field required"),
+        ],
+    )
+    def test_what_is_no_receipt_is_refused(self, data: bytes, words: str) -> None:
+        with pytest.raises(RecordError, match=words) as refused:
+            receipt.parse(data, source="r.json")
+        assert str(refused.value).startswith("r.json: ")
+        assert "\n" not in refused.value.message
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda data: data + b"\n",
+            lambda data: b"\xef\xbb\xbf" + data,
+            lambda data: json.dumps(json.loads(data)).encode(),
+            lambda data: json.dumps(json.loads(data), indent=1).encode(),
+            lambda data: data.replace(b'"runs":1', b'"runs":1.0'),
+            lambda data: data.replace(b'"runs":1', b'"runs":3,"runs":1'),
+            lambda data: data.replace(b"NVIDIA", b"\\u004eVIDIA"),
+        ],
+    )
+    def test_other_bytes_of_the_same_meaning_are_refused(self, spoil: Any) -> None:  # noqa: ANN401 - a lambda
+        data = receipt.canonical(made())
+        spoilt = spoil(data)
+        assert spoilt != data
+        with pytest.raises(RecordError):
+            receipt.parse(spoilt)
+
+    @given(st.sampled_from(["runs", "versions", "environment", "fingerprint", "seeds"]), st.integers(2, 9))
+    def test_a_changed_value_does_not_fit_the_digest(self, key: str, value: int) -> None:
+        document = json.loads(receipt.canonical(made()))
+        document["predicate"][key] = value if key == "runs" else {}
+        with pytest.raises(RecordError, match="its digest does not fit"):
+            receipt.parse(rfc8785.dumps(document))
+
+
+class TestSchema:
+    def test_the_published_one_is_current(self) -> None:
+        stored = resources.files("pytest_wanlora.reports") / "receipt.schema.json"
+        assert stored.read_text(encoding="utf-8") == receipt.json_schema(), (
+            "run: python -m tools.write_schema"
+        )
+
+    def test_it_takes_receipts_and_nothing_else(self) -> None:
+        schema = json.loads(receipt.json_schema())
+        jsonschema.Draft202012Validator.check_schema(schema)
+        check = jsonschema.Draft202012Validator(schema)
+        for record in (gated.record(), gated.failing(), gated.record(baseline=None)):
+            check.validate(json.loads(receipt.canonical(receipt.statement(record, "epoch-2"))))
+        document = json.loads(receipt.canonical(made()))
+        for spoilt in (
+            {**document, "more": 1},
+            {**document, "subject": []},
+            {**document, "predicate": {**document["predicate"], "runs": 0}},
+        ):
+            assert not check.is_valid(spoilt)
