@@ -64,13 +64,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
     balanced = kinds.add_parser("balance", help="draw a set with wanted shares")
     _common(balanced)
-    balanced.add_argument("--samples", type=int, required=True, help="rows of the new set")
+    balanced.add_argument("--samples", type=_whole, required=True, help="rows of the new set")
     balanced.add_argument(
         "--share", metavar="CATEGORY=SHARE,...", help="such as urban=0.3,nature=0.3,action=0.4"
     )
     balanced.add_argument("--toward", type=Path, metavar="RUN", help=_TOWARD)
     balanced.add_argument("--candidate", metavar="NAME", help="whose verdicts, where the run has several")
-    balanced.add_argument("--seed", type=int, default=0)
+    balanced.add_argument("--seed", type=_whole, default=0)
     balanced.add_argument(
         "--output", type=Path, required=True, help="ends as METADATA does; all columns are kept"
     )
@@ -280,6 +280,13 @@ def _count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
     return int(text)
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, such as 1000") from None
 
 
 def _threshold(text: str) -> float:

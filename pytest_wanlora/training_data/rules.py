@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -26,6 +27,7 @@ OTHER = "other"
 NEUTRAL = "neutral"
 """Not a category: words that say nothing, listed because a shorter word within them would mislead."""
 
+_FORM = "write it as categories: {space: {en: [rocket, orbit=3]}, neutral: {en: [rocket science]}}"
 _PLAIN_WEIGHT = 10.0
 _SECTION_KEYS = frozenset({"description", "words"})
 _TOP_KEYS = frozenset({"order", NEUTRAL, "categories"})
@@ -141,13 +143,19 @@ def from_file(path: Path) -> Rules:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: the word lists cannot be read: {error}") from error
-    document = _yaml(text, str(path))
-    sections = dict(_mapping(document.get("categories", {}), f"{path}: categories"))
-    if NEUTRAL in document:
-        sections[NEUTRAL] = document[NEUTRAL]
+        raise DataError(
+            f"{path}: the word lists cannot be read: {error}",
+            next_command=f"ls {shlex.quote(str(path.parent))}",
+        ) from error
     base = packaged_rules()
-    return extended(base, sections, names=base.names, source=str(path))
+    try:
+        document = _yaml(text, str(path))
+        sections = dict(_mapping(document.get("categories", {}), f"{path}: categories"))
+        if NEUTRAL in document:
+            sections[NEUTRAL] = document[NEUTRAL]
+        return extended(base, sections, names=base.names, source=str(path))
+    except DataError as error:
+        raise DataError(str(error), next_command=_FORM) from error
 
 
 def _parse(document: Mapping[str, Any], source: str) -> Rules:

@@ -106,8 +106,9 @@ def test_bad_words_are_refused(categories: dict[str, Any], words: list[str]) -> 
 def test_bad_files_are_refused(tmp_path: Path, text: str, word: str) -> None:
     path = tmp_path / "words.yaml"
     path.write_text(text)
-    with pytest.raises(DataError, match=word):
+    with pytest.raises(DataError, match=word) as raised:
         from_file(path)
+    assert "categories: {" in str(raised.value.next_command)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
