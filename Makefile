@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help gate gate-bad test lint types unit integration browser bench bench-gpu clean
+.PHONY: help gate gate-bad test lint types unit integration browser bench bench-gpu evidence clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -51,6 +51,9 @@ bench: $(INSTALLED)  ## speed, compared with the stock way in the same run
 bench-gpu: $(INSTALLED)  ## the same on a GPU at full size, with random weights: 36 GB of disk, some 20 minutes
 	$(RUN)/python -m benchmarks.gpu --seconds 1800 --out .wanlora/bench-gpu.json; status=$$?; \
 	$(RUN)/python -m benchmarks.gpu.tables .wanlora/bench-gpu.json --into docs/performance.md; exit $$status
+
+evidence: $(INSTALLED)  ## how often the gate is wrong: whole gates from a bank of videos, some minutes
+	$(RUN)/python -m benchmarks.evidence
 
 clean:  ## remove what these commands made
 	rm -rf $(VENV) .wanlora .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,272 @@
+"""The goals and tables of `docs/evidence.md`, from the study's record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+from scipy import stats
+
+__all__ = ["BEGIN", "END", "cell", "goals", "inserted", "interval", "page", "share", "videos"]
+
+BEGIN = "<!-- begin: benchmarks.evidence -->"
+END = "<!-- end: benchmarks.evidence -->"
+NOT_MEASURED = "not measured"
+#: Videos that 16 of each of the three scenarios make.
+FIXED = 48
+CHECKPOINTS = ("epoch-0@1", "epoch-1@1", "epoch-2@1")
+_MILD, _STRONG = "epoch-2@1", "epoch-0@1"
+_DESIGNS = {
+    "sequential": "4, 8, 16 (the default)",
+    "fixed": "16 at once",
+    "tiny": "4, 8 (the tiny suite)",
+    "single": "1 video, band alone",
+}
+
+Record = Mapping[str, Any]
+
+
+def inserted(whole: str, tables: str) -> str:
+    """Put tables between the marks of a page.
+
+    Raises:
+        ValueError: The page lacks a mark.
+    """
+    if BEGIN not in whole or END not in whole:
+        raise ValueError(f"the page has no {BEGIN} and {END}")
+    head, _, rest = whole.partition(BEGIN)
+    return f"{head}{BEGIN}\n{tables.strip()}\n{END}{rest.partition(END)[2]}"
+
+
+def interval(failed: int, gates: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share."""
+    tail = (1.0 - level) / 2.0
+    low = float(stats.beta.ppf(tail, failed, gates - failed + 1)) if failed else 0.0
+    high = float(stats.beta.ppf(1.0 - tail, failed + 1, gates - failed)) if failed < gates else 1.0
+    return low, high
+
+
+def cell(record: Record, name: str, design: str) -> Mapping[str, Any] | None:
+    """Tally of a cell under a design; None if it was not played."""
+    found: Mapping[str, Any] | None = record["cells"].get(name, {}).get("designs", {}).get(design)
+    return found
+
+
+def share(tally: Mapping[str, Any]) -> float:
+    """Failing gates of all."""
+    return float(tally["failed"]) / float(tally["gates"])
+
+
+def videos(tally: Mapping[str, Any]) -> float:
+    """Mean videos of a gate, all scenarios."""
+    return float(tally["videos"]) / float(tally["gates"])
+
+
+def page(record: Record) -> str:
+    """All tables."""
+    sections = [
+        ("Goals", _table(("what", "goal", "measured (95 % interval)", "met"), goals(record))),
+        ("False alarms", _false_alarms(record)),
+        ("A loss as large as the report's", _report(record)),
+        ("One metric at a time, by the size of its loss", _sizes(record)),
+        ("A loss of 1.5 fail bands, everywhere", _everywhere(record)),
+        ("Pairs that 1.5 fail bands need", _needed(record)),
+        ("Real checkpoints, and known damage", _real(record)),
+        ("The rule for the Fréchet distance", _fvd(record)),
+    ]
+    return "\n\n".join(f"### {title}\n\n{text or NOT_MEASURED}" for title, text in sections)
+
+
+def goals(record: Record) -> Iterator[tuple[str, str, str, str]]:
+    """Yield what is asked for, what was measured, and whether it is met."""
+    for name in ("base, other seeds", f"{_MILD}, lost nothing", f"{_STRONG}, lost nothing"):
+        yield _goal(
+            f"false alarms: {name}", cell(record, f"false alarms/{name}", "sequential"), 0.05, least=False
+        )
+    for place in _places(record, "report"):
+        yield _goal(
+            f"a loss as large as the report's, in {place}",
+            cell(record, f"report/{place}", "sequential"),
+            0.95,
+            least=True,
+        )
+    for model in (_MILD, _STRONG):
+        asked = {name: tally for name, tally in _at_size(record, 1.5, "sequential") if model in name}
+        caught = [name for name, tally in asked.items() if share(tally) >= 0.8]
+        what = f"1.5 x a fail band in one scenario is caught, scatter of {model}"
+        goal = ">= 80 % of gates, each metric and scenario"
+        if not asked:
+            yield what, goal, NOT_MEASURED, "-"
+        else:
+            worst = min(share(tally) for tally in asked.values())
+            said = f"{len(caught)} of {len(asked)} reach it; worst {_percent(worst)}"
+            yield what, goal, said, "yes" if len(caught) == len(asked) else "NOT"
+    for what, names in (
+        ("the three example checkpoints", [f"real/{name}" for name in CHECKPOINTS]),
+        (
+            "candidates that lost nothing",
+            [f"false alarms/{name}, lost nothing" for name in (_MILD, _STRONG)],
+        ),
+    ):
+        tallies = [cell(record, name, "sequential") for name in names]
+        known = [tally for tally in tallies if tally is not None]
+        goal, what = f"<= {FIXED // 2} (half of {FIXED})", f"mean videos a decision, {what}"
+        if len(known) < len(names):
+            yield what, goal, NOT_MEASURED, "-"
+        else:
+            mean = fmean(videos(tally) for tally in known)
+            said = f"{mean:.1f} ({', '.join(f'{videos(tally):.0f}' for tally in known)})"
+            yield what, goal, said, "yes" if mean <= FIXED / 2 else "NOT"
+
+
+def _goal(
+    what: str, tally: Mapping[str, Any] | None, bound: float, *, least: bool
+) -> tuple[str, str, str, str]:
+    goal = f"{'>=' if least else '<='} {_percent(bound)} of gates"
+    if tally is None:
+        return what, goal, NOT_MEASURED, "-"
+    met = share(tally) >= bound if least else share(tally) <= bound
+    return what, goal, f"{_with_interval(tally)} of {tally['gates']}", "yes" if met else "NOT"
+
+
+def _at_size(record: Record, size: float, design: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Cells of a loss of one metric in one scenario."""
+    for name, found in record["cells"].items():
+        if name.startswith("sizes/") and found["size"] == size and found["place"] != "all":
+            yield name, found["designs"][design]
+
+
+def _places(record: Record, part: str) -> list[str]:
+    return [name.partition("/")[2] for name in record["cells"] if name.startswith(f"{part}/")]
+
+
+def _false_alarms(record: Record) -> str:
+    rows = []
+    for name in _places(record, "false alarms"):
+        tallies = [cell(record, f"false alarms/{name}", design) for design in _DESIGNS]
+        rows.append((name, *(_with_interval(tally) if tally else NOT_MEASURED for tally in tallies)))
+    return _table(("gates that fail", *_DESIGNS.values()), rows) if rows else ""
+
+
+def _report(record: Record) -> str:
+    rows = []
+    for place in _places(record, "report"):
+        for design, words in _DESIGNS.items():
+            tally = cell(record, f"report/{place}", design)
+            if tally:
+                rows.append((place, words, _with_interval(tally), f"{videos(tally):.0f}"))
+    return _table(("scenario", "design", "gates that fail", "videos"), rows) if rows else ""
+
+
+def _sizes(record: Record) -> str:
+    found = [each for name, each in record["cells"].items() if name.startswith("sizes/")]
+    found = [each for each in found if each["model"] == _MILD]
+    sizes = sorted({each["size"] for each in found})
+    rows = []
+    for place in ("test2_nature", "all"):
+        for metric in dict.fromkeys(each["metric"] for each in found):
+            line = []
+            for size in sizes:
+                at = [
+                    each["designs"]
+                    for each in found
+                    if (each["metric"], each["place"], each["size"]) == (metric, place, size)
+                ]
+                line.append(
+                    " / ".join(_percent(share(at[0][d])) for d in ("sequential", "fixed", "single"))
+                    if at
+                    else ""
+                )
+            if any(line):
+                band = f"{100 * record['tolerances'][metric]:g} %"
+                rows.append((place, metric, band, *line))
+    head = ("where", "metric", "fail band", *(f"{size:g} x" for size in sizes))
+    return _table(head, rows) if rows else ""
+
+
+def _everywhere(record: Record) -> str:
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for found in record["cells"].values():
+        if found.get("size") == 1.5:
+            tally = found["designs"]["sequential"]
+            said = f"{_percent(share(tally))}{'' if share(tally) >= 0.8 else ' NOT'}"
+            rows.setdefault((found["model"], found["metric"]), {})[found["place"]] = said
+    places = list(dict.fromkeys(place for row in rows.values() for place in row))
+    lines = [
+        (model, metric, *(row.get(place, "") for place in places)) for (model, metric), row in rows.items()
+    ]
+    return (
+        _table(("scatter of", "metric", *places), sorted(lines, key=lambda row: row[0] != _MILD))
+        if rows
+        else ""
+    )
+
+
+def _needed(record: Record) -> str:
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for model, items in record.get("needed", {}).items():
+        for item, pairs in items.items():
+            place, _, metric = item.partition("/")
+            rows.setdefault((model, metric), {})[place] = "more than 10,000" if pairs is None else str(pairs)
+    places = list(dict.fromkeys(place for row in rows.values() for place in row))
+    lines = [(model, metric, *(row[place] for place in places)) for (model, metric), row in rows.items()]
+    return (
+        _table(("scatter of", "metric", *places), sorted(lines, key=lambda row: row[0] != _MILD))
+        if rows
+        else ""
+    )
+
+
+def _real(record: Record) -> str:
+    rows = []
+    for name in _places(record, "real"):
+        tallies = {d: cell(record, f"real/{name}", d) for d in ("sequential", "fixed", "single")}
+        own = tallies["sequential"]
+        changes = list(record.get("changes", {}).get(name, {}).items())[:2]
+        true = ", ".join(f"{item} {size:.2f}" for item, size in changes)
+        if own:
+            rows.append(
+                (
+                    name,
+                    true,
+                    *(_percent(share(tally)) if tally else "" for tally in tallies.values()),
+                    f"{videos(own):.0f}",
+                )
+            )
+    head = (
+        "candidate",
+        "largest true losses, in fail bands",
+        "fails: 4, 8, 16",
+        "16 at once",
+        "1 video",
+        "videos",
+    )
+    return _table(head, rows) if rows else ""
+
+
+def _fvd(record: Record) -> str:
+    rows = []
+    for name, found in record.get("fvd rule", {}).items():
+        rules = [key for key in found if key != "gates"]
+        order = sorted(
+            rules, key=lambda rule: (rule.startswith("raw"), rule not in ("sequential",), len(rule), rule)
+        )
+        rows.append((name, *(_percent(found[rule] / found["gates"]) for rule in order)))
+        head = ("gates in which a Fréchet distance fails", *order)
+    return _table(head, rows) if rows else ""
+
+
+def _with_interval(tally: Mapping[str, Any]) -> str:
+    low, high = interval(tally["failed"], tally["gates"])
+    return f"{_percent(share(tally))} ({_percent(low)} to {_percent(high)})"
+
+
+def _percent(value: float) -> str:
+    text = f"{100 * value:.1f}"
+    return f"{text.removesuffix('.0')} %"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
