@@ -66,6 +66,12 @@ def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
     )
 
 
+def install(record: RunRecord) -> str:
+    """Install the versions that the run had; which build of one, such as torch's for a CUDA, is not told."""
+    packages = [f"{name}=={version.partition('+')[0]}" for name, version in record.versions.items()]
+    return typed("python", "-m", "pip", "install", *packages) if packages else ""
+
+
 def update_baseline(record: RunRecord) -> str:
     """Measure the model without LoRA on the same suite."""
     return typed("pytest", "--wanlora-suite", record.suite.name, "--update-baselines")

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import IncomparableError
-from pytest_wanlora.reports import analysis, words
+from pytest_wanlora.reports import analysis, story, words
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
@@ -287,8 +287,7 @@ def lines(record: RunRecord) -> list[str]:
 
 def best_line(record: RunRecord) -> str:
     """Which checkpoint to publish, and why that one."""
-    best = analysis.best(record)
-    return words.BEST[best.reason_key].say("en", best=best.candidate, **best.numbers)
+    return story.best_text(analysis.best(record), "en", str)
 
 
 def _cell(name: str, point: TrendPoint, *, counted: bool) -> str:

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from pytest_wanlora.reports import analysis, commands, html_sections, html_text, story
 from pytest_wanlora.reports.html_previews import Previews, gather
 from pytest_wanlora.reports.html_scenes import Scene, scenes
-from pytest_wanlora.reports.html_view import Anchors, CandidateView, candidate_views, title_of
+from pytest_wanlora.reports.html_view import Anchors, CandidateView, candidate_views, common_steps, title_of
 from pytest_wanlora.reports.terminal import duration
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _render(record: RunRecord, previews: Previews, largest: int) -> str:
             head=_head(record, views),
             candidates=views,
             steps=any(view.steps for view in views),
+            common_steps=common_steps(views),
             metrics=[title_of(metric) for metric in anchors.metrics],
             scenes=shown,
             courses=html_sections.courses(record, anchors),
@@ -89,6 +90,7 @@ def _render(record: RunRecord, previews: Previews, largest: int) -> str:
             players=_players(record, shown),
             largest=largest,
             command=html_text.visible(commands.typed(*record.command)),
+            install=html_text.visible(commands.install(record)),
             fingerprint=json.dumps(record.suite.fingerprint, indent=1, sort_keys=True, ensure_ascii=False),
         )
     )
@@ -104,26 +106,30 @@ class Head:
         state: `"yes"`, `"no"`, `"mixed"` or `"none"`.
         name: Of the only checkpoint, else empty.
         title: The answer.
+        advice: Which of several to publish, or empty.
         reason: Why.
     """
 
     state: str
     name: str
     title: str
+    advice: str
     reason: str
 
 
 def _head(record: RunRecord, views: tuple[CandidateView, ...]) -> Head:
     if len(views) == 1:
         only = views[0]
-        return Head(only.state, only.card.name, only.headline, only.reason)
+        return Head(only.state, only.card.name, only.headline, "", only.reason)
     able = sum(view.state == "yes" for view in views)
-    reason = story.best_text(analysis.best(record), "en", html_text.isolated)
+    best = analysis.best(record)
+    advice = story.best_advice(best, "en", html_text.isolated)
+    reason = story.best_reason(best, "en", html_text.isolated)
     if not views:
-        return Head("none", "", "No checkpoint was gated", reason)
+        return Head("none", "", "No checkpoint was gated", advice, reason)
     state = "yes" if able == len(views) else "mixed" if able else "no"
     title = f"{able or 'None'} of {len(views)} checkpoints may be published"
-    return Head(state, "", title, reason)
+    return Head(state, "", title, advice, reason)
 
 
 def _players(record: RunRecord, shown: tuple[Scene, ...]) -> Markup:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from markupsafe import Markup
 
 from pytest_wanlora.reports import analysis, plots, story
 from pytest_wanlora.reports.html_text import label
-from pytest_wanlora.reports.html_view import Anchors, Mark, mark, title_of, value_of
+from pytest_wanlora.reports.html_view import Anchors, Mark, aside, change_of, mark, title_of, value_of
 from pytest_wanlora.reports.words import OUTCOMES
 from pytest_wanlora.scoring.metric import METRICS, grade
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
@@ -38,6 +37,7 @@ class ItemView:
         better: Which way is better.
         baseline: As printed.
         value: As printed.
+        floors: Of a distance, both without the part that so few videos make by themselves.
         change: In words.
         interval: Of the change; empty where there is none.
         n: Videos it rests on.
@@ -54,6 +54,7 @@ class ItemView:
     better: str
     baseline: str
     value: str
+    floors: str
     change: str
     interval: str
     n: int
@@ -213,11 +214,12 @@ def _item(
         better="" if known is None else f"{'higher' if known.higher_is_better else 'lower'} is better",
         baseline=value_of(metric, shown.baseline),
         value=value,
-        change="" if compared is None or compared.change is None else plots.worded(compared.change),
+        floors=_floors(shown),
+        change="" if compared is None else change_of(metric, compared.change, compared.verdict),
         interval=interval,
         n=shown.n,
         mark=mark(shown.verdict),
-        aside=_aside(shown),
+        aside=aside(shown),
         limit=None if limit is None else (mark(limit.verdict), _limit(limit)),
         noise=_noise(record, scenario, metric) if compared is not None else "",
         plot=None if compared is None else _strip(record, compared),
@@ -225,15 +227,14 @@ def _item(
     )
 
 
-def _aside(judged: Judgement) -> str:
-    """What a reason says after its numbers, which have columns of their own."""
-    if judged.value is None:
-        return judged.reason
-    if judged.kind == "limit":
+def _floors(judged: Judgement) -> str:
+    evidence = judged.evidence
+    if evidence is None or judged.value is None or judged.baseline is None:
         return ""
-    parts = judged.reason.split("; ")
-    counted = [i for i, part in enumerate(parts) if re.search(r"\bn = \d+$", part)]
-    return "; ".join(parts[counted[-1] + 1 :]) if counted else judged.reason
+    if evidence.baseline_floor is None or evidence.value_floor is None:
+        return ""
+    before, after = judged.baseline - evidence.baseline_floor, judged.value - evidence.value_floor
+    return f"{value_of(judged.metric, before)} \N{RIGHTWARDS ARROW} {value_of(judged.metric, after)}"
 
 
 def _limit(judged: Judgement) -> str:
@@ -248,8 +249,9 @@ def _noise(record: RunRecord, scenario: str, metric: str) -> str:
     for floor in () if record.baseline is None else record.baseline.noise:
         if (floor.scenario, floor.metric) == (scenario, metric) and not floor.resolved:
             return (
-                f"{floor.n} seeds resolve {plots.percent(floor.floor, signed=False)} here, "
-                f"not the band's {plots.percent(floor.fail, signed=False)}; {floor.n_needed} would"
+                f"chance alone moves it by {plots.percent(floor.floor, signed=False)} with {floor.n} seeds, "
+                f"more than the band of {plots.percent(floor.fail, signed=False)} allows; about "
+                f"{floor.n_needed} seeds would resolve it"
             )
     return ""
 

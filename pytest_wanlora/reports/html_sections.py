@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pytest_wanlora.reports import analysis, plots, story
+from pytest_wanlora.reports.bounds import nearest
 from pytest_wanlora.reports.html_text import isolated, label
-from pytest_wanlora.reports.html_view import Anchors, Mark, mark, title_of, value_of
+from pytest_wanlora.reports.html_view import Anchors, Mark, change_of, mark, title_of, value_of
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL
 
@@ -151,7 +152,7 @@ def _course(
         cells = tuple(
             (
                 value_of(metric, point.value),
-                "" if point.change is None else plots.worded(point.change),
+                change_of(metric, point.change, point.verdict),
                 mark(point.verdict),
             )
             for point in own
@@ -177,11 +178,15 @@ def _course(
 
 def limits(record: RunRecord, anchors: Anchors) -> tuple[LimitView, ...]:
     """The absolute limits of all checkpoints."""
-    return tuple(
-        _limit(card.name, anchors, row)
-        for card in record.candidates
-        for row in analysis.limit_rows(record, card.name)
-    )
+    found = [(card.name, row) for card in record.candidates for row in analysis.limit_rows(record, card.name)]
+    # by limit, so that the checkpoints stand below each other
+    places = list(dict.fromkeys(map(_bound_of, (row for _, row in found))))
+    found.sort(key=lambda each: places.index(_bound_of(each[1])))
+    return tuple(_limit(name, anchors, row) for name, row in found)
+
+
+def _bound_of(row: analysis.LimitRow) -> tuple[str, str, float | None, float | None]:
+    return row.scenario, row.metric, row.minimum, row.maximum
 
 
 def _limit(candidate: str, anchors: Anchors, row: analysis.LimitRow) -> LimitView:
@@ -189,8 +194,10 @@ def _limit(candidate: str, anchors: Anchors, row: analysis.LimitRow) -> LimitVie
     demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
     place, value = _where(row.metric, row.scenario), value_of(row.metric, row.value)
     room = ""
-    if row.margin is not None:
-        room = f"{plots.percent(row.margin, signed=False)} {'inside' if row.margin >= 0 else 'outside'}"
+    bound, _ = nearest(row.minimum, row.maximum, row.value)
+    if row.margin is not None and row.value is not None and bound is not None:
+        side = "above" if row.value >= bound else "below"
+        room = f"{plots.percent(row.margin, signed=False)} {side} the bound"
     return LimitView(
         candidate=candidate,
         place=place,
@@ -267,8 +274,9 @@ def noise(record: RunRecord) -> NoiseView | None:
         metrics=tuple(title_of(m) for m in metrics),
         rows=tuple(rows),
         unresolved=tuple(
-            f"{_where(f.metric, f.scenario)}: {f.n} seeds resolve {plots.percent(f.floor, signed=False)}, "
-            f"the band is {plots.percent(f.fail, signed=False)}; about {f.n_needed} seeds would resolve it"
+            f"{_where(f.metric, f.scenario)}: chance moves it by {plots.percent(f.floor, signed=False)} with "
+            f"{f.n} seeds, the band is {plots.percent(f.fail, signed=False)}; about {f.n_needed} seeds would "
+            "resolve it"
             for f in floors
             if not f.resolved
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,19 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard, Failure
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Anchors", "CandidateView", "Cell", "Mark", "candidate_views", "mark", "title_of"]
+__all__ = [
+    "Anchors",
+    "CandidateView",
+    "Cell",
+    "Mark",
+    "aside",
+    "candidate_views",
+    "change_of",
+    "common_steps",
+    "mark",
+    "title_of",
+    "value_of",
+]
 
 
 @dataclass(frozen=True)
@@ -64,6 +77,32 @@ def value_of(metric: str, value: float | None) -> str:
     if value is None:
         return "\N{EN DASH}"
     return METRICS[metric].format(value) if metric in METRICS else f"{value:.4g}"
+
+
+def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str:
+    """A change in words; nothing that warns is called better, only higher or lower.
+
+    Example:
+        >>> change_of("sharpness", -0.897, Verdict.WARN)
+        '89.7% higher'
+    """
+    if change is None:
+        return ""
+    if verdict is Verdict.WARN and change < 0.0 and metric in METRICS:
+        way = "higher" if METRICS[metric].higher_is_better else "lower"
+        return plots.worded(change).replace("better", way)
+    return plots.worded(change)
+
+
+def aside(judged: Judgement) -> str:
+    """What a reason says after its numbers, which have places of their own."""
+    if judged.value is None:
+        return judged.reason
+    if judged.kind == "limit":
+        return ""
+    parts = judged.reason.split("; ")
+    counted = [i for i, part in enumerate(parts) if re.search(r"\bn = \d+$", part)]
+    return "; ".join(parts[counted[-1] + 1 :]) if counted else judged.reason
 
 
 class Anchors:
@@ -231,12 +270,23 @@ def _steps(record: RunRecord, candidate: str) -> tuple[tuple[tuple[str, ...], st
     return tuple(made)
 
 
+def common_steps(views: Sequence[CandidateView]) -> tuple[tuple[tuple[str, ...], str], ...]:
+    """What is to be done whichever checkpoint one looks at; empty unless there are several."""
+    lists = [view.steps for view in views if view.steps]
+    if len(lists) < 2:
+        return ()
+    return tuple(step for step in lists[0] if all(step in steps for steps in lists[1:]))
+
+
 def _line(judged: Judgement, anchors: Anchors) -> Line:
     first, _, more = judged.reason.partition("\n")
     words = first
     if judged.kind == "regression" and judged.value is not None and judged.baseline is not None:
         numbers = [value_of(judged.metric, each) for each in (judged.baseline, judged.value)]
-        words = f"{plots.worded(judged.change)}, {numbers[0]} \N{RIGHTWARDS ARROW} {numbers[1]}"
+        change = change_of(judged.metric, judged.change, judged.verdict)
+        words = f"{change}, {numbers[0]} \N{RIGHTWARDS ARROW} {numbers[1]}"
+        if judged.verdict is Verdict.WARN and (more := aside(judged)):
+            words += f"; {more}"
         if judged.verdict is Verdict.FAIL and judged.fail is not None:
             words += f"; {plots.percent(judged.fail, signed=False)} is allowed"
         more = ""
@@ -294,5 +344,5 @@ def _cell(
             else ""
         )
     elif worst.change is not None:
-        detail = plots.worded(worst.change)
+        detail = change_of(metric, worst.change, worst.verdict)
     return Cell(mark(worst.verdict), detail, anchor, what)

@@ -283,11 +283,12 @@ def _untested(judged: Judgement) -> bool:
 def _sure(judged: Judgement, scribe: Scribe) -> list[str]:
     evidence = judged.evidence
     place = [scribe.place(judged.scenario), scribe.metric(judged.metric)]
-    loss = "-" if judged.change is None else f"{judged.change:+.1%}"
+    loss = "-" if judged.change is None else story.change_text(judged.change)
     standing = scribe.say(Page.SETTLED)
     interval = p_value = "-"
     if evidence is not None and evidence.low is not None and evidence.high is not None:
-        interval = f"{evidence.low:+.1%} ~ {evidence.high:+.1%} ({evidence.level:.0%})"
+        ends = f"{story.change_text(evidence.low)} ~ {story.change_text(evidence.high)}"
+        interval = f"{ends} ({evidence.level:.0%})"
     if evidence is not None and evidence.p_adjusted is not None:
         p_value = f"{evidence.p_adjusted:.3f}" if evidence.p_adjusted >= 0.001 else "<0.001"
     if _untested(judged):

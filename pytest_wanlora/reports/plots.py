@@ -115,13 +115,17 @@ def worded(change: float | None) -> str:
         return "no change can be told"
     if change == 0.0:
         return "the same"
+    if abs(change) < 0.0005:
+        return "0.0%"
     way = "worse" if change > 0 else "better"
     return f"infinitely {way}" if math.isinf(change) else f"{abs(change):.1%} {way}"
 
 
 def _ticks(shown: Strip, x: Callable[[float], float], low: float) -> list[Markup]:
     wanted = [(shown.fail, percent(shown.fail)), (0.0, "0"), (shown.warn, percent(shown.warn))]
-    if low < -shown.fail:
+    if shown.suspicious is not None and low < -shown.suspicious:
+        wanted.append((-shown.suspicious, percent(-shown.suspicious)))
+    elif low < -shown.fail:
         wanted.append((low * 0.96, percent(low * 0.96)))
     taken: list[float] = []
     made = []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.reports.comparisons import Outcome, Row, rows
 from pytest_wanlora.reports.next_steps import Step
 from pytest_wanlora.reports.trend import Best
-from pytest_wanlora.reports.words import BEST, Language, metric_name, metric_names
+from pytest_wanlora.reports.words import ADVICE, BEST, Language, metric_name, metric_names
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.scoring.metric import METRICS, grade
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard
 
 __all__ = [
+    "best_advice",
+    "best_reason",
     "best_text",
     "change_text",
     "comparison_line",
@@ -179,6 +181,16 @@ def comparison_line(row: Row, language: Language) -> str:
 
 def best_text(found: Best, language: Language, quote: Quote) -> str:
     """Which checkpoint to publish, and why."""
+    return " ".join(filter(None, (best_advice(found, language, quote), best_reason(found, language, quote))))
+
+
+def best_advice(found: Best, language: Language, quote: Quote) -> str:
+    """Which checkpoint to publish; empty where none may be."""
+    return "" if found.candidate is None else ADVICE.say(language, best=quote(found.candidate))
+
+
+def best_reason(found: Best, language: Language, quote: Quote) -> str:
+    """Why that one, or why none."""
     fields = {key: quote(value) if isinstance(value, str) else value for key, value in found.numbers.items()}
     return BEST[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
 

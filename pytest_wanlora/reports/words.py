@@ -18,6 +18,7 @@ from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import Verdict
 
 __all__ = [
+    "ADVICE",
     "BEST",
     "DIRECTIONS",
     "LANGUAGES",
@@ -102,26 +103,28 @@ DIRECTIONS: Final[Mapping[Direction, Phrase]] = MappingProxyType(
     }
 )
 
+ADVICE: Final = Phrase("Publish {best}.", "배포 추천: {best}.")
+"""Which checkpoint to publish; why is `BEST`'s to say."""
+
 BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
     {
         "only": Phrase(
-            "Publish {best}: it is the only one of {candidates} checkpoints that may be published.",
-            "배포 추천: {best}. 체크포인트 {candidates}개 중 배포할 수 있는 것은 이것뿐입니다.",
+            "It is the only one of {candidates} checkpoints that may be published.",
+            "체크포인트 {candidates}개 중 배포할 수 있는 것은 이것뿐입니다.",
         ),
         "least_loss": Phrase(
-            "Publish {best}: of {publishable} checkpoints that may be published it has the least mean loss, "
-            "{loss:+.2f} of a fail band over {comparisons} comparisons (negative is better than the "
-            "baseline); the next, {next}, has {next_loss:+.2f}. The difference between the two was not "
-            "tested.",
-            "배포 추천: {best}. 배포할 수 있는 체크포인트 {publishable}개 중 평균 악화가 가장 작습니다"
+            "Of the {publishable} that may be published it lost least against the baseline: on average "
+            "{loss:+.2f} of a fail band over {comparisons} comparisons (below 0 is a gain). Next is {next} "
+            "with {next_loss:+.2f}; whether the two differ was not tested.",
+            "배포할 수 있는 체크포인트 {publishable}개 중 평균 악화가 가장 작습니다"
             "(비교 {comparisons}건, 실패 허용폭 대비 {loss:+.2f}, 음수는 기준보다 개선). 다음 순위는 {next}"
             "({next_loss:+.2f})이며, 둘 사이의 차이는 통계적으로 검정하지 않았습니다.",
         ),
         "tie": Phrase(
-            "Publish {best}: {next} has the same mean loss ({loss:+.2f} of a fail band over {comparisons} "
-            "comparisons), and {best} comes first.",
-            "배포 추천: {best}. {next}도 평균 악화가 같으나(비교 {comparisons}건, 실패 허용폭 대비 "
-            "{loss:+.2f}) {best} 쪽이 먼저 나온 체크포인트입니다.",
+            "{next} has the same mean loss ({loss:+.2f} of a fail band over {comparisons} comparisons), and "
+            "{best} comes first.",
+            "{next}도 평균 악화가 같으나(비교 {comparisons}건, 실패 허용폭 대비 {loss:+.2f}) {best} 쪽이 "
+            "먼저 나온 체크포인트입니다.",
         ),
         "none": Phrase(
             "None of {candidates} checkpoints may be published. Nearest to it: {nearest}, with {failing} "
@@ -167,4 +170,7 @@ def metric_name(metric: str, language: Language) -> str:
 
 def metric_names(metrics: tuple[str, ...], language: Language) -> str:
     """Several metrics' names in one line."""
-    return ", ".join(filter(None, (metric_name(metric, language) for metric in metrics)))
+    names = [name for name in (metric_name(metric, language) for metric in metrics) if name]
+    if language == "en" and len(names) > 1:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    return ", ".join(names)

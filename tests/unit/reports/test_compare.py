@@ -133,8 +133,8 @@ class TestLines:
             verdict=Verdict.BETTER,
         )
         found = compare.combine([run("epoch-0"), run("epoch-1", judgements=better)])
-        assert compare.best_line(found).startswith("Publish epoch-1: ")
-        assert compare.best_line(gated.record()).startswith("Publish epoch-2: ")
+        assert compare.best_line(found).startswith("Publish epoch-1. ")
+        assert compare.best_line(gated.record()).startswith("Publish epoch-2. ")
         assert compare.best_line(gated.failing()).startswith("None of 1 checkpoints may be published")
 
     def test_distances_of_different_numbers_of_videos_say_so(self) -> None:

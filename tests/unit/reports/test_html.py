@@ -7,16 +7,17 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_wanlora.reports import html
+from pytest_wanlora.reports import html, html_view
 from pytest_wanlora.results.parts import CandidateCard, Video
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
 from tests.unit.reports.pages import Page, parsed, renamed, videos, write_files
 from tests.unit.reports.records import SCENARIOS, run_record
 from tests.unit.reports.sample_records import epochs_record, mission_record
 
+UNCUT = {("bdi", "title"): ("bdi",)}
 HOSTILE = [
     "<script>alert(1)</script>",
     "</script><script>alert(1)</script>",
@@ -112,7 +113,10 @@ class TestPage:
         assert "worker gw1 died" in epochs.words
         assert "torch is 2.14.1, the baseline's is 2.13.0" in epochs.words
         assert "out of memory" in epochs.words
-        assert "8 seeds resolve 105%, the band is 25%; about 142 seeds would resolve it" in epochs.words
+        assert (
+            "chance moves it by 105% with 8 seeds, the band is 25%; about 142 seeds would resolve it"
+            in epochs.words
+        )
         assert "A suspicion, no proof." in epochs.words
 
     def test_how_to_reproduce(self, epochs: Page) -> None:
@@ -184,14 +188,16 @@ class TestHostileNames:
         json.loads(page.data["script application/json"][0])
 
     @settings(max_examples=25, deadline=None)
-    @given(text=st.text(max_size=60))
+    @given(text=st.text(max_size=24))
+    @example(text="\x12" * 24)
     def test_no_text_at_all_does(self, text: str, epochs: Page) -> None:
         page = parsed(
             html.page(
                 renamed(epochs_record(), {"epoch-1": f"e{text}", "test3_action": f"s{text}"}), Path("nowhere")
             )
         )
-        assert page.shape == epochs.shape
+        # what is spelt out may be long, and a long name is cut: the whole of it is then the element's title
+        assert [UNCUT.get(tag, tag) for tag in page.shape] == epochs.shape
 
     def test_ten_thousand_characters_can_be_opened_and_are_all_there(self) -> None:
         long = "<b>" + "ab" * 5000
@@ -293,3 +299,19 @@ class TestPreviews:
         text = html.page(epochs_record(videos=(stolen,)), folder)
         assert base64.b64encode(b"the secret").decode() not in text
         assert "cannot be read as an mp4" in text
+
+
+class TestHonestWords:
+    def test_a_rise_that_warns_is_not_called_better(self) -> None:
+        assert html_view.change_of("sharpness", -0.9, Verdict.WARN) == "90.0% higher"
+        assert html_view.change_of("fvd", -0.9, Verdict.WARN) == "90.0% lower"
+        assert html_view.change_of("sharpness", -0.9, Verdict.PASS) == "90.0% better"
+        assert html_view.change_of("sharpness", 0.1, Verdict.WARN) == "10.0% worse"
+        assert html_view.change_of("sharpness", None, Verdict.WARN) == ""
+
+    def test_a_step_for_every_checkpoint_is_told_once(self, epochs: Page) -> None:
+        assert epochs.words.count("Bands narrower than chance") == 1
+        assert epochs.words.index("Whichever checkpoint") < epochs.words.index("Bands narrower than chance")
+
+    def test_the_matrix_says_why_a_distance_may_pass_all_of_it(self, epochs: Page) -> None:
+        assert "so it may pass 100%" in epochs.words
