@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -83,16 +84,26 @@ def _failing(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> I
     # a run that lacks its baseline fails everywhere for one reason: say it once
     grouped: dict[tuple[Verdict, str], list[ItemId]] = {}
     # what is wrong with the file comes first: it may be why all the rest fails
-    for judged in sorted(decision.failing, key=lambda each: each.kind != "checkpoint"):
+    for judged in sorted(decision.failing, key=lambda each: (each.kind != "checkpoint", -_severity(each))):
         why = _why(judged, compared.get(judged.item), scribe)
         grouped.setdefault((judged.verdict, why), []).append(judged.item)
     for (verdict, why), of in grouped.items():
-        lines.append(f"{scribe.mark(verdict)}: {_places(of, scribe)} - {why}")
+        if len(of) == 1 and why.startswith(f"{scribe.metric(of[0].metric)} "):
+            lines.append(f"{scribe.mark(verdict)}: {scribe.place(of[0].scenario)}: {why}")
+        else:
+            lines.append(f"{scribe.mark(verdict)}: {_places(of, scribe)} - {why}")
     if decision.unmeasured:
         unmeasured = words.OUTCOMES["unmeasured"].say(scribe.language)
         places = _places(decision.unmeasured, scribe)
         lines.append(f"{words.MARKS[Verdict.MISSING_BASELINE]} {unmeasured}: {places}")
     yield bullets(lines)
+
+
+def _severity(judged: Judgement) -> float:
+    """The loss in fail bands; what has no number of its own comes before all that has."""
+    if judged.verdict is not Verdict.FAIL or judged.change is None or not judged.fail:
+        return math.inf
+    return judged.change / judged.fail
 
 
 def _why(judged: Judgement, row: Row | None, scribe: Scribe) -> str:

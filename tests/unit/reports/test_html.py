@@ -17,7 +17,7 @@ from tests.unit.reports.pages import Page, parsed, renamed, videos, write_files
 from tests.unit.reports.records import SCENARIOS, run_record
 from tests.unit.reports.sample_records import epochs_record, mission_record
 
-UNCUT = {("bdi", "title"): ("bdi",)}
+UNCUT: dict[tuple[str, ...], tuple[str, ...]] = {("bdi", "title"): ("bdi",)}
 HOSTILE = [
     "<script>alert(1)</script>",
     "</script><script>alert(1)</script>",
