@@ -227,10 +227,30 @@ def test_a_suite_may_fail_weak_evidence() -> None:
 
 
 def test_stopping_at_a_failure_renders_no_more() -> None:
-    found = scores(seed=5, losses={("s1", "sharpness"): 0.5}, correlation=0.9, noise=1.5)
-    plan = replace(PLAN, stop_at_failure=True)
-    assert run_gate(found, DEFAULT_TOLERANCES, plan).pairs["s1"] == 8
-    assert run_gate(found, DEFAULT_TOLERANCES, plan).fails
+    found = scores(seed=5, losses={("s1", "sharpness"): 0.5}, correlation=0.9)
+    # another item of the scenario stays open to the end
+    rough = scores(seed=2, correlation=0.0, noise=8.0)
+    for side, other in ((found.candidate, rough.candidate), (found.baseline, rough.baseline)):
+        side["s1"][NAMES.index("clip")] = other["s1"][NAMES.index("clip")]
+    stopped = run_gate(found, DEFAULT_TOLERANCES, PLAN)
+    assert stopped.fails
+    assert stopped.pairs["s1"] == 8
+    whole = run_gate(found, DEFAULT_TOLERANCES, replace(PLAN, stop_at_failure=False))
+    assert whole.fails
+    assert whole.pairs["s1"] == 16
+
+
+@given(seed=st.integers(0, 10_000), loss=st.floats(0, 0.6))
+@settings(max_examples=20, deadline=None)
+def test_stopping_at_a_failure_changes_no_gates_verdict(seed: int, loss: float) -> None:
+    # without sets: a pooled distance sees other pairs
+    found = scores(seed=seed, losses={("s0", "sharpness"): loss}, scenarios=1)
+    stopped, whole = (
+        run_gate(found, DEFAULT_TOLERANCES, replace(PLAN, stop_at_failure=stop)) for stop in (True, False)
+    )
+    assert sum(stopped.pairs.values()) <= sum(whole.pairs.values())
+    if whole.fails:
+        assert stopped.fails
 
 
 def test_a_bank_without_enough_pairs_is_refused() -> None:
