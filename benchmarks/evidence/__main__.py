@@ -10,8 +10,9 @@ import argparse
 import sys
 from pathlib import Path
 
-from benchmarks.evidence import plots, tables
+from benchmarks.evidence.plots import drawings
 from benchmarks.evidence.study import Ground, run
+from benchmarks.evidence.tables import goals, inserted, page
 from pytest_wanlora.atomic import write_whole
 
 _HERE = Path(__file__).parent
@@ -29,11 +30,11 @@ def main() -> None:
     record = run(
         ground, arguments.out, arguments.gates, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
-    page = arguments.docs / "evidence.md"
-    write_whole(page, tables.inserted(page.read_text(encoding="utf-8"), tables.page(record)).encode())
-    for name, drawing in plots.drawings(record).items():
+    document = arguments.docs / "evidence.md"
+    write_whole(document, inserted(document.read_text(encoding="utf-8"), page(record)).encode())
+    for name, drawing in drawings(record).items():
         write_whole(arguments.docs / "evidence" / f"{name}.svg", drawing.encode())
-    for goal in tables.goals(record):
+    for goal in goals(record):
         print(" | ".join(goal))
 
 

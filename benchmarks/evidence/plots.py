@@ -13,6 +13,8 @@ __all__ = ["drawings"]
 _COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#555555", "#16a3a3", "#a0522d")
 _LEFT, _TOP, _WIDTH, _HEIGHT = 60, 44, 430, 260
 _PLACE = "test2_nature"
+# words stay readable on a line
+_HALO = 'stroke="#fff" stroke-width="3" paint-order="stroke"'
 
 Point = tuple[float, float]
 
@@ -100,6 +102,9 @@ def _bars(
         return ""
     left, width, bottom = 210, 370, _TOP + 20 * len(names)
     parts = []
+    for value in lines:
+        across = f"M{left + width * value / most:.1f} {_TOP - 4}V{bottom}"
+        parts.append(f'<path d="{across}" stroke="{_COLOURS[1]}" stroke-dasharray="4 3"/>')
     for number, (name, (low, high), word) in enumerate(zip(names, spans, words, strict=True)):
         top = _TOP + 20 * number
         start, length = left + width * low / most, max(width * (high - low) / most, 1.5)
@@ -108,14 +113,11 @@ def _bars(
             f'<rect x="{start:.1f}" y="{top + 3}" width="{length:.1f}" height="13" fill="{_COLOURS[0]}"/>'
         )
         parts.append(_text(start + length + 5, top + 13, word))
-    for value in lines:
-        across = f"M{left + width * value / most:.1f} {_TOP - 4}V{bottom}"
-        parts.append(f'<path d="{across}" stroke="{_COLOURS[1]}" stroke-dasharray="4 3"/>')
     return _svg(title, parts, 640, bottom + 12)
 
 
 def _text(x: float, y: float, words: str, anchor: str = "start") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" {_HALO}>{escape(words)}</text>'
 
 
 def _svg(title: str, parts: Sequence[str], width: int, height: int) -> str:
