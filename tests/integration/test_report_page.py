@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from importlib import resources
@@ -219,7 +220,7 @@ class TestPlayer:
         page.get_by_role("button", name="Play all").click()
         for scenario in range(3):
             expect(player(page, scenario).locator(".play")).to_have_attribute("aria-pressed", "true")
-            expect(player(page, scenario)).to_have_attribute("data-frame", "5")
+            expect(player(page, scenario)).to_have_attribute("data-frame", re.compile("[1-8]"))
         page.get_by_role("button", name="Pause all").click()
         expect(page.locator('.play[aria-pressed="true"]')).to_have_count(0)
 
