@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -156,29 +157,30 @@ def cells(ground: Ground) -> Iterator[Cell]:
     checkpoints = [name for name in ground.bank.conditions if not name.startswith(bank.BASE)]
     for name in checkpoints:
         yield Cell("real", name, name, 0.2)
-    for model in NEUTRAL:
-        for metric in ground.metrics:
-            for place in (*places, ALL):
-                for size in SIZES:
-                    curve = model == NEUTRAL[0] and place in _CURVES
-                    if not curve and size != _ASKED_FOR:
-                        continue
-                    loss = Loss(place, {metric: size * ground.suite.tolerances[metric].fail})
-                    yield Cell(
-                        "sizes",
-                        f"{model} {metric} {place} {size:g}",
-                        model,
-                        0.2,
-                        neutral=True,
-                        loss=loss,
-                        about={"metric": metric, "place": place, "size": size},
-                    )
+    # the size that is asked for comes first
+    yield from sorted(_losses(ground, places), key=lambda cell: cell.about["size"] != _ASKED_FOR)
     # every other step of what was done to the base on purpose: the steps in between add time, and little else
     spoilt = [name for name in ground.bank.conditions if name not in checkpoints]
     for kind in dict.fromkeys(name.split("-")[0] for name in spoilt):
         steps = sorted((name for name in spoilt if name.startswith(f"{kind}-")), key=_strength)
         for name in steps[::2]:
             yield Cell("real", name, name, 0.1)
+
+
+def _losses(ground: Ground, places: Sequence[str]) -> Iterator[Cell]:
+    """Yield losses of one metric in one place: all sizes for the mild scatter in two places, else one."""
+    for model, metric, place in product(NEUTRAL, ground.metrics, (*places, ALL)):
+        curve = model == NEUTRAL[0] and place in _CURVES
+        for size in SIZES if curve else (_ASKED_FOR,):
+            yield Cell(
+                "sizes",
+                f"{model} {metric} {place} {size:g}",
+                model,
+                0.2,
+                neutral=True,
+                loss=Loss(place, {metric: size * ground.suite.tolerances[metric].fail}),
+                about={"metric": metric, "place": place, "size": size},
+            )
 
 
 def _strength(condition: str) -> float:
@@ -265,12 +267,15 @@ def run(
         left = (time.perf_counter() - began) / done * (work - done)
         say(f"{cell.part}: {cell.name}, {number} gates; about {left:.0f} s to go")
         _keep(record, path, time.perf_counter() - started)
+    # the order of a study that was never cut short
+    order = [f"{cell.part}/{cell.name}" for cell in wanted]
+    record["cells"] = {name: record["cells"][name] for name in order}
     return record
 
 
 def _keep(record: dict[str, Any], path: Path, seconds: float) -> None:
     record["seconds"] += seconds
-    write_whole(path, (json.dumps(record, indent=1, sort_keys=True) + "\n").encode())
+    write_whole(path, (json.dumps(record) + "\n").encode())
 
 
 def _head(ground: Ground, gates: int) -> dict[str, Any]:

@@ -223,8 +223,9 @@ def _real(record: Record) -> str:
     for name in _places(record, "real"):
         tallies = {d: cell(record, f"real/{name}", d) for d in ("sequential", "fixed", "single")}
         own = tallies["sequential"]
-        changes = list(record.get("changes", {}).get(name, {}).items())[:2]
-        true = ", ".join(f"{item} {size:.2f}" for item, size in changes)
+        changes = record.get("changes", {}).get(name, {})
+        worst = sorted(changes, key=lambda item: -changes[item])[:2]
+        true = ", ".join(f"{item} {changes[item]:.2f}" for item in worst)
         if own:
             rows.append(
                 (
