@@ -37,7 +37,7 @@ unit: $(INSTALLED)  ## tests of single modules, and of the embedded model
 	$(RUN)/pytest tests/unit -n auto
 
 integration: $(INSTALLED) browser  ## real pytest runs, with and without workers
-	$(RUN)/pytest tests/integration
+	$(RUN)/pytest tests/integration -n auto
 
 browser: $(INSTALLED)  ## a browser for the tests of the HTML report, if there is none
 	@command -v chromium chromium-browser google-chrome google-chrome-stable chrome >/dev/null \

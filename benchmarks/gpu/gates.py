@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 
 from benchmarks.gpu import breakdown
-from benchmarks.gpu.children import run_group
+from benchmarks.gpu.children import TIMED_OUT, run_group
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.record import say
 from benchmarks.gpu.timeline import FOLDER_VARIABLE
@@ -186,6 +186,9 @@ def _run(
     seconds = time.time() - began
     text = (folder / f"{name}.log").read_text(encoding="utf-8", errors="replace")
     say(f"{name}: exit code {code} after {seconds:.1f} s\n{text[-_SHOWN:]}")
+    if code == TIMED_OUT:
+        # what a run that was ended has done is no figure of it
+        raise TimeoutError(f"no time was left for the run {name}")
     records = sorted(output.glob("*/results.json"))
     document = json.loads(records[-1].read_text(encoding="utf-8")) if records else {}
     processes = tuple(breakdown.read(timeline))

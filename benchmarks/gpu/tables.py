@@ -142,11 +142,14 @@ def _machines(steps: Steps) -> Iterator[tuple[str, str]]:
 def _levers(steps: Steps) -> str:
     stock = _get(steps, "stock", "best")
     rows = [_video("stock call", steps.get("stock", {}), stock)]
+    left_out: list[str] = []
     for name, found in (_get(steps, "levers", "variants") or {}).items():
         if "best" in found:
             rows.append(_video(name, found, stock))
+        elif "error" in found:
+            rows.append((name, str(found["error"]), "", "", "", ""))
         else:
-            rows.append((name, str(found.get("error") or found.get("skipped")), "", "", "", ""))
+            left_out.append(name)
     head = (
         "",
         "s a video",
@@ -155,7 +158,8 @@ def _levers(steps: Steps) -> str:
         "s until ready",
         "frames against the stock call's",
     )
-    return _table(head, rows) if stock is not None or len(rows) > 1 else ""
+    table = _table(head, rows) if stock is not None or len(rows) > 1 else ""
+    return f"{table}\n\nNot measured, as no time was left: {'; '.join(left_out)}." if left_out else table
 
 
 def _video(name: str, found: Mapping[str, Any], stock: float | None) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.errors import StudioError
@@ -17,8 +18,12 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.checkpoint.container import Tensor as Bits
 
+_ALIGNED = 16  # bytes
 _ROW = 1024
+# tensors below this many bytes are digested together: they are many, and each costs a wait of its own
+_SMALL = 2**20
 _SHOWN = 5
 
 
@@ -42,28 +47,37 @@ class Lora:
             f"{name}.lora_B.weight": matrix for name, matrix in self.up.items()
         }
 
-    def delta(self, name: str) -> Tensor:
-        """B @ A of a layer, float32."""
-        return self.up[name].float() @ self.down[name].float()
-
-    def on(self, device: str | torch.device) -> Lora:
-        """The same on a device."""
-        halves = ({name: half.to(device) for name, half in of.items()} for of in (self.down, self.up))
-        return Lora(self.source, *halves)
+    def delta(self, name: str, scale: float) -> Tensor:
+        """The scale times B @ A of a layer, float32."""
+        return (scale * self.up[name].float()) @ self.down[name].float()
 
 
-def read(checkpoint: Checkpoint) -> Lora:
-    """Read a checkpoint's matrices into torch, every bit as the reader hands them over."""
+def read(checkpoint: Checkpoint, device: str | torch.device) -> Lora:
+    """Read a checkpoint's matrices into torch, every bit as the reader hands them over.
+
+    They go to the device in one piece: hundreds of small transfers take several times as long.
+    """
     import torch
 
     from pytest_wanlora.checkpoint import weights
 
+    raws = weights(checkpoint)
+    starts = dict(zip(raws, accumulate((_padded(raw) for raw in raws.values()), initial=0), strict=False))
+    whole = bytearray(sum(map(_padded, raws.values())))
+    for key, raw in raws.items():
+        whole[starts[key] : starts[key] + len(raw.data)] = raw.data
+    bits = torch.frombuffer(whole, dtype=torch.uint8).to(device)
     halves: dict[str, dict[str, Tensor]] = {"lora_A": {}, "lora_B": {}}
-    for key, raw in weights(checkpoint).items():
-        matrix = torch.frombuffer(bytearray(raw.data), dtype=getattr(torch, raw.dtype)).reshape(raw.shape)
+    for key, raw in raws.items():
+        matrix = bits[starts[key] : starts[key] + len(raw.data)].view(getattr(torch, raw.dtype))
         name, _, side = key.removesuffix(".weight").rpartition(".")
-        halves[side][name] = matrix
+        halves[side][name] = matrix.reshape(raw.shape)
     return Lora(str(checkpoint.path), halves["lora_A"], halves["lora_B"])
+
+
+def _padded(raw: Bits) -> int:
+    """Bytes of a tensor, filled up so that the next one begins where any type may."""
+    return -(-len(raw.data) // _ALIGNED) * _ALIGNED
 
 
 def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
@@ -112,7 +126,7 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
         StudioError: A target is missing, does not fit, or was not patched.
     """
     layers = targets(pipe.dit, checkpoint)
-    lora = read(checkpoint).on(pipe.device)
+    lora = read(checkpoint, pipe.device)
     spare = _spare(layers)
     saved = {name: _copy(module.weight, spare=spare) for name, module in layers.items()}
     try:
@@ -146,7 +160,7 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
     from diffsynth.core import LoRAHotLoadMixin
 
     names = targets(pipe.dit, checkpoint).keys()
-    lora = read(checkpoint).on(pipe.device)
+    lora = read(checkpoint, pipe.device)
     pipe.enable_lora_hot_loading(pipe.dit)
     try:
         state = {name: matrix.to(pipe.torch_dtype) for name, matrix in lora.state_dict().items()}
@@ -160,7 +174,7 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
             raise _not_patched(lora, missing)
         sums = _Sums()
         for name, module in patched.items():
-            meant = scale * lora.delta(name)
+            meant = lora.delta(name, scale)
             low_rank = zip(module.lora_B_weights, module.lora_A_weights, strict=True)
             real = torch.zeros_like(meant)
             for up, down in low_rank:
@@ -182,12 +196,16 @@ class _Sums:
         import torch
 
         self._names.append(name)
-        squares = [(real * meant).sum(), real.square().sum(), meant.square().sum(), base.square().sum()]
-        self._sums.append(torch.stack([*squares, real.count_nonzero()]).to(torch.float64))
+        norm = torch.linalg.vector_norm
+        # each reads its matrices once and writes no other of their size
+        product = torch.dot(real.flatten(), meant.flatten())
+        largest = norm(real, ord=math.inf)
+        found = torch.stack([product, norm(real), norm(meant), norm(base), largest]).to(torch.float64)
+        self._sums.append(torch.cat([found[:1], found[1:4].square(), found[4:]]))
 
     @cached_property
     def read(self) -> dict[str, list[float]]:
-        """By layer: the product, the three squares, and how many entries the change has."""
+        """By layer: the product, the three squares, and the largest entry of the change."""
         import torch
 
         rows: list[list[float]] = torch.stack(self._sums).tolist()
@@ -227,9 +245,11 @@ def _measure(
 
     sums = _Sums()
     for name, module in layers.items():
-        meant = scale * lora.delta(name)
+        meant = lora.delta(name, scale)
         before = saved[name].to(meant)
-        sums.add(name, real=module.weight.detach().to(meant) - before, meant=meant, base=before)
+        # a copy that may be changed, even where the weights are float32 themselves
+        real = module.weight.detach().to(meant, copy=True).sub_(before)
+        sums.add(name, real=real, meant=meant, base=before)
     passed_over = []
     for name in sums.unmoved():
         # unchanged is right where rounding swallows the whole delta, wrong otherwise
@@ -266,45 +286,61 @@ def _copy(weight: Tensor, *, spare: bool) -> Tensor:
 
 
 def checksum(model: nn.Module) -> tuple[tuple[str, int, int], ...]:
-    """Digest a model's bits on its own device: per tensor two sums modulo 2**64, weighted by position.
+    """Digest a model's bits on its own device: per large tensor, and for all small ones together, two sums.
 
     For telling whether weights came back as they were, in the time that reading them twice takes; a SHA-256
-    of 5 billion parameters would take longer than rendering. The tensor's bits are laid out as integers in
-    rows of 1024; one sum weights by row, the other by column, so a changed or misplaced value changes one.
+    of 5 billion parameters would take longer than rendering. The bits are laid out as integers in rows of
+    1024; one sum, modulo 2**64, weights by row, the other by column, so a changed or misplaced value changes
+    one.
     """
     import torch
 
     state = model.state_dict()
-    by_device: dict[torch.device, list[str]] = {}
+    small = [value for value in state.values() if value.numel() * value.element_size() < _SMALL]
+    by_device: dict[torch.device, dict[str, Tensor]] = {}
     for name, value in state.items():
-        by_device.setdefault(value.device, []).append(name)
-    found: dict[str, tuple[int, int]] = {}
-    for names in by_device.values():
+        if value.numel() * value.element_size() >= _SMALL:
+            by_device.setdefault(value.device, {})[name] = _digest(_bits(value))
+    if small:
+        # wherever they lie just now; which of them differs is nobody's question, that one does is
+        together = torch.cat([_bits(value).to(small[0].device) for value in small])
+        by_device.setdefault(together.device, {})["all others"] = _digest(together)
+    found: list[tuple[str, int, int]] = []
+    for digests in by_device.values():
         # one wait for the device, not one a tensor
-        rows = torch.stack([_digest(state[name].detach()) for name in names]).tolist()
-        found |= {
-            name: (first % 2**64, second % 2**64) for name, (first, second) in zip(names, rows, strict=True)
-        }
-    return tuple((name, *found[name]) for name in state)
+        rows = torch.stack(list(digests.values())).tolist()
+        found += [
+            (name, first % 2**64, second % 2**64) for name, (first, second) in zip(digests, rows, strict=True)
+        ]
+    return tuple(found)
 
 
-def _digest(value: Tensor) -> Tensor:
-    """Two int64 that every bit of a tensor goes into, on its device."""
+def _bits(value: Tensor) -> Tensor:
+    """A tensor's bits as bytes, flat, on its device."""
     import torch
 
-    flat = value.contiguous().flatten().view(torch.uint8)
+    return value.detach().contiguous().flatten().view(torch.uint8)
+
+
+def _digest(flat: Tensor) -> Tensor:
+    """Two int64 that every bit of a flat tensor of bytes goes into, on its device."""
+    import torch
+
     for width, kind in ((4, torch.int32), (2, torch.int16)):
         if flat.numel() % width == 0 and flat.storage_offset() % width == 0:
             flat = flat.view(kind)
             break
     rows = flat.numel() // _ROW
-    body, rest = flat[: rows * _ROW].view(rows, _ROW), flat[rows * _ROW :].to(torch.int64)
+    body, rest = flat[: rows * _ROW].view(rows, _ROW), flat[rows * _ROW :]
 
     def weighted(sums: Tensor, start: int = 1) -> Tensor:
         return (sums * torch.arange(start, start + sums.numel(), device=sums.device)).sum()
 
-    by_row = weighted(body.sum(1, dtype=torch.int64)) + weighted(rest, rows + 1)
-    by_column = weighted(body.sum(0, dtype=torch.int64)) + weighted(rest)
+    by_row = weighted(body.sum(1, dtype=torch.int64))
+    by_column = weighted(body.sum(0, dtype=torch.int64))
+    if rest.numel():
+        by_row = by_row + weighted(rest.to(torch.int64), rows + 1)
+        by_column = by_column + weighted(rest.to(torch.int64))
     return torch.stack((by_row, by_column))
 
 

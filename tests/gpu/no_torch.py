@@ -3,5 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
-sys.modules["torch"] = None  # type: ignore[assignment]  # how Python marks a module that must not be imported
+
+class _NoTorch(MetaPathFinder):
+    """Refuses the import and leaves `sys.modules` alone, where libraries look whether torch is loaded."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname == "torch":
+            raise ImportError("torch is not to be imported in this run")
+        return None
+
+
+if "torch" in sys.modules:
+    raise ImportError("torch was imported before the run began")
+sys.meta_path.insert(0, _NoTorch())
