@@ -125,7 +125,7 @@ def read(config: pytest.Config) -> Settings | None:
         found = given[name]
         return default if found is None else parse(found)
 
-    here = config.invocation_params.dir
+    here, home = config.invocation_params.dir, _home(config)
     baseline = value("wanlora-baseline", options.parse_baseline, BASE)
     named = given["wanlora-baseline"]
     settings = Settings(
@@ -133,7 +133,7 @@ def read(config: pytest.Config) -> Settings | None:
         update_baselines=update,
         suite=value("wanlora-suite", options.parse_suite, None),
         baseline=baseline,
-        baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, config.rootpath / "baselines")),
+        baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, home / "baselines")),
         update_target=_update_target(bool(lora), baseline if named and named.on_command_line else None)
         if update
         else None,
@@ -141,12 +141,8 @@ def read(config: pytest.Config) -> Settings | None:
         seeds=value("wanlora-seeds", options.parse_seeds, None),
         scenarios=value("wanlora-scenario", options.parse_scenarios, ()),
         device=value("wanlora-device", options.parse_device, "auto"),
-        cache_dir=Path(
-            value("wanlora-cache-dir", options.parse_path, config.rootpath / ".wanlora" / "cache")
-        ),
-        output_dir=Path(
-            value("wanlora-output-dir", options.parse_path, config.rootpath / ".wanlora" / "runs")
-        ),
+        cache_dir=Path(value("wanlora-cache-dir", options.parse_path, home / ".wanlora" / "cache")),
+        output_dir=Path(value("wanlora-output-dir", options.parse_path, home / ".wanlora" / "runs")),
         cache=value("wanlora-cache", options.parse_flag, True),
         previews=value("wanlora-previews", options.parse_flag, True),
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
@@ -155,6 +151,18 @@ def read(config: pytest.Config) -> Settings | None:
     )
     _refuse_contradictions(settings)
     return settings
+
+
+def _home(config: pytest.Config) -> Path:
+    """The folder that `baselines` and `.wanlora` lie in: pytest's rootdir, if that was asked for.
+
+    Before it knows our options pytest takes the checkpoint of `--lora` for a test path. A rootdir that it
+    made of that, such as the root of the disk or the project that trained the checkpoint, is none that
+    anybody meant: then it is the folder that the user stands in.
+    """
+    here, root = config.invocation_params.dir, config.rootpath
+    meant = config.inipath is not None and here.is_relative_to(root)
+    return root if meant or config.option.rootdir else here
 
 
 def load_suite(settings: Settings, checkpoints: Sequence[Shapes]) -> Suite:

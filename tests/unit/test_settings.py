@@ -422,6 +422,29 @@ def test_an_unknown_scenario_is_refused_with_the_nearest(reads: Reads) -> None:
 # workers
 
 
+@pytest.mark.parametrize(
+    ("option", "at"), [((), "here"), (("--rootdir", "."), "here"), (("-c", "own.ini"), "")]
+)
+def test_folders_lie_where_the_user_stands_not_where_the_checkpoint_lies(
+    configured: Callable[..., pytest.Config],
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    option: tuple[str, ...],
+    at: str,
+) -> None:
+    # the project that trained the checkpoint has an ini file, which pytest takes for that of the run
+    training = pytester.mkdir("training")
+    (training / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (pytester.path / "own.ini").write_text("[pytest]\n", encoding="utf-8")
+    monkeypatch.chdir(pytester.mkdir("here"))
+    named = [str(pytester.path / each) if each == "own.ini" else each for each in option]
+    settings = read(configured("--lora", str(training / "x.safetensors"), *named))
+    assert settings is not None
+    assert settings.output_dir == pytester.path / at / ".wanlora" / "runs"
+    assert settings.cache_dir == pytester.path / at / ".wanlora" / "cache"
+    assert settings.baselines_dir == pytester.path / at / "baselines"
+
+
 def test_an_xdist_worker_reads_the_same_settings(pytester: pytest.Pytester) -> None:
     pytester.syspathinsert()
     pytester.makepyfile(wanlora_options=PLUGIN)
