@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["checkpoint_file", "gate_again", "quoted", "run_folder", "typed", "update_baseline"]
+__all__ = [
+    "checkpoint_file",
+    "gate_again",
+    "metadata_file",
+    "quoted",
+    "run_folder",
+    "typed",
+    "update_baseline",
+]
 
 #: Control and format characters (some turn the reading direction), separators, and halves of pairs.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -57,6 +65,21 @@ def checkpoint_file(record: RunRecord, card: CandidateCard) -> str:
     known = card.checkpoint or {}
     name = str(known.get("file") or f"{card.name}.safetensors")
     return next((word for word in record.command if re.split(r"[/\\]", word)[-1] == name), name)
+
+
+def metadata_file(record: RunRecord, default: str) -> str:
+    """The training metadata as the run's command line has it, else the name of its file.
+
+    Args:
+        record: The run.
+        default: Where the run was not told what the checkpoints were trained on.
+    """
+    if record.training_data is None:
+        return default
+    name = record.training_data.file
+    # an option and its value may be one word
+    words = (word.rpartition("=")[2] if word.startswith("--") else word for word in record.command)
+    return next((word for word in words if re.split(r"[/\\]", word)[-1] == name), name)
 
 
 def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:

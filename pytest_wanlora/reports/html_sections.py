@@ -111,14 +111,17 @@ class TrainingView:
     Attributes:
         plot: Shares by category; rare ones hatched.
         shares: Category, prompts and share, for the table.
-        scenarios: Scenario, category, share and whether it is rare.
+        candidates: Names of the checkpoints, one column of marks each.
+        scenarios: Scenario, category, share, whether it is rare, and the worst verdict of each checkpoint's
+            comparisons.
         suspicions: In words.
         correlations: In words.
     """
 
     plot: Markup
     shares: tuple[tuple[str, int, str], ...]
-    scenarios: tuple[tuple[str, str, str, bool], ...]
+    candidates: tuple[str, ...]
+    scenarios: tuple[tuple[str, str, str, bool, tuple[Mark, ...]], ...]
     suspicions: tuple[str, ...]
     correlations: tuple[str, ...]
 
@@ -308,12 +311,29 @@ def training(record: RunRecord) -> TrainingView | None:
             f"{listed}. Rare: {', '.join(sorted(rare)) or 'none'}.",
         ),
         shares=tuple((name, card.counts.get(name, 0), f"{share:.1%}") for name, share in card.shares.items()),
+        candidates=tuple(each.name for each in record.candidates),
         scenarios=tuple(
-            (name, each.category, f"{each.share:.1%}", each.rare) for name, each in card.scenarios.items()
+            (
+                name,
+                each.category,
+                "unknown" if each.share is None else f"{each.share:.1%}",
+                each.rare,
+                tuple(_worst(record, candidate.name, name) for candidate in record.candidates),
+            )
+            for name, each in card.scenarios.items()
         ),
         suspicions=suspicions,
         correlations=correlations,
     )
+
+
+def _worst(record: RunRecord, candidate: str, scenario: str) -> Mark:
+    own = [
+        judged.verdict
+        for judged in record.judgements
+        if (judged.kind, judged.candidate, judged.scenario) == ("regression", candidate, scenario)
+    ]
+    return mark(max(own, key=lambda verdict: verdict.severity, default=None))
 
 
 def flat(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

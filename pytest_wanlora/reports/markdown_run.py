@@ -151,9 +151,11 @@ def training_data(record: RunRecord, scribe: Scribe) -> Iterator[str]:
         rare = f" ({scribe.say(Page.RARE)})" if known.rare else ""
         found = [analysis.outcome(record, each.name, scenario).kind for each in cards]
         outcomes = [words.OUTCOMES[kind].say(scribe.language) for kind in found]
-        share = f"{known.share:.1%}{rare}"
-        row = [scribe.name(scenario), scribe.text(known.category), *outcomes, f"{known.prompts:,}", share]
-        body.append(row)
+        # no word list knows the category: nothing can be said of how common it is
+        none = scribe.say(Page.NONE)
+        prompts = none if known.prompts is None else f"{known.prompts:,}"
+        share = none if known.share is None else f"{known.share:.1%}{rare}"
+        body.append([scribe.name(scenario), scribe.text(known.category), *outcomes, prompts, share])
     places = scribe.head(Page.SCENARIO, Page.CATEGORY)
     head = [*places, *(scribe.name(each.name) for each in cards), *scribe.head(Page.PROMPTS, Page.SHARE)]
     yield table(head, body, left=2 + len(cards))

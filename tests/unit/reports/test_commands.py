@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.reports import commands
 from tests.unit.reports.records import file_judged, run_record
+from tests.unit.reports.sample_records import training_data
 
 
 @given(st.lists(st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S", "Zs")), max_size=20)))
@@ -39,6 +40,21 @@ def test_what_cannot_be_seen_is_spelt_out_and_read_back(word: str) -> None:
 def test_the_checkpoint_is_named_as_it_was_typed(command: tuple[str, ...], file: str) -> None:
     record = run_record([file_judged()], command=command)
     assert commands.checkpoint_file(record, record.candidates[0]) == file
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (("--wanlora-training-data", "data/train_metadata_1k.csv"), "data/train_metadata_1k.csv"),
+        (("--wanlora-training-data=../a/train_metadata_1k.csv",), "../a/train_metadata_1k.csv"),
+        ((), "train_metadata_1k.csv"),
+    ],
+)
+def test_the_training_data_is_named_as_it_was_typed(words: tuple[str, ...], file: str) -> None:
+    record = run_record([file_judged()], command=("pytest", *words), training_data=training_data())
+    assert commands.metadata_file(record, "x.csv") == file
+    untold = record.model_copy(update={"training_data": None})
+    assert commands.metadata_file(untold, "x.csv") == "x.csv"
 
 
 def test_a_run_lies_where_runs_lie() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.reports import html, html_view
 from pytest_wanlora.results.parts import CandidateCard, Video
+from pytest_wanlora.results.training_data import ScenarioShare
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
 from tests.unit.reports.pages import Page, parsed, renamed, videos, write_files
 from tests.unit.reports.records import SCENARIOS, run_record
@@ -108,6 +109,24 @@ class TestPage:
         assert not {"courses", "training", "noise"} & set(single.ids)
         assert "RAPA 2025 limits" in single.words
         assert "not reached" in single.words
+
+    def test_the_training_data_stands_beside_the_verdicts_even_of_a_category_that_no_list_knows(self) -> None:
+        record = epochs_record()
+        card = record.training_data
+        assert card is not None
+        nobody = ScenarioShare(category="ghosts", prompts=None, share=None, rare=False)
+        shares = {**card.scenarios, "test3_action": nobody}
+        told = record.model_copy(update={"training_data": card.model_copy(update={"scenarios": shares})})
+        section = html.page(told, Path("nowhere")).partition('id="training"')[2].partition("</section>")[0]
+        rows = {
+            row.partition("</th>")[0]: (re.findall(r'<span class="mark (\w+)"', row), row)
+            for row in re.findall(r'<tr><th scope="row">(.*?)</tr>', section)
+        }
+        marks, nature = next(found for name, found in rows.items() if "test2_nature" in name)
+        assert (len(marks), marks[0]) == (3, "fail")
+        assert "5.0%, rare" in nature
+        _, action = next(found for name, found in rows.items() if "test3_action" in name)
+        assert "<td>unknown</td>" in action
 
     def test_what_the_run_noted_is_told(self, epochs: Page) -> None:
         assert "worker gw1 died" in epochs.words

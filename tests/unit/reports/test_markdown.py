@@ -13,6 +13,7 @@ from pytest_wanlora.reports.markdown_tables import table
 from pytest_wanlora.reports.stated import MEAN, Stated, disagreements
 from pytest_wanlora.reports.words import LANGUAGES, Language
 from pytest_wanlora.reports.words_page import Page
+from pytest_wanlora.results.training_data import ScenarioShare
 from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
 from tests.unit.reports.markdown_reading import Table, sections, tables
 from tests.unit.reports.records import SCENARIOS, compared, file_judged, run_record
@@ -195,6 +196,16 @@ class TestSeveralCheckpoints:
         assert any("epoch-0" in line and "test3_action" in line for line in said)
         assert any("0.333" in line for line in said)
         assert any("0.017" in line for line in said)
+
+    def test_a_category_that_no_list_knows_has_no_share(self, language: Language) -> None:
+        record = epochs_record()
+        card = record.training_data
+        assert card is not None
+        nobody = ScenarioShare(category="ghosts", prompts=None, share=None, rare=False)
+        told = card.model_copy(update={"scenarios": {"test1_korean_city": nobody}})
+        page = markdown.page(record.model_copy(update={"training_data": told}), language)
+        found = next(each for each in tables(page) if each.heading == Page.DATA.say(language))
+        assert [row[-2:] for row in found.rows] == [["-", "-"]]
 
     def test_targets_say_whether_they_are_reached(self, language: Language) -> None:
         found = [

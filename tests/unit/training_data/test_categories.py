@@ -134,3 +134,26 @@ def test_nine_of_ten_captions_are_decided_as_people_would(split: str) -> None:
     assert all(right[language] / of[language] >= 0.9 for language in of)
     languages = [row["language"] for row, decision in zip(rows, said, strict=True)]
     assert [decision.language for decision in said] == languages
+
+
+@pytest.mark.parametrize("page", ["tests/data/captions.md", "docs/training-data.md"])
+def test_the_tables_of_the_pages_are_what_the_lists_say(page: str) -> None:
+    lines = (CAPTIONS.parents[2] / page).read_text(encoding="utf-8").splitlines()
+    table = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
+    names = CATEGORIZER.rules.names
+    head = next(place for place, row in enumerate(table) if row[1:] == list(names))
+    printed = {row[0]: [int(cell) for cell in row[1:]] for row in table[head + 2 :][: len(names)]}
+    held_out = [row for row in ROWS if row["split"] == "held_out"]
+    said = Counter((row["label"], CATEGORIZER.decide(row["prompt"]).category) for row in held_out)
+    assert printed == {label: [said[label, name] for name in names] for label in names}
+    for place, split in enumerate(("dev", "held_out"), start=1):
+        of = [row for row in ROWS if row["split"] == split]
+        right = [row for row in of if CATEGORIZER.decide(row["prompt"]).category == row["label"]]
+        start = next(number for number, row in enumerate(table) if row[1:] == ["right", "en", "ko", "zh"])
+        per_language = [
+            f"{sum(row['language'] == language for row in right)} of "
+            f"{sum(row['language'] == language for row in of)}"
+            for language in ("en", "ko", "zh")
+        ]
+        assert table[start + 1 + place][1].startswith(f"{len(right)} of {len(of)}")
+        assert table[start + 1 + place][2:] == per_language

@@ -96,7 +96,7 @@ def test_progress_goes_to_a_terminal_only(
     write_prompts(folder / "m.csv", prompts(urban=3))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert run("report", "m.csv", "--videos", "none") == 0
-    assert capsys.readouterr().err == "\r3 rows, 100 %\n"
+    assert capsys.readouterr().err == "\r3 rows, 99 %\r3 rows, 100 %\n"
 
 
 @pytest.mark.parametrize("value", ["0", "1.5", "much", "nan"])

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pytest_wanlora.training_data.duplicates import Duplicates
+from pytest_wanlora.training_data.fingerprints import digest, minhash, similarity, squeeze
+from pytest_wanlora.training_data.matching import fold
 from tests.unit.training_data.sets import prompts, survey, write_prompts
 
 LONG = "A yellow tram climbs a steep street of the old town in the evening light, people wait at the corner"
@@ -98,3 +103,47 @@ def test_more_alike_prompts_than_a_bucket_keeps_are_still_dropped(tmp_path: Path
     found = duplicates(tmp_path, texts)
     # a pair this similar meets in no band once in 600 times
     assert found.near_count >= 296
+
+
+def one_by_one(texts: Sequence[str], threshold: float) -> dict[int, int]:
+    """The kept row of every dropped one, all pairs compared: what `find` says where no bucket is full."""
+    folded = [fold(text) for text in texts]
+    keys, sketches = minhash(folded)
+    least = math.floor(sketches.shape[1] * max(threshold - 0.15, 0.0))
+    order = sorted(range(len(texts)), key=lambda row: digest(texts[row]))
+    kept: list[int] = []
+    found: dict[int, int] = {}
+    for row in order:
+        for other in kept:
+            meets = (keys[row] == keys[other]).any() and (sketches[row] == sketches[other]).sum() >= least
+            if meets and similarity(squeeze(folded[row]), squeeze(folded[other])) >= threshold:
+                found[row] = other
+                break
+        else:
+            kept.append(row)
+    return found
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 19), st.integers(0, 19), st.sampled_from(["red", "blue"])),
+        min_size=2,
+        max_size=7,
+        unique=True,
+    ),
+    st.sampled_from([0.6, 0.8, 0.95]),
+)
+def test_near_duplicates_are_those_of_all_pairs(
+    tmp_path: Path, edits: list[tuple[int, int, str]], threshold: float
+) -> None:
+    words = LONG.split()
+    texts = list(
+        dict.fromkeys(
+            " ".join(color if place in (first, second) else word for place, word in enumerate(words))
+            for first, second, color in edits
+        )
+    )
+    found = duplicates(tmp_path, texts, threshold=threshold)
+    dropped = {row: int(to) for row, to in enumerate(found.kept) if to != row}
+    assert dropped == one_by_one(texts, threshold)

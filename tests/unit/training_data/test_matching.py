@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import csv
+import re
 import unicodedata
 from collections.abc import Callable, Iterable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pytest_wanlora.training_data.matching import (
     Matcher,
@@ -13,6 +17,7 @@ from pytest_wanlora.training_data.matching import (
     fold,
 )
 from pytest_wanlora.training_data.rules import packaged_rules
+from tests.unit.training_data.sets import CAPTIONS
 
 Compiler = Callable[[Iterable[str]], Matcher]
 COMPILERS: dict[str, Compiler] = {"en": compile_english, "ko": compile_korean, "zh": compile_chinese}
@@ -101,3 +106,68 @@ def test_every_packaged_word_finds_itself(language: str) -> None:
     assert len(words) > 900
     lost = [word for index, word in enumerate(words) if matcher.find([word.strip("*^")]) != [{index}]]
     assert lost == []
+
+
+HANGUL = re.compile("[가-힣]")
+PARTICLES = ["", "이", "을", "에", "은", "의", "와", "에서", "까지", "위에"]
+
+
+def one_by_one(words: list[str], text: str, *, korean: bool) -> set[str]:
+    """The rule of the lists in its plainest form: at every place try every word, the longest first."""
+    text, found, at = text.replace("-", " "), set[str](), 0
+
+    def stands(word: str) -> bool:
+        form = word.removeprefix("^")
+        if not text.startswith(form, at):
+            return False
+        begins = at == 0 or not HANGUL.match(text[at - 1])
+        if not korean or not (word.startswith("^") or len(form) == 1):
+            return True
+        if word.startswith("^") and len(form) > 1:
+            return begins
+        rest = text[at + len(form) :]
+        ends = [rest.removeprefix(particle) for particle in PARTICLES if rest.startswith(particle)]
+        return begins and any(not HANGUL.match(end) for end in ends)
+
+    longest_first = sorted(words, key=lambda word: len(word.removeprefix("^")), reverse=True)
+    while at < len(text):
+        word = next((word for word in longest_first if stands(word)), None)
+        found |= set() if word is None else {word}
+        at += 1 if word is None else len(word.removeprefix("^"))
+    return found
+
+
+KOREAN = ["산", "강", "산책", "^거리", "길거리", "도시", "도시락", "도시 전망", "케이팝", "^눈", "눈사람"]
+CHINESE = ["海", "上海", "马路", "马", "海边", "水花四溅", "水"]
+SYLLABLES = ["산", "강", "책", "거리", "길", "도시", "락", "전망", "눈", "사람", "에서", "이", "위에"]
+BITS = [*SYLLABLES, " ", "-", ", ", "a city"]
+LETTERS = ["海", "上", "马", "路", "边", "水", "花", "四", "溅", ",", " ", "a", "\U00020000"]
+
+
+@given(st.lists(st.lists(st.sampled_from(BITS), max_size=9).map("".join), max_size=5))
+def test_korean_words_are_found_as_one_by_one(texts: list[str]) -> None:
+    folded = [fold(text) for text in texts]
+    found = [{KOREAN[index] for index in each} for each in compile_korean(KOREAN).find(folded)]
+    assert found == [one_by_one(KOREAN, text, korean=True) for text in folded]
+
+
+@given(
+    st.sets(st.sampled_from([*CHINESE, "4k"])).map(sorted),
+    st.lists(st.lists(st.sampled_from([*LETTERS, "4k"]), max_size=9).map("".join), max_size=5),
+)
+def test_chinese_words_are_found_as_one_by_one(words: list[str], texts: list[str]) -> None:
+    folded = [fold(text) for text in texts]
+    found = [{words[index] for index in each} for each in compile_chinese(words).find(folded)]
+    assert found == [one_by_one(words, text, korean=False) for text in folded]
+
+
+@pytest.mark.parametrize("language", ["ko", "zh"])
+def test_the_packaged_words_are_found_in_the_captions_as_one_by_one(language: str) -> None:
+    words = list(packaged_rules().words[language])
+    with CAPTIONS.open(encoding="utf-8", newline="") as file:
+        captions = [
+            fold(row["prompt"]) for row in csv.DictReader(file) if row["language"] in ("en", language)
+        ]
+    found = [{words[index] for index in each} for each in COMPILERS[language](words).find(captions)]
+    assert sum(map(bool, found)) > 100
+    assert found == [one_by_one(words, caption, korean=language == "ko") for caption in captions]

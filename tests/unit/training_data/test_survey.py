@@ -94,7 +94,9 @@ def test_progress_is_told(tmp_path: Path) -> None:
     path = write_prompts(tmp_path / "m.csv", prompts(urban=CHUNK + 1))
     told: list[tuple[int, float]] = []
     take(Source(path, tmp_path), packaged_rules(), progress=lambda *now: told.append(now)).prompts.close()
-    assert [done for done, _ in told] == [CHUNK, CHUNK + 1]
+    assert [done for done, _ in told] == [CHUNK, CHUNK + 1, CHUNK + 1]
+    # a terminal ends the line where it is told that all is done: once
+    assert [share for _, share in told if share >= 1] == [1.0]
     assert told[-1][1] == 1
 
 
