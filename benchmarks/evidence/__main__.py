@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.evidence.plots import drawings
 from benchmarks.evidence.study import Ground, run
-from benchmarks.evidence.tables import goals, inserted, page
+from benchmarks.evidence.tables import MARKS, goals, page
 from pytest_wanlora.atomic import write_whole
 
 _HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ def main() -> None:
         ground, arguments.out, arguments.gates, say=lambda line: print(line, file=sys.stderr, flush=True)
     )
     document = arguments.docs / "evidence.md"
-    write_whole(document, inserted(document.read_text(encoding="utf-8"), page(record)).encode())
+    write_whole(document, MARKS.inserted(document.read_text(encoding="utf-8"), page(record)).encode())
     for name, drawing in drawings(record).items():
         write_whole(arguments.docs / "evidence" / f"{name}.svg", drawing.encode())
     for goal in goals(record):

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from statistics import fmean
 from typing import Any
 
 from scipy import stats
 
-__all__ = ["BEGIN", "END", "cell", "goals", "inserted", "interval", "page", "share", "videos"]
+from benchmarks.markdown import NOT_MEASURED, Marks, sections, table
 
-BEGIN = "<!-- begin: benchmarks.evidence -->"
-END = "<!-- end: benchmarks.evidence -->"
-NOT_MEASURED = "not measured"
+__all__ = ["MARKS", "cell", "goals", "interval", "page", "share", "videos"]
+
+MARKS = Marks("benchmarks.evidence")
 #: Videos that 16 of each of the three scenarios make.
 FIXED = 48
 CHECKPOINTS = ("epoch-0@1", "epoch-1@1", "epoch-2@1")
@@ -25,18 +25,6 @@ _DESIGNS = {
 }
 
 Record = Mapping[str, Any]
-
-
-def inserted(whole: str, tables: str) -> str:
-    """Put tables between the marks of a page.
-
-    Raises:
-        ValueError: The page lacks a mark.
-    """
-    if BEGIN not in whole or END not in whole:
-        raise ValueError(f"the page has no {BEGIN} and {END}")
-    head, _, rest = whole.partition(BEGIN)
-    return f"{head}{BEGIN}\n{tables.strip()}\n{END}{rest.partition(END)[2]}"
 
 
 def interval(failed: int, gates: int, level: float = 0.95) -> tuple[float, float]:
@@ -65,17 +53,18 @@ def videos(tally: Mapping[str, Any]) -> float:
 
 def page(record: Record) -> str:
     """All tables."""
-    sections = [
-        ("Goals", _table(("what", "goal", "measured (95 % interval)", "met"), goals(record))),
-        ("False alarms", _false_alarms(record)),
-        ("A loss as large as the report's", _report(record)),
-        ("One metric at a time, by the size of its loss", _sizes(record)),
-        ("A loss of 1.5 fail bands, everywhere", _everywhere(record)),
-        ("Pairs that 1.5 fail bands need", _needed(record)),
-        ("Real checkpoints, and known damage", _real(record)),
-        ("The rule for the Fréchet distance", _fvd(record)),
-    ]
-    return "\n\n".join(f"### {title}\n\n{text or NOT_MEASURED}" for title, text in sections)
+    return sections(
+        [
+            ("Goals", table(("what", "goal", "measured (95 % interval)", "met"), goals(record))),
+            ("False alarms", _false_alarms(record)),
+            ("A loss as large as the report's", _report(record)),
+            ("One metric at a time, by the size of its loss", _sizes(record)),
+            ("A loss of 1.5 fail bands, everywhere", _everywhere(record)),
+            ("Pairs that 1.5 fail bands need", _needed(record)),
+            ("Real checkpoints, and known damage", _real(record)),
+            ("The rule for the Fréchet distance", _fvd(record)),
+        ]
+    )
 
 
 def goals(record: Record) -> Iterator[tuple[str, str, str, str]]:
@@ -146,7 +135,7 @@ def _false_alarms(record: Record) -> str:
     for name in _places(record, "false alarms"):
         tallies = [cell(record, f"false alarms/{name}", design) for design in _DESIGNS]
         rows.append((name, *(_with_interval(tally) if tally else NOT_MEASURED for tally in tallies)))
-    return _table(("gates that fail", *_DESIGNS.values()), rows) if rows else ""
+    return table(("gates that fail", *_DESIGNS.values()), rows) if rows else ""
 
 
 def _report(record: Record) -> str:
@@ -156,7 +145,7 @@ def _report(record: Record) -> str:
             tally = cell(record, f"report/{place}", design)
             if tally:
                 rows.append((place, words, _with_interval(tally), f"{videos(tally):.0f}"))
-    return _table(("scenario", "design", "gates that fail", "videos"), rows) if rows else ""
+    return table(("scenario", "design", "gates that fail", "videos"), rows) if rows else ""
 
 
 def _sizes(record: Record) -> str:
@@ -182,7 +171,7 @@ def _sizes(record: Record) -> str:
                 band = f"{100 * record['tolerances'][metric]:g} %"
                 rows.append((place, metric, band, *line))
     head = ("where", "metric", "fail band", *(f"{size:g} x" for size in sizes))
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
 def _everywhere(record: Record) -> str:
@@ -197,7 +186,7 @@ def _everywhere(record: Record) -> str:
         (model, metric, *(row.get(place, "") for place in places)) for (model, metric), row in rows.items()
     ]
     return (
-        _table(("scatter of", "metric", *places), sorted(lines, key=lambda row: row[0] != _MILD))
+        table(("scatter of", "metric", *places), sorted(lines, key=lambda row: row[0] != _MILD))
         if rows
         else ""
     )
@@ -212,7 +201,7 @@ def _needed(record: Record) -> str:
     places = list(dict.fromkeys(place for row in rows.values() for place in row))
     lines = [(model, metric, *(row[place] for place in places)) for (model, metric), row in rows.items()]
     return (
-        _table(("scatter of", "metric", *places), sorted(lines, key=lambda row: row[0] != _MILD))
+        table(("scatter of", "metric", *places), sorted(lines, key=lambda row: row[0] != _MILD))
         if rows
         else ""
     )
@@ -243,7 +232,7 @@ def _real(record: Record) -> str:
         "1 video",
         "videos",
     )
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
 def _fvd(record: Record) -> str:
@@ -255,7 +244,7 @@ def _fvd(record: Record) -> str:
         )
         rows.append((name, *(_percent(found[rule] / found["gates"]) for rule in order)))
         head = ("gates in which a Fréchet distance fails", *order)
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
 def _with_interval(tally: Mapping[str, Any]) -> str:
@@ -266,8 +255,3 @@ def _with_interval(tally: Mapping[str, Any]) -> str:
 def _percent(value: float) -> str:
     text = f"{100 * value:.1f}"
     return f"{text.removesuffix('.0')} %"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -7,18 +7,17 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.breakdown import OTHER
+from benchmarks.markdown import NOT_MEASURED, Marks, sections, table
 from pytest_wanlora.atomic import write_whole
 
-__all__ = ["BEGIN", "END", "inserted", "laid_over", "page"]
+__all__ = ["MARKS", "laid_over", "page"]
 
-BEGIN = "<!-- begin: benchmarks.gpu.tables -->"
-END = "<!-- end: benchmarks.gpu.tables -->"
-_NOT_MEASURED = "not measured"
+MARKS = Marks("benchmarks.gpu.tables")
 
 Steps = Mapping[str, Mapping[str, Any]]
 
@@ -33,7 +32,7 @@ def main() -> None:
     if arguments.into is None:
         print(text)
         return
-    whole = inserted(arguments.into.read_text(encoding="utf-8"), text)
+    whole = MARKS.inserted(arguments.into.read_text(encoding="utf-8"), text)
     write_whole(arguments.into, whole.encode())
 
 
@@ -47,32 +46,21 @@ def laid_over(runs: Iterable[Steps]) -> dict[str, dict[str, Any]]:
     return found
 
 
-def inserted(whole: str, tables: str) -> str:
-    """Put tables between the marks of a page.
-
-    Raises:
-        ValueError: The page lacks a mark.
-    """
-    if BEGIN not in whole or END not in whole:
-        raise ValueError(f"the page has no {BEGIN} and {END}")
-    head, _, rest = whole.partition(BEGIN)
-    return f"{head}{BEGIN}\n{tables.strip()}\n{END}{rest.partition(END)[2]}"
-
-
 def page(steps: Steps) -> str:
     """All tables."""
-    sections = [
-        ("Goals", _table(("what", "goal", "measured", ""), goals(steps))),
-        ("Machine", _table(("step", "machine"), _machines(steps))),
-        ("Levers", _levers(steps)),
-        ("Matrix products", _ceiling(steps)),
-        ("LoRA on and off", _loras(steps)),
-        ("What fusing loses", _fusing(steps)),
-        ("A gate of 3 scenarios and 4 seeds", _gate(steps)),
-        ("Scoring", _scoring(steps)),
-        ("Several GPUs", _gpus(steps)),
-    ]
-    return "\n\n".join(f"### {title}\n\n{text or _NOT_MEASURED}" for title, text in sections)
+    return sections(
+        [
+            ("Goals", table(("what", "goal", "measured", ""), goals(steps))),
+            ("Machine", table(("step", "machine"), _machines(steps))),
+            ("Levers", _levers(steps)),
+            ("Matrix products", _ceiling(steps)),
+            ("LoRA on and off", _loras(steps)),
+            ("What fusing loses", _fusing(steps)),
+            ("A gate of 3 scenarios and 4 seeds", _gate(steps)),
+            ("Scoring", _scoring(steps)),
+            ("Several GPUs", _gpus(steps)),
+        ]
+    )
 
 
 def goals(steps: Steps) -> Iterator[tuple[str, str, str, str]]:
@@ -122,7 +110,7 @@ def _goal(
 
     goal = f"{'>=' if least else '<='} {shown(bound)}"
     if value is None:
-        return what, goal, _NOT_MEASURED, "-"
+        return what, goal, NOT_MEASURED, "-"
     met = also and (value >= bound if least else value <= bound)
     return what, goal, f"{shown(value)}{note}", "yes" if met else "NO"
 
@@ -158,8 +146,8 @@ def _levers(steps: Steps) -> str:
         "s until ready",
         "frames against the stock call's",
     )
-    table = _table(head, rows) if stock is not None or len(rows) > 1 else ""
-    return f"{table}\n\nNot measured, as no time was left: {'; '.join(left_out)}." if left_out else table
+    shown = table(head, rows) if stock is not None or len(rows) > 1 else ""
+    return f"{shown}\n\nNot measured, as no time was left: {'; '.join(left_out)}." if left_out else shown
 
 
 def _video(name: str, found: Mapping[str, Any], stock: float | None) -> tuple[str, ...]:
@@ -190,7 +178,7 @@ def _ceiling(steps: Steps) -> str:
         f"One video is {found['forwards']} passes of {found['parameters'] / 1e9:.2f} B parameters over "
         f"{found['tokens']} tokens: {work:.3g} PFLOP, {floor:.2f} s at the first line's rate."
     )
-    return f"{text}\n\n{_table(('bfloat16, rows x inner x columns', 'TFLOP/s'), rows)}"
+    return f"{text}\n\n{table(('bfloat16, rows x inner x columns', 'TFLOP/s'), rows)}"
 
 
 def _loras(steps: Steps) -> str:
@@ -200,7 +188,7 @@ def _loras(steps: Steps) -> str:
         if found:
             on, off = (min(each[side] for each in found["times"]) for side in ("on", "off"))
             rows.append((mode, _number(on, 3), _number(off, 3), "yes" if found["bit_exact"] else "NO"))
-    return _table(("", "on, s", "off, s", "all weights back, bit for bit"), rows) if rows else ""
+    return table(("", "on, s", "off, s", "all weights back, bit for bit"), rows) if rows else ""
 
 
 def _fusing(steps: Steps) -> str:
@@ -210,7 +198,7 @@ def _fusing(steps: Steps) -> str:
             patched = f"{applied['patched']} of {applied['targets']}"
             rows.append((mode, size, patched, _number(applied["strength"], 4), _number(applied["cosine"], 4)))
     head = ("", "LoRA / weights", "patched", "change made / intended", "cosine of the two")
-    return _table(head, rows) if rows else ""
+    return table(head, rows) if rows else ""
 
 
 def _gate(steps: Steps) -> str:
@@ -226,14 +214,14 @@ def _gate(steps: Steps) -> str:
     ]
     rows.append(("videos rendered", *(str(run["rendering"]["jobs"]) for run in runs)))
     rows.append(("exit code", *(str(run["exit_code"]) for run in runs)))
-    return _table(("seconds", *names), rows)
+    return table(("seconds", *names), rows)
 
 
 def _scoring(steps: Steps) -> str:
     found = steps.get("scoring", {})
     names = [name for name in ("score", "digest", "preview") if f"{name}_seconds" in found]
     rows = [(name, *(_number(value, 3) for value in found[f"{name}_seconds"])) for name in names]
-    return _table(("of one video", "first, s", "fastest, s"), rows) if rows else ""
+    return table(("of one video", "first, s", "fastest, s"), rows) if rows else ""
 
 
 def _gpus(steps: Steps) -> str:
@@ -255,8 +243,8 @@ def _gpus(steps: Steps) -> str:
         f"last, {busiest} in rendering alone. {found['equal_frames']} of {found['videos_compared']} videos "
         f"have equal frames, {found['equal_scores']} equal scores; "
         f"verdicts are {'equal' if found['equal_verdicts'] else 'NOT equal'}.",
-        _table(("", "1 GPU", f"{count} GPUs"), rows),
-        _table(
+        table(("", "1 GPU", f"{count} GPUs"), rows),
+        table(
             ("GPU", "videos", "busy, s", "began after, s", "idle between, s", "idle at the end, s"),
             [
                 (name, str(gpu["videos"]), *(_number(gpu[key], 1) for key in _GPU_KEYS))
@@ -290,11 +278,6 @@ def _ratio(value: float | None, other: float | None) -> float | None:
 
 def _number(value: float | None, digits: int) -> str:
     return "" if value is None else f"{value:.{digits}f}"
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 if __name__ == "__main__":

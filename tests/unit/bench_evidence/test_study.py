@@ -10,7 +10,7 @@ from scipy import stats
 
 from benchmarks.evidence.plots import drawings
 from benchmarks.evidence.study import Ground, cells, run
-from benchmarks.evidence.tables import BEGIN, END, goals, inserted, interval, page
+from benchmarks.evidence.tables import MARKS, goals, interval, page
 
 
 def tally(failed: int, *, gates: int = 100, videos: int = 20) -> dict[str, Any]:
@@ -67,9 +67,12 @@ def test_the_interval_is_clopper_and_pearsons(failed: int, gates: int) -> None:
 
 
 def test_tables_go_between_the_marks() -> None:
-    assert inserted(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\nnew\n{END}\nb"
+    assert (
+        MARKS.inserted(f"a\n{MARKS.begin}\nold\n{MARKS.end}\nb", "new")
+        == f"a\n{MARKS.begin}\nnew\n{MARKS.end}\nb"
+    )
     with pytest.raises(ValueError, match="the page has no"):
-        inserted("a page", "new")
+        MARKS.inserted("a page", "new")
 
 
 def test_a_small_study_goes_on_where_it_stopped(ground: Ground, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.tables import BEGIN, END, goals, inserted, laid_over, page
+from benchmarks.gpu.tables import MARKS, goals, laid_over, page
 
 MEASURED: dict[str, dict[str, Any]] = {
     "machine": {"gpu": "Some GPU", "gpus": 1, "cores": 16, "python": "3.12.3", "date": "2026-01-01"},
@@ -74,7 +74,7 @@ def test_later_runs_lie_over_earlier_ones_with_their_own_machine() -> None:
 
 
 def test_tables_stand_between_the_marks_of_a_page() -> None:
-    whole = f"# Page\n\n{BEGIN}\nold\n{END}\n\nmore\n"
-    assert inserted(whole, "new") == f"# Page\n\n{BEGIN}\nnew\n{END}\n\nmore\n"
+    whole = f"# Page\n\n{MARKS.begin}\nold\n{MARKS.end}\n\nmore\n"
+    assert MARKS.inserted(whole, "new") == f"# Page\n\n{MARKS.begin}\nnew\n{MARKS.end}\n\nmore\n"
     with pytest.raises(ValueError, match="the page has no"):
-        inserted("# Page\n", "new")
+        MARKS.inserted("# Page\n", "new")
