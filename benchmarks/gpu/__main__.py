@@ -1,4 +1,4 @@
-"""Measure on a GPU, at full size: `python -m benchmarks.gpu --out bench.json --model /tmp/hollow`.
+"""Measure on a GPU, at full size: `python -m benchmarks.gpu --out bench.json --model FOLDER`.
 
 Steps, in order: machine, model, ceiling, stock, lora, scoring, levers, gate, gpus. Each writes what it finds
 at once; one that fails or has no time left does not stop the others.
@@ -12,6 +12,7 @@ import platform
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from importlib import metadata
 from pathlib import Path
@@ -63,8 +64,9 @@ def main() -> None:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("bench-gpu.json"), help="added to if it exists")
-    parser.add_argument("--model", type=Path, default=Path("/tmp/hollow"))  # noqa: S108 - 34 GB, wherever there is room
-    parser.add_argument("--work", type=Path, default=Path("/tmp/bench-gpu"), help="caches and runs")  # noqa: S108
+    room = Path(tempfile.gettempdir())
+    parser.add_argument("--model", type=Path, default=room / "hollow", help="34 GB")
+    parser.add_argument("--work", type=Path, default=room / "bench-gpu", help="caches and runs")
     parser.add_argument("--only", type=_steps, metavar="STEP,STEP")
     parser.add_argument("--skip", type=_steps, metavar="STEP,STEP")
     parser.add_argument("--seconds", type=float, default=_MOST, help="begin no further part after this time")
