@@ -5,6 +5,7 @@
   const data = JSON.parse(document.getElementById("players").textContent);
   const FPS = 8; // of a record that does not tell how many frames there are
   const PATIENCE = 15000; // milliseconds for a step of decoding
+  const PICTURE = 1000; // milliseconds to wait for a picture that the browser may have shown without a word
   const MOST_BYTES = 256e6; // decoded frames kept at a time
   const MOST_BYTES_OF_A_CLIP = 64e6; // longer or larger clips are kept at a smaller size
   const cache = new Map(); // clip name -> its frames, or a promise of them; least recently used first
@@ -18,6 +19,20 @@
       target.addEventListener(event, done(resolve), { once: true });
       const error = new Error("this browser cannot play H.264 video");
       target.addEventListener("error", done(() => reject(error)), { once: true });
+    });
+  }
+
+  // Resolves when the picture of this time is what the video shows. "seeked" alone may come before it, and a
+  // page on a busy machine would then show one frame for another.
+  function shown(video, begin, end) {
+    if (!video.requestVideoFrameCallback) return Promise.resolve();
+    return new Promise((resolve) => {
+      const late = setTimeout(resolve, PICTURE);
+      const look = (now, picture) => {
+        if (picture.mediaTime < begin || picture.mediaTime >= end) video.requestVideoFrameCallback(look);
+        else { clearTimeout(late); resolve(); }
+      };
+      video.requestVideoFrameCallback(look);
     });
   }
 
@@ -36,9 +51,10 @@
       const height = Math.max(1, Math.round(video.videoHeight * shrink));
       const frames = [];
       for (let i = 0; i < count; i += 1) {
-        const there = once(video, "seeked");
-        video.currentTime = ((i + 0.5) * video.duration) / count; // the middle of a frame is never another's
-        await there;
+        const each = video.duration / count;
+        const there = [once(video, "seeked"), shown(video, (i - 0.5) * each, (i + 0.5) * each)];
+        video.currentTime = (i + 0.5) * each; // the middle of a frame is never another's
+        await Promise.all(there);
         const canvas = document.createElement("canvas");
         Object.assign(canvas, { width, height });
         canvas.getContext("2d", { willReadFrequently: true }).drawImage(video, 0, 0, width, height);
