@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from pytest_wanlora.checkpoint.container import Tensor
 from pytest_wanlora.checkpoint.paths import expand, unique_names
-from pytest_wanlora.checkpoint.reading import read, weights
+from pytest_wanlora.checkpoint.reading import Contents, contents, read, weights
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, verify_against
 
 __all__ = [
     "Checkpoint",
+    "Contents",
     "Problem",
     "Target",
     "Tensor",
+    "contents",
     "expand",
     "read",
     "unique_names",

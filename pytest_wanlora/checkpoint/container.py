@@ -82,7 +82,7 @@ class Tensor:
         dtype: torch's name of the type: ``float64``, ``float32``, ``float16``, ``bfloat16``,
             ``float8_e4m3fn`` or ``float8_e5m2``.
         shape: (rows, columns).
-        data: Little endian, row by row.
+        data: Little endian, row by row; read-only.
 
     Example:
         >>> Tensor(dtype="bfloat16", shape=(1, 2), data=bytes([0x80, 0x3F, 0, 0])).float64()
@@ -91,7 +91,7 @@ class Tensor:
 
     dtype: str
     shape: tuple[int, ...]
-    data: bytes
+    data: bytes | memoryview
 
     @property
     def bits(self) -> NDArray[Any]:
@@ -121,30 +121,33 @@ class Container:
     metadata: Mapping[str, str]
     stamp: tuple[int, int, int, int]
 
-    def read(self) -> bytes:
-        """The whole file, the very one whose header was read.
+    def read(self) -> memoryview:
+        """The bytes of the whole file, the very one whose header was read, in memory of their own.
 
         Raises:
             CheckpointError: The file cannot be read, or changed since the header was.
         """
+        data = np.empty(self.size, np.uint8).data  # fewer page faults than bytes have
         try:
-            data = self.path.read_bytes()
-            stamp = _stamp(self.path.stat())
+            with self.path.open("rb") as file:
+                count = file.readinto(data)
+            status = self.path.stat()
         except OSError as error:
             raise _unreadable(self.path, error) from error
-        if stamp != self.stamp or len(data) != self.size:
+        if _stamp(status) != self.stamp or count != self.size:
             raise CheckpointError(
                 f"{self.path}: changed while it was being read "
-                f"({self.size} bytes before, {len(data)} now): is it still being written?",
+                f"({self.size} bytes before, {status.st_size} now): is it still being written?",
                 next_command="wait for the training or copying to end, then run the same command",
             )
         return data
 
-    def tensor(self, key: str, data: bytes) -> Tensor:
-        """The tensor ``key`` cut out of ``data``, what ``read`` gave."""
+    def tensor(self, key: str, data: memoryview) -> Tensor:
+        """The tensor ``key`` in ``data``, what ``read`` gave; a view, not a copy."""
         entry = self.entries[key]
         torch_name, _ = NUMBERS[entry.dtype]
-        return Tensor(dtype=torch_name, shape=entry.shape, data=data[entry.start : entry.start + entry.size])
+        view = data[entry.start : entry.start + entry.size].toreadonly()
+        return Tensor(dtype=torch_name, shape=entry.shape, data=view)
 
 
 def as_float64(bits: NDArray[Any], dtype: str) -> NDArray[np.float64]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,23 @@ from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tens
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, widths
 from pytest_wanlora.errors import CheckpointError
 
-__all__ = ["read", "weights"]
+__all__ = ["Contents", "contents", "read", "weights"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """A LoRA file in memory.
+
+    Attributes:
+        file: All its bytes; not to be written to.
+        tensors: What ``weights`` gives.
+        starts: By a tensor's name, where it begins in ``file``; without those that alpha was folded into,
+            which are not the file's bits.
+    """
+
+    file: memoryview
+    tensors: Mapping[str, Tensor]
+    starts: Mapping[str, int]
 
 
 def read(path: Path | str) -> Checkpoint:
@@ -51,7 +70,7 @@ def read(path: Path | str) -> Checkpoint:
     return Checkpoint(
         path=container.path,
         name=container.path.stem,
-        sha256=hashlib.sha256(data).hexdigest(),
+        sha256=_sha256(data),
         size=container.size,
         format=layout.format,
         dtype="+".join(sorted(dtypes)),
@@ -79,21 +98,61 @@ def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
         CheckpointError: The file is no longer the one that ``read`` saw, or A leaves the range of
             float32 when alpha is folded in.
     """
+    with contents(checkpoint) as found:
+        return dict(found.tensors)
+
+
+@contextmanager
+def contents(checkpoint: Checkpoint) -> Iterator[Contents]:
+    """Have a LoRA's weights at once, while the SHA-256 of the file is taken beside what the block does.
+
+    Only once the block was left without an error is it proven that what it was given is the checkpoint; until
+    then the block must be ready to undo what it did.
+
+    Args:
+        checkpoint: What ``read`` gave.
+
+    Yields:
+        What lies in the file now, in the form that ``weights`` describes.
+
+    Raises:
+        CheckpointError: As ``weights``. On leaving: the file is no longer the one that ``read`` saw. That
+            comes before whatever else the block raised, of which it is the likely cause.
+    """
     container = open_container(checkpoint.path)
     data = container.read()
-    digest = hashlib.sha256(data).hexdigest()
-    if digest != checkpoint.sha256:
+    with ThreadPoolExecutor(1) as beside:
+        digest = beside.submit(_sha256, data)
+        try:
+            yield _contents(checkpoint, container, data)
+        finally:
+            _prove(checkpoint, digest)
+
+
+def _contents(checkpoint: Checkpoint, container: Container, data: memoryview) -> Contents:
+    tensors, starts = {}, {}
+    for target in checkpoint.targets:
+        for side, key in (("lora_A", target.down_key), ("lora_B", target.up_key)):
+            name = f"{target.name}.{side}.weight"
+            stored = container.tensor(key, data)
+            tensors[name] = _folded(checkpoint.path, target, stored) if side == "lora_A" else stored
+            if tensors[name] is stored:
+                starts[name] = container.entries[key].start
+    return Contents(file=data, tensors=tensors, starts=starts)
+
+
+def _sha256(data: memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _prove(checkpoint: Checkpoint, digest: Future[str]) -> None:
+    found = digest.result()
+    if found != checkpoint.sha256:
         raise CheckpointError(
             f"{checkpoint.path}: changed since it was read: SHA-256 was {checkpoint.sha256[:12]}…, "
-            f"is {digest[:12]}…",
+            f"is {found[:12]}…",
             next_command="wait until nothing writes it, or gate a copy",
         )
-    result = {}
-    for target in checkpoint.targets:
-        down = container.tensor(target.down_key, data)
-        result[f"{target.name}.lora_A.weight"] = _folded(checkpoint.path, target, down)
-        result[f"{target.name}.lora_B.weight"] = container.tensor(target.up_key, data)
-    return result
 
 
 def _folded(path: Path, target: Target, down: Tensor) -> Tensor:
@@ -176,7 +235,7 @@ def _config(container: Container, layout: formats.Layout) -> adapter.AdapterConf
 
 def _with_alpha(
     container: Container,
-    data: bytes,
+    data: memoryview,
     target: Target,
     pair: formats.Pair,
     config: adapter.AdapterConfig | None,
@@ -193,7 +252,7 @@ def _with_alpha(
     return dataclasses.replace(target, alpha=outside if inside is None else inside)
 
 
-def _alpha(container: Container, key: str, data: bytes) -> float:
+def _alpha(container: Container, key: str, data: memoryview) -> float:
     entry = container.entries[key]
     if entry.dtype not in NUMBERS:
         raise CheckpointError(
@@ -216,7 +275,7 @@ def _alpha(container: Container, key: str, data: bytes) -> float:
 
 
 def _health(
-    container: Container, data: bytes, targets: tuple[Target, ...]
+    container: Container, data: memoryview, targets: tuple[Target, ...]
 ) -> tuple[dict[str, float], tuple[Problem, ...], tuple[str, ...]]:
     norms: dict[str, float] = {}
     nan, inf, zero = [], [], []

@@ -6,10 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
+from pytest_wanlora.checkpoint import contents
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Applied
 
@@ -17,8 +16,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from pytest_wanlora.checkpoint import Checkpoint
-    from pytest_wanlora.checkpoint.container import Tensor as Bits
+    from pytest_wanlora.checkpoint import Checkpoint, Contents
 
 _ALIGNED = 16  # bytes
 _ROW = 1024
@@ -32,12 +30,10 @@ class Lora:
     """A checkpoint's matrices, by layer name: down (rank, in) and up (out, rank).
 
     Attributes:
-        source: The file, for messages.
         down: The halves that DiffSynth calls lora_A.
         up: Those it calls lora_B.
     """
 
-    source: str
     down: Mapping[str, Tensor]
     up: Mapping[str, Tensor]
 
@@ -47,37 +43,32 @@ class Lora:
             f"{name}.lora_B.weight": matrix for name, matrix in self.up.items()
         }
 
-    def delta(self, name: str, scale: float) -> Tensor:
-        """The scale times B @ A of a layer, float32."""
-        return (scale * self.up[name].float()) @ self.down[name].float()
 
+def uploaded(found: Contents, device: str | torch.device) -> Lora:
+    """Take a checkpoint's matrices into torch, every bit as the reader hands them over.
 
-def read(checkpoint: Checkpoint, device: str | torch.device) -> Lora:
-    """Read a checkpoint's matrices into torch, every bit as the reader hands them over.
+    The file goes to the device in one piece, of which the matrices are views: hundreds of small transfers
+    take several times as long.
 
-    They go to the device in one piece: hundreds of small transfers take several times as long.
+    Args:
+        found: What lies in the file.
+        device: Where to.
     """
     import torch
 
-    from pytest_wanlora.checkpoint import weights
-
-    raws = weights(checkpoint)
-    starts = dict(zip(raws, accumulate((_padded(raw) for raw in raws.values()), initial=0), strict=False))
-    whole = bytearray(sum(map(_padded, raws.values())))
-    for key, raw in raws.items():
-        whole[starts[key] : starts[key] + len(raw.data)] = raw.data
-    bits = torch.frombuffer(whole, dtype=torch.uint8).to(device)
+    bits = torch.frombuffer(found.file, dtype=torch.uint8).to(device)
     halves: dict[str, dict[str, Tensor]] = {"lora_A": {}, "lora_B": {}}
-    for key, raw in raws.items():
-        matrix = bits[starts[key] : starts[key] + len(raw.data)].view(getattr(torch, raw.dtype))
+    for key, raw in found.tensors.items():
+        if key in found.starts:
+            own = bits[found.starts[key] :][: len(raw.data)]
+        else:
+            own = torch.frombuffer(bytearray(raw.data), dtype=torch.uint8).to(device)
+        if own.data_ptr() % _ALIGNED:
+            # no type may begin there, and of matrices that begin there other kernels might make other bits
+            own = own.clone()
         name, _, side = key.removesuffix(".weight").rpartition(".")
-        halves[side][name] = matrix.reshape(raw.shape)
-    return Lora(str(checkpoint.path), halves["lora_A"], halves["lora_B"])
-
-
-def _padded(raw: Bits) -> int:
-    """Bytes of a tensor, filled up so that the next one begins where any type may."""
-    return -(-len(raw.data) // _ALIGNED) * _ALIGNED
+        halves[side][name] = own.view(getattr(torch, raw.dtype)).reshape(raw.shape)
+    return Lora(halves["lora_A"], halves["lora_B"])
 
 
 def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
@@ -124,27 +115,32 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
 
     Raises:
         StudioError: A target is missing, does not fit, or was not patched.
+        CheckpointError: The file is no longer the one that was read.
     """
     layers = targets(pipe.dit, checkpoint)
-    lora = read(checkpoint, pipe.device)
-    spare = _spare(layers)
-    saved = {name: _copy(module.weight, spare=spare) for name, module in layers.items()}
+    saved = _copies(layers)
     try:
-        if pipe.vram_management_enabled:
+        with contents(checkpoint) as found:
+            lora = uploaded(found, pipe.device)
             _fuse(pipe, layers, lora, scale)
-        else:
-            pipe.load_lora(pipe.dit, state_dict=lora.state_dict(), alpha=scale, hotload=False)
-        yield _measure(pipe, layers, saved, lora, scale)
+            applied = _measure(pipe, layers, saved, lora, checkpoint, scale)
+        # only here is the file proven to be the checkpoint
+        del found, lora
+        yield applied
     finally:
         for name, module in layers.items():
             module.weight.data.copy_(saved[name])
 
 
 def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) -> None:  # noqa: ANN401
-    """Do what DiffSynth's loader does, which passes over layers whose weights wait outside the GPU.
+    """Let DiffSynth's loader fuse, or do what it does where it passes over layers.
 
-    VRAM management wraps every block, and the loader looks for the layers by their former names.
+    VRAM management wraps every block, and the loader looks for the layers by their former names; the weights
+    may wait outside the GPU.
     """
+    if not pipe.vram_management_enabled:
+        pipe.load_lora(pipe.dit, state_dict=lora.state_dict(), alpha=scale, hotload=False)
+        return
     import torch
 
     like = {"device": pipe.device, "dtype": pipe.torch_dtype}
@@ -156,77 +152,55 @@ def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) 
 @contextmanager
 def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
     """Keep a LoRA beside the weights, through DiffSynth's hot loading; otherwise as `fused`."""
-    import torch
     from diffsynth.core import LoRAHotLoadMixin
 
     names = targets(pipe.dit, checkpoint).keys()
-    lora = read(checkpoint, pipe.device)
     pipe.enable_lora_hot_loading(pipe.dit)
     try:
-        state = {name: matrix.to(pipe.torch_dtype) for name, matrix in lora.state_dict().items()}
-        pipe.load_lora(pipe.dit, state_dict=state, alpha=scale, hotload=True)
-        patched = {
-            module.name: module
-            for module in pipe.dit.modules()
-            if isinstance(module, LoRAHotLoadMixin) and len(module.lora_A_weights) > 0
-        }
-        if missing := sorted(names - patched.keys()):
-            raise _not_patched(lora, missing)
-        sums = _Sums()
-        for name, module in patched.items():
-            meant = lora.delta(name, scale)
-            low_rank = zip(module.lora_B_weights, module.lora_A_weights, strict=True)
-            real = torch.zeros_like(meant)
-            for up, down in low_rank:
-                real += up.float() @ down.float()
-            sums.add(name, real=real, meant=meant, base=module.weight.detach().to(meant))
-        yield sums.applied(lora, mode="unfused")
+        with contents(checkpoint) as found:
+            lora = uploaded(found, pipe.device)
+            _load_beside(pipe, lora, scale)
+            patched = {
+                module.name: module
+                for module in pipe.dit.modules()
+                if isinstance(module, LoRAHotLoadMixin) and len(module.lora_A_weights) > 0
+            }
+            if missing := sorted(names - patched.keys()):
+                raise _not_patched(checkpoint, missing)
+            applied = _measure_beside(pipe, patched, lora, checkpoint, scale)
+        # only here is the file proven to be the checkpoint
+        del found, lora
+        yield applied
     finally:
         pipe.clear_lora(verbose=0)
 
 
+def _load_beside(pipe: Any, lora: Lora, scale: float) -> None:  # noqa: ANN401 - untyped
+    state = {name: matrix.to(pipe.torch_dtype) for name, matrix in lora.state_dict().items()}
+    pipe.load_lora(pipe.dit, state_dict=state, alpha=scale, hotload=True)
+
+
+@dataclass(frozen=True)
 class _Sums:
-    """Squared norms over all layers, for the strength of what was applied; read from the device once."""
+    """Of each layer: the change's product with the intended one, its square, the square of the weights."""
 
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._sums: list[Tensor] = []
+    dot: Sequence[float]
+    real2: Sequence[float]
+    base2: Sequence[float]
 
-    def add(self, name: str, *, real: Tensor, meant: Tensor, base: Tensor) -> None:
-        import torch
-
-        self._names.append(name)
-        norm = torch.linalg.vector_norm
-        # each reads its matrices once and writes no other of their size
-        product = torch.dot(real.flatten(), meant.flatten())
-        largest = norm(real, ord=math.inf)
-        found = torch.stack([product, norm(real), norm(meant), norm(base), largest]).to(torch.float64)
-        self._sums.append(torch.cat([found[:1], found[1:4].square(), found[4:]]))
-
-    @cached_property
-    def read(self) -> dict[str, list[float]]:
-        """By layer: the product, the three squares, and the largest entry of the change."""
-        import torch
-
-        rows: list[list[float]] = torch.stack(self._sums).tolist()
-        return dict(zip(self._names, rows, strict=True))
-
-    def unmoved(self) -> list[str]:
-        """Layers of which no entry changed."""
-        return [name for name, row in self.read.items() if row[4] == 0]
-
-    def applied(self, lora: Lora, *, mode: str) -> Applied:
-        rows = list(self.read.values())
-        dot, real2, meant2, base2 = (math.fsum(row[column] for row in rows) for column in range(4))
+    def applied(self, checkpoint: Checkpoint, scale: float, *, changed: int, mode: str) -> Applied:
+        # the reader knows what the proven file asks for, however the device came by its matrices
+        meant2 = math.fsum((scale * norm) ** 2 for norm in checkpoint.norms.values())
+        dot, real2, base2 = map(math.fsum, (self.dot, self.real2, self.base2))
         if not all(math.isfinite(value) for value in (dot, real2, meant2)):
             raise StudioError(
-                f"{lora.source}: applying it gives weights that are not finite",
-                next_command=f"python -m pytest_wanlora inspect {lora.source}",
+                f"{checkpoint.path}: applying it gives weights that are not finite",
+                next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
             )
         return Applied(
-            targets=len(lora.up),
-            patched=len(lora.up),
-            changed=len(rows) - len(self.unmoved()),
+            targets=len(checkpoint.targets),
+            patched=len(checkpoint.targets),
+            changed=changed,
             strength=math.sqrt(real2 / meant2) if meant2 > 0 else 0.0,
             cosine=dot / math.sqrt(real2 * meant2) if real2 * meant2 > 0 else 0.0,
             relative_size=math.sqrt(meant2 / base2) if base2 > 0 else 0.0,
@@ -239,50 +213,119 @@ def _measure(
     layers: Mapping[str, nn.Linear],
     saved: Mapping[str, Tensor],
     lora: Lora,
+    checkpoint: Checkpoint,
     scale: float,
 ) -> Applied:
     import torch
 
-    sums = _Sums()
+    norm = torch.linalg.vector_norm
+    dots, reals, bases = [], [], []
     for name, module in layers.items():
-        meant = lora.delta(name, scale)
-        before = saved[name].to(meant)
+        before = saved[name].to(pipe.device)
         # a copy that may be changed, even where the weights are float32 themselves
-        real = module.weight.detach().to(meant, copy=True).sub_(before)
-        sums.add(name, real=real, meant=meant, base=before)
+        real = module.weight.detach().to(pipe.device, torch.float32, copy=True).sub_(before)
+        up, down = lora.up[name].float(), lora.down[name].float()
+        # <real, B A> = sum((B^T real) * A), without a second matrix of the layer's size
+        dots.append(scale * ((up.T @ real) * down).sum(dtype=torch.float64))
+        reals.append(norm(real))
+        bases.append(norm(before, dtype=torch.float32))
+    sums = _read(dots, _squared(reals), _squared(bases))
+    # a square may be 0 although something changed: those few are compared
+    unmoved = [
+        name
+        for name, real2 in zip(layers, sums.real2, strict=True)
+        if real2 == 0 and torch.equal(layers[name].weight, saved[name].to(layers[name].weight.device))
+    ]
     passed_over = []
-    for name in sums.unmoved():
+    for name in unmoved:
         # unchanged is right where rounding swallows the whole delta, wrong otherwise
         before = saved[name].to(pipe.device)
         up, down = lora.up[name].to(before), lora.down[name].to(before)
         if not torch.equal(before + scale * torch.mm(up, down), before):
             passed_over.append(name)
     if passed_over:
-        raise _not_patched(lora, passed_over)
-    return sums.applied(lora, mode="fused")
+        raise _not_patched(checkpoint, passed_over)
+    return sums.applied(checkpoint, scale, changed=len(layers) - len(unmoved), mode="fused")
 
 
-def _not_patched(lora: Lora, names: Sequence[str]) -> StudioError:
-    total = len(lora.up)
+def _measure_beside(
+    pipe: Any,  # noqa: ANN401 - untyped
+    patched: Mapping[str, Any],
+    lora: Lora,
+    checkpoint: Checkpoint,
+    scale: float,
+) -> Applied:
+    import torch
+
+    # several LoRAs on one layer are one of all their ranks
+    real = [
+        (torch.cat(list(module.lora_B_weights), 1), torch.cat(list(module.lora_A_weights)))
+        for module in patched.values()
+    ]
+    meant = [(lora.up[name], lora.down[name]) for name in patched]
+    norm = torch.linalg.vector_norm
+    bases = [norm(module.weight.detach().to(pipe.device), dtype=torch.float32) for module in patched.values()]
+    # rounding may leave less than nothing of a square
+    sums = _read(scale * _products(real, meant), _products(real, real).clamp_min(0), _squared(bases))
+    return sums.applied(checkpoint, scale, changed=sum(real2 > 0 for real2 in sums.real2), mode="unfused")
+
+
+def _products(first: Sequence[tuple[Tensor, Tensor]], second: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
+    """<B A, D C> of each (B, A) with its (D, C), float64: sum((B^T D) * (A C^T)), never the layer's size.
+
+    Layers of one shape are computed together: alone, each is too small for a GPU.
+    """
+    import torch
+
+    groups: dict[Any, list[int]] = {}
+    for index, (one, other) in enumerate(zip(first, second, strict=True)):
+        groups.setdefault(tuple((matrix.shape, matrix.dtype) for matrix in (*one, *other)), []).append(index)
+    found = []
+    for indices in groups.values():
+        up, down, other_up, other_down = (
+            torch.stack([pairs[index][side] for index in indices]).double()
+            for pairs in (first, second)
+            for side in (0, 1)
+        )
+        found.append(((up.mT @ other_up) * (down @ other_down.mT)).sum((1, 2)))
+    order = torch.tensor([index for indices in groups.values() for index in indices])
+    return torch.cat(found)[order.argsort().to(found[0].device)]
+
+
+def _squared(norms: Sequence[Tensor]) -> Tensor:
+    import torch
+
+    return torch.stack(list(norms)).double().square()
+
+
+def _read(dots: Sequence[Tensor] | Tensor, real2: Tensor, base2: Tensor) -> _Sums:
+    """Fetch all sums from the device, waiting for it once."""
+    import torch
+
+    dot = dots if isinstance(dots, torch.Tensor) else torch.stack(list(dots))
+    return _Sums(*torch.stack([dot, real2, base2]).tolist())
+
+
+def _not_patched(checkpoint: Checkpoint, names: Sequence[str]) -> StudioError:
+    total = len(checkpoint.targets)
     return StudioError(
-        f"{lora.source}: DiffSynth patched {total - len(names)} of its {total} targets; not {_some(names)}",
-        next_command=f"python -m pytest_wanlora inspect {lora.source}",
+        f"{checkpoint.path}: DiffSynth patched {total - len(names)} of its {total} targets; "
+        f"not {_some(names)}",
+        next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
     )
 
 
-def _spare(layers: Mapping[str, nn.Linear]) -> bool:
-    """Whether the device has room for copies of all targets twice over."""
+def _copies(layers: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
+    """Copies of the layers' weights, on the CPU where their device lacks room for them twice over."""
     import torch
 
-    weights = [module.weight for module in layers.values()]
-    if not weights or weights[0].device.type != "cuda":
-        return True
-    free, _ = torch.cuda.mem_get_info(weights[0].device)
-    return bool(free > 2 * sum(weight.numel() * weight.element_size() for weight in weights))
-
-
-def _copy(weight: Tensor, *, spare: bool) -> Tensor:
-    return weight.detach().clone() if spare else weight.detach().to("cpu", copy=True)
+    weights = {name: module.weight.detach() for name, module in layers.items()}
+    first = next(iter(weights.values()))
+    if first.device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(first.device)
+        if free <= 2 * sum(weight.numel() * weight.element_size() for weight in weights.values()):
+            return {name: weight.to("cpu", copy=True) for name, weight in weights.items()}
+    return {name: weight.clone() for name, weight in weights.items()}
 
 
 def checksum(model: nn.Module) -> tuple[tuple[str, int, int], ...]:

@@ -26,7 +26,9 @@ def bare(state: loras.State) -> dict[str, tuple[tuple[int, ...], bytes]]:
 
 
 def bits(checkpoint_: checkpoint.Checkpoint) -> dict[str, tuple[tuple[int, ...], bytes]]:
-    return {key: (tensor.shape, tensor.data) for key, tensor in checkpoint.weights(checkpoint_).items()}
+    return {
+        key: (tensor.shape, bytes(tensor.data)) for key, tensor in checkpoint.weights(checkpoint_).items()
+    }
 
 
 @pytest.mark.parametrize("dtype", list(loras.BITS))
@@ -90,6 +92,41 @@ def test_a_file_that_changed_since_is_not_applied(tmp_path: Path) -> None:
     loras.write(path, loras.random_lora(seed=1))
     with pytest.raises(CheckpointError, match="changed since it was read"):
         checkpoint.weights(read)
+
+
+def test_what_the_block_raised_over_a_changed_file_is_not_the_error(tmp_path: Path) -> None:
+    path = loras.write(tmp_path / "a.safetensors", loras.random_lora(seed=0))
+    read = checkpoint.read(path)
+    with pytest.raises(ZeroDivisionError), checkpoint.contents(read):
+        _ = 1 / 0
+    loras.write(path, loras.random_lora(seed=1))
+    with pytest.raises(CheckpointError, match="changed since it was read"), checkpoint.contents(read):
+        _ = 1 / 0
+
+
+def test_a_file_that_lost_a_tensor_has_changed(tmp_path: Path) -> None:
+    path = loras.write(tmp_path / "a.safetensors", loras.random_lora(blocks=2))
+    read = checkpoint.read(path)
+    loras.write(path, loras.random_lora(blocks=1))
+    with pytest.raises(CheckpointError, match="changed since it was read"):
+        checkpoint.weights(read)
+
+
+def test_tensors_are_views_of_the_file(tmp_path: Path) -> None:
+    state = loras.random_lora(rank=4)
+    read = checkpoint.read(loras.write_as(tmp_path, state, "bare-alpha", alpha=4.0))
+    folded = checkpoint.read(loras.write_as(tmp_path / "folded", state, "bare-alpha", alpha=2.0))
+    with checkpoint.contents(read) as found:
+        assert found.file == read.path.read_bytes()
+        assert found.starts.keys() == found.tensors.keys()
+        for name, tensor in found.tensors.items():
+            start = found.starts[name]
+            assert isinstance(tensor.data, memoryview)
+            assert tensor.data.obj is found.file.obj
+            assert tensor.data.readonly
+            assert tensor.data == found.file[start : start + len(tensor.data)]
+    with checkpoint.contents(folded) as found:
+        assert found.starts.keys() == {name for name in found.tensors if "lora_B" in name}
 
 
 def test_folding_an_alpha_beyond_float32_is_refused(tmp_path: Path) -> None:
