@@ -188,7 +188,34 @@ def _loras(steps: Steps) -> str:
         if found:
             on, off = (min(each[side] for each in found["times"]) for side in ("on", "off"))
             rows.append((mode, _number(on, 3), _number(off, 3), "yes" if found["bit_exact"] else "NO"))
-    return table(("", "on, s", "off, s", "all weights back, bit for bit"), rows) if rows else ""
+    if not rows:
+        return ""
+    shown = table(("", "on, s", "off, s", "all weights back, bit for bit"), rows)
+    parts = _lora_parts(steps)
+    return f"{shown}\n\n{parts}" if parts else shown
+
+
+def _lora_parts(steps: Steps) -> str:
+    """Where the seconds of putting a LoRA on go; nothing for runs that were made before that was measured."""
+    of_mode = {mode: _get(steps, "lora", mode, "parts") for mode in ("fused", "unfused")}
+    measured = {mode: parts for mode, parts in of_mode.items() if parts}
+    if not measured:
+        return ""
+    names = dict.fromkeys(name for parts in measured.values() for name in parts["seconds"])
+    beside = dict.fromkeys(name for parts in measured.values() for name in parts["beside"])
+    found = measured.values()
+    rows = [(name, *(_number(parts["seconds"].get(name), 3) for parts in found)) for name in names]
+    rest = (_number(max(0.0, parts["on"] - sum(parts["seconds"].values())), 3) for parts in found)
+    rows += [("the rest", *rest), ("whole", *(_number(parts["on"], 3) for parts in found))]
+    rows += [
+        (f"beside it, in a thread: {name}", *(_number(parts["beside"].get(name), 3) for parts in found))
+        for name in beside
+    ]
+    text = (
+        "Its parts, in passes of their own: the GPU is waited for before and after each, which takes "
+        "longer than letting it work beside the CPU."
+    )
+    return f"{text}\n\n{table(('putting it on, s', *measured), rows)}"
 
 
 def _fusing(steps: Steps) -> str:

@@ -65,6 +65,28 @@ def test_a_part_that_failed_stands_in_the_table() -> None:
     assert "### Several GPUs\n\nnot measured" in text
 
 
+def test_the_parts_of_putting_a_lora_on_have_a_table_where_they_were_measured() -> None:
+    assert "putting it on, s" not in page(MEASURED)
+    assert "| fused | 0.100 | 0.100 | NO |" in page(MEASURED)
+    parts = {
+        "on": 0.3,
+        "seconds": {"reading the file": 0.05, "measuring the change": 0.2},
+        "beside": {"SHA-256": 0.09},
+    }
+    only_measuring = {"on": 0.1, "seconds": {"measuring the change": 0.11}, "beside": {}}
+    fused = {**MEASURED["lora"]["fused"], "parts": parts}
+    text = page({**MEASURED, "lora": {"fused": fused, "unfused": {**fused, "parts": only_measuring}}})
+    for line in (
+        "| putting it on, s | fused | unfused |",
+        "| reading the file | 0.050 |  |",
+        "| measuring the change | 0.200 | 0.110 |",
+        "| the rest | 0.050 | 0.000 |",
+        "| whole | 0.300 | 0.100 |",
+        "| beside it, in a thread: SHA-256 | 0.090 |  |",
+    ):
+        assert line in text
+
+
 def test_later_runs_lie_over_earlier_ones_with_their_own_machine() -> None:
     other: dict[str, dict[str, Any]] = {"machine": {"gpu": "Other GPU"}, "stock": {"best": 5.0}}
     found = laid_over([MEASURED, other])
