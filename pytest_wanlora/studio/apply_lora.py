@@ -218,7 +218,6 @@ def _measure(
 ) -> Applied:
     import torch
 
-    norm = torch.linalg.vector_norm
     dots, reals, bases = [], [], []
     for name, module in layers.items():
         before = saved[name].to(pipe.device)
@@ -227,8 +226,8 @@ def _measure(
         up, down = lora.up[name].float(), lora.down[name].float()
         # <real, B A> = sum((B^T real) * A), without a second matrix of the layer's size
         dots.append(scale * ((up.T @ real) * down).sum(dtype=torch.float64))
-        reals.append(norm(real))
-        bases.append(norm(before, dtype=torch.float32))
+        reals.append(_norm(real))
+        bases.append(_norm(before))
     sums = _read(dots, _squared(reals), _squared(bases))
     # a square may be 0 although something changed: those few are compared
     unmoved = [
@@ -263,8 +262,7 @@ def _measure_beside(
         for module in patched.values()
     ]
     meant = [(lora.up[name], lora.down[name]) for name in patched]
-    norm = torch.linalg.vector_norm
-    bases = [norm(module.weight.detach().to(pipe.device), dtype=torch.float32) for module in patched.values()]
+    bases = [_norm(module.weight.detach().to(pipe.device)) for module in patched.values()]
     # rounding may leave less than nothing of a square
     sums = _read(scale * _products(real, meant), _products(real, real).clamp_min(0), _squared(bases))
     return sums.applied(checkpoint, scale, changed=sum(real2 > 0 for real2 in sums.real2), mode="unfused")
@@ -290,6 +288,18 @@ def _products(first: Sequence[tuple[Tensor, Tensor]], second: Sequence[tuple[Ten
         found.append(((up.mT @ other_up) * (down @ other_down.mT)).sum((1, 2)))
     order = torch.tensor([index for indices in groups.values() for index in indices])
     return torch.cat(found)[order.argsort().to(found[0].device)]
+
+
+def _norm(matrix: Tensor) -> Tensor:
+    """Frobenius norm in float32; of the rows, then of their norms.
+
+    Over the whole matrix at once a CPU adds up squares until they no longer count: 3e-3 off at 3072x14336.
+    """
+    import torch
+
+    norm = torch.linalg.vector_norm
+    whole: Tensor = norm(norm(matrix, dim=1, dtype=torch.float32))
+    return whole
 
 
 def _squared(norms: Sequence[Tensor]) -> Tensor:

@@ -140,6 +140,13 @@ def test_other_types_are_kept_beside_the_weights_too(beside: Studio, tmp_path: P
     assert applied.strength == pytest.approx(1.0, abs=1e-3)
 
 
+def test_norms_of_large_matrices_are_exact_to_single_precision() -> None:
+    matrix = (torch.rand(1024, 4096, generator=torch.Generator().manual_seed(0)) - 0.5).bfloat16()
+    expected = matrix.double().square().sum().sqrt().item()
+    for given in (matrix, matrix.float()):
+        assert apply_lora._norm(given).item() == pytest.approx(expected, rel=5e-6)
+
+
 def figures(applied: Applied) -> tuple[float, float, float]:
     return applied.strength, applied.cosine, applied.relative_size
 
