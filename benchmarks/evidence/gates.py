@@ -18,7 +18,7 @@ from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.fvd_evidence import Videos, distance
 from pytest_wanlora.verdict.judgement import ALL, ToleranceLike, Verdict
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
-from pytest_wanlora.verdict.sequential import GateResult, run_gate
+from pytest_wanlora.verdict.replay import GateResult, run_gate
 
 __all__ = ["DESIGNS", "Design", "Draw", "Stage", "Tally", "draw", "play", "with_scores"]
 

@@ -317,7 +317,7 @@ class Judge:
             baseline=table(lambda name, each: stored[name][each.seed]),
             sets=self._sets(results) if "fvd" in metrics else None,
         )
-        return assess(paired, self.gate.suite.tolerances, plan)
+        return assess(paired, self.gate.suite.tolerances, plan, weak=self.gate.suite.weak)
 
     def _sets(self, results: Mapping[str, Sequence[JobResult]]) -> PairedSets:
         features: list[NDArray[np.float32]] = []

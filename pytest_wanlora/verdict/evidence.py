@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -24,13 +25,13 @@ __all__ = [
     "Floats",
     "Plan",
     "change",
-    "holm",
     "interval",
     "needed",
     "p_worse",
     "paired",
     "pooled",
     "sign_flip",
+    "t_worse",
 ]
 
 Floats = NDArray[np.float64]
@@ -194,6 +195,22 @@ def interval(contrast: Contrast, tail: float, *, logarithmic: bool = True) -> tu
     return np.where(usable, low, -np.inf), np.where(usable, high, np.inf)
 
 
+def t_worse(contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool) -> tuple[Floats, Floats]:
+    """How many standard errors worse the candidate is, and the degrees of freedom of that error.
+
+    Args:
+        contrast: Of two means.
+        higher_is_better: Direction, shape (...) or one for all.
+
+    Returns:
+        Two arrays of shape (...); the first is infinite where the pairs do not scatter.
+    """
+    error, degrees = contrast.spread(1.0)
+    loss = np.where(higher_is_better, 1.0, -1.0) * (contrast.baseline - contrast.candidate)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(error > 0.0, loss / error, np.where(loss > 0.0, np.inf, -np.inf)), degrees
+
+
 def p_worse(contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool) -> Floats:
     """One-sided paired t test that the candidate is worse than the baseline at all.
 
@@ -204,10 +221,7 @@ def p_worse(contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool) -> F
     Returns:
         p-values, shape (...). 1 where candidate and baseline are equal in every pair.
     """
-    error, degrees = contrast.spread(1.0)
-    loss = np.where(higher_is_better, 1.0, -1.0) * (contrast.baseline - contrast.candidate)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = np.where(error > 0.0, loss / error, np.where(loss > 0.0, np.inf, -np.inf))
+    t, degrees = t_worse(contrast, higher_is_better)
     return np.asarray(special.stdtr(degrees, -t))
 
 
@@ -248,26 +262,6 @@ def sign_flip(differences: Floats) -> float:
     return float(min(1.0, counts[max(first, 0) :].sum()))
 
 
-def holm(p_values: Floats) -> Floats:
-    """Adjust p-values for their number (Holm 1979, "A simple sequentially rejective ... procedure").
-
-    Items whose adjusted value is at most alpha hold together: the chance that any of them is a false claim is
-    at most alpha, however the items depend on each other.
-
-    Args:
-        p_values: (m,), from 0 to 1.
-
-    Returns:
-        (m,), in the order given.
-    """
-    p_values = np.asarray(p_values, dtype=np.float64)
-    order = np.argsort(p_values, kind="stable")
-    stepped = p_values[order] * np.arange(p_values.size, 0, -1)
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return adjusted
-
-
 @dataclass(frozen=True)
 class Plan:
     """When a run looks at its scores, and what each look may spend.
@@ -278,6 +272,8 @@ class Plan:
         tail: Chance, at each look, that an item's interval lies wholly on the wrong side of its band. The
             looks do not share it: whatever their number, every interval is a 90 % one, and a loss at the very
             edge of its band is passed early with a chance of `looks * tail` at most.
+        futility: Render no more seeds for an item once the chance that the last look would fail it is at most
+            this (`prediction`).
         stop_at_failure: Render no more seeds of a scenario once one of its items has failed for certain,
             although others are still open: the checkpoint is not publishable whatever they would say.
     """
@@ -285,6 +281,7 @@ class Plan:
     looks: tuple[int, ...]
     alpha: float = 0.05
     tail: float = 0.05
+    futility: float = 0.1
     stop_at_failure: bool = True
 
     @classmethod
@@ -308,13 +305,19 @@ class Plan:
         return self.looks[-1] >= FEWEST_PAIRS
 
     def shares(self) -> tuple[float, ...]:
-        """Share of `alpha` that each look may spend: in proportion to its pairs, none below eight.
+        """Share of `alpha` that each look may spend; none below eight pairs.
 
-        Bonferroni over the looks holds for any dependence between them. Weighing by the pairs leaves most to
-        the last look, where a test is sharpest.
+        The spending function of Lan and DeMets (1983) after O'Brien and Fleming, 2 - 2 Phi(z / sqrt(t)) with
+        t the share of the pairs of the last look: it leaves most to that look, where a test is sharpest, so
+        that looking early costs hardly any power. The levels add up to `alpha` (Bonferroni), so they hold for
+        any dependence between the looks.
         """
-        weights = [n if n >= FEWEST_PAIRS else 0 for n in self.looks]
-        return tuple(w / (sum(weights) or 1) for w in weights)
+        z = -special.ndtri(0.5 * self.alpha)
+        spent = [
+            2.0 * special.ndtr(-z * math.sqrt(self.looks[-1] / n)) if n >= FEWEST_PAIRS else 0.0
+            for n in self.looks
+        ]
+        return tuple(float(now - before) / self.alpha for before, now in pairwise([0.0, *spent]))
 
     @property
     def level(self) -> float:

@@ -212,6 +212,7 @@ class SetContrast:
             cannot be told from the reference, its estimate is raised to the smallest distance that can be.
         resolved: False where that was needed.
         kvd_difference: Kernel distance of the candidate less that of the baseline.
+        kvd_statistic: That difference in standard errors, over the pairs.
         p_value: Of that difference, by swapping labels within pairs.
     """
 
@@ -222,6 +223,7 @@ class SetContrast:
     contrast: Contrast
     resolved: bool
     kvd_difference: float
+    kvd_statistic: float
     p_value: float
 
 
@@ -257,6 +259,7 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows) -> SetContrast:
         contrast=contrast,
         resolved=resolved,
         kvd_difference=float(differences.mean()),
+        kvd_statistic=_in_errors(differences),
         p_value=sign_flip(differences),
     )
 
@@ -282,6 +285,14 @@ def pair_differences(videos: Videos, candidate: NDArray[np.intp], baseline: NDAr
     rise = kernel[np.ix_(c, c)] + kernel[np.ix_(c, b)] - kernel[np.ix_(b, c)] - kernel[np.ix_(b, b)]
     others = (rise.sum(axis=1) - np.diagonal(rise)) / (c.size - 1)
     return np.asarray(others - 2.0 * (videos.outward[c] - videos.outward[b]))
+
+
+def _in_errors(differences: Floats) -> float:
+    """The mean in standard errors; infinite where nothing scatters."""
+    mean, error = float(differences.mean()), float(differences.std(ddof=1) / np.sqrt(differences.size))
+    if error == 0.0:
+        return float(np.copysign(np.inf, mean)) if mean else 0.0
+    return mean / error
 
 
 def _influence(videos: Videos, rows: Rows) -> Floats:

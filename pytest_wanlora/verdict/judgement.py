@@ -71,7 +71,8 @@ class Evidence:
         decisive: The interval lies wholly on one side of the fail band.
         p_value: One-sided, that the candidate is worse at all, corrected for the looks; None where the
             pairs are too few for a test (`tested` False).
-        p_adjusted: The same, adjusted for all items of the run (Holm).
+        p_adjusted: That the item fails by chance, adjusted for all items of the run (Holm; an item that can
+            hardly fail by chance counts for hardly anything); 1 within the band.
         tested: Whether significance has a say; otherwise the band alone decides.
         significant: `p_adjusted` is at most the run's alpha.
         seconded: Not significant itself, but decisively beyond its band in a scenario of which another item
@@ -80,6 +81,8 @@ class Evidence:
             change is beyond the band but not significant.
         n_enough: Pairs that would have settled it with 80 % power; None if settled or beyond 10,000.
         method: `"paired-t"` or `"jackknife, label swap"`.
+        chance_to_fail: Chance that the last look would fail it, as predicted from these pairs; None after
+            that look. Once it is small, no more videos are rendered for the item.
         baseline_floor: Of a distance: the part of the baseline's value that its n explains.
         value_floor: The same for the candidate's.
         kvd_difference: Candidate's kernel distance less the baseline's: what the test of `fvd` is on.
@@ -103,6 +106,7 @@ class Evidence:
     weak: bool
     n_enough: int | None
     method: str
+    chance_to_fail: float | None = None
     baseline_floor: float | None = None
     value_floor: float | None = None
     kvd_difference: float | None = None

@@ -13,7 +13,6 @@ from pytest_wanlora.verdict.evidence import (
     Floats,
     Plan,
     change,
-    holm,
     interval,
     needed,
     p_worse,
@@ -184,28 +183,6 @@ def test_sign_flips_are_uniform_when_nothing_differs() -> None:
 
 def test_no_difference_is_no_evidence() -> None:
     assert sign_flip(np.zeros(6)) == 1.0
-
-
-def reference_holm(p_values: list[float], alpha: float) -> set[int]:
-    """Holm's procedure as published: reject from the smallest on, stop at the first that does not reach."""
-    rejected: set[int] = set()
-    for step, index in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
-        if p_values[index] * (len(p_values) - step) > alpha:
-            break
-        rejected.add(index)
-    return rejected
-
-
-@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.floats(0.001, 0.2))
-def test_holm_is_holm(p_values: list[float], alpha: float) -> None:
-    adjusted = holm(np.array(p_values))
-    assert {i for i, p in enumerate(adjusted) if p <= alpha} == reference_holm(p_values, alpha)
-
-
-@given(st.permutations([0.001, 0.02, 0.02, 0.4, 1.0]))
-def test_holm_does_not_mind_the_order(p_values: list[float]) -> None:
-    adjusted = dict(zip(p_values, holm(np.array(p_values)), strict=True))
-    assert adjusted == pytest.approx({0.001: 0.005, 0.02: 0.08, 0.4: 0.8, 1.0: 1.0})
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,8 @@ from pytest_wanlora.suite import DEFAULT_TOLERANCES
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.fvd_evidence import ReferenceSet, Videos
 from pytest_wanlora.verdict.judgement import ALL, Verdict
-from pytest_wanlora.verdict.sequential import PairedScores, PairedSets, assess, run_gate
+from pytest_wanlora.verdict.replay import run_gate
+from pytest_wanlora.verdict.sequential import PairedScores, PairedSets, assess
 
 NAMES = ("clip", "temporal", "sharpness", "color", "motion", "overall")
 MEANS = np.array([0.6, 98.0, 500.0, 80.0, 1.5, 88.0])
@@ -232,10 +233,11 @@ def test_stopping_at_a_failure_renders_no_more() -> None:
     rough = scores(seed=2, correlation=0.0, noise=8.0)
     for side, other in ((found.candidate, rough.candidate), (found.baseline, rough.baseline)):
         side["s1"][NAMES.index("clip")] = other["s1"][NAMES.index("clip")]
-    stopped = run_gate(found, DEFAULT_TOLERANCES, PLAN)
+    patient = replace(PLAN, futility=0.0)
+    stopped = run_gate(found, DEFAULT_TOLERANCES, patient)
     assert stopped.fails
     assert stopped.pairs["s1"] == 8
-    whole = run_gate(found, DEFAULT_TOLERANCES, replace(PLAN, stop_at_failure=False))
+    whole = run_gate(found, DEFAULT_TOLERANCES, replace(patient, stop_at_failure=False))
     assert whole.fails
     assert whole.pairs["s1"] == 16
 
@@ -251,6 +253,84 @@ def test_stopping_at_a_failure_changes_no_gates_verdict(seed: int, loss: float) 
     assert sum(stopped.pairs.values()) <= sum(whole.pairs.values())
     if whole.fails:
         assert stopped.fails
+
+
+def hopeless() -> PairedScores:
+    """Pairs whose s1 scatters so much in CLIPScore that no 16 of them could prove a loss."""
+    found = scores(seed=1, correlation=0.99, noise=0.2)
+    rough = scores(seed=2, correlation=0.0, noise=8.0)
+    clip = NAMES.index("clip")
+    for side, other in ((found.candidate, rough.candidate), (found.baseline, rough.baseline)):
+        side["s1"][clip] = other["s1"][clip]
+    return found
+
+
+def test_no_more_is_rendered_where_the_last_look_could_prove_nothing() -> None:
+    found = hopeless()
+    eager = run_gate(found, DEFAULT_TOLERANCES, replace(PLAN, futility=0.0))
+    assert eager.pairs == {"s0": 4, "s1": 16, "s2": 4}
+    assert not eager.fails
+    stopped = run_gate(found, DEFAULT_TOLERANCES, PLAN)
+    assert stopped.pairs["s1"] < 16
+    assert not stopped.fails
+    evidence = stopped.assessment.evidence["s1", "clip"]
+    # what was not proven is not called so
+    assert evidence.weak
+    assert not evidence.decisive
+    assert evidence.chance_to_fail is not None
+    assert evidence.chance_to_fail <= PLAN.futility
+
+
+def test_where_weak_evidence_fails_the_band_alone_says_what_is_hopeless() -> None:
+    found = hopeless().first({"s0": 4, "s1": 4, "s2": 4})
+    lax, strict = (
+        assess(found, DEFAULT_TOLERANCES, PLAN, weak=weak).evidence["s1", "clip"].chance_to_fail
+        for weak in ("warn", "fail")
+    )
+    assert lax is not None
+    assert strict is not None
+    assert strict > lax
+
+
+def test_there_is_no_chance_after_the_last_look() -> None:
+    found = scores(seed=1)
+    for evidence in assess(found, DEFAULT_TOLERANCES, PLAN).evidence.values():
+        assert evidence.chance_to_fail is None
+    early = assess(found.first(dict.fromkeys(found.candidate, 8)), DEFAULT_TOLERANCES, PLAN)
+    for (scenario, _), evidence in early.evidence.items():
+        assert (evidence.chance_to_fail is None) is (scenario == ALL)
+
+
+def test_swapping_few_labels_proves_nothing_so_no_more_are_rendered_for_it(reference: ReferenceSet) -> None:
+    # 24 items that scatter as much as their bands: of 8 pairs, 1 in 256 is not rare enough for so many
+    found = scores(seed=4, correlation=0.0, noise=8.0)
+    found = with_features(found, reference, seed=4, shift=0.1).first(dict.fromkeys(found.candidate, 4))
+    chances = {
+        most: assess(found, DEFAULT_TOLERANCES, Plan.doubling(4, most)).evidence["s1", "fvd"].chance_to_fail
+        for most in (8, 16)
+    }
+    assert chances[8] == 0.0
+    assert chances[16] != 0.0
+
+
+def test_looking_for_longer_fails_hardly_less() -> None:
+    # a loss of 1.2 bands under a heavy scatter: half of the gates are close; without the prediction all are
+    # rendered to the end
+    wanted = {("s1", "sharpness"): 0.18}
+    counts = {}
+    for futility in (0.0, PLAN.futility):
+        plan = replace(PLAN, futility=futility)
+        results = [
+            run_gate(scores(seed=seed, losses=wanted, noise=2.0), DEFAULT_TOLERANCES, plan)
+            for seed in range(60)
+        ]
+        counts[futility] = (
+            sum(result.fails for result in results),
+            sum(sum(result.pairs.values()) for result in results),
+        )
+    # at most one stop in ten was wrong, and not every gate is stopped: three of 60
+    assert counts[PLAN.futility][0] >= counts[0.0][0] - 3
+    assert counts[PLAN.futility][1] < 0.9 * counts[0.0][1]
 
 
 def test_a_bank_without_enough_pairs_is_refused() -> None:

@@ -1,0 +1,157 @@
+"""One row for every item: its contrast, its interval, and its test at the looks taken so far."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pytest_wanlora.scoring.metric import METRICS, Metric
+from pytest_wanlora.verdict import evidence as statistics
+from pytest_wanlora.verdict.evidence import Contrast, Plan
+from pytest_wanlora.verdict.fvd_evidence import SetContrast
+from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
+
+__all__ = ["FVD", "Item", "Row", "rows"]
+
+Item = tuple[str, str]
+"""Scenario (or `"all"`) and metric id."""
+
+FVD = METRICS["fvd"]
+# a jackknife of two videos leaves one, which has no spread
+_FEWEST_FOR_A_SET = 3
+
+
+@dataclass
+class Row:
+    """One item while it is being assessed: everything but what needs the other items.
+
+    Attributes:
+        item: Which.
+        metric: Of what.
+        contrast: From all pairs so far.
+        pairs: Those, in all scenarios together.
+        looks: Pairs of a scenario at the looks taken so far.
+        change: Relative change to the worse.
+        low: Lower bound of it.
+        high: Upper bound.
+        p_value: That it is no change to the worse, corrected for the looks.
+        statistic: The change to the worse in standard errors, of what the test is on.
+        set_contrast: Of a distance.
+    """
+
+    item: Item
+    metric: Metric
+    contrast: Contrast
+    pairs: int
+    looks: tuple[int, ...]
+    change: float
+    low: float
+    high: float
+    p_value: float
+    statistic: float
+    set_contrast: SetContrast | None = None
+
+    def at(self, fail: float) -> float:
+        """Candidate / baseline at the fail band."""
+        return 1.0 - fail if self.metric.higher_is_better else 1.0 + fail
+
+
+def rows(scores: PairedScores, scenario: str, plan: Plan) -> list[Row]:
+    """Take the rows of a scenario, or of all; items without two pairs have none.
+
+    Args:
+        scores: The pairs so far.
+        scenario: Its id, or `"all"`.
+        plan: Looks and levels.
+    """
+    by_name = scores.pairs()
+    most = max(by_name.values()) if scenario == ALL else by_name[scenario]
+    total = sum(by_name.values()) if scenario == ALL else most
+    taken = [plan.looks[i] for i in plan.taken(most)]
+    found = []
+    if total >= 2 and min(by_name.values() if scenario == ALL else [most]) >= 2 and scores.metrics:
+        found += _score_rows(scores, scenario, plan, taken, total)
+    common = min(by_name.values()) if scenario == ALL else most
+    if scores.sets is not None and common >= _FEWEST_FOR_A_SET:
+        found.append(_set_row(scores.sets, scenario, plan, common, len(by_name) if scenario == ALL else 1))
+    return found
+
+
+def _score_rows(scores: PairedScores, scenario: str, plan: Plan, taken: list[int], total: int) -> list[Row]:
+    higher = np.array([metric.higher_is_better for metric in scores.metrics])
+    p_values = np.ones(len(scores.metrics))
+    for share, look in zip(plan.shares(), plan.looks, strict=True):
+        if share > 0.0 and look in taken:
+            p_values = np.minimum(
+                p_values, statistics.p_worse(_contrast(scores, scenario, look), higher) / share
+            )
+    contrast = _contrast(scores, scenario, max(scores.pairs().values()))
+    statistic, _ = statistics.t_worse(contrast, higher)
+    bounds = statistics.interval(contrast, plan.tail)
+    worse = [statistics.change(1.0, bound, higher) for bound in bounds]
+    low, high = np.minimum(*worse), np.maximum(*worse)
+    changes = statistics.change(contrast.baseline, contrast.candidate, higher)
+    return [
+        Row(
+            item=(scenario, metric.id),
+            metric=metric,
+            contrast=_one(contrast, i),
+            pairs=total,
+            looks=tuple(taken),
+            change=float(changes[i]),
+            low=float(low[i]),
+            high=float(high[i]),
+            p_value=float(p_values[i]),
+            statistic=float(statistic[i]),
+        )
+        for i, metric in enumerate(scores.metrics)
+    ]
+
+
+def _contrast(scores: PairedScores, scenario: str, n: int) -> Contrast:
+    chosen = scores.candidate if scenario == ALL else {scenario: scores.candidate[scenario]}
+    parts = [
+        statistics.paired(scores.candidate[name][:, :n], scores.baseline[name][:, :n]) for name in chosen
+    ]
+    return parts[0] if len(parts) == 1 else statistics.pooled(parts)
+
+
+def _one(contrast: Contrast, index: int) -> Contrast:
+    return Contrast(
+        candidate=contrast.candidate[index],
+        baseline=contrast.baseline[index],
+        candidate_variance=contrast.candidate_variance[index],
+        baseline_variance=contrast.baseline_variance[index],
+        covariance=contrast.covariance[index],
+        pairs=contrast.pairs,
+    )
+
+
+def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios: int) -> Row:
+    taken = tuple(plan.looks[i] for i in plan.taken(common))
+    p_value = min(
+        (
+            sets.compared(scenario, look).p_value / share
+            for share, look in zip(plan.shares(), plan.looks, strict=True)
+            if share > 0.0 and look in taken
+        ),
+        default=1.0,
+    )
+    compared = sets.compared(scenario, common)
+    low, high = statistics.interval(compared.contrast, plan.tail, logarithmic=False)
+    contrast = compared.contrast
+    return Row(
+        item=(scenario, FVD.id),
+        metric=FVD,
+        contrast=contrast,
+        pairs=common * scenarios,
+        looks=taken,
+        change=float(statistics.change(contrast.baseline, contrast.candidate, higher_is_better=False)),
+        low=float(low) - 1.0,
+        high=float(high) - 1.0,
+        p_value=p_value,
+        statistic=compared.kvd_statistic,
+        set_contrast=compared,
+    )
