@@ -77,8 +77,8 @@ class Evidence:
         significant: `p_adjusted` is at most the run's alpha.
         seconded: Not significant itself, but decisively beyond its band in a scenario of which another item
             has failed for certain, so that no more videos were rendered to prove this one too.
-        weak: At this look the evidence does not settle the item: the interval straddles the band, or the
-            change is beyond the band but not significant.
+        weak: At this look the evidence does not settle the item: the interval straddles the band and the last
+            look might fail it, or the change is beyond the band but not significant.
         n_enough: Pairs that would have settled it with 80 % power; None if settled or beyond 10,000.
         method: `"paired-t"` or `"jackknife, label swap"`.
         chance_to_fail: Chance that the last look would fail it, as predicted from these pairs; None after

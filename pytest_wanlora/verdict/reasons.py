@@ -34,7 +34,7 @@ def worded(change: float, tolerance: ToleranceLike) -> str:
 
 
 def sureness(evidence: Evidence | None, n: int) -> str:
-    """How sure a change is: interval, n, and what would have been enough."""
+    """How sure a change is: interval, n, what would have been enough, and what more seeds would say."""
     if evidence is None:
         return "one seed: the band alone decides" if n == 1 else "the band alone decides"
     if evidence.low is None or evidence.high is None:
@@ -46,4 +46,6 @@ def sureness(evidence: Evidence | None, n: int) -> str:
     elif evidence.weak:
         enough = "more than 10,000" if evidence.n_enough is None else f"about {evidence.n_enough}"
         parts.append(f"weak evidence, {enough} would have been enough")
+    if evidence.tested and not evidence.decisive and evidence.chance_to_fail is not None:
+        parts.append(f"a chance of {evidence.chance_to_fail:.0%} that all seeds would fail it")
     return "; ".join(parts)

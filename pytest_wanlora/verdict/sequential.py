@@ -70,10 +70,7 @@ def assess(
     fails = [tolerances[row.metric.id].fail for row in found]
     adjusted, levels = _corrected(found, fails, plan)
     evidence = {
-        row.item: replace(
-            _evidence(row, float(p_value), fail, plan),
-            chance_to_fail=_chance(row, fail, plan, float(level), weak),
-        )
+        row.item: _evidence(row, float(p_value), fail, plan, _chance(row, fail, plan, float(level), weak))
         for row, fail, p_value, level in zip(found, fails, adjusted, levels, strict=True)
     }
     if powers:
@@ -110,8 +107,9 @@ def _corrected(found: list[Row], fails: list[float], plan: Plan) -> tuple[Floats
     return multiplicity.holm(np.array(claims), taken, shares), multiplicity.levels(taken, shares, plan.alpha)
 
 
-def _evidence(row: Row, adjusted: float, fail: float, plan: Plan) -> Evidence:
-    inside, outside = row.high < fail, row.low > fail
+def _evidence(row: Row, adjusted: float, fail: float, plan: Plan, chance: float | None) -> Evidence:
+    inside, outside, beyond = row.high < fail, row.low > fail, row.change > fail
+    spared = not beyond and chance is not None and chance <= plan.futility
     significant = plan.tests and adjusted <= plan.alpha
     known = bool(np.isfinite(row.low) and np.isfinite(row.high))
     compared = row.set_contrast
@@ -128,9 +126,10 @@ def _evidence(row: Row, adjusted: float, fail: float, plan: Plan) -> Evidence:
         tested=plan.tests,
         significant=significant,
         seconded=False,
-        weak=not ((row.change > fail and significant) or inside or (outside and not plan.tests)),
+        weak=not ((beyond and significant) or inside or spared or (outside and not plan.tests)),
         n_enough=None,
         method="paired-t" if compared is None else "jackknife, label swap",
+        chance_to_fail=chance,
         baseline_floor=None if compared is None else compared.baseline_floor,
         value_floor=None if compared is None else compared.candidate_floor,
         kvd_difference=None if compared is None else compared.kvd_difference,

@@ -164,6 +164,17 @@ def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:
     assert regression(candidate, baseline, evidence=evidence, weak="fail").verdict is Verdict.FAIL
 
 
+def test_what_more_seeds_would_say_is_told_where_the_interval_leaves_it_open() -> None:
+    # four pairs that scatter by a third: the interval reaches beyond the band of 15 %, the estimate is a gain
+    baseline = {"s1": {0: 400.0, 1: 500.0, 2: 450.0, 3: 550.0}}
+    candidate = {"s1": {0: 700.0, 1: 400.0, 2: 500.0, 3: 480.0}}
+    evidence = gathered(candidate, baseline)
+    assert not evidence.decisive
+    assert evidence.chance_to_fail is not None
+    judged = regression(candidate, baseline, evidence=evidence)
+    assert f"a chance of {evidence.chance_to_fail:.0%} that all seeds would fail it" in judged.reason
+
+
 def test_distances_are_compared_at_equal_n_only() -> None:
     judged = set_judgement(80.0, 80.0, baseline_n=16)
     assert judged.verdict is Verdict.INCOMPARABLE
