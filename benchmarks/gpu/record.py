@@ -53,7 +53,8 @@ class Record:
         """Time a step and note how it ended; what goes wrong in it does not stop the steps after it."""
         say(f"--- {name}")
         began = time.perf_counter()
-        self.note(name, status="running")
+        # one that is done again loses what went wrong before
+        self._write(name, {"status": "running"}, without="error")
         try:
             yield
         # a benchmark's other steps are worth having whatever one of them fails of
@@ -65,11 +66,12 @@ class Record:
         finally:
             self.note(name, seconds=round(time.perf_counter() - began, 1))
 
-    def _write(self, step: str, figures: Mapping[str, Any]) -> None:
+    def _write(self, step: str, figures: Mapping[str, Any], *, without: str = "") -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(self.path.with_suffix(".lock")):
             steps = self.read()
-            steps[step] = {**steps.get(step, {}), **figures}
+            kept = {name: figure for name, figure in steps.get(step, {}).items() if name != without}
+            steps[step] = {**kept, **figures}
             write_whole(self.path, json.dumps(steps, indent=1).encode())
 
 

@@ -204,16 +204,23 @@ def keep_compiled_code(folder: Path) -> None:
 
 @contextlib.contextmanager
 def _compiled(label: str) -> Iterator[None]:
-    """Run compiled code: never go on without compiling, and name what fails.
+    """Run compiled code: never go on without compiling, make the same code everywhere, and name what fails.
+
+    Left to itself the compiler times ways to add up a row against each other on the GPU, and two processes
+    that chose differently round differently: no video of theirs is the same to the bit.
 
     Raises:
         StudioError: Instead of torch's own error.
     """
     import torch._dynamo
+    import torch._inductor.config
 
     try:
-        # past the limit torch would go on uncompiled, with other pixels
-        with torch._dynamo.config.patch(fail_on_recompile_limit_hit=True):
+        with (
+            # past the limit torch would go on uncompiled, with other pixels
+            torch._dynamo.config.patch(fail_on_recompile_limit_hit=True),
+            torch._inductor.config.patch(deterministic=True),
+        ):
             yield
     except torch._dynamo.exc.TorchDynamoException as error:
         words = " ".join(str(error).split())

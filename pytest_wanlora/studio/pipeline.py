@@ -37,8 +37,8 @@ __all__ = ["STUDIO_VERSION", "Rendered", "Renderer", "Studio", "frames_sha256", 
 
 logger = logging.getLogger(__name__)
 
-#: Raised when rendering changes in a way that changes pixels.
-STUDIO_VERSION = 1
+#: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process.
+STUDIO_VERSION = 2
 
 
 @dataclass(frozen=True)

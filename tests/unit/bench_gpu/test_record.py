@@ -34,3 +34,15 @@ def test_a_step_that_fails_keeps_its_figures_and_stops_nothing(tmp_path: Path) -
     assert found["one"]["error"] == "RuntimeError: the GPU is gone"
     assert found["one"]["best"] == 1.5
     assert found["two"]["status"] == "done"
+
+
+def test_a_step_that_is_done_again_forgets_its_error(tmp_path: Path) -> None:
+    record = Record(tmp_path / "bench.json")
+    with record.step("one"):
+        record.note("one", best=1.5)
+        fail()
+    with record.step("one"):
+        pass
+    found = record.read()["one"]
+    assert (found["status"], found["best"]) == ("done", 1.5)
+    assert "error" not in found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch._dynamo
+import torch._inductor.config
 from diffsynth.models import wan_video_dit
 from diffsynth.pipelines import wan_video
 from numpy.typing import NDArray
@@ -172,6 +173,23 @@ class TestCompile:
         for job in jobs_of(studio, None)[:2]:
             assert distance(studio.render(job, None).frames, stock.render(studio.suite, job)) <= 1
         assert graphs.frame_count == 1
+
+    def test_the_compiler_times_nothing_that_changes_how_numbers_round(
+        self, folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        found = []
+
+        def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., Any]:
+            found.append(torch._inductor.config.deterministic)
+            return graph.forward
+
+        real = torch.nn.Module.compile
+        monkeypatch.setattr(torch.nn.Module, "compile", lambda self, **_: real(self, backend=backend))
+        torch._dynamo.reset()
+        Studio(write_suite(folder, compile=True), environment, threads=1).load()
+        torch._dynamo.reset()
+        assert found == [True]
+        assert not torch._inductor.config.deterministic
 
     def test_a_compiler_that_fails_is_named(
         self, folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
