@@ -1,12 +1,13 @@
 """Measure how often the gate is wrong: `python -m benchmarks.evidence [--gates 500]`.
 
-Plays whole gates on the held-out seeds of the bank, one process, some minutes; goes on where it was cut
+Plays whole gates on the held-out seeds of the bank, a process a core, some minutes; goes on where it was cut
 short; then writes the tables and plots of `docs/evidence.md`.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -25,10 +26,17 @@ def main() -> None:
     parser.add_argument("--gates", type=int, default=500, help="of each false-alarm cell (default: 500)")
     parser.add_argument("--out", type=Path, default=_HERE / "study.json", help="the record")
     parser.add_argument("--docs", type=Path, default=_DOCS, help="folder of evidence.md")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1, help="(default: one a core)")
     arguments = parser.parse_args()
+    # a process a core: threads of their own would only wait for each other
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     ground = Ground.of()
     record = run(
-        ground, arguments.out, arguments.gates, say=lambda line: print(line, file=sys.stderr, flush=True)
+        ground,
+        arguments.out,
+        arguments.gates,
+        say=lambda line: print(line, file=sys.stderr, flush=True),
+        processes=arguments.processes,
     )
     document = arguments.docs / "evidence.md"
     write_whole(document, MARKS.inserted(document.read_text(encoding="utf-8"), page(record)).encode())

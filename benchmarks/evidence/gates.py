@@ -22,7 +22,7 @@ from pytest_wanlora.verdict.replay import GateResult, run_gate
 
 __all__ = ["DESIGNS", "Design", "Draw", "Stage", "Tally", "draw", "play", "with_scores"]
 
-_PAIRS = 16
+_PAIRS = 32  # those of the longest design
 _SEED = 20251111
 
 
@@ -48,10 +48,12 @@ DESIGNS: Mapping[str, Design] = {
     "sequential": Design(Plan.doubling(4, 16)),
     "tiny": Design(Plan.doubling(4, 8)),
     "fixed": Design(Plan((16,))),
+    "patient": Design(Plan.doubling(4, 32)),
     "strict": Design(Plan.doubling(4, 16), weak="fail"),
     "single": Design(Plan((1,))),
 }
-"""The suite's default looks; those of the tiny suite; 16 videos at once; with `weak: fail`; one video."""
+"""The suite's default looks; those of the tiny suite; 16 videos at once; twice as many at most; with
+`weak: fail`; one video."""
 
 
 @dataclass(frozen=True)

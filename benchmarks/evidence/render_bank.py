@@ -1,7 +1,7 @@
 """Render and score a bank of videos of the embedded model, many seeds at a time.
 
 ``python -m benchmarks.evidence.render_bank --out bank.safetensors base=-
-epoch-0=examples/epoch-0.safetensors@1.0``
+epoch-0=examples/epoch-0.safetensors@1.0``; `--first 384` takes the seeds from there on.
 
 Every condition is the base model (``-``) or a LoRA at a strength; `--degrade CONDITION` adds that condition's
 videos spoilt by each loss of `benchmarks.evidence.degradations`. The noise of a seed, the time steps and the
@@ -106,7 +106,7 @@ _SCORERS: dict[str, Scorer] = {}  # one a process: a pool's function cannot hold
 def score(
     numbered: tuple[int, Frames], caption: str, loss: Degradation | None
 ) -> tuple[list[float], np.ndarray]:
-    """Scores in the order of ``METRICS`` (NaN where degenerate) and the feature vector of one video."""
+    """Scores in the order of ``METRICS`` (NaN where degenerate) and the feature vector of a seed's video."""
     if "tiny" not in _SCORERS:
         torch.set_num_threads(1)
         _SCORERS["tiny"] = Scorer(load("tiny").scoring, device="cpu")
@@ -119,18 +119,20 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, default=256)
+    parser.add_argument("--first", type=int, default=0, help="first seed (default: 0)")
+    parser.add_argument("--seeds", type=int, default=256, help="how many (default: 256)")
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument(
         "--degrade", action="append", default=[], metavar="NAME", help="also spoil its videos"
     )
     parser.add_argument("conditions", nargs="+", metavar="NAME=LORA@STRENGTH")
     arguments = parser.parse_args()
-    suite = load("tiny")
+    suite, seeds = load("tiny"), range(arguments.first, arguments.first + arguments.seeds)
     captions = Captions(FOLDER / "tokenizer")
     table, vae = train_dit.packaged_prompts(captions), train_dit.load_packaged_vae()
     said = {words: row for row, words in enumerate(captions.texts)}
     bank: dict[str, Tensor] = load_file(arguments.out) if arguments.out.exists() else {}
+    metadata = {"metrics": json.dumps(METRICS), "first_seed": str(arguments.first)}
     context = multiprocessing.get_context("spawn")
     with context.Pool(arguments.processes) as pool:
         for condition in arguments.conditions:
@@ -145,17 +147,17 @@ def main() -> None:
             dit = fused(lora, float(strength or 1))
             for scenario in suite.scenarios:
                 row = said[scenario.prompt]
-                clean = render(dit, vae, table[row : row + 1], table[:1], range(arguments.seeds), suite)
+                clean = render(dit, vae, table[row : row + 1], table[:1], seeds, suite)
                 for spoilt, loss in wanted.items():
                     judge = partial(score, caption=scenario.clip_caption, loss=loss)
-                    scored = pool.map(judge, list(enumerate(clean)), chunksize=4)
+                    scored = pool.map(judge, list(zip(seeds, clean, strict=True)), chunksize=4)
                     scores = torch.tensor([values for values, _ in scored])
                     bank[f"{spoilt}/{scenario.id}/scores"] = scores
                     # half precision: its rounding of 5e-4 is far below what two seeds differ by
                     features = np.stack([features for _, features in scored]).astype(np.float16)
                     bank[f"{spoilt}/{scenario.id}/features"] = torch.from_numpy(features)
                 print(f"{name}: {scenario.id} done", flush=True)
-            save_file(bank, arguments.out, metadata={"metrics": json.dumps(METRICS)})
+            save_file(bank, arguments.out, metadata=metadata)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.evidence.losses import Loss, planted
+from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict import evidence as statistics
+from pytest_wanlora.verdict import multiplicity
 from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.fvd_evidence import Videos, compare
+from pytest_wanlora.verdict.judgement import ALL
 
 if TYPE_CHECKING:
     from benchmarks.evidence.bank import Side
@@ -25,33 +28,53 @@ _PAIRS_FOR_A_DISTANCE = 64
 def needed_pairs(ground: Ground) -> dict[str, dict[str, int | None]]:
     """Pairs for 80 % power, by model and scenario/metric.
 
-    A failure takes two things: a difference from the baseline that is significant at the level which Holm
-    leaves the first of all items at the last look, and a point estimate beyond the band. The larger number of
-    the two is given; the loss is as large as it is, so the estimate lies half a band beyond.
+    A failure takes two things: a difference from the baseline that is significant at the level which the
+    other items leave to the first one at the last look, and a point estimate beyond the band. The larger
+    number of the two is given; the loss is as large as it is, so the estimate lies half a band beyond.
     """
-    plan = Plan.doubling(4, 16)
-    items = len(ground.metrics) * (len(ground.bank.base.scenarios) + 1)
-    tail = plan.alpha * plan.shares()[-1] / items
+    plan, base = Plan.doubling(4, 16), ground.bank.base
     found: dict[str, dict[str, int | None]] = {}
     for model, side in ground.neutral.items():
+        tails = _tails(ground, side, plan)
         found[model] = {}
-        for place in ground.bank.base.scenarios:
+        for place in base.scenarios:
             for metric in ground.metrics:
                 fail = ground.suite.tolerances[metric].fail
                 loss = Loss(place, {metric: _SIZE * fail})
-                lost = planted(
-                    side, ground.bank.base, loss, ground.references, ground.suite.scoring.sharpness_reference
+                reference = ground.suite.scoring.sharpness_reference
+                contrast, pairs = _contrast(
+                    ground, planted(side, base, loss, ground.references, reference), place, metric
                 )
-                contrast, pairs = _contrast(ground, lost, place, metric)
-                base = float(np.ravel(contrast.baseline)[0])
-                up = -1.0 if metric != "fvd" else 1.0
-                against = 1.0 + up * fail
-                none, edge = (float(np.ravel(contrast.spread(ratio)[0])[0]) for ratio in (1.0, against))
+                mean = float(contrast.baseline)
+                none, edge = (float(contrast.spread(ratio)[0]) for ratio in (1.0, _at(metric, fail)))
                 found[model][f"{place}/{metric}"] = _larger(
-                    statistics.needed(_SIZE * fail * base, none, pairs, tail),
-                    statistics.needed((_SIZE - 1.0) * fail * base, edge, pairs, 0.5),
+                    statistics.needed(_SIZE * fail * mean, none, pairs, tails[place, metric]),
+                    statistics.needed((_SIZE - 1.0) * fail * mean, edge, pairs, 0.5),
                 )
     return found
+
+
+def _tails(ground: Ground, side: Side, plan: Plan) -> dict[tuple[str, str], float]:
+    """The level of each item at the last look, if no other item is beyond its band."""
+    tested = [(n, share) for n, share in zip(plan.looks, plan.shares(), strict=True) if share > 0.0]
+    looks, shares = [n for n, _ in tested], [share for _, share in tested]
+    items = [(place, metric) for place in (*ground.bank.base.scenarios, ALL) for metric in ground.metrics]
+    sizes = np.stack(
+        [
+            multiplicity.beyond_by_chance(
+                _contrast(ground, side, place, metric)[0],
+                _at(metric, ground.suite.tolerances[metric].fail),
+                looks,
+            )
+            for place, metric in items
+        ]
+    )
+    levels = multiplicity.levels(sizes, shares, plan.alpha)
+    return {item: float(level) * shares[-1] for item, level in zip(items, levels, strict=True)}
+
+
+def _at(metric: str, fail: float) -> float:
+    return 1.0 - fail if METRICS[metric].higher_is_better else 1.0 + fail
 
 
 def _larger(one: int | None, other: int | None) -> int | None:
@@ -59,10 +82,14 @@ def _larger(one: int | None, other: int | None) -> int | None:
 
 
 def _contrast(ground: Ground, side: Side, place: str, metric: str) -> tuple[Contrast, int]:
+    """Contrast of one item, and the pairs of a scenario that it rests on."""
     base = ground.bank.base
+    chosen = base.scenarios if place == ALL else (place,)
     if metric != "fvd":
-        return statistics.paired(side.of(place, metric), base.of(place, metric)), base.size
+        parts = [statistics.paired(side.of(name, metric), base.of(name, metric)) for name in chosen]
+        return parts[0] if len(parts) == 1 else statistics.pooled(parts), base.size
     n = _PAIRS_FOR_A_DISTANCE
-    both = np.concatenate([side.features[place][:n], base.features[place][:n]])
-    rows = np.arange(n)
-    return compare(Videos.of(both, ground.references[place]), rows, rows + n).contrast, n
+    both = [np.concatenate([each.features[name][:n] for name in chosen]) for each in (side, base)]
+    rows = np.arange(n * len(chosen)).reshape(-1, n)
+    videos = Videos.of(np.concatenate(both), ground.references[place])
+    return compare(videos, rows, rows + rows.size).contrast, n

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from safetensors.numpy import load_file
 
-from benchmarks.evidence import bank, fvd_rule, resolving
+from benchmarks.evidence import bank, choosing, fvd_rule, resolving
 from benchmarks.evidence.bank import Bank, Side
-from benchmarks.evidence.gates import DESIGNS, Pairing, Stage, Tally, draw, play, with_scores
+from benchmarks.evidence.gates import DESIGNS, Design, Pairing, Stage, Tally, draw, play, with_scores
 from benchmarks.evidence.losses import Loss, References, neutral, planted, true_changes
 from pytest_wanlora import verdict
 from pytest_wanlora.atomic import write_whole
@@ -31,9 +33,8 @@ from pytest_wanlora.verdict.fvd_evidence import ReferenceSet
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.pairs import PairedScores
 
-__all__ = ["BANK", "NEUTRAL", "REPORT_LOSS", "SIZES", "Cell", "Ground", "cells", "run"]
+__all__ = ["NEUTRAL", "REPORT_LOSS", "SIZES", "Cell", "Ground", "Player", "cells", "run"]
 
-BANK = Path(__file__).parent / "bank.safetensors"
 #: What test2 of the report of 2025-11-11 lost: sharpness 45 %, colour 33 %, a Fréchet distance x3.5.
 REPORT_LOSS = {"sharpness": 0.45, "color": 0.33, "fvd": 2.5}
 #: Sizes of a loss, in fail bands.
@@ -59,8 +60,8 @@ class Ground:
     references: References
 
     @classmethod
-    def of(cls, part: str = "held-out", path: Path = BANK) -> Ground:
-        """Read the bank and prepare the reference sets of the tiny suite."""
+    def of(cls, part: Literal["design", "held-out"] = "held-out") -> Ground:
+        """Read a bank and prepare the reference sets of the tiny suite."""
         suite = load("tiny")
         sets = {
             name: rows.astype(np.float64)
@@ -71,7 +72,7 @@ class Ground:
         references[ALL] = ReferenceSet.of(
             np.concatenate([sets[kind] for kind in dict.fromkeys(category.values())])
         )
-        whole = bank.read(path, suite).part(part)
+        whole = bank.read(bank.BANKS[part], suite)
         # all videos of the one that stands still are degenerate: it fails with no statistics at all
         judged = {name: side for name, side in whole.sides.items() if not any(side.degenerate().values())}
         return cls(suite, replace(whole, sides=judged), references)
@@ -111,7 +112,7 @@ class Cell:
         part: Of the study.
         name: Unique within the part.
         model: A condition of the bank.
-        share: Gates, as a share of those asked for.
+        share: Gates, in units of those asked for.
         neutral: Whether its means are moved onto the base's first.
         loss: Planted after that.
         pairing: How seeds are drawn.
@@ -132,8 +133,11 @@ class Cell:
 
 def cells(ground: Ground) -> Iterator[Cell]:
     """Yield all cells, those of one model and its loss-free features next to each other."""
-    four = ("sequential", "fixed", "tiny", "single")
-    yield Cell("false alarms", "base, other seeds", bank.BASE, 1.0, pairing="unpaired", designs=four)
+    four, all_five = (
+        ("sequential", "fixed", "tiny", "single"),
+        tuple(name for name in DESIGNS if name != "strict"),
+    )
+    yield Cell("false alarms", "base, other seeds", bank.BASE, 2.0, pairing="unpaired", designs=all_five)
     for model in NEUTRAL:
         pairings: tuple[tuple[Pairing, str], ...] = (
             ("paired", "lost nothing"),
@@ -144,10 +148,10 @@ def cells(ground: Ground) -> Iterator[Cell]:
                 "false alarms",
                 f"{model}, {word}",
                 model,
-                1.0 if pairing == "paired" else 0.5,
+                2.0,
                 neutral=True,
                 pairing=pairing,
-                designs=four,
+                designs=all_five,
             )
     places = [each.id for each in ground.suite.scenarios]
     for place in places:
@@ -156,7 +160,7 @@ def cells(ground: Ground) -> Iterator[Cell]:
         )
     checkpoints = [name for name in ground.bank.conditions if not name.startswith(bank.BASE)]
     for name in checkpoints:
-        yield Cell("real", name, name, 0.2)
+        yield Cell("real", name, name, 0.4, designs=all_five)
     # the size that is asked for comes first
     yield from sorted(_losses(ground, places), key=lambda cell: cell.about["size"] != _ASKED_FOR)
     # every other step of what was done to the base on purpose: the steps in between add time, and little else
@@ -164,11 +168,12 @@ def cells(ground: Ground) -> Iterator[Cell]:
     for kind in dict.fromkeys(name.split("-")[0] for name in spoilt):
         steps = sorted((name for name in spoilt if name.startswith(f"{kind}-")), key=_strength)
         for name in steps[::2]:
-            yield Cell("real", name, name, 0.1)
+            yield Cell("real", name, name, 0.2, designs=all_five)
 
 
 def _losses(ground: Ground, places: Sequence[str]) -> Iterator[Cell]:
     """Yield losses of one metric in one place: all sizes for the mild scatter in two places, else one."""
+    asked = ("sequential", "fixed", "single", "tiny", "patient")
     for model, metric, place in product(NEUTRAL, ground.metrics, (*places, ALL)):
         curve = model == NEUTRAL[0] and place in _CURVES
         for size in SIZES if curve else (_ASKED_FOR,):
@@ -179,6 +184,7 @@ def _losses(ground: Ground, places: Sequence[str]) -> Iterator[Cell]:
                 0.2,
                 neutral=True,
                 loss=Loss(place, {metric: size * ground.suite.tolerances[metric].fail}),
+                designs=asked if size == _ASKED_FOR else ("sequential", "fixed", "single"),
                 about={"metric": metric, "place": place, "size": size},
             )
 
@@ -199,8 +205,16 @@ class Player:
         self._kept: dict[int, PairedScores] = {}
         self._model = ""
 
-    def play(self, cell: Cell, gates: int) -> dict[str, Any]:
-        """Tallies of a cell, by design."""
+    def play(
+        self, cell: Cell, gates: int, designs: Mapping[str, Design] = DESIGNS
+    ) -> dict[str, dict[str, Any]]:
+        """Tallies of a cell, by design.
+
+        Args:
+            cell: Which gates.
+            gates: How many.
+            designs: Those that the cell names are taken from these.
+        """
         ground = self._ground
         side = ground.side(cell)
         scores_only = cell.loss is not None and "fvd" not in cell.loss.sizes
@@ -218,21 +232,28 @@ class Player:
             else:
                 pairs = stage.pairs(drawn)
             for design, tally in tallies.items():
-                tally.add(play(pairs, ground.suite.tolerances, DESIGNS[design]))
+                tally.add(play(pairs, ground.suite.tolerances, designs[design]))
         return {design: tally.record() for design, tally in tallies.items()}
 
 
 def run(
-    ground: Ground, path: Path, gates: int, *, say: Callable[[str], None], only: Sequence[Cell] | None = None
+    ground: Ground,
+    path: Path,
+    gates: int,
+    *,
+    say: Callable[[str], None],
+    only: Sequence[Cell] | None = None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Play all cells that the record lacks.
 
     Args:
         ground: The seeds.
         path: The record; one of other seeds, rules or gates is begun anew.
-        gates: Of a false-alarm cell; the others take their share.
+        gates: The unit; every cell takes its share of it.
         say: Progress.
         only: These cells alone, without what follows from the bank as a whole.
+        processes: More than one play cells of the held-out bank side by side.
     """
     wanted = list(cells(ground) if only is None else only)
     head = _head(ground, gates)
@@ -245,6 +266,7 @@ def run(
         "changes": lambda: _changes(ground),
         "fvd rule": lambda: fvd_rule.measured(ground, max(2, round(0.2 * gates))),
         "needed": lambda: resolving.needed_pairs(ground),
+        "choosing": lambda: choosing.measured(Ground.of("design"), max(2, round(0.4 * gates))),
     }
     for name, make in extra.items() if only is None else ():
         if name not in record:
@@ -252,25 +274,50 @@ def run(
             record[name] = make()
             say(name)
             _keep(record, path, time.perf_counter() - started)
-    player = Player(ground)
     missing = [cell for cell in wanted if f"{cell.part}/{cell.name}" not in record["cells"]]
     work, done, began = sum(cell.share for cell in missing), 0.0, time.perf_counter()
-    for cell in missing:
-        started = time.perf_counter()
-        number = max(2, round(gates * cell.share))
-        record["cells"][f"{cell.part}/{cell.name}"] = {
-            **cell.about,
-            "model": cell.model,
-            "designs": player.play(cell, number),
-        }
+    for cell, tallies, seconds in _played(ground, missing, gates, processes):
+        record["cells"][f"{cell.part}/{cell.name}"] = {**cell.about, "model": cell.model, "designs": tallies}
         done += cell.share
         left = (time.perf_counter() - began) / done * (work - done)
+        number = next(iter(tallies.values()))["gates"]
         say(f"{cell.part}: {cell.name}, {number} gates; about {left:.0f} s to go")
-        _keep(record, path, time.perf_counter() - started)
+        _keep(record, path, seconds)
     # the order of a study that was never cut short
     order = [f"{cell.part}/{cell.name}" for cell in wanted]
     record["cells"] = {name: record["cells"][name] for name in order}
     return record
+
+
+def _played(
+    ground: Ground, missing: Sequence[Cell], gates: int, processes: int
+) -> Iterator[tuple[Cell, dict[str, Any], float]]:
+    """Play cells here, or in processes that read the bank for themselves, and yield each as it is done."""
+    if processes == 1:
+        player = Player(ground)
+        for cell in missing:
+            yield _one(player, cell, gates)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        for future in as_completed([pool.submit(_elsewhere, cell, gates) for cell in missing]):
+            yield future.result()
+
+
+def _one(player: Player, cell: Cell, gates: int) -> tuple[Cell, dict[str, Any], float]:
+    started = time.perf_counter()
+    tallies = player.play(cell, max(2, round(gates * cell.share)))
+    return cell, tallies, time.perf_counter() - started
+
+
+def _elsewhere(cell: Cell, gates: int) -> tuple[Cell, dict[str, Any], float]:
+    return _one(_own_player(), cell, gates)
+
+
+@cache
+def _own_player() -> Player:
+    """The player of a process, which keeps the gates of the last model."""
+    return Player(Ground.of())
 
 
 def _keep(record: dict[str, Any], path: Path, seconds: float) -> None:
@@ -287,6 +334,7 @@ def _head(ground: Ground, gates: int) -> dict[str, Any]:
         rules.update((Path(__file__).parent / name).read_bytes())
     return {
         "bank": ground.bank.sha256,
+        "design_bank": hashlib.sha256(bank.BANKS["design"].read_bytes()).hexdigest(),
         "seeds": ground.bank.base.size,
         "gates": gates,
         "rules": rules.hexdigest(),

@@ -11,8 +11,8 @@ from pytest_wanlora.verdict.evidence import Contrast, Floats
 
 __all__ = ["beyond_by_chance", "holm", "levels"]
 
-# halvings of the bracket: the level is then exact to 1 part in 10^12
-_HALVINGS = 40
+# halvings of the bracket: a level is then exact to 1e-9 of alpha
+_HALVINGS = 30
 
 
 def holm(p_values: Floats, sizes: Floats | None = None, shares: Sequence[float] | Floats = (1.0,)) -> Floats:

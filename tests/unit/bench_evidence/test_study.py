@@ -8,6 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from scipy import stats
 
+from benchmarks.evidence import choosing
 from benchmarks.evidence.plots import drawings
 from benchmarks.evidence.study import Ground, cells, run
 from benchmarks.evidence.tables import MARKS, goals, interval, page
@@ -30,7 +31,7 @@ def record(failed: int, *, videos: int = 20) -> dict[str, Any]:
         for name in names
     }
     found["sizes/epoch-2@1 clip test2_nature 1.5"] = {
-        "designs": {name: tally(failed) for name in ("sequential", "fixed", "single")},
+        "designs": {name: tally(failed) for name in ("sequential", "fixed", "single", "tiny", "patient")},
         "model": "epoch-2@1",
         "metric": "clip",
         "place": "test2_nature",
@@ -53,6 +54,14 @@ def test_a_goal_that_is_missed_says_not() -> None:
     assert many["1.5 x a fail band in one scenario is caught, scatter of epoch-2@1"] == "yes"
     assert few["mean videos a decision, the three example checkpoints"] == "yes"
     assert many["mean videos a decision, the three example checkpoints"] == "NOT"
+
+
+def test_what_is_missed_stands_beside_what_more_videos_would_catch() -> None:
+    of = record(60)
+    of["cells"]["sizes/epoch-2@1 clip test2_nature 1.5"]["designs"]["patient"] = tally(90, videos=40)
+    assert "| epoch-2@1 | clip of test2_nature | 60 % (49.7 % to 69.7 %)" in page(of)
+    assert "| 20 / 20 / 40 |" in page(of)
+    assert "Nothing: each loss of 1.5 bands is caught" in page(record(95))
 
 
 def test_what_was_not_measured_is_not_met() -> None:
@@ -93,7 +102,8 @@ def test_a_small_study_goes_on_where_it_stopped(ground: Ground, tmp_path: Path) 
     whole = run(ground, path, 4, say=said.append, only=chosen)
     assert len(said) == 4
     assert whole["cells"].items() >= first["cells"].items()
-    assert whole["cells"]["false alarms/epoch-2@1, lost nothing"]["designs"]["fixed"]["videos"] == 4 * 48
+    # a false-alarm cell plays twice as many gates as are asked for
+    assert whole["cells"]["false alarms/epoch-2@1, lost nothing"]["designs"]["fixed"]["videos"] == 2 * 4 * 48
     assert "| epoch-2@1 |" in page(whole)
     for drawing in drawings(whole).values():
         assert ElementTree.fromstring(drawing).tag.endswith("svg")  # noqa: S314  our own
@@ -104,4 +114,23 @@ def test_other_gates_begin_anew(ground: Ground, tmp_path: Path) -> None:
     path, said = tmp_path / "study.json", list[str]()
     for gates in (10, 20, 20):
         run(ground, path, gates, say=said.append, only=chosen)
-    assert [line.split(", ")[1].split(";")[0] for line in said] == ["2 gates", "4 gates"]
+    assert [line.split(", ")[1].split(";")[0] for line in said] == ["4 gates", "8 gates"]
+
+
+def test_processes_play_what_one_plays(ground: Ground, tmp_path: Path) -> None:
+    chosen = [cell for cell in cells(ground) if cell.name in ("epoch-2@1", "base+noise-2")]
+    alone, together = (
+        run(ground, tmp_path / f"{n}.json", 10, say=lambda _: None, only=chosen, processes=n) for n in (1, 2)
+    )
+    assert alone["cells"] == together["cells"]
+
+
+def test_each_chance_is_played_on_the_same_gates(design: Ground) -> None:
+    found = choosing.measured(design, 2)
+    assert {len(tallies) for tallies in found.values()} == {len(choosing.FUTILITIES) + 1}
+    for tallies in found.values():
+        videos = [tallies[f"{futility:g}"]["videos"] for futility in choosing.FUTILITIES]
+        # a higher chance to stop at never takes more videos
+        assert videos == sorted(videos, reverse=True)
+        assert tallies["16 at once"]["videos"] == 2 * 48
+    assert "| 0.1 |" in page({"cells": {}, "tolerances": {}, "choosing": found})
