@@ -200,6 +200,9 @@ class Run:
         path = self.gate.run_folder / "results.json"
         try:
             record = build(self.gate, self.gate.judge, self.judged, ending)
+            if alone := self._part_that_passed(record):
+                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                record = record.model_copy(update={"exit_status": int(session.exitstatus)})
             results.write(record, path)
         except WanloraError as error:
             self.lines = [f"no record was written: {error}"]
@@ -207,10 +210,23 @@ class Run:
                 session.exitstatus = pytest.ExitCode.TESTS_FAILED
             return
         self.lines = terminal.summary(record, os.path.relpath(path))
+        if alone:
+            self.lines.append(alone)
         for stored in self.stored:
             self.lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
         self._report(session, record)
         self.gate.board.clear()
+
+    def _part_that_passed(self, record: RunRecord) -> str:
+        """What to say of a run that would end well although it publishes nothing; empty for any other.
+
+        Exit code 0 means publishable. A selection that someone left in a command or an ini file must not look
+        like the whole gate.
+        """
+        unpublished = [card.name for card in record.candidates if not card.publishable]
+        if self.gate.settings.update_baselines or record.exit_status or not unpublished:
+            return ""
+        return "a part of the gate passes; the exit code is 1, for 0 means that a checkpoint may be published"
 
     def _report(self, session: pytest.Session, record: RunRecord) -> None:
         """Write the reports; whatever becomes of them, the record is there already."""

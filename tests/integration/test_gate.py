@@ -144,14 +144,22 @@ class TestSelection:
     def test_only_what_is_chosen_is_rendered(self, based: Project) -> None:
         based.forget()
         result = based.run("--lora", "good.safetensors", "-k", "test2_nature and sharpness")
-        assert result.ret == pytest.ExitCode.OK
+        assert "1 passed" in result.stdout.str()
         assert sorted(based.rendered()) == ["good test2_nature 0", "good test2_nature 1"]
 
     def test_a_part_of_the_gate_publishes_nothing(self, based: Project) -> None:
         result = based.run("--lora", "good.safetensors", "-k", "sharpness")
-        result.stdout.fnmatch_lines(["good may not be published: 21 of 24 were not measured*"])
+        result.stdout.fnmatch_lines(
+            [
+                "good may not be published: 21 of 24 were not measured*",
+                "a part of the gate passes; the exit code is 1*",
+            ]
+        )
+        # 0 would mean publishable
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
         record = results.load(based.records()[-1])
         assert record.partial
+        assert record.exit_status == pytest.ExitCode.TESTS_FAILED
         assert not record.candidates[0].publishable
 
     def test_one_item_by_its_id(self, based: Project, run: Run) -> None:
@@ -162,7 +170,7 @@ class TestSelection:
 
     def test_scenarios_by_option(self, based: Project) -> None:
         result = based.run("--lora", "bad.safetensors", "--wanlora-scenario", "test1_city")
-        assert result.ret == pytest.ExitCode.OK
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
         result.stdout.fnmatch_lines(
             ["wanlora: partial run: test1_city only", "*a partial run publishes nothing*"]
         )

@@ -125,7 +125,7 @@ class TestArtefacts:
 
     def test_only_some_items_publish_nothing(self, based: Project) -> None:
         result = based.run("--lora", "good.safetensors", "-k", "clip")
-        assert result.ret == pytest.ExitCode.OK
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
         found = verify(folder_of(based) / "receipt.json", based.path / "good.safetensors", Demands())
         assert any("partial" in problem for problem in found.problems)
 
