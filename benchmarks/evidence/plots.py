@@ -13,6 +13,7 @@ __all__ = ["drawings"]
 _COLOURS = ("#1b6ca8", "#c0392b", "#2e8b57", "#8e44ad", "#d68910", "#555555", "#16a3a3", "#a0522d")
 _LEFT, _TOP, _WIDTH, _HEIGHT = 60, 44, 430, 260
 _PLACE = "test2_nature"
+_LETTER = 7  # pixels at most, on average
 # words stay readable on a line
 _HALO = 'stroke="#fff" stroke-width="3" paint-order="stroke"'
 
@@ -112,7 +113,13 @@ def _bars(
         parts.append(
             f'<rect x="{start:.1f}" y="{top + 3}" width="{length:.1f}" height="13" fill="{_COLOURS[0]}"/>'
         )
-        parts.append(_text(start + length + 5, top + 13, word))
+        at = start + length + 5
+        for value in lines:
+            # words never stand on a line
+            across_at = left + width * value / most
+            if at - 2 < across_at < at + _LETTER * len(word):
+                at = across_at + 5
+        parts.append(_text(at, top + 13, word))
     return _svg(title, parts, 640, bottom + 12)
 
 
