@@ -6,6 +6,7 @@ record is plain data; it is written after every cell, so that a study that was c
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import multiprocessing
@@ -329,9 +330,9 @@ def _head(ground: Ground, gates: int) -> dict[str, Any]:
     """What makes two records one: seeds, rules, gates."""
     rules = hashlib.sha256()
     for file in sorted(Path(verdict.__file__).parent.glob("*.py")):
-        rules.update(file.read_bytes())
+        rules.update(_code(file))
     for name in ("gates.py", "losses.py"):
-        rules.update((Path(__file__).parent / name).read_bytes())
+        rules.update(_code(Path(__file__).parent / name))
     return {
         "bank": ground.bank.sha256,
         "design_bank": hashlib.sha256(bank.BANKS["design"].read_bytes()).hexdigest(),
@@ -340,6 +341,15 @@ def _head(ground: Ground, gates: int) -> dict[str, Any]:
         "rules": rules.hexdigest(),
         "tolerances": {name: ground.suite.tolerances[name].fail for name in ground.metrics},
     }
+
+
+def _code(file: Path) -> bytes:
+    """A module without its words: a better docstring is no other rule."""
+    tree = ast.parse(file.read_bytes())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node):
+            node.body = [*node.body[1:], ast.Pass()]
+    return ast.unparse(tree).encode()
 
 
 def _changes(ground: Ground) -> dict[str, dict[str, float]]:

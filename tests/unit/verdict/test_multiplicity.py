@@ -90,7 +90,7 @@ def test_a_level_is_where_an_item_just_holds_alone(
     sizes: list[tuple[float, float]], shares: tuple[float, float]
 ) -> None:
     found = levels(np.array(sizes), shares, 0.05)
-    assert (found >= 0.05 / len(sizes) - 1e-12).all()
+    assert (found >= 0.05 / len(sizes) - 1e-9).all()
     for item, level in enumerate(found):
         # the others are no claims, so this one is the first
         p_values = np.ones(len(sizes))

@@ -1,0 +1,12 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pytest_wanlora.verdict.fvd_evidence import ReferenceSet
+from tests.unit.verdict.paired import DIM
+
+
+@pytest.fixture(scope="session")
+def reference() -> ReferenceSet:
+    return ReferenceSet.of(np.random.default_rng(0).standard_normal((256, DIM)))
