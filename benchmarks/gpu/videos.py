@@ -23,6 +23,7 @@ from tools.hollow_wan.assemble import SUITE_FILE
 __all__ = ["Variant", "free", "levers", "packaged", "stock", "variants"]
 
 _STOCK_FRAMES = "stock-frames.npy"
+_LARGE_BATCH = 4
 _VRAM_LIMIT = 8.0  # GiB; the denoiser alone has 9.3
 _SLOWEST = 30.0  # seconds that one more part may take, with loading and compiling
 
@@ -111,6 +112,7 @@ def variants(suite: Suite) -> Iterator[Variant]:
             yield Variant(f"suite, but {key}: {_word(off[key])}", {**own, key: off[key]})
         elif key in alone:
             yield Variant(f"suite, and {key}: {_word(alone[key])}", {**own, key: alone[key]})
+    yield Variant(f"suite, but batch: {_LARGE_BATCH}", {**own, "batch": _LARGE_BATCH}, more=1)
     small = {**own, "compile": False, "batch": 1}
     yield Variant("suite for a small GPU: compile: false, batch: 1", small, more=-1)
     limit = f"the same, vram_limit: {_VRAM_LIMIT:g}"
