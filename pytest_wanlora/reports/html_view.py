@@ -15,6 +15,7 @@ from pytest_wanlora.reports.html_text import isolated, visible
 from pytest_wanlora.reports.words import OUTCOMES, VERDICTS, metric_name
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.reasons import direction
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard, Failure
@@ -88,10 +89,10 @@ def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str
     """
     if change is None:
         return ""
-    if verdict is Verdict.WARN and change < 0.0 and metric in METRICS:
-        way = "higher" if METRICS[metric].higher_is_better else "lower"
-        return plots.worded(change).replace("better", way)
-    return plots.worded(change)
+    words = plots.worded(change)
+    if verdict is None or metric not in METRICS or not change:
+        return words
+    return words.replace("better", direction(METRICS[metric], change, verdict))
 
 
 def aside(judged: Judgement) -> str:

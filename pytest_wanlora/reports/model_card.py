@@ -15,6 +15,7 @@ from pytest_wanlora.reports import analysis, escaping
 from pytest_wanlora.reports.naming import file_name, names_of
 from pytest_wanlora.scoring.metric import METRICS, grade
 from pytest_wanlora.verdict.judgement import ALL, Judgement
+from pytest_wanlora.verdict.reasons import direction
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -193,7 +194,7 @@ def _numbers(judged: Judgement) -> tuple[str, str, str, str]:
     change = "-"
     if judged.change is not None:
         change = (
-            f"{abs(judged.change):.1%} {'worse' if judged.change > 0 else 'better'}"
+            f"{abs(judged.change):.1%} {direction(metric, judged.change, judged.verdict)}"
             if judged.change
             else "same"
         )

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pytest_wanlora.verdict.judgement import Evidence, ToleranceLike
+from pytest_wanlora.scoring.metric import Metric
+from pytest_wanlora.verdict.judgement import Evidence, ToleranceLike, Verdict
 
-__all__ = ["degenerate_words", "first", "sureness", "worded"]
+__all__ = ["degenerate_words", "direction", "first", "sureness", "worded"]
 
 
 def first(things: list[str], most: int = 3) -> str:
@@ -21,15 +22,29 @@ def degenerate_words(degenerate: Mapping[tuple[str, int], str]) -> str:
     return first([f"{name} seed {seed}: {why}" for (name, seed), why in sorted(degenerate.items())])
 
 
-def worded(change: float, tolerance: ToleranceLike) -> str:
+def direction(metric: Metric, change: float, verdict: Verdict) -> str:
+    """Worse or better; a rise that is warned of is not called better, only higher or lower.
+
+    Args:
+        metric: Of what.
+        change: Relative change to the worse, not 0.
+        verdict: What is said of it.
+    """
+    if change > 0.0:
+        return "worse"
+    if verdict is Verdict.WARN:
+        return "higher" if metric.higher_is_better else "lower"
+    return "better"
+
+
+def worded(metric: Metric, change: float, tolerance: ToleranceLike, verdict: Verdict) -> str:
     """A relative change beside its band."""
     band = f"band: warn from {tolerance.warn:.2%}, fail beyond {tolerance.fail:.2%}"
-    if math.isinf(change):
-        size = "infinitely worse" if change > 0 else "infinitely better"
-    elif change == 0.0:
+    if change == 0.0:
         size = "no change"
     else:
-        size = f"{abs(change):.1%} {'worse' if change > 0 else 'better'}"
+        way = direction(metric, change, verdict)
+        size = f"infinitely {way}" if math.isinf(change) else f"{abs(change):.1%} {way}"
     return f"{size} ({band})"
 
 

@@ -82,7 +82,7 @@ def judge_regression(
     still = _still(metric, scores, pairs)
     if still:
         verdict, words = Verdict.DEGENERATE, f"{still} while the baseline's moves"
-    numbers = f"{metric.format(base)} -> {metric.format(value)}, {worded(change, tolerance)}"
+    numbers = f"{metric.format(base)} -> {metric.format(value)}, {worded(metric, change, tolerance, verdict)}"
     return settled(
         blank,
         verdict,
@@ -156,7 +156,7 @@ def judge_set(
             small = f"{metric.format(floors[0])} and {metric.format(floors[1])}"
             numbers = f"{numbers}, of which {small} are the floor at this n; above it"
     verdict, words = rule(metric, change, tolerance, evidence, weak=weak)
-    reason = f"{numbers}, {worded(change, tolerance)}"
+    reason = f"{numbers}, {worded(metric, change, tolerance, verdict)}"
     return settled(
         blank,
         verdict,

@@ -118,7 +118,7 @@ def test_a_video_that_stands_still_is_degenerate() -> None:
 def test_a_suspicious_rise_is_told_in_words() -> None:
     judged = regression({"s1": {0: 700.0}}, {"s1": {0: 500.0}})
     assert judged.verdict is Verdict.WARN
-    assert "40.0% better" in judged.reason
+    assert "40.0% higher" in judged.reason
     assert "noise and ringing raise sharpness" in judged.reason
 
 
