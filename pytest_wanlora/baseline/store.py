@@ -124,19 +124,25 @@ def folder(root: Path, suite: str, name: str) -> Path:
 
 
 def update_command(suite: str, name: str) -> str:
-    """What to type to measure a baseline."""
+    """What to type to measure a baseline.
+
+    Args:
+        suite: What `--wanlora-suite` takes.
+        name: Of the baseline.
+    """
     if name == "base":
         return f"pytest --wanlora-suite {suite} --update-baselines"
     return f"pytest --wanlora-suite {suite} --lora <checkpoint> --update-baselines"
 
 
-def load(root: Path, suite: str, name: str) -> Baseline:
+def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseline:
     """Read a baseline.
 
     Args:
         root: The folder of all baselines.
         suite: Name of the suite.
         name: `"base"`, or what was accepted.
+        suite_option: What `--wanlora-suite` takes, for the next command of an error; the name when left out.
 
     Raises:
         BaselineError: There is none, it is of another schema, damaged, or its two files do not belong
@@ -148,16 +154,18 @@ def load(root: Path, suite: str, name: str) -> Baseline:
         others = f"\nStored for this suite: {', '.join(stored)}." if stored else ""
     else:
         others = ""
-    found = load_folder(place, suite, name=name, others=others)
+    found = load_folder(place, suite, name=name, others=others, suite_option=suite_option)
     if found.name != name:
         raise BaselineError(
             f"{place / _JSON}: it is the baseline {found.name!r}; allowed here: {name!r}",
-            next_command=update_command(suite, name),
+            next_command=update_command(suite_option or suite, name),
         )
     return found
 
 
-def load_folder(place: Path, suite: str, *, name: str = "base", others: str = "") -> Baseline:
+def load_folder(
+    place: Path, suite: str, *, name: str = "base", others: str = "", suite_option: str = ""
+) -> Baseline:
     """Read the baseline of a folder, whatever its name.
 
     Args:
@@ -165,12 +173,13 @@ def load_folder(place: Path, suite: str, *, name: str = "base", others: str = ""
         suite: The suite it must be of.
         name: What was asked for, for the next command of an error.
         others: What else there is, for the same.
+        suite_option: As for `load`.
 
     Raises:
         BaselineError: As `load`.
     """
     path = place / _JSON
-    again = update_command(suite, name)
+    again = update_command(suite_option or suite, name)
     try:
         data = path.read_bytes()
     except FileNotFoundError:

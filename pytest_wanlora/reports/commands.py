@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 import unicodedata
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
+
+from pytest_wanlora.suite import packaged
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -17,12 +20,14 @@ __all__ = [
     "metadata_file",
     "quoted",
     "run_folder",
+    "suite_file",
     "typed",
     "update_baseline",
 ]
 
 #: Control and format characters (some turn the reading direction), separators, and halves of pairs.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+_SUITE: Final = "--wanlora-suite"
 #: Where runs lie unless the user says otherwise.
 _RUNS: Final = ".wanlora/runs"
 
@@ -82,11 +87,26 @@ def metadata_file(record: RunRecord, default: str) -> str:
     return next((word for word in words if re.split(r"[/\\]", word)[-1] == name), name)
 
 
+def suite_file(record: RunRecord) -> str:
+    """The suite as the run's command line has it, else its name; empty where an ini file names it.
+
+    A suite that is no packaged one has a name that no command takes.
+    """
+    words = [part for word in record.command for part in word.split("=", 1)]
+    named = [value for option, value in pairwise(words) if option == _SUITE]
+    if named:
+        return named[-1]
+    return record.suite.name if record.suite.name in packaged() else ""
+
+
+def _suite(record: RunRecord) -> tuple[str, ...]:
+    known = suite_file(record)
+    return (_SUITE, known) if known else ()
+
+
 def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
     """Gate a checkpoint on the same suite once more."""
-    return typed(
-        "pytest", "--lora", checkpoint_file(record, card), "--wanlora-suite", record.suite.name, *more
-    )
+    return typed("pytest", "--lora", checkpoint_file(record, card), *_suite(record), *more)
 
 
 def install(record: RunRecord) -> str:
@@ -97,4 +117,4 @@ def install(record: RunRecord) -> str:
 
 def update_baseline(record: RunRecord) -> str:
     """Measure the model without LoRA on the same suite."""
-    return typed("pytest", "--wanlora-suite", record.suite.name, "--update-baselines")
+    return typed("pytest", *_suite(record), "--update-baselines")

@@ -13,6 +13,7 @@ from pytest_wanlora.reports.commands import (
     gate_again,
     metadata_file,
     run_folder,
+    suite_file,
     typed,
     update_baseline,
 )
@@ -187,7 +188,16 @@ def _balance(record: RunRecord, card: CandidateCard) -> str:
     balanced = f"{stem}_balanced.{ending}" if dot else f"{metadata}_balanced"
     several = ("--candidate", card.name) if len(record.candidates) > 1 else ()
     return typed(
-        *("python", "-m", "pytest_wanlora", "data", "balance", metadata, "--suite", record.suite.name),
+        *(
+            "python",
+            "-m",
+            "pytest_wanlora",
+            "data",
+            "balance",
+            metadata,
+            "--suite",
+            suite_file(record) or record.suite.name,
+        ),
         *("--toward", run_folder(record), *several),
         *("--samples", _SAMPLES, "--output", balanced),
     )

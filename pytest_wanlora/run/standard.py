@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora import baseline as baselines
+from pytest_wanlora import suite as suites
 from pytest_wanlora.baseline.store import Baseline, Prompt
 from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.jobs.job import BASE, file_sha256
@@ -66,7 +67,11 @@ class Standard:
     @property
     def update_command(self) -> str:
         """What to type to measure the baseline anew."""
-        return baselines.update_command(self.gate.suite.name, self.gate.settings.baseline)
+        return baselines.update_command(self._suite_option, self.gate.settings.baseline)
+
+    @property
+    def _suite_option(self) -> str:
+        return suites.option_value(self.gate.suite)
 
     @cached_property
     def place(self) -> tuple[Path, str]:
@@ -90,8 +95,12 @@ class Standard:
             BaselineError: There is none, or it cannot be read.
         """
         if Path(self.gate.settings.baseline).is_absolute():
-            return baselines.load_folder(self.folder, self.gate.suite.name, name=self.folder.name)
-        return baselines.load(self.place[0], self.gate.suite.name, self.gate.settings.baseline)
+            return baselines.load_folder(
+                self.folder, self.gate.suite.name, name=self.folder.name, suite_option=self._suite_option
+            )
+        return baselines.load(
+            self.place[0], self.gate.suite.name, self.gate.settings.baseline, suite_option=self._suite_option
+        )
 
     @cached_property
     def reference(self) -> frechet.Reference:

@@ -9,7 +9,7 @@ from pytest_wanlora.suite.files import (
     stated,
     verify,
 )
-from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, load, packaged
+from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, load, option_value, packaged
 from pytest_wanlora.suite.sampling import LEVERS, Sampling
 from pytest_wanlora.suite.schema import (
     DEFAULT_TOLERANCES,
@@ -46,6 +46,7 @@ __all__ = [
     "find_for",
     "identity",
     "load",
+    "option_value",
     "packaged",
     "references",
     "resolve",

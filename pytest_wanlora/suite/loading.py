@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import shlex
 from pathlib import Path
 from typing import Protocol
 
@@ -13,7 +14,7 @@ from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.schema import Architecture, Suite
 
-__all__ = ["Shapes", "check_fit", "find_for", "load", "packaged"]
+__all__ = ["Shapes", "check_fit", "find_for", "load", "option_value", "packaged"]
 
 
 def packaged() -> dict[str, Path]:
@@ -145,6 +146,15 @@ def _seen(checkpoint: Shapes) -> str:
 
 def _expected(architecture: Architecture) -> str:
     return f"dim {architecture.dim}, ffn_dim {architecture.ffn_dim}, blocks {architecture.blocks}"
+
+
+def option_value(suite: Suite) -> str:
+    """What to give `--wanlora-suite` to get a suite: a packaged one's name, else its file's path, quoted."""
+    if packaged().get(suite.name) == suite.path:
+        return suite.name
+    here = Path.cwd()
+    near = suite.path.is_absolute() and suite.path.is_relative_to(here)
+    return shlex.quote(str(suite.path.relative_to(here) if near else suite.path))
 
 
 def _located(source: str | Path) -> Path:

@@ -234,7 +234,7 @@ class TestBaselines:
             [
                 "NO BASELINE: *",
                 "*there is no baseline 'base' of suite 'fake'*",
-                "next: pytest --wanlora-suite fake --update-baselines",
+                "next: pytest --wanlora-suite fake.yaml --update-baselines",
             ]
         )
 

@@ -128,6 +128,9 @@ def test_no_baseline_names_the_next_command_and_what_there_is(tmp_path: Path) ->
         load(tmp_path, "tiny", "base")
     assert "there is no baseline 'base' of suite 'tiny'" in missing.value.message
     assert missing.value.next_command == "pytest --wanlora-suite tiny --update-baselines"
+    with pytest.raises(BaselineError) as own:
+        load(tmp_path, "tiny", "base", suite_option="own/tiny.yaml")
+    assert own.value.next_command == "pytest --wanlora-suite own/tiny.yaml --update-baselines"
     write(measured(), tmp_path)
     with pytest.raises(BaselineError, match="Stored for this suite: base") as other:
         load(tmp_path, "tiny", "accepted")

@@ -57,6 +57,25 @@ def test_the_training_data_is_named_as_it_was_typed(words: tuple[str, ...], file
     assert commands.metadata_file(untold, "x.csv") == "x.csv"
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "option"),
+    [
+        (("--wanlora-suite", "my suites/own.yaml"), "own", "--wanlora-suite 'my suites/own.yaml' "),
+        (("--wanlora-suite=own.yaml",), "own", "--wanlora-suite own.yaml "),
+        # the shapes of the checkpoint chose it
+        ((), "tiny", "--wanlora-suite tiny "),
+        # an ini file names it, and will again
+        ((), "own", ""),
+    ],
+)
+def test_the_suite_is_named_as_it_was_typed(words: tuple[str, ...], name: str, option: str) -> None:
+    record = run_record([file_judged()], command=("pytest", "--lora", "epoch-0.safetensors", *words))
+    record = record.model_copy(update={"suite": record.suite.model_copy(update={"name": name})})
+    assert commands.update_baseline(record) == f"pytest {option}--update-baselines"
+    again = commands.gate_again(record, record.candidates[0], "-x")
+    assert again == f"pytest --lora epoch-0.safetensors {option}-x"
+
+
 def test_a_run_lies_where_runs_lie() -> None:
     record = run_record([file_judged()])
     assert commands.run_folder(record) == ".wanlora/runs/20260102-030405-1-epoch-0"

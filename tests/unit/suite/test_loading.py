@@ -24,6 +24,7 @@ from pytest_wanlora.suite import (
     check_fit,
     find_for,
     load,
+    option_value,
     packaged,
 )
 
@@ -577,6 +578,20 @@ def test_packaged_suites_load(name: str) -> None:
     assert [scenario.category for scenario in suite.scenarios] == ["urban", "nature", "action"]
     assert dict(suite.tolerances) == dict(DEFAULT_TOLERANCES)
     assert set(packaged()) == {"tiny", "wan2.2-ti2v-5b"}
+
+
+def test_what_to_type_for_a_suite_is_its_name_or_where_it_lies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert option_value(load("tiny")) == "tiny"
+    copy = tmp_path / "my suites" / "tiny.yaml"
+    copy.parent.mkdir()
+    # another file of that name, with files of its own beside it, is another suite
+    named = load("tiny").model_copy(update={"path": copy})
+    assert option_value(named) == f"'{copy}'"
+    monkeypatch.chdir(tmp_path)
+    assert option_value(named) == "'my suites/tiny.yaml'"
+    assert option_value(named.model_copy(update={"path": Path("own.yaml")})) == "own.yaml"
 
 
 def test_the_big_suite_is_the_one_of_the_report() -> None:
