@@ -37,6 +37,19 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """Refuse settings that pytest found where a checkpoint lies."""
+    known = early_config.known_args_namespace
+    if known.lora and not known.inifilename and not known.file_or_dir:
+        from pytest_wanlora.hooks.ini_files import refuse_foreign
+
+        try:
+            refuse_foreign(args, early_config.inipath, early_config.invocation_params.dir)
+        except WanloraError as error:
+            raise pytest.UsageError(str(error)) from error
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Switch the gate on if it was asked for."""
     config.addinivalue_line(

@@ -370,6 +370,22 @@ class TestRecord:
 
 
 class TestFolders:
+    def test_the_settings_of_a_checkpoints_folder_never_hold(self, project: Project) -> None:
+        elsewhere = project.pytester.mkdir("training")
+        checkpoint = (project.path / "good.safetensors").rename(elsewhere / "good.safetensors")
+        (elsewhere / "pytest.ini").write_text("[pytest]\nwanlora_scale = 0.5\n", encoding="utf-8")
+        result = project.run("--lora", str(checkpoint))
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            [
+                f"*{elsewhere / 'pytest.ini'}: pytest reads its settings there, *",
+                f"next: write it in one word, --lora={checkpoint}, *",
+            ]
+        )
+        assert project.rendered() == []
+        assert project.run(f"--lora={checkpoint}").ret == pytest.ExitCode.TESTS_FAILED  # there is no baseline
+        assert project.rendered()
+
     def test_a_cache_that_cannot_be_written_is_a_usage_error(self, project: Project) -> None:
         (project.path / "file").write_bytes(b"")
         result = project.run("--lora", "good.safetensors", "--wanlora-cache-dir", "file/cache")
