@@ -14,7 +14,6 @@ from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 LEAST_SCENARIOS: Final = 5
 """Scenarios from which on a rank correlation is computed."""
@@ -213,6 +212,9 @@ def _correlation(
 
 
 def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    # takes a second to import, in every process of a run; most runs are not told of their training data
+    from scipy.stats import rankdata
+
     ranks: NDArray[np.float64] = rankdata(values)
     centred: NDArray[np.float64] = ranks - ranks.mean()
     return centred
