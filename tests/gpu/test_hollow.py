@@ -192,6 +192,28 @@ def write_suite(folder: Path, hollow: Hollow, **changes: dict[str, Any]) -> Path
     return path
 
 
+def test_code_that_another_process_compiles_gives_the_same_frames(hollow: Hollow, tmp_path: Path) -> None:
+    # each compiles for itself, as on two machines; two GPUs take one process each
+    search = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    count = max(1, torch.cuda.device_count())
+    found = set()
+    for number in range(3):
+        own = tmp_path / str(number)
+        environment = {
+            **os.environ,
+            "PYTHONPATH": search,
+            "TORCHINDUCTOR_CACHE_DIR": str(own / "inductor"),
+            "TRITON_CACHE_DIR": str(own / "triton"),
+        }
+        if torch.cuda.is_available():
+            environment["CUDA_VISIBLE_DEVICES"] = str(number % count)
+        command = [sys.executable, "-m", "tests.gpu.render_one", str(hollow.suite_file), str(own), str(STEPS)]
+        told = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        assert told.returncode == 0, told.stderr[-3000:]
+        found.add(told.stdout.strip().splitlines()[-1])
+    assert len(found) == 1
+
+
 def pytest_run(folder: Path, suite: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     search = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(folder)]
