@@ -11,8 +11,9 @@ import os
 import sys
 from pathlib import Path
 
+from benchmarks.evidence.ground import Ground
 from benchmarks.evidence.plots import drawings
-from benchmarks.evidence.study import Ground, run
+from benchmarks.evidence.study import run
 from benchmarks.evidence.tables import MARKS, goals, page
 from pytest_wanlora.atomic import write_whole
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.evidence.bank import BASE
+from benchmarks.evidence.cells import Cell
 from benchmarks.evidence.gates import Design
+from benchmarks.evidence.ground import NEUTRAL, Ground
 from benchmarks.evidence.losses import Loss
+from benchmarks.evidence.player import Player
 from pytest_wanlora.verdict.evidence import Plan
-
-if TYPE_CHECKING:
-    from benchmarks.evidence.study import Ground
 
 __all__ = ["FUTILITIES", "measured"]
 
@@ -36,8 +36,6 @@ def measured(ground: Ground, gates: int) -> dict[str, dict[str, dict[str, Any]]]
         ground: Of design seeds.
         gates: Of each cell.
     """
-    from benchmarks.evidence.study import NEUTRAL, Cell, Player  # what is there uses this module
-
     designs = {
         f"{futility:g}": Design(replace(Plan.doubling(4, 16), futility=futility)) for futility in FUTILITIES
     }

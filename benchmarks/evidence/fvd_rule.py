@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmarks.evidence.bank import BASE
+from benchmarks.evidence.bank import Side
+from benchmarks.evidence.cells import REPORT_LOSS
 from benchmarks.evidence.gates import DESIGNS, Pairing, Stage, draw, play
+from benchmarks.evidence.ground import NEUTRAL, Ground
 from benchmarks.evidence.losses import Loss
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.bands import band
 from pytest_wanlora.verdict.fvd_evidence import distance
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.pairs import PairedScores
-
-if TYPE_CHECKING:
-    from benchmarks.evidence.study import Ground
 
 __all__ = ["measured", "naive"]
 
@@ -35,22 +34,18 @@ def naive(pairs: PairedScores, tolerance: Any, n: int) -> bool:  # noqa: ANN401 
 
 def measured(ground: Ground, gates: int) -> dict[str, dict[str, float]]:
     """Share of gates in which any `fvd` fails, by kind of gate and rule."""
-    from benchmarks.evidence.study import NEUTRAL, REPORT_LOSS, Cell  # what is there uses this module
-
     band_size, mild = ground.suite.tolerances["fvd"].fail, NEUTRAL[0]
-    kinds: dict[str, tuple[Cell, Pairing]] = {
-        "base, other seeds": (Cell("", "", BASE, 1.0), "unpaired"),
-        **{f"{name}, lost nothing": (Cell("", "", name, 1.0, neutral=True), "paired") for name in NEUTRAL},
+    kinds: dict[str, tuple[Side, Pairing]] = {
+        "base, other seeds": (ground.bank.base, "unpaired"),
+        **{f"{name}, lost nothing": (ground.side(name, neutral=True), "paired") for name in NEUTRAL},
     }
     for word, size in (("1.5 x band", 1.5 * band_size), ("x3.5", REPORT_LOSS["fvd"])):
         loss = Loss("test2_nature", {"fvd": size})
-        kinds[f"{mild}, fvd of test2_nature {word}"] = (
-            Cell("", "", mild, 1.0, neutral=True, loss=loss),
-            "paired",
-        )
+        lost = ground.side(mild, neutral=True, loss=loss)
+        kinds[f"{mild}, fvd of test2_nature {word}"] = (lost, "paired")
     found = {}
-    for name, (cell, pairing) in kinds.items():
-        stage = Stage(ground.side(cell), ground.bank.base, ground.references)
+    for name, (side, pairing) in kinds.items():
+        stage = Stage(side, ground.bank.base, ground.references)
         counts = dict.fromkeys([f"raw, {n} videos" for n in _NUMBERS] + ["sequential", "fixed"], 0)
         for number in range(gates):
             pairs = stage.pairs(draw(number, ground.bank.base.size, pairing))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from benchmarks.evidence.bank import Side
+from benchmarks.evidence.ground import Ground
 from benchmarks.evidence.losses import Loss, planted
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict import evidence as statistics
@@ -13,10 +13,6 @@ from pytest_wanlora.verdict import multiplicity
 from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.fvd_evidence import Videos, compare
 from pytest_wanlora.verdict.judgement import ALL
-
-if TYPE_CHECKING:
-    from benchmarks.evidence.bank import Side
-    from benchmarks.evidence.study import Ground
 
 __all__ = ["needed_pairs"]
 

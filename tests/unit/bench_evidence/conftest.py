@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.evidence.study import Ground
+from benchmarks.evidence.ground import Ground
 
 
 @pytest.fixture(scope="session")

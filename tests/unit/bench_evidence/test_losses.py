@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks.evidence.gates import DESIGNS, draw
+from benchmarks.evidence.ground import Ground
 from benchmarks.evidence.losses import Loss, planted, true_changes
-from benchmarks.evidence.study import Ground
 
 
 def test_a_planted_loss_has_the_stated_size(ground: Ground) -> None:

@@ -9,8 +9,10 @@ import pytest
 from scipy import stats
 
 from benchmarks.evidence import choosing
+from benchmarks.evidence.cells import cells
+from benchmarks.evidence.ground import Ground
 from benchmarks.evidence.plots import drawings
-from benchmarks.evidence.study import Ground, cells, run
+from benchmarks.evidence.study import run
 from benchmarks.evidence.tables import MARKS, goals, interval, page
 
 

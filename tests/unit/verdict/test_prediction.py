@@ -1,34 +1,46 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from pytest_wanlora.verdict.evidence import p_worse, paired
+from pytest_wanlora.verdict.evidence import Contrast, Floats, p_worse, paired, t_worse
 from pytest_wanlora.verdict.prediction import chance_beyond, chance_significant
 
 SIZES = [(4, 16), (8, 16), (4, 32)]
 
 
+def candidates(pairs: int, most: int, loss: float) -> Iterator[tuple[Contrast, Floats]]:
+    """400 candidates that have lost about `loss` by their first pairs: those, and all of them.
+
+    With a flat prior the true means are spread evenly; what the first pairs show to have lost about `loss` is
+    then a fair sample of what is predicted from them. The baseline is 1 in every pair.
+    """
+    generator = np.random.default_rng((pairs, most, int(100 * loss)))
+    found = 0
+    while found < 400:
+        truth = 1.0 - generator.uniform(loss - 0.5, loss + 0.5)
+        every = truth + 0.2 * generator.standard_normal(most)
+        early = paired(every[:pairs], np.ones(pairs))
+        if abs(float(early.candidate) - (1.0 - loss)) <= 0.03:
+            found += 1
+            yield early, every
+
+
 @pytest.mark.parametrize(("pairs", "most"), SIZES)
 @pytest.mark.parametrize("loss", [0.0, 0.05, 0.1])
 def test_the_chance_to_lie_beyond_is_how_often_that_happens(pairs: int, most: int, loss: float) -> None:
-    # with a flat prior the true means of candidates are spread evenly; those that the first pairs show to
-    # have lost about `loss` are then a fair sample of what was predicted from them
-    generator = np.random.default_rng((pairs, most, int(100 * loss)))
-    predicted: list[float] = []
-    happened: list[bool] = []
-    while len(predicted) < 400:
-        truth = 1.0 - generator.uniform(loss - 0.5, loss + 0.5)
-        candidate = truth + 0.2 * generator.standard_normal(most)
-        base = np.ones(most)
-        early = paired(candidate[:pairs], base[:pairs])
-        if abs(float(early.candidate) - (1.0 - loss)) > 0.03:
-            continue
-        predicted.append(chance_beyond(early, 0.95, most=most, higher_is_better=True))
-        happened.append(bool(candidate.mean() < 0.95))
+    predicted, happened = zip(
+        *(
+            (chance_beyond(early, 0.95, most=most, higher_is_better=True), every.mean() < 0.95)
+            for early, every in candidates(pairs, most, loss)
+        ),
+        strict=True,
+    )
     # a share of 400 scatters by at most 2.5 %; three of those
     assert np.mean(predicted) == pytest.approx(np.mean(happened), abs=0.075)
 
@@ -36,20 +48,12 @@ def test_the_chance_to_lie_beyond_is_how_often_that_happens(pairs: int, most: in
 @pytest.mark.parametrize(("pairs", "most"), SIZES)
 @pytest.mark.parametrize("loss", [0.05, 0.15])
 def test_the_chance_of_significance_is_how_often_that_happens(pairs: int, most: int, loss: float) -> None:
-    generator = np.random.default_rng((pairs, most, int(100 * loss), 1))
     predicted: list[float] = []
     happened: list[bool] = []
-    while len(predicted) < 400:
-        truth = 1.0 - generator.uniform(loss - 0.5, loss + 0.5)
-        candidate = truth + 0.2 * generator.standard_normal(most)
-        base = np.ones(most)
-        early = paired(candidate[:pairs], base[:pairs])
-        if abs(float(early.candidate) - (1.0 - loss)) > 0.03:
-            continue
-        error = float(early.spread(1.0)[0])
-        statistic = (1.0 - float(early.candidate)) / error
+    for early, every in candidates(pairs, most, loss):
+        statistic = float(t_worse(early, True)[0])
         predicted.append(chance_significant(statistic, pairs=pairs, most=most, level=0.01))
-        happened.append(float(p_worse(paired(candidate, base), True)) <= 0.01)
+        happened.append(float(p_worse(paired(every, np.ones(most)), True)) <= 0.01)
     # the scatter itself is only estimated, from 4 pairs to a third: the prediction is allowed 5 % for that
     assert np.mean(predicted) == pytest.approx(np.mean(happened), abs=0.125)
 
