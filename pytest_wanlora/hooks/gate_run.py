@@ -175,8 +175,8 @@ class Run:
             self.selected = tuple(each for each in self.controller.expected if each.startswith(f"{PREFIX}::"))
         stopped = bool(session.shouldstop or session.shouldfail) or exitstatus == pytest.ExitCode.INTERRUPTED
         lost = () if stopped else tuple(sorted(set(self.selected) - self.ended))
-        if lost and session.exitstatus == pytest.ExitCode.OK:
-            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        if lost:
+            _fail(session)
         if self.selected:
             self._record(session, stopped=stopped, lost=lost)
         else:
@@ -201,13 +201,12 @@ class Run:
         try:
             record = build(self.gate, self.gate.judge, self.judged, ending)
             if alone := self._part_that_passed(record):
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+                _fail(session)
                 record = record.model_copy(update={"exit_status": int(session.exitstatus)})
             results.write(record, path)
         except WanloraError as error:
             self.lines = [f"no record was written: {error}"]
-            if session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            _fail(session)
             return
         self.lines = terminal.summary(record, os.path.relpath(path))
         if alone:
@@ -223,8 +222,8 @@ class Run:
         Exit code 0 means publishable. A selection that someone left in a command or an ini file must not look
         like the whole gate.
         """
-        unpublished = [card.name for card in record.candidates if not card.publishable]
-        if self.gate.settings.update_baselines or record.exit_status or not unpublished:
+        publishable = all(card.publishable for card in record.candidates)
+        if self.gate.settings.update_baselines or record.exit_status or publishable:
             return ""
         return "a part of the gate passes; the exit code is 1, for 0 means that a checkpoint may be published"
 
@@ -238,8 +237,7 @@ class Run:
         self.lines += written.problems
         if written.unsigned:
             self.lines.append("the receipt was to be signed and is not there: nothing can be published by it")
-            if session.exitstatus == pytest.ExitCode.OK:
-                session.exitstatus = pytest.ExitCode.TESTS_FAILED
+            _fail(session)
         self.annotations = actions.say(record, self.gate.run_folder, os.environ)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
@@ -250,6 +248,12 @@ class Run:
                 terminalreporter.write_line(line)
         for line in self.annotations:
             terminalreporter.write_line(line)
+
+
+def _fail(session: pytest.Session) -> None:
+    """Let a run that would end well end with 1."""
+    if session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _unicode(argument: object) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.reasons import direction
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
@@ -23,6 +24,7 @@ __all__ = [
     "Row",
     "Target",
     "averages",
+    "change_words",
     "difference_of",
     "mean_of",
     "metrics_of",
@@ -136,6 +138,19 @@ class Target:
     value: float | None
     reached: bool | None
     n: int
+
+
+def change_words(judged: Judgement) -> str:
+    """A comparison's change for a column of changes.
+
+    Args:
+        judged: Of a known metric.
+    """
+    if judged.change is None:
+        return "-"
+    if judged.change == 0.0:
+        return "same"
+    return f"{abs(judged.change):.1%} {direction(METRICS[judged.metric], judged.change, judged.verdict)}"
 
 
 def scenarios_of(record: RunRecord) -> tuple[str, ...]:

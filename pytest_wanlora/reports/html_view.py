@@ -89,10 +89,9 @@ def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str
     """
     if change is None:
         return ""
-    words = plots.worded(change)
-    if verdict is None or metric not in METRICS or not change:
-        return words
-    return words.replace("better", direction(METRICS[metric], change, verdict))
+    if verdict is None or metric not in METRICS:
+        return plots.worded(change)
+    return plots.worded(change, direction(METRICS[metric], change, verdict))
 
 
 def aside(judged: Judgement) -> str:

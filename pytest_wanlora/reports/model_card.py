@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.reports import analysis, escaping
+from pytest_wanlora.reports.comparisons import change_words
 from pytest_wanlora.reports.naming import file_name, names_of
 from pytest_wanlora.scoring.metric import METRICS, grade
 from pytest_wanlora.verdict.judgement import ALL, Judgement
-from pytest_wanlora.verdict.reasons import direction
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -191,14 +191,7 @@ def _numbers(judged: Judgement) -> tuple[str, str, str, str]:
     shown = ["-" if value is None else metric.format(value) for value in (judged.baseline, judged.value)]
     if metric.id == "overall" and judged.value is not None:
         shown[1] += f" {grade(judged.value)}"
-    change = "-"
-    if judged.change is not None:
-        change = (
-            f"{abs(judged.change):.1%} {direction(metric, judged.change, judged.verdict)}"
-            if judged.change
-            else "same"
-        )
-    return metric.title, shown[0], shown[1], change
+    return metric.title, shown[0], shown[1], change_words(judged)
 
 
 def _limit(judged: Judgement) -> tuple[str, str, str]:

@@ -187,17 +187,9 @@ def _balance(record: RunRecord, card: CandidateCard) -> str:
     stem, dot, ending = metadata.rpartition(".")
     balanced = f"{stem}_balanced.{ending}" if dot else f"{metadata}_balanced"
     several = ("--candidate", card.name) if len(record.candidates) > 1 else ()
+    suite = suite_file(record) or record.suite.name
     return typed(
-        *(
-            "python",
-            "-m",
-            "pytest_wanlora",
-            "data",
-            "balance",
-            metadata,
-            "--suite",
-            suite_file(record) or record.suite.name,
-        ),
+        *("python", "-m", "pytest_wanlora", "data", "balance", metadata, "--suite", suite),
         *("--toward", run_folder(record), *several),
         *("--samples", _SAMPLES, "--output", balanced),
     )

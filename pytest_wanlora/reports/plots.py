@@ -104,8 +104,12 @@ def _seed(at: float, change: float, seed: int, *, outside: bool) -> Markup:
     return Markup('<polygon class="seed" points="{}"><title>{}</title></polygon>').format(points, words)
 
 
-def worded(change: float | None) -> str:
+def worded(change: float | None, gain: str = "better") -> str:
     """A relative change to the worse, in words.
+
+    Args:
+        change: None or NaN where there is none.
+        gain: The word for a change to the better.
 
     Example:
         >>> worded(0.204)
@@ -117,7 +121,7 @@ def worded(change: float | None) -> str:
         return "the same"
     if abs(change) < 0.0005:
         return "0.0%"
-    way = "worse" if change > 0 else "better"
+    way = "worse" if change > 0 else gain
     return f"infinitely {way}" if math.isinf(change) else f"{abs(change):.1%} {way}"
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.reports.comparisons import change_words
 from pytest_wanlora.scoring.metric import METRICS, Metric, grade
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
-from pytest_wanlora.verdict.reasons import direction
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
@@ -169,7 +169,7 @@ def _table(record: RunRecord, compared: Sequence[Judgement]) -> list[str]:
                 metric.title,
                 _number(metric, judged.baseline),
                 _number(metric, judged.value) + _grade(judged),
-                _change(judged),
+                change_words(judged),
                 str(judged.n),
                 _MARKS[judged.verdict],
             )
@@ -217,14 +217,6 @@ def _number(metric: Metric, value: float | None) -> str:
 
 def _grade(judged: Judgement) -> str:
     return f" {grade(judged.value)}" if judged.metric == "overall" and judged.value is not None else ""
-
-
-def _change(judged: Judgement) -> str:
-    if judged.change is None:
-        return "-"
-    if judged.change == 0.0:
-        return "same"
-    return f"{abs(judged.change):.1%} {direction(_metric(judged), judged.change, judged.verdict)}"
 
 
 def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
