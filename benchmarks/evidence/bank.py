@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import safe_open
 
 from pytest_wanlora.scoring.metric import METRICS, Metric
@@ -57,14 +56,6 @@ class Side:
     def of(self, scenario: str, metric: str) -> Floats:
         """Scores of one metric, (N,)."""
         return np.asarray(self.scores[scenario][self.row(metric)])
-
-    def seeds(self, chosen: NDArray[np.intp]) -> Side:
-        """The same with some of the seeds, in the order given."""
-        return replace(
-            self,
-            scores={name: scores[:, chosen] for name, scores in self.scores.items()},
-            features={name: features[chosen] for name, features in self.features.items()},
-        )
 
     def degenerate(self) -> dict[str, int]:
         """Videos without a score, by scenario."""

@@ -13,12 +13,17 @@ from benchmarks.evidence.ground import NEUTRAL, Ground
 from benchmarks.evidence.losses import Loss
 from pytest_wanlora.verdict.judgement import ALL
 
-__all__ = ["REPORT_LOSS", "SIZES", "Cell", "cells"]
+__all__ = ["CHECKPOINTS", "REPORT_LOSS", "SIZES", "Cell", "cells"]
 
 #: What test2 of the report of 2025-11-11 lost: sharpness 45 %, colour 33 %, a Fréchet distance x3.5.
 REPORT_LOSS = {"sharpness": 0.45, "color": 0.33, "fvd": 2.5}
 #: Sizes of a loss, in fail bands.
 SIZES = (0.5, 1.0, 1.5, 2.0, 3.0)
+#: The example LoRAs at full strength.
+CHECKPOINTS = ("epoch-0@1", "epoch-1@1", "epoch-2@1")
+_ALL = tuple(DESIGNS)
+_FOUR = ("sequential", "fixed", "tiny", "single")
+_THREE = ("sequential", "fixed", "single")
 _CURVES = ("test2_nature", ALL)
 _ASKED_FOR = 1.5
 
@@ -46,17 +51,13 @@ class Cell:
     neutral: bool = False
     loss: Loss | None = None
     pairing: Pairing = "paired"
-    designs: tuple[str, ...] = ("sequential", "fixed", "single")
+    designs: tuple[str, ...] = _ALL
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
 def cells(ground: Ground) -> Iterator[Cell]:
     """Yield all cells, those of one model and its loss-free features next to each other."""
-    four, all_five = (
-        ("sequential", "fixed", "tiny", "single"),
-        tuple(name for name in DESIGNS if name != "strict"),
-    )
-    yield Cell("false alarms", "base, other seeds", bank.BASE, 2.0, pairing="unpaired", designs=all_five)
+    yield Cell("false alarms", "base, other seeds", bank.BASE, 2.0, pairing="unpaired")
     for model in NEUTRAL:
         pairings: tuple[tuple[Pairing, str], ...] = (
             ("paired", "lost nothing"),
@@ -70,16 +71,15 @@ def cells(ground: Ground) -> Iterator[Cell]:
                 2.0,
                 neutral=True,
                 pairing=pairing,
-                designs=all_five,
             )
     places = [each.id for each in ground.suite.scenarios]
     for place in places:
         yield Cell(
-            "report", place, NEUTRAL[0], 0.2, neutral=True, loss=Loss(place, REPORT_LOSS), designs=four
+            "report", place, NEUTRAL[0], 0.2, neutral=True, loss=Loss(place, REPORT_LOSS), designs=_FOUR
         )
     checkpoints = [name for name in ground.bank.conditions if not name.startswith(bank.BASE)]
     for name in checkpoints:
-        yield Cell("real", name, name, 0.4, designs=all_five)
+        yield Cell("real", name, name, 0.4)
     # the size that is asked for comes first
     yield from sorted(_losses(ground, places), key=lambda cell: cell.about["size"] != _ASKED_FOR)
     # every other step of what was done to the base on purpose: the steps in between add time, and little else
@@ -87,12 +87,11 @@ def cells(ground: Ground) -> Iterator[Cell]:
     for kind in dict.fromkeys(name.split("-")[0] for name in spoilt):
         steps = sorted((name for name in spoilt if name.startswith(f"{kind}-")), key=_strength)
         for name in steps[::2]:
-            yield Cell("real", name, name, 0.2, designs=all_five)
+            yield Cell("real", name, name, 0.2)
 
 
 def _losses(ground: Ground, places: Sequence[str]) -> Iterator[Cell]:
     """Yield losses of one metric in one place: all sizes for the mild scatter in two places, else one."""
-    asked = ("sequential", "fixed", "single", "tiny", "patient")
     for model, metric, place in product(NEUTRAL, ground.metrics, (*places, ALL)):
         curve = model == NEUTRAL[0] and place in _CURVES
         for size in SIZES if curve else (_ASKED_FOR,):
@@ -103,7 +102,7 @@ def _losses(ground: Ground, places: Sequence[str]) -> Iterator[Cell]:
                 0.2,
                 neutral=True,
                 loss=Loss(place, {metric: size * ground.suite.tolerances[metric].fail}),
-                designs=asked if size == _ASKED_FOR else ("sequential", "fixed", "single"),
+                designs=_ALL if size == _ASKED_FOR else _THREE,
                 about={"metric": metric, "place": place, "size": size},
             )
 

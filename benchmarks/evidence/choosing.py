@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmarks.evidence.bank import BASE
-from benchmarks.evidence.cells import Cell
+from benchmarks.evidence.cells import CHECKPOINTS, Cell
 from benchmarks.evidence.gates import Design
 from benchmarks.evidence.ground import NEUTRAL, Ground
 from benchmarks.evidence.losses import Loss
@@ -26,7 +26,6 @@ _HARD = (
     ("epoch-0@1", "test2_nature", "clip"),
     ("epoch-0@1", "test2_nature", "temporal"),
 )
-_CHECKPOINTS = ("epoch-0@1", "epoch-1@1", "epoch-2@1")
 
 
 def measured(ground: Ground, gates: int) -> dict[str, dict[str, dict[str, Any]]]:
@@ -46,7 +45,7 @@ def measured(ground: Ground, gates: int) -> dict[str, dict[str, dict[str, Any]]]
         Cell("false alarms", f"{model}, lost nothing", model, 1.0, neutral=True, designs=names)
         for model in NEUTRAL
     ]
-    wanted += [Cell("checkpoints", name, name, 1.0, designs=names) for name in _CHECKPOINTS]
+    wanted += [Cell("checkpoints", name, name, 1.0, designs=names) for name in CHECKPOINTS]
     for model, place, metric in _HARD:
         loss = Loss(place, {metric: 1.5 * ground.suite.tolerances[metric].fail})
         name = f"{metric} of {place}, scatter of {model}"

@@ -32,11 +32,9 @@ class Design:
 
     Attributes:
         plan: Looks and levels.
-        weak: Verdict on weak evidence beyond the band.
     """
 
     plan: Plan
-    weak: Literal["warn", "fail"] = "warn"
 
     @property
     def single(self) -> bool:
@@ -49,11 +47,9 @@ DESIGNS: Mapping[str, Design] = {
     "tiny": Design(Plan.doubling(4, 8)),
     "fixed": Design(Plan((16,))),
     "patient": Design(Plan.doubling(4, 32)),
-    "strict": Design(Plan.doubling(4, 16), weak="fail"),
     "single": Design(Plan((1,))),
 }
-"""The suite's default looks; those of the tiny suite; 16 videos at once; twice as many at most; with
-`weak: fail`; one video."""
+"""The suite's default looks; those of the tiny suite; 16 videos at once; twice as many at most; one video."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ def play(pairs: PairedScores, tolerances: Mapping[str, ToleranceLike], design: D
     compared by its band, as the peers do it.
     """
     if not design.single:
-        return run_gate(pairs, tolerances, design.plan, weak=design.weak)
+        return run_gate(pairs, tolerances, design.plan)
     result = run_gate(replace(pairs, sets=None), tolerances, design.plan)
     verdicts = dict(result.verdicts)
     if pairs.sets is not None:

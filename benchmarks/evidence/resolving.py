@@ -12,6 +12,7 @@ from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict import multiplicity
 from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.fvd_evidence import Videos, compare
+from pytest_wanlora.verdict.items import at_band
 from pytest_wanlora.verdict.judgement import ALL
 
 __all__ = ["needed_pairs"]
@@ -42,7 +43,9 @@ def needed_pairs(ground: Ground) -> dict[str, dict[str, int | None]]:
                     ground, planted(side, base, loss, ground.references, reference), place, metric
                 )
                 mean = float(contrast.baseline)
-                none, edge = (float(contrast.spread(ratio)[0]) for ratio in (1.0, _at(metric, fail)))
+                none, edge = (
+                    float(contrast.spread(ratio)[0]) for ratio in (1.0, at_band(METRICS[metric], fail))
+                )
                 found[model][f"{place}/{metric}"] = _larger(
                     statistics.needed(_SIZE * fail * mean, none, pairs, tails[place, metric]),
                     statistics.needed((_SIZE - 1.0) * fail * mean, edge, pairs, 0.5),
@@ -52,14 +55,13 @@ def needed_pairs(ground: Ground) -> dict[str, dict[str, int | None]]:
 
 def _tails(ground: Ground, side: Side, plan: Plan) -> dict[tuple[str, str], float]:
     """The level of each item at the last look, if no other item is beyond its band."""
-    tested = [(n, share) for n, share in zip(plan.looks, plan.shares(), strict=True) if share > 0.0]
-    looks, shares = [n for n, _ in tested], [share for _, share in tested]
+    looks, shares = [look for look, _ in plan.tested_looks], [share for _, share in plan.tested_looks]
     items = [(place, metric) for place in (*ground.bank.base.scenarios, ALL) for metric in ground.metrics]
     sizes = np.stack(
         [
             multiplicity.beyond_by_chance(
                 _contrast(ground, side, place, metric)[0],
-                _at(metric, ground.suite.tolerances[metric].fail),
+                at_band(METRICS[metric], ground.suite.tolerances[metric].fail),
                 looks,
             )
             for place, metric in items
@@ -67,10 +69,6 @@ def _tails(ground: Ground, side: Side, plan: Plan) -> dict[tuple[str, str], floa
     )
     levels = multiplicity.levels(sizes, shares, plan.alpha)
     return {item: float(level) * shares[-1] for item, level in zip(items, levels, strict=True)}
-
-
-def _at(metric: str, fail: float) -> float:
-    return 1.0 - fail if METRICS[metric].higher_is_better else 1.0 + fail
 
 
 def _larger(one: int | None, other: int | None) -> int | None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from scipy import stats
 
+from benchmarks.evidence.cells import CHECKPOINTS
+from benchmarks.evidence.ground import NEUTRAL
 from benchmarks.markdown import NOT_MEASURED, Marks, sections, table
 
 __all__ = ["MARKS", "cell", "goals", "interval", "page", "share", "videos"]
@@ -15,8 +17,7 @@ __all__ = ["MARKS", "cell", "goals", "interval", "page", "share", "videos"]
 MARKS = Marks("benchmarks.evidence")
 #: Videos that 16 of each of the three scenarios make.
 FIXED = 48
-CHECKPOINTS = ("epoch-0@1", "epoch-1@1", "epoch-2@1")
-_MILD, _STRONG = "epoch-2@1", "epoch-0@1"
+_MILD, _STRONG = NEUTRAL
 _FALSE_ALARMS = (
     "base, other seeds",
     *(f"{model}, {kind}" for model in (_MILD, _STRONG) for kind in ("lost nothing", "labels swapped")),

@@ -320,6 +320,11 @@ class Plan:
         return tuple(float(now - before) / self.alpha for before, now in pairwise([0.0, *spent]))
 
     @property
+    def tested_looks(self) -> tuple[tuple[int, float], ...]:
+        """Pairs at each look that tests, and its share of `alpha`."""
+        return tuple((n, share) for n, share in zip(self.looks, self.shares(), strict=True) if share > 0.0)
+
+    @property
     def level(self) -> float:
         """Confidence level of every interval of the run."""
         return 1.0 - 2.0 * self.tail

@@ -13,7 +13,7 @@ from pytest_wanlora.verdict.fvd_evidence import SetContrast
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 
-__all__ = ["FVD", "Item", "Row", "rows"]
+__all__ = ["FVD", "Item", "Row", "at_band", "rows"]
 
 Item = tuple[str, str]
 """Scenario (or `"all"`) and metric id."""
@@ -53,9 +53,10 @@ class Row:
     statistic: float
     set_contrast: SetContrast | None = None
 
-    def at(self, fail: float) -> float:
-        """Candidate / baseline at the fail band."""
-        return 1.0 - fail if self.metric.higher_is_better else 1.0 + fail
+
+def at_band(metric: Metric, fail: float) -> float:
+    """Candidate / baseline at the fail band."""
+    return 1.0 - fail if metric.higher_is_better else 1.0 + fail
 
 
 def rows(scores: PairedScores, scenario: str, plan: Plan) -> list[Row]:
@@ -82,8 +83,8 @@ def rows(scores: PairedScores, scenario: str, plan: Plan) -> list[Row]:
 def _score_rows(scores: PairedScores, scenario: str, plan: Plan, taken: list[int], total: int) -> list[Row]:
     higher = np.array([metric.higher_is_better for metric in scores.metrics])
     p_values = np.ones(len(scores.metrics))
-    for share, look in zip(plan.shares(), plan.looks, strict=True):
-        if share > 0.0 and look in taken:
+    for look, share in plan.tested_looks:
+        if look in taken:
             p_values = np.minimum(
                 p_values, statistics.p_worse(_contrast(scores, scenario, look), higher) / share
             )
@@ -132,11 +133,7 @@ def _one(contrast: Contrast, index: int) -> Contrast:
 def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios: int) -> Row:
     taken = tuple(plan.looks[i] for i in plan.taken(common))
     p_value = min(
-        (
-            sets.compared(scenario, look).p_value / share
-            for share, look in zip(plan.shares(), plan.looks, strict=True)
-            if share > 0.0 and look in taken
-        ),
+        (sets.compared(scenario, look).p_value / share for look, share in plan.tested_looks if look in taken),
         default=1.0,
     )
     compared = sets.compared(scenario, common)

@@ -22,7 +22,7 @@ import numpy as np
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict import multiplicity, prediction
 from pytest_wanlora.verdict.evidence import Floats, Plan
-from pytest_wanlora.verdict.items import FVD, Item, Row, rows
+from pytest_wanlora.verdict.items import FVD, Item, Row, at_band, rows
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ToleranceLike
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 
@@ -69,15 +69,12 @@ def assess(
     found = [row for scenario in (*scores.candidate, ALL) for row in rows(scores, scenario, plan)]
     fails = [tolerances[row.metric.id].fail for row in found]
     adjusted, levels = _corrected(found, fails, plan)
-    evidence = {
-        row.item: _evidence(row, float(p_value), fail, plan, _chance(row, fail, plan, float(level), weak))
-        for row, fail, p_value, level in zip(found, fails, adjusted, levels, strict=True)
-    }
-    if powers:
-        for row, fail, level in zip(found, fails, levels, strict=True):
-            if evidence[row.item].weak:
-                enough = _enough(row, fail, plan, float(level))
-                evidence[row.item] = replace(evidence[row.item], n_enough=enough)
+    evidence = {}
+    for row, fail, p_value, level in zip(found, fails, adjusted.tolist(), levels.tolist(), strict=True):
+        told = _evidence(row, p_value, fail, plan, _chance(row, fail, plan, level, weak))
+        if powers and told.weak:
+            told = replace(told, n_enough=_enough(row, fail, plan, level))
+        evidence[row.item] = told
     failed = _failed(evidence, tolerances)
     evidence |= _seconded(evidence, tolerances, failed)
     judged = [metric.id for metric in scores.metrics] + ([FVD.id] if scores.sets is not None else [])
@@ -96,14 +93,13 @@ def _corrected(found: list[Row], fails: list[float], plan: Plan) -> tuple[Floats
     """Adjusted p-values, and the level at which each item would hold alone, at all looks together."""
     # the claim that may be false is that of a failure, which takes both: significant, and beyond the band
     claims = [row.p_value if row.change > fail else 1.0 for row, fail in zip(found, fails, strict=True)]
-    tested = [(look, share) for look, share in zip(plan.looks, plan.shares(), strict=True) if share > 0.0]
-    looks, shares = [look for look, _ in tested], [share for _, share in tested]
+    looks, shares = [look for look, _ in plan.tested_looks], [share for _, share in plan.tested_looks]
     # the most that an item can add to the run's chance of a false failure, by the look that proves it
     sizes = [
-        multiplicity.beyond_by_chance(row.contrast, row.at(fail), looks)
+        multiplicity.beyond_by_chance(row.contrast, at_band(row.metric, fail), looks)
         for row, fail in zip(found, fails, strict=True)
     ]
-    taken = np.reshape(sizes, (len(found), len(tested)))
+    taken = np.reshape(sizes, (len(found), len(looks)))
     return multiplicity.holm(np.array(claims), taken, shares), multiplicity.levels(taken, shares, plan.alpha)
 
 
@@ -142,7 +138,9 @@ def _chance(row: Row, fail: float, plan: Plan, level: float, weak: Weak) -> floa
     if row.item[0] == ALL or row.pairs >= most or not float(row.contrast.baseline) > 0.0:
         return None
     higher = row.metric.higher_is_better
-    beyond = prediction.chance_beyond(row.contrast, row.at(fail), most=most, higher_is_better=higher)
+    beyond = prediction.chance_beyond(
+        row.contrast, at_band(row.metric, fail), most=most, higher_is_better=higher
+    )
     if not plan.tests or weak == "fail":
         return beyond
     last = level * plan.shares()[-1]
@@ -158,7 +156,7 @@ def _enough(row: Row, fail: float, plan: Plan, level: float) -> int | None:
     if not base > 0.0:
         return None
     ratio = float(row.contrast.candidate) / base
-    against = 1.0 if beyond else row.at(fail)
+    against = 1.0 if beyond else at_band(row.metric, fail)
     error = float(row.contrast.spread(against)[0]) / base
     tail = level * plan.shares()[-1] if beyond and plan.tests else plan.tail
     return statistics.needed(abs(ratio - against), error, row.pairs, tail)
