@@ -20,7 +20,7 @@ Device = Literal["cpu", "cuda"]
 #: DiffSynth's Wan model would take FlashAttention or SageAttention when they happen to be installed;
 #: the studio pins torch's own kernel, so that installing a package cannot change a score. On a GPU torch has
 #: several and prefers another one from release to release: the first of these that takes the shapes is used.
-ATTENTION: dict[Device, str] = {"cpu": "torch_sdpa", "cuda": "torch_sdpa:flash,efficient,math"}
+ATTENTION: dict[Device, str] = {"cpu": "torch_sdpa", "cuda": "torch_sdpa:cudnn,flash,efficient,math"}
 
 #: The device's name where a GPU was asked for and there is none.
 NO_GPU = "none found"

@@ -1,4 +1,4 @@
-"""What the GPU can do at most: dense matrix products, measured, not from a data sheet."""
+"""What the GPU can do at most: dense matrix products and attention, measured, not from a data sheet."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import math
 import time
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.context import Context
 
 __all__ = ["measure", "sizes", "work"]
+
+_TEXT_TOKENS = 512
+#: Attention kernels for half precision, by the names of `environment.ATTENTION`.
+_KERNELS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
 
 
 def measure(context: Context) -> None:
@@ -36,6 +41,17 @@ def measure(context: Context) -> None:
             for rows in (tokens, 2 * tokens, 4 * tokens)
         },
     )
+    if device == "cuda" and architecture.heads:
+        context.record.note(
+            "ceiling",
+            attention={
+                f"{name}, 4x{architecture.heads}x{tokens}x{keys}": {
+                    kernel: _attention_ms(architecture.heads, architecture.dim, tokens, keys, backend)
+                    for kernel, backend in _KERNELS.items()
+                }
+                for name, keys in (("to itself", tokens), ("to the text", _TEXT_TOKENS))
+            },
+        )
 
 
 def sizes(context: Context) -> tuple[int, int, int]:
@@ -74,6 +90,28 @@ def _tflops(rows: int, inner: int, columns: int, device: str) -> float:
         if number:  # the first one warms up
             best = max(best, repeats * operations / (time.perf_counter() - began) / 1e12)
     return round(best, 4 if best < 1 else 1)
+
+
+def _attention_ms(heads: int, dim: int, queries: int, keys: int, backend: SDPBackend) -> float:
+    """The best of five rounds of one layer's attention for two videos with guidance, in milliseconds."""
+
+    def tokens(count: int) -> torch.Tensor:
+        # as the model hands them over: heads beside each other
+        value = torch.randn((4, count, heads, dim // heads), device="cuda", dtype=torch.bfloat16)
+        return value.transpose(1, 2)
+
+    query, key, value = tokens(queries), tokens(keys), tokens(keys)
+    repeats, best = 100, float("inf")
+    with torch.no_grad(), sdpa_kernel(backend):
+        for number in range(6):
+            _wait("cuda")
+            began = time.perf_counter()
+            for _ in range(repeats):
+                torch.nn.functional.scaled_dot_product_attention(query, key, value)
+            _wait("cuda")
+            if number:  # the first one warms up
+                best = min(best, 1000 * (time.perf_counter() - began) / repeats)
+    return round(best, 4)
 
 
 def _wait(device: str) -> None:

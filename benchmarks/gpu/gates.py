@@ -217,7 +217,10 @@ def _notes(cache: Path, began: float) -> dict[str, Any]:
 def _environment(context: Context, folder: Path, timeline: Path, *, one_gpu: bool) -> dict[str, str]:
     given = dict(os.environ)
     paths = [str(_ROOT), *filter(None, [given.get("PYTHONPATH")])]
+    # an image may be made so that Python keeps no byte code; a user's installer has kept that of the packages
+    given.pop("PYTHONDONTWRITEBYTECODE", None)
     given |= {
+        "PYTHONPYCACHEPREFIX": str(context.work / "byte-code"),
         FOLDER_VARIABLE: str(timeline),
         "PYTHONPATH": os.pathsep.join(paths),
         # what is not in the cache folder must not be warm by chance either

@@ -178,7 +178,16 @@ def _ceiling(steps: Steps) -> str:
         f"One video is {found['forwards']} passes of {found['parameters'] / 1e9:.2f} B parameters over "
         f"{found['tokens']} tokens: {work:.3g} PFLOP, {floor:.2f} s at the first line's rate."
     )
-    return f"{text}\n\n{table(('bfloat16, rows x inner x columns', 'TFLOP/s'), rows)}"
+    shown = f"{text}\n\n{table(('bfloat16, rows x inner x columns', 'TFLOP/s'), rows)}"
+    attention: Mapping[str, Mapping[str, float]] = found.get("attention", {})
+    if not attention:
+        return shown
+    kernels = dict.fromkeys(kernel for times in attention.values() for kernel in times)
+    heads = ("attention, rows x heads x queries x keys", *(f"{kernel}, ms" for kernel in kernels))
+    times = [
+        (name, *(_number(taken.get(kernel), 3) for kernel in kernels)) for name, taken in attention.items()
+    ]
+    return f"{shown}\n\n{table(heads, times)}"
 
 
 def _loras(steps: Steps) -> str:

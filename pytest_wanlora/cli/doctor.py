@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from importlib import metadata
+import os
+import sys
+from importlib import metadata, util
+from pathlib import Path
 
 from pytest_wanlora import environment
 from pytest_wanlora import suite as suites
@@ -31,6 +34,14 @@ def _run(arguments: argparse.Namespace) -> int:
         except metadata.PackageNotFoundError:
             say([f"{package} is not installed; next: pip install {package}"])
             code = BAD
+    if slow := _compiled_anew():
+        say(
+            [
+                f"slow: Python has no byte code of {', '.join(slow)} and may not write it: "
+                "every process compiles them anew",
+                "next: unset PYTHONDONTWRITEBYTECODE, or set PYTHONPYCACHEPREFIX to a folder that stays",
+            ]
+        )
     names = [arguments.suite] if arguments.suite else list(suites.packaged())
     for name in names:
         suite = suites.load(name)
@@ -46,3 +57,22 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _hub_files(suite: suites.Suite) -> int:
     return sum(text.startswith("hub:") for _, text in suites.references(suite))
+
+
+def _compiled_anew() -> list[str]:
+    """The largest packages whose byte code is neither there nor, as far as can be told, will be.
+
+    Images are often built with PYTHONDONTWRITEBYTECODE, or by an installer that compiles nothing: no error,
+    but importing torch and DiffSynth can take ten seconds longer in every process.
+    """
+    found = []
+    for name in ("torch", "transformers", "diffsynth"):
+        spec = util.find_spec(name)
+        if spec is None or spec.origin is None:
+            continue
+        cached = Path(util.cache_from_source(spec.origin))
+        # a prefix is made when it is written to
+        parent = next(each for each in cached.parents if each.is_dir())
+        if not cached.exists() and (sys.dont_write_bytecode or not os.access(parent, os.W_OK)):
+            found.append(name)
+    return found

@@ -75,13 +75,15 @@ class ClipScorer:
             raise ScoringError(
                 f"scoring.clip.weights: {weights.path} is not a .safetensors file; no other is read"
             )
-        if settings.model.endswith(".json"):
-            config = fetch(settings.model, "", "scoring.clip.model")
-            parts = _from_config(config.path, weights.path)
-        else:
-            parts = _from_name(settings.model, weights.path, weights.repository)
-        self._model, self._tokenizer, self._preprocess = parts
         self._device = torch.device(device)
+        # made where it will run: open_clip fills every layer with random numbers, on a CPU for two seconds
+        with self._device:
+            if settings.model.endswith(".json"):
+                config = fetch(settings.model, "", "scoring.clip.model")
+                parts = _from_config(config.path, weights.path)
+            else:
+                parts = _from_name(settings.model, weights.path, weights.repository, device)
+        self._model, self._tokenizer, self._preprocess = parts
         self._model.to(self._device).eval()
 
     def embed_frames(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -241,7 +243,7 @@ def _tokenizer(name: str | None, model: Any, path: Path) -> Any:  # noqa: ANN401
     return ByteTokenizer(model.context_length)
 
 
-def _from_name(name: str, weights: Path, repository: str | None) -> _Parts:
+def _from_name(name: str, weights: Path, repository: str | None, device: str) -> _Parts:
     config = open_clip.get_model_config(name) if ":" not in name else None
     if config is None:
         raise ScoringError(
@@ -256,7 +258,9 @@ def _from_name(name: str, weights: Path, repository: str | None) -> _Parts:
         )
     preprocess = _published_preprocess(name, bool(config.get("quick_gelu", False)), repository)
     try:
-        model = open_clip.create_model(name, pretrained=str(weights), force_preprocess_cfg=preprocess)
+        model = open_clip.create_model(
+            name, pretrained=str(weights), device=device, force_preprocess_cfg=preprocess
+        )
     except (TypeError, ValueError, KeyError, AssertionError, RuntimeError, SafetensorError) as error:
         raise ScoringError(f"scoring.clip: {weights} does not load into {name}: {summary(error)}") from error
     transform = image_transform_v2(PreprocessCfg(**model.visual.preprocess_cfg), is_train=False)

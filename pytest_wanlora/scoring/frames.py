@@ -53,7 +53,7 @@ def degenerate(video: NDArray[Any]) -> str | None:
     brightest = max(float(np.percentile(_luma(frame), 99.9)) for frame in video)
     if brightest <= BLACK_LEVEL:
         return f"it is black: 99.9 % of every frame's luma is at most {brightest:.0f} of 255"
-    flat = [t for t, frame in enumerate(video) if float(frame.std(axis=(0, 1)).max()) < FLAT_DEVIATION]
+    flat = [t for t, frame in enumerate(video) if _largest_deviation(frame) < FLAT_DEVIATION]
     if flat:
         return f"{_frames(flat)} of {len(video)} are of one colour"
     if all(np.array_equal(frame, video[0]) for frame in video[1:]):
@@ -220,6 +220,13 @@ def _require_video(video: NDArray[np.uint8]) -> None:
 def _frames(indices: list[int]) -> str:
     shown = ", ".join(str(index) for index in indices[:5])
     return f"frames {shown}{', ...' if len(indices) > 5 else ''}"
+
+
+def _largest_deviation(frame: NDArray[np.uint8]) -> float:
+    """Standard deviation of the channel that varies most."""
+    # numpy's takes forty times as long
+    _, deviations = cv2.meanStdDev(np.ascontiguousarray(frame))
+    return float(deviations.max())
 
 
 def _luma(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -22,6 +22,7 @@ from diffsynth.models.wan_video_dit import CrossAttention, DiTBlock, RMSNorm, Se
 from diffsynth.pipelines import wan_video
 from torch import Tensor
 
+from pytest_wanlora.environment import ATTENTION
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.scoring.determinism import steady_gpu
 from pytest_wanlora.studio.denoiser import (
@@ -207,19 +208,26 @@ def _compiled(label: str) -> Iterator[None]:
     """Run compiled code: never go on without compiling, make the same code everywhere, and name what fails.
 
     Left to itself the compiler times ways to add up a row against each other on the GPU, and two processes
-    that chose differently round differently: no video of theirs is the same to the bit.
+    that chose differently round differently: no video of theirs is the same to the bit. And the key under
+    which it keeps code does not hold which attention kernel was allowed: code of an older release, or of a
+    user's script in the same folder, would be taken with the kernel that it was compiled for.
 
     Raises:
         StudioError: Instead of torch's own error.
     """
     import torch._dynamo
     import torch._inductor.config
+    import torch.compiler.config
 
     try:
         with (
             # past the limit torch would go on uncompiled, with other pixels
             torch._dynamo.config.patch(fail_on_recompile_limit_hit=True),
-            torch._inductor.config.patch(deterministic=True),
+            # one block is compiled before a pool of compilers is ready, and ending the pool takes two seconds
+            torch._inductor.config.patch(deterministic=True, compile_threads=1),
+            torch.compiler.config.patch(  # type: ignore[attr-defined]  # torch adds it while importing
+                cache_key_tag=" ".join(ATTENTION.values())
+            ),
         ):
             yield
     except torch._dynamo.exc.TorchDynamoException as error:

@@ -1,14 +1,14 @@
 """What takes the place of DiffSynth's own parts while a video is rendered.
 
 Attention that accepts, beside what it accepted before, keys and values of the text that were computed
-earlier, and positions in real numbers; a `Denoiser` instead of `model_fn_wan_video`; units that make batches.
-`acceleration` puts them into a pipeline and proves them.
+earlier, and positions in real numbers; a `Denoiser` instead of `model_fn_wan_video`; units that make batches;
+timesteps that wait for nothing. `acceleration` puts them into a pipeline and proves them.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import torch
@@ -27,7 +27,9 @@ __all__ = [
     "BatchedNoise",
     "Denoiser",
     "StoredPrompts",
+    "Timestep",
     "Wanted",
+    "uploaded",
 ]
 
 #: Inputs of DiffSynth's function that the denoiser heeds.
@@ -67,9 +69,12 @@ class AnyCrossAttention(CrossAttention):  # type: ignore[misc]  # DiffSynth publ
 
 
 def _rotate(x: Tensor, freqs: tuple[Tensor, Tensor], heads: int) -> Tensor:
-    """DiffSynth's `rope_apply` without complex numbers: pairs of neighbours are rotated, in float64."""
+    """DiffSynth's `rope_apply` without complex numbers: pairs of neighbours are rotated, in float32.
+
+    The angles were computed in float64; turning bfloat16 by them needs no more than the 24 bits of float32.
+    """
     cosine, sine = freqs
-    pairs = x.view(*x.shape[:2], heads, -1, 2).to(torch.float64)
+    pairs = x.view(*x.shape[:2], heads, -1, 2).to(torch.float32)
     real, imaginary = pairs.unbind(-1)
     turned = torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), dim=-1)
     return turned.flatten(2).to(x.dtype)
@@ -166,8 +171,10 @@ class Denoiser:
             )
             angles = torch.cat([part.expand(*shape, -1) for part in parts], dim=-1)
             angles = angles.reshape(frames * height * width, 1, -1).to(device)
-            real = self.sampling.real_rope
-            self._places[shape] = (angles.real.contiguous(), angles.imag.contiguous()) if real else angles
+            if self.sampling.real_rope:
+                self._places[shape] = (angles.real.float().contiguous(), angles.imag.float().contiguous())
+            else:
+                self._places[shape] = angles
         return self._places[shape]
 
 
@@ -217,3 +224,46 @@ class Wanted(wan_video.PipelineUnit):  # type: ignore[misc]  # DiffSynth publish
     def process(self, pipe: Any, latents: Tensor) -> dict[str, Tensor]:  # noqa: ANN401
         """Choose from (B, C, F, H, W)."""
         return {"latents": latents[self.places]}
+
+
+class Timestep:
+    """A timestep of DiffSynth's loop whose number lies on the device already.
+
+    The loop uploads each number with a copy that waits until the GPU has done all that it was given before;
+    then the GPU waits in turn, until the first kernels of the next pass are launched.
+
+    Args:
+        value: The number, on the CPU.
+        on_device: The same as (1,), in the model's precision.
+    """
+
+    def __init__(self, value: Tensor, on_device: Tensor) -> None:
+        self._value = value
+        self._on_device = on_device
+
+    def item(self) -> float:
+        """The number."""
+        return float(self._value.item())
+
+    def unsqueeze(self, dim: int) -> Timestep:
+        """Itself: what `to` gives has that dimension."""
+        if dim != 0:
+            raise ValueError(f"a timestep has one dimension to add, 0; asked for was {dim}")
+        return self
+
+    def to(self, *, dtype: torch.dtype, device: torch.device | str) -> Tensor:
+        """The number as (1,)."""
+        return self._on_device.to(dtype=dtype, device=device)
+
+
+def uploaded(timesteps: Tensor, dtype: torch.dtype, device: torch.device | str) -> Iterator[Timestep]:
+    """Yield the timesteps of a schedule, all of them uploaded at once.
+
+    Args:
+        timesteps: (steps,), on the CPU.
+        dtype: The model's precision.
+        device: Where the model is.
+    """
+    on_device = timesteps.to(dtype=dtype, device=device)
+    for number, value in enumerate(timesteps):
+        yield Timestep(value, on_device[number : number + 1])

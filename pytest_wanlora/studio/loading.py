@@ -154,9 +154,11 @@ class Loader:
     def _config(self, keys: Sequence[str], *, placed: bool = True) -> Any:  # noqa: ANN401
         from diffsynth.pipelines.wan_video import ModelConfig
 
-        paths = [str(path) for key in keys for path in self._paths(key)]
+        found = [path for key in keys for path in self._paths(key)]
+        paths = [str(path) for path in found]
         path = paths[0] if len(paths) == 1 else paths
-        return ModelConfig(path=path, **(self._placement() if placed else {}))
+        given = (self._placement() or self._weights(found)) if placed else {}
+        return ModelConfig(path=path, **given)
 
     def _paths(self, key: str) -> list[Path]:
         """The files of a key, downloaded if they are the hub's."""
@@ -200,6 +202,16 @@ class Loader:
         return {f"{state}_device": place for state, place in places.items()} | {
             f"{state}_dtype": dtype for state in places
         }
+
+    def _weights(self, paths: Sequence[Path]) -> dict[str, Any]:
+        """Weights for a GPU that has room for them; anything else DiffSynth reads itself."""
+        if self.device == "cpu" or any(path.suffix != ".safetensors" for path in paths):
+            return {}
+        import torch
+
+        from pytest_wanlora.studio import weights
+
+        return {"state_dict": weights.read(paths, getattr(torch, self.suite.sampling.dtype), self.device)}
 
     def _check_parts(self, pipe: Any, names: Sequence[str]) -> None:  # noqa: ANN401
         missing = [name for name in names if getattr(pipe, name) is None]

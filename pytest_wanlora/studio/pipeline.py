@@ -31,14 +31,16 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.studio.acceleration import Accelerator
+    from pytest_wanlora.studio.denoiser import Timestep
     from pytest_wanlora.suite import Suite
 
 __all__ = ["STUDIO_VERSION", "Rendered", "Renderer", "Studio", "frames_sha256", "quiet"]
 
 logger = logging.getLogger(__name__)
 
-#: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process.
-STUDIO_VERSION = 2
+#: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process;
+#: 3: cuDNN's attention comes first, and positions in real numbers are float32.
+STUDIO_VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -287,9 +289,15 @@ class Studio:
             "cfg_merge": sampling.cfg_merge and sampling.cfg_scale != 1.0,
             "sigma_shift": sampling.shift,
             "tiled": sampling.tiled,
-            "progress_bar_cmd": _no_bar,
+            "progress_bar_cmd": self._steps,
             "output_type": "floatpoint",
         }
+
+    def _steps(self, timesteps: Tensor) -> Iterator[Timestep]:
+        # DiffSynth iterates over what its progress bar makes of the schedule; there is no bar of its own
+        from pytest_wanlora.studio.denoiser import uploaded
+
+        return uploaded(timesteps, self._pipe.torch_dtype, self._pipe.device)
 
 
 def _pictures(pipe: Any, video: Tensor) -> tuple[NDArray[np.uint8], str | None]:  # noqa: ANN401
@@ -301,10 +309,6 @@ def _pictures(pipe: Any, video: Tensor) -> tuple[NDArray[np.uint8], str | None]:
     images = pipe.vae_output_to_video(video if finite else torch.full_like(video, -1.0))
     frames = np.stack([np.asarray(image) for image in images])
     return frames, None if finite else "the decoded video holds NaN or infinite values"
-
-
-def _no_bar(steps: Any) -> Any:  # noqa: ANN401 - whatever DiffSynth iterates over
-    return steps
 
 
 def _open_image(job: Job) -> Image:

@@ -73,6 +73,20 @@ class TestDoctor:
         assert cli.main(["doctor", "--suite", str(path)]) == 1
         assert "vae.safetensors: no such file" in capsys.readouterr().out
 
+    @pytest.mark.parametrize("forbidden", [True, False])
+    def test_byte_code_that_is_missing_and_will_be_is_told_of_as_slow(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        forbidden: bool,
+    ) -> None:
+        monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "elsewhere"))
+        monkeypatch.setattr(sys, "dont_write_bytecode", forbidden)
+        assert cli.main(["doctor", "--suite", str(testing.write_suite(tmp_path))]) == 0
+        told = "slow: Python has no byte code of torch, transformers, diffsynth" in capsys.readouterr().out
+        assert told == forbidden
+
 
 @pytest.mark.parametrize(("arguments", "code"), [([], 4), (["nonsense"], 4), (["--help"], 0)])
 def test_usage(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:

@@ -65,6 +65,14 @@ def test_a_part_that_failed_stands_in_the_table() -> None:
     assert "### Several GPUs\n\nnot measured" in text
 
 
+def test_attention_has_a_table_where_it_was_measured() -> None:
+    assert "attention, rows" not in page(MEASURED)
+    times = {"to the text, 4x24x1170x512": {"cudnn": 0.065, "flash": 0.1175}}
+    text = page({**MEASURED, "ceiling": {**MEASURED["ceiling"], "attention": times}})
+    assert "| attention, rows x heads x queries x keys | cudnn, ms | flash, ms |" in text
+    assert "| to the text, 4x24x1170x512 | 0.065 | 0.117 |" in text
+
+
 def test_the_parts_of_putting_a_lora_on_have_a_table_where_they_were_measured() -> None:
     assert "putting it on, s" not in page(MEASURED)
     assert "| fused | 0.100 | 0.100 | NO |" in page(MEASURED)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 
+from pytest_wanlora.environment import ATTENTION
 from pytest_wanlora.scoring.determinism import exact_arithmetic
 
 CUDNN: Any = torch.backends.cudnn
@@ -52,6 +53,15 @@ def test_gpu_settings_hold_inside_and_are_put_back() -> None:
         assert state() == before
     finally:
         matmul.fp32_precision, CUDNN.benchmark = found
+
+
+def test_a_gpu_attends_with_the_kernels_that_the_environment_names() -> None:
+    _, _, named = ATTENTION["cuda"].partition(":")
+    kernels = named.split(",")
+    with exact_arithmetic(torch.device("cuda")):
+        order = [torch.nn.attention.SDPBackend(number) for number in torch._C._get_sdp_priority_order()]
+        assert torch._C._get_cudnn_sdp_enabled()
+    assert [each.name.removesuffix("_ATTENTION").lower() for each in order[: len(kernels)]] == kernels
 
 
 def test_put_back_after_an_error() -> None:

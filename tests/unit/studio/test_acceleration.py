@@ -14,6 +14,7 @@ import pytest
 import torch
 import torch._dynamo
 import torch._inductor.config
+import torch.compiler.config
 from diffsynth.models import wan_video_dit
 from diffsynth.pipelines import wan_video
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from pytest_wanlora.environment import Environment, detect
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Job
 from pytest_wanlora.studio import acceleration, apply_lora
-from pytest_wanlora.studio.denoiser import Denoiser
+from pytest_wanlora.studio.denoiser import Denoiser, Timestep, uploaded
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.suite import LEVERS
@@ -128,6 +129,33 @@ def test_the_pipeline_is_stock_outside_of_rendering(studio: Studio) -> None:
     assert not hasattr(wan_video_dit, "mock")
 
 
+class TestTimesteps:
+    def test_they_are_what_the_loop_would_upload(self) -> None:
+        numbers = torch.tensor([1000.0, 937.5, 3.14159])
+        for number, step in zip(numbers, uploaded(numbers, torch.bfloat16, "cpu"), strict=True):
+            assert step.item() == number.item()
+            found = step.unsqueeze(0).to(dtype=torch.bfloat16, device="cpu")
+            torch.testing.assert_close(found, number.unsqueeze(0).to(torch.bfloat16), rtol=0, atol=0)
+
+    def test_a_loop_that_shapes_them_otherwise_is_noticed(self) -> None:
+        (step,) = uploaded(torch.tensor([1000.0]), torch.float32, "cpu")
+        with pytest.raises(ValueError, match="one dimension to add, 0"):
+            step.unsqueeze(1)
+
+    def test_the_schedule_is_uploaded_once(self, studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+        seen = []
+
+        def counted(*given: Any) -> Iterator[Timestep]:  # noqa: ANN401
+            seen.append(given)
+            return uploaded(*given)
+
+        monkeypatch.setattr("pytest_wanlora.studio.denoiser.uploaded", counted)
+        studio.render(jobs_of(studio, None)[0], None)
+        ((timesteps, dtype, device),) = seen
+        assert timesteps.shape == (studio.suite.sampling.steps,)
+        assert (dtype, device) == (studio.pipe.torch_dtype, studio.pipe.device)
+
+
 class TestCompile:
     """With torch's tracer and an uncompiled backend: what is traced, and how often."""
 
@@ -174,13 +202,13 @@ class TestCompile:
             assert distance(studio.render(job, None).frames, stock.render(studio.suite, job)) <= 1
         assert graphs.frame_count == 1
 
-    def test_the_compiler_times_nothing_that_changes_how_numbers_round(
+    def test_the_compiler_times_nothing_that_changes_how_numbers_round_and_keeps_code_by_the_kernels(
         self, folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         found = []
 
         def backend(graph: torch.fx.GraphModule, _: object) -> Callable[..., Any]:
-            found.append(torch._inductor.config.deterministic)
+            found.append((torch._inductor.config.deterministic, torch.compiler.config.cache_key_tag))
             return graph.forward
 
         real = torch.nn.Module.compile
@@ -188,8 +216,9 @@ class TestCompile:
         torch._dynamo.reset()
         Studio(write_suite(folder, compile=True), environment, threads=1).load()
         torch._dynamo.reset()
-        assert found == [True]
+        assert found == [(True, "torch_sdpa torch_sdpa:cudnn,flash,efficient,math")]
         assert not torch._inductor.config.deterministic
+        assert not torch.compiler.config.cache_key_tag
 
     def test_a_compiler_that_fails_is_named(
         self, folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
