@@ -255,7 +255,8 @@ def _gate(steps: Steps) -> str:
 
 def _scoring(steps: Steps) -> str:
     found = steps.get("scoring", {})
-    names = [name for name in ("score", "digest", "preview") if f"{name}_seconds" in found]
+    timed = [key.removesuffix("_seconds") for key in found if key.endswith("_seconds")]
+    names = [name for name in timed if name != "loading"]
     rows = [(name, *(_number(value, 3) for value in found[f"{name}_seconds"])) for name in names]
     return table(("of one video", "first, s", "fastest, s"), rows) if rows else ""
 

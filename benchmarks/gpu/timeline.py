@@ -36,6 +36,7 @@ WRAPPED: tuple[tuple[str, str, str], ...] = (
     ("pytest_wanlora.studio.loading", "Loader.pipeline", "loading"),
     ("pytest_wanlora.studio.acceleration", "Accelerator.__init__", "loading"),
     ("pytest_wanlora.studio.acceleration", "Accelerator.warm_up", "compiling"),
+    ("pytest_wanlora.studio.pipeline", "Studio.prepare", "loading"),
     ("pytest_wanlora.studio.pipeline", "Studio.load", "loading"),
     ("pytest_wanlora.studio.pipeline", "Studio._put_on", "LoRA on and off"),
     ("pytest_wanlora.studio.pipeline", "Studio.render_many", "rendering"),

@@ -65,19 +65,30 @@ def read(path: Path | str) -> Checkpoint:
     source = "file" if any(pair.alpha_key for pair in layout.pairs) else "none"
     if config is not None:
         source = adapter.CONFIG_NAME if layout.format == "peft" else adapter.METADATA_KEY
-    norms, problems, zero = _health(container, data, targets)
+    # numpy and the digest let go of the interpreter: several targets at a time, and the digest beside them
+    with ThreadPoolExecutor() as pool:
+        digest = pool.submit(_sha256, data)
+        norms = dict(
+            zip(
+                (target.name for target in targets),
+                pool.map(lambda target: _norm(container, data, target), targets),
+                strict=True,
+            )
+        )
+        sha256 = digest.result()
+    problems, zero = _health(norms)
     dtypes = {FLOATS[container.entries[key].dtype][0] for t in targets for key in (t.down_key, t.up_key)}
     return Checkpoint(
         path=container.path,
         name=container.path.stem,
-        sha256=_sha256(data),
+        sha256=sha256,
         size=container.size,
         format=layout.format,
         dtype="+".join(sorted(dtypes)),
         targets=targets,
         alpha_source=source,
         metadata=container.metadata,
-        norms=norms,
+        norms={name: norm if math.isfinite(norm) else math.nan for name, norm in norms.items()},
         zero_targets=zero,
         problems=problems,
     )
@@ -274,31 +285,27 @@ def _alpha(container: Container, key: str, data: memoryview) -> float:
     return float(alpha)
 
 
-def _health(
-    container: Container, data: memoryview, targets: tuple[Target, ...]
-) -> tuple[dict[str, float], tuple[Problem, ...], tuple[str, ...]]:
-    norms: dict[str, float] = {}
-    nan, inf, zero = [], [], []
-    for target in targets:
-        down = container.tensor(target.down_key, data).float64()
-        up = container.tensor(target.up_key, data).float64()
-        norms[target.name] = math.nan
-        if np.isnan(down).any() or np.isnan(up).any():
-            nan.append(target.name)
-        elif np.isinf(down).any() or np.isinf(up).any():
-            inf.append(target.name)
-        else:
-            # ||B A||_F^2 = tr(A^T B^T B A) = sum((B^T B) * (A A^T)), two rank x rank matrices
-            with np.errstate(over="ignore", invalid="ignore"):
-                squared = float(np.sum((up.T @ up) * (down @ down.T)))
-                norm = target.scale * math.sqrt(max(squared, 0.0)) if math.isfinite(squared) else math.inf
-            if norm > np.finfo(np.float32).max:
-                inf.append(target.name)
-                continue
-            norms[target.name] = norm
-            if norm == 0.0:
-                zero.append(target.name)
-    return norms, tuple(_problems(nan, inf, zero, len(targets))), tuple(zero)
+def _norm(container: Container, data: memoryview, target: Target) -> float:
+    """Frobenius norm of a target's update; NaN or infinite if its weights are, infinite beyond float32."""
+    down = container.tensor(target.down_key, data).float64()
+    up = container.tensor(target.up_key, data).float64()
+    if np.isnan(down).any() or np.isnan(up).any():
+        return math.nan
+    if np.isinf(down).any() or np.isinf(up).any():
+        return math.inf
+    # ||B A||_F^2 = tr(A^T B^T B A) = sum((B^T B) * (A A^T)), two rank x rank matrices
+    with np.errstate(over="ignore", invalid="ignore"):
+        squared = float(np.sum((up.T @ up) * (down @ down.T)))
+        norm = target.scale * math.sqrt(max(squared, 0.0)) if math.isfinite(squared) else math.inf
+    return norm if norm <= np.finfo(np.float32).max else math.inf
+
+
+def _health(norms: Mapping[str, float]) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
+    """What is wrong with the weights, and which targets change nothing."""
+    nan = [name for name, norm in norms.items() if math.isnan(norm)]
+    inf = [name for name, norm in norms.items() if math.isinf(norm)]
+    zero = [name for name, norm in norms.items() if norm == 0.0]
+    return tuple(_problems(nan, inf, zero, len(norms))), tuple(zero)
 
 
 def _problems(nan: list[str], inf: list[str], zero: list[str], total: int) -> Iterable[Problem]:

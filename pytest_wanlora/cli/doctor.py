@@ -24,6 +24,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    # not above: `verify` runs where little more than Python is installed
+    from pytest_wanlora.studio.previews import require_ffmpeg
+
     code = OK
     found = environment.detect("float32")
     say([f"python {found.python} on {found.processor}"])
@@ -34,6 +37,11 @@ def _run(arguments: argparse.Namespace) -> int:
         except metadata.PackageNotFoundError:
             say([f"{package} is not installed; next: pip install {package}"])
             code = BAD
+    try:
+        require_ffmpeg()
+    except WanloraError as error:
+        say(str(error).splitlines())
+        code = BAD
     if slow := _compiled_anew():
         say(
             [

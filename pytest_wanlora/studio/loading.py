@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.errors import StudioError, WanloraError
+from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.memory import explained
 from pytest_wanlora.studio.quiet import quiet
 from pytest_wanlora.suite import check_digests, references, resolve, stated, verify
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.studio.weights import Reading
     from pytest_wanlora.suite import Suite
 
 __all__ = ["Loader"]
@@ -47,6 +49,9 @@ class Loader:
         self.device = device
         self.threads = threads
         self.seconds: dict[str, float] = {}
+        self._denoiser = [[f"model.dit[{number}]" for number in range(len(suite.model.dit))], ["model.vae"]]
+        self._found: dict[str, list[Path]] = {}
+        self._ahead: dict[tuple[str, ...], Reading] = {}
 
     def prepare(self) -> None:
         """Check the files, then import what is needed to load them.
@@ -58,6 +63,7 @@ class Loader:
         with self._timed("digests"):
             check_digests(self.suite, skip=("scoring.reference",))
         with self._timed("imports"), quiet():
+            import_for_good("torch")
             import torch
 
             if self.device != "cpu" and not torch.cuda.is_available():
@@ -68,8 +74,20 @@ class Loader:
             if self.device == "cpu" and self.threads is not None:
                 torch.set_num_threads(self.threads)
             with self._failures_named():
-                importlib.import_module("diffsynth.pipelines.wan_video")
+                import_for_good("diffsynth.pipelines.wan_video")
                 self._register()
+
+    def read_ahead(self) -> None:
+        """Begin to read what `pipeline` loads, where a GPU has room for it; `pipeline` waits for the rest.
+
+        Raises:
+            StudioError: The files do not load, or the GPU has no room for them after all.
+            SuiteError: A file of the hub is not the one that the suite states.
+        """
+        with self._timed("loading"), quiet(), self._loading():
+            for keys in self._denoiser:
+                if not self._placement() and (reading := self._reading(self._files(keys))):
+                    self._ahead[tuple(keys)] = reading
 
     def pipeline(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
         """Load the denoiser and the VAE.
@@ -78,9 +96,8 @@ class Loader:
             StudioError: They do not load, or the suite's sizes are not the model's.
             SuiteError: A file of the hub is not the one that the suite states.
         """
-        dit = [f"model.dit[{number}]" for number in range(len(self.suite.model.dit))]
         with self._timed("loading"), quiet():
-            pipe = self._load([dit, ["model.vae"]], tokenizer=False)
+            pipe = self._load(self._denoiser, tokenizer=False)
             self._check_parts(pipe, ("dit", "vae"))
             self._check_sizes(pipe)
         return pipe
@@ -115,7 +132,7 @@ class Loader:
         import torch
         from diffsynth.pipelines.wan_video import WanVideoPipeline
 
-        with explained("loading the model", self.device, self.suite), self._failures_named():
+        with self._loading():
             return WanVideoPipeline.from_pretrained(
                 torch_dtype=getattr(torch, self.suite.sampling.dtype),
                 device=self.device,
@@ -123,6 +140,11 @@ class Loader:
                 tokenizer_config=self._config(["model.tokenizer"], placed=False) if tokenizer else None,
                 vram_limit=self.suite.model.vram_limit,
             )
+
+    @contextlib.contextmanager
+    def _loading(self) -> Iterator[None]:
+        with explained("loading the model", self.device, self.suite), self._failures_named():
+            yield
 
     @contextlib.contextmanager
     def _failures_named(self) -> Iterator[None]:
@@ -154,11 +176,18 @@ class Loader:
     def _config(self, keys: Sequence[str], *, placed: bool = True) -> Any:  # noqa: ANN401
         from diffsynth.pipelines.wan_video import ModelConfig
 
-        found = [path for key in keys for path in self._paths(key)]
+        found = self._files(keys)
         paths = [str(path) for path in found]
         path = paths[0] if len(paths) == 1 else paths
-        given = (self._placement() or self._weights(found)) if placed else {}
+        given = (self._placement() or self._weights(keys, found)) if placed else {}
         return ModelConfig(path=path, **given)
+
+    def _files(self, keys: Sequence[str]) -> list[Path]:
+        for key in keys:
+            # looked for once: a file of the hub is downloaded, and hashed if the suite states its digest
+            if key not in self._found:
+                self._found[key] = self._paths(key)
+        return [path for key in keys for path in self._found[key]]
 
     def _paths(self, key: str) -> list[Path]:
         """The files of a key, downloaded if they are the hub's."""
@@ -203,15 +232,19 @@ class Loader:
             f"{state}_dtype": dtype for state in places
         }
 
-    def _weights(self, paths: Sequence[Path]) -> dict[str, Any]:
-        """Weights for a GPU that has room for them; anything else DiffSynth reads itself."""
+    def _weights(self, keys: Sequence[str], paths: Sequence[Path]) -> dict[str, Any]:
+        reading = self._ahead.pop(tuple(keys), None) or self._reading(paths)
+        return {"state_dict": reading.result()} if reading else {}
+
+    def _reading(self, paths: Sequence[Path]) -> Reading | None:
+        """Weights on their way to a GPU; None for a CPU and for pickles, which DiffSynth reads itself."""
         if self.device == "cpu" or any(path.suffix != ".safetensors" for path in paths):
-            return {}
+            return None
         import torch
 
-        from pytest_wanlora.studio import weights
+        from pytest_wanlora.studio.weights import Reading
 
-        return {"state_dict": weights.read(paths, getattr(torch, self.suite.sampling.dtype), self.device)}
+        return Reading(paths, getattr(torch, self.suite.sampling.dtype), self.device)
 
     def _check_parts(self, pipe: Any, names: Sequence[str]) -> None:  # noqa: ANN401
         missing = [name for name in names if getattr(pipe, name) is None]

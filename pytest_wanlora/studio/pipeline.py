@@ -99,6 +99,7 @@ class Studio:
         self.cache_dir = cache_dir
         self._loader = Loader(suite, environment, self.device, threads)
         self.seconds = self._loader.seconds
+        self._prepared = False
         self._pipe: Any = None
         self._prompts: PromptStore | None = None
         self._accelerator: Accelerator | None = None
@@ -120,6 +121,26 @@ class Studio:
         self.load()
         return self._pipe
 
+    def prepare(self) -> None:
+        """Import, encode the suite's prompts and begin to read the model; `load` does the rest.
+
+        What is done between the two does not wait for the files.
+
+        Raises:
+            StudioError: See `pipe`.
+            SuiteError: See `pipe`.
+        """
+        if self._prepared:
+            return
+        self._loader.prepare()
+        # the text encoder has gone before the denoiser comes: the two need not fit the GPU together
+        suite = self.suite
+        self._embeddings.prepare(
+            [*(scenario.prompt for scenario in suite.scenarios), suite.sampling.negative_prompt]
+        )
+        self._loader.read_ahead()
+        self._prepared = True
+
     def load(self) -> None:
         """Load the model, encode the suite's prompts and compile what is to be compiled, if not yet done.
 
@@ -130,12 +151,8 @@ class Studio:
         if self._pipe is not None:
             return
         started = time.perf_counter()
-        self._loader.prepare()
-        # the text encoder has gone before the denoiser comes: the two need not fit the GPU together
+        self.prepare()
         suite = self.suite
-        self._embeddings.prepare(
-            [*(scenario.prompt for scenario in suite.scenarios), suite.sampling.negative_prompt]
-        )
         pipe = self._loader.pipeline()
         from pytest_wanlora.studio.acceleration import Accelerator, keep_compiled_code
 

@@ -12,20 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.jobs.job import Job, Produced
+from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio, frames_sha256, quiet
+from pytest_wanlora.studio.previews import require_ffmpeg, write_preview
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.scoring.scorer import Scorer
     from pytest_wanlora.suite import Suite
 
-__all__ = ["StudioProducer", "write_preview"]
-
-_PREVIEW_FPS = 8
+__all__ = ["StudioProducer"]
 
 
 class StudioProducer:
@@ -74,6 +71,7 @@ class StudioProducer:
             suite, device = self.studio.suite, self.studio.device
             started = time.perf_counter()
             with quiet():
+                import_for_good("pytest_wanlora.scoring.scorer")
                 from pytest_wanlora.scoring.scorer import Scorer
 
                 scorer = Scorer(suite.scoring, device=device)
@@ -101,13 +99,17 @@ class StudioProducer:
             For each job what scores it.
 
         Raises:
-            StudioError: The model or the LoRA cannot be loaded or applied.
+            StudioError: The model or the LoRA cannot be loaded or applied, or previews cannot be written.
             ScoringError: The scorers cannot be loaded; or, when a score is asked for, return nonsense.
         """
         if self.studio.device == "cpu":
             # read when OpenMP is loaded, with torch: threads that spin while they wait for one that another
             # process has pushed aside make a video ten times slower on a busy machine
             os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        if self.previews:
+            require_ffmpeg()
+        # the model's weights are read while the scorers are imported and loaded
+        self.studio.prepare()
         scorer = self.scorer
         self.studio.load()
         rendered = self.studio.render_many(jobs, checkpoint)
@@ -164,24 +166,3 @@ def _stream(device: str) -> contextlib.AbstractContextManager[Any]:
     torch.cuda.synchronize(device)
     queue = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch types it not
     return torch.cuda.stream(queue)
-
-
-def write_preview(frames: NDArray[np.uint8], path: Path) -> None:
-    """Write frames as an H.264 mp4 that browsers play.
-
-    Args:
-        frames: uint8 (T, H, W, 3).
-        path: The file.
-    """
-    import imageio_ffmpeg
-
-    height, width = frames.shape[1:3]
-    writer: Any = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=_PREVIEW_FPS, codec="libx264", quality=8, macro_block_size=2
-    )
-    writer.send(None)
-    try:
-        for frame in frames:
-            writer.send(frame.tobytes())
-    finally:
-        writer.close()

@@ -19,7 +19,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-__all__ = ["read"]
+__all__ = ["Reading"]
 
 _THREADS: Final = 4
 _PART_BYTES: Final = 2**26
@@ -67,49 +67,64 @@ class _Part:
     count: int
 
 
-def read(paths: Sequence[Path], dtype: torch.dtype, device: str) -> dict[str, Tensor]:
-    """Read all tensors of a model.
+class Reading:
+    """Tensors of a model that are being read, beside whatever else the process does.
 
     Args:
         paths: Its safetensors files.
         dtype: What every value is rounded to.
         device: Where they go; on a CPU nothing is gained.
 
-    Returns:
-        By name. Those of one file lie in one block of memory, which lives as long as one of them does.
-
     Raises:
-        OSError: A file cannot be read, or is shorter than its header says.
+        OSError: A file cannot be opened.
         SafetensorError: It is no safetensors file.
         ValueError: It holds values of a type that is not known here.
     """
-    found: dict[str, Tensor] = {}
-    blocks, parts = [], []
-    for path in paths:
-        entries = _entries(path)
-        total = entries[-1].first + entries[-1].count if entries else 0
-        block = torch.empty(total, dtype=dtype, device=device)
-        blocks.append((block, entries))
-        parts += [(part, block) for part in _parts(path, entries)]
-    reader = _Reader(device)
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="wanlora-weights") as pool:
-        tasks = [pool.submit(reader.read, part, block) for part, block in parts]
-        for task in tasks:
+
+    def __init__(self, paths: Sequence[Path], dtype: torch.dtype, device: str) -> None:
+        self._device = torch.device(device)
+        self._blocks: list[tuple[Tensor, list[_Entry]]] = []
+        parts = []
+        for path in paths:
+            entries = _entries(path)
+            total = entries[-1].first + entries[-1].count if entries else 0
+            block = torch.empty(total, dtype=dtype, device=device)
+            self._blocks.append((block, entries))
+            parts += [(part, block) for part in _parts(path, entries)]
+        if self._device.type == "cuda":
+            # this queue may still have to write where the blocks lie; those of the threads would not wait
+            torch.cuda.synchronize(self._device)
+        reader = _Reader(self._device)
+        pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="wanlora-weights")
+        self._tasks = [pool.submit(reader.read, part, block) for part, block in parts]
+        pool.shutdown(wait=False)
+
+    def result(self) -> dict[str, Tensor]:
+        """Wait for all tensors.
+
+        Returns:
+            By name. Those of one file lie in one block of memory, which lives as long as one of them does.
+
+        Raises:
+            OSError: A file cannot be read, or is shorter than its header says.
+        """
+        for task in self._tasks:
             task.result()
-    for block, entries in blocks:
-        for entry in entries:
-            values = block[entry.first : entry.first + entry.count].view(entry.shape)
-            found[entry.name] = values if values.data_ptr() % _ALIGNMENT == 0 else values.clone()
-    if torch.device(device).type == "cuda":
-        torch.cuda.empty_cache()  # the threads' queues have memory of their own, which nothing else could use
-    return found
+        found: dict[str, Tensor] = {}
+        for block, entries in self._blocks:
+            for entry in entries:
+                values = block[entry.first : entry.first + entry.count].view(entry.shape)
+                found[entry.name] = values if values.data_ptr() % _ALIGNMENT == 0 else values.clone()
+        if self._device.type == "cuda":
+            torch.cuda.empty_cache()  # the threads' queues hold memory that nothing else could use
+        return found
 
 
 class _Reader:
     """Reads parts on several threads, each with pinned memory and a queue of the GPU of its own."""
 
-    def __init__(self, device: str) -> None:
-        self._device = torch.device(device)
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._own = threading.local()
 
     def read(self, part: _Part, block: Tensor) -> None:

@@ -16,7 +16,7 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, 
 
 from pytest_wanlora.reports import html
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.studio.producer import write_preview
+from pytest_wanlora.studio.previews import write_preview
 from tests.unit.reports.pages import renamed, videos
 from tests.unit.reports.records import SCENARIOS
 from tests.unit.reports.sample_records import EPOCHS, epochs_record

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -47,7 +46,7 @@ def test_every_value_is_what_safetensors_reads_then_rounded(
 ) -> None:
     monkeypatch.setattr(weights, "_PART_BYTES", part_bytes)
     expected = {name: value for path in files for name, value in load_file(path).items()}
-    found = weights.read(files, dtype, "cpu")
+    found = weights.Reading(files, dtype, "cpu").result()
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         assert (found[name].dtype, found[name].shape) == (dtype, value.shape)
@@ -55,7 +54,7 @@ def test_every_value_is_what_safetensors_reads_then_rounded(
 
 
 def test_every_tensor_begins_where_kernels_want_it(files: list[Path]) -> None:
-    found = weights.read(files, torch.bfloat16, "cpu")
+    found = weights.Reading(files, torch.bfloat16, "cpu").result()
     assert all(value.data_ptr() % 16 == 0 for value in found.values())
     assert all(value.is_contiguous() for value in found.values())
 
@@ -64,7 +63,7 @@ def test_a_file_that_is_cut_off_is_refused(files: list[Path]) -> None:
     content = files[0].read_bytes()
     files[0].write_bytes(content[:-3])
     with pytest.raises(SafetensorError):
-        weights.read(files, torch.float32, "cpu")
+        weights.Reading(files, torch.float32, "cpu").result()
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_refused(
@@ -81,7 +80,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_refused(
     with pytest.raises(
         OSError, match=r"model-0000\d-of-00002.safetensors ends 3 bytes before its header says"
     ):
-        weights.read(files, torch.float32, "cpu")
+        weights.Reading(files, torch.float32, "cpu").result()
 
 
 def test_values_of_a_type_that_torch_has_not_are_named(
@@ -89,7 +88,7 @@ def test_values_of_a_type_that_torch_has_not_are_named(
 ) -> None:
     monkeypatch.delitem(weights._DTYPES, "F64")
     with pytest.raises(ValueError, match="holds values of type F64"):
-        weights.read(files, torch.float32, "cpu")
+        weights.Reading(files, torch.float32, "cpu").result()
 
 
 def test_diffsynth_makes_the_same_model_of_them(
@@ -97,12 +96,15 @@ def test_diffsynth_makes_the_same_model_of_them(
 ) -> None:
     read: list[str] = []
 
-    def as_on_a_gpu(loader: Loader, paths: list[Path]) -> dict[str, Any]:
+    def as_on_a_gpu(loader: Loader, paths: list[Path]) -> weights.Reading:
         read.extend(path.name for path in paths)
-        return {"state_dict": weights.read(paths, torch.float32, loader.device)}
+        return weights.Reading(paths, torch.float32, loader.device)
 
-    monkeypatch.setattr(Loader, "_weights", as_on_a_gpu)
+    monkeypatch.setattr(Loader, "_reading", as_on_a_gpu)
     studio = Studio(write_suite(folder), environment, threads=1)
     job = jobs_of(studio, None)[0]
-    np.testing.assert_array_equal(studio.render(job, None).frames, stock.render(studio.suite, job))
+    studio.prepare()
+    # the text encoder was read, used and is gone before the others come
     assert read == ["text_encoder.safetensors", "dit.safetensors", "vae.safetensors"]
+    np.testing.assert_array_equal(studio.render(job, None).frames, stock.render(studio.suite, job))
+    assert len(read) == 3, "what was read ahead was read again"
