@@ -49,7 +49,8 @@ class Loader:
         self.device = device
         self.threads = threads
         self.seconds: dict[str, float] = {}
-        self._denoiser = [[f"model.dit[{number}]" for number in range(len(suite.model.dit))], ["model.vae"]]
+        # what renders, each part by the keys of its files
+        self._renders = [[f"model.dit[{number}]" for number in range(len(suite.model.dit))], ["model.vae"]]
         self._found: dict[str, list[Path]] = {}
         self._ahead: dict[tuple[str, ...], Reading] = {}
 
@@ -85,7 +86,7 @@ class Loader:
             SuiteError: A file of the hub is not the one that the suite states.
         """
         with self._timed("loading"), quiet(), self._loading():
-            for keys in self._denoiser:
+            for keys in self._renders:
                 if not self._placement() and (reading := self._reading(self._files(keys))):
                     self._ahead[tuple(keys)] = reading
 
@@ -97,7 +98,7 @@ class Loader:
             SuiteError: A file of the hub is not the one that the suite states.
         """
         with self._timed("loading"), quiet():
-            pipe = self._load(self._denoiser, tokenizer=False)
+            pipe = self._load(self._renders, tokenizer=False)
             self._check_parts(pipe, ("dit", "vae"))
             self._check_sizes(pipe)
         return pipe
