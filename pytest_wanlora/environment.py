@@ -17,10 +17,10 @@ from typing import Literal
 
 Device = Literal["cpu", "cuda"]
 
-#: DiffSynth's Wan model would take FlashAttention or SageAttention when they happen to be installed;
-#: the studio pins torch's own kernel, so that installing a package cannot change a score. On a GPU torch has
-#: several and prefers another one from release to release: the first of these that takes the shapes is used.
-ATTENTION: dict[Device, str] = {"cpu": "torch_sdpa", "cuda": "torch_sdpa:cudnn,flash,efficient,math"}
+#: Major and minor number of what a GPU can do; Hopper (H100, H200) is 9.0.
+Capability = tuple[int, int]
+_HOPPER = 9
+_CAPABILITY_ATTRIBUTES = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
 #: The device's name where a GPU was asked for and there is none.
 NO_GPU = "none found"
@@ -40,7 +40,7 @@ class Environment:
             change float32 results beyond rounding (it is recorded in `processor`).
         processor: Model of the CPU, for the record.
         dtype: Of the pipeline, `"bfloat16"` or `"float32"`.
-        attention: The attention kernel, see `ATTENTION`.
+        attention: The attention kernels, see `attention_kernels`; on a CPU torch has but one.
         torch: Version with its build suffix.
         diffsynth: Version.
         python: Version.
@@ -82,11 +82,30 @@ def detect(dtype: str, device: str = "auto") -> Environment:
         device_name=(gpu or NO_GPU) if chosen == "cuda" else "cpu",
         processor=processor_name(),
         dtype=dtype,
-        attention=ATTENTION[chosen],
+        attention=_attention(gpu_capability(int(number or 0))) if chosen == "cuda" else "torch_sdpa",
         torch=metadata.version("torch"),
         diffsynth=metadata.version("diffsynth"),
         python=platform.python_version(),
     )
+
+
+def attention_kernels(capability: Capability | None) -> tuple[str, ...]:
+    """Kernels of torch's attention on a GPU: the first that takes the shapes is used.
+
+    DiffSynth's Wan model would take FlashAttention or SageAttention where they are installed; torch's own
+    are pinned, so that installing a package cannot change a score. It has several, and prefers another one
+    from release to release. cuDNN's is much faster on Hopper (docs/performance.md); elsewhere it is not, and
+    there it has failed of shapes that it had accepted.
+
+    Args:
+        capability: Of the GPU; None if it is not known.
+    """
+    fast = ("cudnn",) if capability is not None and capability[0] == _HOPPER else ()
+    return (*fast, "flash", "efficient", "math")
+
+
+def _attention(capability: Capability | None) -> str:
+    return f"torch_sdpa:{','.join(attention_kernels(capability))}"
 
 
 def differences(stored: Mapping[str, object], here: Environment) -> tuple[list[str], list[str]]:
@@ -122,16 +141,34 @@ def visible_gpus() -> int:
 
 def gpu_name(number: int = 0) -> str | None:
     """Name of a visible GPU, as `torch.cuda.get_device_name` gives it; None without one."""
-    if visible_gpus() <= number:
+    found = _gpu(number)
+    if found is None:
         return None
-    driver = _driver()
-    device = ctypes.c_int()
+    driver, device = found
     name = ctypes.create_string_buffer(256)
-    if driver is None or driver.cuDeviceGet(ctypes.byref(device), number) != 0:
-        return None
     if driver.cuDeviceGetName(name, len(name), device) != 0:
         return None
     return name.value.decode()
+
+
+def gpu_capability(number: int = 0) -> Capability | None:
+    """What a visible GPU can do, as `torch.cuda.get_device_capability` gives it; None without one."""
+    found = _gpu(number)
+    if found is None:
+        return None
+    driver, device = found
+    numbers = [ctypes.c_int() for _ in _CAPABILITY_ATTRIBUTES]
+    for value, attribute in zip(numbers, _CAPABILITY_ATTRIBUTES, strict=True):
+        if driver.cuDeviceGetAttribute(ctypes.byref(value), attribute, device) != 0:
+            return None
+    return numbers[0].value, numbers[1].value
+
+
+def _gpu(number: int) -> tuple[ctypes.CDLL, ctypes.c_int] | None:
+    driver, device = _driver(), ctypes.c_int()
+    if driver is None or visible_gpus() <= number or driver.cuDeviceGet(ctypes.byref(device), number) != 0:
+        return None
+    return driver, device
 
 
 def _driver() -> ctypes.CDLL | None:

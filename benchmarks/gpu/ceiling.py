@@ -13,7 +13,7 @@ from benchmarks.gpu.context import Context
 __all__ = ["measure", "sizes", "work"]
 
 _TEXT_TOKENS = 512
-#: Attention kernels for half precision, by the names of `environment.ATTENTION`.
+#: Attention kernels for half precision, by the names of `environment.attention_kernels`.
 _KERNELS = {"cudnn": SDPBackend.CUDNN_ATTENTION, "flash": SDPBackend.FLASH_ATTENTION}
 
 

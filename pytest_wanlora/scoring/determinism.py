@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import Any, Final
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from pytest_wanlora.environment import attention_kernels
 from pytest_wanlora.errors import ScoringError
 
 
@@ -27,7 +28,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     Args:
         device: Where the network lies.
     """
-    arithmetic = _one_thread() if device.type == "cpu" else steady_gpu()
+    arithmetic = _one_thread() if device.type == "cpu" else steady_gpu(device)
     with torch.inference_mode(), torch.autocast(device.type, enabled=False), arithmetic:
         yield
 
@@ -67,18 +68,18 @@ class _Shared:
     first to leave would take the settings from the other, and the last would leave its own behind.
     """
 
-    def __init__(self, settings: Callable[[], AbstractContextManager[None]]) -> None:
+    def __init__(self, settings: Callable[[Sequence[str]], AbstractContextManager[None]]) -> None:
         self._settings = settings
         self._lock = threading.Lock()
         self._inside = 0
         self._stack = ExitStack()
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Have the settings within the block."""
+    def held(self, kernels: Sequence[str]) -> Iterator[None]:
+        """Have the settings within the block; the kernels are those of whoever came first."""
         with self._lock:
             if self._inside == 0:
-                self._stack.enter_context(self._settings())
+                self._stack.enter_context(self._settings(kernels))
             self._inside += 1
         try:
             yield
@@ -90,36 +91,44 @@ class _Shared:
 
 
 @contextmanager
-def _gpu_settings() -> Iterator[None]:
+def _gpu_settings(kernels: Sequence[str]) -> Iterator[None]:
     matmul = torch.backends.cuda.matmul
     cudnn: Any = torch.backends.cudnn  # the module replaces itself by an object that types do not show
     before = (matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.deterministic, cudnn.benchmark)
     matmul.fp32_precision, cudnn.conv.fp32_precision = "ieee", "ieee"
     cudnn.deterministic, cudnn.benchmark = True, False
     try:
-        with sdpa_kernel(_ATTENTION, set_priority=True):
+        with sdpa_kernel([_BACKENDS[name] for name in kernels], set_priority=True):
             yield
     finally:
         matmul.fp32_precision, cudnn.conv.fp32_precision = before[:2]
         cudnn.deterministic, cudnn.benchmark = before[2:]
 
 
-# torch's own preference differs between releases and GPUs; the first that takes the shapes is used. cuDNN's
-# takes half precision alone, and on an H100 60 % of the time of torch's flash attention (docs/performance.md)
-_ATTENTION: Final = [
-    SDPBackend.CUDNN_ATTENTION,
-    SDPBackend.FLASH_ATTENTION,
-    SDPBackend.EFFICIENT_ATTENTION,
-    SDPBackend.MATH,
-]
+#: By the names of `environment.attention_kernels`.
+_BACKENDS: Final = {
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "math": SDPBackend.MATH,
+}
 _GPU: Final = _Shared(_gpu_settings)
 
 
-def steady_gpu() -> AbstractContextManager[None]:
+def kernels(device: torch.device) -> tuple[str, ...]:
+    """Attention kernels that are allowed on a GPU, by name; the first that takes the shapes is used."""
+    here = torch.cuda.is_available()
+    return attention_kernels(torch.cuda.get_device_capability(device) if here else None)
+
+
+def steady_gpu(device: torch.device) -> AbstractContextManager[None]:
     """Compute on a GPU with settings of its own, whatever the process has set.
 
     TF32 is off for products and convolutions of float32, cuDNN chooses only deterministic algorithms and does
-    not time them against each other, and attention runs with the kernels that `environment.ATTENTION` names.
-    Several threads may be inside at a time.
+    not time them against each other, and attention runs with the kernels that the environment names. Several
+    threads may be inside at a time.
+
+    Args:
+        device: The process' one GPU.
     """
-    return _GPU.held()
+    return _GPU.held(kernels(device))

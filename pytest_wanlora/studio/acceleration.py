@@ -22,9 +22,8 @@ from diffsynth.models.wan_video_dit import CrossAttention, DiTBlock, RMSNorm, Se
 from diffsynth.pipelines import wan_video
 from torch import Tensor
 
-from pytest_wanlora.environment import ATTENTION
 from pytest_wanlora.errors import StudioError
-from pytest_wanlora.scoring.determinism import steady_gpu
+from pytest_wanlora.scoring.determinism import kernels, steady_gpu
 from pytest_wanlora.studio.denoiser import (
     HANDLED,
     AnyCrossAttention,
@@ -102,7 +101,7 @@ class Accelerator:
             if self._own:
                 stack.enter_context(patch(pipe, "model_fn", Denoiser(self.sampling, self._places)))
                 if self.sampling.compile:
-                    stack.enter_context(_compiled(label))
+                    stack.enter_context(_compiled(label, pipe.device))
             stack.enter_context(pinned_attention(pipe.device))
             yield
 
@@ -120,7 +119,7 @@ class Accelerator:
             (sampling.batch, pipe.vae.model.z_dim, *shape), dtype=pipe.torch_dtype, device=pipe.device
         )
         context = torch.cat([text] * (sampling.batch * doubled))
-        with torch.no_grad(), pinned_attention(pipe.device), _compiled("the first step"):
+        with torch.no_grad(), pinned_attention(pipe.device), _compiled("the first step", pipe.device):
             result = Denoiser(sampling, self._places)(pipe.dit, latents, latents.new_ones(1), context)
             bool(torch.isfinite(result).all())  # waits for the GPU
         return time.perf_counter() - started
@@ -204,7 +203,7 @@ def keep_compiled_code(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def _compiled(label: str) -> Iterator[None]:
+def _compiled(label: str, device: str | torch.device) -> Iterator[None]:
     """Run compiled code: never go on without compiling, make the same code everywhere, and name what fails.
 
     Left to itself the compiler times ways to add up a row against each other on the GPU, and two processes
@@ -226,7 +225,7 @@ def _compiled(label: str) -> Iterator[None]:
             # one block is compiled before a pool of compilers is ready, and ending the pool takes two seconds
             torch._inductor.config.patch(deterministic=True, compile_threads=1),
             torch.compiler.config.patch(  # type: ignore[attr-defined]  # torch adds it while importing
-                cache_key_tag=" ".join(ATTENTION.values())
+                cache_key_tag=f"attention: {' '.join(kernels(torch.device(device)))}"
             ),
         ):
             yield
@@ -272,5 +271,5 @@ def pinned_attention(device: str | torch.device) -> Iterator[None]:
         for name in _KERNEL_FLAGS:
             stack.enter_context(mock.patch.object(wan_video_dit, name, False))
         if torch.device(device).type == "cuda":
-            stack.enter_context(steady_gpu())
+            stack.enter_context(steady_gpu(torch.device(device)))
         yield

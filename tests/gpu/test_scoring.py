@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import save_file
 
+from pytest_wanlora import environment
 from pytest_wanlora.scoring.scorer import Scorer, VideoScores
 
 pytestmark = pytest.mark.gpu
@@ -108,3 +109,10 @@ def test_float32_agrees_with_the_cpu(scoring: Scoring) -> None:
     # float32 sums of a few hundred terms; TF32 would be off by 1e-3
     assert gpu.clip_frames == pytest.approx(cpu.clip_frames, abs=2e-6)
     assert gpu.video_features == pytest.approx(cpu.video_features, abs=2e-6)
+
+
+def test_the_environment_knows_the_gpu_as_torch_does() -> None:
+    assert torch.cuda.device_count() == environment.visible_gpus() > 0
+    for number in range(torch.cuda.device_count()):
+        assert environment.gpu_name(number) == torch.cuda.get_device_name(number)
+        assert environment.gpu_capability(number) == torch.cuda.get_device_capability(number)

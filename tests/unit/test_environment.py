@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -82,3 +83,42 @@ def test_torch_is_not_imported() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+class Driver:
+    """Two GPUs, as the driver's library tells of them."""
+
+    def __init__(self, broken: str = "") -> None:
+        self.broken = broken
+
+    def cuDeviceGetCount(self, count: Any) -> int:  # noqa: ANN401 - as the library has it
+        count._obj.value = 2
+        return 0
+
+    def cuDeviceGet(self, device: Any, number: int) -> int:  # noqa: ANN401 - see above
+        device._obj.value = number
+        return 0
+
+    def cuDeviceGetName(self, name: Any, size: int, device: Any) -> int:  # noqa: ANN401 - see above
+        name.value = f"GPU {device.value}"[:size].encode()
+        return int(self.broken == "name")
+
+    def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: ANN401 - see above
+        value._obj.value = {75: 8 + device.value, 76: 9 * (1 - device.value)}[attribute]
+        return int(self.broken == "attribute")
+
+
+def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_driver", Driver)
+    assert [environment.gpu_name(number) for number in range(3)] == ["GPU 0", "GPU 1", None]
+    assert [environment.gpu_capability(number) for number in range(3)] == [(8, 9), (9, 0), None]
+    assert detect("bfloat16", "cuda:0").attention == "torch_sdpa:flash,efficient,math"
+    assert detect("bfloat16", "cuda:1").attention == "torch_sdpa:cudnn,flash,efficient,math"
+
+
+def test_a_driver_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "_driver", lambda: Driver("name"))
+    assert environment.gpu_name() is None
+    monkeypatch.setattr(environment, "_driver", lambda: Driver("attribute"))
+    assert environment.gpu_capability(1) is None
+    assert detect("bfloat16", "cuda:1").attention == "torch_sdpa:flash,efficient,math"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from pytest_wanlora.environment import ATTENTION
+from pytest_wanlora import environment
 from pytest_wanlora.scoring.determinism import exact_arithmetic
 
 CUDNN: Any = torch.backends.cudnn
@@ -55,13 +55,28 @@ def test_gpu_settings_hold_inside_and_are_put_back() -> None:
         matmul.fp32_precision, CUDNN.benchmark = found
 
 
-def test_a_gpu_attends_with_the_kernels_that_the_environment_names() -> None:
-    _, _, named = ATTENTION["cuda"].partition(":")
-    kernels = named.split(",")
+@pytest.mark.parametrize(
+    ("capability", "expected"),
+    [
+        ((9, 0), "cudnn,flash,efficient,math"),
+        ((8, 0), "flash,efficient,math"),
+        (None, "flash,efficient,math"),
+    ],
+)
+def test_a_gpu_attends_with_the_kernels_that_the_environment_names(
+    capability: tuple[int, int] | None, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: capability is not None)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: capability)
+    monkeypatch.setattr(environment, "gpu_name", lambda number=0: "a GPU")
+    monkeypatch.setattr(environment, "gpu_capability", lambda number=0: capability)
+    assert environment.detect("bfloat16").attention == f"torch_sdpa:{expected}"
+    names = expected.split(",")
     with exact_arithmetic(torch.device("cuda")):
         order = [torch.nn.attention.SDPBackend(number) for number in torch._C._get_sdp_priority_order()]
-        assert torch._C._get_cudnn_sdp_enabled()
-    assert [each.name.removesuffix("_ATTENTION").lower() for each in order[: len(kernels)]] == kernels
+        assert torch._C._get_cudnn_sdp_enabled() == ("cudnn" in names)
+        assert torch._C._get_flash_sdp_enabled()
+    assert [each.name.removesuffix("_ATTENTION").lower() for each in order[: len(names)]] == names
 
 
 def test_put_back_after_an_error() -> None:

@@ -216,7 +216,7 @@ class TestCompile:
         torch._dynamo.reset()
         Studio(write_suite(folder, compile=True), environment, threads=1).load()
         torch._dynamo.reset()
-        assert found == [(True, "torch_sdpa torch_sdpa:cudnn,flash,efficient,math")]
+        assert found == [(True, "attention: flash efficient math")]
         assert not torch._inductor.config.deterministic
         assert not torch.compiler.config.cache_key_tag
 
