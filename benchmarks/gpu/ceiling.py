@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -74,26 +75,18 @@ def work(context: Context) -> float:
 
 
 def _tflops(rows: int, inner: int, columns: int, device: str) -> float:
-    """The best of five rounds of a bfloat16 product, in TFLOP/s."""
+    """A bfloat16 product, in TFLOP/s."""
     a = torch.randn((rows, inner), device=device).to(torch.bfloat16)
     b = torch.randn((inner, columns), device=device).to(torch.bfloat16)
     operations = 2.0 * rows * inner * columns
     # a round of some 50 ms at 600 TFLOP/s
     repeats = max(1, min(200, int(0.05 * 6e14 / operations))) if device == "cuda" else 1
-    best = 0.0
-    for number in range(6):
-        _wait(device)
-        began = time.perf_counter()
-        for _ in range(repeats):
-            torch.mm(a, b)
-        _wait(device)
-        if number:  # the first one warms up
-            best = max(best, repeats * operations / (time.perf_counter() - began) / 1e12)
+    best = operations / _fastest(lambda: torch.mm(a, b), repeats, device) / 1e12
     return round(best, 4 if best < 1 else 1)
 
 
 def _attention_ms(heads: int, dim: int, queries: int, keys: int, backend: SDPBackend) -> float:
-    """The best of five rounds of one layer's attention for two videos with guidance, in milliseconds."""
+    """One layer's attention for two videos with guidance, in milliseconds."""
 
     def tokens(count: int) -> torch.Tensor:
         # as the model hands them over: heads beside each other
@@ -101,17 +94,23 @@ def _attention_ms(heads: int, dim: int, queries: int, keys: int, backend: SDPBac
         return value.transpose(1, 2)
 
     query, key, value = tokens(queries), tokens(keys), tokens(keys)
-    repeats, best = 100, float("inf")
+    attend = torch.nn.functional.scaled_dot_product_attention
     with torch.no_grad(), sdpa_kernel(backend):
-        for number in range(6):
-            _wait("cuda")
-            began = time.perf_counter()
-            for _ in range(repeats):
-                torch.nn.functional.scaled_dot_product_attention(query, key, value)
-            _wait("cuda")
-            if number:  # the first one warms up
-                best = min(best, 1000 * (time.perf_counter() - began) / repeats)
-    return round(best, 4)
+        return round(1000 * _fastest(lambda: attend(query, key, value), 100, "cuda"), 4)
+
+
+def _fastest(call: Callable[[], object], repeats: int, device: str) -> float:
+    """Seconds of one call in the best of five rounds."""
+    best = float("inf")
+    for number in range(6):
+        _wait(device)
+        began = time.perf_counter()
+        for _ in range(repeats):
+            call()
+        _wait(device)
+        if number:  # the first one warms up
+            best = min(best, (time.perf_counter() - began) / repeats)
+    return best
 
 
 def _wait(device: str) -> None:

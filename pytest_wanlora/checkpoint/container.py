@@ -27,6 +27,7 @@ __all__ = [
     "Tensor",
     "as_float64",
     "open_container",
+    "read_header",
 ]
 
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
@@ -200,38 +201,59 @@ def open_container(path: Path) -> Container:
         raise _unreadable(path, error) from error
     _refuse_by_content(path, head)
     try:
-        with safe_open(str(path), framework="numpy") as handle:
-            found = []
-            for key in handle.offset_keys():
-                view = handle.get_slice(key)
-                found.append((key, str(view.get_dtype()), tuple(view.get_shape())))
-            metadata = dict(handle.metadata() or {})
+        entries, metadata = read_header(path, status.st_size)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: {error}, allowed are {', '.join(FLOATS)}",
+            next_command="save the LoRA as bfloat16, float16 or float32",
+        ) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: {status.st_size} bytes that are no whole safetensors file: {error}",
             next_command="copy it again (was it cut off?) and compare its SHA-256 with the source's",
         ) from error
+    return Container(path=path, size=status.st_size, entries=entries, metadata=metadata, stamp=_stamp(status))
+
+
+def read_header(path: Path, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
+    """Read the header of any safetensors file, of a model as of a LoRA.
+
+    Args:
+        path: The file.
+        size: Its bytes.
+
+    Returns:
+        Its tensors by key, in the order in which they lie in the file, and its ``__metadata__``.
+
+    Raises:
+        SafetensorError: It is no whole safetensors file.
+        OSError: It cannot be read.
+        ValueError: A tensor is of a type whose size is not known.
+    """
+    found = []
+    with safe_open(str(path), framework="numpy") as handle:
+        for key in handle.offset_keys():
+            view = handle.get_slice(key)
+            found.append((key, str(view.get_dtype()), tuple(view.get_shape())))
+        metadata = dict(handle.metadata() or {})
     # The library has checked that the tensors lie end to end and fill the file; it does not tell the
     # offsets, which follow from that, counted back from the end.
-    sizes = [_nbytes(path, key, dtype, shape) for key, dtype, shape in found]
-    start = status.st_size - sum(sizes)
+    sizes = [_nbytes(key, dtype, shape) for key, dtype, shape in found]
+    start = size - sum(sizes)
     entries = {}
-    for (key, dtype, shape), size in zip(found, sizes, strict=True):
-        entries[key] = Entry(dtype=dtype, shape=shape, start=start, size=size)
-        start += size
-    return Container(path=path, size=status.st_size, entries=entries, metadata=metadata, stamp=_stamp(status))
+    for (key, dtype, shape), length in zip(found, sizes, strict=True):
+        entries[key] = Entry(dtype=dtype, shape=shape, start=start, size=length)
+        start += length
+    return entries, metadata
 
 
 def _stamp(status: Any) -> tuple[int, int, int, int]:  # noqa: ANN401 - os.stat_result has no public protocol
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _nbytes(path: Path, key: str, dtype: str, shape: tuple[int, ...]) -> int:
+def _nbytes(key: str, dtype: str, shape: tuple[int, ...]) -> int:
     if dtype not in _BITS:
-        raise CheckpointError(
-            f"{path}: {key!r} is of type {dtype}, allowed are {', '.join(FLOATS)}",
-            next_command="save the LoRA as bfloat16, float16 or float32",
-        )
+        raise ValueError(f"{key!r} is of type {dtype}")
     return math.prod(shape) * _BITS[dtype] // 8
 
 

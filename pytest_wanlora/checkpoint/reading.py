@@ -68,13 +68,8 @@ def read(path: Path | str) -> Checkpoint:
     # numpy and the digest let go of the interpreter: several targets at a time, and the digest beside them
     with ThreadPoolExecutor() as pool:
         digest = pool.submit(_sha256, data)
-        norms = dict(
-            zip(
-                (target.name for target in targets),
-                pool.map(lambda target: _norm(container, data, target), targets),
-                strict=True,
-            )
-        )
+        found = pool.map(lambda target: _norm(container, data, target), targets)
+        norms = dict(zip((target.name for target in targets), found, strict=True))
         sha256 = digest.result()
     problems, zero = _health(norms)
     dtypes = {FLOATS[container.entries[key].dtype][0] for t in targets for key in (t.down_key, t.up_key)}

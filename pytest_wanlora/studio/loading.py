@@ -51,8 +51,7 @@ class Loader:
         self.seconds: dict[str, float] = {}
         # what renders, each part by the keys of its files
         self._renders = [[f"model.dit[{number}]" for number in range(len(suite.model.dit))], ["model.vae"]]
-        self._found: dict[str, list[Path]] = {}
-        self._ahead: dict[tuple[str, ...], Reading] = {}
+        self._begun: dict[tuple[str, ...], tuple[list[Path], Reading | None]] = {}
 
     def prepare(self) -> None:
         """Check the files, then import what is needed to load them.
@@ -87,8 +86,7 @@ class Loader:
         """
         with self._timed("loading"), quiet(), self._loading():
             for keys in self._renders:
-                if not self._placement() and (reading := self._reading(self._files(keys))):
-                    self._ahead[tuple(keys)] = reading
+                self._begun[tuple(keys)] = self._begin(keys)
 
     def pipeline(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
         """Load the denoiser and the VAE.
@@ -131,14 +129,16 @@ class Loader:
 
     def _load(self, parts: Sequence[Sequence[str]], *, tokenizer: bool) -> Any:  # noqa: ANN401
         import torch
-        from diffsynth.pipelines.wan_video import WanVideoPipeline
+        from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
 
         with self._loading():
             return WanVideoPipeline.from_pretrained(
                 torch_dtype=getattr(torch, self.suite.sampling.dtype),
                 device=self.device,
                 model_configs=[self._config(keys) for keys in parts],
-                tokenizer_config=self._config(["model.tokenizer"], placed=False) if tokenizer else None,
+                tokenizer_config=ModelConfig(path=_path(self._paths("model.tokenizer")))
+                if tokenizer
+                else None,
                 vram_limit=self.suite.model.vram_limit,
             )
 
@@ -174,21 +174,19 @@ class Loader:
             module, _, function = self.suite.model.register.partition(":")
             getattr(importlib.import_module(module), function)()
 
-    def _config(self, keys: Sequence[str], *, placed: bool = True) -> Any:  # noqa: ANN401
+    def _config(self, keys: Sequence[str]) -> Any:  # noqa: ANN401
         from diffsynth.pipelines.wan_video import ModelConfig
 
-        found = self._files(keys)
-        paths = [str(path) for path in found]
-        path = paths[0] if len(paths) == 1 else paths
-        given = (self._placement() or self._weights(keys, found)) if placed else {}
-        return ModelConfig(path=path, **given)
+        part = tuple(keys)
+        paths, reading = self._begun.pop(part) if part in self._begun else self._begin(keys)
+        given = self._placement()
+        if reading is not None:
+            given["state_dict"] = reading.result()
+        return ModelConfig(path=_path(paths), **given)
 
-    def _files(self, keys: Sequence[str]) -> list[Path]:
-        for key in keys:
-            # looked for once: a file of the hub is downloaded, and hashed if the suite states its digest
-            if key not in self._found:
-                self._found[key] = self._paths(key)
-        return [path for key in keys for path in self._found[key]]
+    def _begin(self, keys: Sequence[str]) -> tuple[list[Path], Reading | None]:
+        paths = [path for key in keys for path in self._paths(key)]
+        return paths, self._reading(paths)
 
     def _paths(self, key: str) -> list[Path]:
         """The files of a key, downloaded if they are the hub's."""
@@ -233,13 +231,9 @@ class Loader:
             f"{state}_dtype": dtype for state in places
         }
 
-    def _weights(self, keys: Sequence[str], paths: Sequence[Path]) -> dict[str, Any]:
-        reading = self._ahead.pop(tuple(keys), None) or self._reading(paths)
-        return {"state_dict": reading.result()} if reading else {}
-
     def _reading(self, paths: Sequence[Path]) -> Reading | None:
-        """Weights on their way to a GPU; None for a CPU and for pickles, which DiffSynth reads itself."""
-        if self.device == "cpu" or any(path.suffix != ".safetensors" for path in paths):
+        """Weights on their way to a GPU that has room for them; anything else DiffSynth reads itself."""
+        if self.device == "cpu" or self._placement() or any(path.suffix != ".safetensors" for path in paths):
             return None
         import torch
 
@@ -265,3 +259,9 @@ class Loader:
                 f"this model would round them to {rounded}",
                 next_command="write those sizes into the suite",
             )
+
+
+def _path(paths: Sequence[Path]) -> str | list[str]:
+    """Paths as DiffSynth takes them."""
+    names = [str(path) for path in paths]
+    return names[0] if len(names) == 1 else names

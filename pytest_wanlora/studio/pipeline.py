@@ -150,7 +150,6 @@ class Studio:
         """
         if self._pipe is not None:
             return
-        started = time.perf_counter()
         self.prepare()
         suite = self.suite
         pipe = self._loader.pipeline()
@@ -165,7 +164,7 @@ class Studio:
                 logger.warning("compiling the denoiser: some ten seconds, fewer when it was compiled before")
                 self.seconds["compiling"] = accelerator.warm_up()
         self._pipe, self._accelerator = pipe, accelerator
-        logger.info("suite %s is ready after %.1f s", suite.name, time.perf_counter() - started)
+        logger.info("suite %s is ready after %.1f s", suite.name, sum(self.seconds.values()))
 
     def embedding(self, prompt: str) -> Tensor:
         """The text encoder's answer to a prompt, (1, L, D); from memory or the disk if it was asked before.

@@ -9,15 +9,16 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
+
+from pytest_wanlora.checkpoint.container import NUMBERS, Entry, read_header
 
 __all__ = ["Reading"]
 
@@ -25,35 +26,25 @@ _THREADS: Final = 4
 _PART_BYTES: Final = 2**26
 #: Bytes at multiples of which compiled code and matrix products expect a weight to begin.
 _ALIGNMENT: Final = 16
-_DTYPES: Final = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-}
+_DTYPES: Final = {name: getattr(torch, known) for name, (known, _) in NUMBERS.items()} | {"BOOL": torch.bool}
 
 
 @dataclass(frozen=True)
-class _Entry:
-    """A tensor of a file: its first byte there, and its first value among all that the file holds."""
+class _Placed:
+    """A tensor of a file, and the place of its first value among all that the file holds."""
 
     name: str
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    start: int
+    entry: Entry
     first: int
 
     @property
+    def dtype(self) -> torch.dtype:
+        found: torch.dtype = _DTYPES[self.entry.dtype]
+        return found
+
+    @property
     def count(self) -> int:
-        return math.prod(self.shape)
+        return math.prod(self.entry.shape)
 
 
 @dataclass(frozen=True)
@@ -83,14 +74,13 @@ class Reading:
 
     def __init__(self, paths: Sequence[Path], dtype: torch.dtype, device: str) -> None:
         self._device = torch.device(device)
-        self._blocks: list[tuple[Tensor, list[_Entry]]] = []
+        self._blocks: list[tuple[Tensor, list[_Placed]]] = []
         parts = []
         for path in paths:
-            entries = _entries(path)
-            total = entries[-1].first + entries[-1].count if entries else 0
-            block = torch.empty(total, dtype=dtype, device=device)
-            self._blocks.append((block, entries))
-            parts += [(part, block) for part in _parts(path, entries)]
+            placed = _placed(path)
+            block = torch.empty(sum(each.count for each in placed), dtype=dtype, device=device)
+            self._blocks.append((block, placed))
+            parts += [(part, block) for part in _parts(path, placed)]
         if self._device.type == "cuda":
             # this queue may still have to write where the blocks lie; those of the threads would not wait
             torch.cuda.synchronize(self._device)
@@ -111,10 +101,10 @@ class Reading:
         for task in self._tasks:
             task.result()
         found: dict[str, Tensor] = {}
-        for block, entries in self._blocks:
-            for entry in entries:
-                values = block[entry.first : entry.first + entry.count].view(entry.shape)
-                found[entry.name] = values if values.data_ptr() % _ALIGNMENT == 0 else values.clone()
+        for block, placed in self._blocks:
+            for each in placed:
+                values = block[each.first : each.first + each.count].view(each.entry.shape)
+                found[each.name] = values if values.data_ptr() % _ALIGNMENT == 0 else values.clone()
         if self._device.type == "cuda":
             torch.cuda.empty_cache()  # the threads' queues hold memory that nothing else could use
         return found
@@ -130,9 +120,11 @@ class _Reader:
     def read(self, part: _Part, block: Tensor) -> None:
         size = part.count * part.dtype.itemsize
         staging = self._staging()[:size]
-        with part.path.open("rb", buffering=0) as file:
+        with part.path.open("rb") as file:
             file.seek(part.start)
-            _fill(file.readinto, staging.numpy().data, part.path)
+            count = file.readinto(staging.numpy().data)
+        if count != size:
+            raise OSError(f"{part.path} ends {size - count} bytes before its header says")
         target = block[part.first : part.first + part.count]
         if self._device.type != "cuda":
             target.copy_(staging.view(part.dtype))
@@ -150,37 +142,21 @@ class _Reader:
         return self._own.staging  # type: ignore[no-any-return]  # a thread's own values have no types
 
 
-def _fill(readinto: Callable[[memoryview], int | None], memory: memoryview, path: Path) -> None:
-    done = 0
-    while done < len(memory):
-        count = readinto(memory[done:])
-        if not count:
-            raise OSError(f"{path} ends {len(memory) - done} bytes before its header says")
-        done += count
-
-
-def _entries(path: Path) -> list[_Entry]:
-    with safe_open(path, framework="pt") as file:
-        names = file.offset_keys()
-        views = [file.get_slice(name) for name in names]
-        found = [(str(view.get_dtype()), tuple(view.get_shape())) for view in views]
-    if unknown := sorted({dtype for dtype, _ in found} - _DTYPES.keys()):
+def _placed(path: Path) -> list[_Placed]:
+    entries, _ = read_header(path, path.stat().st_size)
+    if unknown := sorted({entry.dtype for entry in entries.values()} - _DTYPES.keys()):
         raise ValueError(f"{path} holds values of type {', '.join(unknown)}")
-    sizes = [math.prod(shape) * _DTYPES[dtype].itemsize for dtype, shape in found]
-    # the library has checked that the tensors lie end to end and fill the file
-    start, first = path.stat().st_size - sum(sizes), 0
-    entries = []
-    for name, (dtype, shape), size in zip(names, found, sizes, strict=True):
-        entries.append(_Entry(name, _DTYPES[dtype], shape, start, first))
-        start += size
-        first += entries[-1].count
-    return entries
+    counts = (math.prod(entry.shape) for entry in entries.values())
+    firsts = itertools.accumulate(counts, initial=0)
+    return [
+        _Placed(name, entry, first) for (name, entry), first in zip(entries.items(), firsts, strict=False)
+    ]
 
 
-def _parts(path: Path, entries: Sequence[_Entry]) -> Iterator[_Part]:
-    for dtype, neighbours in itertools.groupby(entries, lambda entry: entry.dtype):
+def _parts(path: Path, placed: Sequence[_Placed]) -> Iterator[_Part]:
+    for dtype, neighbours in itertools.groupby(placed, lambda each: each.dtype):
         run = list(neighbours)
-        count, most = sum(entry.count for entry in run), _PART_BYTES // dtype.itemsize
+        count, most = sum(each.count for each in run), _PART_BYTES // dtype.itemsize
         for done in range(0, count, most):
-            start = run[0].start + done * dtype.itemsize
+            start = run[0].entry.start + done * dtype.itemsize
             yield _Part(path, dtype, start, run[0].first + done, min(most, count - done))

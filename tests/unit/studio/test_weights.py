@@ -69,14 +69,14 @@ def test_a_file_that_is_cut_off_is_refused(files: list[Path]) -> None:
 def test_a_file_that_shrinks_while_it_is_read_is_refused(
     files: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = weights._entries
+    real = weights._placed
 
-    def shrinking(path: Path) -> list[weights._Entry]:
-        entries = real(path)
+    def shrinking(path: Path) -> list[weights._Placed]:
+        placed = real(path)
         path.write_bytes(path.read_bytes()[:-3])
-        return entries
+        return placed
 
-    monkeypatch.setattr(weights, "_entries", shrinking)
+    monkeypatch.setattr(weights, "_placed", shrinking)
     with pytest.raises(
         OSError, match=r"model-0000\d-of-00002.safetensors ends 3 bytes before its header says"
     ):
