@@ -1,7 +1,7 @@
 """Measure on a GPU, at full size: `python -m benchmarks.gpu --out bench.json --model FOLDER`.
 
-Steps, in order: machine, model, ceiling, stock, lora, scoring, levers, gate, gpus. Each writes what it finds
-at once; one that fails or has no time left does not stop the others.
+Steps, in order: machine, model, ceiling, stock, reading, lora, scoring, levers, gate, gpus. Each writes what
+it finds at once; one that fails or has no time left does not stop the others.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from benchmarks.gpu.context import Context
 __all__ = ["STEPS", "run"]
 
 #: In this order.
-STEPS = ("ceiling", "stock", "lora", "scoring", "levers")
+STEPS = ("ceiling", "stock", "reading", "lora", "scoring", "levers")
 
 
 def run(context: Context, chosen: Sequence[str]) -> None:
@@ -29,12 +29,13 @@ def run(context: Context, chosen: Sequence[str]) -> None:
         if torch.cuda.is_available():
             torch.zeros(1, device="cuda")
         record.note("imports", device=round(time.perf_counter() - began, 2))
-    from benchmarks.gpu import ceiling, loras, scoring, videos
+    from benchmarks.gpu import ceiling, loras, reading, scoring, videos
 
     steps: Mapping[str, Callable[[Context], None]] = {
         "ceiling": ceiling.measure,
         "stock": videos.stock,
         "levers": videos.levers,
+        "reading": reading.measure,
         "lora": loras.measure,
         "scoring": scoring.measure,
     }

@@ -54,6 +54,7 @@ def page(steps: Steps) -> str:
             ("Machine", table(("step", "machine"), _machines(steps))),
             ("Levers", _levers(steps)),
             ("Matrix products", _ceiling(steps)),
+            ("Reading the denoiser's files", _reading(steps)),
             ("LoRA on and off", _loras(steps)),
             ("What fusing loses", _fusing(steps)),
             ("A gate of 3 scenarios and 4 seeds", _gate(steps)),
@@ -188,6 +189,13 @@ def _ceiling(steps: Steps) -> str:
         (name, *(_number(taken.get(kernel), 3) for kernel in kernels)) for name, taken in attention.items()
     ]
     return f"{shown}\n\n{table(heads, times)}"
+
+
+def _reading(steps: Steps) -> str:
+    found = steps.get("reading", {})
+    rows = [(name, _number(min(seconds), 2)) for name, seconds in found.get("ways", {}).items()]
+    heads = (f"{found.get('gigabytes')} GB from the page cache to the GPU, by", "fastest, s")
+    return table(heads, rows) if rows else ""
 
 
 def _loras(steps: Steps) -> str:

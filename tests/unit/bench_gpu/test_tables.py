@@ -50,6 +50,14 @@ def test_what_was_not_measured_is_not_met() -> None:
     assert {goal[2] for goal in goals({})} == {"not measured"}
 
 
+def test_the_fastest_of_each_way_to_read_is_shown() -> None:
+    steps = {"reading": {"gigabytes": 20.0, "ways": {"DiffSynth": [5.0, 4.52], "8 threads": [0.87, 0.9]}}}
+    text = page(steps)
+    assert "| 20.0 GB from the page cache to the GPU, by | fastest, s |" in text
+    assert "| DiffSynth | 4.52 |" in text
+    assert "| 8 threads | 0.87 |" in text
+
+
 def test_scoring_is_what_the_gpu_waits_for_it() -> None:
     gpu = {"videos": 12, "busy": 30.0, "begins": 0.0, "between": 1.2, "at_the_end": 0.0}
     warm = {"seconds": 60.0, "breakdown": {"rendering": 30.0}, "rendering": {"gpus": {"main": gpu}}}
