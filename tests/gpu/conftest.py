@@ -8,6 +8,11 @@ from typing import Any, Literal
 
 import pytest
 
+# pytest finds hooks by their names in a conftest.py
+from benchmarks.gpu.speed_records import (  # noqa: F401
+    pytest_benchmark_compare_machine_info,
+    pytest_benchmark_update_machine_info,
+)
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint import Checkpoint
 from pytest_wanlora.environment import Environment, detect
