@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.context import Context
+from benchmarks.gpu.parts import seconds_of
 
 __all__ = ["measure", "sizes", "work"]
 
@@ -81,7 +81,7 @@ def _tflops(rows: int, inner: int, columns: int, device: str) -> float:
     operations = 2.0 * rows * inner * columns
     # a round of some 50 ms at 600 TFLOP/s
     repeats = max(1, min(200, int(0.05 * 6e14 / operations))) if device == "cuda" else 1
-    best = operations / _fastest(lambda: torch.mm(a, b), repeats, device) / 1e12
+    best = operations / _fastest(lambda: torch.mm(a, b), repeats) / 1e12
     return round(best, 4 if best < 1 else 1)
 
 
@@ -96,23 +96,9 @@ def _attention_ms(heads: int, dim: int, queries: int, keys: int, backend: SDPBac
     query, key, value = tokens(queries), tokens(keys), tokens(keys)
     attend = torch.nn.functional.scaled_dot_product_attention
     with torch.no_grad(), sdpa_kernel(backend):
-        return round(1000 * _fastest(lambda: attend(query, key, value), 100, "cuda"), 4)
+        return round(1000 * _fastest(lambda: attend(query, key, value), 100), 4)
 
 
-def _fastest(call: Callable[[], object], repeats: int, device: str) -> float:
-    """Seconds of one call in the best of five rounds."""
-    best = float("inf")
-    for number in range(6):
-        _wait(device)
-        began = time.perf_counter()
-        for _ in range(repeats):
-            call()
-        _wait(device)
-        if number:  # the first one warms up
-            best = min(best, (time.perf_counter() - began) / repeats)
-    return best
-
-
-def _wait(device: str) -> None:
-    if device == "cuda":
-        torch.cuda.synchronize()
+def _fastest(call: Callable[[], object], repeats: int) -> float:
+    """Seconds of one call in the best of five rounds; the first of six warms up."""
+    return min([seconds_of(call, repeats) for _ in range(6)][1:])

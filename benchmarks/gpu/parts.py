@@ -11,7 +11,7 @@ from unittest import mock
 
 import torch
 
-__all__ = ["Part", "timed", "wait"]
+__all__ = ["Part", "seconds_of", "timed", "wait"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,20 @@ def _watched(function: Callable[..., Any], part: Part, seconds: dict[str, float]
             seconds[part.name] = seconds.get(part.name, 0.0) + time.perf_counter() - began
 
     return call
+
+
+def seconds_of(call: Callable[[], object], repeats: int = 1) -> float:
+    """Time calls in a row, the GPU waited for before the first and after the last.
+
+    Returns:
+        Seconds of one call.
+    """
+    wait()
+    began = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    wait()
+    return (time.perf_counter() - began) / repeats
 
 
 def wait() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 
@@ -10,10 +9,10 @@ import torch
 from diffsynth.core import load_state_dict
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.parts import wait
-from benchmarks.gpu.videos import free
+from benchmarks.gpu.parts import seconds_of
+from benchmarks.gpu.videos import free, part_files
 from pytest_wanlora.studio.weights import Reading
-from pytest_wanlora.suite import load, references, resolve
+from pytest_wanlora.suite import load
 from tools.hollow_wan.assemble import SUITE_FILE
 
 __all__ = ["measure"]
@@ -24,11 +23,9 @@ _REPEATS = 3
 
 def measure(context: Context) -> None:
     """Time each way some times, in turn, with the files in the page cache."""
-    suite = load(context.model / SUITE_FILE)
-    shards = [(key, text) for key, text in references(suite) if key.startswith("model.dit")]
-    paths = [path for key, text in shards for path in resolve(text, key=key).paths]
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
-    dtype: torch.dtype = getattr(torch, suite.sampling.dtype)
+    paths = part_files(load(context.model / SUITE_FILE), "model.dit")
+    dtype: torch.dtype = getattr(torch, context.suite.sampling.dtype)
+    device = context.environment.device
 
     def read(threads: int) -> object:
         return Reading(paths, dtype, device, threads=threads).result()
@@ -43,14 +40,6 @@ def measure(context: Context) -> None:
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(_REPEATS):
         for name, way in ways.items():
-            seconds[name].append(_seconds(way))
+            seconds[name].append(round(seconds_of(way), 3))
             free()
     context.record.note("reading", ways=seconds)
-
-
-def _seconds(way: Callable[[], object]) -> float:
-    wait()
-    began = time.perf_counter()
-    way()
-    wait()
-    return round(time.perf_counter() - began, 3)

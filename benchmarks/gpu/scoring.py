@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu.context import Context
+from benchmarks.gpu.parts import seconds_of
 from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer
 from pytest_wanlora.scoring.scorer import Scorer
@@ -53,9 +54,5 @@ def measure(context: Context) -> None:
 
 def _best(part: Callable[[], object]) -> list[float]:
     """Seconds of the first call, and of the fastest one."""
-    seconds = []
-    for _ in range(_REPEATS):
-        began = time.perf_counter()
-        part()
-        seconds.append(round(time.perf_counter() - began, 4))
+    seconds = [round(seconds_of(part), 4) for _ in range(_REPEATS)]
     return [seconds[0], min(seconds)]

@@ -16,13 +16,15 @@ from pytest_wanlora.environment import gpu_name, processor_name
 
 __all__ = [
     "PEAK",
+    "check_peak",
     "pytest_benchmark_compare_machine_info",
     "pytest_benchmark_update_machine_info",
-    "recorded_peak",
 ]
 
 #: Name in `extra_info` of the most memory on the GPU, in bytes.
 PEAK = "peak_memory"
+#: The allocator gives the same job the same memory; this is room for another release of a library.
+MORE = 1.02
 _GPU = "gpu"
 _COMPARED = pytest.StashKey[list[Mapping[str, Any]]]()
 
@@ -52,23 +54,28 @@ def pytest_benchmark_compare_machine_info(
     config.stash.setdefault(_COMPARED, []).append(compared_benchmark)
 
 
-def recorded_peak(config: pytest.Config, fullname: str) -> int | None:
-    """Find the peak memory of the record that this run is compared with.
+def check_peak(request: pytest.FixtureRequest, extra_info: dict[str, Any], peak: int) -> None:
+    """Record an item's peak memory, and fail it if that is more than in what this run is compared with.
 
     Args:
-        config: pytest's.
-        fullname: The item's node id, as pytest-benchmark records it.
-
-    Returns:
-        Bytes, the most of several records; None if nothing is compared or no record has the item.
+        request: Of the item.
+        extra_info: Of its `benchmark` fixture.
+        peak: Bytes on the GPU at most.
     """
-    peaks = [
+    extra_info[PEAK] = peak
+    recorded = max(_peaks(request.config, request.node.nodeid), default=None)
+    if recorded is not None and peak > MORE * recorded:
+        pytest.fail(f"peak memory is {peak} bytes, recorded are {recorded}; allowed is {MORE:g} times that")
+
+
+def _peaks(config: pytest.Config, fullname: str) -> list[int]:
+    """Peak memory of an item, by its node id, in the records that this run is compared with."""
+    return [
         each["extra_info"][PEAK]
         for record in config.stash.get(_COMPARED, [])
         for each in record["benchmarks"]
         if each["fullname"] == fullname and each["extra_info"].get(PEAK)
     ]
-    return max(peaks, default=None)
 
 
 def _here() -> str:

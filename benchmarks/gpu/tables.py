@@ -194,8 +194,9 @@ def _ceiling(steps: Steps) -> str:
 def _reading(steps: Steps) -> str:
     found = steps.get("reading", {})
     rows = [(name, _number(min(seconds), 2)) for name, seconds in found.get("ways", {}).items()]
-    heads = (f"{found.get('gigabytes')} GB from the page cache to the GPU, by", "fastest, s")
-    return table(heads, rows) if rows else ""
+    if not rows:
+        return ""
+    return table((f"{found['gigabytes']} GB from the page cache to the GPU, by", "fastest, s"), rows)
 
 
 def _loras(steps: Steps) -> str:

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from pytest_wanlora.studio import Studio, quiet
 from pytest_wanlora.suite import LEVERS, Suite, load, references, resolve
 from tools.hollow_wan.assemble import SUITE_FILE
 
-__all__ = ["Variant", "free", "levers", "packaged", "stock", "variants"]
+__all__ = ["Variant", "free", "levers", "packaged", "part_files", "stock", "variants"]
 
 _STOCK_FRAMES = "stock-frames.npy"
 _LARGE_BATCH = 4
@@ -125,6 +126,16 @@ def packaged(suite: Suite) -> dict[str, Any]:
     return {key: getattr(suite.sampling, key) for key in keys}
 
 
+def part_files(suite: Suite, part: str) -> list[Path]:
+    """The files of a part of the model, such as `model.dit`, in the suite's order."""
+    return [
+        path
+        for key, text in references(suite)
+        if key.partition("[")[0] == part
+        for path in resolve(text, key=key).paths
+    ]
+
+
 def free() -> None:
     """Give back all that a pipeline held."""
     torch._dynamo.reset()
@@ -180,16 +191,14 @@ def _stock_pipeline(suite: Suite) -> Any:  # noqa: ANN401 - DiffSynth publishes 
         module, _, function = suite.model.register.partition(":")
         getattr(importlib.import_module(module), function)()
 
-    def config(*keys: str) -> Any:  # noqa: ANN401
-        texts = dict(references(suite))
-        paths = [str(path) for key in keys for path in resolve(texts[key], key=key).paths]
+    def config(part: str) -> Any:  # noqa: ANN401
+        paths = [str(path) for path in part_files(suite, part)]
         return ModelConfig(path=paths[0] if len(paths) == 1 else paths)
 
-    shards = [key for key, _ in references(suite) if key.startswith("model.dit")]
     return WanVideoPipeline.from_pretrained(
         torch_dtype=getattr(torch, suite.sampling.dtype),
         device="cuda" if torch.cuda.is_available() else "cpu",
-        model_configs=[config(*shards), config("model.text_encoder"), config("model.vae")],
+        model_configs=[config("model.dit"), config("model.text_encoder"), config("model.vae")],
         tokenizer_config=config("model.tokenizer"),
     )
 

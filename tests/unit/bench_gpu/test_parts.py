@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from benchmarks.gpu import loras
-from benchmarks.gpu.parts import Part, timed
+from benchmarks.gpu.parts import Part, seconds_of, timed
 
 
 def _slowly(seconds: float) -> float:
@@ -39,3 +39,10 @@ def test_every_part_of_putting_a_lora_on_is_where_it_is_looked_for() -> None:
     assert seconds == {}
     with pytest.raises(AttributeError), timed([Part("gone", loras, "no_such_function")]):
         pass
+
+
+def test_seconds_are_those_of_one_call() -> None:
+    calls: list[float] = []
+    seconds = seconds_of(lambda: calls.append(_slowly(0.02)), repeats=3)
+    assert len(calls) == 3
+    assert 0.02 <= seconds < 5.0

@@ -9,13 +9,11 @@ from benchmarks.gpu import speed_records
 
 CONFTEST = "from benchmarks.gpu.speed_records import *"
 TEST = """
-from benchmarks.gpu.speed_records import PEAK, recorded_peak
+from benchmarks.gpu.speed_records import check_peak
 
 def test_video(benchmark, request):
     benchmark.pedantic(lambda: None, rounds=1)
-    benchmark.extra_info[PEAK] = 1000
-    recorded = recorded_peak(request.config, request.node.nodeid)
-    assert recorded is None or 1000 <= recorded
+    check_peak(request, benchmark.extra_info, 1000)
 """
 
 
@@ -74,6 +72,8 @@ def test_more_memory_than_recorded_is_seen(pytester_on_a_gpu: pytest.Pytester) -
     document = json.loads(path.read_text())
     document["benchmarks"][0]["extra_info"][speed_records.PEAK] = 900
     path.write_text(json.dumps(document))
-    run(pytester_on_a_gpu, "--benchmark-compare").assert_outcomes(failed=1)
+    result = run(pytester_on_a_gpu, "--benchmark-compare")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*peak memory is 1000 bytes, recorded are 900; allowed is 1.02 times that*"])
     # without a record to compare with there is nothing to fail by
     run(pytester_on_a_gpu).assert_outcomes(passed=1)
