@@ -164,6 +164,51 @@ def gpu_capability(number: int = 0) -> Capability | None:
     return numbers[0].value, numbers[1].value
 
 
+def gpu_memory(number: int = 0) -> tuple[int, int | None] | None:
+    """Memory of a visible GPU, without starting CUDA on it.
+
+    Args:
+        number: Among the visible GPUs.
+
+    Returns:
+        Bytes in all, and bytes that no process holds now (None where the NVIDIA management library does not
+        answer); None without such a GPU.
+    """
+    found = _gpu(number)
+    if found is None:
+        return None
+    driver, device = found
+    total = ctypes.c_size_t()
+    if driver.cuDeviceTotalMem_v2(ctypes.byref(total), device) != 0:
+        return None
+    bus = ctypes.create_string_buffer(32)
+    named = driver.cuDeviceGetPCIBusId(bus, len(bus), device) == 0
+    return total.value, _free_memory(bus.value) if named else None
+
+
+def _free_memory(bus: bytes) -> int | None:
+    """Bytes that no process holds on the GPU at a PCI address, as the management library tells them."""
+    try:
+        library = ctypes.CDLL("libnvidia-ml.so.1" if os.name == "posix" else "nvml.dll")
+    except OSError:
+        return None
+    if library.nvmlInit_v2() != 0:
+        return None
+    handle, memory = ctypes.c_void_p(), _NvmlMemory()
+    try:
+        known = library.nvmlDeviceGetHandleByPciBusId_v2(bus, ctypes.byref(handle)) == 0
+        read = known and library.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory)) == 0
+        return int(memory.free) if read else None
+    finally:
+        library.nvmlShutdown()
+
+
+class _NvmlMemory(ctypes.Structure):
+    """`nvmlMemory_t` of NVIDIA's management library."""
+
+    _fields_ = (("total", ctypes.c_ulonglong), ("free", ctypes.c_ulonglong), ("used", ctypes.c_ulonglong))
+
+
 def _gpu(number: int) -> tuple[ctypes.CDLL, ctypes.c_int] | None:
     driver, device = _driver(), ctypes.c_int()
     if driver is None or visible_gpus() <= number or driver.cuDeviceGet(ctypes.byref(device), number) != 0:

@@ -16,10 +16,20 @@ from pytest_wanlora.run.session import Gate
 from pytest_wanlora.run.update_baseline import store
 from pytest_wanlora.verdict.judgement import ItemId, Judgement
 
-__all__ = ["PROPERTY", "properties", "test_baseline", "test_checkpoint", "test_limit", "test_regression"]
+__all__ = [
+    "NOT_MEASURED",
+    "PROPERTY",
+    "properties",
+    "test_baseline",
+    "test_checkpoint",
+    "test_limit",
+    "test_regression",
+]
 
 #: Name under which what an item tells travels in its report's user properties.
 PROPERTY = "wanlora"
+#: Property of an item that could not be measured for a cause that is printed elsewhere.
+NOT_MEASURED = f"{PROPERTY}_not_measured"
 
 
 def test_checkpoint(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: ItemId) -> None:
@@ -41,6 +51,9 @@ def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_it
     """The measured scores are stored as a baseline, or it is said why not."""
     gate = wanlora_gate
     refused = ""
+    if gate.blocked:
+        request.node.user_properties.append((NOT_MEASURED, "listed at the end"))
+        pytest.fail(f"nothing was stored: {gate.blocked[0].message}", pytrace=False)
     try:
         stored = store(gate, gate.judge, gate.candidate(wanlora_item))
         _tell(request, "stored", asdict(stored))
@@ -55,6 +68,10 @@ def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
     judged = gate.judge.judgement(item)
     _tell(request, "judgement", Part(judgements=(judged,)).model_dump(mode="json"))
     request.node.user_properties += [(f"{PROPERTY}_{name}", text) for name, text in properties(judged)]
+    same = gate.judge.same_cause(judged)
+    if judged.verdict.unmeasured and (same or gate.blocked):
+        where = f"the same cause as {same}" if same else "listed at the end"
+        request.node.user_properties.append((NOT_MEASURED, where))
     if judged.verdict.fails:
         typed = [arg for arg in request.config.invocation_params.args if not str(arg).startswith("wanlora::")]
         again = shlex.join(["pytest", *map(str, typed), request.node.nodeid])

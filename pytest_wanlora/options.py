@@ -103,6 +103,12 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="store baselines/SUITE/base, or with --lora accept the checkpoint as baselines/SUITE/accepted",
     )
+    # without an ini twin: a line left in a file must not turn every gate into a plan
+    group.addoption(
+        "--wanlora-plan",
+        action="store_true",
+        help="print what the run needs, what is missing and how long it takes; nothing is rendered or judged",
+    )
     for option in OPTIONS:
         text = f"{option.help} (default: {option.default}; ini: {option.ini})"
         if option.metavar is None:

@@ -38,6 +38,7 @@ class Settings:
     Attributes:
         lora: Arguments of `--lora` in their order: absolute files, folders or globs.
         update_baselines: Store baselines instead of comparing.
+        plan: Print what the run needs and render nothing.
         suite: Packaged name or absolute path; None to choose by the checkpoint's shapes.
         baseline: Name below the suite's baselines, or an absolute folder.
         baselines_dir: Absolute.
@@ -58,6 +59,7 @@ class Settings:
 
     lora: tuple[str, ...]
     update_baselines: bool
+    plan: bool
     suite: str | None
     baseline: str
     baselines_dir: Path
@@ -131,6 +133,7 @@ def read(config: pytest.Config) -> Settings | None:
     settings = Settings(
         lora=tuple(options.parse_path(Given(text, "--lora", here, on_command_line=True)) for text in lora),
         update_baselines=update,
+        plan=config.option.wanlora_plan,
         suite=value("wanlora-suite", options.parse_suite, None),
         baseline=baseline,
         baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, home / "baselines")),

@@ -45,6 +45,7 @@ class FakeProducer:
     """
 
     identity = "fake-1"
+    uses_model_files = False
 
     def __init__(
         self,
@@ -188,14 +189,15 @@ def write_suite(
         The suite file.
     """
     import yaml
+    from safetensors.numpy import save
 
     from pytest_wanlora.scoring.frechet import write_reference
 
     files = folder / f"{name}-files"
     (files / "tokenizer").mkdir(parents=True, exist_ok=True)
     for part in ("dit", "text_encoder", "vae", "clip", "features"):
-        (files / f"{part}.safetensors").write_bytes(part.encode())
-    extractor = hashlib.sha256(b"features").hexdigest()
+        (files / f"{part}.safetensors").write_bytes(save({part: np.zeros(1, np.float32)}))
+    extractor = hashlib.sha256((files / "features.safetensors").read_bytes()).hexdigest()
     reference = np.random.default_rng(0).normal(size=(64, FEATURES))
     write_reference(files / "reference.safetensors", {"all": reference}, frames=5, extractor_sha256=extractor)
     suite = {

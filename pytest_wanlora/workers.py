@@ -13,7 +13,17 @@ import pytest
 
 from pytest_wanlora.environment import visible_gpus
 
-__all__ = ["Controller", "Gpus", "Orders", "is_controller", "is_worker", "share_of_cores", "take_orders"]
+__all__ = [
+    "Controller",
+    "Gpus",
+    "Orders",
+    "distribute_nothing",
+    "is_controller",
+    "is_worker",
+    "planned",
+    "share_of_cores",
+    "take_orders",
+]
 
 _KEY = "wanlora"
 
@@ -53,6 +63,23 @@ def is_worker(config: pytest.Config) -> bool:
 def is_controller(config: pytest.Config) -> bool:
     """Whether this process hands its tests to xdist workers."""
     return not is_worker(config) and config.getoption("dist", "no") != "no"
+
+
+def planned(config: pytest.Config) -> int:
+    """How many processes are to run the tests: xdist's workers, or this one."""
+    if not is_controller(config):
+        return 1
+    # `--tx 3*popen` is three of them
+    specs = [str(spec).partition("*") for spec in config.getoption("tx", None) or ()]
+    return max(1, sum(int(count) if star and count.isdecimal() else 1 for count, star, _ in specs))
+
+
+def distribute_nothing(config: pytest.Config) -> None:
+    """Keep xdist from starting workers; must run before its own `pytest_configure`, which comes last."""
+    if is_controller(config):
+        config.option.dist = "no"
+        config.option.tx = []
+        config.option.numprocesses = None
 
 
 def take_orders(config: pytest.Config) -> Orders | None:

@@ -1,8 +1,9 @@
-"""Baselines: what candidates are compared with (`store`, `videos`), and what becomes one (`acceptance`)."""
+"""Baselines: what candidates are compared with, how it is stored and found, and what may become one."""
 
 from __future__ import annotations
 
 from pytest_wanlora.baseline.acceptance import changes, refusals
+from pytest_wanlora.baseline.lookup import baseline_place, load_baseline, stored_seeds
 from pytest_wanlora.baseline.store import (
     Baseline,
     Prompt,
@@ -19,13 +20,16 @@ from pytest_wanlora.baseline.videos import video_file
 __all__ = [
     "Baseline",
     "Prompt",
+    "baseline_place",
     "changes",
     "differing",
     "folder",
     "load",
+    "load_baseline",
     "load_folder",
     "refusals",
     "require_comparable",
+    "stored_seeds",
     "update_command",
     "video_file",
     "write",

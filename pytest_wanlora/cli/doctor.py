@@ -11,21 +11,37 @@ from pathlib import Path
 from pytest_wanlora import environment
 from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import BAD, OK, say
-from pytest_wanlora.errors import WanloraError
 
 __all__ = ["add_parser"]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser("doctor", help="whether this machine can gate on a suite")
+    parser = commands.add_parser(
+        "doctor",
+        help="whether this machine can gate on a suite",
+        description=(
+            "Looks for everything that a gate needs, as a gate does before it loads a model: packages, model "
+            "files, scorers, reference set, baseline, disk, GPU memory. Exit code 1 if something is missing."
+        ),
+    )
     parser.add_argument("--suite", default=None, metavar="NAME|FILE", help="default: every packaged suite")
+    parser.add_argument(
+        "--baselines-dir",
+        type=Path,
+        default=Path("baselines"),
+        metavar="FOLDER",
+        help="where baselines are stored; default: baselines",
+    )
+    parser.add_argument(
+        "--baseline", default="base", metavar="NAME", help="baseline to compare with; default: base"
+    )
     parser.set_defaults(run_command=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     # not above: `verify` runs where little more than Python is installed
-    from pytest_wanlora.studio.previews import require_ffmpeg
+    from pytest_wanlora.run.preflight import Request, examine
 
     code = OK
     found = environment.detect("float32")
@@ -37,11 +53,6 @@ def _run(arguments: argparse.Namespace) -> int:
         except metadata.PackageNotFoundError:
             say([f"{package} is not installed; next: pip install {package}"])
             code = BAD
-    try:
-        require_ffmpeg()
-    except WanloraError as error:
-        say(str(error).splitlines())
-        code = BAD
     if slow := _compiled_anew():
         say(
             [
@@ -50,21 +61,27 @@ def _run(arguments: argparse.Namespace) -> int:
                 "next: unset PYTHONDONTWRITEBYTECODE, or set PYTHONPYCACHEPREFIX to a folder that stays",
             ]
         )
+    baselines_dir = arguments.baselines_dir.absolute()
     names = [arguments.suite] if arguments.suite else list(suites.packaged())
     for name in names:
-        suite = suites.load(name)
-        try:
-            suites.check_digests(suite)
-        except WanloraError as error:
-            say(f"suite {suite.name}: {error}".splitlines())
-            code = BAD
-        else:
-            say([f"suite {suite.name}: all local files are there; {_hub_files(suite)} are on the hub"])
+        suite = suites.load(name, baselines=baselines_dir)
+        here = environment.detect(suite.sampling.dtype)
+        preflight = examine(
+            suite,
+            here,
+            Request(
+                baselines_dir=baselines_dir,
+                baseline=arguments.baseline,
+                scenarios=suite.scenarios,
+                cache_dir=Path(".wanlora/cache"),
+                videos=len(suite.scenarios) * suite.seeds.most,
+            ),
+        )
+        count = len(preflight.findings)
+        missing = f"{count} missing" if count else "everything is there"
+        say([f"suite {suite.name} on {here.device_name}: {missing}", *preflight.lines()])
+        code = BAD if count else code
     return code
-
-
-def _hub_files(suite: suites.Suite) -> int:
-    return sum(text.startswith("hub:") for _, text in suites.references(suite))
 
 
 def _compiled_anew() -> list[str]:

@@ -3,40 +3,35 @@
 from __future__ import annotations
 
 import json
-import math
 import os
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pytest_wanlora import results, workers
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.gate import PROPERTY
+from pytest_wanlora.gate import NOT_MEASURED, PROPERTY
 from pytest_wanlora.hooks import actions
 from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, take_selection, unknown_ids
 from pytest_wanlora.hooks.parametrization import node_names
+from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.reports import signing, terminal, writing
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.build_record import Ending, build
+from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.session import Gate, open_gate
 from pytest_wanlora.verdict.judgement import ItemId, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
-    from pytest_wanlora.jobs.board import Board, Progress
     from pytest_wanlora.jobs.job import Producer
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Suite
 
-__all__ = ["Live", "Run", "switch_on"]
-
-_POLL_SECONDS = 1.0
-_LINE_SECONDS = 5.0
+__all__ = ["Run", "switch_on"]
 
 
 def switch_on(config: pytest.Config, settings: Settings) -> Gate:
@@ -63,10 +58,16 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         run_folder=None if orders is None else orders.run_folder,
         who="main" if orders is None else orders.worker,
     )
-    gate.check()
-    if settings.sign_key is not None and orders is None and not config.getoption("collectonly"):
+    dry = settings.plan or bool(config.getoption("collectonly"))
+    if orders is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
         signing.check_key(settings.sign_key)
+    planned = workers.planned(config)
+    if orders is None and not config.getoption("collectonly"):
+        gate.examine()
+        if settings.plan or gate.blocked:
+            # nothing is rendered, so no worker has anything to do
+            workers.distribute_nothing(config)
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
         raise SettingsError(
@@ -79,7 +80,7 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         controller = workers.Controller(gate.run_folder, gpus)
         config.pluginmanager.register(controller, "wanlora-controller")
     config.pluginmanager.register(GatePlugin(selection, node_names(gate)), "wanlora-collection")
-    config.pluginmanager.register(Run(config, gate, controller), "wanlora-run")
+    config.pluginmanager.register(Run(config, gate, controller, planned), "wanlora-run")
     return gate
 
 
@@ -90,14 +91,19 @@ class Run:
         config: pytest's configuration.
         gate: The run.
         controller: xdist's hooks; None without workers, and in a worker.
+        planned: How many processes render, if any do.
     """
 
-    def __init__(self, config: pytest.Config, gate: Gate, controller: workers.Controller | None) -> None:
+    def __init__(
+        self, config: pytest.Config, gate: Gate, controller: workers.Controller | None, planned: int = 1
+    ) -> None:
         self.config = config
         self.gate = gate
         self.controller = controller
+        self.planned = planned
         self.worker = workers.is_worker(config)
-        self.dry = bool(config.getoption("collectonly"))
+        #: Nothing is judged: the run lists its items, or prints its plan.
+        self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
         self.started = time.time()
         self.selected: tuple[str, ...] = ()
         self.ended: set[str] = set()
@@ -131,6 +137,8 @@ class Run:
             lines.append(
                 f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
             )
+        if gate.preflight is not None and gate.preflight.downloads and not gate.blocked:
+            lines += [f"wanlora: to be fetched: {each.words}" for each in gate.preflight.downloads]
         return lines
 
     @pytest.hookimpl(trylast=True)
@@ -138,12 +146,29 @@ class Run:
         """Find out which jobs the selected items need."""
         chosen = [(item.nodeid, about) for item in session.items if (about := _argument(item)) is not None]
         self.selected = tuple(nodeid for nodeid, _ in chosen)
-        if self.dry or self.controller is not None:
+        if self.config.getoption("collectonly") or self.controller is not None:
             return
         try:
-            self.gate.select(about for _, about in chosen)
+            self.gate.select((about for _, about in chosen), announce=not self.dry)
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """Run no test where only the plan was asked for."""
+        if not self.gate.settings.plan:
+            return None
+        self.lines = plan_lines(self.gate, self.planned)
+        return True
+
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Count an item whose cause is printed once for all as not measured, instead of repeating it."""
+        told = dict(getattr(report, "user_properties", ()))
+        if report.when == "call" and report.failed and NOT_MEASURED in told:
+            return "not measured", "N", ("NOT MEASURED", {"red": True})
+        return None
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -208,13 +233,20 @@ class Run:
             self.lines = [f"no record was written: {error}"]
             _fail(session)
             return
-        self.lines = terminal.summary(record, os.path.relpath(path))
+        self.lines = terminal.summary(record, os.path.relpath(path), causes=self._causes())
         if alone:
             self.lines.append(alone)
         for stored in self.stored:
             self.lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
         self._report(session, record)
         self.gate.board.clear()
+
+    def _causes(self) -> list[str]:
+        """What kept everything from being measured, a paragraph each."""
+        preflight = self.gate.preflight
+        return (
+            [] if preflight is None else list(preflight.lines(self.gate.blocked)) if self.gate.blocked else []
+        )
 
     def _part_that_passed(self, record: RunRecord) -> str:
         """What to say of a run that would end well although it publishes nothing; empty for any other.
@@ -265,51 +297,3 @@ def _argument(item: pytest.Item) -> ItemId | str | None:
     """What one of the gate's own items is about; None for any other item."""
     marker = item.get_closest_marker("wanlora")
     return marker.args[0] if marker is not None and marker.args else None
-
-
-class Live:
-    """Says how far the rendering is, now and then, in whole lines that a log can keep.
-
-    Args:
-        reporter: pytest's terminal.
-        capture: pytest's capture, which would take the lines for a test's own output; None without.
-    """
-
-    def __init__(self, reporter: pytest.TerminalReporter, capture: Any) -> None:  # noqa: ANN401 - not exported
-        self.reporter = reporter
-        self.capture = capture
-        self._last_line = ""
-        self._last_time = -math.inf
-        self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def show(self, progress: Progress) -> None:
-        """Print a line if the last one was some seconds ago."""
-        now = time.monotonic()
-        line = terminal.progress_line(progress)
-        if now - self._last_time < _LINE_SECONDS or line == self._last_line:
-            return
-        self._last_line, self._last_time = line, now
-        shown = nullcontext() if self.capture is None else self.capture.global_and_fixture_disabled()
-        with shown:
-            self.reporter.ensure_newline()
-            self.reporter.write_line(line)
-            self.reporter.flush()
-
-    def watch(self, board: Board) -> None:
-        """Follow the notes of other processes until `stop`: the controller renders nothing itself."""
-
-        def follow() -> None:
-            while not self._stop.wait(_POLL_SECONDS):
-                progress = board.progress()
-                if progress is not None and progress.left:
-                    self.show(progress)
-
-        self._thread = threading.Thread(target=follow, name="wanlora-progress", daemon=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Print nothing more."""
-        self._stop.set()
-        if self._thread is not None:
-            self._thread.join()

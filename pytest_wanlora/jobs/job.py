@@ -184,6 +184,9 @@ class JobResult:
 class Producer(Protocol):
     """Renders and scores one job; what `pytest_wanlora_producer` may replace.
 
+    A producer that loads neither the suite's model nor its scorers says so by an attribute
+    `uses_model_files = False`: then the run does not ask for those files.
+
     Attributes:
         identity: Name and version; part of every job's key.
     """

@@ -57,7 +57,7 @@ def plan(
             prompt=scenario.prompt,
             caption=scenario.clip_caption,
             seed=seed,
-            input_image=_image(suite, scenario),
+            input_image=input_image(suite, scenario),
             shared=shared,
         )
         for scenario in chosen
@@ -73,7 +73,12 @@ def _rendering(suite: Suite) -> dict[str, Any]:
     return {**fingerprint, "scoring": kept}
 
 
-def _image(suite: Suite, scenario: Scenario) -> Path | None:
+def input_image(suite: Suite, scenario: Scenario) -> Path | None:
+    """The file of a scenario's first frame; None for a scenario without one.
+
+    Raises:
+        SuiteError: There is no such file.
+    """
     if scenario.input_image is None:
         return None
     key = f"scenarios[{suite.scenarios.index(scenario)}].input_image"

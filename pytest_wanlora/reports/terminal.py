@@ -99,13 +99,17 @@ def _cut(text: str) -> list[str]:
     return [*head, f"... ({len(text) - _LONGEST_DETAIL} characters more in the record)", last]
 
 
-def summary(record: RunRecord, place: str) -> list[str]:
+def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> list[str]:
     """The whole run: a card, a table, limits and the decision for each candidate, and what it cost.
 
     Args:
         record: The run.
         place: Where the record lies.
+        causes: Why nothing could be measured, a line each; they take the place of the tables.
     """
+    if causes:
+        decisions = [f"{card.name} may not be published: {card.reason}" for card in record.candidates]
+        return [*decisions, *causes, f"record: {place}"]
     lines = [_setting(record)]
     if record.baseline is not None:
         baseline = record.baseline
@@ -131,6 +135,9 @@ def _setting(record: RunRecord) -> str:
 def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
     lines = [_card_line(card)]
     own = [judged for judged in record.judgements if judged.candidate == card.name]
+    if own and not record.videos and all(judged.verdict.unmeasured for judged in own):
+        # the notes say why, once for all of them
+        return [*lines, f"{card.name} may not be published: {card.reason}"]
     order = ["", *record.suite.prompts, ALL]
     lines += [f"  {_first_line(judged.reason)}" for judged in own if judged.kind == "checkpoint"]
     compared = [judged for judged in own if judged.kind == "regression"]

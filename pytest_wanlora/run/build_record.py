@@ -29,7 +29,7 @@ from pytest_wanlora.results.parts import (
 )
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
-from pytest_wanlora.run.standard import prompts
+from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.evidence import Plan
@@ -38,7 +38,7 @@ from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pytest_wanlora.baseline import Baseline
+    from pytest_wanlora.baseline import Baseline, Prompt
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.run.judge import Judge
@@ -116,7 +116,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         expected=gate.items,
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
         training_data=_training_data(gate, merged.judgements),
-        notes=ending.notes,
+        notes=(*ending.notes, *(found.sentence for found in gate.blocked)),
     )
 
 
@@ -130,13 +130,22 @@ def _suite(gate: Gate) -> SuiteCard:
         name=suite.name,
         sha256=suite.sha256,
         fingerprint=_fingerprint(suite),
-        prompts=prompts(gate, suite.scenarios),
+        prompts=_prompts(suite),
         targets={scenario.id: dict(scenario.target) for scenario in suite.scenarios if scenario.target},
         limits=tuple(limit.model_dump(mode="json") for limit in suite.limits),
         tolerances={name: tolerance.model_dump() for name, tolerance in suite.tolerances.items()},
         looks=Plan.doubling(suite.seeds.first, suite.seeds.most).looks,
         weak=suite.weak,
     )
+
+
+def _prompts(suite: Suite) -> dict[str, Prompt]:
+    try:
+        return prompts(suite, suite.scenarios)
+    except WanloraError:
+        # an input image is missing; the record still tells the texts
+        texts = [each.model_copy(update={"input_image": None}) for each in suite.scenarios]
+        return prompts(suite, texts)
 
 
 def _fingerprint(suite: Suite) -> dict[str, Any]:
@@ -160,7 +169,10 @@ def _card(
         [item for item in gate.items if item.candidate == candidate.name],
     )
     reason = decision.reason
-    if decision.publishable and partial:
+    if gate.blocked:
+        count = len(gate.blocked)
+        reason = f"not measured: {count} {'cause' if count == 1 else 'causes'}; nothing was rendered"
+    elif decision.publishable and partial:
         reason = "a partial run publishes nothing; what was judged passes"
     return CandidateCard(
         name=candidate.name,
@@ -203,6 +215,8 @@ def _training_data(gate: Gate, judgements: Sequence[Judgement]) -> TrainingDataC
 
 def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], list[SetScores]]:
     """Videos of this run and their pairs in the baseline, and the scores of both sides' sets."""
+    if gate.blocked:
+        return [], []
     announced = gate.board.announced()
     videos: list[Video] = []
     sets: list[SetScores] = []

@@ -63,6 +63,7 @@ class Judge:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self._settled: dict[str, Settled] = {}
+        self._causes: dict[str, ItemId] = {}
 
     @cached_property
     def standard(self) -> Standard:
@@ -76,6 +77,8 @@ class Judge:
             item: One of `gate.items`.
         """
         kinds = {"checkpoint": self._checkpoint, "limit": self._limit, "regression": self._regression}
+        if self.gate.blocked:
+            return self._blocked(item)
         try:
             return kinds[item.kind](item)
         except IncomparableError as error:
@@ -85,11 +88,34 @@ class Judge:
         except WanloraError as error:
             return failed(item, Verdict.ERROR, error)
 
+    def same_cause(self, judged: Judgement) -> ItemId | None:
+        """The first item that this process could not measure for the same reason, if it is another one."""
+        if not judged.verdict.unmeasured:
+            return None
+        first = self._causes.setdefault(judged.reason, judged.item)
+        return None if first == judged.item else first
+
+    def _blocked(self, item: ItemId) -> Judgement:
+        """What can be said without rendering: a broken file is refused, all else is not measured."""
+        problems = self._file_problems(item)
+        if item.kind == "checkpoint" and problems:
+            return said(item, Verdict.FAIL, problems)
+        own = [found for found in self.gate.blocked if found.blocks(item)]
+        shown = own or list(self.gate.blocked)
+        verdict = max((found.verdict for found in own), key=lambda each: each.severity, default=Verdict.ERROR)
+        more = f" (and {len(shown) - 1} more)" if len(shown) > 1 else ""
+        words = f"not measured, nothing was rendered: {shown[0].message}{more}"
+        return said(item, verdict, f"{words}\nnext: {shown[0].next_command}")
+
+    def _file_problems(self, item: ItemId) -> str:
+        checkpoint = self.gate.candidate(item.candidate).checkpoint
+        problems = () if checkpoint is None else checkpoint.problems
+        return "; ".join(problem.words for problem in problems)
+
     def _checkpoint(self, item: ItemId) -> Judgement:
+        if problems := self._file_problems(item):
+            return said(item, Verdict.FAIL, problems)
         candidate = self.gate.candidate(item.candidate)
-        checkpoint = candidate.checkpoint
-        if checkpoint is not None and checkpoint.problems:
-            return said(item, Verdict.FAIL, "; ".join(problem.words for problem in checkpoint.problems))
         base, own = self.gate.results(self.gate.probes(candidate))
         applied = own.applied
         if applied is None:

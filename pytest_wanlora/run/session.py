@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
+from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.run.judge import Judge
+    from pytest_wanlora.run.preflight import Finding, Preflight
     from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Scenario, Suite
@@ -70,6 +72,8 @@ class Gate:
         cache: Results by key.
         training_data: What the candidates were trained on, if the user said; only in the process that began
             the run.
+        preflight: What is missing on this machine; only in the process that began the run.
+        blocked: Of that, what keeps the chosen items from being measured: then nothing is rendered at all.
         pool: Every job that the selected items need at the first look; what a waiting worker helps with.
         chosen: Items that this run judges.
         on_progress: Called with the progress after each change.
@@ -85,6 +89,8 @@ class Gate:
     board: Board
     cache: Cache
     training_data: TrainingData | None = None
+    preflight: Preflight | None = None
+    blocked: tuple[Finding, ...] = ()
     pool: tuple[Job, ...] = ()
     chosen: frozenset[ItemId | str] = frozenset()
     on_progress: Callable[[Progress], None] | None = None
@@ -154,14 +160,29 @@ class Gate:
             scenarios=scenarios,
         )
 
-    def check(self) -> None:
-        """Find out before anything is rendered whether every job can be named.
+    def examine(self) -> Preflight:
+        """Find out, before anything is loaded or written, what this machine lacks for all items."""
+        from pytest_wanlora.run.preflight import Request, examine
 
-        Raises:
-            WanloraError: A file of the suite is missing or cannot be read.
-        """
-        for job in self.jobs(self.base, self.scenarios, self.seeds(1)):
-            _ = job.key
+        settings, most = self.settings, self.suite.seeds.most
+        number = settings.device.partition(":")[2]
+        self.preflight = examine(
+            self.suite,
+            self.environment,
+            Request(
+                baselines_dir=settings.baselines_dir,
+                baseline=None if settings.update_baselines else settings.baseline,
+                scenarios=self.scenarios,
+                allow_environment=settings.allow_environment,
+                previews=settings.previews,
+                device_number=int(number or 0),
+                cache_dir=settings.cache_dir,
+                videos=len(self.candidates) * len(self.scenarios) * most,
+                model_files=getattr(self.producer, "uses_model_files", True),
+            ),
+        )
+        self.blocked = self.preflight.blocking([*self.items, *self.stored])
+        return self.preflight
 
     def prepare(self) -> None:
         """Make the folders and prove that they can be written, before anything is rendered.
@@ -188,6 +209,9 @@ class Gate:
         Raises:
             JobError: One of them cannot be rendered.
         """
+        if self.blocked:
+            first = self.blocked[0]
+            raise JobError(f"nothing is rendered: {first.message}", next_command=first.next_command)
         missing = [job for job in wanted if job.key not in self._known]
         if missing:
             self._known.update(self._scheduler.ensure(missing, pool=self.pool))
@@ -198,13 +222,18 @@ class Gate:
         found = (self._known.get(job.key) or find(job, self.cache, self.board) for job in wanted)
         return tuple(result for result in found if result is not None)
 
-    def select(self, chosen: Iterable[ItemId | str]) -> None:
+    def select(self, chosen: Iterable[ItemId | str], *, announce: bool = True) -> None:
         """Say which items will be judged, before the first is: their jobs are what there is to do.
 
         Args:
             chosen: Items, and names of candidates whose measurements are stored.
+            announce: Whether the other processes of the run are to know.
         """
         self.chosen = frozenset(chosen)
+        if self.preflight is not None:
+            self.blocked = self.preflight.blocking(self.chosen)
+        if self.blocked or not announce:
+            return
         wanted = {job.key: job for item in self.chosen_in_order() for job in self.needs(item)}
         self.pool = tuple(wanted.values())
         self.board.announce(list(wanted), reused=len(self.known(self.pool)))
@@ -373,4 +402,7 @@ def new_run_folder(output_dir: Path, candidates: Sequence[Candidate]) -> Path:
     name = candidates[0].name if len(candidates) == 1 else f"{len(candidates)}-checkpoints"
     # file systems allow 255 bytes, and a checkpoint may have them all
     name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
-    return output_dir / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}-{name}"
+    run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
+    # a process may gate several times within a second
+    runs = chain([run], (f"{run}.{number}" for number in count(2)))
+    return next(folder for each in runs if not (folder := output_dir / f"{each}-{name}").exists())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +12,11 @@ from numpy.typing import NDArray
 
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora import suite as suites
-from pytest_wanlora.baseline.store import Baseline, Prompt
+from pytest_wanlora.baseline import baseline_place, load_baseline, stored_seeds
+from pytest_wanlora.baseline.store import Baseline
 from pytest_wanlora.errors import BaselineError, IncomparableError
-from pytest_wanlora.jobs.job import BASE, file_sha256
+from pytest_wanlora.jobs.job import BASE
+from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.scoring import frechet
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.fvd_evidence import ReferenceSet
@@ -24,31 +25,13 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Scenario
 
-__all__ = ["Standard", "baseline_place", "prompts"]
+__all__ = ["Standard"]
 
 #: A base video rendered anew must give every score back to this relative difference for library versions to
 #: count as equal: a fifth of the tightest default band, far above what rounding does.
 SAME = 1e-3
 #: The same for its feature vector, relative to its length.
 SAME_FEATURES = 1e-2
-
-
-def baseline_place(folder: Path, suite: str, name: str) -> tuple[Path, str]:
-    """Find the root folder of a baseline: the user's own, or the package's where the user has none.
-
-    Args:
-        folder: The user's folder of baselines.
-        suite: Name of the suite.
-        name: Of the baseline.
-
-    Returns:
-        The root folder to load it from, and in words where that is.
-    """
-    shipped = Path(str(resources.files("pytest_wanlora"))) / "baselines"
-    own = baselines.folder(folder, suite, name)
-    if not own.exists() and baselines.folder(shipped, suite, name).is_dir():
-        return shipped, "the one that comes with the package"
-    return folder, str(own)
 
 
 class Standard:
@@ -94,13 +77,8 @@ class Standard:
         Raises:
             BaselineError: There is none, or it cannot be read.
         """
-        if Path(self.gate.settings.baseline).is_absolute():
-            return baselines.load_folder(
-                self.folder, self.gate.suite.name, name=self.folder.name, suite_option=self._suite_option
-            )
-        return baselines.load(
-            self.place[0], self.gate.suite.name, self.gate.settings.baseline, suite_option=self._suite_option
-        )
+        settings = self.gate.settings
+        return load_baseline(self.gate.suite, settings.baselines_dir, settings.baseline)
 
     @cached_property
     def reference(self) -> frechet.Reference:
@@ -144,11 +122,7 @@ class Standard:
 
     def stored_seeds(self, scenario: str) -> int:
         """How many of the suite's seeds, from the first on, the baseline has for a scenario."""
-        stored = set(self.baseline.seeds(scenario))
-        count = 0
-        while self.gate.suite.seeds.start + count in stored:
-            count += 1
-        return count
+        return stored_seeds(self.baseline, self.gate.suite, scenario)
 
     def has_seeds(self, scenario: str) -> bool:
         """Whether the baseline has what the first look takes of a scenario."""
@@ -185,7 +159,7 @@ class Standard:
         notes = baselines.require_comparable(
             self.baseline,
             fingerprint=self.gate.suite.fingerprint(),
-            prompts=prompts(self.gate, fresh),
+            prompts=prompts(self.gate.suite, fresh),
             environment=self.gate.environment,
             other_environment=settings.allow_environment,
         )
@@ -241,17 +215,3 @@ class Standard:
             f"the baseline {self.baseline.name!r} was measured with other versions, and {why}:\n{listed}",
             next_command=self.update_command,
         )
-
-
-def prompts(gate: Gate, scenarios: Iterable[Scenario]) -> dict[str, Prompt]:
-    """What the scenarios are rendered from, as baselines store it."""
-    found = {}
-    for scenario in scenarios:
-        (job,) = gate.jobs(gate.base, [scenario], gate.seeds(1))
-        found[scenario.id] = Prompt(
-            category=job.category,
-            prompt=job.prompt,
-            caption=job.caption,
-            input_image_sha256=None if job.input_image is None else file_sha256(job.input_image),
-        )
-    return found

@@ -13,7 +13,7 @@ from pytest_wanlora import baseline as baselines
 from pytest_wanlora.baseline import acceptance
 from pytest_wanlora.baseline.store import Baseline
 from pytest_wanlora.errors import BaselineError
-from pytest_wanlora.run.standard import baseline_place, prompts
+from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.verdict import fvd_evidence, noise
 from pytest_wanlora.verdict.judgement import ALL
 
@@ -129,7 +129,7 @@ def measure(
         fingerprint=suite.fingerprint(),
         environment=gate.environment.record(),
         versions=versions(),
-        prompts=prompts(gate, gate.scenarios),
+        prompts=prompts(gate.suite, gate.scenarios),
         scores=scores,
         sets={
             place: dict(judge.standard.set_scores(np.concatenate([vectors[each] for each in names]), names))
@@ -176,7 +176,7 @@ def _set_floors(
 
 def _previous(gate: Gate, name: str) -> Baseline | None:
     """The baseline that is replaced; None when there is none that can be read."""
-    root, _ = baseline_place(gate.settings.baselines_dir, gate.suite.name, name)
+    root, _ = baselines.baseline_place(gate.settings.baselines_dir, gate.suite.name, name)
     try:
         return baselines.load(root, gate.suite.name, name)
     except BaselineError:

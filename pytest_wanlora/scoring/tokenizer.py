@@ -6,6 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
+from pytest_wanlora.scoring.captions import BYTE_OFFSET, cleaned, encode_bytes
+
+__all__ = ["ByteTokenizer"]
+
 
 class ByteTokenizer:
     """Turn text into ids of its UTF-8 bytes, in the form open_clip's text tower expects.
@@ -23,7 +27,7 @@ class ByteTokenizer:
 
     PAD = 0
     BOS = 1
-    OFFSET = 2
+    OFFSET = BYTE_OFFSET
     EOS = 258
     VOCAB_SIZE = 259
 
@@ -34,7 +38,7 @@ class ByteTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of all of a text, without marks, padding or a cut."""
-        return [byte + self.OFFSET for byte in _clean(text).encode("utf-8")]
+        return encode_bytes(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of a row; marks and padding are dropped."""
@@ -64,9 +68,4 @@ class ByteTokenizer:
 
     def _cut(self, text: str) -> str:
         room = self.context_length - 2
-        return _clean(text).encode("utf-8")[:room].decode("utf-8", errors="ignore")
-
-
-def _clean(text: str) -> str:
-    # a lone surrogate has no UTF-8 form
-    return " ".join(text.lower().split()).encode("utf-8", errors="replace").decode("utf-8")
+        return cleaned(text).encode("utf-8")[:room].decode("utf-8", errors="ignore")

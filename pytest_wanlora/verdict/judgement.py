@@ -36,6 +36,11 @@ class Verdict(StrEnum):
         return self not in (Verdict.BETTER, Verdict.PASS, Verdict.WARN)
 
     @property
+    def unmeasured(self) -> bool:
+        """Whether it tells that something could not be measured, and nothing about the checkpoint."""
+        return self in (Verdict.MISSING_BASELINE, Verdict.INCOMPARABLE, Verdict.ERROR)
+
+    @property
     def severity(self) -> int:
         """Order from the best to the worst."""
         return list(Verdict).index(self)

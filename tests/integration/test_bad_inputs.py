@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from pytest_wanlora import testing
+from pytest_wanlora import results, testing
 from pytest_wanlora.scoring.frechet import write_reference
 from tests import loras
 from tests.integration.conftest import Project
@@ -73,8 +76,6 @@ USAGE: dict[str, tuple[Prepare, tuple[str, ...], tuple[str, ...]]] = {
         (*GOOD, "--wanlora-scenario", "test2_natur"),
         ("'test2_natur' is no scenario of suite fake; did you mean test2_nature?",),
     ),
-    "model file missing": (_remove("dit.safetensors"), GOOD, ("model.dit[0]", "no such file")),
-    "scorer missing": (_remove("clip.safetensors"), GOOD, ("scoring.clip.weights", "no such file")),
     "scale of zero": (_nothing, (*GOOD, "--wanlora-scale", "0"), ("--wanlora-scale: '0' is not allowed",)),
     "scale is no number": (_nothing, (*GOOD, "--wanlora-scale", "much"), ("'much' is not allowed",)),
     "bad seeds": (_nothing, (*GOOD, "--wanlora-seeds", "9:4"), ("FIRST up to MOST",)),
@@ -155,16 +156,16 @@ def _cut(name: str) -> Prepare:
     return cut
 
 
-def _other_reference(folder: Path) -> None:
-    import numpy as np
+def _reference(sets: dict[str, int], *, frames: int = 5, extractor: str | None = None) -> Prepare:
+    def replace(folder: Path) -> None:
+        files = folder / "fake-files"
+        made_by = hashlib.sha256((files / "features.safetensors").read_bytes()).hexdigest()
+        rng = np.random.default_rng(1)
+        features = {name: rng.normal(size=(count, testing.FEATURES)) for name, count in sets.items()}
+        path = files / "reference.safetensors"
+        write_reference(path, features, frames=frames, extractor_sha256=extractor or made_by)
 
-    features = np.random.default_rng(1).normal(size=(8, testing.FEATURES))
-    write_reference(
-        folder / "fake-files" / "reference.safetensors",
-        {"all": features},
-        frames=5,
-        extractor_sha256="0" * 64,
-    )
+    return replace
 
 
 def _not_finite(folder: Path) -> None:
@@ -174,35 +175,119 @@ def _not_finite(folder: Path) -> None:
     loras.write(folder / "good.safetensors", {**state, name: nan})
 
 
-# name: how it comes about, words of the failure, items that still pass
-FAILURES: dict[str, tuple[Prepare, tuple[str, ...], int]] = {
+# name: how it comes about, words of the one cause
+CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     "no baseline": (
         lambda f: (f / "baselines").rename(f / "gone"),
-        ("NO BASELINE", "there is no baseline 'base' of suite 'fake'", "--update-baselines"),
-        3,
+        (
+            "there is no baseline 'base' of suite 'fake'",
+            "next: pytest --wanlora-suite fake.yaml --update-base",
+        ),
     ),
-    "another schema": (_baseline(schema_version=2), ("schema_version is 2; allowed: 1",), 3),
-    "baseline is no JSON": (_cut("baseline.json"), ("baseline.json: not JSON",), 3),
-    "damaged features": (_cut("features.safetensors"), ("do not belong together",), 3),
-    "another suite's": (_baseline(suite="other"), ("it is of suite 'other'; allowed here: 'fake'",), 3),
-    "another seed range": (_edit_suite("first: 2", "first: 2\n  start: 5"), ("the baseline has 0 seeds",), 3),
-    "reference missing": (_remove("reference.safetensors"), ("scoring.reference", "no such file"), 3),
-    "another network's reference": (_other_reference, ("INCOMPARABLE", "scoring.reference.sha256"), 3),
-    "weights that are not finite": (_not_finite, ("have weights that are NaN: the training diverged",), 0),
+    "another schema": (_baseline(schema_version=2), ("schema_version is 2; allowed: 1",)),
+    "baseline is no JSON": (_cut("baseline.json"), ("baseline.json: not JSON",)),
+    "damaged features": (_cut("features.safetensors"), ("do not belong together",)),
+    "another suite's": (_baseline(suite="other"), ("it is of suite 'other'; allowed here: 'fake'",)),
+    "another seed range": (
+        _edit_suite("first: 2", "first: 2\n  start: 5"),
+        ("too few seeds from 5 on: 0 of test1_city, 0 of test2_nature; a first look takes 2",),
+    ),
+    "another fingerprint": (
+        _edit_suite("steps: 2", "steps: 3"),
+        ("was measured with another suite:", "sampling.steps: baseline 2, here 3"),
+    ),
+    "another prompt": (
+        _edit_suite("prompt: a test2_nature", "prompt: a forest"),
+        ('scenarios.test2_nature.prompt: baseline "a test2_nature", here "a forest"',),
+    ),
+    "reference missing": (
+        _remove("reference.safetensors"),
+        ("scoring.reference", "no such file", "reference --suite fake.yaml --videos FOLDER"),
+    ),
+    "reference damaged": (
+        lambda f: (f / "fake-files" / "reference.safetensors").write_bytes(b"cut"),
+        ("not a safetensors file",),
+    ),
+    "reference without a category": (
+        _reference({"city": 8}),
+        ("the reference set has no videos of the category nature; it has city",),
+    ),
+    "reference of other frames": (
+        _reference({"all": 8}, frames=9),
+        ("made of 9 frames a video; allowed: 5, the suite's sampling.frames",),
+    ),
+    "another network's reference": (
+        _reference({"all": 8}, extractor="0" * 64),
+        ("was made by video features",),
+    ),
+    "model file missing": (_remove("dit.safetensors"), ("model.dit[0]", "no such file")),
+    "scorer missing": (_remove("clip.safetensors"), ("scoring.clip.weights", "no such file")),
 }
 
 
-@pytest.mark.parametrize("name", FAILURES)
-def test_failures(based: Project, name: str) -> None:
-    prepare, words, passed = FAILURES[name]
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+@pytest.mark.parametrize("name", CAUSES)
+def test_what_is_missing_is_found_before_rendering(based: Project, name: str, workers: str) -> None:
+    prepare, words = CAUSES[name]
+    based.forget()
     prepare(based.path)
-    result = based.run(*GOOD)
+    result = based.run(*GOOD, workers=workers)
     text = result.stdout.str()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     for word in words:
-        assert word in text
+        assert text.count(word) == 1, text
     assert "next: " in text
     assert "Traceback" not in text
-    assert "no record was written" not in text
-    assert result.parseoutcomes() == {"failed": 24 - passed, **({"passed": passed} if passed else {})}
-    assert "may be published:" not in text
+    assert len(text.splitlines()) <= 40
+    assert based.rendered() == []
+    result.stdout.fnmatch_lines(["*= 24 not measured in *"])
+    record = results.load(based.records()[-1])
+    assert record.exit_status == 1
+    assert not record.candidates[0].publishable
+    assert len(record.judgements) == 24
+    assert all(judged.verdict.unmeasured for judged in record.judgements)
+    assert json.loads((based.records()[-1].parent / "receipt.json").read_text())["predicate"]["verdict"] == {
+        "publishable": False,
+        "reason": record.candidates[0].reason,
+    }
+
+
+def test_everything_that_is_missing_is_told_at_once(project: Project) -> None:
+    for name in ("dit.safetensors", "clip.safetensors", "reference.safetensors"):
+        _remove(name)(project.path)
+    result = project.run(*GOOD)
+    result.stdout.fnmatch_lines(
+        ["*not measured: 4 causes; nothing was rendered", "1. *model.dit*", "2. *scoring.clip.weights*"]
+    )
+    result.stdout.fnmatch_lines(["3. *scoring.reference*", "4. *there is no baseline*"])
+    shown = project.pytester.run(sys.executable, "-m", "pytest_wanlora", "show")
+    assert shown.ret == 1
+    assert "there is no baseline 'base'" in shown.stdout.str()
+
+
+def test_what_the_chosen_items_do_not_need_keeps_none_from_being_measured(project: Project) -> None:
+    result = project.run(*GOOD, "-k", "limit or checkpoint")
+    assert result.parseoutcomes() == {"passed": 3, "deselected": 21}
+    assert result.ret == pytest.ExitCode.TESTS_FAILED  # a part of the gate
+
+
+def test_a_baseline_is_not_stored_without_its_reference(project: Project) -> None:
+    _remove("reference.safetensors")(project.path)
+    result = project.run("--update-baselines")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert "scoring.reference" in result.stdout.str()
+    assert project.rendered() == []
+    assert not (project.path / "baselines").exists()
+
+
+def test_weights_that_are_not_finite_are_never_rendered(based: Project) -> None:
+    based.forget()
+    _not_finite(based.path)
+    result = based.run(*GOOD)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    text = result.stdout.str()
+    assert "have weights that are NaN: the training diverged" in text
+    assert "Traceback" not in text
+    assert based.rendered() == []
+    # the file, a limit of each scenario; the comparisons have the cause of the first
+    result.stdout.fnmatch_lines(["*= 3 failed, 21 not measured in *"])

@@ -118,8 +118,9 @@ class TestIntegrity:
         testing.write_lora(based.path / "zero.safetensors", size=0.0)
         result = based.run("--lora", "zero.safetensors")
         assert result.ret == pytest.ExitCode.TESTS_FAILED
-        assert len(_failed(result)) == 24
-        result.stdout.fnmatch_lines(["*change nothing (B @ A is zero): it was not trained*"])
+        result.stdout.fnmatch_lines(
+            ["*change nothing (B @ A is zero): it was not trained*", "*= 3 failed, 21 not measured in *"]
+        )
         assert not any(line.startswith("zero") for line in based.rendered())
 
     def test_a_degenerate_video_fails_its_items(self, based: Project) -> None:
@@ -226,18 +227,6 @@ class TestCache:
 
 
 class TestBaselines:
-    def test_without_a_baseline_every_comparison_fails(self, project: Project) -> None:
-        result = project.run("--lora", "good.safetensors")
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-        assert len(_failed(result)) == 21
-        result.stdout.fnmatch_lines(
-            [
-                "NO BASELINE: *",
-                "*there is no baseline 'base' of suite 'fake'*",
-                "next: pytest --wanlora-suite fake.yaml --update-baselines",
-            ]
-        )
-
     def test_a_stored_baseline_tells_what_changed(self, project: Project) -> None:
         first = project.run("--update-baselines")
         first.stdout.fnmatch_lines(["stored *baselines/fake/base", "*test1_city  clip  none -> 0.60*"])
@@ -267,22 +256,6 @@ class TestBaselines:
         )
         assert not (project.path / "baselines" / "fake" / "accepted").exists()
 
-    def test_another_fingerprint_is_incomparable(self, based: Project) -> None:
-        path = based.path / "fake.yaml"
-        path.write_text(path.read_text().replace("steps: 2", "steps: 3"))
-        result = based.run("--lora", "good.safetensors")
-        assert len(_failed(result)) == 21
-        result.stdout.fnmatch_lines(
-            ["INCOMPARABLE: *", "*was measured with another suite:", "*sampling.steps: baseline 2, here 3"]
-        )
-
-    def test_another_prompt_is_incomparable_where_it_differs(self, based: Project) -> None:
-        path = based.path / "fake.yaml"
-        path.write_text(path.read_text().replace("a test2_nature", "a forest"))
-        failed = _failed(based.run("--lora", "good.safetensors"))
-        assert len(failed) == 14
-        assert not any("test1_city" in nodeid for nodeid in failed)
-
     def _edit(self, project: Project, **fields: str) -> None:
         path = project.path / "baselines" / "fake" / "base" / "baseline.json"
         stored = json.loads(path.read_text())
@@ -292,8 +265,12 @@ class TestBaselines:
     def test_another_gpu_is_incomparable_unless_allowed(self, based: Project) -> None:
         self._edit(based, device="cuda", device_name="NVIDIA A100")
         result = based.run("--lora", "good.safetensors")
-        assert len(_failed(result)) == 21
-        result.stdout.fnmatch_lines(["*device_name: baseline NVIDIA A100, here cpu"])
+        result.stdout.fnmatch_lines(
+            ["*device_name: baseline NVIDIA A100, here cpu", "*= 24 not measured in *"]
+        )
+        record = results.load(based.records()[-1])
+        verdicts = {judged.verdict for judged in record.judgements if judged.kind == "regression"}
+        assert verdicts == {Verdict.INCOMPARABLE}
         allowed = based.run("--lora", "good.safetensors", "--wanlora-allow-environment")
         assert allowed.ret == pytest.ExitCode.OK
         allowed.stdout.fnmatch_lines(["*differs: device_name: baseline NVIDIA A100, here cpu"])
@@ -308,9 +285,13 @@ class TestBaselines:
         self._edit(based, torch="1.0.0")
         based.producer(quality={"base": {"test1_city": 0.99}})
         result = based.run("--lora", "good.safetensors")
-        assert len(_failed(result)) == 21
+        # one cause, which only rendering shows: told once, and counted for the others
+        assert len(_failed(result)) == 1
         result.stdout.fnmatch_lines(
-            ["*with other versions, and base, test1_city, seed 0 has clip 0.60* there and 0.60* here:"]
+            [
+                "*with other versions, and base, test1_city, seed 0 has clip 0.60* there and 0.60* here:",
+                "*= 1 failed, 3 passed, 20 not measured in *",
+            ]
         )
 
 

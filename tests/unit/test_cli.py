@@ -60,18 +60,22 @@ class TestShow:
 
 
 class TestDoctor:
-    def test_a_suite_whose_files_are_there_is_0(
+    def test_a_suite_with_all_that_it_needs_is_0(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["doctor", "--suite", "tiny"]) == 0
+        assert "suite tiny on cpu: everything is there" in capsys.readouterr().out
+
+    def test_all_that_is_missing_is_named_and_1(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = testing.write_suite(tmp_path)
-        assert cli.main(["doctor", "--suite", str(path)]) == 0
-        assert "suite fake: all local files are there" in capsys.readouterr().out
-
-    def test_a_missing_file_is_named_and_1(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        path = testing.write_suite(tmp_path)
         (tmp_path / "fake-files" / "vae.safetensors").unlink()
+        (tmp_path / "fake-files" / "reference.safetensors").unlink()
         assert cli.main(["doctor", "--suite", str(path)]) == 1
-        assert "vae.safetensors: no such file" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert "suite fake on cpu: 3 missing" in out
+        assert "vae.safetensors: no such file" in out
+        assert "reference.safetensors: no such file" in out
+        assert "there is no baseline 'base'" in out
 
     @pytest.mark.parametrize("forbidden", [True, False])
     def test_byte_code_that_is_missing_and_will_be_is_told_of_as_slow(
@@ -83,7 +87,7 @@ class TestDoctor:
     ) -> None:
         monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "elsewhere"))
         monkeypatch.setattr(sys, "dont_write_bytecode", forbidden)
-        assert cli.main(["doctor", "--suite", str(testing.write_suite(tmp_path))]) == 0
+        assert cli.main(["doctor", "--suite", "tiny"]) == 0
         told = "slow: Python has no byte code of torch, transformers, diffsynth" in capsys.readouterr().out
         assert told == forbidden
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora.run.standard import baseline_place
+from pytest_wanlora.baseline import baseline_place
 
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     package = tmp_path / "package"
     (package / "baselines" / "tiny" / "base").mkdir(parents=True)
-    monkeypatch.setattr("pytest_wanlora.run.standard.resources.files", lambda _: package)
+    monkeypatch.setattr("pytest_wanlora.baseline.lookup.resources.files", lambda _: package)
     return package / "baselines"
 
 

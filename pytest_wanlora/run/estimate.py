@@ -1,0 +1,159 @@
+"""What a run will take: videos, time and disk, told before anything is rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+from pytest_wanlora import results
+from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.reports.terminal import duration
+from pytest_wanlora.run.preflight import VIDEO_BYTES
+
+if TYPE_CHECKING:
+    from pytest_wanlora.jobs.job import Job
+    from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.run.session import Gate
+
+__all__ = ["Estimate", "estimate", "plan_lines"]
+
+_RECENT = 10
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What the chosen items of a run need.
+
+    Attributes:
+        first: Videos up to the first look, and how many of them are in the cache.
+        last: The same up to the last look, if nothing is decided before.
+        seconds_each: Mean seconds of a video in earlier runs of this suite on this machine; None without any.
+        startup: Seconds that such runs took beyond their videos.
+        runs: How many runs that rests on.
+        workers: Processes that render.
+    """
+
+    first: tuple[int, int]
+    last: tuple[int, int]
+    seconds_each: float | None
+    startup: float
+    runs: int
+    workers: int
+
+    def seconds(self, videos: int) -> float | None:
+        """Seconds until that many videos are rendered."""
+        if self.seconds_each is None:
+            return None
+        return self.startup * bool(videos) + self.seconds_each * videos / self.workers
+
+    @property
+    def disk(self) -> int:
+        """Bytes of the results at most."""
+        return (self.last[0] - self.last[1]) * VIDEO_BYTES
+
+
+def estimate(gate: Gate, workers: int) -> Estimate:
+    """Count the videos that the chosen items need; nothing is rendered.
+
+    Args:
+        gate: The run, with its items chosen.
+        workers: Processes that would render.
+    """
+    first = _by_key(job for item in gate.chosen_in_order() for job in gate.needs(item))
+    compared = {
+        item.candidate for item in gate.chosen if not isinstance(item, str) and item.kind == "regression"
+    }
+    last = first | _by_key(
+        job
+        for name in sorted(compared)
+        for job in gate.jobs(gate.candidate(name), gate.scenarios, gate.seeds(gate.suite.seeds.most))
+    )
+    records = list(_earlier(gate))
+    seconds = [
+        video.seconds
+        for record in records
+        for video in record.videos
+        if video.role == "candidate" and not video.reused
+    ]
+    beyond = [max(0.0, record.totals.seconds - record.totals.rendering_seconds) for record in records]
+    return Estimate(
+        first=(len(first), _cached(gate, list(first.values()))),
+        last=(len(last), _cached(gate, list(last.values()))),
+        seconds_each=fmean(seconds) if seconds else None,
+        startup=median(beyond) if beyond else 0.0,
+        runs=len(records),
+        workers=workers,
+    )
+
+
+def plan_lines(gate: Gate, workers: int) -> list[str]:
+    """What `--wanlora-plan` prints.
+
+    Args:
+        gate: The run, examined and with its items chosen.
+        workers: Processes that would render.
+    """
+    names = ", ".join(candidate.name for candidate in gate.candidates)
+    lines = [f"plan of {names} on suite {gate.suite.name}; nothing was loaded, rendered or judged"]
+    try:
+        lines += _counted(gate, estimate(gate, workers))
+    except WanloraError:
+        lines.append("videos: not counted; files of the suite are missing")
+    preflight = gate.preflight
+    if preflight is not None:
+        if preflight.free_disk is not None:
+            lines.append(f"disk: {preflight.free_disk / 1e9:.1f} GB free for results")
+        count = len(gate.blocked)
+        lines.append(
+            f"missing: {count} {'cause keeps' if count == 1 else 'causes keep'} this from being measured"
+            if count
+            else "missing: nothing"
+        )
+        lines += preflight.lines(gate.blocked)
+    return lines
+
+
+def _counted(gate: Gate, found: Estimate) -> Iterator[str]:
+    for look, (count, cached) in (("first", found.first), ("last", found.last)):
+        seconds = found.seconds(count - cached)
+        time = "" if seconds is None else f"; about {duration(seconds)}"
+        if look == "first" or found.last != found.first:
+            yield f"videos up to the {look} look: {count}, {cached} of them in the cache{time}"
+    if found.seconds_each is None:
+        yield f"time: unknown, no earlier run of this suite on {gate.environment.device_name} is stored here"
+    else:
+        yield (
+            f"time: {found.seconds_each:.1f} s a video on {gate.environment.device_name}, "
+            f"as in {found.runs} earlier {'run' if found.runs == 1 else 'runs'}; "
+            f"{found.workers} {'process' if found.workers == 1 else 'processes'}"
+        )
+    yield f"results: up to {found.disk / 1e6:.0f} MB in {gate.settings.cache_dir}"
+
+
+def _by_key(jobs: Iterable[Job]) -> dict[str, Job]:
+    return {job.key: job for job in jobs}
+
+
+def _cached(gate: Gate, jobs: Sequence[Job]) -> int:
+    return len(gate.known(jobs)) if gate.settings.cache else 0
+
+
+def _earlier(gate: Gate) -> Iterator[RunRecord]:
+    """The newest runs that rendered this suite in the same environment."""
+    folder = gate.settings.output_dir
+    here = gate.environment.record()
+    found = 0
+    for path in sorted(folder.glob("*/results.json"), reverse=True):
+        try:
+            record = results.load(path)
+        except WanloraError:
+            continue
+        same = record.suite.fingerprint.get("sampling") == gate.suite.sampling.identity()
+        rendered = record.totals.rendered > 0 and record.suite.name == gate.suite.name
+        if same and rendered and record.environment.get("device_name") == here["device_name"]:
+            yield record
+            found += 1
+            if found == _RECENT:
+                return

@@ -1,0 +1,225 @@
+"""What a run reads, as this machine has it: model files, scorers, input images; whole, or what is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from safetensors import SafetensorError
+
+from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.checkpoint.container import read_header
+from pytest_wanlora.errors import SuiteError, WanloraError
+from pytest_wanlora.jobs.job import file_sha256
+from pytest_wanlora.jobs.planning import input_image
+from pytest_wanlora.suite import hub, references, resolve, stated, verify
+from pytest_wanlora.suite.digests import digest
+
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import FileReference, Scenario, Suite
+
+__all__ = ["Download", "ModelFiles", "Problem", "prompts"]
+
+_BYTES: Final = {"bfloat16": 2, "float32": 4}
+_ON_THE_GPU: Final = ("model.dit", "model.vae")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that is missing or not the one that is meant.
+
+    Attributes:
+        key: Dotted key of the suite.
+        message: What is wrong.
+        next_command: What to type next.
+    """
+
+    key: str
+    message: str
+    next_command: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """Files of the hub that will be fetched when they are needed.
+
+    Attributes:
+        key: Dotted key of the suite.
+        text: The reference.
+        folder: Where they will be kept.
+        size: Bytes; None where the source does not tell.
+    """
+
+    key: str
+    text: str
+    folder: Path
+    size: int | None
+
+    @property
+    def words(self) -> str:
+        """`model.vae: hub:..., 2.8 GB`."""
+        size = "of unknown size" if self.size is None else f"{self.size / 1e9:.2f} GB"
+        return f"{self.key}: {self.text}, {size}, to {self.folder}"
+
+
+class ModelFiles:
+    """Looks for every file of a suite; nothing is downloaded.
+
+    Args:
+        suite: Names the files.
+        whole: Whether files must be readable and hub files must be there; without it, local files only have
+            to exist and have the stated digests, which is what a fingerprint needs.
+
+    Attributes:
+        found: Dotted key to the files on this disk.
+        problems: All that is wrong, in the order of the suite.
+        downloads: What will be fetched.
+    """
+
+    def __init__(self, suite: Suite, *, whole: bool) -> None:
+        self.suite = suite
+        self.found: dict[str, Sequence[Path]] = {}
+        self.problems: tuple[Problem, ...] = ()
+        self.downloads: tuple[Download, ...] = ()
+        missing: list[FileReference] = []
+        problems: dict[str, Problem] = {}
+        keys = list(references(suite))
+        for key, text in keys:
+            where = suite.where(key)
+            try:
+                reference = resolve(text, key=key, where=where)
+                paths = reference.paths if reference.hub_id is None else hub.local_files(reference)
+                if reference.hub_id is not None and not paths:
+                    missing.append(reference)
+                    continue
+                verify(paths, stated(suite, key, text), key=key, where=where)
+                if whole:
+                    _require_whole(paths, key, where)
+                self.found[key] = paths
+            except SuiteError as error:
+                problems[key] = Problem(key, error.message, _command(error, text))
+        if whole:
+            self._settle(missing, problems)
+        self.problems = tuple(problems[key] for key, _ in keys if key in problems)
+
+    def digest(self, key: str) -> str | None:
+        """SHA-256 of a key's single file, the stated one first; None where it is not known."""
+        known = stated(self.suite, key, dict(references(self.suite))[key])
+        if known:
+            return next(iter(known.values()))
+        paths = self.found.get(key, ())
+        return digest(paths[0]) if len(paths) == 1 and paths[0].is_file() else None
+
+    def weight_bytes(self, dtype: str) -> int | None:
+        """Bytes of the denoiser's and the VAE's weights in a precision; None where a file is not there."""
+        keys = [key for key, _ in references(self.suite) if key.startswith(_ON_THE_GPU)]
+        if any(key not in self.found for key in keys):
+            return None
+        with contextlib.suppress(SafetensorError, OSError, ValueError):
+            values = sum(
+                math.prod(entry.shape)
+                for key in keys
+                for path in self.found[key]
+                for entry in read_header(path, path.stat().st_size)[0].values()
+            )
+            return values * _BYTES[dtype]
+        return None
+
+    def _settle(self, missing: Sequence[FileReference], problems: dict[str, Problem]) -> None:
+        """Tell what can be fetched from what cannot."""
+        asked = [each for each in missing if _reason_offline(each) is None and not _elsewhere(each)]
+        listings = hub.sizes(str(each.hub_id) for each in asked)
+        downloads = []
+        for each in missing:
+            listing = _reason_offline(each) or listings.get(str(each.hub_id), {})
+            folder = hub.folder_of(each)
+            if _elsewhere(each) and not isinstance(listing, str):
+                downloads.append(Download(each.key, each.text, folder, None))
+                continue
+            if not isinstance(listing, str):
+                files = hub.matching(listing, str(each.pattern))
+                if files:
+                    downloads.append(Download(each.key, each.text, folder, sum(files.values())))
+                    continue
+                listing = "the repository has no such file"
+            problems[each.key] = Problem(
+                each.key,
+                f"{each.key}: {each.text}: not on this disk, and cannot be fetched: {listing}",
+                hub.fetch_command(each),
+            )
+        self.downloads = tuple(downloads)
+
+
+def prompts(suite: Suite, scenarios: Iterable[Scenario]) -> dict[str, Prompt]:
+    """What scenarios are rendered from, as baselines store it.
+
+    Raises:
+        WanloraError: An input image is missing or cannot be read.
+    """
+    found = {}
+    for scenario in scenarios:
+        image = input_image(suite, scenario)
+        found[scenario.id] = Prompt(
+            category=scenario.category,
+            prompt=scenario.prompt,
+            caption=scenario.clip_caption,
+            input_image_sha256=None if image is None else file_sha256(image),
+        )
+    return found
+
+
+def _elsewhere(reference: FileReference) -> bool:
+    """Whether DiffSynth will fetch a file from ModelScope, which is not asked for sizes."""
+    source = os.environ.get("DIFFSYNTH_DOWNLOAD_SOURCE", "huggingface").lower()
+    return reference.key.startswith("model.") and source == "modelscope"
+
+
+def _reason_offline(reference: FileReference) -> str | None:
+    skipped = os.environ.get("DIFFSYNTH_SKIP_DOWNLOAD", "").lower() == "true"
+    if reference.key.startswith("model.") and skipped:
+        return "DIFFSYNTH_SKIP_DOWNLOAD is set"
+    return None
+
+
+def _require_whole(paths: Sequence[Path], key: str, where: str) -> None:
+    for path in _weights(paths):
+        try:
+            read_header(path, path.stat().st_size)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise SuiteError(
+                f"{where}: {key}: {path}: not a whole safetensors file: {error}",
+                next_command=f"copy or fetch it again: rm {path}, then python -m pytest_wanlora doctor",
+            ) from error
+    for path in paths:
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
+            _require_picture(path, key, where)
+        elif path.is_file() and not os.access(path, os.R_OK):
+            raise SuiteError(f"{where}: {key}: {path}: cannot be read", next_command=f"ls -l {path}")
+
+
+def _require_picture(path: Path, key: str, where: str) -> None:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.verify()
+    # Pillow raises whatever its decoder of the format raises
+    except Exception as error:
+        raise SuiteError(
+            f"{where}: {key}: {path}: not a picture that can be read: {error}", next_command=f"ls -l {path}"
+        ) from error
+
+
+def _weights(paths: Sequence[Path]) -> Iterator[Path]:
+    yield from (path for path in paths if path.suffix == ".safetensors" and path.is_file())
+
+
+def _command(error: WanloraError, text: str) -> str:
+    if text.startswith("package:"):
+        return "pip install --force-reinstall --no-deps pytest-wanlora"
+    return error.next_command or "python -m pytest_wanlora doctor"

@@ -1,0 +1,345 @@
+"""What can be known before anything is loaded: files, scorers, reference set, baseline, disk and GPU memory.
+
+All that is missing is found at once, each with the command that helps. A gate reports it before it loads a
+model, `--wanlora-plan` prints it with the plan, and `doctor` prints it for a suite.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pytest_wanlora import baseline as baselines
+from pytest_wanlora import suite as suites
+from pytest_wanlora.environment import gpu_memory
+from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
+from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
+from pytest_wanlora.scoring import captions, frechet
+from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.verdict.judgement import ItemId, Verdict
+
+if TYPE_CHECKING:
+    from pytest_wanlora.baseline import Baseline
+    from pytest_wanlora.environment import Environment
+    from pytest_wanlora.suite import Scenario, Suite
+
+__all__ = ["Finding", "Preflight", "Request", "examine"]
+
+_GIB: Final = 2**30
+#: A rendered video in the cache: scores, features and a preview; the largest seen at 480x832x9 is 0.4 MB.
+VIDEO_BYTES: Final = 2**20
+#: What an item needs besides the model: a set metric needs the reference, a comparison the baseline.
+_SETS, _COMPARISONS, _STORING = "set", "regression", "baseline"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that keeps items from being measured.
+
+    Attributes:
+        what: Suite key or part of the machine: `model.vae`, `baseline`, `disk`.
+        message: What is wrong, with the file, the value and what is allowed.
+        next_command: What to type or do next.
+        verdict: Of the items that need it.
+        concerns: `"set"`, `"regression"`, `"baseline"`: the items that need it; empty for all of them.
+    """
+
+    what: str
+    message: str
+    next_command: str
+    verdict: Verdict = Verdict.ERROR
+    concerns: frozenset[str] = frozenset()
+
+    def blocks(self, item: ItemId | str) -> bool:
+        """Whether an item, or the storing of a candidate of that name, needs what is missing."""
+        if not self.concerns:
+            return True
+        if isinstance(item, str):
+            return _STORING in self.concerns
+        level = METRICS[item.metric].level if item.metric in METRICS else ""
+        return not self.concerns.isdisjoint({item.kind, level})
+
+    @property
+    def sentence(self) -> str:
+        """The finding on one line, for a record."""
+        return f"{'; '.join(self.message.splitlines())}; next: {self.next_command}"
+
+    def lines(self, number: int) -> list[str]:
+        """The finding as a numbered paragraph."""
+        first, *rest = self.message.splitlines()
+        return [f"{number}. {first}", *(f"   {line}" for line in rest), f"   next: {self.next_command}"]
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """What was found.
+
+    Attributes:
+        findings: Everything that is missing, in the order of the suite.
+        downloads: Files that will be fetched when the model is loaded.
+        free_disk: Bytes that are free where results are kept; None where that cannot be told.
+    """
+
+    findings: tuple[Finding, ...]
+    downloads: tuple[Download, ...]
+    free_disk: int | None
+
+    def blocking(self, items: Iterable[ItemId | str]) -> tuple[Finding, ...]:
+        """The findings that keep some of these items from being measured; those of the model always count."""
+        chosen = list(items)
+        return tuple(
+            found
+            for found in self.findings
+            if not found.concerns or any(found.blocks(item) for item in chosen)
+        )
+
+    def lines(self, findings: Sequence[Finding] | None = None) -> Iterator[str]:
+        """The findings as paragraphs, and what will be fetched."""
+        for number, found in enumerate(self.findings if findings is None else findings, 1):
+            yield from found.lines(number)
+        for each in self.downloads:
+            yield f"to be fetched: {each.words}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a run needs, beyond its suite.
+
+    Attributes:
+        baselines_dir: Where baselines are stored.
+        baseline: Name below it, or an absolute folder; None where none is compared with.
+        scenarios: Those that are rendered.
+        allow_environment: Whether a baseline of another GPU is accepted.
+        previews: Whether mp4 files are written.
+        device_number: Of the GPU, among the visible ones.
+        cache_dir: Where results are kept.
+        videos: How many are rendered at most.
+        model_files: Whether the model and the scorers will be loaded; a producer of the user may do without.
+    """
+
+    baselines_dir: Path
+    baseline: str | None
+    scenarios: tuple[Scenario, ...]
+    allow_environment: bool = False
+    previews: bool = True
+    device_number: int = 0
+    cache_dir: Path = Path(".wanlora/cache")
+    videos: int = 0
+    model_files: bool = True
+
+
+def examine(suite: Suite, environment: Environment, request: Request) -> Preflight:
+    """Find everything that is missing for a run; nothing is loaded, downloaded or written.
+
+    Args:
+        suite: What is gated on.
+        environment: On what it will be rendered.
+        request: What the run needs.
+    """
+    files = ModelFiles(suite, whole=request.model_files)
+    findings = [
+        Finding(problem.key, problem.message, problem.next_command)
+        for problem in files.problems
+        if problem.key != _REFERENCE
+    ]
+    if request.model_files:
+        findings += _captions(suite, files, request.scenarios)
+        findings += _ffmpeg() if request.previews else []
+        findings += _gpu(suite, files, environment, request.device_number)
+    free = _free_bytes(request.cache_dir)
+    findings += _disk(files.downloads, request, free)
+    findings += _reference(suite, files, request)
+    if request.baseline is not None:
+        findings += _baseline(suite, environment, request, request.baseline)
+    return Preflight(tuple(findings), files.downloads, free)
+
+
+_REFERENCE: Final = "scoring.reference"
+
+
+def _captions(suite: Suite, files: ModelFiles, scenarios: Iterable[Scenario]) -> Iterator[Finding]:
+    config = files.found.get("scoring.clip.model")
+    if config is None and suite.scoring.clip.model_is_file:
+        return  # its file is missing, which is a finding of its own
+    texts = {scenario.id: scenario.clip_caption for scenario in scenarios}
+    numbers = {scenario.id: number for number, scenario in enumerate(suite.scenarios)}
+    try:
+        for name, problem in captions.too_long(
+            texts, suite.scoring.clip.model, config[0] if config else None
+        ):
+            key = f"scenarios[{numbers[name]}]"
+            key += ".caption" if suite.scenarios[numbers[name]].caption else ".prompt"
+            yield Finding(
+                key,
+                f"{suite.where(key)}: {key}: the caption of {name} {problem}: {texts[name][:60]!r}",
+                f"give {name} a short `caption` in {suite.path}",
+            )
+    except WanloraError as error:
+        yield _of_error("scoring.clip.model", error)
+
+
+def _ffmpeg() -> Iterator[Finding]:
+    from pytest_wanlora.studio.previews import require_ffmpeg
+
+    try:
+        require_ffmpeg()
+    except WanloraError as error:
+        yield _of_error("ffmpeg", error)
+
+
+def _gpu(suite: Suite, files: ModelFiles, environment: Environment, number: int) -> Iterator[Finding]:
+    memory = gpu_memory(number) if environment.device == "cuda" else None
+    needed = files.weight_bytes(environment.dtype)
+    if memory is None or needed is None or suite.model.vram_limit is not None:
+        return
+    total, free = memory
+    if needed <= (total if free is None else free):
+        return
+    held = "" if free is None else f", {free / _GIB:.1f} GiB of them free"
+    fits = needed <= total
+    yield Finding(
+        "gpu memory",
+        f"{environment.device_name}: {total / _GIB:.1f} GiB of memory{held}; the weights of the denoiser and "
+        f"the VAE alone take {needed / _GIB:.1f} GiB in {environment.dtype}",
+        "nvidia-smi, for what else is on the GPU"
+        if fits
+        else f"set model.vram_limit in {suite.path}, in GiB, and sampling.compile: false",
+    )
+
+
+def _disk(downloads: Sequence[Download], request: Request, free: int | None) -> Iterator[Finding]:
+    needed: dict[Path, int] = {}
+    for folder, size in [(each.folder, each.size or 0) for each in downloads] + [
+        (request.cache_dir, request.videos * VIDEO_BYTES)
+    ]:
+        place = _existing(folder)
+        # folders of one disk share its free space
+        same = next((known for known in needed if _device(known) == _device(place)), place)
+        needed[same] = needed.get(same, 0) + size
+    for place, size in needed.items():
+        room = free if _device(place) == _device(_existing(request.cache_dir)) else _free_bytes(place)
+        if room is not None and size > room:
+            yield Finding(
+                "disk",
+                f"{place}: {room / 1e9:.1f} GB are free on this disk, and the run needs about "
+                f"{size / 1e9:.1f} GB",
+                "python -m pytest_wanlora clean, or name folders of a larger disk with --wanlora-cache-dir "
+                "and DIFFSYNTH_MODEL_BASE_PATH",
+            )
+
+
+def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Finding]:
+    concerns = frozenset({_SETS, _COMPARISONS, _STORING})
+
+    def finding(message: str) -> Finding:
+        command = (
+            f"python -m pytest_wanlora reference --suite {suites.option_value(suite)} --videos FOLDER"
+            f"{_folder_option(request.baselines_dir, '--baselines-dir')}"
+        )
+        return Finding(_REFERENCE, message, command, concerns=concerns)
+
+    for problem in files.problems:
+        if problem.key == _REFERENCE:
+            yield finding(problem.message)
+    paths = files.found.get(_REFERENCE)
+    network = files.digest("scoring.video_features.weights")
+    if not paths or network is None:
+        return
+    try:
+        reference = frechet.read_reference(
+            paths[0], sha256=suite.scoring.reference_sha256, extractor_sha256=network
+        )
+    except WanloraError as error:
+        yield finding(error.message)
+        return
+    wanted = dict.fromkeys(scenario.category for scenario in request.scenarios)
+    lacking = [name for name in wanted if name not in reference.sets and frechet.EVERY not in reference.sets]
+    if lacking:
+        yield finding(
+            f"{paths[0]}: the reference set has no videos of the category {', '.join(lacking)}; "
+            f"it has {', '.join(reference.sets)}"
+        )
+    if reference.frames != suite.sampling.frames:
+        yield finding(
+            f"{paths[0]}: the reference set was made of {reference.frames} frames a video; "
+            f"allowed: {suite.sampling.frames}, the suite's sampling.frames"
+        )
+
+
+def _baseline(suite: Suite, environment: Environment, request: Request, name: str) -> Iterator[Finding]:
+    update = baselines.update_command(suites.option_value(suite), name) + _folder_option(
+        request.baselines_dir, "--wanlora-baselines-dir"
+    )
+
+    def finding(message: str, verdict: Verdict = Verdict.MISSING_BASELINE) -> Finding:
+        return Finding("baseline", message, update, verdict, frozenset({_COMPARISONS}))
+
+    try:
+        found = baselines.load_baseline(suite, request.baselines_dir, name)
+    except WanloraError as error:
+        yield finding(error.message)
+        return
+    try:
+        _require_comparable(found, suite, environment, request)
+    except IncomparableError as error:
+        yield finding(error.message, Verdict.INCOMPARABLE)
+    first = suite.seeds.first
+    few = {scenario.id: baselines.stored_seeds(found, suite, scenario.id) for scenario in request.scenarios}
+    short = [f"{count} of {scenario}" for scenario, count in few.items() if count < first]
+    if short:
+        yield finding(
+            f"the baseline {found.name!r} has too few seeds from {suite.seeds.start} on: {', '.join(short)}; "
+            f"a first look takes {first}"
+        )
+
+
+def _require_comparable(found: Baseline, suite: Suite, environment: Environment, request: Request) -> None:
+    """Compare all that can be compared; what a missing file hides is a finding already."""
+    try:
+        fingerprint: Mapping[str, object] = suite.fingerprint()
+    except SuiteError:
+        fingerprint = found.fingerprint
+    try:
+        texts = prompts(suite, request.scenarios)
+    except WanloraError:
+        texts = {}
+    baselines.require_comparable(
+        found,
+        fingerprint=fingerprint,
+        prompts=texts,
+        environment=environment,
+        other_environment=request.allow_environment,
+    )
+
+
+def _of_error(what: str, error: WanloraError) -> Finding:
+    return Finding(what, error.message, error.next_command or "python -m pytest_wanlora doctor")
+
+
+def _folder_option(folder: Path, option: str) -> str:
+    """The option that names a folder, where it is not the usual one."""
+    here = Path.cwd()
+    if folder == here / "baselines":
+        return ""
+    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
+    return f" {option} {shlex.quote(str(shown))}"
+
+
+def _existing(folder: Path) -> Path:
+    absolute = folder.absolute()
+    return next(each for each in (absolute, *absolute.parents) if each.exists())
+
+
+def _device(place: Path) -> int:
+    return place.stat().st_dev
+
+
+def _free_bytes(folder: Path) -> int | None:
+    try:
+        return shutil.disk_usage(_existing(folder)).free
+    except OSError:
+        return None

@@ -1,0 +1,89 @@
+"""`--wanlora-plan`: what a run needs, told without loading, rendering or judging anything."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.integration.conftest import Project
+
+PLAN = ("--lora", "good.safetensors", "--wanlora-plan")
+
+
+@pytest.mark.parametrize("workers", ["none", "-n2", "no:xdist"])
+def test_the_plan_renders_and_writes_nothing(based: Project, workers: str) -> None:
+    based.forget()
+    result = based.run(*PLAN, "--wanlora-seeds", "2:4", workers=workers)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "plan of good on suite fake; nothing was loaded, rendered or judged",
+            # the base model's first video beside two of each scenario
+            "videos up to the first look: 5, 0 of them in the cache",
+            "videos up to the last look: 9, 0 of them in the cache",
+            "time: unknown, no earlier run of this suite on cpu is stored here",
+            "disk: *",
+            "missing: nothing",
+        ]
+    )
+    assert based.rendered() == []
+    assert based.records() == []
+    assert not (based.path / ".wanlora").exists()
+
+
+def test_the_plan_knows_earlier_runs(based: Project) -> None:
+    based.producer(seconds=0.05)
+    assert based.run("--lora", "good.safetensors").ret == pytest.ExitCode.OK
+    based.forget()
+    result = based.run("--lora", "bad.safetensors", "--wanlora-plan", workers="-n2")
+    result.stdout.fnmatch_lines(
+        [
+            "videos up to the first look: 5, 1 of them in the cache; about *",
+            "time: 0.1 s a video on cpu, as in 1 earlier run; 2 processes",
+        ]
+    )
+    again = based.run("--lora", "good.safetensors", "--wanlora-plan")
+    again.stdout.fnmatch_lines(["videos up to the first look: 5, 5 of them in the cache; about 0 s"])
+    assert based.rendered() == []
+
+
+def test_the_plan_is_of_the_items_that_were_chosen(based: Project) -> None:
+    result = based.run(*PLAN, "-k", "checkpoint")
+    result.stdout.fnmatch_lines(["videos up to the first look: 2, *"])
+    assert "last look" not in result.stdout.str()
+
+
+def test_the_plan_names_all_that_is_missing(project: Project) -> None:
+    (project.path / "fake-files" / "vae.safetensors").unlink()
+    result = project.run(*PLAN)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        [
+            "videos: not counted; files of the suite are missing",
+            "missing: 2 causes keep this from being measured",
+            "1. *model.vae*",
+            "2. *there is no baseline 'base'*",
+            "   next: pytest --wanlora-suite fake.yaml --update-baselines",
+        ]
+    )
+
+
+def test_the_plan_of_a_baseline(project: Project) -> None:
+    result = project.run("--update-baselines", "--wanlora-plan", "--wanlora-seeds", "2:4")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["plan of base on *", "videos up to the first look: 8, *", "missing: nothing"]
+    )
+    assert not (project.path / "baselines").exists()
+
+
+def test_a_plan_without_a_gate_is_a_usage_error(project: Project) -> None:
+    result = project.pytester.runpytest_subprocess("--wanlora-plan")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --wanlora-plan: does nothing without a gate; *"])
+
+
+def test_no_ini_file_can_turn_a_gate_into_a_plan(based: Project) -> None:
+    (based.path / "pytest.ini").write_text("[pytest]\nwanlora_plan = yes\n", encoding="utf-8")
+    result = based.run("--lora", "good.safetensors", "-W", "ignore:Unknown config option")
+    assert "plan of" not in result.stdout.str()
+    assert based.records()

@@ -1,0 +1,256 @@
+"""Everything that is missing, found before anything is loaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from pytest_wanlora import environment, suite
+from pytest_wanlora.environment import Environment
+from pytest_wanlora.run import preflight
+from pytest_wanlora.run.inputs import ModelFiles
+from pytest_wanlora.run.preflight import Preflight, Request, examine
+from pytest_wanlora.suite import Suite, hub
+from pytest_wanlora.verdict.judgement import ItemId, Verdict
+
+FIVE_B = "wan2.2-ti2v-5b"
+CLIP = ItemId("limit", "x", "test2_nature", "clip")
+FVD = ItemId("limit", "x", "all", "fvd")
+SHARPNESS = ItemId("regression", "x", "test2_nature", "sharpness")
+PACKAGE = Path(suite.__file__).parents[1]
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty folder that the user stands in, without a hub."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DIFFSYNTH_MODEL_BASE_PATH", "DIFFSYNTH_SKIP_DOWNLOAD", "DIFFSYNTH_DOWNLOAD_SOURCE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(hub, "sizes", lambda names: dict.fromkeys(names, "the hub cannot be reached"))
+    return tmp_path
+
+
+def look(chosen: Suite, *, where: Environment | None = None, **request: Any) -> Preflight:  # noqa: ANN401 - as Request
+    asked = {"baselines_dir": Path.cwd() / "baselines", "baseline": "base", "scenarios": chosen.scenarios}
+    return examine(
+        chosen, where or environment.detect(chosen.sampling.dtype, "cpu"), Request(**{**asked, **request})
+    )
+
+
+@pytest.fixture
+def tiny(here: Path) -> Callable[..., Suite]:
+    """The embedded model's suite as a file of the user's, with its files beside it."""
+    shutil.copytree(PACKAGE / "tiny", here / "files", ignore=shutil.ignore_patterns("*.png", "*.py"))
+    (here / "baselines").mkdir()
+    shutil.copytree(PACKAGE / "baselines" / "tiny", here / "baselines" / "tiny")
+    text = (PACKAGE / "suites" / "tiny.yaml").read_text().replace("package:tiny/", "files/")
+
+    def write(*changes: tuple[str, str]) -> Suite:
+        changed = text
+        for old, new in changes:
+            assert old in changed
+            changed = changed.replace(old, new)
+        (here / "tiny.yaml").write_text(changed)
+        return suite.load(here / "tiny.yaml", baselines=here / "baselines")
+
+    return write
+
+
+def whats(found: Preflight) -> list[str]:
+    return [each.what for each in found.findings]
+
+
+def test_the_embedded_model_needs_nothing(here: Path) -> None:
+    found = look(suite.load("tiny"))
+    assert found.findings == ()
+    assert found.downloads == ()
+    assert found.free_disk is not None
+    assert list(here.iterdir()) == []
+
+
+def test_all_that_the_5b_model_lacks(here: Path) -> None:
+    found = look(suite.load(FIVE_B, baselines=here / "baselines"))
+    assert whats(found) == [
+        "model.dit[0]",
+        "model.text_encoder",
+        "model.vae",
+        "model.tokenizer",
+        "scoring.clip.weights",
+        "scoring.video_features.weights",
+        "scoring.reference",
+        "baseline",
+    ]
+    assert all(each.next_command for each in found.findings)
+    assert found.findings[-1].verdict is Verdict.MISSING_BASELINE
+
+
+def test_what_the_hub_has_will_be_fetched(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = suite.load(FIVE_B, baselines=here / "baselines")
+    names = [text.rpartition(":")[2].replace("*", "-1") for _, text in suite.references(chosen)]
+    listing = {f"{name}file" if name.endswith("/") else name: 3_000_000 for name in names}
+    monkeypatch.setattr(hub, "sizes", lambda repositories: dict.fromkeys(repositories, listing))
+    found = look(chosen)
+    assert whats(found) == ["scoring.reference", "baseline"]
+    assert [each.size for each in found.downloads] == [3_000_000] * 6
+    assert "to be fetched: model.vae: hub:" in "\n".join(found.lines())
+
+
+def test_a_file_that_the_hub_lacks_is_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub, "sizes", lambda repositories: {name: {"README.md": 1} for name in repositories})
+    found = look(suite.load(FIVE_B, baselines=here / "baselines"))
+    assert "the repository has no such file" in found.findings[0].message
+
+
+def test_downloads_that_are_switched_off_are_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFSYNTH_SKIP_DOWNLOAD", "True")
+    found = look(suite.load(FIVE_B, baselines=here / "baselines"))
+    assert "DIFFSYNTH_SKIP_DOWNLOAD is set" in found.findings[0].message
+
+
+def test_modelscope_is_not_asked_for_sizes(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIFFSYNTH_DOWNLOAD_SOURCE", "modelscope")
+    found = look(suite.load(FIVE_B, baselines=here / "baselines"))
+    assert [each.key for each in found.downloads][:3] == ["model.dit[0]", "model.text_encoder", "model.vae"]
+    assert {each.size for each in found.downloads} == {None}
+
+
+def test_a_producer_without_a_model_needs_no_files_of_the_hub(here: Path) -> None:
+    found = look(suite.load(FIVE_B, baselines=here / "baselines"), model_files=False)
+    assert whats(found) == ["scoring.reference", "baseline"]
+
+
+def test_several_faults_at_once(here: Path, tiny: Callable[..., Suite]) -> None:
+    (here / "files" / "vae.safetensors").unlink()
+    (here / "files" / "clip.safetensors").write_bytes(b"cut")
+    (here / "files" / "reference.safetensors").unlink()
+    (here / "baselines" / "tiny" / "base" / "baseline.json").write_text("{")
+    chosen = tiny(("a cherry tree with pink blossoms", "a cherry tree with blossoms" + " and petals" * 8))
+    found = look(chosen)
+    assert whats(found) == [
+        "model.vae",
+        "scoring.clip.weights",
+        "scenarios[1].prompt",
+        "scoring.reference",
+        "baseline",
+    ]
+    assert "tiny.yaml:" in found.findings[2].message
+    assert "test2_nature has " in found.findings[2].message
+
+
+def test_a_file_that_was_cut_off(here: Path, tiny: Callable[..., Suite]) -> None:
+    path = here / "files" / "dit.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    chosen = tiny(
+        ("    dit.safetensors: f87198f30d3fe8f323041a34a8ec1f63184b1ab95885d381a8294f776f0fb357\n", "")
+    )
+    assert "not a whole safetensors file" in look(chosen).findings[0].message
+    assert look(chosen, model_files=False).findings[0].what == "baseline"  # of another fingerprint
+
+
+def test_an_input_image_that_is_no_picture(here: Path, tiny: Callable[..., Suite]) -> None:
+    chosen = tiny(("    category: urban\n", "    category: urban\n    input_image: first.png\n"))
+    assert whats(look(chosen))[0] == "scenarios[0].input_image"
+    (here / "first.png").write_bytes(b"no picture")
+    assert "not a picture" in look(chosen).findings[0].message
+    Image.new("RGB", (160, 96)).save(here / "first.png")
+    assert whats(look(chosen)) == ["baseline"]  # it was measured without one
+
+
+def test_an_unknown_clip_model(tiny: Callable[..., Suite]) -> None:
+    found = look(tiny(("model: files/clip.json", "model: ViT-B-23")))
+    assert whats(found)[0] == "scoring.clip.model"
+
+
+def test_without_ffmpeg_previews_cannot_be_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone() -> str:
+        raise RuntimeError("no ffmpeg")
+
+    monkeypatch.setattr("imageio_ffmpeg.get_ffmpeg_exe", gone)
+    assert whats(look(suite.load("tiny"))) == ["ffmpeg"]
+    assert whats(look(suite.load("tiny"), previews=False)) == []
+
+
+def test_a_disk_that_is_too_small(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(total=100, used=90, free=10))
+    found = look(suite.load("tiny"), videos=24)
+    assert whats(found) == ["disk"]
+    assert "0.0 GB are free" in found.findings[0].message
+
+
+@pytest.mark.parametrize(
+    ("memory", "words"),
+    [
+        ((2**20, 2**20), "set model.vram_limit"),
+        ((80 * 2**30, 2**20), "nvidia-smi"),
+        ((2**20, None), "set model.vram_limit"),
+        ((80 * 2**30, 70 * 2**30), None),
+        ((80 * 2**30, None), None),
+        (None, None),
+    ],
+)
+def test_a_gpu_that_is_too_small(
+    here: Path, monkeypatch: pytest.MonkeyPatch, memory: tuple[int, int | None] | None, words: str | None
+) -> None:
+    monkeypatch.setattr(preflight, "gpu_memory", lambda _: memory)
+    cuda = replace(environment.detect("float32", "cpu"), device="cuda", device_name="NVIDIA H100")
+    found = look(suite.load("tiny"), where=cuda, allow_environment=True)
+    assert whats(found) == ([] if words is None else ["gpu memory"])
+    if words is not None:
+        assert words in found.findings[0].next_command
+    assert whats(look(suite.load("tiny"))) == []
+
+
+def test_the_weights_are_counted_in_the_precision_they_are_loaded_in(here: Path) -> None:
+    files = ModelFiles(suite.load("tiny"), whole=True)
+    stored = sum((PACKAGE / "tiny" / f"{name}.safetensors").stat().st_size for name in ("dit", "vae"))
+    counted = files.weight_bytes("bfloat16")
+    assert counted is not None
+    assert 0.99 < counted / stored <= 1  # stored in 16 bits; the headers are no weights
+    assert files.weight_bytes("float32") == 2 * counted
+
+
+@pytest.mark.parametrize(
+    ("missing", "blocks"),
+    [
+        ("baseline", {SHARPNESS}),
+        ("scoring.reference", {FVD, SHARPNESS, "x"}),
+        ("model.vae", {CLIP, FVD, SHARPNESS, "x"}),
+    ],
+)
+def test_what_each_item_needs(here: Path, tiny: Callable[..., Suite], missing: str, blocks: set[Any]) -> None:
+    chosen = tiny()
+    if missing == "baseline":
+        (here / "baselines" / "tiny" / "base" / "baseline.json").write_text("{")
+    else:
+        (here / "files" / f"{missing.partition('.')[2]}.safetensors").unlink()
+    found = look(chosen)
+    assert whats(found) == [missing]
+    (finding,) = found.findings
+    assert {each for each in (CLIP, FVD, SHARPNESS, "x") if finding.blocks(each)} == blocks
+    # a model that is missing blocks a run of the user's own tests alone, too
+    assert bool(found.blocking([])) == (missing == "model.vae")
+
+
+def test_another_environment_is_incomparable_unless_allowed(here: Path) -> None:
+    cuda = replace(environment.detect("float32", "cpu"), device="cuda", device_name="NVIDIA H100")
+    (finding,) = look(suite.load("tiny"), where=cuda).findings
+    assert finding.verdict is Verdict.INCOMPARABLE
+    assert "device_name: baseline cpu, here NVIDIA H100" in finding.message
+    assert look(suite.load("tiny"), where=cuda, allow_environment=True).findings == ()
+
+
+def test_the_next_command_names_the_folder_of_the_baselines(here: Path) -> None:
+    found = look(suite.load(FIVE_B, baselines=here / "b"), baselines_dir=here / "b")
+    assert [each.next_command.partition("--wanlora-suite")[2] for each in found.findings[-1:]] == [
+        f" {FIVE_B} --update-baselines --wanlora-baselines-dir b"
+    ]
+    assert found.findings[-2].next_command.endswith("--videos FOLDER --baselines-dir b")

@@ -1,0 +1,135 @@
+"""What is on this disk of the hub's files, and what the hub tells of the others."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora.suite import hub, resolve
+
+SHARDS = "hub:Wan-AI/Wan2.2-TI2V-5B:diffusion_pytorch_model*.safetensors"
+ANSWER = {
+    "id": "Wan-AI/Wan2.2-TI2V-5B",
+    "siblings": [
+        {"rfilename": "diffusion_pytorch_model-00001-of-00002.safetensors", "size": 10},
+        {"rfilename": "diffusion_pytorch_model-00002-of-00002.safetensors", "size": 7},
+        {"rfilename": "google/umt5-xxl/tokenizer.json", "size": 3},
+        {"rfilename": "README.md", "size": 1},
+    ],
+}
+
+
+class _Hub(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        known = self.path.startswith("/api/models/Wan-AI/Wan2.2-TI2V-5B")
+        body = json.dumps(ANSWER if known else {"error": "no"}).encode()
+        self.send_response(200 if known else 500)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A hub on this machine."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    endpoint = f"http://127.0.0.1:{server.server_address[1]}"
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", endpoint)
+    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", endpoint)
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where DiffSynth would keep the model's files."""
+    monkeypatch.setenv("DIFFSYNTH_MODEL_BASE_PATH", str(tmp_path))
+    folder = tmp_path / "Wan-AI" / "Wan2.2-TI2V-5B"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_shards_count_only_together(models: Path) -> None:
+    reference = resolve(SHARDS, key="model.dit[0]")
+    assert hub.local_files(reference) == ()
+    first = models / "diffusion_pytorch_model-00001-of-00002.safetensors"
+    first.touch()
+    assert hub.local_files(reference) == ()
+    second = models / "diffusion_pytorch_model-00002-of-00002.safetensors"
+    second.touch()
+    assert hub.local_files(reference) == (first, second)
+
+
+def test_a_folder_counts_once_it_holds_something(models: Path) -> None:
+    reference = resolve("hub:Wan-AI/Wan2.2-TI2V-5B:google/umt5-xxl/", key="model.tokenizer")
+    (models / "google" / "umt5-xxl").mkdir(parents=True)
+    assert hub.local_files(reference) == ()
+    (models / "google" / "umt5-xxl" / "tokenizer.json").touch()
+    assert hub.local_files(reference) == (models / "google" / "umt5-xxl",)
+
+
+def test_a_scorers_file_is_looked_for_in_the_hubs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path))
+    reference = resolve("hub:a/b:c.safetensors", key="scoring.clip.weights")
+    assert hub.local_files(reference) == ()
+    assert hub.fetch_command(reference) == "hf download a/b c.safetensors"
+    repository = tmp_path / "models--a--b"
+    (repository / "snapshots" / "1").mkdir(parents=True)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text("1")
+    (repository / "snapshots" / "1" / "c.safetensors").touch()
+    assert hub.local_files(reference) == (repository / "snapshots" / "1" / "c.safetensors",)
+
+
+def test_the_command_fetches_to_where_the_model_is_looked_for(models: Path) -> None:
+    tokenizer = resolve("hub:Wan-AI/Wan2.2-TI2V-5B:google/umt5-xxl/", key="model.tokenizer")
+    assert hub.fetch_command(tokenizer) == (
+        f"hf download Wan-AI/Wan2.2-TI2V-5B --include 'google/umt5-xxl/*' --local-dir {models}"
+    )
+
+
+@pytest.mark.usefixtures("served")
+def test_the_hub_tells_sizes() -> None:
+    listing = hub.sizes(["Wan-AI/Wan2.2-TI2V-5B"])["Wan-AI/Wan2.2-TI2V-5B"]
+    assert not isinstance(listing, str)
+    assert sum(hub.matching(listing, "diffusion_pytorch_model*.safetensors").values()) == 17
+    assert sum(hub.matching(listing, "google/umt5-xxl/").values()) == 3
+    assert hub.matching(listing, "gone.safetensors") == {}
+
+
+@pytest.mark.usefixtures("served")
+def test_a_hub_that_refuses_is_put_into_words() -> None:
+    assert hub.sizes(["who/knows"]) == {"who/knows": "the hub answers 500"}
+
+
+def test_nothing_is_asked_for_nothing() -> None:
+    assert hub.sizes([]) == {}
+
+
+def test_a_hub_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting = threading.Event()
+
+    def listing(repository: str) -> str:
+        waiting.wait(20)
+        return repository
+
+    monkeypatch.setattr(hub, "_listing", listing)
+    monkeypatch.setattr(hub, "_PATIENCE", 0.05)
+    assert hub.sizes(["a/b"]) == {"a/b": "the hub does not answer within 0.05 s"}
+    waiting.set()
