@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import subprocess
 import sys
@@ -106,6 +107,71 @@ class Driver:
     def cuDeviceGetAttribute(self, value: Any, attribute: int, device: Any) -> int:  # noqa: ANN401 - see above
         value._obj.value = {75: 8 + device.value, 76: 9 * (1 - device.value)}[attribute]
         return int(self.broken == "attribute")
+
+    def cuDeviceTotalMem_v2(self, total: Any, device: Any) -> int:  # noqa: ANN401 - see above
+        total._obj.value = (80 + device.value) * 2**30
+        return int(self.broken == "memory")
+
+    def cuDeviceGetPCIBusId(self, bus: Any, size: int, device: Any) -> int:  # noqa: ANN401 - see above
+        bus.value = f"0000:0{device.value}:00.0"[:size].encode()
+        return int(self.broken == "bus")
+
+
+class Management:
+    """The management library, which counts GPUs in another order than the driver."""
+
+    def __init__(self, broken: str = "") -> None:
+        self.broken = broken
+        self.open = False
+
+    def nvmlInit_v2(self) -> int:
+        self.open = self.broken != "init"
+        return int(not self.open)
+
+    def nvmlDeviceGetHandleByPciBusId_v2(self, bus: bytes, handle: Any) -> int:  # noqa: ANN401 - see above
+        handle._obj.value = {b"0000:00:00.0": 7, b"0000:01:00.0": 6}[bus]
+        return int(self.broken == "handle")
+
+    def nvmlDeviceGetMemoryInfo(self, handle: Any, memory: Any) -> int:  # noqa: ANN401 - see above
+        memory._obj.free = handle.value * 2**30
+        return int(self.broken == "memory")
+
+    def nvmlShutdown(self) -> int:
+        self.open = False
+        return 0
+
+
+def test_the_memory_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    library = Management()
+    monkeypatch.setattr(environment, "_driver", Driver)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: library)
+    gib = 2**30
+    assert [environment.gpu_memory(number) for number in range(3)] == [
+        (80 * gib, 7 * gib),
+        (81 * gib, 6 * gib),
+        None,
+    ]
+    assert not library.open
+
+
+@pytest.mark.parametrize("broken", ["init", "handle", "memory"])
+def test_free_memory_that_is_not_told(monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    monkeypatch.setattr(environment, "_driver", Driver)
+    monkeypatch.setattr(ctypes, "CDLL", lambda _: Management(broken))
+    assert environment.gpu_memory() == (80 * 2**30, None)
+
+
+def test_memory_without_the_management_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise OSError(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", missing)
+    monkeypatch.setattr(environment, "_driver", Driver)
+    assert environment.gpu_memory() == (80 * 2**30, None)
+    monkeypatch.setattr(environment, "_driver", lambda: Driver("bus"))
+    assert environment.gpu_memory() == (80 * 2**30, None)
+    monkeypatch.setattr(environment, "_driver", lambda: Driver("memory"))
+    assert environment.gpu_memory() is None
 
 
 def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
