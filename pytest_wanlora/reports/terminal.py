@@ -108,7 +108,12 @@ def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> lis
         causes: Why nothing could be measured, a line each; they take the place of the tables.
     """
     if causes:
-        decisions = [f"{card.name} may not be published: {card.reason}" for card in record.candidates]
+        decisions = [
+            f"{card.name}: nothing was measured or stored"
+            if card.sha256 is None
+            else f"{card.name} may not be published: {card.reason}"
+            for card in record.candidates
+        ]
         return [*decisions, *causes, f"record: {place}"]
     lines = [_setting(record)]
     if record.baseline is not None:
