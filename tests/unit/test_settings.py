@@ -435,6 +435,7 @@ def test_folders_lie_where_the_user_stands_not_where_the_checkpoint_lies(
     # the project that trained the checkpoint has an ini file, which pytest takes for that of the run
     training = pytester.mkdir("training")
     (training / "pytest.ini").write_text("[pytest]\n", encoding="utf-8")
+    (training / "x.safetensors").touch()
     (pytester.path / "own.ini").write_text("[pytest]\n", encoding="utf-8")
     monkeypatch.chdir(pytester.mkdir("here"))
     named = [str(pytester.path / each) if each == "own.ini" else each for each in option]

@@ -71,13 +71,15 @@ class TestController:
 
     def test_remembers_what_was_collected_and_who_died(self, tmp_path: Path) -> None:
         controller = Controller(tmp_path, Gpus(["6", "7"]))
-        for name in ("gw0", "gw1"):
+        for name in ("gw0", "gw1", "gw2"):
             controller.pytest_configure_node(_node(name))
         controller.pytest_xdist_node_collection_finished(_node("gw0"), ["a", "b"])
         controller.pytest_testnodedown(_node("gw0"), "Not properly terminated")
         controller.pytest_testnodedown(_node("gw1"), None)
+        # whatever xdist hands over as the error
+        controller.pytest_testnodedown(_node("gw2"), "")
         assert controller.expected == ("a", "b")
-        assert controller.died == ["gw0"]
+        assert controller.died == ["gw0", "gw2"]
 
 
 class TestOrders:

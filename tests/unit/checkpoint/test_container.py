@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +51,16 @@ def test_a_file_without_suffix_is_judged_by_its_content(tmp_path: Path) -> None:
     assert checkpoint.read(path).format == "diffsynth"
 
 
+@pytest.mark.parametrize("blocks", [3, 2], ids=["another size", "the same size"])
 def test_a_file_that_changes_under_the_reader_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: int
 ) -> None:
     path = loras.write(tmp_path / "a.safetensors", loras.random_lora())
     layout = formats.layout
 
     def still_training(where: Path, keys: Any) -> formats.Layout:  # noqa: ANN401 - passed on
-        loras.write(path, loras.random_lora(seed=1, blocks=3))
+        loras.write(path, loras.random_lora(seed=1, blocks=blocks))
+        os.utime(path, (1, 1))  # the clock of a file system may be too coarse to tell two writes apart
         return layout(where, keys)
 
     monkeypatch.setattr(formats, "layout", still_training)

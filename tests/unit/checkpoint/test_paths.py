@@ -135,6 +135,7 @@ def test_what_means_no_file_is_an_error(
         ),
         (("x/c/m.s", "y/c/m.s", "z/n.s"), ("x-c-m", "y-c-m", "n")),
         (("c-m.s", "c/m.s", "d/m.s"), ("c-m", "c-m-2", "d-m")),
+        (("c-m.s", "c-m-2.s", "c/m.s", "d/m.s"), ("c-m", "c-m-2", "c-m-3", "d-m")),
         (("m.s", "m.t"), None),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -26,13 +27,14 @@ model:
   vae: {vae}
   tokenizer: tokenizer
   sha256: {sha256}
+  register: {register}
   architecture: {{dim: 224, ffn_dim: 896, blocks: 6}}
 sampling: {{height: 96, width: 160, frames: 9, steps: {steps}, cfg_scale: 5, shift: 5}}
 scoring:
   clip: {{model: clip.json, weights: clip.safetensors}}
-  video_features: {{kind: module, module: a.b:C, weights: features.safetensors}}
+  video_features: {{kind: module, module: {module}, weights: features.safetensors}}
   reference: reference.safetensors
-  sharpness_reference: 100
+  sharpness_reference: {sharpness}
 limits: {limits}
 scenarios:
   - {{id: street, category: urban, prompt: {prompt}}}
@@ -71,10 +73,23 @@ def make_suite(tmp_path: Path) -> MakeSuite:
         steps: int = 20,
         limits: str = "[]",
         prompt: str = "a street",
+        register: str = "a.b:register",
+        module: str = "a.b:C",
+        sharpness: int = 100,
     ) -> Suite:
         path = folder / name
         path.write_text(
-            SUITE.format(dit=dit, vae=vae, sha256=sha256, steps=steps, limits=limits, prompt=prompt)
+            SUITE.format(
+                dit=dit,
+                vae=vae,
+                sha256=sha256,
+                steps=steps,
+                limits=limits,
+                prompt=prompt,
+                register=register,
+                module=module,
+                sharpness=sharpness,
+            )
         )
         return load(path)
 
@@ -278,8 +293,15 @@ def test_every_file_is_part_of_the_fingerprint(make_suite: MakeSuite, name: str)
     assert suite.fingerprint() != before
 
 
-def test_sampling_is_part_of_the_fingerprint(make_suite: MakeSuite) -> None:
-    assert make_suite(steps=21).fingerprint() != make_suite(name="t.yaml").fingerprint()
+@pytest.mark.parametrize(
+    "change",
+    [{"steps": 21}, {"register": "a.b:other"}, {"module": "a.b:D"}, {"sharpness": 101}],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_other_key_that_changes_a_score_is_part_of_the_fingerprint(
+    make_suite: MakeSuite, change: dict[str, Any]
+) -> None:
+    assert make_suite(**change).fingerprint() != make_suite(name="t.yaml").fingerprint()
 
 
 def test_a_hub_file_of_stated_digest_is_the_same_as_a_local_one(make_suite: MakeSuite) -> None:
@@ -289,6 +311,18 @@ def test_a_hub_file_of_stated_digest_is_the_same_as_a_local_one(make_suite: Make
     assert hub.fingerprint() == local.fingerprint()
     unstated = make_suite(name="u.yaml", vae="hub:owner/name:vae.safetensors").fingerprint()
     assert unstated["model"]["files"]["model.vae"] == {"hub": "owner/name:vae.safetensors", "sha256": []}
+
+
+def test_a_pattern_of_the_hub_keeps_its_name_beside_the_digests_that_are_stated(
+    make_suite: MakeSuite,
+) -> None:
+    """It may match more files than those whose digests the suite states."""
+    digest = sha256(FILES[0].encode())
+    suite = make_suite(dit="hub:owner/name:dit-*.safetensors", sha256=f"{{{FILES[0]}: {digest}}}")
+    assert suite.fingerprint()["model"]["files"]["model.dit[0]"] == {
+        "hub": "owner/name:dit-*.safetensors",
+        "sha256": [digest],
+    }
 
 
 def test_a_missing_file_has_no_fingerprint(make_suite: MakeSuite) -> None:

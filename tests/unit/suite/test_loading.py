@@ -472,13 +472,16 @@ def test_a_bad_suite_is_refused_with_line_key_value_and_what_is_allowed(
 
 
 def test_torchscript_must_state_its_digest_and_have_nine_frames(write_suite: WriteSuite) -> None:
-    path = write_suite(("kind: module", "kind: torchscript"), ("frames: 9", "frames: 5"))
-    assert refusal(path)[1:] == [
+    changes = (("kind: module", "kind: torchscript"), ("frames: 9", "frames: 5"))
+    missing = "scoring.video_features.sha256: missing; a TorchScript file is a program, so its digest must be stated"
+    others = [
         "13: sampling.frames: 5: I3D cannot score fewer than 9 frames; allowed: 9, 13, 17, ...",
-        "21: scoring.video_features.sha256: missing; a TorchScript file is a program, "
-        "so its digest must be stated",
         "23: scoring.video_features.module: not used by kind torchscript; allowed: kind module, or no module",
     ]
+    assert refusal(write_suite(*changes))[1:] == [others[0], f"21: {missing}", others[1]]
+    weights = "    weights: features.safetensors\n"
+    empty = write_suite(*changes, (weights, f'{weights}    sha256: ""\n'))
+    assert refusal(empty)[1:] == [*others, f"25: {missing}"]
 
 
 def test_all_errors_come_at_once_in_the_order_of_lines(write_suite: WriteSuite) -> None:
@@ -507,6 +510,17 @@ def test_a_suite_that_gates_nothing_is_refused(write_suite: WriteSuite) -> None:
     )
     assert refusal(path) == [
         "27: tolerances: all are off and there are no limits; allowed: at least one of either"
+    ]
+
+
+def test_compiled_blocks_cannot_wait_outside_the_gpu(write_suite: WriteSuite) -> None:
+    path = write_suite(
+        ("  tokenizer: tokenizer", "  tokenizer: tokenizer\n  vram_limit: 8"),
+        ("  steps: 20", "  steps: 20\n  compile: true"),
+    )
+    assert refusal(path) == [
+        "16: sampling.compile: not with model.vram_limit, which moves the weights about; "
+        "allowed: false, or no vram_limit"
     ]
 
 
