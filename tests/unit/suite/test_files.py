@@ -313,7 +313,7 @@ def test_a_hub_file_of_stated_digest_is_the_same_as_a_local_one(make_suite: Make
     assert unstated["model"]["files"]["model.vae"] == {"hub": "owner/name:vae.safetensors", "sha256": []}
 
 
-def test_a_pattern_of_the_hub_keeps_its_name_beside_the_digests_that_are_stated(
+def test_a_pattern_of_the_hub_keeps_its_name_beside_its_digests(
     make_suite: MakeSuite,
 ) -> None:
     """It may match more files than those whose digests the suite states."""

@@ -473,7 +473,10 @@ def test_a_bad_suite_is_refused_with_line_key_value_and_what_is_allowed(
 
 def test_torchscript_must_state_its_digest_and_have_nine_frames(write_suite: WriteSuite) -> None:
     changes = (("kind: module", "kind: torchscript"), ("frames: 9", "frames: 5"))
-    missing = "scoring.video_features.sha256: missing; a TorchScript file is a program, so its digest must be stated"
+    missing = (
+        "scoring.video_features.sha256: missing; a TorchScript file is a program, "
+        "so its digest must be stated"
+    )
     others = [
         "13: sampling.frames: 5: I3D cannot score fewer than 9 frames; allowed: 9, 13, 17, ...",
         "23: scoring.video_features.module: not used by kind torchscript; allowed: kind module, or no module",
