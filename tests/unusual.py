@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import yaml
 
 from pytest_wanlora import testing
+from pytest_wanlora.checkpoint import Checkpoint
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run.session import Gate, open_gate
 from pytest_wanlora.scoring.frechet import write_reference
 from pytest_wanlora.settings import Settings
 from pytest_wanlora.suite import Suite
+
+Change: TypeAlias = Callable[[Job, Produced], Produced]
 
 CITY, NATURE = "test1_city", "test2_nature"
 PROMPTS = {CITY: "a very long prompt about a city", NATURE: "a very long prompt about nature"}
@@ -87,12 +90,18 @@ class Sketches(testing.FakeProducer):
         change: Called with each job and what would be made of it; returns what is.
     """
 
-    def __init__(self, suite: Suite, change: Callable[[Job, Produced], Produced] | None = None) -> None:
+    def __init__(self, suite: Suite, change: Change | None = None) -> None:
         super().__init__(suite, batch=suite.sampling.batch, beside=True)
         self.change = change
         self.made: list[Job] = []
+        self.batches: list[list[Job]] = []
 
-    def produce(self, job: Job, checkpoint: Any) -> Produced:  # noqa: ANN401 - passed on
+    def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
+        """See `jobs.BatchProducer`."""
+        self.batches.append(list(jobs))
+        return super().begin(jobs, checkpoint)
+
+    def produce(self, job: Job, checkpoint: Checkpoint | None) -> Produced:
         """See `jobs.Producer`."""
         self.made.append(job)
         text = f"{job.prompt}|{job.seed}"
@@ -152,9 +161,15 @@ def settings_of(folder: Path, lora: tuple[Path, ...] = (), **changes: Any) -> Se
     return Settings(**{**known, **changes})
 
 
+def made(gate: Gate) -> list[tuple[str, str, int]]:
+    """Candidate, scenario and seed of all that a gate's producer has made, in order of their names."""
+    assert isinstance(gate.producer, Sketches)
+    return sorted((job.candidate, job.scenario, job.seed) for job in gate.producer.made)
+
+
 def gate_of(
     settings: Settings,
-    change: Callable[[Job, Produced], Produced] | None = None,
+    change: Change | None = None,
     *,
     environment: Environment = CPU,
 ) -> Gate:

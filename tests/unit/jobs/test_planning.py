@@ -32,7 +32,10 @@ def checkpoint(tmp_path: Path) -> checkpoints.Checkpoint:
 
 
 def planned(
-    suite: Suite, checkpoint: checkpoints.Checkpoint | None, environment: Environment = CPU, **others: Any
+    suite: Suite,
+    checkpoint: checkpoints.Checkpoint | None,
+    environment: Environment = CPU,
+    **others: Any,  # noqa: ANN401 - any other argument
 ) -> tuple[Job, ...]:
     known = {"scale": 0.8, "seeds": (5, 6, 7), "producer": "p-1", **others}
     return plan(suite, checkpoint, environment=environment, **known)
@@ -68,7 +71,8 @@ def test_scenarios_keep_their_images_whichever_are_chosen(suite: Suite, tmp_path
 @pytest.mark.parametrize("field", ["device", "device_name", "dtype", "attention", "torch", "diffsynth"])
 def test_another_environment_is_another_job(suite: Suite, field: str) -> None:
     (job,) = planned(suite, None, seeds=(5,), scenarios=suite.scenarios[:1])
-    elsewhere = dataclasses.replace(CPU, **{field: "other"})
+    change: dict[str, Any] = {field: "other"}
+    elsewhere = dataclasses.replace(CPU, **change)
     (other,) = planned(suite, None, elsewhere, seeds=(5,), scenarios=suite.scenarios[:1])
     assert other.key != job.key
 

@@ -52,6 +52,26 @@ class TestStatement:
         assert {item["candidate"] for item in found["predicate"]["items"]} == {"epoch-1"}
         assert {item["candidate"] for item in found["predicate"]["expected"]} == {"epoch-1"}
 
+    def test_what_was_demanded_stays_demanded_when_it_was_not_judged(self) -> None:
+        record = gated.record()
+        refused = gated.card(publishable=False, reason="1 of 13 were not measured")
+        said = made(judgements=record.judgements[:-1], expected=record.expected, candidates=(refused,))[
+            "predicate"
+        ]
+        assert (len(said["items"]), len(said["expected"])) == (12, 13)
+
+    def test_seeds_are_those_of_the_checkpoint_not_of_a_baseline_of_its_name(self) -> None:
+        videos = tuple(
+            video.model_copy(update={"candidate": "epoch-2", "seed": video.seed + 7})
+            if video.role == "baseline"
+            else video
+            for video in gated.videos()
+        )
+        assert made(videos=videos)["predicate"]["seeds"] == {"test1_city": [0, 1], "test2_nature": [0, 1]}
+
+    def test_it_tells_the_strength_that_was_gated(self) -> None:
+        assert made(candidates=(gated.card(scale=0.8),))["predicate"]["checkpoint"]["scale"] == 0.8
+
     def test_it_says_so_when_a_checkpoint_may_not_be_published(self) -> None:
         found = receipt.statement(gated.failing(), "epoch-2")
         assert found["predicate"]["verdict"]["publishable"] is False

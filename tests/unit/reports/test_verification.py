@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -167,6 +168,12 @@ class TestMutations:
             receipt.parse(PASSING[:length])
 
 
+def _left_out(said: dict[str, Any], metric: str) -> None:
+    """Let neither what was judged nor what was demanded have a metric."""
+    for name in ("items", "expected"):
+        said[name] = [each for each in said[name] if each["metric"] != metric]
+
+
 class TestDecision:
     def test_a_failing_checkpoint_is_refused(self, desk: Desk) -> None:
         (problem,) = desk.about(gated.failing()).problems()
@@ -192,6 +199,14 @@ class TestDecision:
             (lambda said: said["items"][1].update(value=0.2), "the limit clip>=0.3@each of its suite is not"),
             (lambda said: said["items"][1].update(value=None), "the limit clip>=0.3@each of its suite"),
             (lambda said: said["suite"]["limits"][1].update(max=900), "the limit fvd<=900@all of its suite"),
+            (
+                lambda said: _left_out(said, "clip"),
+                "the limit clip>=0.3@each of its suite is not kept in test1",
+            ),
+            (
+                lambda said: said["items"].append({**said["items"][1], "value": 0.2}),
+                "the limit clip>=0.3@each of its suite is not kept in test1_city",
+            ),
             (lambda said: said["items"][4].update(change=0.5, evidence=None), "fails by its own numbers"),
             (lambda said: said["checkpoint"].update(name="epoch-0"), "judges something else"),
         ],
@@ -233,6 +248,7 @@ class TestDemands:
             ("fvd<=1000", "in force is fvd<=1140@all"),
             ("fvd<=1140@each", "not as strict in test1_city, test2_nature"),
             ("fvd>=1", "in force is fvd<=1140@all: not as strict"),
+            ("clip<=2", "in force is clip>=0.3@each: not as strict"),
             ("motion>=0.1", "no limit on motion was in force"),
             ("clip>=0.3@test9", "the suite has no scenario test9; it has test1_city, test2_nature"),
         ],
@@ -240,6 +256,27 @@ class TestDemands:
     def test_laxer_limits_are_refused(self, desk: Desk, text: str, words: str) -> None:
         problems = desk.problems(bounds=bounds(text))
         assert any(words in problem for problem in problems), problems
+
+    @pytest.mark.parametrize(
+        ("metric", "text", "place"),
+        [
+            ("fvd", "fvd<=1140", "all scenarios together"),
+            ("clip", "clip>=0.3@test2_nature", "test2_nature"),
+            ("clip", "clip>=0.3", "test1_city"),
+        ],
+    )
+    def test_what_was_not_measured_keeps_nothing(
+        self, desk: Desk, metric: str, text: str, place: str
+    ) -> None:
+        problems = desk.forged(lambda said: _left_out(said, metric)).problems(bounds=bounds(text))
+        demanded = bounds(text)[0].text
+        assert f"demanded is {demanded}, and {metric} was not measured in {place}" in problems
+
+    def test_a_score_at_the_bound_keeps_it(self, desk: Desk) -> None:
+        given = gated.changed(gated.judgements(), "limit", "test1_city", "clip", value=0.3)
+        assert desk.about(gated.record(judgements=given)).problems(bounds=bounds("clip>=0.3")) == ()
+        given = gated.changed(given, "limit", "all", "fvd", value=1140.0)
+        assert desk.about(gated.record(judgements=given)).problems(bounds=bounds("fvd<=1140")) == ()
 
     def test_every_score_of_the_place_must_meet_what_is_asked(self, desk: Desk) -> None:
         given = gated.changed(
@@ -408,6 +445,22 @@ class TestSignature:
         thread.start()
         thread.join(timeout=30)
         assert failed.is_set()
+
+    def test_ssh_keygen_is_told_never_to_ask(
+        self, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A window may open under Wayland too, which no DISPLAY speaks of."""
+        program = tmp_path / "ssh-keygen"
+        program.write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\nexit 1\n", encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setenv("SSH_ASKPASS", "/bin/cat")
+        with pytest.raises(SettingsError):
+            signing.check_key(keys / "mine")
+        told = (tmp_path / "environment").read_text(encoding="utf-8").splitlines()
+        assert "SSH_ASKPASS_REQUIRE=never" in told
+        assert not [line for line in told if line.startswith(("DISPLAY=", "SSH_ASKPASS="))]
 
     def test_without_ssh_keygen_it_says_what_to_install(
         self, keys: Path, monkeypatch: pytest.MonkeyPatch

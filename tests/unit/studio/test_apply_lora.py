@@ -6,6 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -235,3 +236,85 @@ def test_what_else_goes_wrong_keeps_its_own_error(
     with pytest.raises(StudioError, match="patched 0 of its 14 targets"), fusing.lora(checkpoint):
         pass
     assert all(torch.equal(now, base[name]) for name, now in weights_of(fusing, checkpoint).items())
+
+
+def test_what_hot_loading_passed_over_is_named_and_nothing_stays(
+    beside: Studio, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = checkpoints.read(write_lora(tmp_path / "x.safetensors"))
+    load = beside.pipe.load_lora
+
+    def half(module: Any, state_dict: dict[str, torch.Tensor], **others: Any) -> None:  # noqa: ANN401 - passed on
+        load(module, state_dict={k: v for k, v in state_dict.items() if "blocks.0" in k}, **others)
+
+    monkeypatch.setattr(beside.pipe, "load_lora", half)
+    with pytest.raises(StudioError, match=r"patched 7 of its 14 targets; not blocks\.1"):
+        beside.lora(checkpoint).__enter__()
+    assert not any(getattr(module, "lora_A_weights", ()) for module in beside.pipe.dit.modules())
+
+
+def test_layers_that_wait_outside_the_gpu_get_the_strength_too() -> None:
+    """DiffSynth's loader passes over layers under VRAM management, so what it does is done here."""
+    layer = torch.nn.Linear(6, 4, bias=False)
+    before = layer.weight.detach().clone()
+    up, down = torch.ones(4, 2), torch.arange(12.0).reshape(2, 6)
+    pipe = SimpleNamespace(vram_management_enabled=True, device="cpu", torch_dtype=torch.float32)
+    apply_lora._fuse(pipe, {"q": layer}, apply_lora.Lora({"q": down}, {"q": up}), 0.75)
+    assert torch.equal(layer.weight, before + 0.75 * (up @ down))
+
+
+class TestSums:
+    def _applied(self, lora: checkpoints.Checkpoint, dot: float, real: float = 1.0) -> Applied:
+        return apply_lora._Sums([dot], [real], [1.0]).applied(lora, 1.0, changed=1, mode="fused")
+
+    def test_a_change_the_other_way_has_a_negative_cosine(self, lora: checkpoints.Checkpoint) -> None:
+        assert self._applied(lora, -0.5).cosine == -self._applied(lora, 0.5).cosine < 0
+
+    @pytest.mark.parametrize(("dot", "real"), [(math.nan, 1.0), (1.0, math.inf), (math.inf, math.inf)])
+    def test_one_sum_that_is_not_finite_is_refused(
+        self, lora: checkpoints.Checkpoint, dot: float, real: float
+    ) -> None:
+        with pytest.raises(StudioError, match="gives weights that are not finite"):
+            self._applied(lora, dot, real)
+
+
+class TestChecksum:
+    """Any tensor may change, the large and the small, and its parts may change places."""
+
+    @pytest.fixture
+    def model(self) -> torch.nn.Module:
+        model = torch.nn.Module()
+        generator = torch.Generator().manual_seed(0)
+        # 1.2 MiB in rows of 1024 with a rest of 10, and a small one with a rest alone
+        for name, size in (("large", 300 * 1024 + 10), ("small", 100)):
+            model.register_buffer(name, torch.rand(size, generator=generator))
+        return model
+
+    @pytest.mark.parametrize(
+        ("name", "one", "other"),
+        [
+            ("large", 5, 6),
+            ("large", 5, 5 + 1024),
+            ("large", 300 * 1024 + 3, 300 * 1024 + 4),
+            ("large", 0, 300 * 1024 + 9),
+            ("small", 3, 4),
+        ],
+        ids=["within a row", "within a column", "within the rest", "to the rest", "a small one"],
+    )
+    def test_two_values_that_change_places_are_seen(
+        self, model: torch.nn.Module, name: str, one: int, other: int
+    ) -> None:
+        before = apply_lora.checksum(model)
+        values = model.get_buffer(name)
+        values[[one, other]] = values[[other, one]]
+        after = apply_lora.checksum(model)
+        assert before != after
+        # both sums are of the whole tensor: one sees what the other may not
+        assert [place for place, _, _ in before] == [place for place, _, _ in after]
+        assert apply_lora.checksum(model) == after
+
+    @pytest.mark.parametrize(("name", "place"), [("large", 77), ("large", 300 * 1024), ("small", 0)])
+    def test_one_value_that_changes_is_seen(self, model: torch.nn.Module, name: str, place: int) -> None:
+        before = apply_lora.checksum(model)
+        model.get_buffer(name)[place] += 1.0
+        assert apply_lora.checksum(model) != before

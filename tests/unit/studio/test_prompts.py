@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import torch
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.pipeline import Studio
+from pytest_wanlora.studio.prompts import PromptStore
 from tests.unit.studio.random_wan import Stock, jobs_of, write_suite
 
 
@@ -85,7 +87,26 @@ def test_a_damaged_embedding_is_computed_again(
     assert torch.equal(first, again)
 
 
-@pytest.mark.parametrize("change", ["environment", "text encoder", "dtype"])
+@pytest.mark.parametrize("name", ["text_encoder", "tokenizer"])
+def test_the_files_that_computed_it_are_part_of_its_name(
+    folder: Path, environment: Environment, tmp_path: Path, name: str
+) -> None:
+    suite = write_suite(folder)
+    other = tmp_path / Path(getattr(suite.model, name)).name
+    if name == "tokenizer":
+        shutil.copytree(suite.model.tokenizer, other)
+        (other / "more.json").write_text("{}", encoding="utf-8")
+    else:
+        other.write_bytes(b"other weights")
+    changed = suite.model_copy(update={"model": suite.model.model_copy(update={name: str(other)})})
+    paths = [
+        PromptStore(each, environment, device="cpu", folder=tmp_path, encode=list)._path("a cat")  # type: ignore[arg-type]  # never called
+        for each in (suite, changed)
+    ]
+    assert paths[0] != paths[1]
+
+
+@pytest.mark.parametrize("change", ["environment", "dtype"])
 def test_what_computed_it_is_part_of_its_name(
     folder: Path,
     environment: Environment,
@@ -97,20 +118,9 @@ def test_what_computed_it_is_part_of_its_name(
     suite = write_suite(folder)
     if change == "environment":
         environment = dataclasses.replace(environment, torch="0.0.1")
-    elif change == "dtype":
+    else:
         environment = dataclasses.replace(environment, dtype="bfloat16")
         suite = write_suite(folder, dtype="bfloat16")
-    else:
-        other = tmp_path / "text_encoder.safetensors"
-        other.write_bytes((folder / "text_encoder.safetensors").read_bytes() + b"")
-        model = suite.model.model_copy(update={"text_encoder": str(other), "sha256": {other.name: "0" * 64}})
-        changed = suite.model_copy(update={"model": model})
-        names = [
-            Studio(each, environment, cache_dir=tmp_path)._embeddings._path("a cat")
-            for each in (suite, changed)
-        ]
-        assert names[0] != names[1]
-        return
     Studio(suite, environment, threads=1, cache_dir=tmp_path).load()
     assert len(encoded) == 2
 

@@ -1,0 +1,302 @@
+"""What of a run reaches the functions that decide: seeds, strength, limits, looks, and what was broken."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_wanlora import baseline as baselines
+from pytest_wanlora.checkpoint import Problem
+from pytest_wanlora.errors import StudioError
+from pytest_wanlora.jobs.job import Job, Produced
+from pytest_wanlora.run import judge as judging
+from pytest_wanlora.run.session import Candidate, Gate
+from pytest_wanlora.suite import Limit
+from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.sequential import Assessment, PairedScores
+from tests.unit.reports.gated import EVIDENCE
+from tests.unit.run.conftest import OpenGate
+from tests.unusual import CITY, NATURE, SCALE, Sketches, made, scored
+
+SEEDS = (5, 6, 7)  # of the first look
+
+
+def judged(gate: Gate, kind: str, scenario: str = "", metric: str = "") -> Judgement:
+    return gate.judge.judgement(ItemId(kind, "good", scenario, metric))  # type: ignore[arg-type]  # a known kind
+
+
+def own(job: Job) -> bool:
+    return job.candidate == "good"
+
+
+class TestCheckpoint:
+    @pytest.mark.parametrize("code", ["nan", "inf", "zero_b", "zero_some"])
+    def test_a_file_with_any_problem_fails_and_is_not_rendered(self, open_gate: OpenGate, code: str) -> None:
+        gate = open_gate()
+        ill = dataclasses.replace(
+            gate.candidates[0].checkpoint,  # type: ignore[type-var]  # there is one
+            problems=(Problem(code=code, words="something is wrong", targets=("blocks.0",)),),
+        )
+        gate.candidates = (Candidate("good", ill),)
+        found = judged(gate, "checkpoint")
+        assert (found.verdict, found.reason) == (Verdict.FAIL, "something is wrong")
+        assert made(gate) == []
+
+    @pytest.mark.parametrize(
+        ("strength", "cosine", "verdict"),
+        [
+            (1.0, 1.0, Verdict.PASS),
+            (0.91, 0.91, Verdict.PASS),
+            (1.09, 1.0, Verdict.PASS),
+            (1.0, 0.5, Verdict.WARN),
+            (0.5, 1.0, Verdict.WARN),
+            (1.5, 1.0, Verdict.WARN),
+            (1.0, -1.0, Verdict.WARN),
+        ],
+    )
+    def test_a_lora_that_rounding_took_away_is_warned_of(
+        self, open_gate: OpenGate, strength: float, cosine: float, verdict: Verdict
+    ) -> None:
+        def rounded(job: Job, made: Produced) -> Produced:
+            if made.applied is None:
+                return made
+            applied = dataclasses.replace(made.applied, strength=strength, cosine=cosine)
+            return dataclasses.replace(made, applied=applied)
+
+        found = judged(open_gate(rounded), "checkpoint")
+        assert (found.verdict, found.value) == (verdict, strength)
+        assert ("unfused (sampling.lora_mode)" in found.reason) is (verdict is Verdict.WARN)
+
+    def test_one_video_of_each_side_is_compared(self, open_gate: OpenGate) -> None:
+        gate = open_gate()
+        assert judged(gate, "checkpoint").verdict is Verdict.PASS
+        assert made(gate) == [("base", CITY, 5), ("good", CITY, 5)]
+
+    def test_what_does_not_say_whether_it_was_applied_is_an_error(self, open_gate: OpenGate) -> None:
+        gate = open_gate(lambda _, made: dataclasses.replace(made, applied=None))
+        assert judged(gate, "checkpoint").verdict is Verdict.ERROR
+
+
+class TestLimits:
+    def test_the_first_look_is_rendered_at_the_strength_that_was_asked_for(self, open_gate: OpenGate) -> None:
+        gate = open_gate()
+        assert judged(gate, "limit", NATURE, "clip").n == 3
+        assert made(gate) == [("good", NATURE, seed) for seed in SEEDS]
+        assert isinstance(gate.producer, Sketches)
+        assert {job.scale for job in gate.producer.made} == {SCALE}
+        # blocks of four seeds begin at 4 and 8
+        assert [[job.seed for job in batch] for batch in gate.producer.batches] == [[5, 6, 7]]
+
+    @pytest.mark.parametrize("turned", [False, True])
+    def test_the_worst_of_several_limits_counts(self, open_gate: OpenGate, turned: bool) -> None:
+        gate = open_gate(lambda _, made: scored(made, clip=0.95))
+        if turned:
+            gate.suite = gate.suite.model_copy(update={"limits": gate.suite.limits[::-1]})
+        failed = judged(gate, "limit", NATURE, "clip")
+        assert (failed.verdict, failed.minimum) == (Verdict.FAIL, 0.59)
+        # a limit that names another scenario does not hold here
+        kept = judged(gate, "limit", CITY, "clip")
+        assert (kept.verdict, kept.minimum) == (Verdict.PASS, 0.3)
+        pooled = judged(gate, "limit", ALL, "clip")
+        assert (pooled.verdict, pooled.minimum, pooled.maximum, pooled.n) == (Verdict.PASS, 0.1, 2.0, 6)
+
+    def test_a_limit_of_one_scenario_alone_is_judged_there(self, open_gate: OpenGate) -> None:
+        gate = open_gate()
+        limit = Limit(metric="motion", min=0.5, scenario=NATURE)
+        gate.suite = gate.suite.model_copy(update={"limits": (limit,)})
+        assert [item for item in gate.items if item.kind == "limit"] == [
+            ItemId("limit", "good", NATURE, "motion")
+        ]
+        assert judged(gate, "limit", NATURE, "motion").verdict is Verdict.FAIL
+
+    def test_a_set_is_measured_against_its_own_categories(self, open_gate: OpenGate) -> None:
+        gate = open_gate()
+        one, both = (judged(gate, "limit", place, "fvd") for place in (CITY, ALL))
+        assert (one.n, one.reference_n, one.maximum) == (3, 40, 5000.0)
+        assert (both.n, both.reference_n, both.maximum) == (6, 88, 4000.0)
+        vectors = [
+            result.features["video"]
+            for result in gate.results(gate.jobs(gate.candidates[0], gate.scenarios[:1], SEEDS))
+        ]
+        assert one.value == gate.judge.standard.set_scores(np.stack(vectors), [CITY])["fvd"]
+
+
+class Looks:
+    """Takes the place of `assess`: says call by call which scenarios need more, and notes what it is given."""
+
+    def __init__(
+        self,
+        unsettled: Sequence[tuple[str, ...]] = (),
+        evidence: Mapping[tuple[str, str], Evidence] | None = None,
+    ) -> None:
+        self.unsettled = list(unsettled)
+        self.evidence = evidence or {}
+        self.given: list[PairedScores] = []
+        self.plans: list[tuple[int, ...]] = []
+        self.others: list[Any] = []
+
+    def __call__(self, scores: PairedScores, tolerances: object, plan: Any, **others: object) -> Assessment:  # noqa: ANN401
+        self.given.append(scores)
+        self.plans.append(plan.looks)
+        self.others.append((tolerances, others))
+        more = self.unsettled.pop(0) if self.unsettled else ()
+        return Assessment(self.evidence, more, {})
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    found = Looks()
+    monkeypatch.setattr(judging, "assess", found)
+    return found
+
+
+class TestLooks:
+    def test_only_what_is_unsettled_gets_the_next_look_and_no_more(
+        self, open_gate: OpenGate, looks: Looks
+    ) -> None:
+        looks.unsettled = [(CITY,)]
+        gate = open_gate()
+        assert judged(gate, "regression", CITY, "sharpness").n == 6
+        assert judged(gate, "regression", NATURE, "sharpness").n == 3
+        assert [scores.pairs() for scores in looks.given] == [{CITY: 3, NATURE: 3}, {CITY: 6, NATURE: 3}]
+        assert looks.plans == [(3, 6, 12)] * 2
+        assert made(gate) == [
+            *(("good", CITY, seed) for seed in range(5, 11)),
+            *(("good", NATURE, seed) for seed in SEEDS),
+        ]
+
+    def test_looks_go_on_to_the_last(self, open_gate: OpenGate, looks: Looks) -> None:
+        looks.unsettled = [(NATURE,), (NATURE,)]
+        gate = open_gate()
+        assert judged(gate, "regression", NATURE, "sharpness").n == 12
+        assert [scores.pairs()[NATURE] for scores in looks.given] == [3, 6, 12]
+
+    def test_each_side_is_of_the_same_scenarios_and_seeds(self, open_gate: OpenGate, looks: Looks) -> None:
+        gate = open_gate(lambda job, made: scored(made, clip=0.9) if own(job) else made)
+        judged(gate, "regression", ALL, "clip")
+        (given,) = looks.given
+        stored = gate.judge.standard.baseline.scores
+        place = [metric.id for metric in given.metrics].index("clip")
+        for name in (CITY, NATURE):
+            base = [stored[name][seed]["clip"] for seed in SEEDS]
+            np.testing.assert_array_equal(given.baseline[name][place], base)
+            np.testing.assert_allclose(given.candidate[name][place], np.multiply(base, 0.9))
+        tolerances, others = looks.others[0]
+        assert (tolerances, others) == (gate.suite.tolerances, {"weak": "fail"})
+
+    def test_a_pooled_distance_is_of_equally_many_videos_of_each(
+        self, open_gate: OpenGate, looks: Looks
+    ) -> None:
+        looks.unsettled = [(CITY,)]
+        gate = open_gate()
+        found = judged(gate, "regression", ALL, "fvd")
+        results = gate.results(gate.jobs(gate.candidates[0], gate.scenarios, SEEDS))
+        vectors = np.stack([result.features["video"] for result in results])
+        standard = gate.judge.standard
+        assert found.n == 6
+        assert found.value == standard.set_scores(vectors, [CITY, NATURE])["fvd"]
+        kept = np.stack([standard.baseline.features[name, seed] for name in (CITY, NATURE) for seed in SEEDS])
+        assert found.baseline == standard.set_scores(kept, [CITY, NATURE])["fvd"]
+        assert judged(gate, "regression", CITY, "kvd").n == 6
+
+    @pytest.mark.parametrize("fewer", [CITY, NATURE])
+    def test_looks_end_where_the_baseline_of_any_scenario_ends(
+        self, open_gate: OpenGate, looks: Looks, fewer: str
+    ) -> None:
+        gate = open_gate()
+        _shorten(gate, {fewer: 6})
+        judged(gate, "regression", CITY, "sharpness")
+        assert looks.plans == [(3, 6)]
+
+    def test_a_gap_in_the_baselines_seeds_ends_them(self, open_gate: OpenGate) -> None:
+        gate = open_gate()
+        stored = _shorten(gate, {CITY: 2})
+        assert gate.judge.standard.stored_seeds(CITY) == 2
+        stored.scores[CITY][9] = stored.scores[CITY][5]
+        assert gate.judge.standard.stored_seeds(CITY) == 2
+        found = judged(gate, "regression", CITY, "sharpness")
+        assert found.verdict is Verdict.MISSING_BASELINE
+        assert "the baseline has 2 seeds of test1_city from 5 on; a first look takes 3" in found.reason
+        assert judged(gate, "regression", NATURE, "sharpness").verdict is Verdict.PASS
+
+    @pytest.mark.parametrize(("weak", "verdict"), [("fail", Verdict.FAIL), ("warn", Verdict.WARN)])
+    @pytest.mark.parametrize("metric", ["sharpness", "fvd"])
+    def test_the_suite_says_what_weak_evidence_is(
+        self, open_gate: OpenGate, looks: Looks, metric: str, weak: str, verdict: Verdict
+    ) -> None:
+        beyond = dataclasses.replace(EVIDENCE, change=0.5, decisive=False, weak=True)
+        looks.evidence = {(CITY, metric): beyond}
+        gate = open_gate(lambda job, made: scored(made, sharpness=0.5) if own(job) else made)
+        gate.suite = gate.suite.model_copy(update={"weak": weak})
+        assert judged(gate, "regression", CITY, metric).verdict is verdict
+        assert looks.others[0][1] == {"weak": weak}
+
+    def test_only_what_is_chosen_is_compared(self, open_gate: OpenGate, looks: Looks) -> None:
+        gate = open_gate()
+        gate.select([ItemId("regression", "good", NATURE, "motion")])
+        judged(gate, "regression", NATURE, "motion")
+        (given,) = looks.given
+        assert (list(given.candidate), [metric.id for metric in given.metrics]) == ([NATURE], ["motion"])
+        assert given.sets is None
+        assert made(gate) == [("good", NATURE, seed) for seed in SEEDS]
+
+
+def _shorten(gate: Gate, seeds: Mapping[str, int]) -> baselines.Baseline:
+    """Leave only the first seeds of some scenarios in the gate's baseline."""
+    whole = gate.judge.standard.baseline
+    scores = {
+        name: {seed: dict(of[seed]) for seed in sorted(of)[: seeds.get(name, len(of))]}
+        for name, of in whole.scores.items()
+    }
+    short = whole.model_copy(update={"scores": scores})
+    gate.judge.standard.baseline = short
+    return short
+
+
+class TestBroken:
+    @staticmethod
+    def _break(job: Job, made: Produced) -> Produced:
+        if own(job) and (job.scenario, job.seed) == (NATURE, 6):
+            raise StudioError("out of memory", next_command="use a larger GPU")
+        return made
+
+    def test_a_video_that_cannot_be_rendered_fails_every_item_that_needs_it(
+        self, open_gate: OpenGate
+    ) -> None:
+        gate = open_gate(self._break)
+        verdicts = {item: gate.judge.judgement(item) for item in gate.items if item.kind != "checkpoint"}
+        errors = {item for item, found in verdicts.items() if found.verdict is Verdict.ERROR}
+        assert errors == {item for item in verdicts if item.scenario in (NATURE, ALL)}
+        assert {verdicts[item].verdict for item in verdicts if item not in errors} == {Verdict.PASS}
+        for item in errors:
+            assert "good, test2_nature, seed 6: out of memory" in verdicts[item].reason
+            assert "use a larger GPU" in verdicts[item].reason
+
+    def test_one_degenerate_video_makes_its_scenario_degenerate_and_no_other(
+        self, open_gate: OpenGate
+    ) -> None:
+        def black(job: Job, made: Produced) -> Produced:
+            if own(job) and (job.scenario, job.seed) == (NATURE, 6):
+                return dataclasses.replace(made, scores={}, degenerate="it is black")
+            return made
+
+        gate = open_gate(black)
+        verdicts = {item: gate.judge.judgement(item) for item in gate.items if item.kind != "checkpoint"}
+        degenerate = {item for item, found in verdicts.items() if found.verdict is Verdict.DEGENERATE}
+        assert degenerate == {item for item in verdicts if item.scenario in (NATURE, ALL)}
+        assert {verdicts[item].verdict for item in verdicts if item not in degenerate} == {Verdict.PASS}
+
+    @pytest.mark.parametrize("kind", ["limit", "regression"])
+    def test_without_a_reference_set_nothing_is_rendered_for_a_distance(
+        self, open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str
+    ) -> None:
+        gate = open_gate()
+        scoring = gate.suite.scoring.model_copy(update={"reference": str(tmp_path / "gone.safetensors")})
+        gate.suite = gate.suite.model_copy(update={"scoring": scoring})
+        assert judged(gate, kind, ALL, "fvd").verdict.fails
+        assert made(gate) == []

@@ -1,0 +1,99 @@
+"""What is stored as a baseline, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pytest_wanlora import baseline as baselines
+from pytest_wanlora.errors import BaselineError
+from pytest_wanlora.jobs.job import Job, Produced
+from pytest_wanlora.run.update_baseline import store
+from pytest_wanlora.verdict.judgement import ALL
+from tests import unusual
+from tests.unit.run.conftest import OpenGate
+from tests.unusual import CITY, CPU, NATURE, PROMPTS, SCALE
+
+SEEDS = tuple(range(5, 17))
+
+
+def test_the_base_is_stored_with_all_that_it_was_measured_by(measured: Path) -> None:
+    found = baselines.load(measured / "baselines", "fake", "base")
+    assert (found.candidate, found.scale) == (None, None)
+    assert found.environment == CPU.record()
+    assert {name: found.seeds(name) for name in PROMPTS} == dict.fromkeys(PROMPTS, SEEDS)
+    assert found.features.keys() == {(name, seed) for name in PROMPTS for seed in SEEDS}
+    assert {name: (of["n"], of["reference_n"]) for name, of in found.sets.items()} == {
+        CITY: (12, 40),
+        NATURE: (12, 48),
+        ALL: (24, 88),
+    }
+    assert {floor.scenario for floor in found.noise} == {CITY, NATURE, ALL}
+
+
+def test_an_accepted_checkpoint_is_stored_with_its_strength(open_gate: OpenGate, tmp_path: Path) -> None:
+    gate = open_gate(update_baselines=True, baselines_dir=tmp_path / "baselines", update_target="release")
+    stored = store(gate, gate.judge, gate.candidates[0])
+    found = baselines.load(tmp_path / "baselines", "fake", "release")
+    assert (stored.name, stored.place) == ("release", str(tmp_path / "baselines" / "fake" / "release"))
+    assert found.scale == SCALE
+    assert found.candidate is not None
+    assert found.candidate["name"] == "good"
+    results = gate.results(gate.jobs(gate.candidates[0], gate.scenarios, SEEDS))
+    for result in results:
+        assert found.scores[result.scenario][result.seed] == dict(result.scores)
+        np.testing.assert_array_equal(found.features[result.scenario, result.seed], result.features["video"])
+    # twelve seeds of each scenario, and one of the base that shows whether the LoRA does anything
+    assert len(unusual.made(gate)) == 2 * 12 + 1
+
+
+@pytest.mark.parametrize("bare", [True, False])
+def test_a_video_that_cannot_be_scored_is_never_stored(
+    open_gate: OpenGate, tmp_path: Path, bare: bool
+) -> None:
+    def black(job: Job, made: Produced) -> Produced:
+        if (job.scenario, job.seed) == (NATURE, 16):
+            return dataclasses.replace(made, scores={}, degenerate="it is black")
+        return made
+
+    place = tmp_path / "baselines"
+    gate = open_gate(black, bare=bare, update_baselines=True, baselines_dir=place)
+    with pytest.raises(BaselineError) as refused:
+        store(gate, gate.judge, gate.base if bare else gate.candidates[0])
+    name = "base" if bare else "good"
+    target = "base" if bare else "accepted"
+    assert refused.value.message == (
+        f"not stored as the baseline {target!r}; nothing was changed:\n"
+        f"  {name}, test2_nature, seed 16: cannot be scored: it is black"
+    )
+    assert not place.exists()
+
+
+def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(open_gate: OpenGate, tmp_path: Path) -> None:
+    def worse(job: Job, made: Produced) -> Produced:
+        return unusual.scored(made, clip=0.95) if job.candidate == "good" else made
+
+    gate = open_gate(worse, update_baselines=True, baselines_dir=tmp_path / "baselines")
+    with pytest.raises(BaselineError) as refused:
+        store(gate, gate.judge, gate.candidates[0])
+    (line,) = refused.value.message.splitlines()[1:]
+    # the limit of this scenario alone, on all twelve seeds
+    assert line.startswith("  test_limit[good-test2_nature-clip]: fail: ")
+    assert "n = 12" in line
+    assert not (tmp_path / "baselines").exists()
+
+
+def test_what_changes_is_told(open_gate: OpenGate, measured: Path, tmp_path: Path) -> None:
+    place = tmp_path / "baselines"
+    shutil.copytree(measured / "baselines", place)
+    gate = open_gate(
+        lambda _, made: unusual.scored(made, color=0.9), bare=True, update_baselines=True, baselines_dir=place
+    )
+    stored = store(gate, gate.judge, gate.base)
+    changed = [line for line in stored.changes if not line.endswith("unchanged")]
+    assert [line.split()[:2] for line in changed] == [[CITY, "color"], [NATURE, "color"]]
+    assert all(line.endswith("10.0% worse") for line in changed)
