@@ -19,8 +19,8 @@ from pytest_wanlora.run.session import Candidate, Gate
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
 from pytest_wanlora.verdict.sequential import Assessment, PairedScores
+from tests.unit.conftest import OpenGate
 from tests.unit.reports.gated import EVIDENCE
-from tests.unit.run.conftest import OpenGate
 from tests.unusual import CITY, NATURE, SCALE, Sketches, made, scored
 
 SEEDS = (5, 6, 7)  # of the first look
@@ -127,7 +127,7 @@ class TestLimits:
 
 
 class Looks:
-    """Takes the place of `assess`: says call by call which scenarios need more, and notes what it is given."""
+    """In the place of `assess`: says call by call which scenarios need more, and notes what it is given."""
 
     def __init__(
         self,

@@ -13,7 +13,7 @@ from pytest_wanlora.run.session import new_run_folder, read_candidates
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 from tests import unusual
-from tests.unit.run.conftest import OpenGate
+from tests.unit.conftest import OpenGate
 from tests.unusual import CITY, NATURE, SCALE
 
 

@@ -16,7 +16,7 @@ from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.standard import Standard
 from tests import unusual
-from tests.unit.run.conftest import OpenGate
+from tests.unit.conftest import OpenGate
 from tests.unusual import CITY, CPU, GPU
 
 

@@ -15,7 +15,7 @@ from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run.update_baseline import store
 from pytest_wanlora.verdict.judgement import ALL
 from tests import unusual
-from tests.unit.run.conftest import OpenGate
+from tests.unit.conftest import OpenGate
 from tests.unusual import CITY, CPU, NATURE, PROMPTS, SCALE
 
 SEEDS = tuple(range(5, 17))
