@@ -436,8 +436,8 @@ def test_quiet_and_without_a_terminal(based: Project) -> None:
     assert based.run("--lora", "good.safetensors", "-p", "no:terminal").ret == pytest.ExitCode.OK
 
 
-def test_junit_carries_the_judgements(based: Project) -> None:
-    based.run("--lora", "bad.safetensors", f"--junitxml={based.path / 'junit.xml'}")
+def test_junit_carries_the_judgements(based: Project, run: Run) -> None:
+    run("--lora", "bad.safetensors", f"--junitxml={based.path / 'junit.xml'}")
     cases = ElementTree.parse(based.path / "junit.xml").iter("testcase")  # noqa: S314 - written by the run above
     told = {
         str(case.get("name")): [(each.get("name"), each.get("value")) for each in case.iter("property")]
@@ -451,6 +451,7 @@ def test_junit_carries_the_judgements(based: Project) -> None:
         ]
         for judged in record.judgements
     }
+    assert dict(told["test_limit[bad-test1_city-clip]"])["wanlora_minimum"] == "0.3"
     (sharpness,) = [j for j in record.judgements if str(j.item).endswith("[bad-test2_nature-sharpness]")]
     assert sharpness.evidence is not None
     assert dict(told["test_regression[bad-test2_nature-sharpness]"]) == {

@@ -82,11 +82,6 @@ class TestArtefacts:
         assert not verify(newest, good, Demands(max_runs=2)).verified
         assert verify(newest, good, Demands(max_runs=3)).verified
 
-    def test_a_bad_checkpoint_has_a_receipt_that_refuses_it(self, based: Project) -> None:
-        assert based.run("--lora", "bad.safetensors").ret == pytest.ExitCode.TESTS_FAILED
-        found = verify(folder_of(based) / "receipt.json", based.path / "bad.safetensors", Demands())
-        assert found.problems[0].startswith("not publishable: ")
-
     def test_several_checkpoints_have_theirs_and_are_compared(
         self, based: Project, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -122,12 +117,6 @@ class TestArtefacts:
     def test_measuring_the_model_without_lora_has_no_reports(self, based: Project) -> None:
         based.run("--update-baselines")
         assert names(folder_of(based)) == {"results.json"}
-
-    def test_only_some_items_publish_nothing(self, based: Project) -> None:
-        result = based.run("--lora", "good.safetensors", "-k", "clip")
-        assert result.ret == pytest.ExitCode.TESTS_FAILED
-        found = verify(folder_of(based) / "receipt.json", based.path / "good.safetensors", Demands())
-        assert any("partial" in problem for problem in found.problems)
 
     def test_a_view_that_breaks_loses_nothing_else(self, based: Project) -> None:
         text = (based.path / "conftest.py").read_text()
@@ -224,11 +213,6 @@ class TestSigning:
         assert found.verified
         assert found.signed
 
-    def test_the_ini_file_may_name_the_key(self, based: Project, key: Path) -> None:
-        (based.path / "pytest.ini").write_text(f"[pytest]\nwanlora_sign_key = {key.name}\n")
-        based.run("--lora", "good.safetensors")
-        assert (folder_of(based) / "receipt.json.sig").is_file()
-
     def test_a_key_that_cannot_sign_stops_the_run_before_it_renders(
         self, based: Project, run: Run, key: Path
     ) -> None:
@@ -308,66 +292,14 @@ class TestGitHub:
         assert not [line for line in result.outlines if line.startswith("::")]
 
 
-def properties(path: Path) -> dict[str, dict[str, str]]:
-    """Name of a test to its properties in a JUnit file."""
-    found: dict[str, dict[str, str]] = {}
-    for case in ET.parse(path).getroot().iter("testcase"):  # noqa: S314 - written by the run above
-        pairs = [(each.attrib["name"], each.attrib["value"]) for each in case.iter("property")]
-        assert len(pairs) == len({name for name, _ in pairs}), "a property is there twice"
-        found[case.attrib["name"]] = dict(pairs)
-    return found
-
-
-class TestJUnit:
-    def test_each_test_has_readable_properties(self, based: Project, run: Run) -> None:
-        run("--lora", "bad.safetensors", "--junitxml", "junit.xml")
-        found = properties(based.path / "junit.xml")
-        assert len(found) == 24
-        limit = found["test_limit[bad-test1_city-clip]"]
-        assert limit["wanlora_verdict"] == "pass"
-        assert limit["wanlora_metric"] == "clip"
-        assert limit["wanlora_minimum"] == "0.3"
-        assert float(limit["wanlora_value"]) > 0.5
-        assert limit["wanlora_n"] == "2"
-        lost = found["test_regression[bad-test2_nature-sharpness]"]
-        assert lost["wanlora_verdict"] == "fail"
-        assert float(lost["wanlora_change"]) > 0.15
-        assert float(lost["wanlora_baseline"]) > float(lost["wanlora_value"])
-        assert lost["wanlora_scenario"] == "test2_nature"
-        assert "worse" in lost["wanlora_reason"]
-        for name, value in lost.items():
-            assert name.startswith("wanlora_")
-            assert not value.startswith("{")
-
-    def test_intervals_are_there_where_there_is_evidence(self, based: Project) -> None:
-        based.run("--lora", "good.safetensors", "--junitxml", "junit.xml")
-        record = results.load(folder_of(based))
-        found = properties(based.path / "junit.xml")
-        with_interval = [
-            j for j in record.judgements if j.evidence is not None and j.evidence.low is not None
-        ]
-        assert with_interval
-        for judged in with_interval:
-            said = found[str(judged.item)]
-            assert judged.evidence is not None
-            assert float(said["wanlora_interval_low"]) == judged.evidence.low
-            assert float(said["wanlora_interval_level"]) == judged.evidence.level
-
-    def test_the_numbers_are_those_of_the_record(self, based: Project) -> None:
-        based.run("--lora", "bad.safetensors", "--junitxml", "junit.xml")
-        found = properties(based.path / "junit.xml")
-        for judged in results.load(folder_of(based)).judgements:
-            said = found[str(judged.item)]
-            assert said["wanlora_verdict"] == judged.verdict.value
-            assert said.get("wanlora_value") == (None if judged.value is None else str(judged.value))
-
-    def test_users_own_properties_stay(self, based: Project) -> None:
-        (based.path / "test_own.py").write_text(
-            "def test_mine(request, wanlora_candidate):\n"
-            "    request.node.user_properties.append(('mine', 1))\n"
-        )
-        based.run("--lora", "good.safetensors", "test_own.py", "--junitxml", "junit.xml")
-        assert properties(based.path / "junit.xml")["test_mine[good]"]["mine"] == "1"
+def test_users_own_properties_stay_in_junits_file(based: Project) -> None:
+    (based.path / "test_own.py").write_text(
+        "def test_mine(request, wanlora_candidate):\n    request.node.user_properties.append(('mine', 1))\n"
+    )
+    based.run("--lora", "good.safetensors", "test_own.py", "--junitxml", "junit.xml")
+    root = ET.parse(based.path / "junit.xml").getroot()  # noqa: S314 - written by the run above
+    (own,) = root.iterfind(".//testcase[@name='test_mine[good]']")
+    assert [each.attrib for each in own.iter("property")] == [{"name": "mine", "value": "1"}]
 
 
 class TestFromOutside:

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora import cli, testing
+from pytest_wanlora import cli, results, testing
+from pytest_wanlora.reports import receipt as receipts
+from tests.unit.reports import gated
 
 
 @pytest.fixture
@@ -98,12 +100,23 @@ def test_usage(arguments: list[str], code: int, capsys: pytest.CaptureFixture[st
     assert "COMMAND" in "".join(capsys.readouterr())
 
 
-def test_it_runs_as_a_module_without_torch(lora: Path) -> None:
+def test_no_command_needs_torch_or_pytest(lora: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gated"
+    folder.mkdir()
+    run, record, file = folder / "results.json", gated.record(), gated.checkpoint_file(folder)
+    results.write(record, run)
+    receipt = tmp_path / "receipt.json"
+    receipt.write_bytes(receipts.canonical(receipts.statement(record, "epoch-2")))
+    commands = [["inspect", lora], ["show", run], ["compare", run], ["verify", receipt, file]]
     code = (
-        "import sys; from pytest_wanlora.cli import main; "
-        f"code = main(['inspect', {str(lora)!r}]); assert 'torch' not in sys.modules; sys.exit(code)"
+        "import sys; from pytest_wanlora import checkpoint; from pytest_wanlora.cli import main; "
+        f"checkpoint.weights(checkpoint.read({str(lora)!r})); "
+        f"codes = [main(command) for command in {[list(map(str, each)) for each in commands]}]; "
+        "sys.exit(sorted({'torch', 'diffsynth', 'pytest'} & set(sys.modules)) or sum(codes))"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-    subprocess.run(
-        [sys.executable, "-m", "pytest_wanlora", "inspect", str(lora)], check=True, capture_output=True
-    )
+
+
+def test_it_runs_as_a_module(lora: Path) -> None:
+    command = [sys.executable, "-m", "pytest_wanlora", "inspect", str(lora)]
+    subprocess.run(command, check=True, capture_output=True)
