@@ -72,6 +72,31 @@ class TestCheckpoint:
         assert (found.verdict, found.value) == (verdict, strength)
         assert ("unfused (sampling.lora_mode)" in found.reason) is (verdict is Verdict.WARN)
 
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            ({"patched": 3}, "3 of 6 targets patched"),
+            ({"changed": 0}, "6 of 6 targets patched, 0 of them changed a weight"),
+        ],
+    )
+    def test_a_lora_that_was_not_wholly_applied_fails(
+        self, open_gate: OpenGate, change: dict[str, Any], words: str
+    ) -> None:
+        def half(_: Job, made: Produced) -> Produced:
+            applied = made.applied and dataclasses.replace(made.applied, **change)
+            return dataclasses.replace(made, applied=applied)
+
+        found = judged(open_gate(half), "checkpoint")
+        assert found.verdict is Verdict.FAIL
+        assert found.reason.startswith(words)
+
+    def test_a_lora_that_changes_no_video_fails(self, open_gate: OpenGate) -> None:
+        found = judged(
+            open_gate(lambda _, made: dataclasses.replace(made, frames_sha256="0" * 64)), "checkpoint"
+        )
+        words = "6 of 6 targets patched, but test1_city, seed 5 is the base model's video, bit for bit"
+        assert (found.verdict, found.reason) == (Verdict.FAIL, words)
+
     def test_one_video_of_each_side_is_compared(self, open_gate: OpenGate) -> None:
         gate = open_gate()
         assert judged(gate, "checkpoint").verdict is Verdict.PASS
