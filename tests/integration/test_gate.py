@@ -82,23 +82,6 @@ class TestIntegrity:
         )
         assert not any(line.startswith("zero") for line in based.rendered())
 
-    def test_a_degenerate_video_fails_its_items(self, based: Project) -> None:
-        text = (based.path / "conftest.py").read_text()
-        (based.path / "conftest.py").write_text(
-            text.replace("FakeProducer(suite", "Black(suite")
-            + "\n\nclass Black(FakeProducer):\n"
-            + "    def produce(self, job, checkpoint):\n"
-            + "        import dataclasses\n"
-            + "        made = super().produce(job, checkpoint)\n"
-            + "        if checkpoint is None or job.scenario != 'test1_city':\n            return made\n"
-            + "        return dataclasses.replace(made, scores={}, degenerate='it is black')\n"
-        )
-        result = based.run("--lora", "good.safetensors")
-        failed = _failed(result)
-        assert all("test1_city" in nodeid or "good-all" in nodeid for nodeid in failed)
-        assert len(failed) == 15
-        result.stdout.fnmatch_lines(["DEGENERATE: CLIPScore of test1_city (good)", "*seed 0: it is black*"])
-
 
 class TestSelection:
     def test_only_what_is_chosen_is_rendered(self, based: Project) -> None:

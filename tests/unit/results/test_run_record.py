@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from collections.abc import Callable
 from importlib import resources
@@ -26,13 +27,9 @@ from pytest_wanlora.results.parts import (
     Video,
 )
 from pytest_wanlora.results.run_record import RunRecord, json_schema, load, runs_so_far, write
-from pytest_wanlora.results.training_data import (
-    CorrelationCard,
-    ScenarioShare,
-    SuspicionCard,
-    TrainingDataCard,
-)
-from pytest_wanlora.verdict.judgement import Evidence, ItemId, Judgement, Verdict, Worst
+from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict, Worst
+from tests.unit.reports.gated import EVIDENCE
+from tests.unit.reports.sample_records import training_data
 
 SHA = "ab" * 32
 NAME = "epoch-2"
@@ -40,23 +37,6 @@ FILE = ItemId("checkpoint", NAME, "", "")
 CLIP = ItemId("limit", NAME, "s1", "clip")
 SHARPNESS = ItemId("regression", NAME, "s1", "sharpness")
 EXPECTED = (FILE, CLIP, SHARPNESS)
-EVIDENCE = Evidence(
-    n=2,
-    looks=(2,),
-    change=0.1,
-    low=-0.2,
-    high=None,
-    level=0.93,
-    decisive=False,
-    p_value=None,
-    p_adjusted=None,
-    tested=False,
-    significant=False,
-    seconded=False,
-    weak=True,
-    n_enough=31,
-    method="paired-t",
-)
 
 
 def judged(item: ItemId, verdict: Verdict = Verdict.PASS, **more: Any) -> Judgement:  # noqa: ANN401  fields
@@ -86,37 +66,8 @@ JUDGEMENTS = (
         value=425.0,
         baseline=525.0,
         change=0.19,
-        evidence=EVIDENCE,
+        evidence=dataclasses.replace(EVIDENCE, high=None, weak=True),
         worst=Worst("s1", 0, 400.0, 500.0),
-    ),
-)
-
-TRAINING_DATA = TrainingDataCard(
-    file="metadata.csv",
-    sha256="12" * 32,
-    rows=101,
-    prompts=100,
-    counts={"urban": 98, "nature": 2, "other": 0},
-    shares={"urban": 0.98, "nature": 0.02, "other": 0.0},
-    languages={"en": 60, "ko": 40},
-    undecided=0,
-    ties=1,
-    scenarios={"s1": ScenarioShare(category="nature", prompts=2, share=0.02, rare=True)},
-    suspicions=(
-        SuspicionCard(
-            key="rare",
-            candidate=NAME,
-            scenario="s1",
-            category="nature",
-            share=0.02,
-            metric="sharpness",
-            change=0.19,
-            commonest="urban",
-            commonest_share=0.98,
-        ),
-    ),
-    correlations=(
-        CorrelationCard(key="chance", candidate=NAME, scenarios=5, categories=3, rho=-0.5, p_value=0.25),
     ),
 )
 
@@ -159,7 +110,7 @@ def record(**changed: Any) -> RunRecord:  # noqa: ANN401  fields
         ),
         "judgements": JUDGEMENTS,
         "totals": Totals.of([video(0), video(1, reused=True)], [], 60.0),
-        "training_data": TRAINING_DATA,
+        "training_data": training_data(),
         **changed,
     }
     return RunRecord(**known)

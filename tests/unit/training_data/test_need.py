@@ -7,10 +7,9 @@ import pytest
 
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.results.parts import CandidateCard, SuiteCard, Totals
-from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.training_data.need import Outcome, equal_shares, outcomes, raised
 from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict
+from tests.unit.reports.records import run_record, suite_card
 
 EQUAL = equal_shares(["urban", "nature", "action", "other"])
 
@@ -72,35 +71,15 @@ def write_run(path: Path, *, candidates: tuple[str, ...] = ("epoch-0",), **verdi
     ]
     pooled = [ItemId("regression", name, "all", "fvd") for name in candidates]
     limits = [ItemId("limit", name, "test_urban", "clip") for name in candidates]
-    record = RunRecord(
-        run_id="run",
-        started="2026-01-01T00:00:00+00:00",
-        finished="2026-01-01T00:01:00+00:00",
-        command=("pytest",),
-        exit_status=1,
-        partial=False,
-        environment={},
-        versions={},
-        suite=SuiteCard(
-            name="tiny",
-            sha256="ab" * 32,
-            fingerprint={},
-            prompts={
-                f"test_{name}": Prompt(category=name, prompt="a prompt", caption="a caption")
-                for name in verdicts
-            },
-        ),
-        candidates=tuple(
-            CandidateCard(name=name, sha256="cd" * 32, publishable=False, reason="no") for name in candidates
-        ),
-        expected=(*items, *pooled, *limits),
-        totals=Totals(rendered=0, reused=0, failed=0, seconds=1.0, rendering_seconds=0.0),
-        judgements=(
-            *(judged(item, verdicts[item.scenario.removeprefix("test_")]) for item in items),
-            # neither the pooled item nor a limit says which category needs more
-            *(judged(item, "fail") for item in (*pooled, *limits)),
-        ),
-    )
+    # neither the pooled item nor a limit says which category needs more
+    judgements = [
+        *(judged(item, verdicts[item.scenario.removeprefix("test_")]) for item in items),
+        *(judged(item, "fail") for item in (*pooled, *limits)),
+    ]
+    prompts = {
+        f"test_{name}": Prompt(category=name, prompt="a prompt", caption="a caption") for name in verdicts
+    }
+    record = run_record(judgements, names=candidates, suite=suite_card(prompts=prompts))
     path.write_text(record.to_json(), encoding="utf-8")
     return path
 
