@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import yaml
+from PIL import Image
 
 from pytest_wanlora import testing
 from pytest_wanlora.checkpoint import Checkpoint
@@ -49,14 +50,14 @@ def write_unusual_suite(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 -
     suite = yaml.safe_load(path.read_text(encoding="utf-8"))
     files = folder / "fake-files"
     for number, name in enumerate(IMAGES.values()):
-        (folder / name).write_bytes(bytes([number]))
+        Image.new("RGB", (64, 32), (number, 0, 0)).save(folder / name)
     categories = [name.partition("_")[2] for name in PROMPTS]
     rng = np.random.default_rng(7)
     write_reference(
         files / "reference.safetensors",
         {name: rng.normal(size=(40 + 8 * i, testing.FEATURES)) + i for i, name in enumerate(categories)},
         frames=5,
-        extractor_sha256=hashlib.sha256(b"features").hexdigest(),
+        extractor_sha256=hashlib.sha256((files / "features.safetensors").read_bytes()).hexdigest(),
     )
     suite["scoring"]["reference_sha256"] = hashlib.sha256(
         (files / "reference.safetensors").read_bytes()
@@ -142,6 +143,7 @@ def settings_of(folder: Path, lora: tuple[Path, ...] = (), **changes: Any) -> Se
     known: Mapping[str, Any] = {
         "lora": tuple(map(str, lora)),
         "update_baselines": False,
+        "plan": False,
         "suite": str(folder / "fake.yaml"),
         "baseline": "base",
         "baselines_dir": folder / "baselines",

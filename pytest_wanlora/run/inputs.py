@@ -98,7 +98,8 @@ class ModelFiles:
                     missing.append(reference)
                     continue
                 verify(paths, stated(suite, key, text), key=key, where=where)
-                if whole:
+                # a picture is read for the key of a job, whoever renders it
+                if whole or key.startswith("scenarios"):
                     _require_whole(paths, key, where)
                 self.found[key] = paths
             except SuiteError as error:

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import testing
-from pytest_wanlora.errors import JobError
 from pytest_wanlora.run.session import new_run_folder, read_candidates
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, ItemId
@@ -79,8 +78,9 @@ def test_an_input_image_that_cannot_be_read_is_found_before_anything_is_rendered
     image.unlink()
     image.mkdir()
     gate = unusual.gate_of(unusual.settings_of(tmp_path))
-    with pytest.raises(JobError, match=r"nature\.png: the scenario's input image cannot be read"):
-        gate.check()
+    found = [each for each in gate.examine().findings if each.what.endswith("input_image")]
+    assert "nature.png: not a picture that can be read" in found[0].message
+    assert gate.blocked[0] == found[0]
 
 
 def test_two_runs_of_one_second_have_two_folders(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
