@@ -1,4 +1,4 @@
-"""`python -m pytest_wanlora`: look at checkpoints, runs, receipts and the installation, without pytest.
+"""`python -m pytest_wanlora`: checkpoints, runs, receipts, the cache and the installation, without pytest.
 
 Each command is one module with `add_parser`, and a function from its arguments to an exit code: 0 all is
 well, 1 something is wrong with what was looked at, 4 the command was used wrongly.
@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_wanlora.cli import compare, doctor, inspect, show, verify
+from pytest_wanlora.cli import compare, doctor, examples, inspect, show, verify
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.scoring import reference_set
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (inspect, show, compare, verify, doctor, reference_set, training_data):
+    for module in (examples, inspect, show, compare, verify, doctor, reference_set, training_data):
         module.add_parser(commands)
     try:
         chosen = parser.parse_args(arguments)
