@@ -1,12 +1,18 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import shutil
 from pathlib import Path
+from typing import Final
 
-__all__ = ["write_whole"]
+__all__ = ["DELETED", "delete_whole", "write_whole"]
+
+DELETED: Final = ".old-"
+"""What the name of a folder begins with while it is being deleted."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -32,3 +38,22 @@ def write_whole(path: Path, data: bytes) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise
+
+
+def delete_whole(folder: Path) -> None:
+    """Rename a folder and delete it then, so that no other process sees a part of it.
+
+    Links in it are deleted, never what they point to.
+
+    Args:
+        folder: A folder, not a link to one.
+
+    Raises:
+        OSError: It cannot be renamed, and is untouched; or not all of it can be deleted, and the rest has a
+            name that begins with `DELETED`.
+    """
+    doomed = folder
+    if not folder.name.startswith(DELETED):
+        doomed = folder.with_name(f"{DELETED}{secrets.token_hex(4)}-{folder.name}")
+        folder.rename(doomed)
+    shutil.rmtree(doomed)

@@ -19,6 +19,7 @@ from benchmarks.gpu.children import TIMED_OUT, run_group
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.record import say
 from benchmarks.gpu.timeline import FOLDER_VARIABLE
+from pytest_wanlora import results
 
 __all__ = ["one_gpu", "several_gpus"]
 
@@ -193,7 +194,7 @@ def _run(
     if code == TIMED_OUT:
         # what a run that was ended has done is no figure of it
         raise TimeoutError(f"no time was left for the run {name}")
-    records = sorted(output.glob("*/results.json"))
+    records = results.records(output)
     document = json.loads(records[-1].read_text(encoding="utf-8")) if records else {}
     processes = tuple(breakdown.read(timeline))
     return Outcome(seconds, code, began, processes, document, _notes(cache or folder / "cache", began))

@@ -44,9 +44,9 @@ def newest_run(folder: Path) -> Path:
     Raises:
         RecordError: There is none.
     """
-    found = max(folder.glob("*/results.json"), key=lambda path: path.stat().st_mtime, default=None)
-    if found is None:
+    found = results.records(folder)
+    if not found:
         raise RecordError(
             f"{folder}: no run has a record here", next_command="pytest --lora FILE.safetensors"
         )
-    return found
+    return found[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_wanlora.results.folders import point_latest, records
 from pytest_wanlora.results.merging import merge
 from pytest_wanlora.results.run_record import (
     BaselineCard,
@@ -44,6 +45,8 @@ __all__ = [
     "json_schema",
     "load",
     "merge",
+    "point_latest",
+    "records",
     "runs_so_far",
     "write",
 ]

@@ -15,6 +15,7 @@ from pydantic import ValidationError, model_validator
 
 from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import RecordError
+from pytest_wanlora.results.folders import RECORD, records
 from pytest_wanlora.results.merging import merge
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
 from pytest_wanlora.results.parts import (
@@ -180,7 +181,7 @@ def load(path: Path) -> RunRecord:
     Raises:
         RecordError: There is none, or it is no whole record.
     """
-    file = path / "results.json" if path.is_dir() else path
+    file = path / RECORD if path.is_dir() else path
     try:
         text = file.read_bytes()
     except OSError as error:
@@ -216,8 +217,12 @@ def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
         Runs with a record that names them; damaged records count too if they still show the digest.
     """
     count = 0
-    for path in sorted(folder.glob("*/results.json")):
-        text = path.read_text(encoding="utf-8", errors="replace")
+    for path in records(folder):
+        try:
+            text = path.read_text(encoding="utf-8", errors="replace")
+        except FileNotFoundError:
+            # `clean` has deleted it meanwhile
+            continue
         try:
             raw = json.loads(text)
             named = {card["sha256"] for card in raw["candidates"]} if raw["suite"]["name"] == suite else set()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora import testing
+from pytest_wanlora import results, testing
 from tests import schemas
 
 # compiled modules cannot be imported twice, which runs within this process would do with any not yet loaded
@@ -104,9 +104,7 @@ class Project:
 
     def records(self) -> list[Path]:
         """The run records, oldest first."""
-        return sorted(
-            (self.path / ".wanlora" / "runs").glob("*/results.json"), key=lambda p: p.stat().st_mtime
-        )
+        return list(results.records(self.path / ".wanlora" / "runs"))
 
 
 @pytest.fixture

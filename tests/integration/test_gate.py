@@ -332,7 +332,7 @@ class TestFolders:
             *("--wanlora-output-dir", str(tmp_path / "o")),
         )
         assert len(list((tmp_path / "c").glob("*/result.json"))) == 5
-        assert len(list((tmp_path / "o").glob("*/results.json"))) == 1
+        assert len(results.records(tmp_path / "o")) == 1
 
 
 class TestOwnTests:

@@ -75,7 +75,7 @@ class TestArtefacts:
             based.run("--lora", "good.safetensors")
             (newest,) = [
                 each
-                for each in based.path.glob(".wanlora/runs/*/receipt.json")
+                for each in (record.with_name("receipt.json") for record in based.records())
                 if json.loads(each.read_bytes())["predicate"]["runs"] == number
             ]
         good = based.path / "good.safetensors"
