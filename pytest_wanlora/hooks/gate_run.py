@@ -239,7 +239,7 @@ class Run:
         for stored in self.stored:
             self.lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
         self._report(session, record)
-        self.gate.board.clear()
+        self.gate.close()
 
     def _causes(self) -> list[str]:
         """What kept everything from being measured, a paragraph each."""

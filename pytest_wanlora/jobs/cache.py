@@ -1,7 +1,8 @@
 """Where rendered jobs are kept: `<folder>/cache/<key>/`.
 
 The cache outlives runs: `result.json`, `features.safetensors` and `preview.mp4`, written to a temporary
-folder beside it and renamed.
+folder beside it and renamed. The modification time of an entry's folder says when it was last used, and the
+locks that runs hold say since when it is in use: `cleaning` deletes by both.
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import hashlib
 import json
 import logging
 import os
+import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +34,8 @@ from pytest_wanlora.jobs.notes import unwritable, write_json
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+#: Nothing else takes a run's own lock, but `cleaning` opens it for an instant.
+_LOCK_SECONDS = 10.0
 
 
 class Cache:
@@ -42,20 +47,49 @@ class Cache:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.locks = folder / ".locks"
+        self._run: FileLock | None = None
 
     def prepare(self) -> None:
-        """Create the folder and prove that it can be written.
+        """Create the folder, prove that it can be written, and hold a lock that says that a run uses it.
+
+        Only the process that starts a run calls this; `close` releases the lock.
 
         Raises:
             JobError: It cannot; names the folder and what to do.
         """
         probe = self.folder / f".probe-{os.getpid()}"
+        # the name says since when: opening a lock changes the time of its file
+        name = f"run-{time.time():.0f}-{secrets.token_hex(4)}.lock"
         try:
-            (self.folder / ".locks").mkdir(parents=True, exist_ok=True)
+            self.locks.mkdir(parents=True, exist_ok=True)
             probe.write_bytes(b"0")
             probe.unlink()
+            self._run = FileLock(self.locks / name)
+            self._run.acquire(timeout=_LOCK_SECONDS)
         except OSError as error:
             raise unwritable(self.folder, error, "keep the scores of rendered videos", "cache") from error
+
+    def close(self) -> None:
+        """Release the lock that `prepare` took."""
+        if self._run is not None:
+            self._run.release()
+            with suppress(OSError):
+                Path(self._run.lock_file).unlink(missing_ok=True)
+            self._run = None
+
+    def in_use_since(self) -> float | None:
+        """When the first of the runs that use the cache now has started; None if there is none."""
+        found = [
+            float(path.name.split("-")[1])
+            for path in self.locks.glob("run-*.lock")
+            if re.fullmatch(r"run-[0-9]+-[0-9a-f]+\.lock", path.name) and is_locked(path)
+        ]
+        return min(found, default=None)
+
+    def lock_of(self, key: str) -> Path:
+        """The lock file of the one process that renders a key."""
+        return self.locks / f"{key}.lock"
 
     @contextmanager
     def claim(self, key: str) -> Iterator[bool]:
@@ -63,7 +97,7 @@ class Cache:
 
         The claim is a lock that the operating system holds, so it ends with the process however that dies.
         """
-        lock = FileLock(self.folder / ".locks" / f"{key}.lock")
+        lock = FileLock(self.lock_of(key))
         try:
             try:
                 lock.acquire(blocking=False)
@@ -103,6 +137,9 @@ class Cache:
         except (OSError, ValueError, KeyError, TypeError, AttributeError, _DamagedError) as error:
             logger.warning("cache entry %s is damaged (%s); rendering %s again", folder, error, job.label)
             return None
+        with suppress(OSError):
+            # the folder may be another user's, or read-only
+            os.utime(folder)
         preview = folder / "preview.mp4"
         return JobResult(
             job=job,
@@ -160,12 +197,26 @@ class Cache:
             }
             document["digest"] = digest(document)
             write_json(folder / "result.json", document)
-            if final.exists():
+            with suppress(FileNotFoundError):
                 shutil.rmtree(final)
             folder.rename(final)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise unwritable(self.folder, error, f"keep the result of {job.label}", "cache") from error
+
+
+def is_locked(path: Path) -> bool:
+    """Whether a process holds a lock file; nothing is created."""
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except OSError:
+        # held, or not ours to open, and then another user's process may hold it
+        return True
+    lock.release()
+    return False
 
 
 class _DamagedError(Exception):

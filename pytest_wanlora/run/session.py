@@ -24,6 +24,7 @@ from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer
 from pytest_wanlora.jobs.planning import plan
 from pytest_wanlora.jobs.scheduling import Scheduler, find
+from pytest_wanlora.results.folders import point_latest
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
@@ -197,9 +198,16 @@ class Gate:
             if folder.parent.name == ".wanlora" and not ignore.exists():
                 ignore.write_text("*\n", encoding="utf-8")
 
+    def close(self) -> None:
+        """End a run whose record and reports are written."""
+        self.board.clear()
+        self.cache.close()
+        point_latest(self.run_folder)
+
     def discard(self) -> None:
         """Remove the folder of a run in which nothing was judged."""
         self.board.clear()
+        self.cache.close()
         with contextlib.suppress(OSError):
             self.run_folder.rmdir()
 
@@ -398,7 +406,11 @@ def open_gate(
 
 
 def new_run_folder(output_dir: Path, candidates: Sequence[Candidate]) -> Path:
-    """Name the folder of a new run: time and candidate, and the process so that two runs never share it."""
+    """Name the folder of a new run: time and candidate, and the process so that two runs never share it.
+
+    Processes in two containers may have the same number, and one process may run pytest twice in a second: so
+    another number is added where the name is taken.
+    """
     name = candidates[0].name if len(candidates) == 1 else f"{len(candidates)}-checkpoints"
     # file systems allow 255 bytes, and a checkpoint may have them all
     name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
