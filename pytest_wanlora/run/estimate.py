@@ -142,10 +142,9 @@ def _cached(gate: Gate, jobs: Sequence[Job]) -> int:
 
 def _earlier(gate: Gate) -> Iterator[RunRecord]:
     """The newest runs that rendered this suite in the same environment."""
-    folder = gate.settings.output_dir
     here = gate.environment.record()
     found = 0
-    for path in sorted(folder.glob("*/results.json"), reverse=True):
+    for path in reversed(results.records(gate.settings.output_dir)):
         try:
             record = results.load(path)
         except WanloraError:
