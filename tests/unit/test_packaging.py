@@ -35,7 +35,7 @@ DEV_NOT_IMPORTED = {
     "setuptools",
 }
 #: Modules that tests and tools import because diffsynth does; it brings them.
-OF_DIFFSYNTH = {"accelerate", "einops", "peft", "tokenizers", "transformers"}
+OF_DIFFSYNTH = {"accelerate", "einops", "peft", "transformers"}
 
 
 def plain(name: str) -> str:
