@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_wanlora.cli import clean, compare, doctor, examples, inspect, show, verify
+from pytest_wanlora.cli import clean, compare, doctor, examples, init, inspect, show, verify
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.scoring import reference_set
@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (examples, inspect, show, compare, verify, doctor, reference_set, training_data, clean):
+    modules = (init, examples, inspect, show, compare, verify, doctor, reference_set, training_data, clean)
+    for module in modules:
         module.add_parser(commands)
     try:
         chosen = parser.parse_args(arguments)

@@ -23,6 +23,7 @@ from pytest_wanlora.suite.schema import (
     Suite,
     Tolerance,
     VideoFeatures,
+    unreadable_by_clip,
 )
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "references",
     "resolve",
     "stated",
+    "unreadable_by_clip",
     "verify",
 ]

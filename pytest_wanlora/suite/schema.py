@@ -49,9 +49,22 @@ __all__ = [
     "Suite",
     "Tolerance",
     "VideoFeatures",
+    "unreadable_by_clip",
 ]
 
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
+
+
+def unreadable_by_clip(text: str) -> str | None:
+    """Return why CLIP cannot read a text, as `has 64 words`, or None; tokens are not counted here."""
+    if (letter := next((each for each in text if each.isalpha() and ord(each) > 0x24F), None)) is not None:
+        return f"has the letter {letter!r}, not a Latin one"
+    words = len(text.split())
+    return (
+        f"has {words} words and CLIP reads about {_LONGEST_PROMPT_FOR_CLIP}"
+        if words > _LONGEST_PROMPT_FOR_CLIP
+        else None
+    )
 
 
 def _with_defaults(value: object) -> object:
@@ -292,12 +305,11 @@ class Scenario(_Model):
 
     @model_validator(mode="after")
     def _readable_by_clip(self) -> Scenario:
-        if self.caption is None:
-            foreign = any(letter.isalpha() and ord(letter) > 0x24F for letter in self.prompt)
-            if foreign or len(self.prompt.split()) > _LONGEST_PROMPT_FOR_CLIP:
-                raise refusal(
-                    "missing; CLIP does not read this prompt; allowed: a short English one", key="caption"
-                )
+        if self.caption is None and (reason := unreadable_by_clip(self.prompt)):
+            raise refusal(
+                f"missing; CLIP does not read this prompt, which {reason}; allowed: a short English one",
+                key="caption",
+            )
         return self
 
 

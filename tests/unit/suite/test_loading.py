@@ -402,7 +402,8 @@ REJECTED = {
         "prompt: a meadow",
         "prompt: 草地",
         37,
-        "scenarios[1].caption: missing; CLIP does not read this prompt; allowed: a short English one",
+        "scenarios[1].caption: missing; CLIP does not read this prompt, which has the letter '草', not a "
+        "Latin one; allowed: a short English one",
     ),
     # files
     "pickle": Bad(

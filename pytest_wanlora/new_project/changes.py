@@ -1,0 +1,91 @@
+"""Files that are written together: all of them or none, and never over a file that was not read before."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.errors import SettingsError
+
+__all__ = ["Change", "refuse_existing", "write"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A file to write.
+
+    Attributes:
+        path: The file.
+        after: Its new bytes.
+        before: Its bytes when it was read; None for a file that must not exist.
+    """
+
+    path: Path
+    after: bytes
+    before: bytes | None = None
+
+
+def refuse_existing(changes: Sequence[Change]) -> None:
+    """Refuse new files where something is already.
+
+    Raises:
+        SettingsError: Names all of them.
+    """
+    there = [str(each.path) for each in changes if each.before is None and _is_there(each.path)]
+    if there:
+        raise SettingsError(
+            f"{', '.join(there)}: there already; init writes over nothing",
+            next_command="use another --name or --folder, or rename the file; --ci none writes no CI file",
+        )
+
+
+def write(changes: Sequence[Change]) -> None:
+    """Write the files; new ones first. If one cannot be written, the new ones are removed again.
+
+    Raises:
+        SettingsError: A file cannot be written, or changed since it was read.
+    """
+    refuse_existing(changes)
+    made: list[Path] = []
+    done = False
+    try:
+        for each in sorted(changes, key=lambda change: change.before is not None):
+            _write(each, made)
+        done = True
+    except OSError as error:
+        raise SettingsError(
+            f"{error.filename}: cannot be written: {error.strerror}; nothing was written",
+            next_command="use another --folder",
+        ) from error
+    finally:
+        if not done:
+            for path in made:
+                with contextlib.suppress(OSError):
+                    path.unlink()
+
+
+def _write(change: Change, made: list[Path]) -> None:
+    if change.before is None:
+        change.path.parent.mkdir(parents=True, exist_ok=True)
+        with change.path.open("xb") as file:
+            made.append(change.path)
+            file.write(change.after)
+        return
+    # a link stays a link, and the file behind it keeps its permissions
+    path = change.path.resolve()
+    if path.read_bytes() != change.before:
+        raise SettingsError(
+            f"{change.path} changed while init was running; nothing was written",
+            next_command="run init again",
+        )
+    mode = path.stat().st_mode
+    write_whole(path, change.after)
+    path.chmod(mode)
+
+
+def _is_there(path: Path) -> bool:
+    # a link to nothing is there too
+    return path.exists() or path.is_symlink()
