@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -61,10 +62,16 @@ def test_the_printed_commands_lead_to_a_verdict(tmp_path: Path) -> None:
     suite.write_text(text, encoding="utf-8")
 
     reference, baseline, gate = commands
+    plan = shell(f"{gate} --wanlora-plan", tmp_path).stdout
+    missing = re.findall(r"^\d+\. (.*)$", plan, re.MULTILINE)
+    assert len(missing) == 2, plan
+    assert "scoring.reference: " in missing[0]
+    assert "there is no baseline 'base' of suite 'mine'" in missing[1]
     for command, made in ((reference, "reference.safetensors"), (baseline, "base/baseline.json")):
         done = shell(command, tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
         assert (tmp_path / "baselines/mine" / made).is_file()
+    assert "missing: nothing" in shell(f"{gate} --wanlora-plan", tmp_path).stdout
     done = shell(gate, tmp_path)
     # with so few steps the verdict is open; that everything was judged is not
     assert done.returncode in (0, 1), done.stdout + done.stderr

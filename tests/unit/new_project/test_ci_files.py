@@ -100,9 +100,16 @@ class TestEveryKind:
 
     def test_what_is_installed_for_verify_is_what_the_publishing_guide_installs(self, kind: str) -> None:
         guide = (Path(__file__).parents[3] / "docs/examples/publish.yml").read_text(encoding="utf-8")
-        for words in commands(kind, "publish"):
-            if "install" in words:
-                assert " ".join(words) in guide
+        wanted = [line.split("install ")[1].split() for line in guide.splitlines() if "pip install" in line][
+            1:
+        ]
+        found = [
+            words[words.index("install") + 1 :] for words in commands(kind, "publish") if "install" in words
+        ]
+        # pydantic brings pydantic-core in the version that it needs
+        assert [{*words, "pydantic-core"} for words in found] == [
+            {*words, "pydantic-core"} for words in wanted
+        ]
 
     def test_settings_that_a_person_makes_are_named_at_the_top(self, kind: str) -> None:
         text = ci_files.compose(kind, suites.load("tiny"))
