@@ -132,6 +132,10 @@ class Board:
         """Whether a job failed in this run."""
         return (self.folder / f"{key}.failed").exists()
 
+    def started(self, key: str) -> bool:
+        """Whether a process of this run has begun to render a job."""
+        return (self.folder / f"{key}.started").exists()
+
     def rendered(self, key: str) -> bool:
         """Whether a job was rendered in this run."""
         return (self.folder / f"{key}.done").exists()

@@ -269,4 +269,7 @@ def one_by_one(produce: Callable[[Job], Produced]) -> Begin:
 def find(job: Job, cache: Cache, board: Board) -> JobResult | None:
     """Look a job's result up, as far as the run may reuse it; None if it must be rendered."""
     fresh = board.rendered(job.key)
-    return cache.load(job, reused=not fresh) if fresh or board.reuse else None
+    if not fresh and not board.reuse:
+        return None
+    # a result is stored a moment before the board says so, and only what was not there before is begun
+    return cache.load(job, reused=not (fresh or board.started(job.key)))

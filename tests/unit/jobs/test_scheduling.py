@@ -46,6 +46,14 @@ class TestEnsure:
         assert jobs.ensure([job()], render, cache, later)[job().key].reused
         assert render.calls == []
 
+    def test_what_was_just_stored_is_not_taken_for_an_earlier_runs(self, cache: Cache, board: Board) -> None:
+        # between the two, any process of the run may look
+        board.start(job())
+        cache.store(job(), produced(job()))
+        found = jobs.find(job(), cache, board)
+        assert found is not None
+        assert not found.reused
+
     def test_without_reuse_a_run_renders_its_own(self, cache: Cache, board: Board, tmp_path: Path) -> None:
         jobs.ensure([job()], produced, cache, board)
         later = Board(tmp_path / "later", reuse=False)
