@@ -56,7 +56,7 @@ def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_it
         pytest.fail(f"nothing was stored: {gate.blocked[0].message}", pytrace=False)
     try:
         stored = store(gate, gate.judge, gate.candidate(wanlora_item))
-        _tell(request, "stored", asdict(stored))
+        _tell(request, "stored", {"candidate": wanlora_item, **asdict(stored)})
     except WanloraError as error:
         refused = str(error)
     # outside the handler, so that pytest does not print the error twice

@@ -21,6 +21,8 @@ __all__ = [
     "Option",
     "add_options",
     "find",
+    "in_one_word",
+    "in_two_words",
     "parse_baseline",
     "parse_device",
     "parse_file",
@@ -71,7 +73,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "wanlora-scenario", "ID", "render this scenario only; the run is then partial", "all", repeatable=True
     ),
-    Option("wanlora-device", "auto|cpu|cuda|cuda:N", "device to render on", "auto"),
+    Option("wanlora-device", "auto|cpu|cuda|cuda:N", "device to render on", "the suite's, else auto"),
     Option("wanlora-cache-dir", "FOLDER", "where rendered jobs are kept", ".wanlora/cache"),
     Option("wanlora-output-dir", "FOLDER", "where run records and reports go", ".wanlora/runs"),
     Option("wanlora-cache", None, "reuse jobs that were rendered before", "yes"),
@@ -128,6 +130,32 @@ def add_options(parser: pytest.Parser) -> None:
             )
         kind: Literal["args", "string"] = "args" if option.repeatable else "string"
         parser.addini(option.ini, text, type=kind, default=None)
+
+
+def in_two_words(arguments: Sequence[str | os.PathLike[str]]) -> list[int]:
+    """Positions of options of ours whose value is the next word.
+
+    Example:
+        >>> in_two_words(["-v", "--lora", "a", "--wanlora-scale=2", "--", "--lora", "b"])
+        [1]
+    """
+    names = {"--lora", *(f"--{option.name}" for option in OPTIONS if option.metavar is not None)}
+    words = list(map(str, arguments))
+    end = words.index("--") if "--" in words else len(words)
+    return [at for at in range(end - 1) if words[at] in names and not words[at + 1].startswith("-")]
+
+
+def in_one_word(arguments: Sequence[str]) -> list[str]:
+    """Join options of ours and their values, which pytest then takes for nothing else.
+
+    Example:
+        >>> in_one_word(["-v", "--lora", "a", "b"])
+        ['-v', '--lora=a', 'b']
+    """
+    joined = list(arguments)
+    for at in reversed(in_two_words(joined)):
+        joined[at : at + 2] = [f"{joined[at]}={joined[at + 1]}"]
+    return joined
 
 
 def find(config: pytest.Config, option: Option) -> Given | None:

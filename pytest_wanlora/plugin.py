@@ -13,6 +13,8 @@ from pytest_wanlora import options
 from pytest_wanlora.errors import WanloraError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.jobs.job import Producer
     from pytest_wanlora.run.fixture_views import BaselineView, CandidateView
@@ -37,17 +39,44 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hookspecs)
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
-    """Refuse settings that pytest found where a checkpoint lies."""
-    known = early_config.known_args_namespace
-    if known.lora and not known.inifilename and not known.file_or_dir:
-        from pytest_wanlora.hooks.ini_files import refuse_foreign
+def pytest_plugin_registered(plugin: object) -> None:
+    """Prepare a second start when pytest's `Config` is there, before its `required_plugins` are checked."""
+    if isinstance(plugin, pytest.Config) and options.in_two_words(plugin.invocation_params.args):
+        from pytest_wanlora.hooks import ini_files
+
+        ini_files.lift_requirements(plugin)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(
+    early_config: pytest.Config, parser: pytest.Parser, args: list[str]
+) -> Generator[None, object, object]:
+    """Start the run again if pytest found its settings where a checkpoint is.
+
+    Outside of every other plugin's part in this hook: of the first start no `conftest.py` is loaded, no
+    option is parsed and nothing is captured.
+    """
+    known, started_again = early_config.known_args_namespace, False
+    if known.lora or known.update_baselines or options.in_two_words(early_config.invocation_params.args):
+        from pytest_wanlora.hooks import ini_files
 
         try:
-            refuse_foreign(args, early_config.inipath, early_config.invocation_params.dir)
+            corrected = ini_files.corrected_arguments(early_config, parser)
         except WanloraError as error:
             raise pytest.UsageError(str(error)) from error
+        if corrected is not None:
+            started_again = True
+            ended = ini_files.SecondStart(ini_files.run_again(early_config, corrected))
+            early_config.pluginmanager.register(ended)
+            # nothing is left of this start but to return that exit code
+            args[:] = ["--noconftest", "--capture=no", str(early_config.invocation_params.dir)]
+            early_config.known_args_namespace = parser.parse_known_args(args)
+    try:
+        return (yield)
+    except Exception:
+        if started_again:
+            return []  # another plugin's complaint about settings that were not the run's
+        raise
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,6 +97,37 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(str(error)) from error
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
+    """Hold the run to its exit code, behind all that may still change it."""
+    try:
+        status = yield
+    except BaseException as error:
+        # nothing answers these but pytest itself, for the first, and Python
+        usage = isinstance(error, pytest.UsageError)
+        _settle(config, int(pytest.ExitCode.USAGE_ERROR if usage else pytest.ExitCode.TESTS_FAILED))
+        raise
+    return status if status is None else _settle(config, int(status))
+
+
+def _settle(config: pytest.Config, status: int) -> int:
+    if config.stash.get(GATE, None) is not None:
+        from pytest_wanlora.hooks.gate_run import RUN
+
+        run = config.stash[RUN]
+        if run.began:
+            return run.settle(status)
+    asked = config.option.lora or config.option.update_baselines
+    lists = any(config.getoption(name, False) for name in ("help", "markers", "version", "collectonly"))
+    if asked and not lists and status == pytest.ExitCode.OK:
+        raise pytest.UsageError(
+            "--lora, --update-baselines: nothing was gated, and pytest was to end with exit code 0: a plugin "
+            "or a conftest.py ended it before its session began, as with pytest.exit(returncode=0)\n"
+            "next: pytest --trace-config, with the same options, lists the plugins and conftest.py files"
+        )
+    return status
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_wanlora_producer(
     suite: Suite, settings: Settings, environment: Environment, workers: int
@@ -76,10 +136,11 @@ def pytest_wanlora_producer(
     from pytest_wanlora.studio.producer import StudioProducer
     from pytest_wanlora.workers import share_of_cores
 
+    device = settings.device_for(suite).name
     return StudioProducer(
         suite,
         environment,
-        device=settings.device if settings.device.startswith("cuda:") else None,
+        device=device if device.startswith("cuda:") else None,
         threads=share_of_cores(workers) if workers > 1 else None,
         previews=settings.previews,
         cache_dir=settings.cache_dir,
@@ -124,6 +185,12 @@ def wanlora_gate(request: pytest.FixtureRequest) -> Gate:
             "next: pytest --lora FILE.safetensors, or leave these tests out with -m 'not wanlora'",
             pytrace=False,
         )
+    from pytest_wanlora.hooks.collection import subject
+    from pytest_wanlora.hooks.outcomes import mark_project_test
+
+    # the collection knows it already, unless the test asks for the fixture by `request.getfixturevalue`
+    if subject(request.node) is None:
+        mark_project_test(request.node)
     return gate
 
 

@@ -7,8 +7,9 @@ without them `read` returns None and nothing heavier than this module is importe
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.suite import Scenario, Shapes, Suite
 
-__all__ = ["ACCEPTED", "BASE", "Settings", "add_options", "load_suite", "read"]
+__all__ = [
+    "ACCEPTED",
+    "BASE",
+    "Device",
+    "Settings",
+    "add_options",
+    "load_suite",
+    "read",
+    "refuse_stray_checkpoints",
+]
 
 BASE: Final = "base"
 """Baseline of the model without LoRA."""
@@ -29,6 +39,20 @@ ACCEPTED: Final = "accepted"
 """Baseline of the accepted checkpoint, unless another name is given."""
 _T = TypeVar("_T")
 _D = TypeVar("_D")
+
+
+@dataclass(frozen=True)
+class Device:
+    """The device that a run renders on, before anybody looked whether it is there.
+
+    Attributes:
+        name: `auto`, `cpu`, `cuda` or `cuda:N`.
+        source: Who named it: `--wanlora-device`, `wanlora_device in pytest.ini` or `the suite`; empty where
+            nobody did.
+    """
+
+    name: str
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +71,7 @@ class Settings:
         scale: Strength of the LoRA, not 0.
         seeds: Videos a scenario at the first and the last look; None for the suite's.
         scenarios: Ids to render; empty for all.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`; None for the suite's. A run uses `device_for(suite)`.
         cache_dir: Absolute.
         output_dir: Absolute.
         cache: Whether jobs of earlier runs are reused.
@@ -55,6 +79,9 @@ class Settings:
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: DiffSynth's metadata of the training, absolute; None where it is not looked at.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
+        sources: Where the values come from that a message may have to name, by option: `--wanlora-seeds`,
+            `wanlora_seeds in pytest.ini`.
+        typed: The arguments of the command line, for the next command of a message.
     """
 
     lora: tuple[str, ...]
@@ -67,7 +94,7 @@ class Settings:
     scale: float
     seeds: tuple[int, int] | None
     scenarios: tuple[str, ...]
-    device: str
+    device: str | None
     cache_dir: Path
     output_dir: Path
     cache: bool
@@ -75,6 +102,24 @@ class Settings:
     allow_environment: bool
     training_data: Path | None
     sign_key: Path | None
+    sources: Mapping[str, str] = field(default_factory=dict)
+    typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
+
+    def device_for(self, suite: Suite) -> Device:
+        """The device of a run on a suite: what the user named, else what the suite does, else `auto`."""
+        if self.device is not None:
+            return Device(self.device, self.sources.get("wanlora-device", "--wanlora-device"))
+        return Device(suite.device, "" if suite.device == "auto" else "the suite")
+
+    def again(self, *changed: str) -> str:
+        """The command line with some options of ours in the place of those that were typed.
+
+        Args:
+            changed: Each in one word, `--wanlora-seeds=2`.
+        """
+        names = {word.partition("=")[0] for word in changed}
+        kept = [word for word in options.in_one_word(self.typed) if word.partition("=")[0] not in names]
+        return shlex.join(["pytest", *changed, *kept])
 
     @property
     def partial(self) -> bool:
@@ -120,7 +165,7 @@ def read(config: pytest.Config) -> Settings | None:
     if not lora and not update:
         _refuse_idle_options(config)
         return None
-    _refuse_stray_checkpoints(config)
+    refuse_stray_checkpoints(config.args)
     given = {option.name: options.find(config, option) for option in options.OPTIONS}
 
     def value(name: str, parse: Callable[[Given], _T], default: _D) -> _T | _D:
@@ -143,7 +188,7 @@ def read(config: pytest.Config) -> Settings | None:
         scale=value("wanlora-scale", options.parse_scale, 1.0),
         seeds=value("wanlora-seeds", options.parse_seeds, None),
         scenarios=value("wanlora-scenario", options.parse_scenarios, ()),
-        device=value("wanlora-device", options.parse_device, "auto"),
+        device=value("wanlora-device", options.parse_device, None),
         cache_dir=Path(value("wanlora-cache-dir", options.parse_path, home / ".wanlora" / "cache")),
         output_dir=Path(value("wanlora-output-dir", options.parse_path, home / ".wanlora" / "runs")),
         cache=value("wanlora-cache", options.parse_flag, True),
@@ -151,6 +196,8 @@ def read(config: pytest.Config) -> Settings | None:
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
         training_data=value("wanlora-training-data", options.parse_file, None),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
+        sources={name: found.source for name, found in given.items() if found is not None},
+        typed=tuple(map(str, config.invocation_params.args)),
     )
     _refuse_contradictions(settings)
     return settings
@@ -159,9 +206,8 @@ def read(config: pytest.Config) -> Settings | None:
 def _home(config: pytest.Config) -> Path:
     """The folder that `baselines` and `.wanlora` lie in: pytest's rootdir, if that was asked for.
 
-    Before it knows our options pytest takes the checkpoint of `--lora` for a test path. A rootdir that it
-    made of that, such as the root of the disk or the project that trained the checkpoint, is none that
-    anybody meant: then it is the folder that the user stands in.
+    Where `--lora` and its value are two words in PYTEST_ADDOPTS, pytest takes the checkpoint for a test path
+    (`hooks.ini_files`). A rootdir that it found in that way is not used: the user's current folder is.
     """
     here, root = config.invocation_params.dir, config.rootpath
     meant = config.inipath is not None and here.is_relative_to(root)
@@ -182,10 +228,11 @@ def load_suite(settings: Settings, checkpoints: Sequence[Shapes]) -> Suite:
     # pydantic and yaml are loaded only once the gate is on
     from pytest_wanlora import suite as suites
 
+    where, seeds = settings.baselines_dir, settings.seeds
     if settings.suite is not None:
-        chosen = suites.load(settings.suite, baselines=settings.baselines_dir)
+        chosen = suites.load(settings.suite, baselines=where, seeds=seeds)
     elif checkpoints:
-        chosen = suites.find_for(checkpoints[0], baselines=settings.baselines_dir)
+        chosen = suites.find_for(checkpoints[0], baselines=where, seeds=seeds)
     else:
         raise SettingsError(
             "--update-baselines without --lora measures the model of a suite, and none is named; "
@@ -194,13 +241,36 @@ def load_suite(settings: Settings, checkpoints: Sequence[Shapes]) -> Suite:
         )
     for checkpoint in checkpoints:
         suites.check_fit(chosen, checkpoint)
-    if settings.seeds is not None:
-        first, most = settings.seeds
-        chosen = chosen.model_copy(
-            update={"seeds": chosen.seeds.model_copy(update={"first": first, "most": most})}
-        )
-    settings.selected(chosen)
+    _refuse_too_few_videos(settings, chosen)
     return chosen
+
+
+def _refuse_too_few_videos(settings: Settings, suite: Suite) -> None:
+    """A distance between sets needs two videos: refuse fewer now, not after they have been rendered."""
+    from pytest_wanlora import suite as suites
+
+    scenarios = settings.selected(suite)
+    count = suite.seeds.most if settings.update_baselines else suite.seeds.first
+    found = suites.gated_set(suite, count, [scenario.id for scenario in scenarios])
+    if found is None:
+        return
+    metric, key = found
+    why = f"suite {suite.name} gates {metric} ({key}), a distance of 2 or more videos"
+    most = max(2, suite.seeds.most)
+    if settings.seeds is None:
+        # for all of its scenarios together the suite's own number is enough, or loading would have refused it
+        raise SettingsError(
+            f"--wanlora-scenario (ini: wanlora_scenario): {settings.scenarios[0]!r} alone is one video, "
+            f"and {why}; allowed: another scenario with it, or 2 videos a scenario or more",
+            next_command=settings.again(f"--wanlora-seeds=2:{most}"),
+        )
+    source = settings.sources.get("wanlora-seeds", "--wanlora-seeds")
+    given = "1" if settings.seeds == (1, 1) else f"1:{settings.seeds[1]}"
+    raise SettingsError(
+        f"{source}: {given!r} is one video a scenario, and {why}; "
+        f"allowed: 2 or more; or a suite with '{metric}: off' under tolerances and no limit on it",
+        next_command=settings.again("--wanlora-seeds=2" if given == "1" else f"--wanlora-seeds=2:{most}"),
+    )
 
 
 def _update_target(with_lora: bool, named: str | None) -> str:
@@ -222,7 +292,7 @@ def _update_target(with_lora: bool, named: str | None) -> str:
 
 def _refuse_idle_options(config: pytest.Config) -> None:
     """Refuse options that were typed but would do nothing: the run must not look like a gate that passed."""
-    for argument in config.invocation_params.args:
+    for argument in map(str, config.invocation_params.args):
         if argument.startswith("--wanlora-"):
             raise SettingsError(
                 f"{argument.partition('=')[0]}: does nothing without a gate; "
@@ -231,9 +301,16 @@ def _refuse_idle_options(config: pytest.Config) -> None:
             )
 
 
-def _refuse_stray_checkpoints(config: pytest.Config) -> None:
-    """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files."""
-    stray = [argument for argument in config.args if argument.endswith(".safetensors")]
+def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
+    """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files.
+
+    Args:
+        tests: Paths of tests.
+
+    Raises:
+        SettingsError: One of them is a checkpoint.
+    """
+    stray = [path for path in tests if path.endswith(".safetensors") and not path.startswith("-")]
     if stray:
         raise SettingsError(
             f"{stray[0]}: a checkpoint where pytest takes tests; allowed: checkpoints after --lora alone",

@@ -35,7 +35,9 @@ SIZES: Final[dict[str, ViewportSize]] = {
 #: Widths at which every section is taken.
 WIDTHS: Final = ("desktop", "phone")
 #: Parts of the page that have a picture of their own with `--sections`.
-SECTIONS: Final = ("verdict", "matrix", "courses", "next", "s0", "s1", "s2", "all", "limits", "training")
+SECTIONS: Final = (
+    *("verdict", "tests", "matrix", "courses", "next", "s0", "s1", "s2", "all", "limits", "training"),
+)
 LAST_SECTIONS: Final = ("checkpoint", "noise", "run")
 
 

@@ -326,6 +326,7 @@ def require_comparable(
     prompts: Mapping[str, Prompt],
     environment: Environment,
     other_environment: bool = False,
+    suite_option: str = "",
 ) -> tuple[str, ...]:
     """Check that a baseline was measured as this run measures.
 
@@ -335,6 +336,7 @@ def require_comparable(
         prompts: Of the scenarios that this run renders.
         environment: Of this run.
         other_environment: Whether the user allows another device, precision or kernel.
+        suite_option: See `load`.
 
     Returns:
         Lines on what differs and does not count by itself: library versions, and what the user allowed.
@@ -342,7 +344,7 @@ def require_comparable(
     Raises:
         IncomparableError: The fingerprint, a prompt or the environment differs; names each difference.
     """
-    again = update_command(baseline.suite, baseline.name)
+    again = update_command(suite_option or baseline.suite, baseline.name)
     lines = list(differing(baseline.fingerprint, fingerprint))
     for scenario, prompt in sorted(prompts.items()):
         stored = baseline.prompts.get(scenario)

@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = (init, examples, inspect, show, compare, verify, doctor, reference_set, training_data, clean)
+    modules = (examples, init, inspect, show, compare, verify, doctor, reference_set, training_data, clean)
     for module in modules:
         module.add_parser(commands)
     try:

@@ -72,6 +72,8 @@ def _run(arguments: argparse.Namespace) -> int:
     cache = None if cache_dir is None else Cache(cache_dir)
     contents = None if cache is None else _look_at_cache(cache)
     runs = None if runs_dir is None else _look_at_runs(runs_dir)
+    missing = [str(path) for path, at in ((_CACHE, cache_dir), (_RUNS, runs_dir)) if at is None]
+    say(f"{path}: not here, so there is nothing to delete" for path in missing)
     code = OK
     if cache is not None and contents is not None:
         say(_cache_lines(cache.folder, contents))

@@ -65,7 +65,15 @@ def _run(arguments: argparse.Namespace) -> int:
     names = [arguments.suite] if arguments.suite else list(suites.packaged())
     for name in names:
         suite = suites.load(name, baselines=baselines_dir)
-        here = environment.detect(suite.sampling.dtype)
+        here = environment.detect(suite.sampling.dtype, suite.device)
+        if here.device_name == environment.NO_GPU:
+            say(
+                [
+                    f"suite {suite.name}: {suite.where('device')}: device is cuda, and no GPU is visible",
+                    "next: nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or gate with --wanlora-device cpu",
+                ]
+            )
+            code = BAD
         preflight = examine(
             suite,
             here,
@@ -79,7 +87,8 @@ def _run(arguments: argparse.Namespace) -> int:
         )
         count = len(preflight.findings)
         missing = f"{count} missing" if count else "everything is there"
-        say([f"suite {suite.name} on {here.device_name}: {missing}", *preflight.lines()])
+        named = "" if suite.device == "auto" else ", named by the suite"
+        say([f"suite {suite.name} on {here.device_name}{named}: {missing}", *preflight.lines()])
         code = BAD if count else code
     return code
 

@@ -12,7 +12,7 @@ from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.receipt import Statement
+    from pytest_wanlora.reports.receipt import AnyStatement
     from pytest_wanlora.reports.verification import Demands, Verification
 
 __all__ = ["add_parser"]
@@ -101,7 +101,7 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     )
 
 
-def _lines(found: Statement, demands: Demands, *, signed: bool) -> Iterator[str]:
+def _lines(found: AnyStatement, demands: Demands, *, signed: bool) -> Iterator[str]:
     said, (subject,) = found.predicate, found.subject
     yield f"verified: {subject.name}, SHA-256 {subject.digest.sha256}"
     yield f"  {said.verdict.reason}; run {said.runs} of these bytes, at strength {said.checkpoint.scale:g}"

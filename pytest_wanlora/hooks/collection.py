@@ -4,10 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pytest
 
-__all__ = ["PREFIX", "GateModule", "GatePlugin", "Selection", "matches", "take_selection"]
+if TYPE_CHECKING:
+    from pytest_wanlora.verdict.judgement import ItemId
+
+__all__ = [
+    "PREFIX",
+    "GateModule",
+    "GatePlugin",
+    "Selection",
+    "matches",
+    "subject",
+    "take_selection",
+    "unknown_ids",
+]
 
 #: First part of the gate's node ids, as if its items were in a module of that name in the root folder.
 PREFIX = "wanlora"
@@ -49,6 +62,13 @@ def matches(nodeid: str, chosen: str) -> bool:
 def unknown_ids(ids: Sequence[str], known: Collection[str]) -> list[str]:
     """The chosen ids that name no item."""
     return [chosen for chosen in ids if not any(matches(nodeid, chosen) for nodeid in known)]
+
+
+def subject(item: pytest.Item) -> ItemId | str | None:
+    """What one of the gate's own items is about; None for any other test."""
+    marker = item.get_closest_marker("wanlora")
+    about: ItemId | str | None = marker.args[0] if marker is not None and marker.args else None
+    return about if item.nodeid.startswith(f"{PREFIX}::") else None
 
 
 class GateModule(pytest.Module):

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_wanlora import results, workers
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.gate import NOT_MEASURED, PROPERTY
+from pytest_wanlora.gate import NOT_MEASURED
 from pytest_wanlora.hooks import actions
-from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, take_selection, unknown_ids
+from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, subject, take_selection, unknown_ids
+from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.parametrization import node_names
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.reports import signing, terminal, writing
-from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.build_record import Ending, build
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.session import Gate, open_gate
-from pytest_wanlora.verdict.judgement import ItemId, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
@@ -31,7 +29,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Suite
 
-__all__ = ["Run", "switch_on"]
+__all__ = ["RUN", "Run", "switch_on"]
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
 
 
 def switch_on(config: pytest.Config, settings: Settings) -> Gate:
@@ -76,11 +76,16 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         )
     controller = None
     if workers.is_controller(config):
-        gpus = workers.Gpus.visible() if settings.device in ("auto", "cuda") else workers.Gpus(())
+        # a GPU that was named by its number is for all of them
+        gpus = workers.Gpus.visible() if gate.device.name in ("auto", "cuda") else workers.Gpus(())
         controller = workers.Controller(gate.run_folder, gpus)
-        config.pluginmanager.register(controller, "wanlora-controller")
-    config.pluginmanager.register(GatePlugin(selection, node_names(gate)), "wanlora-collection")
-    config.pluginmanager.register(Run(config, gate, controller, planned), "wanlora-run")
+        config.pluginmanager.register(controller)
+    # without names, which `-p no:NAME` could block: what they do must not be left out
+    config.pluginmanager.register(GatePlugin(selection, node_names(gate)))
+    outcomes = Outcomes(config, gate, controller, named=bool(selection.ids))
+    config.pluginmanager.register(outcomes)
+    config.stash[RUN] = Run(config, gate, controller, outcomes, planned)
+    config.pluginmanager.register(config.stash[RUN])
     return gate
 
 
@@ -91,30 +96,37 @@ class Run:
         config: pytest's configuration.
         gate: The run.
         controller: xdist's hooks; None without workers, and in a worker.
+        outcomes: What becomes of the tests.
         planned: How many processes render, if any do.
     """
 
     def __init__(
-        self, config: pytest.Config, gate: Gate, controller: workers.Controller | None, planned: int = 1
+        self,
+        config: pytest.Config,
+        gate: Gate,
+        controller: workers.Controller | None,
+        outcomes: Outcomes,
+        planned: int = 1,
     ) -> None:
         self.config = config
         self.gate = gate
         self.controller = controller
+        self.outcomes = outcomes
         self.planned = planned
         self.worker = workers.is_worker(config)
         #: Nothing is judged: the run lists its items, or prints its plan.
         self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
         self.started = time.time()
-        self.selected: tuple[str, ...] = ()
-        self.ended: set[str] = set()
-        self.judged: list[Judgement] = []
-        self.stored: list[dict[str, Any]] = []
+        self.began = False
+        self.record: RunRecord | None = None
         self.lines: list[str] = []
-        self.annotations: list[str] = []
+        self._whole = False
         self.live: Live | None = None
 
+    @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
         """Make the run's folder and prove that results can be kept, before anything is rendered."""
+        self.began = True
         if self.dry or self.worker:
             return
         try:
@@ -132,7 +144,7 @@ class Run:
         """Say what is gated on what."""
         gate = self.gate
         names = ", ".join(candidate.name for candidate in gate.candidates)
-        lines = [f"wanlora: {names} on suite {gate.suite.name}, {gate.environment.device_name}"]
+        lines = [f"wanlora: {names} on suite {gate.suite.name}, {_device(gate)}"]
         if gate.settings.partial:
             lines.append(
                 f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
@@ -144,12 +156,11 @@ class Run:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Find out which jobs the selected items need."""
-        chosen = [(item.nodeid, about) for item in session.items if (about := _argument(item)) is not None]
-        self.selected = tuple(nodeid for nodeid, _ in chosen)
         if self.config.getoption("collectonly") or self.controller is not None:
             return
+        chosen = [about for item in session.items if (about := subject(item)) is not None]
         try:
-            self.gate.select((about for _, about in chosen), announce=not self.dry)
+            self.gate.select(chosen, announce=not self.dry)
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -170,130 +181,167 @@ class Run:
             return "not measured", "N", ("NOT MEASURED", {"red": True})
         return None
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Gather what items tell; under xdist it arrives here from the workers."""
-        if not report.nodeid.startswith(f"{PREFIX}::"):
-            return
-        told = [json.loads(str(value)) for name, value in report.user_properties if name == PROPERTY]
-        if not self.worker:
-            # it has arrived; other reports, such as JUnit's, are for people and show the rest
-            report.user_properties = [each for each in report.user_properties if each[0] != PROPERTY]
-        if report.when == "teardown" or report.failed:
-            self.ended.add(report.nodeid)
-        if report.when != "call":
-            return
-        for each in told:
-            if "judgement" in each:
-                self.judged += Part.model_validate(each["judgement"]).judgements
-            else:
-                self.stored.append(each["stored"])
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the record once, and never let a run end well from which a result is missing.
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
-        """Write the record once, and never let a run end well from which a result is missing."""
+        Behind every other hook, since they may still change the exit code, and before the terminal's summary.
+        """
+        result = yield
         if self.live is not None:
             self.live.stop()
-        if self.dry or self.worker:
-            return
-        if self.controller is not None:
-            self.selected = tuple(each for each in self.controller.expected if each.startswith(f"{PREFIX}::"))
-        stopped = bool(session.shouldstop or session.shouldfail) or exitstatus == pytest.ExitCode.INTERRUPTED
-        lost = () if stopped else tuple(sorted(set(self.selected) - self.ended))
-        if lost:
-            _fail(session)
-        if self.selected:
-            self._record(session, stopped=stopped, lost=lost)
-        else:
-            self.gate.discard()
+        if not self.dry and not self.worker:
+            self.outcomes.end(session)
+            self._finish(session)
+        return result
 
-    def _record(self, session: pytest.Session, *, stopped: bool, lost: Sequence[str]) -> None:
-        notes = [f"{nodeid}: no result arrived" for nodeid in lost]
-        if self.controller is not None:
-            notes += [f"worker {name} died" for name in self.controller.died]
-        ids = {f"{PREFIX}::{name}": item for name, item in node_names(self.gate).items()}
-        items = [ids[nodeid] for nodeid in self.selected if nodeid in ids]
-        ending = Ending(
-            command=("pytest", *map(_unicode, self.config.invocation_params.args)),
-            started=self.started,
-            finished=time.time(),
-            exit_status=int(session.exitstatus),
-            selected=tuple(item for item in items if isinstance(item, ItemId)),
-            stopped=stopped,
-            notes=tuple(notes),
-        )
-        path = self.gate.run_folder / "results.json"
+    def _finish(self, session: pytest.Session) -> None:
+        outcomes, gate = self.outcomes, self.gate
+        left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
+        failing = any(judged.verdict.fails for judged in outcomes.judged)
+        # a run that stores a baseline decides on nothing that project tests could be about
+        demanded = () if gate.settings.update_baselines else tests
+        part = bool(left_out) or gate.settings.partial or not all(test.outcome.ran for test in demanded)
+        if part or others or failing or not all(test.passed for test in demanded):
+            _fail(session)
+        if outcomes.selected or outcomes.judged or outcomes.stored:
+            ending = Ending(
+                command=("pytest", *map(as_unicode, self.config.invocation_params.args)),
+                started=self.started,
+                finished=time.time(),
+                exit_status=int(session.exitstatus),
+                left_out=left_out,
+                project_tests=tests,
+                other_failures=others,
+                notes=tuple(f"worker {name} died" for name in outcomes.died),
+            )
+            self._record(session, ending)
+        else:
+            gate.discard()
+            self.lines = list(terminal.left_out_lines(left_out))
+        if part:
+            self.lines.append(
+                terminal.only_part(
+                    int(session.exitstatus),
+                    nothing=not outcomes.judged and not outcomes.stored,
+                    storing=gate.settings.update_baselines,
+                )
+            )
+
+    def _record(self, session: pytest.Session, ending: Ending) -> None:
         try:
-            record = build(self.gate, self.gate.judge, self.judged, ending)
-            if alone := self._part_that_passed(record):
+            record = build(self.gate, self.gate.judge, self.outcomes.judged, ending)
+            lines = self._write(record)
+            if session.exitstatus == pytest.ExitCode.OK and not self._whole:
                 _fail(session)
-                record = record.model_copy(update={"exit_status": int(session.exitstatus)})
-            results.write(record, path)
+                lines = self._write(record.ended(int(session.exitstatus)))
         except WanloraError as error:
             self.lines = [f"no record was written: {error}"]
             _fail(session)
             return
-        self.lines = terminal.summary(record, os.path.relpath(path), causes=self._causes())
-        if alone:
-            self.lines.append(alone)
-        for stored in self.stored:
-            self.lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
-        self._report(session, record)
+        self.lines = lines
         self.gate.close()
 
     def _causes(self) -> list[str]:
         """What kept everything from being measured, a paragraph each."""
-        preflight = self.gate.preflight
-        return (
-            [] if preflight is None else list(preflight.lines(self.gate.blocked)) if self.gate.blocked else []
-        )
+        preflight, blocked = self.gate.preflight, self.gate.blocked
+        if preflight is None or not blocked:
+            return []
+        count = f"{len(blocked)} cause{'s' * (len(blocked) > 1)}"
+        return [f"{count}; nothing was loaded or rendered", *preflight.lines(blocked)]
 
-    def _part_that_passed(self, record: RunRecord) -> str:
-        """What to say of a run that would end well although it publishes nothing; empty for any other.
+    def _write(self, record: RunRecord) -> list[str]:
+        """Write the record and its reports; whatever becomes of those, the record is there.
 
-        Exit code 0 means publishable. A selection that someone left in a command or an ini file must not look
-        like the whole gate.
+        Returns:
+            What to print about the run.
         """
-        publishable = all(card.publishable for card in record.candidates)
-        if self.gate.settings.update_baselines or record.exit_status or publishable:
-            return ""
-        return "a part of the gate passes; the exit code is 1, for 0 means that a checkpoint may be published"
-
-    def _report(self, session: pytest.Session, record: RunRecord) -> None:
-        """Write the reports; whatever becomes of them, the record is there already."""
+        path = self.gate.run_folder / "results.json"
+        if self.record is not None:
+            # if they cannot be written again, none must be left that says what no longer holds
+            writing.remove_receipts(record, self.gate.run_folder)
+        results.write(record, path)
+        lines = terminal.summary(record, os.path.relpath(path), causes=self._causes())
+        for stored in self.outcomes.stored:
+            lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
         written = writing.write_all(record, self.gate.run_folder, sign_key=self.gate.settings.sign_key)
         if written.paths:
             first, *others = written.paths
             beside = f", and beside it {', '.join(path.name for path in others)}" if others else ""
-            self.lines.append(f"reports: {os.path.relpath(first)}{beside}")
-        self.lines += written.problems
+            lines.append(f"reports: {os.path.relpath(first)}{beside}")
+        lines += written.problems
         if written.unsigned:
-            self.lines.append("the receipt was to be signed and is not there: nothing can be published by it")
-            _fail(session)
-        self.annotations = actions.say(record, self.gate.run_folder, os.environ)
+            lines.append("the receipt was to be signed and is not there: nothing can be published by it")
+        publishable = all(card.publishable for card in record.candidates)
+        self._whole = (publishable or self.gate.settings.update_baselines) and not written.unsigned
+        self.record = record
+        return lines
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the report."""
-        if self.lines and self.config.get_verbosity() >= -1:
+        lines, self.lines = self.lines, []
+        if lines and self.config.get_verbosity() >= -1:
             terminalreporter.write_sep("=", "wanlora")
-            for line in self.lines:
+            for line in lines:
                 terminalreporter.write_line(line)
-        for line in self.annotations:
-            terminalreporter.write_line(line)
+
+    def settle(self, exit_status: int) -> int:
+        """Hold the record and the receipts to the exit code with which pytest ends.
+
+        Hooks of other plugins may change it after the record was written; and what ends with 0 must be a gate
+        whose record says so.
+
+        Args:
+            exit_status: pytest's exit code.
+
+        Returns:
+            The exit code to end with.
+        """
+        if self.dry or self.worker:
+            return exit_status
+        record = self.record
+        if record is not None:
+            ends = exit_status or record.exit_status
+            if ends != record.exit_status:
+                self.lines += self._ended_otherwise(record, ends)
+        elif exit_status:
+            ends = exit_status
+        else:
+            ends = int(pytest.ExitCode.TESTS_FAILED)
+            storing = self.gate.settings.update_baselines
+            self.lines.append(terminal.only_part(ends, nothing=True, storing=storing))
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        annotations = (
+            [] if self.record is None else actions.say(self.record, self.gate.run_folder, os.environ)
+        )
+        if reporter is not None:
+            # none are left where the terminal's summary has printed them
+            self.pytest_terminal_summary(reporter)
+            for line in annotations:
+                reporter.write_line(line)
+        return ends
+
+    def _ended_otherwise(self, record: RunRecord, exit_status: int) -> list[str]:
+        try:
+            lines = self._write(record.ended(exit_status))
+        except WanloraError as error:
+            return [f"no record was written: {error}"]
+        return [
+            f"the exit code changed to {exit_status} after the record was written; it was written again",
+            *lines,
+        ]
+
+
+def _device(gate: Gate) -> str:
+    """On what is rendered and why: `cpu, named by the suite`."""
+    shown, source = gate.environment.device_name, gate.device.source
+    if gate.device.name != "auto":
+        return f"{shown}, named by {source}"
+    why = "the first GPU" if gate.environment.device == "cuda" else "no GPU is visible"
+    return f"{shown}, {why} ({source}: auto)" if source else f"{shown}, {why}"
 
 
 def _fail(session: pytest.Session) -> None:
     """Let a run that would end well end with 1."""
     if session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-
-
-def _unicode(argument: object) -> str:
-    """An argument of the command line that a file can hold: names of files may be no Unicode."""
-    return str(argument).encode("utf-8", errors="backslashreplace").decode()
-
-
-def _argument(item: pytest.Item) -> ItemId | str | None:
-    """What one of the gate's own items is about; None for any other item."""
-    marker = item.get_closest_marker("wanlora")
-    return marker.args[0] if marker is not None and marker.args else None

@@ -88,6 +88,19 @@ class Board:
         if not path.exists():
             self._write(path, {"keys": list(keys), "reused": reused})
 
+    def note_collected(self, note: Mapping[str, Any]) -> None:
+        """Note what this process collected, for the one that writes the record.
+
+        Raises:
+            JobError: It cannot be written.
+        """
+        self._write(self.folder / f"collected-{self.who}.json", note)
+
+    def collected(self) -> dict[str, Any] | None:
+        """What one process noted of its collection, which is the same in each; None if there is none."""
+        paths = sorted(self.folder.glob("collected-*.json"))
+        return next((note for note in map(read_note, paths) if note is not None), None)
+
     def start(self, job: Job) -> None:
         """Note that this process renders a job.
 

@@ -28,6 +28,7 @@ __all__ = [
 #: Control and format characters (some turn the reading direction), separators, and halves of pairs.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SUITE: Final = "--wanlora-suite"
+_DEVICE: Final = "--wanlora-device"
 #: Where runs lie unless the user says otherwise.
 _RUNS: Final = ".wanlora/runs"
 
@@ -92,16 +93,22 @@ def suite_file(record: RunRecord) -> str:
 
     A suite that is no packaged one has a name that no command takes.
     """
-    words = [part for word in record.command for part in word.split("=", 1)]
-    named = [value for option, value in pairwise(words) if option == _SUITE]
+    named = _given(record, _SUITE)
     if named:
-        return named[-1]
+        return named
     return record.suite.name if record.suite.name in packaged() else ""
 
 
+def _given(record: RunRecord, option: str) -> str:
+    """The value of an option on the run's command line; empty where it has none."""
+    words = [part for word in record.command for part in word.split("=", 1)]
+    return next((value for name, value in reversed(list(pairwise(words))) if name == option), "")
+
+
 def _suite(record: RunRecord) -> tuple[str, ...]:
-    known = suite_file(record)
-    return (_SUITE, known) if known else ()
+    """The suite, and the device where one was typed: results of another one cannot be compared."""
+    options = ((_SUITE, suite_file(record)), (_DEVICE, _given(record, _DEVICE)))
+    return tuple(word for option, value in options if value for word in (option, value))
 
 
 def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:

@@ -11,7 +11,7 @@ from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.reports import analysis, story, words
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.scoring.metric import METRICS
-from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
+from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.reports.trend import TrendPoint
@@ -70,6 +70,10 @@ def combine(records: Sequence[RunRecord]) -> RunRecord:
             "candidates": tuple(card for record in renamed for card in record.candidates),
             "expected": tuple(item for record in renamed for item in record.expected),
             "judgements": tuple(judged for record in renamed for judged in record.judgements),
+            "left_out": tuple(each for record in renamed for each in record.left_out),
+            "project_tests": tuple(test for record in renamed for test in record.project_tests),
+            # each card keeps the decision of its run; the exit code of one run says nothing about another
+            "other_failures": None,
             "failures": tuple(failure for record in renamed for failure in record.failures),
             "videos": (
                 *baseline_videos.values(),
@@ -160,8 +164,15 @@ def _renamed(record: RunRecord, counts: Mapping[str, int], number: int) -> RunRe
     def judged(of: Judgement) -> Judgement:
         return replace(of, candidate=names.get(of.candidate, of.candidate))
 
+    def told(of: ItemOutcome) -> tuple[ItemOutcome, ...]:
+        # a test of every checkpoint of its run is none of every checkpoint of them all
+        about = names if of.candidate is None else [of.candidate]
+        return tuple(replace(of, candidate=names.get(name, name)) for name in about)
+
     return record.model_copy(
         update={
+            "left_out": tuple(each for of in record.left_out for each in told(of)),
+            "project_tests": tuple(each for of in record.project_tests for each in told(of)),
             "candidates": tuple(
                 card.model_copy(update={"name": names[card.name]}) for card in record.candidates
             ),
@@ -205,6 +216,10 @@ def document(record: RunRecord) -> dict[str, Any]:
                 "publishable": card.publishable,
                 "reason": card.reason,
                 "runs": card.runs,
+                "project_tests": [
+                    {"name": test.name, "outcome": test.outcome.value, "detail": test.detail}
+                    for test in record.tests_of(card.name)
+                ],
             }
             for card in record.candidates
             if card.sha256 is not None
@@ -266,6 +281,8 @@ def lines(record: RunRecord) -> list[str]:
             ]
         )
         previous = name
+    if record.project_tests:
+        rows.append(["project tests", "", "", *(_tests(record, card.name) for card in cards), ""])
     decided = ["may be published" if card.publishable else "no" for card in cards]
     rows.append(["decision", "", "", *decided, ""])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -281,8 +298,17 @@ def lines(record: RunRecord) -> list[str]:
     head = [f"suite {record.suite.name}"]
     if len(runs) > 1:
         head += [f"run {number}: {name}" for number, name in enumerate(runs, start=1)]
-    notes = [f"note: {note}" for note in record.notes]
+    notes = [
+        f"project test {story.project_test_line(test)}" for test in record.project_tests if not test.passed
+    ]
+    notes += [f"note: {note}" for note in record.notes]
     return [*head, "", *table, "", best_line(record), *notes]
+
+
+def _tests(record: RunRecord, candidate: str) -> str:
+    tests = record.tests_of(candidate)
+    passed = sum(test.passed for test in tests)
+    return "-" if not tests else f"{passed} of {len(tests)} pass{'' if passed == len(tests) else ' FAIL'}"
 
 
 def best_line(record: RunRecord) -> str:

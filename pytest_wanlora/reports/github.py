@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Final
 
-from pytest_wanlora.reports import markdown, words
+from pytest_wanlora.reports import markdown, story, words
 from pytest_wanlora.reports.escaping import plain
 from pytest_wanlora.reports.words import Language
 from pytest_wanlora.reports.words_page import Page
@@ -102,9 +102,18 @@ def _errors(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
         (_title(card, of), f"{reason}{f' ({len(of)} checks)' if len(of) > 1 else ''}")
         for (_, reason), of in grouped.items()
     ]
+    found += [
+        (f"{card.name}: project test", f"{test.name}: {story.item_outcome_text(test, 'en', str)}")
+        for test in decision.tests
+    ]
     if decision.unmeasured:
-        count = len(decision.unmeasured)
-        found.append((card.name, f"{count} checks were not measured, the first {decision.unmeasured[0]}"))
+        count, first = len(decision.unmeasured), str(decision.unmeasured[0])
+        why = {each.name: story.item_outcome_text(each, "en", str) for each in record.left_out}.get(first)
+        found.append(
+            (card.name, f"{count} checks were not measured, the first {first}{f': {why}' if why else ''}")
+        )
+    if decision.run_problem:
+        found.append((card.name, decision.run_problem))
     if not card.publishable and not found:
         found.append((card.name, f"may not be published: {card.reason}"))
     return found

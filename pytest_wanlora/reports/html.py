@@ -21,7 +21,14 @@ from markupsafe import Markup
 from pytest_wanlora.reports import analysis, commands, html_sections, html_text, story
 from pytest_wanlora.reports.html_previews import Previews, gather
 from pytest_wanlora.reports.html_scenes import Scene, scenes
-from pytest_wanlora.reports.html_view import Anchors, CandidateView, candidate_views, common_steps, title_of
+from pytest_wanlora.reports.html_view import (
+    Anchors,
+    CandidateView,
+    candidate_views,
+    common_steps,
+    project_tests,
+    title_of,
+)
 from pytest_wanlora.reports.terminal import duration
 
 if TYPE_CHECKING:
@@ -75,6 +82,10 @@ def _render(record: RunRecord, previews: Previews, largest: int) -> str:
             record=record,
             head=_head(record, views),
             candidates=views,
+            tests=project_tests(record),
+            left_out=story.left_out_lines(
+                record.left_out, record.expected, "en", html_text.isolated, html_text.visible
+            ),
             steps=any(view.steps for view in views),
             common_steps=common_steps(views),
             metrics=[title_of(metric) for metric in anchors.metrics],

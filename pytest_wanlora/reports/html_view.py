@@ -14,7 +14,7 @@ from pytest_wanlora.reports.html_card import Fact
 from pytest_wanlora.reports.html_text import isolated, visible
 from pytest_wanlora.reports.words import OUTCOMES, VERDICTS, metric_name
 from pytest_wanlora.scoring.metric import METRICS
-from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, PytestOutcome, Verdict
 from pytest_wanlora.verdict.reasons import direction
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ __all__ = [
     "change_of",
     "common_steps",
     "mark",
+    "project_tests",
     "title_of",
     "value_of",
 ]
@@ -103,6 +104,13 @@ def aside(judged: Judgement) -> str:
     parts = judged.reason.split("; ")
     counted = [i for i, part in enumerate(parts) if re.search(r"\bn = \d+$", part)]
     return "; ".join(parts[counted[-1] + 1 :]) if counted else judged.reason
+
+
+def _of_test(outcome: PytestOutcome) -> Mark:
+    if outcome is PytestOutcome.PASSED:
+        return Mark("pass", "passed")
+    failed = outcome in (PytestOutcome.FAILED, PytestOutcome.ERROR)
+    return Mark("fail" if failed else "unknown", outcome.replace("_", " "))
 
 
 class Anchors:
@@ -227,17 +235,20 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
     failing = sorted(
         decision.failing, key=lambda each: (each.kind != "checkpoint", _KINDS.get(each.verdict) is None)
     )
-    seen = sum(each.verdict in _KINDS for each in failing)
+    seen = sum(each.verdict in _KINDS for each in failing) + len(decision.tests)
+    why = {each.name: story.item_outcome_text(each, "en", str) for each in record.left_out}
     missing = tuple(
-        Line(_UNMEASURED, _place(item), "not measured", "", anchors.item(item))
+        Line(_UNMEASURED, _place(item), why.get(str(item), "not measured"), "", anchors.item(item))
         for item in decision.unmeasured
     )
+    lines = zip(record.project_tests, project_tests(record), strict=True)
+    tests = tuple(line for test, line in lines if test in decision.tests)
     state, headline = "no", "may not be published"
     if card.publishable:
         state, headline = "yes", "may be published"
     elif card.sha256 is None:
         state, headline = "none", "was measured as a baseline"
-    elif decision.publishable:
+    elif not (decision.failing or decision.unmeasured or decision.tests or decision.run_problem):
         state, headline = "none", "was judged in part only"
     return CandidateView(
         index=index,
@@ -246,7 +257,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         headline=headline,
         reason=card.reason if card.sha256 is None else story.decision_text(record, card, "en", isolated),
         steps=() if card.sha256 is None else _steps(record, card.name),
-        failing=tuple(_line(each, anchors) for each in failing) + missing,
+        failing=(*(_line(each, anchors) for each in failing), *tests, *missing),
         telling=min(seen, _TELLING) or _FEW,
         warnings=tuple(_line(each, anchors) for each in decision.warnings),
         failures=_failures([each for each in record.failures if each.candidate == card.name]),
@@ -298,6 +309,18 @@ def _place(judged: Judgement | ItemId) -> str:
         return "The file"
     where = "all scenarios together" if judged.scenario == ALL else judged.scenario
     return f"{title_of(judged.metric)}{' limit' if judged.kind == 'limit' else ''}, {where}"
+
+
+def project_tests(record: RunRecord) -> tuple[Line, ...]:
+    """A line for each project test, in the record's order."""
+    several = len(record.candidates) > 1
+    lines = []
+    for index, test in enumerate(record.project_tests):
+        words = story.item_outcome_text(test, "en", str)
+        if several:
+            words = f"{story.project_test_place(test, 'en', str)}: {words}"
+        lines.append(Line(_of_test(test.outcome), test.name, words, "", f"test-{index}"))
+    return tuple(lines)
 
 
 def _failures(failures: Sequence[Failure]) -> tuple[tuple[str, str | None, int], ...]:

@@ -50,6 +50,7 @@ def _blocks(record: RunRecord, scribe: Scribe, stated: Mapping[str, Sequence[Sta
         title = scribe.name(record.suite.name)
     yield heading(1, scribe.say(Page.TITLE, name=title))
     yield markdown_run.verdicts(record, scribe)
+    yield from markdown_run.project_tests(record, scribe)
     yield from markdown_run.overview(record, scribe)
     if len(cards) == 1:
         yield from markdown_candidate.findings(record, cards[0], scribe, 2)

@@ -75,7 +75,7 @@ def conclusions(
 
 def _failing(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> Iterator[str]:
     decision = record.decision(candidate)
-    if not decision.failing and not decision.unmeasured:
+    if not (decision.failing or decision.unmeasured or decision.tests):
         return
     yield heading(level, scribe.say(Page.FAILED_ITEMS))
     yield scribe.say(Page.FAILED_NOTE)
@@ -92,6 +92,11 @@ def _failing(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> I
             lines.append(f"{scribe.mark(verdict)}: {scribe.place(of[0].scenario)}: {why}")
         else:
             lines.append(f"{scribe.mark(verdict)}: {_places(of, scribe)} - {why}")
+    lines += [
+        f"{words.MARKS[Verdict.FAIL]} {scribe.say(Page.TEST)} {scribe.name(test.name)}: "
+        + story.item_outcome_text(test, scribe.language, scribe.text)
+        for test in decision.tests
+    ]
     if decision.unmeasured:
         unmeasured = words.OUTCOMES["unmeasured"].say(scribe.language)
         places = _places(decision.unmeasured, scribe)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_wanlora.reports import analysis, commands, story, words
+from pytest_wanlora.reports import analysis, commands, escaping, story, words
 from pytest_wanlora.reports.comparisons import difference_of, relative_of
 from pytest_wanlora.reports.markdown_tables import Scribe, bullets, heading, table
 from pytest_wanlora.reports.words_page import Page
@@ -17,7 +17,16 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["comparison", "notes", "overview", "reading", "reproduce", "training_data", "verdicts"]
+__all__ = [
+    "comparison",
+    "notes",
+    "overview",
+    "project_tests",
+    "reading",
+    "reproduce",
+    "training_data",
+    "verdicts",
+]
 
 
 def verdicts(record: RunRecord, scribe: Scribe) -> str:
@@ -88,6 +97,24 @@ def _baseline(record: RunRecord, scribe: Scribe) -> str:
     return scribe.say(Page.BASELINE_OF, name=scribe.name(baseline.name), created=created)
 
 
+def project_tests(record: RunRecord, scribe: Scribe) -> Iterator[str]:
+    """The tests of the user's project that belong to the verdict."""
+    if not record.project_tests:
+        return
+    yield heading(2, scribe.say(Page.TESTS))
+    yield scribe.say(Page.TESTS_NOTE)
+    body = [
+        [
+            scribe.text(test.name, escaping.LINE),
+            story.project_test_place(test, scribe.language, scribe.name),
+            f"{words.MARKS[Verdict.PASS if test.passed else Verdict.FAIL]} "
+            + story.item_outcome_text(test, scribe.language, scribe.text),
+        ]
+        for test in record.project_tests
+    ]
+    yield table(scribe.head(Page.TEST, Page.FILE, Page.VERDICT), body, left=3)
+
+
 def comparison(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     """Several checkpoints side by side: the best, a summary, the course of every metric."""
     cards = _gated(record)
@@ -102,7 +129,8 @@ def comparison(record: RunRecord, scribe: Scribe) -> Iterator[str]:
         loss = analysis.mean_loss(record, card.name)
         mark = words.MARKS[Verdict.PASS if card.publishable else Verdict.FAIL]
         word = scribe.say(Page.PUBLISHABLE if card.publishable else Page.REFUSED)
-        counts = [str(len(decision.failing) + len(decision.unmeasured)), str(len(decision.warnings))]
+        failed = len(decision.failing) + len(decision.unmeasured) + len(decision.tests)
+        counts = [str(failed), str(len(decision.warnings))]
         body.append(
             [scribe.name(card.name), f"{mark} {word}", *counts, "-" if loss is None else f"{loss[0]:+.2f}"]
         )
@@ -208,7 +236,10 @@ def _band(record: RunRecord, metric: str, scribe: Scribe) -> list[str]:
 
 def notes(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     """What else a reader must know."""
-    lines = [scribe.text(note) for note in record.notes]
+    lines = [
+        *story.left_out_lines(record.left_out, record.expected, scribe.language, scribe.name, scribe.text),
+        *(scribe.text(note) for note in record.notes),
+    ]
     if record.baseline is not None:
         lines += [scribe.say(Page.DIFFERS, what=scribe.text(line)) for line in record.baseline.differences]
     lines += [

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.reports import analysis, escaping
+from pytest_wanlora.reports import analysis, escaping, story
 from pytest_wanlora.reports.comparisons import change_words
 from pytest_wanlora.reports.naming import file_name, names_of
 from pytest_wanlora.scoring.metric import METRICS, grade
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.verdict.judgement import ItemOutcome
 
 __all__ = ["Sample", "fragment", "samples"]
 
@@ -173,6 +174,9 @@ def _section(record: RunRecord, card: CandidateCard) -> str:
     ]
     if limits:
         lines += ["", *_table(("scenario", "limit", "demanded", "value", "verdict"), limits)]
+    tests = [(_text(test.name), _outcome(test)) for test in record.tests_of(card.name)]
+    if tests:
+        lines += ["", *_table(("project test", "outcome"), tests)]
     proof = file_name(record, card.name, "receipt", ".json")
     lines += [
         "",
@@ -184,6 +188,10 @@ def _section(record: RunRecord, card: CandidateCard) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _outcome(test: ItemOutcome) -> str:
+    return story.item_outcome_text(test, "en", _text)
 
 
 def _numbers(judged: Judgement) -> tuple[str, str, str, str]:

@@ -3,19 +3,24 @@
 A receipt is its canonical JSON (RFC 8785) to the byte and holds a digest of itself, so an accident to the
 file is found out without any key. Against forgery there is a signature (`signing`). What a receipt must
 fulfil to be believed is `verification`. Its JSON Schema is `receipt.schema.json` beside this module.
+
+Version 2 adds the project tests and pytest's exit code. Receipts of version 1 are read as they were written:
+one has none of the new fields, and another form is refused.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.verdict.judgement import ItemId, Judgement
+from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -24,8 +29,11 @@ if TYPE_CHECKING:
 __all__ = [
     "PREDICATE_TYPE",
     "STATEMENT_TYPE",
+    "AnyStatement",
     "Predicate",
+    "PredicateV1",
     "Statement",
+    "StatementV1",
     "canonical",
     "json_schema",
     "parse",
@@ -33,7 +41,7 @@ __all__ = [
 ]
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE: Final = "pytest-wanlora:receipt/v1"
+PREDICATE_TYPE: Final = "pytest-wanlora:receipt/v2"
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -65,8 +73,8 @@ class Subject(_Model):
     digest: Digest
 
 
-class Run(_Model):
-    """The run that judged.
+class RunV1(_Model):
+    """The run that judged, as version 1 knew it.
 
     Attributes:
         id: Name of its folder.
@@ -81,6 +89,16 @@ class Run(_Model):
     finished: str
     partial: bool
     record: Digest
+
+
+class Run(RunV1):
+    """The run that judged.
+
+    Attributes:
+        exit_status: The exit code of pytest; 0 only where everything of the run passed.
+    """
+
+    exit_status: int
 
 
 class Limit(_Model):
@@ -191,8 +209,8 @@ class Decided(_Model):
     reason: str
 
 
-class Predicate(_Model):
-    """What is said of the subject.
+class PredicateV1(_Model):
+    """What version 1 says about the subject.
 
     Attributes:
         run: Which run says it.
@@ -210,7 +228,7 @@ class Predicate(_Model):
         digest: SHA-256 of the statement's canonical bytes without this field.
     """
 
-    run: Run
+    run: RunV1
     suite: Suite
     fingerprint: dict[str, Any]
     environment: dict[str, Any]
@@ -225,20 +243,59 @@ class Predicate(_Model):
     digest: Digest
 
 
-class Statement(_Model):
+class Predicate(PredicateV1):
+    """What a receipt says about the subject.
+
+    Attributes:
+        run: Which run says it, and how pytest ended.
+        project_tests: What became of the project's tests that are about the checkpoint.
+    """
+
+    run: Run
+    project_tests: tuple[ItemOutcome, ...]
+
+
+class _Statement(_Model):
     """An in-toto Statement v1 about one checkpoint.
 
     Attributes:
         type_: The statement's type, `_type` in the file.
         subject: The checkpoint's file.
-        predicate_type: Kind and version of the predicate, `predicateType` in the file.
-        predicate: What is said of it.
     """
 
     type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
     subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=1)]
+
+
+class StatementV1(_Statement):
+    """A receipt of version 1.
+
+    Attributes:
+        predicate_type: Kind and version of the predicate, `predicateType` in the file.
+        predicate: What the receipt says.
+    """
+
     predicate_type: Literal["pytest-wanlora:receipt/v1"] = Field(alias="predicateType")
+    predicate: PredicateV1
+
+
+class Statement(_Statement):
+    """A receipt.
+
+    Attributes:
+        predicate_type: Kind and version of the predicate, `predicateType` in the file.
+        predicate: What the receipt says.
+    """
+
+    predicate_type: Literal["pytest-wanlora:receipt/v2"] = Field(alias="predicateType")
     predicate: Predicate
+
+
+AnyStatement = StatementV1 | Statement
+
+_VERSIONS: Final[Mapping[str, type[AnyStatement]]] = MappingProxyType(
+    {"pytest-wanlora:receipt/v1": StatementV1, PREDICATE_TYPE: Statement}
+)
 
 
 def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
@@ -264,6 +321,7 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
             "started": record.started,
             "finished": record.finished,
             "partial": record.partial,
+            "exit_status": record.exit_status,
             "record": {"sha256": hashlib.sha256(record.to_json().encode()).hexdigest()},
         },
         "suite": {
@@ -292,6 +350,7 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
         "seeds": _seeds(record, candidate),
         "expected": [item for item in record.expected if item.candidate == candidate],
         "items": [judged for judged in record.judgements if judged.candidate == candidate],
+        "project_tests": record.tests_of(candidate),
         "verdict": {"publishable": card.publishable, "reason": card.reason},
         "runs": card.runs,
         # in its place while the digest is taken; `_sealed` puts it in
@@ -322,7 +381,7 @@ def canonical(document: dict[str, Any]) -> bytes:
     return encoded
 
 
-def parse(data: bytes, *, source: str = "the receipt") -> Statement:
+def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
     """Read a receipt and check that not one byte of it differs from what was written.
 
     Args:
@@ -340,10 +399,12 @@ def parse(data: bytes, *, source: str = "the receipt") -> Statement:
     if not isinstance(raw, dict):
         raise RecordError(f"{source}: no receipt: it is a JSON {type(raw).__name__}, not an object")
     kind = raw.get("predicateType")
-    if kind != PREDICATE_TYPE:
-        raise RecordError(f"{source}: predicateType is {str(kind)[:80]!r}; allowed: {PREDICATE_TYPE}")
+    version = _VERSIONS.get(kind) if isinstance(kind, str) else None
+    if version is None:
+        allowed = ", ".join(_VERSIONS)
+        raise RecordError(f"{source}: predicateType is {str(kind)[:80]!r}; allowed: {allowed}")
     try:
-        found = Statement.model_validate_json(data)
+        found = version.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(map(str, first["loc"]))[:120] or "receipt"
@@ -362,7 +423,7 @@ def parse(data: bytes, *, source: str = "the receipt") -> Statement:
 
 def json_schema() -> str:
     """The JSON Schema of a receipt, as `receipt.schema.json` holds it."""
-    schema = Statement.model_json_schema(mode="validation", by_alias=True)
+    schema = TypeAdapter(AnyStatement).json_schema(mode="validation", by_alias=True)
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "pytest-wanlora receipt"
     return json.dumps(schema, indent=1, sort_keys=True) + "\n"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.reports.comparisons import Outcome, Row, rows
 from pytest_wanlora.reports.next_steps import Step
 from pytest_wanlora.reports.trend import Best
-from pytest_wanlora.reports.words import ADVICE, BEST, Language, metric_name, metric_names
+from pytest_wanlora.reports.words import ADVICE, BEST, TESTS, Language, metric_name, metric_names
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.scoring.metric import METRICS, grade
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard
+    from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
 
 __all__ = [
     "best_advice",
@@ -28,8 +29,12 @@ __all__ = [
     "correlation_text",
     "decision_text",
     "difference_text",
+    "item_outcome_text",
+    "left_out_lines",
     "outcome_lines",
     "outcome_text",
+    "project_test_line",
+    "project_test_place",
     "step_text",
     "suspicion_text",
     "value_text",
@@ -61,13 +66,81 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
     if decision.unmeasured:
         count = len(decision.unmeasured)
         said.append(Page.UNMEASURED.say(language, unmeasured=count, expected=expected))
+    tests = len(record.tests_of(card.name))
     if not decision.failing and not decision.unmeasured and expected:
         said.append(Page.ALL_PASS.say(language, expected=expected) + ".")
+    if decision.tests:
+        said.append(Page.TESTS_FAIL.say(language, failed=len(decision.tests), tests=tests))
+    elif tests:
+        said.append(Page.TESTS_PASS.say(language, tests=tests))
+    if decision.run_problem:
+        said.append(Page.RUN_FAILED.say(language, exit_status=record.exit_status))
+        if others := record.other_failures:
+            said.append(Page.OTHERS_FAILED.say(language, count=len(others), first=quote(others[0])))
     if decision.warnings:
         said.append(Page.WARNING.say(language, warnings=len(decision.warnings)))
     if record.partial or not expected:
         said.append(Page.PARTIAL.say(language))
     return " ".join(said)
+
+
+def item_outcome_text(of: ItemOutcome, language: Language, text: Quote) -> str:
+    """What became of a pytest item, with the reason if there is one.
+
+    Args:
+        of: The item's outcome.
+        language: `"en"` or `"ko"`.
+        text: Makes the reason, which is anybody's words, fit for the view.
+    """
+    return f"{TESTS[of.outcome].say(language)}{f': {text(of.detail)}' if of.detail else ''}"
+
+
+def left_out_lines(
+    left_out: Iterable[ItemOutcome],
+    expected: Iterable[ItemId],
+    language: Language,
+    quote: Quote,
+    text: Quote,
+) -> tuple[str, ...]:
+    """What was left out of a run, a line for each checkpoint and reason.
+
+    Args:
+        left_out: Of the record.
+        expected: All items that were demanded.
+        language: `"en"` or `"ko"`.
+        quote: For names.
+        text: For anybody's words.
+    """
+    demanded: dict[str, set[str]] = {}
+    for item in expected:
+        demanded.setdefault(item.candidate, set()).add(str(item))
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for each in left_out:
+        candidate = each.candidate or ""
+        demanded.setdefault(candidate, set()).add(each.name)
+        grouped.setdefault((candidate, item_outcome_text(each, language, text)), []).append(each.name)
+    return tuple(
+        Page.LEFT_OUT.say(
+            language,
+            name=quote(candidate),
+            count=len(names),
+            expected=len(demanded[candidate]),
+            first=quote(names[0]),
+            why=why,
+        )
+        for (candidate, why), names in grouped.items()
+    )
+
+
+def project_test_place(test: ItemOutcome, language: Language, quote: Quote) -> str:
+    """The checkpoint that a project test is about, or all of them."""
+    return Page.EVERY_CHECKPOINT.say(language) if test.candidate is None else quote(test.candidate)
+
+
+def project_test_line(test: ItemOutcome) -> str:
+    """A project test in one line of plain English."""
+    place = project_test_place(test, "en", str)
+    return f"{test.name} ({place}): {item_outcome_text(test, 'en', str)}"
 
 
 def value_text(metric: str, value: float | None) -> str:

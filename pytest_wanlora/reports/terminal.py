@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.reports import story
+from pytest_wanlora.reports.commands import gate_again
 from pytest_wanlora.reports.comparisons import change_words
 from pytest_wanlora.scoring.metric import METRICS, Metric, grade
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
+    from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
 
-__all__ = ["duration", "failure", "progress_line", "stored_lines", "summary"]
+__all__ = ["duration", "failure", "left_out_lines", "only_part", "progress_line", "stored_lines", "summary"]
 
 _MARKS = {
     Verdict.BETTER: "better",
@@ -29,6 +32,8 @@ _MARKS = {
 }
 _COLUMNS = ("scenario", "metric", "baseline", "candidate", "change", "n", "verdict")
 _LONGEST_DETAIL = 600
+#: Project tests that are listed; those that did not pass come first.
+_MOST_TESTS = 30
 
 
 def progress_line(progress: Progress) -> str:
@@ -122,9 +127,12 @@ def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> lis
         lines += [f"  differs: {line}" for line in baseline.differences]
     for card in record.candidates:
         lines += ["", *_candidate(record, card)]
+    if record.project_tests:
+        lines += ["", *_project_tests(record)]
     if record.training_data is not None:
         lines += ["", *_training_data(record, record.training_data)]
     lines += ["", _cost(record)]
+    lines += left_out_lines(record.left_out, record.expected)
     lines += [f"note: {note}" for note in record.notes]
     lines += [f"record: {place}"]
     return lines
@@ -156,6 +164,34 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
     if own:
         verdict = "may be published" if card.publishable else "may not be published"
         lines.append(f"{card.name} {verdict}: {card.reason}")
+        if card.publishable and record.receipts_refused:
+            lines += [
+                f"  but verify refuses its receipt: the pytest run ended with exit code {record.exit_status}",
+                f"  next: {gate_again(record, card)}, which reuses the videos",
+            ]
+    return lines
+
+
+def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:
+    """What was to be judged or stored and was not, a line for each checkpoint and reason."""
+    return list(story.left_out_lines(left_out, expected, "en", str, str))
+
+
+def only_part(exit_status: int, *, nothing: bool, storing: bool) -> str:
+    """Why a run in which something was left out does not end with exit code 0."""
+    if storing:
+        return f"{'Nothing' if nothing else 'Not everything'} was stored as asked; exit code {exit_status}."
+    ran = "Nothing of the gate was judged" if nothing else "Only part of the gate ran"
+    return f"{ran}; exit code {exit_status}, because 0 means publishable."
+
+
+def _project_tests(record: RunRecord) -> list[str]:
+    tests = record.project_tests
+    passed = sum(test.passed for test in tests)
+    lines = [f"project tests: {passed} of {len(tests)} pass"]
+    lines += [f"  {story.project_test_line(test)}" for test in tests[:_MOST_TESTS]]
+    if len(tests) > _MOST_TESTS:
+        lines.append(f"  and {len(tests) - _MOST_TESTS} more, in the record")
     return lines
 
 

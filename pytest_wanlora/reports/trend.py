@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Best", "BestReason", "TrendPoint", "best", "mean_loss", "trend"]
 
-BestReason = Literal["only", "least_loss", "tie", "none", "none_measured", "no_candidate"]
+BestReason = Literal["only", "least_loss", "tie", "none", "none_measured", "run_failed", "no_candidate"]
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,12 @@ class Best:
         candidate: Its name; None if none may be published.
         reason_key: `"only"`: no other may be published; `"least_loss"`: the least mean loss of several;
             `"tie"`: as good as another, and earlier; `"none"`: something fails in each; `"none_measured"`:
-            nothing fails, but not everything was measured; `"no_candidate"`: the run has no checkpoint.
+            nothing fails, but not everything was measured; `"run_failed"`: everything passes, but the pytest
+            run failed for another reason; `"no_candidate"`: the run has no checkpoint.
         numbers: `publishable`, `candidates` (how many), `loss` and `next_loss` (mean losses in fail bands),
             `comparisons` (the mean is taken over), `next` (name of the second); of `"none"`: `nearest` (name
-            of the checkpoint with the fewest failing items) and `failing` (how many it has).
+            of the checkpoint with the fewest failing items and tests) and `failing` (how many it has); of
+            `"run_failed"`: `exit_status`.
     """
 
     candidate: str | None
@@ -158,10 +160,13 @@ def best(record: RunRecord) -> Best:
 
 def _none(record: RunRecord, names: list[str], counts: dict[str, float | str]) -> Best:
     decisions = {name: record.decision(name) for name in names}
-    open_items = {name: len(made.failing) + len(made.unmeasured) for name, made in decisions.items()}
-    nearest = min(names, key=lambda name: (open_items[name], names.index(name)))
-    key: BestReason = "none" if all(made.failing for made in decisions.values()) else "none_measured"
-    return Best(None, key, {**counts, "nearest": nearest, "failing": len(decisions[nearest].failing)})
+    failing = {name: len(made.failing) + len(made.tests) for name, made in decisions.items()}
+    unmeasured = {name: len(made.unmeasured) for name, made in decisions.items()}
+    nearest = min(names, key=lambda name: (failing[name] + unmeasured[name], names.index(name)))
+    key: BestReason = "none" if all(failing.values()) else "none_measured"
+    if not failing[nearest] and not unmeasured[nearest] and not record.partial:
+        return Best(None, "run_failed", {**counts, "exit_status": record.exit_status})
+    return Best(None, key, {**counts, "nearest": nearest, "failing": failing[nearest]})
 
 
 def _finite(numbers: Mapping[str, float | str]) -> dict[str, float | str]:

@@ -1,7 +1,8 @@
 """Whether a receipt lets a checkpoint be published: the same bytes, a passing verdict, the limits asked for.
 
-A receipt is not taken at its word: its decision is taken anew from its own judgements, its limits are held
-against its own values, and its comparisons against their own bands.
+A receipt is not taken at its word: its decision is taken anew from its own judgements and project tests, its
+limits are held against its own values, and its comparisons against their own bands. Nor does a passing
+verdict count where the pytest run did not end with exit code 0.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ from pathlib import Path
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.reports import receipt, signing
-from pytest_wanlora.reports.receipt import Limit, Predicate, Statement
+from pytest_wanlora.reports.receipt import AnyStatement, Limit, Predicate, PredicateV1
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.decision import decide
@@ -82,7 +84,7 @@ class Verification:
     """
 
     problems: tuple[str, ...]
-    statement: Statement | None
+    statement: AnyStatement | None
     signed: bool
 
     @property
@@ -174,6 +176,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
     problems = (
         *_of_the_bytes(found, checkpoint, sha256),
         *_of_the_decision(found.predicate),
+        *_of_the_session(found.predicate, checkpoint),
         *_of_the_demands(found.predicate, demands),
     )
     return Verification(problems, found, signed=signer is not None)
@@ -203,7 +206,7 @@ def _digest(path: Path) -> str:
         ) from error
 
 
-def _of_the_bytes(found: Statement, path: Path, sha256: str) -> Iterable[str]:
+def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]:
     (subject,) = found.subject
     if sha256 != subject.digest.sha256:
         yield (
@@ -223,12 +226,15 @@ def _of_the_bytes(found: Statement, path: Path, sha256: str) -> Iterable[str]:
             yield f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
 
 
-def _of_the_decision(said: Predicate) -> Iterable[str]:
+def _of_the_decision(said: PredicateV1) -> Iterable[str]:
     """What speaks against publishing by the receipt's own judgements."""
     name = said.checkpoint.name
     if {judged.candidate for judged in said.items} | {item.candidate for item in said.expected} != {name}:
         yield f"the receipt is about {name} and judges something else"
-    decision = decide(said.items, said.expected)
+    tests = said.project_tests if isinstance(said, Predicate) else ()
+    if not all(test.concerns(name) for test in tests):
+        yield f"the receipt is about {name} and holds project tests of another checkpoint"
+    decision = decide(said.items, said.expected, tests)
     if not said.verdict.publishable:
         yield f"not publishable: {said.verdict.reason}"
     if said.run.partial:
@@ -246,7 +252,22 @@ def _of_the_decision(said: Predicate) -> Iterable[str]:
             yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers"
 
 
-def _beyond(judged: Judgement, said: Predicate) -> bool:
+def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
+    """What speaks against publishing by project tests and exit code, of which version 1 knew nothing."""
+    if not isinstance(said, Predicate):
+        return
+    for test in said.project_tests:
+        if not test.passed:
+            detail = f": {test.detail}" if test.detail else ""
+            yield f"the project test {test.name} did not pass ({test.outcome.replace('_', ' ')}){detail}"
+    if said.run.exit_status != 0:
+        yield (
+            f"the pytest run ended with exit code {said.run.exit_status}, and 0 is needed; next: gate this "
+            f"checkpoint alone, pytest --lora {shlex.quote(str(path))} (rendered videos are reused)"
+        )
+
+
+def _beyond(judged: Judgement, said: PredicateV1) -> bool:
     """Whether a comparison fails by its own numbers."""
     band = said.suite.tolerances.get(judged.metric)
     if band is None or judged.change is None or judged.metric not in METRICS:
@@ -255,7 +276,7 @@ def _beyond(judged: Judgement, said: Predicate) -> bool:
     return verdict.fails
 
 
-def _of_the_demands(said: Predicate, demands: Demands) -> Iterable[str]:
+def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
     if demands.suite is not None and said.suite.name != demands.suite:
         yield f"gated on suite {said.suite.name}, demanded is {demands.suite}"
     digest = said.suite.digest.sha256
@@ -267,7 +288,7 @@ def _of_the_demands(said: Predicate, demands: Demands) -> Iterable[str]:
         yield from _of_one_bound(said, bound)
 
 
-def _of_one_bound(said: Predicate, bound: Bound) -> Iterable[str]:
+def _of_one_bound(said: PredicateV1, bound: Bound) -> Iterable[str]:
     places = _places(bound, said)
     if not places or not set(places) <= {*said.suite.scenarios, ALL}:
         known = ", ".join(said.suite.scenarios)
@@ -288,7 +309,7 @@ def _of_one_bound(said: Predicate, bound: Bound) -> Iterable[str]:
                 break
 
 
-def _places(bound: Bound, said: Predicate) -> Sequence[str]:
+def _places(bound: Bound, said: PredicateV1) -> Sequence[str]:
     return said.suite.scenarios if bound.place == EACH else (bound.place,)
 
 

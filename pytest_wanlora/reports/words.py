@@ -15,7 +15,7 @@ from pytest_wanlora.reports.comparisons import OutcomeKind
 from pytest_wanlora.reports.course import Direction
 from pytest_wanlora.reports.trend import BestReason
 from pytest_wanlora.scoring.metric import METRICS
-from pytest_wanlora.verdict.judgement import Verdict
+from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
 
 __all__ = [
     "ADVICE",
@@ -25,6 +25,7 @@ __all__ = [
     "MARKS",
     "NAMES",
     "OUTCOMES",
+    "TESTS",
     "VERDICTS",
     "Language",
     "Phrase",
@@ -85,6 +86,39 @@ VERDICTS: Final[Mapping[Verdict, Phrase]] = MappingProxyType(
     }
 )
 
+TESTS: Final[Mapping[PytestOutcome, Phrase]] = MappingProxyType(
+    {
+        PytestOutcome.PASSED: Phrase("passed", "통과"),
+        PytestOutcome.FAILED: Phrase("failed", "실패"),
+        PytestOutcome.ERROR: Phrase("error", "오류"),
+        PytestOutcome.SKIPPED: Phrase("skipped", "건너뜀"),
+        PytestOutcome.XFAILED: Phrase("expected to fail (xfail)", "예상된 실패(xfail)"),
+        PytestOutcome.NOT_JUDGED: Phrase(
+            "reported as passed, but nothing was judged: a plugin or a conftest.py ran something else",
+            "통과로 보고되었으나 판정하지 않음(플러그인 또는 conftest.py가 다른 코드를 실행)",
+        ),
+        PytestOutcome.DESELECTED: Phrase("deselected", "선택에서 제외됨"),
+        PytestOutcome.REMOVED: Phrase(
+            "removed after collection by a plugin or a conftest.py",
+            "수집 후 플러그인 또는 conftest.py가 제거함",
+        ),
+        PytestOutcome.NOT_NAMED: Phrase(
+            "not among the test ids on the command line", "명령줄에 지정한 테스트 id에 없음"
+        ),
+        PytestOutcome.NOT_COLLECTED: Phrase(
+            "not collected: a plugin or a conftest.py prevented it",
+            "수집되지 않음(플러그인 또는 conftest.py)",
+        ),
+        PytestOutcome.STOPPED: Phrase("not run: the run was stopped", "실행 전 중단됨"),
+        PytestOutcome.LOST: Phrase("lost with its worker", "작업 프로세스와 함께 유실됨"),
+        PytestOutcome.NOT_RUN: Phrase(
+            "not run: no report arrived, a plugin or a conftest.py may have prevented it",
+            "실행 결과 없음(플러그인 또는 conftest.py가 막았을 수 있음)",
+        ),
+    }
+)
+"""What became of a pytest item; a detail may follow."""
+
 OUTCOMES: Final[Mapping[OutcomeKind, Phrase]] = MappingProxyType(
     {
         "success": Phrase("success", "성공 사례"),
@@ -137,6 +171,12 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
             "{nearest}, with {failing} checks that fail.",
             "측정하지 못한 항목이 있어 체크포인트 {candidates}개 모두 배포할 수 없습니다. 가장 근접한 것은 "
             "{nearest}(실패 항목 {failing}개)입니다.",
+        ),
+        "run_failed": Phrase(
+            "None of {candidates} checkpoints may be published: the pytest run ended with exit code "
+            "{exit_status}.",
+            "pytest 실행이 종료 코드 {exit_status}번으로 끝나 체크포인트 {candidates}개 모두 배포할 수 "
+            "없습니다.",
         ),
         "no_candidate": Phrase(
             "The run gated no checkpoint: it measured the model without LoRA.",

@@ -47,6 +47,35 @@ class Page(Enum):
         "This was a partial run, which publishes nothing.",
         "부분 실행 결과이므로 이것만으로는 배포할 수 없습니다.",
     )
+    TESTS_FAIL = Phrase(
+        "Project tests that did not pass: {failed} of {tests}.",
+        "프로젝트 테스트 {tests}개 중 {failed}개가 통과하지 못했습니다.",
+    )
+    TESTS_PASS = Phrase("All {tests} project tests pass.", "프로젝트 테스트 {tests}개도 모두 통과했습니다.")
+    RUN_FAILED = Phrase(
+        "The pytest run ended with exit code {exit_status}.",
+        "pytest 실행이 종료 코드 {exit_status}번으로 끝났습니다.",
+    )
+    OTHERS_FAILED = Phrase(
+        "Other tests that failed: {count}, the first {first}.",
+        "그 밖에 실패한 테스트는 {count}개입니다(첫 테스트: {first}).",
+    )
+    LEFT_OUT = Phrase(
+        "{name}: left out: {count} of {expected} items, the first {first}: {why}",
+        "{name}: 항목 {expected}개 중 {count}개 누락, 첫 항목 {first}: {why}",
+    )
+
+    # project tests
+    TESTS = Phrase("Project tests", "프로젝트 테스트")
+    TESTS_NOTE = Phrase(
+        "Tests of this project that use a wanlora fixture. One that does not pass keeps its checkpoint from "
+        "being published.",
+        "wanlora 픽스처를 사용하는 이 프로젝트의 테스트입니다. 통과하지 못한 테스트가 있으면 해당 "
+        "체크포인트를 배포할 수 없습니다.",
+    )
+    TEST = Phrase("test", "테스트")
+    EVERY_CHECKPOINT = Phrase("every checkpoint", "모든 체크포인트")
+
     LEGEND = Phrase(
         "Marks: {marks}. Change is that of the number; whether it is better or worse is the mark's to say.",
         "평가 기호: {marks}. 변화량과 변화율은 수치 그대로의 증감이며, 개선 여부는 평가 기호로 판단합니다.",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.reports.words import Language
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Written", "write_all"]
+__all__ = ["Written", "remove_receipts", "write_all"]
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,22 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
     for name in candidates:
         write(file_name(record, name, "model-card", ".md"), partial(_card, record, name))
     return Written(tuple(paths), tuple(problems), unsigned=sign_key is not None and not all(receipts))
+
+
+def remove_receipts(record: RunRecord, folder: Path) -> None:
+    """Remove the receipts of a run and their signatures, before its record is written again.
+
+    Args:
+        record: The run.
+        folder: Of the run.
+
+    Raises:
+        OSError: One of them cannot be removed.
+    """
+    for card in record.candidates:
+        path = folder / file_name(record, card.name, "receipt", ".json")
+        path.unlink(missing_ok=True)
+        signature_path(path).unlink(missing_ok=True)
 
 
 def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Path) -> Iterator[Path]:

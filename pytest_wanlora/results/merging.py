@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.results.parts import Part, Video
-from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict
 
 __all__ = ["merge"]
 
@@ -15,12 +14,11 @@ T = TypeVar("T")
 K = TypeVar("K", bound=Any)
 
 
-def merge(parts: Iterable[Part], *, expected: Iterable[ItemId]) -> Part:
+def merge(parts: Iterable[Part]) -> Part:
     """Put together what several workers had to tell.
 
     Args:
         parts: In any order; the same result whatever it is.
-        expected: Items that were selected. One that nobody judged becomes an `error`: its worker died.
 
     Returns:
         Everything once, sorted. A video that one worker rendered and another reused counts as rendered.
@@ -41,18 +39,6 @@ def merge(parts: Iterable[Part], *, expected: Iterable[ItemId]) -> Part:
     judgements = _once(
         (judged for part in gathered for judged in part.judgements), key=lambda judged: judged.item
     )
-    lost = set(expected) - {judged.item for judged in judgements}
-    judgements += [
-        Judgement(
-            kind=item.kind,
-            candidate=item.candidate,
-            scenario=item.scenario,
-            metric=item.metric,
-            verdict=Verdict.ERROR,
-            reason="lost: the worker that judged it died",
-        )
-        for item in lost
-    ]
     return Part(
         videos=tuple(videos),
         sets=tuple(sets),

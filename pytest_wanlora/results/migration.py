@@ -8,7 +8,7 @@ from typing import Any, Final
 
 __all__ = ["OLDEST", "SCHEMA_VERSION", "migrated"]
 
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 """Of the records that this package writes."""
 
 
@@ -17,7 +17,14 @@ def _from_1(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "training_data": None}
 
 
-_STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType({1: _from_1})
+def _from_2(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 3 knows project tests and what was left out; version 2 did not, nor what else failed."""
+    return {**record, "left_out": [], "project_tests": [], "other_failures": None}
+
+
+_STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
+    {1: _from_1, 2: _from_2}
+)
 
 OLDEST: Final = min(_STEPS)
 """The oldest version that can be read."""

@@ -31,9 +31,9 @@ from pytest_wanlora.results.parts import (
 )
 from pytest_wanlora.results.training_data import TrainingDataCard
 from pytest_wanlora.scoring.metric import METRICS
-from pytest_wanlora.verdict.decision import Decision, decide
+from pytest_wanlora.verdict.decision import Decision, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
-from pytest_wanlora.verdict.judgement import ItemId, Judgement
+from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
 __all__ = [
     "BaselineCard",
@@ -65,19 +65,24 @@ class RunRecord(Part):
         finished: The same.
         command: The command line, as typed.
         exit_status: pytest's exit code.
-        partial: Not everything that the suite demands was selected or judged: nothing is publishable then.
+        partial: Not everything that the suite demands was judged, or a project test did not run: nothing is
+            publishable then.
         environment: `Environment.record()`.
         versions: Package name to version.
         suite: What was gated on.
         candidates: In the order of the command line.
         baseline: None for a run that stores one, or where none could be read.
         expected: Every item that the suite demands of the candidates.
+        left_out: Those of them that were not judged, and why; of a run that stores a baseline, that too.
+        project_tests: Tests of the user's project that use a `wanlora_*` fixture: they belong to the verdict.
+        other_failures: Node ids of what failed besides, which no checkpoint is to blame for; None in a record
+            of an earlier version, which does not know.
         totals: What it cost.
         training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
     """
 
-    schema_version: Literal[2] = 2
+    schema_version: Literal[3] = 3
     run_id: str
     started: str
     finished: str
@@ -90,16 +95,54 @@ class RunRecord(Part):
     candidates: tuple[CandidateCard, ...]
     baseline: BaselineCard | None = None
     expected: tuple[ItemId, ...]
+    left_out: tuple[ItemOutcome, ...] = ()
+    project_tests: tuple[ItemOutcome, ...] = ()
+    other_failures: tuple[str, ...] | None = ()
     totals: Totals
     training_data: TrainingDataCard | None = None
     notes: tuple[str, ...] = ()
 
     def decision(self, candidate: str) -> Decision:
-        """Decide on a candidate from its judgements, whatever the record says."""
+        """Decide on a candidate from its judgements and tests and the run, whatever the record says."""
         return decide(
             [judged for judged in self.judgements if judged.candidate == candidate],
             [item for item in self.expected if item.candidate == candidate],
+            self.tests_of(candidate),
+            partial=self.partial,
+            run_problem=run_problem(self.exit_status, self.other_failures, explained=self._explained()),
         )
+
+    @property
+    def receipts_refused(self) -> bool:
+        """Whether `verify` refuses every receipt of the run for its exit code; version 1 had none in it."""
+        return self.exit_status != 0 and self.other_failures is not None
+
+    def tests_of(self, candidate: str) -> tuple[ItemOutcome, ...]:
+        """The project tests that are about a candidate."""
+        return tuple(test for test in self.project_tests if test.concerns(candidate))
+
+    def _explained(self) -> bool:
+        """Whether some candidate's items or tests explain that pytest ended with exit code 1."""
+        return (
+            self.partial
+            or any(judged.verdict.fails for judged in self.judgements)
+            or not all(test.passed for test in self.project_tests)
+            or not set(self.expected) <= {judged.item for judged in self.judgements}
+        )
+
+    def ended(self, exit_status: int) -> RunRecord:
+        """The record of the run as it ended, with every decision taken anew.
+
+        Args:
+            exit_status: pytest's exit code.
+        """
+        changed = self.model_copy(update={"exit_status": exit_status})
+        cards = []
+        for card in self.candidates:
+            made = changed.decision(card.name)
+            update = {} if card.sha256 is None else {"publishable": made.publishable, "reason": made.reason}
+            cards.append(card.model_copy(update=update))
+        return changed.model_copy(update={"candidates": tuple(cards)})
 
     def judged(self, candidate: str, scenario: str, metric: str) -> tuple[Judgement, ...]:
         """All judgements of one place: a comparison, and the limits there."""
@@ -165,8 +208,10 @@ class RunRecord(Part):
         if len(items) != len(set(items)):
             raise ValueError("judgements: an item is judged twice")
         for card in self.candidates:
-            if card.publishable and (self.partial or not self.decision(card.name).publishable):
-                raise ValueError(f"candidates: {card.name} is not publishable by its own judgements")
+            if card.publishable and not (made := self.decision(card.name)).publishable:
+                raise ValueError(
+                    f"candidates: {card.name} is not publishable by its own judgements: {made.reason}"
+                )
             if card.publishable and card.sha256 is None:
                 raise ValueError(f"candidates: {card.name} has no file that could be published")
         return self

@@ -31,9 +31,8 @@ from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.update_baseline import versions
-from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.evidence import Plan
-from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
+from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -57,8 +56,9 @@ class Ending:
         started: Seconds since the epoch.
         finished: The same.
         exit_status: pytest's.
-        selected: Items that were to be judged.
-        stopped: It was ended early, by `-x` or by hand: what is missing then was not lost.
+        left_out: What was to be judged or stored and was not.
+        project_tests: What became of the project's tests that use a `wanlora_*` fixture.
+        other_failures: Node ids of what failed besides.
         notes: What else a reader must know.
     """
 
@@ -66,8 +66,9 @@ class Ending:
     started: float
     finished: float
     exit_status: int
-    selected: tuple[ItemId, ...]
-    stopped: bool
+    left_out: tuple[ItemOutcome, ...]
+    project_tests: tuple[ItemOutcome, ...]
+    other_failures: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -85,22 +86,17 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
     """
     baseline = _baseline(judge)
     videos, sets = _measured(gate, judge, baseline is not None)
-    lost: tuple[ItemId, ...] = () if ending.stopped else ending.selected
-    merged = results.merge(
-        [
-            Part(
-                videos=tuple(videos), sets=tuple(sets), judgements=tuple(judgements), failures=_failures(gate)
-            )
-        ],
-        expected=lost,
+    part = Part(
+        videos=tuple(videos), sets=tuple(sets), judgements=tuple(judgements), failures=_failures(gate)
     )
+    merged = results.merge([part])
     partial = (
         gate.settings.partial
         or gate.settings.update_baselines
-        or set(ending.selected) != set(gate.items)
-        or ending.stopped
+        or bool(ending.left_out)
+        or not all(test.outcome.ran for test in ending.project_tests)
     )
-    return RunRecord(
+    record = RunRecord(
         **{name: getattr(merged, name) for name in Part.model_fields},
         run_id=gate.run_folder.name,
         started=_iso(ending.started),
@@ -111,13 +107,17 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         environment=gate.environment.record(),
         versions=versions(),
         suite=_suite(gate),
-        candidates=tuple(_card(gate, each, merged.judgements, partial=partial) for each in gate.candidates),
+        candidates=tuple(_card(gate, each) for each in gate.candidates),
         baseline=baseline,
         expected=gate.items,
+        left_out=ending.left_out,
+        project_tests=ending.project_tests,
+        other_failures=ending.other_failures,
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
         training_data=_training_data(gate, merged.judgements),
         notes=(*ending.notes, *(found.sentence for found in gate.blocked)),
     )
+    return record.ended(ending.exit_status)
 
 
 def _iso(seconds: float) -> str:
@@ -156,24 +156,13 @@ def _fingerprint(suite: Suite) -> dict[str, Any]:
         return {"incomplete": error.message}
 
 
-def _card(
-    gate: Gate, candidate: Candidate, judgements: Sequence[Judgement], *, partial: bool
-) -> CandidateCard:
+def _card(gate: Gate, candidate: Candidate) -> CandidateCard:
+    """The card without its decision, which the record takes."""
     checkpoint = candidate.checkpoint
     if checkpoint is None:
         return CandidateCard(
             name=candidate.name, sha256=None, scale=0.0, publishable=False, reason="the model without LoRA"
         )
-    decision = decide(
-        [judged for judged in judgements if judged.candidate == candidate.name],
-        [item for item in gate.items if item.candidate == candidate.name],
-    )
-    reason = decision.reason
-    if gate.blocked:
-        count = len(gate.blocked)
-        reason = f"not measured: {count} {'cause' if count == 1 else 'causes'}; nothing was rendered"
-    elif decision.publishable and partial:
-        reason = "a partial run publishes nothing; what was judged passes"
     return CandidateCard(
         name=candidate.name,
         sha256=checkpoint.sha256,
@@ -181,8 +170,8 @@ def _card(
         checkpoint=checkpoint.describe(),
         norms=block_norms(checkpoint.norms),
         runs=1 + results.runs_so_far(gate.settings.output_dir, checkpoint.sha256, gate.suite.name),
-        publishable=decision.publishable and not partial,
-        reason=reason,
+        publishable=False,
+        reason="",
     )
 
 

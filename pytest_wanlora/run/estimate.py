@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora import results
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.reports.terminal import duration
-from pytest_wanlora.run.preflight import VIDEO_BYTES
+from pytest_wanlora.run.preflight import video_bytes
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.job import Job
@@ -33,6 +33,7 @@ class Estimate:
         startup: Seconds that such runs took beyond their videos.
         runs: How many runs that rests on.
         workers: Processes that render.
+        disk: Bytes of the results at most.
     """
 
     first: tuple[int, int]
@@ -41,17 +42,13 @@ class Estimate:
     startup: float
     runs: int
     workers: int
+    disk: int
 
     def seconds(self, videos: int) -> float | None:
         """Seconds until that many videos are rendered."""
         if self.seconds_each is None:
             return None
         return self.startup * bool(videos) + self.seconds_each * videos / self.workers
-
-    @property
-    def disk(self) -> int:
-        """Bytes of the results at most."""
-        return (self.last[0] - self.last[1]) * VIDEO_BYTES
 
 
 def estimate(gate: Gate, workers: int) -> Estimate:
@@ -78,9 +75,11 @@ def estimate(gate: Gate, workers: int) -> Estimate:
         if video.role == "candidate" and not video.reused
     ]
     beyond = [max(0.0, record.totals.seconds - record.totals.rendering_seconds) for record in records]
+    cached = _cached(gate, list(last.values()))
     return Estimate(
         first=(len(first), _cached(gate, list(first.values()))),
-        last=(len(last), _cached(gate, list(last.values()))),
+        last=(len(last), cached),
+        disk=(len(last) - cached) * video_bytes(gate.suite),
         seconds_each=fmean(seconds) if seconds else None,
         startup=median(beyond) if beyond else 0.0,
         runs=len(records),

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.suite import Scenario, Suite
 
-__all__ = ["Finding", "Preflight", "Request", "examine"]
+__all__ = ["Finding", "Preflight", "Request", "examine", "video_bytes"]
 
 _GIB: Final = 2**30
-#: A rendered video in the cache: scores, features and a preview; the largest seen at 480x832x9 is 0.4 MB.
-VIDEO_BYTES: Final = 2**20
+#: Bytes a pixel of a video in the cache, most of it the preview: 0.73 for pure noise, which compresses worst.
+_BYTES_A_PIXEL: Final = 0.75
 #: What an item needs besides the model: a set metric needs the reference, a comparison the baseline.
 _SETS, _COMPARISONS, _STORING = "set", "regression", "baseline"
 
@@ -132,6 +132,12 @@ class Request:
     model_files: bool = True
 
 
+def video_bytes(suite: Suite) -> int:
+    """Bytes that a rendered video takes in the cache at most."""
+    sampling = suite.sampling
+    return int(_BYTES_A_PIXEL * sampling.frames * sampling.height * sampling.width) + 2**16
+
+
 def examine(suite: Suite, environment: Environment, request: Request) -> Preflight:
     """Find everything that is missing for a run; nothing is loaded, downloaded or written.
 
@@ -151,7 +157,7 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         findings += _ffmpeg() if request.previews else []
         findings += _gpu(suite, files, environment, request.device_number)
     free = _free_bytes(request.cache_dir)
-    findings += _disk(files.downloads, request, free)
+    findings += _disk(suite, files.downloads, request, free)
     findings += _reference(suite, files, request)
     if request.baseline is not None:
         findings += _baseline(suite, environment, request, request.baseline)
@@ -211,10 +217,12 @@ def _gpu(suite: Suite, files: ModelFiles, environment: Environment, number: int)
     )
 
 
-def _disk(downloads: Sequence[Download], request: Request, free: int | None) -> Iterator[Finding]:
+def _disk(
+    suite: Suite, downloads: Sequence[Download], request: Request, free: int | None
+) -> Iterator[Finding]:
     needed: dict[Path, int] = {}
     for folder, size in [(each.folder, each.size or 0) for each in downloads] + [
-        (request.cache_dir, request.videos * VIDEO_BYTES)
+        (request.cache_dir, request.videos * video_bytes(suite))
     ]:
         place = _existing(folder)
         # folders of one disk share its free space

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import environment as environments
-from pytest_wanlora.errors import JobError, SettingsError
+from pytest_wanlora.errors import JobError, SettingsError, SuiteError, WanloraError
 from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.judge import Judge
     from pytest_wanlora.run.preflight import Finding, Preflight
     from pytest_wanlora.run.training_data import TrainingData
-    from pytest_wanlora.settings import Settings
+    from pytest_wanlora.settings import Device, Settings
     from pytest_wanlora.suite import Scenario, Suite
 
 #: Problems of a checkpoint with which rendering it would be a waste: nothing it shows could be published.
@@ -66,7 +66,8 @@ class Gate:
         suite: What is gated on.
         scenarios: Those of the suite that are rendered.
         candidates: What is gated, in the order of the command line.
-        environment: On what is rendered.
+        device: On what to render, and who said so.
+        environment: What that is.
         run_folder: Of this run; shared by its processes.
         producer: Renders and scores.
         board: The run's shared notes.
@@ -84,6 +85,7 @@ class Gate:
     suite: Suite
     scenarios: tuple[Scenario, ...]
     candidates: tuple[Candidate, ...]
+    device: Device
     environment: Environment
     run_folder: Path
     producer: Producer
@@ -166,7 +168,7 @@ class Gate:
         from pytest_wanlora.run.preflight import Request, examine
 
         settings, most = self.settings, self.suite.seeds.most
-        number = settings.device.partition(":")[2]
+        number = self.device.name.partition(":")[2]
         self.preflight = examine(
             self.suite,
             self.environment,
@@ -377,13 +379,10 @@ def open_gate(
     """
     candidates = read_candidates(settings)
     suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
-    environment = environments.detect(suite.sampling.dtype, settings.device)
+    device = settings.device_for(suite)
+    environment = environments.detect(suite.sampling.dtype, device.name)
     if environment.device_name == environments.NO_GPU:
-        raise SettingsError(
-            f"--wanlora-device (ini: wanlora_device): {settings.device!r} was asked for and no such GPU is "
-            "visible; allowed: one that CUDA shows, cpu, auto",
-            next_command="nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or --wanlora-device cpu",
-        )
+        raise no_gpu(settings, suite, device)
     data = None
     if settings.training_data is not None and run_folder is None:
         # read once, by the process that writes the record
@@ -396,6 +395,7 @@ def open_gate(
         suite=suite,
         scenarios=settings.selected(suite),
         candidates=candidates,
+        device=device,
         environment=environment,
         run_folder=folder,
         producer=make_producer(suite, environment),
@@ -403,6 +403,17 @@ def open_gate(
         cache=Cache(settings.cache_dir),
         training_data=data,
     )
+
+
+def no_gpu(settings: Settings, suite: Suite, device: Device) -> WanloraError:
+    """The error for a GPU that was asked for and is not visible."""
+    asked = f"{device.name!r} was asked for and no such GPU is visible"
+    what = f"{asked}; allowed: one that CUDA shows, cpu, auto"
+    on_cpu = settings.again("--wanlora-device=cpu")
+    next_command = f"nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or {on_cpu}"
+    if settings.device is None:
+        return SuiteError(f"{suite.where('device')}: device: {what}", next_command=next_command)
+    return SettingsError(f"{device.source}: {what}", next_command=next_command)
 
 
 def new_run_folder(output_dir: Path, candidates: Sequence[Candidate]) -> Path:

@@ -54,7 +54,10 @@ class Standard:
 
     @property
     def _suite_option(self) -> str:
-        return suites.option_value(self.gate.suite)
+        """What follows `--wanlora-suite`, and the device where one was typed: the suite may name another."""
+        device, option = self.gate.device, suites.option_value(self.gate.suite)
+        typed = device.source == "--wanlora-device"
+        return f"{option} --wanlora-device {device.name}" if typed else option
 
     @cached_property
     def place(self) -> tuple[Path, str]:
@@ -162,6 +165,7 @@ class Standard:
             prompts=prompts(self.gate.suite, fresh),
             environment=self.gate.environment,
             other_environment=settings.allow_environment,
+            suite_option=self._suite_option,
         )
         if notes and not settings.allow_environment:
             notes = (*notes, self._prove_same(notes))

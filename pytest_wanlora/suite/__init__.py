@@ -9,7 +9,7 @@ from pytest_wanlora.suite.files import (
     stated,
     verify,
 )
-from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, load, option_value, packaged
+from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, gated_set, load, option_value, packaged
 from pytest_wanlora.suite.sampling import LEVERS, Sampling
 from pytest_wanlora.suite.schema import (
     DEFAULT_TOLERANCES,
@@ -45,6 +45,7 @@ __all__ = [
     "check_digests",
     "check_fit",
     "find_for",
+    "gated_set",
     "identity",
     "load",
     "option_value",

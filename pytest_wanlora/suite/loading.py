@@ -5,16 +5,18 @@ from __future__ import annotations
 import difflib
 import importlib.resources
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
 from pydantic import ValidationError
 
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.schema import Architecture, Suite
 
-__all__ = ["Shapes", "check_fit", "find_for", "load", "option_value", "packaged"]
+__all__ = ["Shapes", "check_fit", "find_for", "gated_set", "load", "option_value", "packaged"]
 
 
 def packaged() -> dict[str, Path]:
@@ -23,12 +25,16 @@ def packaged() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
-def load(source: str | Path, *, baselines: Path = Path("baselines")) -> Suite:
+def load(
+    source: str | Path, *, baselines: Path = Path("baselines"), seeds: tuple[int, int] | None = None
+) -> Suite:
     """Load a suite.
 
     Args:
         source: A packaged suite's name, or a path.
         baselines: The baselines directory, for references of the form `baselines:FILE`.
+        seeds: Videos at the first and the last look, in the place of the file's; the caller then checks
+            `gated_set`.
 
     Raises:
         SuiteError: The file is missing or wrong; names file, line, key, value and what is allowed, for up to
@@ -51,12 +57,49 @@ def load(source: str | Path, *, baselines: Path = Path("baselines")) -> Suite:
         suite = Suite.model_validate(data, context=context)
     except ValidationError as error:
         complaints += checks.translated(error.errors(include_url=False), Suite)
+    else:
+        if seeds is not None:
+            of = suite.seeds.model_copy(update={"first": seeds[0], "most": seeds[1]})
+            suite = suite.model_copy(update={"seeds": of})
+        elif (found := gated_set(suite, suite.seeds.first)) is not None:
+            metric, key = found
+            text = (
+                f"1: the suite gates {metric} ({key}), a distance of 2 or more videos; "
+                f"allowed: 2 or more; or '{metric}: off' under tolerances and no limit on it"
+            )
+            complaints.append((("seeds", "first"), text))
     if complaints or read.problems:
         problems = [
             document.Problem(read.line_of(key), document.dotted(key), text) for key, text in complaints
         ]
         raise document.rejection(path, [*read.problems, *problems])
     return suite.at_lines({document.dotted(key): line for key, line in read.lines.items()})
+
+
+def gated_set(suite: Suite, count: int, scenarios: Sequence[str] | None = None) -> tuple[str, str] | None:
+    """Return what is gated and cannot be measured, because it is a distance of a set and one video is none.
+
+    From two videos on every such item can be judged: by its band alone, from three on by evidence too.
+
+    Args:
+        suite: The suite.
+        count: Videos of each scenario.
+        scenarios: Ids of those that are rendered; all of them when left out.
+
+    Returns:
+        A metric and the dotted key that gates it; None where all can be measured.
+    """
+    if count > 1:
+        return None
+    rendered = [scenario.id for scenario in suite.scenarios] if scenarios is None else list(scenarios)
+    for metric in suite.tolerances:
+        if METRICS[metric].level == "set":
+            return metric, f"tolerances.{metric}"
+    for number, limit in enumerate(suite.limits):
+        alone = limit.scenario in ("each", *rendered) or (limit.scenario == "all" and len(rendered) == 1)
+        if METRICS[limit.metric].level == "set" and alone:
+            return limit.metric, f"limits[{number}]"
+    return None
 
 
 class Shapes(Protocol):
@@ -83,17 +126,20 @@ class Shapes(Protocol):
         """How many different blocks have a target."""
 
 
-def find_for(checkpoint: Shapes, *, baselines: Path = Path("baselines")) -> Suite:
+def find_for(
+    checkpoint: Shapes, *, baselines: Path = Path("baselines"), seeds: tuple[int, int] | None = None
+) -> Suite:
     """Choose the packaged suite whose model a checkpoint fits.
 
     Args:
         checkpoint: Anything with `name`, `dim`, `ffn_dim`, `blocks` and `block_count`.
         baselines: See `load`.
+        seeds: See `load`.
 
     Raises:
         SuiteError: None or several fit; lists what was seen and what each suite expects.
     """
-    suites = [load(path, baselines=baselines) for path in packaged().values()]
+    suites = [load(path, baselines=baselines, seeds=seeds) for path in packaged().values()]
     fitting = [suite for suite in suites if not _misfits(suite, checkpoint)]
     if len(fitting) == 1:
         return fitting[0]

@@ -319,6 +319,9 @@ class Suite(_Model):
     Attributes:
         name: Folder of its baselines; the file's name when left out.
         schema_version: Of the file's format.
+        device: On what to render unless the user says otherwise; `"auto"` is the first GPU, or the CPU where
+            there is none. For a suite whose baseline was measured on one kind of device. Not part of the
+            fingerprint, because a baseline's environment is compared too.
         model: Files and shapes of the video model.
         sampling: How a video is rendered.
         scoring: How it is scored.
@@ -334,6 +337,7 @@ class Suite(_Model):
 
     name: Name
     schema_version: Literal[1] = 1
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     model: ModelFiles
     sampling: Sampling
     scoring: Scoring

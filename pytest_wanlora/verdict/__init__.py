@@ -9,13 +9,15 @@ them together; `prediction` says what more videos would bring and `sequential` w
 from __future__ import annotations
 
 from pytest_wanlora.verdict.bands import band, frozen, rule
-from pytest_wanlora.verdict.decision import Decision, decide
+from pytest_wanlora.verdict.decision import Decision, decide, run_problem
 from pytest_wanlora.verdict.judgement import (
     ALL,
     Evidence,
     ItemId,
+    ItemOutcome,
     Judgement,
     Kind,
+    PytestOutcome,
     ToleranceLike,
     Verdict,
     Worst,
@@ -29,8 +31,10 @@ __all__ = [
     "Decision",
     "Evidence",
     "ItemId",
+    "ItemOutcome",
     "Judgement",
     "Kind",
+    "PytestOutcome",
     "ToleranceLike",
     "Verdict",
     "Worst",
@@ -43,4 +47,5 @@ __all__ = [
     "judge_set",
     "judge_set_limit",
     "rule",
+    "run_problem",
 ]

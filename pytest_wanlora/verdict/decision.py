@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import (
     ALL,
     ItemId,
+    ItemOutcome,
     Judgement,
     Verdict,
 )
 
-__all__ = ["Decision", "decide"]
+__all__ = ["Decision", "decide", "run_problem"]
+
+#: pytest's exit codes that no failing test explains.
+_EXIT_CODES: Final = MappingProxyType(
+    {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test was collected"}
+)
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,13 @@ class Decision:
     """Whether a checkpoint may be published.
 
     Attributes:
-        publishable: Nothing fails, and everything that was expected was judged, once.
+        publishable: Nothing fails, everything that was expected was judged, once, every project test passed,
+            and nothing was left out of the run.
         failing: Judgements that fail, worst first.
         warnings: Judgements that warn.
         unmeasured: Items that were expected and not judged.
+        tests: Project tests that did not pass.
+        run_problem: What the pytest run itself has against every checkpoint, empty if nothing.
         reason: One sentence.
     """
 
@@ -32,45 +43,92 @@ class Decision:
     failing: tuple[Judgement, ...]
     warnings: tuple[Judgement, ...]
     unmeasured: tuple[ItemId, ...]
+    tests: tuple[ItemOutcome, ...]
+    run_problem: str
     reason: str
 
 
-def decide(judgements: Iterable[Judgement], expected: Collection[ItemId]) -> Decision:
+def decide(
+    judgements: Iterable[Judgement],
+    expected: Collection[ItemId],
+    project_tests: Collection[ItemOutcome] = (),
+    *,
+    partial: bool = False,
+    run_problem: str = "",
+) -> Decision:
     """Decide on one checkpoint; whatever was not measured did not pass.
 
     Args:
         judgements: In any order.
         expected: All items that the suite demands of this checkpoint.
+        project_tests: The project tests that are about this checkpoint.
+        partial: Whether anything was left out of the run.
+        run_problem: See the function of that name.
     """
     ordered = sorted(judgements, key=lambda j: (-j.verdict.severity, j.item))
     failing = tuple(j for j in ordered if j.verdict.fails)
     seen = [j.item for j in ordered]
     unmeasured = tuple(sorted(set(expected) - set(seen)))
     repeated = len(seen) != len(set(seen))
-    publishable = not (failing or unmeasured or repeated) and bool(expected)
+    tests = tuple(test for test in project_tests if not test.passed)
+    parts = list(_reasons(failing, unmeasured, repeated=repeated, expected=len(expected)))
+    if tests:
+        first = f"{tests[0].name} ({str(tests[0].outcome).replace('_', ' ')})"
+        parts.append(f"{len(tests)} of {len(project_tests)} project tests did not pass, the first {first}")
+    if run_problem:
+        parts.append(run_problem)
+    if not parts and partial:
+        parts.append("a partial run publishes nothing; what was judged passes")
+    passing = (
+        f"all {len(expected)} items{f' and {len(project_tests)} project tests' * bool(project_tests)} pass"
+    )
     return Decision(
-        publishable=publishable,
+        publishable=not parts,
         failing=failing,
         warnings=tuple(j for j in ordered if j.verdict is Verdict.WARN),
         unmeasured=unmeasured,
-        reason=_reason(failing, unmeasured, repeated=repeated, expected=len(expected)),
+        tests=tests,
+        run_problem=run_problem,
+        reason="; ".join(parts) or passing,
     )
 
 
-def _reason(
+def run_problem(exit_status: int, other_failures: Collection[str] | None, *, explained: bool) -> str:
+    """Say what a pytest run has against every checkpoint that it gated; empty if nothing.
+
+    Args:
+        exit_status: Of the run.
+        other_failures: Node ids of what failed besides the gate's items and the project tests; None where
+            that is not known, of a record that an earlier version wrote: its exit status then says nothing.
+        explained: Whether something that was judged, or left out, explains an exit status of 1.
+    """
+    if other_failures is None:
+        return ""
+    ended = f"the pytest run ended with exit code {exit_status}"
+    if other_failures:
+        count, first = len(other_failures), next(iter(other_failures))
+        return f"{ended}: {count} other test{'s' * (count > 1)} failed, {'the first ' * (count > 1)}{first}"
+    if exit_status == 0 or (exit_status == 1 and explained):
+        return ""
+    return f"{ended}: {_EXIT_CODES.get(exit_status, 'for a reason outside the gate')}"
+
+
+def _reasons(
     failing: tuple[Judgement, ...], unmeasured: tuple[ItemId, ...], *, repeated: bool, expected: int
-) -> str:
+) -> Iterable[str]:
     if not expected:
-        return "nothing was to be measured: the suite and the selection leave no item"
-    parts = []
-    if failing:
-        scenarios = sorted({j.scenario for j in failing if j.scenario not in ("", ALL)})
-        metrics = [m for m in METRICS if any(j.metric == m for j in failing)]
+        yield "nothing was to be measured: the suite and the selection leave no item"
+        return
+    failed = [j for j in failing if not j.verdict.unmeasured]
+    if failed:
+        scenarios = sorted({j.scenario for j in failed if j.scenario not in ("", ALL)})
+        metrics = [m for m in METRICS if any(j.metric == m for j in failed)]
         where = f" in {', '.join(scenarios)}" if scenarios else ""
         what = f" ({', '.join(metrics)})" if metrics else ""
-        parts.append(f"{len(failing)} of {expected} items fail{where}{what}")
+        yield f"{len(failed)} of {expected} items fail{where}{what}"
+    if len(failing) > len(failed):
+        yield f"{len(failing) - len(failed)} of {expected} items could not be measured"
     if unmeasured:
-        parts.append(f"{len(unmeasured)} of {expected} were not measured, the first {unmeasured[0]}")
+        yield f"{len(unmeasured)} of {expected} were not measured, the first {unmeasured[0]}"
     if repeated:
-        parts.append("an item was judged more than once")
-    return "; ".join(parts) if parts else f"all {expected} items pass"
+        yield "an item was judged more than once"

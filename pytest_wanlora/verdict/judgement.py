@@ -8,7 +8,18 @@ from typing import Final, Literal, Protocol
 
 from pydantic import ConfigDict
 
-__all__ = ["ALL", "Evidence", "ItemId", "Judgement", "Kind", "ToleranceLike", "Verdict", "Worst"]
+__all__ = [
+    "ALL",
+    "Evidence",
+    "ItemId",
+    "ItemOutcome",
+    "Judgement",
+    "Kind",
+    "PytestOutcome",
+    "ToleranceLike",
+    "Verdict",
+    "Worst",
+]
 
 #: The scenario of items that pool the whole suite.
 ALL = "all"
@@ -44,6 +55,65 @@ class Verdict(StrEnum):
     def severity(self) -> int:
         """Order from the best to the worst."""
         return list(Verdict).index(self)
+
+
+class PytestOutcome(StrEnum):
+    """What became of one pytest item; only `PASSED` lets a checkpoint be published."""
+
+    PASSED = "passed"
+    FAILED = "failed"
+    ERROR = "error"
+    SKIPPED = "skipped"
+    XFAILED = "xfailed"
+    NOT_JUDGED = "not_judged"
+    DESELECTED = "deselected"
+    REMOVED = "removed"
+    NOT_NAMED = "not_named"
+    NOT_COLLECTED = "not_collected"
+    STOPPED = "stopped"
+    LOST = "lost"
+    NOT_RUN = "not_run"
+
+    @property
+    def ran(self) -> bool:
+        """Whether pytest began the item; one that did not run makes the whole run partial."""
+        return self in (
+            PytestOutcome.PASSED,
+            PytestOutcome.FAILED,
+            PytestOutcome.ERROR,
+            PytestOutcome.SKIPPED,
+            PytestOutcome.XFAILED,
+        )
+
+
+@dataclass(frozen=True)
+class ItemOutcome:
+    """What became of one pytest item: of a project test, or of an item of the gate that was not judged.
+
+    A project test is a test of the user's project that uses a `wanlora_*` fixture.
+
+    Attributes:
+        name: Node id of a project test; `test_limit[...]` of an item of the gate.
+        candidate: Name of the checkpoint that it is about; None for every checkpoint of the run.
+        outcome: What became of it.
+        detail: The reason that was given, the option that deselected it, or what failed; one line.
+    """
+
+    __pydantic_config__ = _STRICT
+
+    name: str
+    candidate: str | None
+    outcome: PytestOutcome
+    detail: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether it passed."""
+        return self.outcome is PytestOutcome.PASSED
+
+    def concerns(self, candidate: str) -> bool:
+        """Whether it is about a checkpoint."""
+        return self.candidate in (None, candidate)
 
 
 class ToleranceLike(Protocol):

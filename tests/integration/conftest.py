@@ -42,6 +42,32 @@ def pytest_wanlora_producer(suite):
     return FakeProducer(suite, {quality!r}, seconds={seconds}, before={before})
 """
 
+#: A plugin for runs in a process of their own: two GPUs, as the driver's library tells of them.
+FAKE_GPUS = """
+from pytest_wanlora import environment
+
+
+class Driver:
+    def cuDeviceGetCount(self, count):
+        count._obj.value = 2
+        return 0
+
+    def cuDeviceGet(self, device, number):
+        device._obj.value = number
+        return 0
+
+    def cuDeviceGetName(self, name, size, device):
+        name.value = b"Fake GPU"
+        return 0
+
+    def cuDeviceGetAttribute(self, value, attribute, device):
+        value._obj.value = 9
+        return 0
+
+
+environment._driver = Driver
+"""
+
 
 class Project:
     """A folder with `fake.yaml`, `good.safetensors` and `bad.safetensors`; bad is bad on nature."""

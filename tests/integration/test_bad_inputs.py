@@ -79,6 +79,26 @@ USAGE: dict[str, tuple[Prepare, tuple[str, ...], tuple[str, ...]]] = {
     "scale of zero": (_nothing, (*GOOD, "--wanlora-scale", "0"), ("--wanlora-scale: '0' is not allowed",)),
     "scale is no number": (_nothing, (*GOOD, "--wanlora-scale", "much"), ("'much' is not allowed",)),
     "bad seeds": (_nothing, (*GOOD, "--wanlora-seeds", "9:4"), ("FIRST up to MOST",)),
+    "one video of a set": (
+        _nothing,
+        (*GOOD, "--wanlora-seeds", "1"),
+        ("--wanlora-seeds: '1' is one video", "fvd (tolerances.fvd)", "next: pytest --wanlora-seeds=2"),
+    ),
+    "one video of a set in the suite": (
+        _edit_suite("first: 2", "first: 1"),
+        GOOD,
+        ("fake.yaml:", "seeds.first: 1: the suite gates fvd", "allowed: 2 or more"),
+    ),
+    "one video for a baseline": (
+        _nothing,
+        ("--update-baselines", "--wanlora-seeds=1"),
+        ("--wanlora-seeds: '1' is one video", "allowed: 2 or more"),
+    ),
+    "a suite for GPUs": (
+        _edit_suite("name: fake\n", "name: fake\ndevice: cuda\n"),
+        GOOD,
+        ("fake.yaml:2: device: 'cuda' was asked for and no such GPU is visible", "--wanlora-device=cpu"),
+    ),
     "bad device": (_nothing, (*GOOD, "--wanlora-device", "tpu"), ("allowed: auto, cpu, cuda, cuda:N",)),
     "no such GPU": (
         _nothing,

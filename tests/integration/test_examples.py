@@ -40,8 +40,7 @@ class TestBroken:
     def test_it_is_refused_before_a_model_is_loaded(
         self, tmp_path: Path, name: str, code: int, words: str
     ) -> None:
-        # in one word: in two pytest would take the settings of this repository for those of the run
-        done = gate(tmp_path, f"--lora={EXAMPLES / 'broken' / name}.safetensors")
+        done = gate(tmp_path, "--lora", f"{EXAMPLES / 'broken' / name}.safetensors")
         assert done.returncode == code, done.stdout + done.stderr
         assert words in done.stdout + done.stderr
         assert "next: " in done.stdout + done.stderr

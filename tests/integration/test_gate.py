@@ -95,7 +95,7 @@ class TestSelection:
         result.stdout.fnmatch_lines(
             [
                 "good may not be published: 21 of 24 were not measured*",
-                "a part of the gate passes; the exit code is 1*",
+                "Only part of the gate ran; exit code 1, because 0 means publishable.",
             ]
         )
         # 0 would mean publishable
@@ -292,23 +292,37 @@ class TestRecord:
         assert (based.path / ".wanlora" / ".gitignore").read_text() == "*\n"
 
 
-class TestFolders:
-    def test_the_settings_of_a_checkpoints_folder_never_hold(self, project: Project) -> None:
-        elsewhere = project.pytester.mkdir("training")
-        checkpoint = (project.path / "good.safetensors").rename(elsewhere / "good.safetensors")
-        (elsewhere / "pytest.ini").write_text("[pytest]\nwanlora_scale = 0.5\n", encoding="utf-8")
-        result = project.run("--lora", str(checkpoint))
-        assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(
-            [
-                f"*{elsewhere / 'pytest.ini'}: pytest reads its settings there, *",
-                f"next: write it in one word, --lora={checkpoint}, *",
-            ]
-        )
-        assert project.rendered() == []
-        assert project.run(f"--lora={checkpoint}").ret == pytest.ExitCode.TESTS_FAILED  # there is no baseline
-        assert project.rendered()
+@pytest.mark.parametrize(
+    "limits",
+    [[{"metric": "clip", "min": 0.3}], [{"metric": "clip", "min": 0.3}, {"metric": "fvd", "max": 1e6}]],
+)
+def test_one_video_a_scenario_is_enough_where_no_set_is_too_small(
+    project: Project, limits: list[dict[str, object]]
+) -> None:
+    path = testing.write_suite(project.path, seeds=(1, 1), limits=limits)
+    path.write_text(f"{path.read_text()}tolerances: {{fvd: off}}\n", encoding="utf-8")
+    project.measure_base()
+    result = project.run("--lora", "good.safetensors")
+    assert result.ret == pytest.ExitCode.OK
+    assert {judged.n for judged in results.load(project.records()[-1]).judgements if judged.metric} == {1, 2}
 
+
+def test_two_videos_a_scenario_are_enough_for_every_metric_of_sets(project: Project) -> None:
+    limits = [
+        {"metric": name, "max": 1e6, "scenario": place}
+        for name in ("fvd", "kvd")
+        for place in ("each", "all")
+    ]
+    path = testing.write_suite(project.path, seeds=(2, 2), limits=limits)
+    path.write_text(f"{path.read_text()}tolerances: {{kvd: {{warn: 0.5, fail: 1}}}}\n", encoding="utf-8")
+    project.measure_base()
+    result = project.run("--lora", "good.safetensors")
+    verdicts = {judged.verdict for judged in results.load(project.records()[-1]).judgements}
+    assert Verdict.ERROR not in verdicts
+    assert result.ret == pytest.ExitCode.OK
+
+
+class TestFolders:
     def test_a_cache_that_cannot_be_written_is_a_usage_error(self, project: Project) -> None:
         (project.path / "file").write_bytes(b"")
         result = project.run("--lora", "good.safetensors", "--wanlora-cache-dir", "file/cache")

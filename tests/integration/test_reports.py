@@ -90,7 +90,10 @@ class TestArtefacts:
         assert names(folder) == (ONE - {"receipt.json", "model-card.md"}) | {
             *("receipt-good.json", "receipt-bad.json", "model-card-good.md", "model-card-bad.md")
         }
-        assert verify(folder / "receipt-good.json", based.path / "good.safetensors", Demands()).verified
+        # good may be published, and a run that ended with 1 because of bad does not prove it
+        assert [card.publishable for card in results.load(folder).candidates] == [False, True]
+        (problem,) = verify(folder / "receipt-good.json", based.path / "good.safetensors", Demands()).problems
+        assert "gate this checkpoint alone, pytest --lora " in problem
         assert not verify(folder / "receipt-bad.json", based.path / "bad.safetensors", Demands()).verified
         capsys.readouterr()
         assert cli.main(["compare", str(folder)]) == 0
@@ -239,7 +242,22 @@ class TestSigning:
             ]
         )
         assert not list(folder_of(based).glob("receipt*"))
-        assert results.load(folder_of(based)).candidates[0].publishable
+        record = results.load(folder_of(based))
+        assert record.exit_status == result.ret
+        assert not record.candidates[0].publishable
+
+    def test_a_receipt_that_no_longer_holds_and_cannot_be_signed_again_goes(
+        self, based: Project, key: Path
+    ) -> None:
+        based.producer(
+            extra="@pytest.hookimpl(wrapper=True, tryfirst=True)\ndef pytest_sessionfinish(session):\n"
+            "    yield\n    session.exitstatus = 6\n    (HERE / 'key').unlink()\n"
+        )
+        result = based.run("--lora", "good.safetensors", "--wanlora-sign-key", key.name)
+        assert result.ret == 6
+        assert not list(folder_of(based).glob("receipt*"))
+        record = results.load(folder_of(based))
+        assert (record.exit_status, record.candidates[0].publishable) == (6, False)
 
 
 class TestGitHub:

@@ -9,6 +9,7 @@ import pytest
 
 from pytest_wanlora import results
 from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.verdict.judgement import PytestOutcome
 from tests.integration.conftest import Project
 
 SLOW = "slowly"
@@ -87,6 +88,11 @@ def test_when_no_worker_may_be_replaced_the_lost_items_are_told(based: Project) 
     record = results.load(based.records()[-1])
     assert not record.candidates[0].publishable
     assert record.exit_status == result.ret
+    assert {each.outcome for each in record.left_out} == {PytestOutcome.LOST}
+    assert len(record.left_out) + len(record.judgements) == 24
+    result.stdout.fnmatch_lines(
+        ["good: left out: * of 24 items, *: lost with its worker: worker gw?, gw? died"]
+    )
 
 
 def test_a_checkpoint_accepted_by_a_worker_is_stored_once(based: Project) -> None:

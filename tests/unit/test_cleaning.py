@@ -376,6 +376,13 @@ class TestOthers:
         assert clean("--runs", ".wanlora/cache", "--keep-runs", "0") == 4
         assert (seeds(cache), len(names(runs))) == ([0, 1, 2, 3, 4], 4)
 
+    def test_the_other_folder_is_cleaned_where_one_is_missing(
+        self, cache: Cache, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert clean("--keep-size", "100kB", "--keep-runs", "0") == 0
+        assert ".wanlora/runs: not here, so there is nothing to delete" in capsys.readouterr().out
+        assert seeds(cache) == [4]
+
     def test_where_there_is_nothing_to_clean_says_so(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert clean("--keep-size", "20GB") == 4
         assert "neither .wanlora/cache nor .wanlora/runs is in " in capsys.readouterr().err

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora import cli, results, testing
+from pytest_wanlora import cli, environment, results, testing
 from pytest_wanlora.reports import receipt as receipts
 from tests.unit.reports import gated
 
@@ -64,7 +64,7 @@ class TestShow:
 class TestDoctor:
     def test_a_suite_with_all_that_it_needs_is_0(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["doctor", "--suite", "tiny"]) == 0
-        assert "suite tiny on cpu: everything is there" in capsys.readouterr().out
+        assert "suite tiny on cpu, named by the suite: everything is there" in capsys.readouterr().out
 
     def test_all_that_is_missing_is_named_and_1(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -78,6 +78,31 @@ class TestDoctor:
         assert "vae.safetensors: no such file" in out
         assert "reference.safetensors: no such file" in out
         assert "there is no baseline 'base'" in out
+
+    @pytest.mark.parametrize(
+        ("device", "gpu", "said"),
+        [
+            ("auto", "A", "suite fake on A: 1 missing\n"),
+            ("auto", None, "suite fake on cpu: 1 missing\n"),
+            ("cpu", "A", "suite fake on cpu, named by the suite: 1 missing\n"),
+            ("cuda", "A", "suite fake on A, named by the suite: 1 missing\n"),
+            ("cuda", None, "fake.yaml:1: device is cuda, and no GPU is visible\nnext: nvidia-smi"),
+        ],
+    )
+    def test_the_device_of_each_suite(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        device: str,
+        gpu: str | None,
+        said: str,
+    ) -> None:
+        monkeypatch.setattr(environment, "gpu_name", lambda number=0: gpu)
+        path = testing.write_suite(tmp_path)
+        path.write_text(f"device: {device}\n{path.read_text()}")
+        assert cli.main(["doctor", "--suite", str(path)]) == 1  # it has no baseline
+        assert said in capsys.readouterr().out
 
     @pytest.mark.parametrize("forbidden", [True, False])
     def test_byte_code_that_is_missing_and_will_be_is_told_of_as_slow(

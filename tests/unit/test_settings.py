@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 
 from pytest_wanlora.errors import SettingsError, SuiteError
 from pytest_wanlora.options import OPTIONS, Given
-from pytest_wanlora.settings import Settings, load_suite, read
+from pytest_wanlora.settings import Device, Settings, load_suite, read
 
 pytest_plugins = ["pytester"]
 
@@ -76,7 +77,7 @@ ROWS = (
     Row(
         "wanlora-scenario", "scenarios", (), "street 'meadow'", ("street", "meadow"), ("meadow",), ("meadow",)
     ),
-    Row("wanlora-device", "device", "auto", "cpu", "cpu", ("cuda:1",), "cuda:1"),
+    Row("wanlora-device", "device", None, "cpu", "cpu", ("cuda:1",), "cuda:1", from_suite="cuda"),
     Row("wanlora-cache-dir", "cache_dir", f"{ROOT}.wanlora/cache", "a", f"{ROOT}a", ("/b",), "/b"),
     Row("wanlora-output-dir", "output_dir", f"{ROOT}.wanlora/runs", "a/b", f"{ROOT}a/b", ("c",), f"{ROOT}c"),
     Row("wanlora-cache", "cache", True, "no", False, (), True),
@@ -111,31 +112,55 @@ def test_the_table_has_every_option() -> None:
     assert [row.name for row in ROWS] == [option.name for option in OPTIONS]
 
 
+SPOKEN = {"wanlora-seeds": "seeds: {first: 5, most: 9}\n", "wanlora-device": "device: cuda\n"}
+
+
 def effective(settings: Settings, row: Row, root: Path) -> Any:  # noqa: ANN401 - any setting
-    """The value that a run would use, with the suite's seeds where the settings have none."""
+    """The value that a run would use, with the suite's where the settings have none."""
     value = getattr(settings, row.attribute)
-    if row.name == "wanlora-seeds" and settings.suite is not None:
-        seeds = load_suite(settings, []).seeds
-        value = (seeds.first, seeds.most)
+    if row.name in SPOKEN and settings.suite is not None:
+        suite = load_suite(settings, [])
+        device = settings.device_for(suite)
+        value = (suite.seeds.first, suite.seeds.most) if row.name == "wanlora-seeds" else device.name
     return str(value).replace(f"{root}/", ROOT) if isinstance(value, Path) else value
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 @pytest.mark.parametrize("layer", ["default", "suite", "ini", "command line"])
 def test_precedence(reads: Reads, pytester: pytest.Pytester, row: Row, layer: str) -> None:
-    spoken = "seeds: {first: 5, most: 9}\n" if layer != "default" and row.from_suite else ""
+    spoken = SPOKEN.get(row.name, "") if layer != "default" else ""
     pytester.makefile(".yaml", mine=SUITE + spoken)
     pytester.makefile(".csv", a="", b="")
     suite = () if row.name == "wanlora-suite" else ("--wanlora-suite", "mine.yaml")
     ini = f"{row.name.replace('-', '_')} = {row.ini}" if layer in ("ini", "command line") else ""
     typed = (f"--{row.name}", *row.typed) if layer == "command line" else ()
     expected = {
-        "default": row.default,
+        "default": "auto" if row.name == "wanlora-device" else row.default,
         "suite": row.from_suite or row.default,
         "ini": row.from_ini,
         "command line": row.from_typed,
     }[layer]
     assert effective(reads(*suite, *typed, ini=ini), row, pytester.path) == expected
+
+
+@pytest.mark.parametrize(
+    ("typed", "ini", "spoken", "expected"),
+    [
+        ((), "", "", Device("auto")),
+        ((), "", "auto", Device("auto")),
+        ((), "", "cpu", Device("cpu", "the suite")),
+        ((), "wanlora_device = auto", "cpu", Device("auto", "wanlora_device in tox.ini")),
+        (("-o", "wanlora_device=cuda"), "", "cpu", Device("cuda", "-o wanlora_device")),
+        (("--wanlora-device", "auto"), "wanlora_device = cuda", "cpu", Device("auto", "--wanlora-device")),
+    ],
+)
+def test_who_names_the_device(
+    reads: Reads, pytester: pytest.Pytester, typed: tuple[str, ...], ini: str, spoken: str, expected: Device
+) -> None:
+    pytester.makefile(".yaml", mine=SUITE + (f"device: {spoken}\n" if spoken else ""))
+    settings = reads("--wanlora-suite", "mine.yaml", *typed, ini=ini)
+    assert settings.device_for(load_suite(settings, [])) == expected
+    assert settings.device == (expected.name if typed or ini else None)
 
 
 @pytest.mark.parametrize(
@@ -393,6 +418,105 @@ def test_measuring_the_base_needs_a_named_suite(configured: Callable[..., pytest
         SettingsError, match=r"allowed: --wanlora-suite with tiny, wan2\.2-ti2v-5b or a \.yaml"
     ):
         load_suite(settings, [])
+
+
+NO_FVD = "tolerances: {fvd: off}\n"
+ALL_FVD = "limits: [{metric: fvd, max: 9}]\n"
+
+
+@pytest.mark.parametrize(
+    ("args", "ini", "more", "named", "command"),
+    [
+        (("--wanlora-seeds", "1"), "", "", "--wanlora-seeds: '1' is", "--wanlora-seeds=2"),
+        (("--wanlora-seeds=1:8",), "", "", "--wanlora-seeds: '1:8' is", "--wanlora-seeds=2:8"),
+        ((), "wanlora_seeds = 1", "", "wanlora_seeds in tox.ini: '1' is", "--wanlora-seeds=2"),
+        (
+            ("-o", "wanlora_seeds=1:1"),
+            "wanlora_seeds = 4",
+            "",
+            "-o wanlora_seeds: '1' is",
+            "--wanlora-seeds=2",
+        ),
+        (
+            ("--wanlora-seeds", "1", "--update-baselines"),
+            "",
+            "",
+            "--wanlora-seeds: '1' is",
+            "--wanlora-seeds=2",
+        ),
+        (
+            ("--wanlora-scenario", "street"),
+            "",
+            f"{NO_FVD}{ALL_FVD}seeds: {{first: 1, most: 8}}\n",
+            "--wanlora-scenario (ini: wanlora_scenario): 'street' alone is one video",
+            "--wanlora-seeds=2:8",
+        ),
+        (
+            ("--wanlora-scenario", "street", "--wanlora-seeds", "1"),
+            "",
+            f"{NO_FVD}{ALL_FVD}",
+            "--wanlora-seeds: '1' is one video a scenario, and suite mine gates fvd (limits[0])",
+            "--wanlora-seeds=2",
+        ),
+    ],
+)
+def test_too_few_videos_for_what_is_gated(
+    configured: Callable[..., pytest.Config],
+    reads: Reads,
+    pytester: pytest.Pytester,
+    args: tuple[str, ...],
+    ini: str,
+    more: str,
+    named: str,
+    command: str,
+) -> None:
+    pytester.makefile(".yaml", mine=SUITE + more)
+    settings = reads("--wanlora-suite", "mine.yaml", *args, ini=ini)
+    with pytest.raises(SettingsError) as refused:
+        load_suite(settings, [])
+    assert refused.value.message.startswith(named)
+    assert "a distance of 2 or more videos; allowed: " in refused.value.message
+    assert refused.value.next_command is not None
+    program, *words = shlex.split(refused.value.next_command)
+    assert (program, words[0]) == ("pytest", command)
+    # what else was typed stays, and what was wrong does not come again
+    assert "--wanlora-suite=mine.yaml" in words
+    assert [word for word in words if word.startswith("--wanlora-seeds")] == [command]
+    again = read(configured(*words, ini=ini))
+    assert again is not None
+    load_suite(again, [])
+
+
+@pytest.mark.parametrize(
+    ("args", "more"),
+    [
+        (("--wanlora-seeds", "1"), NO_FVD),
+        (("--wanlora-seeds", "1"), f"{NO_FVD}{ALL_FVD}"),
+        (("--wanlora-seeds", "1", "--wanlora-scenario", "street"), NO_FVD),
+        (("--wanlora-seeds", "1:8", "--update-baselines"), ""),
+        # the option is checked, not what it takes the place of
+        (("--wanlora-seeds", "2"), "seeds: {first: 1, most: 1}\n"),
+        (("--wanlora-seeds", "2:2"), ""),
+        # of another scenario
+        (
+            ("--wanlora-seeds", "1", "--wanlora-scenario", "street"),
+            f"{NO_FVD}limits: [{{metric: fvd, max: 9, scenario: meadow}}]\n",
+        ),
+    ],
+)
+def test_enough_videos_for_what_is_gated(
+    reads: Reads, pytester: pytest.Pytester, args: tuple[str, ...], more: str
+) -> None:
+    pytester.makefile(".yaml", mine=SUITE + more)
+    assert load_suite(reads("--wanlora-suite", "mine.yaml", *args), [])
+
+
+def test_a_suite_file_with_too_few_videos_is_refused_with_its_line(
+    reads: Reads, pytester: pytest.Pytester
+) -> None:
+    pytester.makefile(".yaml", mine=f"{SUITE}seeds: {{first: 1, most: 8}}\n")
+    with pytest.raises(SuiteError, match=r"mine\.yaml:18: seeds\.first: 1: the suite gates fvd"):
+        load_suite(reads("--wanlora-suite", "mine.yaml"), [])
 
 
 def test_a_subset_of_scenarios_is_partial(reads: Reads) -> None:

@@ -1,82 +1,45 @@
-"""How a session ends: never well from which a result, or the record, is missing."""
+"""How a session ends: never well without a record, or with a checkpoint that may not be published."""
 
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import pytest
 
-from pytest_wanlora import results
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.hooks import gate_run
+from pytest_wanlora.reports.writing import Written
 from pytest_wanlora.run.session import Gate
-from pytest_wanlora.verdict.judgement import Verdict
 from tests.unit.conftest import OpenGate
 
-CHECKPOINT, BASELINE = "wanlora::test_checkpoint[good]", "wanlora::test_baseline[good]"
 
-
-def _run(gate: Gate, *selected: str) -> gate_run.Run:
+def _run(gate: Gate) -> gate_run.Run:
+    """A run in which every test passed and nothing was left out."""
     config: Any = SimpleNamespace(
         getoption=lambda _: False, invocation_params=SimpleNamespace(args=("--lora", "good.safetensors"))
     )
-    run = gate_run.Run(config, gate, None)
-    run.selected = selected
-    return run
+    outcomes: Any = SimpleNamespace(
+        left_out=(),
+        project_tests=(),
+        other_failures=(),
+        judged=[],
+        stored=[],
+        selected=True,
+        died="",
+        end=lambda _: None,
+    )
+    return gate_run.Run(config, gate, None, outcomes)
 
 
-def _end(run: gate_run.Run, *, stopped: bool = False) -> int:
-    """End a session in which every test passed; its exit code."""
-    session: Any = SimpleNamespace(exitstatus=pytest.ExitCode.OK, shouldstop=stopped, shouldfail=False)
-    run.pytest_sessionfinish(session, pytest.ExitCode.OK)
+def _end(run: gate_run.Run) -> int:
+    """End a session that would end well; its exit code."""
+    session: Any = SimpleNamespace(exitstatus=pytest.ExitCode.OK)
+    finish = run.pytest_sessionfinish(session)
+    next(finish)
+    with pytest.raises(StopIteration):
+        next(finish)
     return int(session.exitstatus)
-
-
-def _report(nodeid: str, when: Literal["setup", "call", "teardown"], outcome: Any = "passed") -> Any:  # noqa: ANN401
-    return pytest.TestReport(nodeid, ("", None, ""), {}, outcome, None, when)
-
-
-def test_a_result_that_never_arrived_is_told_and_fails_its_item(open_gate: OpenGate) -> None:
-    gate = open_gate()
-    assert _end(_run(gate, CHECKPOINT)) == pytest.ExitCode.TESTS_FAILED
-    record = results.load(gate.run_folder)
-    assert record.notes == (f"{CHECKPOINT}: no result arrived",)
-    assert [judged.verdict for judged in record.judgements] == [Verdict.ERROR]
-    assert record.exit_status == pytest.ExitCode.TESTS_FAILED
-
-
-def test_a_baseline_that_was_lost_never_ends_well(open_gate: OpenGate) -> None:
-    gate = open_gate(update_baselines=True)
-    assert _end(_run(gate, BASELINE)) == pytest.ExitCode.TESTS_FAILED
-    assert results.load(gate.run_folder).notes == (f"{BASELINE}: no result arrived",)
-
-
-def test_what_was_stopped_early_is_not_lost(open_gate: OpenGate) -> None:
-    gate = open_gate()
-    _end(_run(gate, CHECKPOINT), stopped=True)
-    record = results.load(gate.run_folder)
-    assert (record.notes, record.judgements, record.partial) == ((), (), True)
-
-
-@pytest.mark.parametrize(
-    ("reports", "ended"),
-    [
-        ([_report(CHECKPOINT, "setup")], False),
-        ([_report(CHECKPOINT, "setup"), _report(CHECKPOINT, "call")], False),
-        ([_report(CHECKPOINT, "setup", "failed")], True),
-        ([_report(CHECKPOINT, "call", "failed")], True),
-        ([_report(CHECKPOINT, "teardown")], True),
-        ([_report("test_own.py::test_it", "teardown")], False),
-    ],
-)
-def test_an_item_has_ended_when_it_was_torn_down_or_failed(
-    open_gate: OpenGate, reports: list[pytest.TestReport], ended: bool
-) -> None:
-    run = _run(open_gate(), CHECKPOINT)
-    for report in reports:
-        run.pytest_runtest_logreport(report)
-    assert (CHECKPOINT in run.ended) is ended
 
 
 def test_a_run_without_a_record_never_ends_well(open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,18 +47,22 @@ def test_a_run_without_a_record_never_ends_well(open_gate: OpenGate, monkeypatch
         raise RecordError("two workers contradict each other")
 
     monkeypatch.setattr(gate_run, "build", contradict)
-    run = _run(open_gate(), CHECKPOINT)
-    run.ended.add(CHECKPOINT)
+    run = _run(open_gate())
     assert _end(run) == pytest.ExitCode.TESTS_FAILED
     assert run.lines == ["no record was written: two workers contradict each other"]
 
 
 @pytest.mark.parametrize(
-    ("publishable", "told"), [((True, True), False), ((True, False), True), ((False, False), True)]
+    ("publishable", "code"), [((True, True), 0), ((True, False), 1), ((False, True), 1), ((False, False), 1)]
 )
 def test_a_run_is_good_only_if_every_candidate_is(
-    open_gate: OpenGate, publishable: tuple[bool, ...], told: bool
+    open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch, publishable: tuple[bool, ...], code: int
 ) -> None:
     cards = [SimpleNamespace(publishable=each) for each in publishable]
     record: Any = SimpleNamespace(candidates=cards, exit_status=0)
-    assert bool(_run(open_gate())._part_that_passed(record)) is told
+    record.ended = lambda _: record
+    monkeypatch.setattr(gate_run, "build", lambda *_: record)
+    monkeypatch.setattr("pytest_wanlora.results.write", lambda *_: None)
+    monkeypatch.setattr("pytest_wanlora.reports.terminal.summary", lambda *_, **__: [])
+    monkeypatch.setattr("pytest_wanlora.reports.writing.write_all", lambda *_, **__: Written((), (), False))
+    assert _end(_run(open_gate())) == code

@@ -18,7 +18,15 @@ from pytest_wanlora.results import (
     Video,
 )
 from pytest_wanlora.verdict import decide
-from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import (
+    ALL,
+    Evidence,
+    ItemId,
+    ItemOutcome,
+    Judgement,
+    PytestOutcome,
+    Verdict,
+)
 
 BYTES = b"the bytes of a checkpoint"
 SHA = hashlib.sha256(BYTES).hexdigest()
@@ -187,6 +195,20 @@ def record(**fields: Any) -> RunRecord:  # noqa: ANN401 - any field
         **fields,
     }
     return RunRecord(**known)
+
+
+TESTS = (
+    ItemOutcome("tests/test_own.py::test_motion[epoch-2]", "epoch-2", PytestOutcome.PASSED),
+    ItemOutcome("tests/test_own.py::test_colours", None, PytestOutcome.PASSED),
+)
+
+
+def tested(*tests: ItemOutcome, **fields: Any) -> RunRecord:  # noqa: ANN401 - any field
+    """A run with project tests, two that pass and those that a test gives, with its decisions."""
+    cards = (card(publishable=False, reason=""),)
+    known: dict[str, Any] = {"candidates": cards, "project_tests": (*tests, *TESTS), **fields}
+    status = 0 if all(test.passed for test in tests) else 1
+    return record(**known).ended(fields.get("exit_status", status))
 
 
 def failing(metric: str = "sharpness", scenario: str = SCENARIOS[0]) -> RunRecord:

@@ -20,7 +20,9 @@ from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
 from pytest_wanlora.verdict import (
     Evidence,
     ItemId,
+    ItemOutcome,
     Judgement,
+    PytestOutcome,
     Verdict,
     Worst,
     decide,
@@ -105,6 +107,27 @@ def run_record(
         "totals": Totals(rendered=12, reused=36, failed=0, seconds=600.0, rendering_seconds=550.0),
     }
     return RunRecord(**{**known, **changed})
+
+
+def with_tests(
+    record: RunRecord, name: str = "tests/test_team.py::test_{}", detail: str = "why"
+) -> RunRecord:
+    """The same run with project tests, one of each outcome, and a skipped item of each checkpoint."""
+    first, *others = (card.name for card in record.candidates)
+    tests = tuple(
+        ItemOutcome(name.format(outcome), candidate, outcome, detail)
+        for candidate, outcome in zip(
+            [first, None, *others] * len(PytestOutcome), PytestOutcome, strict=False
+        )
+    )
+    left_out = tuple(
+        ItemOutcome(
+            str(ItemId("limit", card.name, SCENARIOS[0], "clip")), card.name, PytestOutcome.SKIPPED, detail
+        )
+        for card in record.candidates
+    )
+    update = {"project_tests": tests, "left_out": left_out, "other_failures": (name.format("other"),)}
+    return record.model_copy(update={**update, "partial": True}).ended(1)
 
 
 def compared(

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from pytest_wanlora.reports import html, html_view
 from pytest_wanlora.results.parts import CandidateCard, Video
 from pytest_wanlora.results.training_data import ScenarioShare
-from pytest_wanlora.verdict.judgement import ItemId, Verdict
+from pytest_wanlora.verdict.judgement import ItemId, PytestOutcome, Verdict
 from tests.unit.reports.pages import Page, parsed, renamed, videos, write_files
-from tests.unit.reports.records import SCENARIOS, run_record
+from tests.unit.reports.records import SCENARIOS, run_record, with_tests
 from tests.unit.reports.sample_records import epochs_record, mission_record
 
 UNCUT: dict[tuple[str, ...], tuple[str, ...]] = {("bdi", "title"): ("bdi",)}
@@ -183,6 +183,34 @@ class TestUnmeasured:
         assert cell is not None
         assert cell[1] in ("fail", "unknown")
         assert verdict.value.replace("missing_baseline", "no baseline") in cell[2]
+
+
+class TestProjectTests:
+    def test_each_is_named_beside_the_verdict_with_what_became_of_it(self) -> None:
+        page = parsed(html.page(with_tests(epochs_record()), Path("nowhere")))
+        assert page.ids.index("verdict") < page.ids.index("tests") < page.ids.index("matrix")
+        assert "1 of 13 pass" in page.words
+        for outcome in PytestOutcome:
+            assert f"tests/test_team.py::test_{outcome}" in page.words
+        assert {link for link in page.links if link.startswith("#test-")} <= {f"#{name}" for name in page.ids}
+        assert len(page.ids) == len(set(page.ids))
+        assert "Other tests that failed: 1, the first tests/test_team.py::test_other." in page.words
+        assert (
+            "epoch-0: left out: 1 of 21 items, the first test_limit[epoch-0-test1_korean_city-clip]"
+            in page.words
+        )
+
+    def test_a_run_without_any_has_no_such_section(self, epochs: Page) -> None:
+        assert "tests" not in epochs.ids
+        assert "project test" not in epochs.words.lower()
+
+    @pytest.mark.parametrize("text", HOSTILE)
+    def test_their_names_and_reasons_change_no_tag(self, text: str) -> None:
+        plain = parsed(html.page(with_tests(epochs_record(), "n{}", "d"), Path("nowhere")))
+        named = with_tests(epochs_record(), "n{}" + text.replace("{", "{{").replace("}", "}}"), f"d{text}")
+        page = parsed(html.page(named, Path("nowhere")))
+        assert [UNCUT.get(tag, tag) for tag in page.shape] == plain.shape
+        assert page.ids == plain.ids
 
 
 class TestHostileNames:

@@ -16,7 +16,7 @@ from pytest_wanlora.reports.words import LANGUAGES, Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import Failure
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.verdict import Verdict
+from pytest_wanlora.verdict import ItemOutcome, PytestOutcome, Verdict
 from tests.unit.reports.markdown_reading import FORBIDDEN, every, parse, tables
 from tests.unit.reports.records import compared, file_judged, run_record, suite_card
 from tests.unit.reports.sample_records import training_data
@@ -74,6 +74,7 @@ PIECES = [
     "e\u0301",
     "x" * 90,
 ]
+OUTCOMES = (PytestOutcome.FAILED, PytestOutcome.PASSED, PytestOutcome.DESELECTED)
 names = st.lists(st.sampled_from(PIECES) | st.text(max_size=8), min_size=1, max_size=4).map("".join)
 #: Text that JSON and UTF-8 can hold.
 sound = names.filter(lambda name: not any(0xD800 <= ord(character) < 0xE000 for character in name))
@@ -91,7 +92,7 @@ def _record(take: Callable[[], str]) -> RunRecord:
         for found in (compared(scenario, "clip", 1.0, 0.9, candidate=candidate),)
     ]
     card = training_data()
-    return run_record(
+    record = run_record(
         judgements,
         names=candidates,
         run_id=take(),
@@ -130,6 +131,12 @@ def _record(take: Callable[[], str]) -> RunRecord:
             }
         ),
     )
+    tests = [
+        ItemOutcome(take(), name, outcome, take()) for name in (candidates[0], None) for outcome in OUTCOMES
+    ]
+    left_out = (ItemOutcome(take(), candidates[1], PytestOutcome.SKIPPED, take()),)
+    update = {"project_tests": tuple(tests), "left_out": left_out, "other_failures": (take(),)}
+    return record.model_copy(update=update).ended(1)
 
 
 def _named(drawn: list[str]) -> RunRecord:

@@ -55,6 +55,13 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
         run_record(GOOD),
         "verify .wanlora/runs/20260102-030405-1-epoch-0/receipt.json loras/epoch-0",
     ),
+    (
+        "gate_alone",
+        run_record(
+            [replace(failed(Verdict.ERROR), candidate="epoch-1"), *GOOD], names=("epoch-1", "epoch-0")
+        ),
+        "pytest --lora loras/epoch-0.safetensors",
+    ),
     ("fix_checkpoint", run_record([file_judged(Verdict.FAIL)]), "inspect loras/epoch-0.safetensors"),
     ("measure_baseline", run_record([failed(Verdict.MISSING_BASELINE)]), "--update-baselines"),
     ("comparable_environment", run_record([failed(Verdict.INCOMPARABLE)]), "--update-baselines"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -17,6 +18,8 @@ from pytest_wanlora.errors import RecordError
 from pytest_wanlora.reports import receipt
 from tests.unit.reports import gated
 
+VERSION_1 = Path(__file__).parents[2] / "data" / "receipt-version-1.json"
+
 
 def made(**fields: Any) -> dict[str, Any]:  # noqa: ANN401 - any field of a record
     return receipt.statement(gated.record(**fields), "epoch-2")
@@ -27,7 +30,7 @@ class TestStatement:
         found = made()
         assert found["_type"] == "https://in-toto.io/Statement/v1"
         assert found["subject"] == [{"name": "epoch-2.safetensors", "digest": {"sha256": gated.SHA}}]
-        assert found["predicateType"] == "pytest-wanlora:receipt/v1"
+        assert found["predicateType"] == "pytest-wanlora:receipt/v2"
 
     def test_it_binds_everything_that_led_to_the_verdict(self) -> None:
         record, said = gated.record(), made()["predicate"]
@@ -76,6 +79,17 @@ class TestStatement:
         found = receipt.statement(gated.failing(), "epoch-2")
         assert found["predicate"]["verdict"]["publishable"] is False
 
+    def test_it_holds_the_project_tests_and_the_exit_code(self) -> None:
+        said = receipt.statement(gated.tested(), "epoch-2")["predicate"]
+        assert [test["name"] for test in said["project_tests"]] == [test.name for test in gated.TESTS]
+        assert said["run"]["exit_status"] == 0
+        assert said["verdict"]["reason"] == "all 13 items and 2 project tests pass"
+
+    def test_it_holds_those_about_its_checkpoint_alone(self) -> None:
+        several = gated.several("epoch-1", "epoch-2").model_copy(update={"project_tests": gated.TESTS})
+        said = receipt.statement(several, "epoch-1")["predicate"]
+        assert [test["name"] for test in said["project_tests"]] == [gated.TESTS[1].name]
+
     def test_the_model_without_lora_has_none(self) -> None:
         base = gated.card("base", publishable=False, reason="the model without LoRA").model_copy(
             update={"sha256": None, "checkpoint": None}
@@ -119,7 +133,15 @@ class TestParse:
             (b"[" * 100_000, "not JSON"),
             (b'{"a": NaN}', "NaN is no JSON"),
             (b"[]", "it is a JSON list"),
-            (b"{}", "predicateType is 'None'; allowed: pytest-wanlora:receipt/v1"),
+            (
+                b"{}",
+                "predicateType is 'None'; allowed: pytest-wanlora:receipt/v1, pytest-wanlora:receipt/v2",
+            ),
+            (b'{"predicateType": ["pytest-wanlora:receipt/v2"]}', "predicateType is "),
+            (
+                b'{"predicateType": "pytest-wanlora:receipt/v3"}',
+                "predicateType is 'pytest-wanlora:receipt/v3'",
+            ),
             (b'{"predicateType": "https://slsa.dev/provenance/v1"}', "predicateType is 'https://slsa"),
             (b'{"predicateType": "pytest-wanlora:receipt/v1"}', "_type: Field required"),
         ],
@@ -168,12 +190,54 @@ class TestSchema:
         schema = json.loads(receipt.json_schema())
         jsonschema.Draft202012Validator.check_schema(schema)
         check = jsonschema.Draft202012Validator(schema)
-        for record in (gated.record(), gated.failing(), gated.record(baseline=None)):
+        for record in (gated.record(), gated.failing(), gated.record(baseline=None), gated.tested()):
             check.validate(json.loads(receipt.canonical(receipt.statement(record, "epoch-2"))))
         document = json.loads(receipt.canonical(made()))
         for spoilt in (
             {**document, "more": 1},
             {**document, "subject": []},
             {**document, "predicate": {**document["predicate"], "runs": 0}},
+            {**document, "predicateType": "pytest-wanlora:receipt/v1"},
         ):
             assert not check.is_valid(spoilt)
+
+
+class TestVersion1:
+    """A receipt of a real run, as the version before wrote it."""
+
+    @pytest.fixture
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(VERSION_1.read_bytes())
+        return found
+
+    def test_it_is_read_and_written_to_the_byte(self) -> None:
+        data = VERSION_1.read_bytes()
+        found = receipt.parse(data)
+        assert isinstance(found, receipt.StatementV1)
+        assert not isinstance(found.predicate, receipt.Predicate)
+        assert receipt.canonical(found.model_dump(mode="json", by_alias=True)) == data
+
+    def test_the_schema_takes_it(self, document: dict[str, Any]) -> None:
+        jsonschema.Draft202012Validator(json.loads(receipt.json_schema())).validate(document)
+
+    @pytest.mark.parametrize(
+        "add",
+        [
+            lambda said: said.update(project_tests=[]),
+            lambda said: said["run"].update(exit_status=0),
+        ],
+    )
+    def test_it_has_none_of_the_new_fields(self, document: dict[str, Any], add: Any) -> None:  # noqa: ANN401 - a lambda
+        add(document["predicate"])
+        with pytest.raises(RecordError, match="Extra inputs are not permitted"):
+            receipt.parse(receipt.canonical(receipt._sealed(document)))
+
+    @pytest.mark.parametrize(
+        "drop",
+        [lambda said: said.pop("project_tests"), lambda said: said["run"].pop("exit_status")],
+    )
+    def test_version_2_needs_them(self, drop: Any) -> None:  # noqa: ANN401 - a lambda
+        found = made()
+        drop(found["predicate"])
+        with pytest.raises(RecordError, match="Field required"):
+            receipt.parse(receipt.canonical(receipt._sealed(found)))

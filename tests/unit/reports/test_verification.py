@@ -21,9 +21,10 @@ from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.reports import receipt, signing
 from pytest_wanlora.reports.verification import Bound, Demands, parse_bound, signature_path, verify
 from pytest_wanlora.results import RunRecord
-from pytest_wanlora.verdict.judgement import Verdict
+from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
 from tests.unit.reports import gated
 
+VERSION_1 = Path(__file__).parents[2] / "data" / "receipt-version-1.json"
 PASSING = receipt.canonical(receipt.statement(gated.record(), "epoch-2"))
 
 
@@ -216,6 +217,50 @@ class TestDecision:
         problems = desk.forged(change).problems()
         assert any(words in problem for problem in problems), problems
 
+    @pytest.mark.parametrize("outcome", [each for each in PytestOutcome if each is not PytestOutcome.PASSED])
+    def test_a_project_test_that_did_not_pass_is_refused_by_name(
+        self, desk: Desk, outcome: PytestOutcome
+    ) -> None:
+        bad = ItemOutcome("tests/test_own.py::test_bad[epoch-2]", "epoch-2", outcome, "assert 1 == 2")
+        said, test, code = desk.about(gated.tested(bad)).problems()
+        words = outcome.replace("_", " ")
+        assert said == (
+            "not publishable: 1 of 3 project tests did not pass, the first "
+            f"tests/test_own.py::test_bad[epoch-2] ({words})"
+        )
+        assert (
+            test
+            == f"the project test tests/test_own.py::test_bad[epoch-2] did not pass ({words}): assert 1 == 2"
+        )
+        assert code.startswith(
+            "the pytest run ended with exit code 1, and 0 is needed; next: gate this checkpoint"
+        )
+        assert f"pytest --lora {desk.checkpoint} " in code
+
+    def test_project_tests_that_pass_are_no_obstacle(self, desk: Desk) -> None:
+        assert desk.about(gated.tested()).problems() == ()
+
+    @pytest.mark.parametrize("exit_status", [1, 2, 3, 4, 5, 6, -9, 99])
+    def test_another_exit_code_than_0_is_refused(self, desk: Desk, exit_status: int) -> None:
+        (problem,) = desk.forged(lambda said: said["run"].update(exit_status=exit_status)).problems()
+        assert problem.startswith(f"the pytest run ended with exit code {exit_status}, and 0 is needed; ")
+
+    @pytest.mark.parametrize(
+        ("tests", "words"),
+        [
+            (
+                [{"candidate": "epoch-2", "outcome": "failed"}],
+                "the project test t.py::a did not pass (failed)",
+            ),
+            ([{"candidate": None, "outcome": "not_run"}], "the project test t.py::a did not pass (not run)"),
+            ([{"candidate": "epoch-9", "outcome": "passed"}], "holds project tests of another checkpoint"),
+        ],
+    )
+    def test_whatever_it_says_of_itself(self, desk: Desk, tests: list[dict[str, Any]], words: str) -> None:
+        of = [{"name": "t.py::a", "detail": "", **test} for test in tests]
+        problems = desk.forged(lambda said: said.update(project_tests=of)).problems()
+        assert any(words in problem for problem in problems), problems
+
     def test_a_warning_on_weak_evidence_passes_as_it_did_in_the_gate(self, desk: Desk) -> None:
         given = gated.changed(
             gated.judgements(),
@@ -229,6 +274,24 @@ class TestDecision:
         strict = gated.record().suite.model_copy(update={"weak": "fail"})
         (problem,) = desk.about(gated.record(judgements=given, suite=strict)).problems()
         assert "fails by its own numbers" in problem
+
+
+class TestVersion1:
+    """What an earlier version wrote is judged by its rules: it knew no project tests and no exit code."""
+
+    def problems(self, receipt_path: Path) -> tuple[str, ...]:
+        return verify(receipt_path, VERSION_1.with_suffix(".safetensors"), Demands()).problems
+
+    def test_a_good_one_is_verified(self) -> None:
+        assert self.problems(VERSION_1) == ()
+
+    def test_its_decision_is_still_taken_anew(self, tmp_path: Path) -> None:
+        document = json.loads(VERSION_1.read_bytes())
+        document["predicate"]["items"][3]["verdict"] = "fail"
+        forged = tmp_path / "receipt.json"
+        forged.write_bytes(receipt.canonical(receipt._sealed(document)))
+        (problem,) = self.problems(forged)
+        assert "its own judgements do not: 1 of 24 items fail" in problem
 
 
 class TestDemands:

@@ -18,12 +18,13 @@ from pytest_wanlora.reports.words import Phrase
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.scoring.metric import METRICS
-from pytest_wanlora.verdict import Verdict
+from pytest_wanlora.verdict import PytestOutcome, Verdict
 from tests.unit.reports.markdown_reading import parse
 
 TABLES: dict[str, Mapping[Any, Phrase]] = {
     "verdict": words.VERDICTS,
     "outcome": words.OUTCOMES,
+    "test": words.TESTS,
     "direction": words.DIRECTIONS,
     "best": words.BEST,
     "name": words.NAMES,
@@ -55,6 +56,7 @@ def fields(text: str) -> list[tuple[str, str]]:
         (words.VERDICTS, set(Verdict)),
         (words.MARKS, set(Verdict)),
         (words.OUTCOMES, set(get_args(OutcomeKind))),
+        (words.TESTS, set(PytestOutcome)),
         (words.DIRECTIONS, set(get_args(Direction))),
         (words.BEST, set(get_args(BestReason))),
         (STEPS, set(get_args(StepKey))),

@@ -13,8 +13,9 @@ from pytest_wanlora.errors import RecordError
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
 from pytest_wanlora.results.run_record import RunRecord, load
 
-# the record of a real gate run, as the first version wrote it
-VERSION_1 = Path(__file__).parents[2] / "data" / "record-version-1.json"
+# records of real gate runs, as each version wrote them
+DATA = Path(__file__).parents[2] / "data"
+VERSION_1, VERSION_2 = (DATA / f"record-version-{number}.json" for number in (1, 2))
 
 
 @pytest.fixture
@@ -23,11 +24,17 @@ def old() -> dict[str, Any]:
     return found
 
 
+@pytest.fixture
+def second() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(VERSION_2.read_text(encoding="utf-8"))
+    return found
+
+
 def kept_of(now: Any, old: Any) -> Any:  # noqa: ANN401  any part of a JSON document
     """The present document without the keys that came later; those hold nothing."""
     if isinstance(old, dict):
-        for key in now.keys() - old.keys() - {"schema_version", "training_data"}:
-            assert now[key] is None
+        for key in now.keys() - old.keys() - {"schema_version"}:
+            assert not now[key]
         return {key: kept_of(now[key], value) for key, value in old.items()}
     if isinstance(old, list):
         return [kept_of(one, other) for one, other in zip(now, old, strict=True)]
@@ -48,6 +55,27 @@ def test_nothing_that_it_says_changes(old: dict[str, Any]) -> None:
     assert kept_of(now, old) == old
     assert not record.decision("epoch-0").publishable
     assert record.decision("epoch-0").reason == record.candidates[0].reason
+
+
+def test_a_record_of_version_2_opens_and_says_the_same(second: dict[str, Any]) -> None:
+    assert second["schema_version"] == 2
+    record = load(VERSION_2)
+    assert record.schema_version == SCHEMA_VERSION
+    assert record.candidates[0].publishable
+    assert record.decision("epoch-1").publishable
+    assert (record.project_tests, record.left_out, record.other_failures) == ((), (), None)
+    now = json.loads(record.to_json())
+    del second["schema_version"]
+    assert kept_of(now, second) == second
+    assert RunRecord.from_json(record.to_json()) == record
+
+
+def test_what_an_earlier_version_did_not_know_is_not_held_against_it(second: dict[str, Any]) -> None:
+    """Its gate ended with 1 and published all the same where a test of the project failed."""
+    second["exit_status"] = 1
+    record = RunRecord.from_json(json.dumps(second))
+    assert record.candidates[0].publishable
+    assert not record.receipts_refused
 
 
 def test_an_edited_old_record_is_still_found_out(old: dict[str, Any]) -> None:

@@ -27,7 +27,7 @@ from pytest_wanlora.results.parts import (
     Video,
 )
 from pytest_wanlora.results.run_record import RunRecord, json_schema, load, runs_so_far, write
-from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict, Worst
+from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, PytestOutcome, Verdict, Worst
 from tests.unit.reports.gated import EVIDENCE
 from tests.unit.reports.sample_records import training_data
 
@@ -72,6 +72,10 @@ JUDGEMENTS = (
 )
 
 
+def own(outcome: str, candidate: str | None = NAME) -> dict[str, Any]:
+    return {"name": "test_own.py::test_a", "candidate": candidate, "outcome": outcome, "detail": ""}
+
+
 def record(**changed: Any) -> RunRecord:  # noqa: ANN401  fields
     known: dict[str, Any] = {
         "run_id": "20260102-030405-1-epoch-2",
@@ -102,6 +106,7 @@ def record(**changed: Any) -> RunRecord:  # noqa: ANN401  fields
         ),
         "baseline": BaselineCard(name="base", digest="ef" * 32, created="2026-01-01T00:00:00Z"),
         "expected": EXPECTED,
+        "project_tests": (ItemOutcome("test_own.py::test_kept", NAME, PytestOutcome.PASSED),),
         "videos": tuple(video(seed, role) for role in ("candidate", "baseline") for seed in (0, 1)),
         "sets": (
             SetScores(
@@ -157,7 +162,7 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda raw: raw.update(schema_version=3), "schema_version is 3; allowed: 1 to 2"),
+        (lambda raw: raw.update(schema_version=4), "schema_version is 4; allowed: 1 to 3"),
         (lambda raw: raw.pop("schema_version"), "schema_version is None"),
         (lambda raw: raw.pop("suite"), "suite: Field required"),
         (lambda raw: raw.update(surprise=1), "surprise: Extra inputs"),
@@ -170,6 +175,20 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
         (lambda raw: raw.update(expected=[]), "not publishable by its own judgements"),
         (lambda raw: raw["candidates"][0].update(sha256=None), "no file that could be published"),
         (lambda raw: raw["videos"][0]["scores"].update(clip="NaN"), r"videos\.0\.scores\.clip"),
+        (
+            lambda raw: raw.update(exit_status=1),
+            "not publishable by its own judgements: the pytest run ended",
+        ),
+        (
+            lambda raw: raw.update(exit_status=2),
+            "not publishable by its own judgements: the pytest run ended",
+        ),
+        (lambda raw: raw.update(other_failures=["t.py::a"]), "1 other test failed, t.py::a"),
+        (lambda raw: raw["project_tests"].append(own("failed")), "1 of 2 project tests did not pass"),
+        (lambda raw: raw["project_tests"].append(own("skipped")), "1 of 2 project tests did not pass"),
+        (lambda raw: raw["project_tests"].append(own("deselected", None)), "1 of 2 project tests did not"),
+        (lambda raw: raw["project_tests"][0].update(outcome="great"), r"project_tests\.0\.outcome"),
+        (lambda raw: raw["project_tests"][0].update(surprise=1), r"project_tests\.0"),
     ],
 )
 def test_a_record_that_does_not_agree_with_itself_is_refused(
@@ -215,6 +234,33 @@ def test_judgements_are_found_by_their_place() -> None:
     assert not record().decision("epoch-0").publishable
 
 
+def test_another_checkpoint_alone_explains_an_exit_code_of_1() -> None:
+    other = ItemId("checkpoint", "epoch-0", "", "")
+    card = record().candidates[0]
+    cards = (
+        card,
+        card.model_copy(update={"name": "epoch-0", "publishable": False, "reason": "1 of 1 items fail"}),
+    )
+    known = {"candidates": cards, "expected": (*EXPECTED, other), "exit_status": 1}
+    whole = record(**known, judgements=(*JUDGEMENTS, judged(other, Verdict.FAIL)))
+    assert RunRecord.from_json(whole.to_json()) == whole
+    tested = (*record().project_tests, ItemOutcome("t.py::a", "epoch-0", PytestOutcome.FAILED))
+    assert record(**known, judgements=(*JUDGEMENTS, judged(other)), project_tests=tested)
+    with pytest.raises(ValueError, match="for a reason outside the gate"):
+        record(**known, judgements=(*JUDGEMENTS, judged(other)))
+
+
+def test_ending_otherwise_takes_every_decision_anew() -> None:
+    ended = record().ended(6)
+    assert (ended.exit_status, ended.candidates[0].publishable) == (6, False)
+    assert (
+        ended.candidates[0].reason == "the pytest run ended with exit code 6: for a reason outside the gate"
+    )
+    again = ended.ended(0)
+    assert again.candidates[0].publishable
+    assert again.candidates[0].reason == "all 3 items and 1 project tests pass"
+
+
 def test_totals_count_the_candidates_videos() -> None:
     videos = [video(0), video(1, reused=True), video(0, "baseline")]
     failure = Failure(candidate=NAME, scenario="s1", seed=3, message="no memory")
@@ -233,14 +279,14 @@ PARTS = [
 
 @given(st.permutations(PARTS), st.integers(1, 4))
 def test_parts_merge_the_same_in_any_order_and_grouping(parts: list[Part], size: int) -> None:
-    whole = merge(PARTS, expected=EXPECTED)
-    assert merge(parts, expected=EXPECTED) == whole
-    groups = [merge(parts[i : i + size], expected=()) for i in range(0, len(parts), size)]
-    assert merge(groups, expected=EXPECTED) == whole
+    whole = merge(PARTS)
+    assert merge(parts) == whole
+    groups = [merge(parts[i : i + size]) for i in range(0, len(parts), size)]
+    assert merge(groups) == whole
 
 
 def test_a_video_that_anyone_rendered_counts_as_rendered() -> None:
-    found = merge(PARTS, expected=EXPECTED).videos
+    found = merge(PARTS).videos
     assert [(each.role, each.seed, each.reused, each.seconds) for each in found] == [
         ("baseline", 0, False, 1.5),
         ("candidate", 0, False, 1.5),
@@ -249,12 +295,9 @@ def test_a_video_that_anyone_rendered_counts_as_rendered() -> None:
 
 
 @given(st.sets(st.sampled_from(range(len(EXPECTED)))))
-def test_items_that_nobody_judged_are_lost(present: set[int]) -> None:
-    found = merge([Part(judgements=tuple(JUDGEMENTS[i] for i in present))], expected=EXPECTED)
-    assert {judgement.item for judgement in found.judgements} == set(EXPECTED)
-    lost = {judgement.item for judgement in found.judgements if judgement.verdict is Verdict.ERROR}
-    assert lost == {EXPECTED[i] for i in range(len(EXPECTED)) if i not in present}
-    assert all("died" in j.reason for j in found.judgements if j.item in lost)
+def test_nothing_is_said_about_items_that_nobody_judged(present: set[int]) -> None:
+    found = merge([Part(judgements=tuple(JUDGEMENTS[i] for i in present))])
+    assert {judgement.item for judgement in found.judgements} == {EXPECTED[i] for i in present}
 
 
 @pytest.mark.parametrize(
@@ -267,7 +310,7 @@ def test_items_that_nobody_judged_are_lost(present: set[int]) -> None:
 )
 def test_workers_that_contradict_each_other_are_found_out(other: Part, words: str) -> None:
     with pytest.raises(RecordError, match=f"two workers contradict each other about .*{words}"):
-        merge([*PARTS, other], expected=EXPECTED)
+        merge([*PARTS, other])
 
 
 def test_earlier_runs_of_the_same_bytes_are_counted(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.results import RunRecord
 from pytest_wanlora.run.build_record import Ending, build
 from pytest_wanlora.run.session import Gate
-from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement, PytestOutcome
 from tests import unusual
 from tests.unit.conftest import OpenGate
 from tests.unusual import CAPTIONS, CITY, CPU, NATURE, PROMPTS, SCALE
@@ -28,8 +28,9 @@ def _built(gate: Gate, judgements: list[Judgement], **changes: Any) -> RunRecord
         "started": 1e9,
         "finished": 1e9 + 60,
         "exit_status": 0,
-        "selected": gate.items,
-        "stopped": False,
+        "left_out": (),
+        "project_tests": (),
+        "other_failures": (),
         "notes": ("a note",),
     }
     return build(gate, gate.judge, judgements, Ending(**{**known, **changes}))
@@ -77,26 +78,22 @@ def test_it_has_the_videos_of_both_sides_and_their_distances(open_gate: OpenGate
     assert (record.totals.rendered, record.totals.reused) == (6, 0)
 
 
-@pytest.mark.parametrize("case", ["stopped", "a part of the items", "a part of the scenarios"])
-def test_what_was_left_out_publishes_nothing(open_gate: OpenGate, case: str) -> None:
-    gate = open_gate(scenarios=(NATURE,) if "scenarios" in case else ())
-    judgements = _judge_all(gate)
-    selected = gate.items[:-1] if "items" in case else gate.items
-    left = [judged for judged in judgements if judged.item in selected]
-    record = _built(gate, left, selected=selected, stopped=case == "stopped")
-    assert record.partial
-    assert not record.candidates[0].publishable
-
-
-def test_an_item_whose_judgement_was_lost_is_an_error(open_gate: OpenGate) -> None:
+@pytest.mark.parametrize("outcome", list(PytestOutcome))
+def test_what_was_left_out_publishes_nothing(open_gate: OpenGate, outcome: PytestOutcome) -> None:
     gate = open_gate()
     *judgements, _ = _judge_all(gate)
-    record = _built(gate, judgements)
-    lost = {judged.item: judged.verdict for judged in record.judgements}[gate.items[-1]]
-    assert lost is Verdict.ERROR
+    left_out = (ItemOutcome(str(gate.items[-1]), "good", outcome, ""),)
+    record = _built(gate, judgements, left_out=left_out, exit_status=1)
+    assert record.partial
+    assert record.left_out == left_out
     assert not record.candidates[0].publishable
-    # what was stopped early was not lost
-    assert len(_built(gate, judgements, stopped=True).judgements) == len(gate.items) - 1
+
+
+def test_a_part_of_the_scenarios_publishes_nothing(open_gate: OpenGate) -> None:
+    gate = open_gate(scenarios=(NATURE,))
+    record = _built(gate, _judge_all(gate), exit_status=1)
+    assert record.partial
+    assert not record.candidates[0].publishable
 
 
 def test_a_degenerate_video_is_told_and_has_no_distance(open_gate: OpenGate) -> None:

@@ -278,6 +278,8 @@ def test_the_fingerprint_knows_content_and_not_places_or_judgements(
     suite = make_suite()
     same = make_suite(name="t.yaml", limits="[{metric: clip, min: 0.1}]", prompt="a meadow")
     assert same.fingerprint() == suite.fingerprint()
+    for device in ("auto", "cpu", "cuda"):
+        assert suite.model_copy(update={"device": device}).fingerprint() == suite.fingerprint()
     stated = make_suite(name="u.yaml", sha256=f"{{vae.safetensors: {sha256(b'vae.safetensors')}}}")
     assert stated.fingerprint() == suite.fingerprint()
     before = suite.fingerprint()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.resources as resources
 import json
 import re
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from pytest_wanlora import environment
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.suite import (
@@ -117,6 +119,7 @@ def test_what_is_left_out_has_defaults(write_suite: WriteSuite) -> None:
     assert suite.seeds == Seeds(first=4, most=16, start=0)
     assert suite.limits == ()
     assert suite.weak == "warn"
+    assert suite.device == "auto"
     assert suite.sampling.lora_mode == "fused"
 
 
@@ -221,8 +224,14 @@ REJECTED = {
         "name: mine",
         "name: mine\npath: elsewhere",
         2,
-        "path: unknown key; allowed: name, schema_version, model, sampling, scoring, limits, tolerances, "
-        "weak, scenarios, seeds, categories",
+        "path: unknown key; allowed: name, schema_version, device, model, sampling, scoring, limits, "
+        "tolerances, weak, scenarios, seeds, categories",
+    ),
+    "another device": Bad(
+        "name: mine", "name: mine\ndevice: gpu", 2, "device: 'gpu'; allowed: 'auto', 'cpu' or 'cuda'"
+    ),
+    "one GPU of a machine": Bad(
+        "name: mine", "name: mine\ndevice: cuda:1", 2, "device: 'cuda:1'; allowed: 'auto', 'cpu' or 'cuda'"
     ),
     "missing key": Bad("  width: 160\n", "", 10, "sampling.width: missing; it has no default"),
     "missing section": Bad(
@@ -581,6 +590,61 @@ def test_where_names_the_nearest_line(write_suite: WriteSuite) -> None:
     assert suite.where("weak") == f"{path}:1"
 
 
+# enough videos for what is gated
+
+ONE = ("{first: 4, most: 16}", "{first: 1, most: 16}")
+NO_FVD = ("  clip: {warn: 0.02, fail: 0.06}", "  fvd: off")
+NO_LIMIT = ("  - {metric: fvd, max: 1140}\n", "")
+ONE_SCENARIO = ("  - id: meadow\n    category: nature\n    prompt: a meadow\n", "")
+
+
+def each(metric: str) -> tuple[str, str]:
+    return ("{metric: fvd, max: 1140}", f"{{metric: {metric}, max: 1140, scenario: each}}")
+
+
+@pytest.mark.parametrize(
+    ("changes", "gated"),
+    [
+        ([ONE], "fvd (tolerances.fvd)"),
+        ([ONE, NO_LIMIT], "fvd (tolerances.fvd)"),
+        ([("{first: 4, most: 16}", "{first: 1, most: 1}")], "fvd (tolerances.fvd)"),
+        ([ONE, (NO_FVD[0], "  fvd: off\n  kvd: {warn: 0.1, fail: 0.5}")], "kvd (tolerances.kvd)"),
+        ([ONE, NO_FVD, each("fvd")], "fvd (limits[1])"),
+        ([ONE, NO_FVD, each("kvd")], "kvd (limits[1])"),
+        ([ONE, NO_FVD, ("max: 1140}", "max: 1140, scenario: meadow}")], "fvd (limits[1])"),
+        ([ONE, NO_FVD, ONE_SCENARIO], "fvd (limits[1])"),
+    ],
+)
+def test_one_video_for_a_distance_of_sets_is_refused(
+    write_suite: WriteSuite, changes: list[tuple[str, str]], gated: str
+) -> None:
+    path = write_suite(*changes)
+    line = (
+        path.read_text().splitlines().index(next(x for x in path.read_text().splitlines() if "seeds:" in x))
+    )
+    metric = gated.partition(" ")[0]
+    assert refusal(path) == [
+        f"{line + 1}: seeds.first: 1: the suite gates {gated}, a distance of 2 or more videos; "
+        f"allowed: 2 or more; or '{metric}: off' under tolerances and no limit on it"
+    ]
+    # another number of the caller's choice
+    assert load(path, seeds=(2, 3)).seeds == Seeds(first=2, most=3)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        [ONE, NO_FVD, NO_LIMIT],
+        # three videos of all scenarios together, or two, are a set
+        [ONE, NO_FVD],
+        [ONE, NO_FVD, NO_LIMIT, ONE_SCENARIO],
+        [("{first: 4, most: 16}", "{first: 2, most: 2}")],
+    ],
+)
+def test_videos_that_are_enough(write_suite: WriteSuite, changes: list[tuple[str, str]]) -> None:
+    assert load(write_suite(*changes)).seeds.first < 4
+
+
 # packaged suites
 
 
@@ -628,6 +692,22 @@ def test_the_big_suite_is_the_one_of_the_report() -> None:
         ("fvd", None, 1140.0, "all"),
     ]
     assert suite.seeds == Seeds(first=4, most=16, start=0)
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_a_packaged_suite_names_the_device_of_its_packaged_baselines(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    suite = load(name)
+    # a machine with a GPU, whatever this one has
+    monkeypatch.setattr(environment, "gpu_name", lambda number=0: "Some GPU")
+    here = environment.detect(suite.sampling.dtype, suite.device)
+    folder = Path(str(resources.files("pytest_wanlora"))) / "baselines" / name
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/baseline.json")]
+    assert len(found) == {"tiny": 1}.get(name, 0)
+    for stored in found:
+        assert stored["fingerprint"] == suite.fingerprint()
+        assert environment.differences(stored["environment"], here)[0] == []
 
 
 def test_loading_suites_needs_no_torch() -> None:

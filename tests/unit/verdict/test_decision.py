@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
-from pytest_wanlora.verdict.decision import decide
-from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.decision import decide, run_problem
+from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement, PytestOutcome, Verdict
 
 GATED = sorted(DEFAULT_TOLERANCES)
 
@@ -60,3 +61,57 @@ def test_the_reason_names_where_and_what_fails() -> None:
         "1 of 2 items fail in test2_nature (sharpness); 1 of 2 were not measured, the first "
         "test_limit[epoch-0-test2_nature-clip]"
     )
+
+
+def project_test(outcome: PytestOutcome, number: int = 0) -> ItemOutcome:
+    return ItemOutcome(f"test_own.py::test_{number}", "epoch-0", outcome, "because")
+
+
+@given(
+    outcomes=st.lists(st.sampled_from(list(PytestOutcome)), max_size=5),
+    partial=st.booleans(),
+    problem=st.sampled_from(["", "the pytest run ended with exit code 2: it was interrupted"]),
+)
+def test_every_project_test_must_pass_and_the_whole_run_count(
+    outcomes: list[PytestOutcome], partial: bool, problem: str
+) -> None:
+    tests = [project_test(outcome, number) for number, outcome in enumerate(outcomes)]
+    made = decide([*map(judgement, ITEMS)], ITEMS, tests, partial=partial, run_problem=problem)
+    failed = [test for test in tests if test.outcome is not PytestOutcome.PASSED]
+    assert made.publishable == (not failed and not partial and not problem)
+    assert list(made.tests) == failed
+    assert bool(failed) == ("project tests did not pass" in made.reason)
+    assert problem in made.reason
+    # whatever is publishable by its items alone and is not says why
+    assert made.publishable == (made.reason.startswith("all 9 items") and made.reason.endswith(" pass"))
+
+
+def test_the_reason_names_the_first_project_test_that_did_not_pass() -> None:
+    tests = [project_test(PytestOutcome.PASSED, 1), project_test(PytestOutcome.NOT_RUN, 2)]
+    reason = decide([*map(judgement, ITEMS)], ITEMS, tests).reason
+    assert reason == "1 of 2 project tests did not pass, the first test_own.py::test_2 (not run)"
+    assert decide([*map(judgement, ITEMS)], ITEMS, tests[:1]).reason == "all 9 items and 1 project tests pass"
+
+
+@pytest.mark.parametrize(
+    ("exit_status", "others", "explained", "words"),
+    [
+        (0, (), False, ""),
+        (1, (), True, ""),
+        (1, (), False, "exit code 1: for a reason outside the gate"),
+        (1, ("t.py::a",), True, "exit code 1: 1 other test failed, t.py::a"),
+        (1, ("t.py::a", "t.py::b"), True, "exit code 1: 2 other tests failed, the first t.py::a"),
+        # another plugin may say that failures do not matter
+        (0, ("t.py::a",), False, "exit code 0: 1 other test failed, t.py::a"),
+        (2, (), True, "exit code 2: it was interrupted"),
+        (3, (), True, "exit code 3: an internal error"),
+        (6, (), True, "exit code 6: for a reason outside the gate"),
+        # a record of a version that did not know
+        (1, None, False, ""),
+    ],
+)
+def test_what_the_run_has_against_every_checkpoint(
+    exit_status: int, others: tuple[str, ...] | None, explained: bool, words: str
+) -> None:
+    found = run_problem(exit_status, others, explained=explained)
+    assert found == (f"the pytest run ended with {words}" if words else "")
