@@ -6,7 +6,7 @@ RUN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help gate gate-bad test lint types unit integration browser bench bench-gpu evidence clean
+.PHONY: help gate gate-bad test lint types docs unit integration browser bench bench-gpu evidence clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -23,7 +23,7 @@ gate: $(INSTALLED)  ## gate an example LoRA with the embedded model, on a CPU
 gate-bad: $(INSTALLED)  ## gate the example that must not be published; fails, as it should
 	$(RUN)/pytest --lora examples/epoch-0.safetensors
 
-test: lint types unit integration  ## everything CI runs: lint, types, tests
+test: lint types docs unit integration  ## everything CI runs: lint, types, documentation, tests
 
 lint: $(INSTALLED)  ## style, import layers
 	$(RUN)/ruff check .
@@ -32,6 +32,9 @@ lint: $(INSTALLED)  ## style, import layers
 
 types: $(INSTALLED)  ## mypy, strict
 	$(RUN)/mypy
+
+docs: $(INSTALLED)  ## the documentation as a site in site/; fails on a broken link
+	NO_MKDOCS_2_WARNING=1 $(RUN)/mkdocs build --strict --quiet
 
 unit: $(INSTALLED)  ## tests of single modules, and of the embedded model
 	$(RUN)/pytest tests/unit -n auto
@@ -56,4 +59,4 @@ evidence: $(INSTALLED)  ## how often the gate is wrong: whole gates from a bank 
 	$(RUN)/python -m benchmarks.evidence
 
 clean:  ## remove what these commands made
-	rm -rf $(VENV) .wanlora .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) site .wanlora .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -114,7 +114,8 @@ def _plain(name: str) -> str:
 
 
 def test_the_guides_options_and_names_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["verify", "--help"]) == 0
+    for command in ("verify", "init"):
+        assert cli.main([command, "--help"]) == 0
     known = {f"--{each.name}" for each in options.OPTIONS}
     known |= set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
     named = set(re.findall(r"`(--[a-z0-9-]+)", GUIDE))

@@ -1,0 +1,122 @@
+"""The documentation: its links, and that the options and commands it names exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pytest_wanlora import cli, options
+from tests.unit.test_packaging import RAW, REPOSITORY, targets, wrong
+from tools import docs_home
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+ALL = {"README.md": README, **PAGES}
+
+
+def shell_blocks(text: str) -> str:
+    """Blocks without a language, which hold what a person types and what is printed."""
+    return "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+
+
+@pytest.mark.parametrize("name", sorted(PAGES))
+class TestPages:
+    def test_links_into_the_repository_lead_to_files(self, name: str) -> None:
+        # the build of the site checks links between pages, and their anchors
+        found = [
+            (kind, address) for kind, address in targets(PAGES[name]) if address.startswith((REPOSITORY, RAW))
+        ]
+        assert [(address, why) for kind, address in found if (why := wrong(kind, address))] == []
+
+    def test_no_link_leaves_the_folder(self, name: str) -> None:
+        assert [address for _, address in targets(PAGES[name]) if address.startswith(("../", "/"))] == []
+
+    def test_no_pipe_is_escaped_within_code(self, name: str) -> None:
+        # the site shows the backslash, other renderers do not
+        assert re.findall(r"`[^`\n]*\\\|[^`\n]*`", PAGES[name]) == []
+
+
+class TestReadme:
+    def test_it_is_short(self) -> None:
+        assert len(README.splitlines()) <= 120
+
+    def test_ci_runs_its_test_command(self) -> None:
+        command = "make test"
+        assert command in shell_blocks(README)
+        assert command in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+        assert "make gate" in shell_blocks(README)
+
+    def test_it_is_the_sites_first_page_with_links_to_the_sites_pages(self) -> None:
+        addresses = [address for _, address in targets(docs_home.home(README))]
+        local = {address.partition("#")[0] for address in addresses if not address.startswith("https://")}
+        assert {"wan2.2.md", "images/report-desktop.png"} <= local
+        assert all((ROOT / "docs" / address).is_file() for address in local)
+        assert not [address for address in addresses if f"{REPOSITORY}/blob/main/docs" in address]
+
+
+class TestSite:
+    def test_every_page_is_in_the_navigation(self) -> None:
+        text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+        named = set(re.findall(r"[\w.-]+\.md", str(yaml.safe_load(text)["nav"])))
+        assert named == {*PAGES, "index.md"}
+
+    def test_a_broken_link_or_anchor_fails_the_build(self) -> None:
+        config = yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))
+        assert config["strict"] is True
+        assert set(config["validation"]["links"].values()) == {"warn"}
+        assert config["theme"]["font"] is False
+
+    def test_it_is_built_by_what_ci_runs(self) -> None:
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        (needed,) = re.findall(r"^test: ([a-z ]+)", makefile, re.MULTILINE)
+        assert "docs" in needed.split()
+        assert "mkdocs build --strict" in makefile
+
+
+class TestWhatIsNamed:
+    def test_the_options_page_lists_every_option_once(self) -> None:
+        rows = re.findall(r"^\| `(--[a-z-]+)", PAGES["options.md"], re.MULTILINE)
+        without_ini = ["--lora", "--update-baselines", "--wanlora-plan"]
+        assert rows == [*without_ini, *(f"--{option.name}" for option in options.OPTIONS)]
+        flags = [option.name for option in options.OPTIONS if option.metavar is None]
+        for name in flags:
+            assert f"`--{name.replace('wanlora-', 'wanlora-no-')}`" in PAGES["options.md"]
+
+    @pytest.mark.parametrize("name", sorted(ALL))
+    def test_options_of_the_gate_exist(self, name: str) -> None:
+        known = {option.name.removeprefix("wanlora-") for option in options.OPTIONS} | {"plan"}
+        known |= {
+            f"no-{option.name.removeprefix('wanlora-')}" for option in options.OPTIONS if not option.metavar
+        }
+        assert set(re.findall(r"--wanlora-([a-z-]+)", ALL[name])) <= known
+
+    @pytest.mark.parametrize("name", sorted(ALL))
+    def test_commands_and_their_options_exist(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
+        text = shell_blocks(ALL[name]).replace("\\\n", " ")
+        for command, rest in re.findall(r"python -m pytest_wanlora ((?:data )?[a-z]+)(.*)", text):
+            assert cli.main([*command.split(), "--help"]) == 0
+            shown = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
+            assert set(re.findall(r"(?<![\w'])--[a-z0-9-]+", rest.partition("#")[0])) <= shown
+
+    def test_the_commands_page_lists_every_command(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["--help"]) == 0
+        known = set(re.findall(r"^    ([a-z]+)\b", capsys.readouterr().out, re.MULTILINE))
+        listed = set(
+            re.findall(
+                r"`([a-z]+)\b[^`]*`", "\n".join(re.findall(r"^\| (`.*?`) \|", PAGES["commands.md"], re.M))
+            )
+        )
+        assert known <= listed
+
+    def test_the_bands_of_the_suites_page_are_the_defaults(self) -> None:
+        from pytest_wanlora.suite import DEFAULT_TOLERANCES
+
+        rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) % \| ([\d.]+) % \|", PAGES["suites.md"], re.MULTILINE)
+        found = {
+            name: (round(float(warn) / 100, 6), round(float(fail) / 100, 6)) for name, warn, fail in rows
+        }
+        assert found == {name: (band.warn, band.fail) for name, band in DEFAULT_TOLERANCES.items()}
