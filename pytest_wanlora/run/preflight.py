@@ -116,6 +116,7 @@ class Request:
         allow_environment: Whether a baseline of another GPU is accepted.
         previews: Whether mp4 files are written.
         device_number: Of the GPU, among the visible ones.
+        typed_device: What was given as `--wanlora-device`; empty where the suite or nobody named the device.
         cache_dir: Where results are kept.
         videos: How many are rendered at most.
         model_files: Whether the model and the scorers will be loaded; a producer of the user may do without.
@@ -127,6 +128,7 @@ class Request:
     allow_environment: bool = False
     previews: bool = True
     device_number: int = 0
+    typed_device: str = ""
     cache_dir: Path = Path(".wanlora/cache")
     videos: int = 0
     model_files: bool = True
@@ -279,7 +281,8 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
 
 
 def _baseline(suite: Suite, environment: Environment, request: Request, name: str) -> Iterator[Finding]:
-    update = baselines.update_command(suites.option_value(suite), name) + _folder_option(
+    device = f" --wanlora-device {request.typed_device}" if request.typed_device else ""
+    update = baselines.update_command(f"{suites.option_value(suite)}{device}", name) + _folder_option(
         request.baselines_dir, "--wanlora-baselines-dir"
     )
 

@@ -179,6 +179,7 @@ class Gate:
                 allow_environment=settings.allow_environment,
                 previews=settings.previews,
                 device_number=int(number or 0),
+                typed_device=self.device.name if self.device.source == "--wanlora-device" else "",
                 cache_dir=settings.cache_dir,
                 videos=len(self.candidates) * len(self.scenarios) * most,
                 model_files=getattr(self.producer, "uses_model_files", True),

@@ -277,7 +277,12 @@ def test_everything_that_is_missing_is_told_at_once(project: Project) -> None:
         _remove(name)(project.path)
     result = project.run(*GOOD)
     result.stdout.fnmatch_lines(
-        ["*not measured: 4 causes; nothing was rendered", "1. *model.dit*", "2. *scoring.clip.weights*"]
+        [
+            "good may not be published: 24 of 24 items could not be measured",
+            "4 causes; nothing was loaded or rendered",
+            "1. *model.dit*",
+            "2. *scoring.clip.weights*",
+        ]
     )
     result.stdout.fnmatch_lines(["3. *scoring.reference*", "4. *there is no baseline*"])
     shown = project.pytester.run(sys.executable, "-m", "pytest_wanlora", "show")

@@ -317,7 +317,10 @@ def test_users_own_properties_stay_in_junits_file(based: Project) -> None:
     based.run("--lora", "good.safetensors", "test_own.py", "--junitxml", "junit.xml")
     root = ET.parse(based.path / "junit.xml").getroot()  # noqa: S314 - written by the run above
     (own,) = root.iterfind(".//testcase[@name='test_mine[good]']")
-    assert [each.attrib for each in own.iter("property")] == [{"name": "mine", "value": "1"}]
+    assert [each.attrib for each in own.iter("property")] == [
+        {"name": "wanlora_candidate", "value": "good"},
+        {"name": "mine", "value": "1"},
+    ]
 
 
 class TestFromOutside:
