@@ -84,7 +84,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.cli.terminal import Terminal
     from pytest_wanlora.new_project import changes
 
-    # closed by whoever started it, standard input is None
+    # standard input is None where the process was started without one
     asks = not arguments.yes and sys.stdin is not None and sys.stdin.isatty()
     terminal = Terminal(_COMMAND) if asks else None
     answers = collect(arguments, terminal)

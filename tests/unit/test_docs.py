@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 import yaml
 
 from pytest_wanlora import cli, options
+from pytest_wanlora import suite as suites
 from tests.unit.test_packaging import RAW, REPOSITORY, targets, wrong
-from tools import docs_home
+from tools import docs_home, walkthrough
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,9 +20,9 @@ PAGES = {path.name: path.read_text(encoding="utf-8") for path in sorted((ROOT / 
 ALL = {"README.md": README, **PAGES}
 
 
-def shell_blocks(text: str) -> str:
-    """Blocks without a language, which hold what a person types and what is printed."""
-    return "\n".join(re.findall(r"^```\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
+def typed(text: str) -> str:
+    """What a person types, and what is printed."""
+    return "\n".join(block for _, block in walkthrough.shell_blocks(text))
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -46,9 +48,9 @@ class TestReadme:
 
     def test_ci_runs_its_test_command(self) -> None:
         command = "make test"
-        assert command in shell_blocks(README)
+        assert command in typed(README)
         assert command in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
-        assert "make gate" in shell_blocks(README)
+        assert "make gate" in typed(README)
 
     def test_it_is_the_sites_first_page_with_links_to_the_sites_pages(self) -> None:
         addresses = [address for _, address in targets(docs_home.home(README))]
@@ -96,7 +98,7 @@ class TestWhatIsNamed:
 
     @pytest.mark.parametrize("name", sorted(ALL))
     def test_commands_and_their_options_exist(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
-        text = shell_blocks(ALL[name]).replace("\\\n", " ")
+        text = typed(ALL[name]).replace("\\\n", " ")
         for command, rest in re.findall(r"python -m pytest_wanlora ((?:data )?[a-z]+)(.*)", text):
             assert cli.main([*command.split(), "--help"]) == 0
             shown = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
@@ -120,3 +122,55 @@ class TestWhatIsNamed:
             name: (round(float(warn) / 100, 6), round(float(fail) / 100, 6)) for name, warn, fail in rows
         }
         assert found == {name: (band.warn, band.fail) for name, band in DEFAULT_TOLERANCES.items()}
+
+
+class TestWalkthrough:
+    STEPS = tuple(walkthrough.steps(PAGES["wan2.2.md"]))
+
+    def test_it_goes_from_an_installation_to_a_publication(self) -> None:
+        order = [
+            "pip install",
+            "pytest_wanlora inspect",
+            "pytest_wanlora init",
+            "hf download",
+            "pytest_wanlora reference",
+            "pytest --update-baselines",
+            "--wanlora-plan",
+            "pytest --lora my-lora.safetensors",
+            "pytest_wanlora show",
+            "pytest_wanlora verify",
+            "hf upload",
+        ]
+        at = -1
+        for words in order:
+            at = next(n for n, step in enumerate(self.STEPS) if n > at and words in step.command)
+
+    def test_every_replacement_is_of_a_command_that_is_there(self) -> None:
+        commands = [step.command for step in self.STEPS]
+        unused = [p for p in walkthrough.REPLACED if not any(re.fullmatch(p, each) for each in commands)]
+        assert unused == []
+
+    def test_what_needs_the_network_or_a_persons_files_is_replaced(self) -> None:
+        kept = [step.command for step in self.STEPS if walkthrough.replacement(step.command) is None]
+        assert not [each for each in kept if re.match(r"hf |pip |python3 |xdg-open |cp /path", each)]
+        assert len(kept) > 10
+
+    def test_the_printed_commands_of_init_are_the_next_steps(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        commands = [step.command for step in self.STEPS]
+        (init,) = [each for each in commands if "pytest_wanlora init" in each]
+        assert cli.main(shlex.split(init)[3:]) == 0
+        printed = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  ")]
+        assert {line for line in printed if not line.startswith("#")} <= set(commands)
+
+    def test_the_model_files_are_those_of_the_packaged_suite(self) -> None:
+        suite = suites.load("wan2.2-ti2v-5b")
+        fetched = [step.command for step in self.STEPS if step.command.startswith("hf download")]
+        for _, text in suites.references(suite):
+            if text.startswith("hub:"):
+                _, repository, pattern = text.split(":")
+                wanted = f"{pattern}*" if pattern.endswith("/") else pattern
+                (command,) = [each for each in fetched if repository in shlex.split(each)]
+                assert wanted in shlex.split(command)

@@ -64,5 +64,6 @@ def test_a_run_is_good_only_if_every_candidate_is(
     monkeypatch.setattr(gate_run, "build", lambda *_: record)
     monkeypatch.setattr("pytest_wanlora.results.write", lambda *_: None)
     monkeypatch.setattr("pytest_wanlora.reports.terminal.summary", lambda *_, **__: [])
+    monkeypatch.setattr("pytest_wanlora.reports.writing.remove_receipts", lambda *_: None)
     monkeypatch.setattr("pytest_wanlora.reports.writing.write_all", lambda *_, **__: Written((), (), False))
     assert _end(_run(open_gate())) == code
