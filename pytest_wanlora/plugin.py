@@ -201,10 +201,22 @@ def wanlora_item(request: pytest.FixtureRequest) -> ItemId | str:
     return item
 
 
+def _parameter(request: pytest.FixtureRequest) -> str:
+    """What a fixture is parametrised with; a test that names it in its code gets no parameters."""
+    found: str | None = getattr(request, "param", None)
+    if found is None:
+        pytest.fail(
+            f"{request.fixturename} runs over the run's own values, so a test must take it as an argument\n"
+            f"next: write def test_...({request.fixturename}) instead of request.getfixturevalue",
+            pytrace=False,
+        )
+    return found
+
+
 @pytest.fixture
 def wanlora_scenario(request: pytest.FixtureRequest, wanlora_gate: Gate) -> Scenario:
     """One scenario of the suite; the test runs for each."""
-    return wanlora_gate.scenario(request.param)
+    return wanlora_gate.scenario(_parameter(request))
 
 
 @pytest.fixture
@@ -212,7 +224,7 @@ def wanlora_metric(request: pytest.FixtureRequest, wanlora_gate: Gate) -> Metric
     """One metric of videos that the suite gates on; the test runs for each."""
     from pytest_wanlora.scoring.metric import METRICS
 
-    return METRICS[request.param]
+    return METRICS[_parameter(request)]
 
 
 @pytest.fixture
@@ -220,7 +232,7 @@ def wanlora_candidate(request: pytest.FixtureRequest, wanlora_gate: Gate) -> Can
     """One checkpoint of `--lora` with its scores; the test runs for each."""
     from pytest_wanlora.run.fixture_views import CandidateView
 
-    return CandidateView(wanlora_gate, wanlora_gate.candidate(request.param))
+    return CandidateView(wanlora_gate, wanlora_gate.candidate(_parameter(request)))
 
 
 @pytest.fixture

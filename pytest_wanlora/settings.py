@@ -7,6 +7,7 @@ without them `read` returns None and nothing heavier than this module is importe
 from __future__ import annotations
 
 import difflib
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -166,6 +167,7 @@ def read(config: pytest.Config) -> Settings | None:
         _refuse_idle_options(config)
         return None
     refuse_stray_checkpoints(config.args)
+    _refuse_unknown_keys(config)
     given = {option.name: options.find(config, option) for option in options.OPTIONS}
 
     def value(name: str, parse: Callable[[Given], _T], default: _D) -> _T | _D:
@@ -288,6 +290,24 @@ def _update_target(with_lora: bool, named: str | None) -> str:
         f"--wanlora-baseline: {target!r} is {problem}; allowed with --update-baselines: {allowed}",
         next_command="leave --wanlora-baseline out",
     )
+
+
+def _refuse_unknown_keys(config: pytest.Config) -> None:
+    """Refuse a mistyped key of ours, of which pytest only warns: the run would use a default instead."""
+    known = [option.ini for option in options.OPTIONS]
+    overridden = [text.partition("=")[0] for text in config.option.override_ini or []]
+    text = "" if config.inipath is None else config.inipath.read_text(encoding="utf-8", errors="replace")
+    # pytest tells no plugin which keys its file has
+    written = re.findall(r"^[ \t]*[\"']?(wanlora_\w+)[\"']?[ \t]*[=:]", text, re.MULTILINE)
+    for key in dict.fromkeys([*written, *overridden]):
+        if key.startswith("wanlora_") and key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            where = "-o" if key in overridden else str(config.inipath)
+            raise SettingsError(
+                f"{where}: {key}: no such key; {hint}allowed: {', '.join(known)}",
+                next_command=f"correct {key} in {where}, or remove it",
+            )
 
 
 def _refuse_idle_options(config: pytest.Config) -> None:

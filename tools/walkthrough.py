@@ -172,7 +172,7 @@ class Walk:
             },
             "HOME": str(self.out),
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]),
             "DIFFSYNTH_SKIP_DOWNLOAD": "true",
             "HF_HUB_OFFLINE": "1",
             "COLUMNS": "160",

@@ -7,6 +7,7 @@ belong together are found out. Beside them may lie the `videos`.
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
@@ -132,7 +133,8 @@ def update_command(suite: str, name: str) -> str:
     """
     if name == "base":
         return f"pytest --wanlora-suite {suite} --update-baselines"
-    return f"pytest --wanlora-suite {suite} --lora <checkpoint> --update-baselines"
+    named = "" if name == "accepted" else f" --wanlora-baseline {name}"
+    return f"pytest --wanlora-suite {suite} --lora FILE --update-baselines{named}"
 
 
 def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseline:
@@ -149,11 +151,18 @@ def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseli
             together.
     """
     place = folder(root, suite, name)
+    stored: list[str] = []
     if not (place / _JSON).is_file() and place.parent.is_dir():
         stored = sorted(found.parent.name for found in place.parent.glob(f"*/{_JSON}"))
-        others = f"\nStored for this suite: {', '.join(stored)}." if stored else ""
-    else:
-        others = ""
+    near = difflib.get_close_matches(name, stored, n=1)
+    if stored and name != "base" and (near or name != "accepted"):
+        raise BaselineError(
+            f"{place}: there is no baseline {name!r} of suite {suite!r}"
+            f"{f'; did you mean {near[0]}?' if near else ''}\nStored for this suite: {', '.join(stored)}.",
+            next_command=f"pytest --wanlora-suite {suite_option or suite} --lora FILE "
+            f"--wanlora-baseline {(near or stored)[0]}",
+        )
+    others = f"\nStored for this suite: {', '.join(stored)}." if stored else ""
     found = load_folder(place, suite, name=name, others=others, suite_option=suite_option)
     if found.name != name:
         raise BaselineError(

@@ -165,7 +165,11 @@ def _ask_scenarios(terminal: Terminal, clip: suites.ClipScorer) -> list[NewScena
         if not text:
             return found
         category = terminal.ask("  category", _some_text, categorizer.decide(text).category)
-        identifier = terminal.ask("  id", _some_text, f"test{number}_{category}")
+        # an id has fewer letters than a category
+        usual = (
+            f"test{number}_{category}" if category.isidentifier() and category.isascii() else f"test{number}"
+        )
+        identifier = terminal.ask("  id", _some_text, usual)
         draft = NewScenario(identifier, category, text)
         problems = scenarios.check([*found, draft], clip)
         if problems:

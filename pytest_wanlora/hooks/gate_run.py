@@ -204,21 +204,18 @@ class Run:
         part = bool(left_out) or gate.settings.partial or not all(test.outcome.ran for test in demanded)
         if part or others or failing or not all(test.passed for test in demanded):
             _fail(session)
-        if outcomes.selected or outcomes.judged or outcomes.stored:
-            ending = Ending(
-                command=("pytest", *map(as_unicode, self.config.invocation_params.args)),
-                started=self.started,
-                finished=time.time(),
-                exit_status=int(session.exitstatus),
-                left_out=left_out,
-                project_tests=tests,
-                other_failures=others,
-                notes=tuple(f"worker {name} died" for name in outcomes.died),
-            )
-            self._record(session, ending)
-        else:
-            gate.discard()
-            self.lines = list(terminal.left_out_lines(left_out))
+        # also of a run in which nothing was judged: `latest` must not lead to an earlier run's receipt
+        ending = Ending(
+            command=("pytest", *map(as_unicode, self.config.invocation_params.args)),
+            started=self.started,
+            finished=time.time(),
+            exit_status=int(session.exitstatus),
+            left_out=left_out,
+            project_tests=tests,
+            other_failures=others,
+            notes=tuple(f"worker {name} died" for name in outcomes.died),
+        )
+        self._record(session, ending)
         if part:
             self.lines.append(
                 terminal.only_part(
@@ -298,7 +295,9 @@ class Run:
             The exit code to end with.
         """
         if self.dry or self.worker:
-            return exit_status
+            # a plan judges nothing, so it ends well even where the selection leaves nothing to plan
+            planned = self.gate.settings.plan and exit_status == pytest.ExitCode.NO_TESTS_COLLECTED
+            return int(pytest.ExitCode.OK) if planned else exit_status
         record = self.record
         if record is not None:
             ends = exit_status or record.exit_status

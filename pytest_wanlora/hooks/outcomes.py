@@ -172,6 +172,17 @@ class Outcomes:
         """Note a file that could not be collected: nobody knows which tests it has."""
         if report.failed:
             self._failed[report.nodeid or "collection"] = None
+        if report.skipped and self._names_our_fixtures(report.nodeid):
+            # pytest.skip or importorskip outside a test: it hides every test of the file
+            self._collected.tests[report.nodeid] = None
+            self._collected.dropped[report.nodeid] = [PytestOutcome.SKIPPED, _words(report)]
+
+    def _names_our_fixtures(self, nodeid: str) -> bool:
+        try:
+            text = (self.config.rootpath / nodeid.partition("::")[0]).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return False
+        return f"{PREFIX}_" in text
 
     def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Note that the run was stopped by hand or by `pytest.exit`, whatever its exit code says."""
@@ -226,11 +237,6 @@ class Outcomes:
         blamed = {nodeid for nodeid, name in self._collected.items.items() if name not in passing}
         explained = blamed | self._collected.tests.keys()
         return tuple(as_unicode(nodeid) for nodeid in self._failed if nodeid not in explained)
-
-    @property
-    def selected(self) -> bool:
-        """Whether any item of the gate was to be run."""
-        return not self._collected.items.keys() <= self._collected.dropped.keys()
 
     @property
     def died(self) -> tuple[str, ...]:
@@ -300,7 +306,7 @@ def _fate(report: pytest.TestReport, raised: str) -> Fate | None:
     return (PytestOutcome.PASSED, "") if report.when == "call" else None
 
 
-def _words(report: pytest.TestReport) -> str:
+def _words(report: pytest.CollectReport | pytest.TestReport) -> str:
     """Why a test failed or was skipped, in one line."""
     told: object = report.longrepr
     if isinstance(told, tuple) and len(told) == 3:

@@ -106,8 +106,8 @@ TESTS: Final[Mapping[PytestOutcome, Phrase]] = MappingProxyType(
             "not among the test ids on the command line", "명령줄에 지정한 테스트 id에 없음"
         ),
         PytestOutcome.NOT_COLLECTED: Phrase(
-            "not collected: a plugin or a conftest.py prevented it",
-            "수집되지 않음(플러그인 또는 conftest.py)",
+            "not collected: a path that does not exist, a plugin or a conftest.py prevented it",
+            "수집되지 않음(없는 경로, 플러그인 또는 conftest.py)",
         ),
         PytestOutcome.STOPPED: Phrase("not run: the run was stopped", "실행 전 중단됨"),
         PytestOutcome.LOST: Phrase("lost with its worker", "작업 프로세스와 함께 유실됨"),

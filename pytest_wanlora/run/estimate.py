@@ -96,6 +96,8 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
     """
     names = ", ".join(candidate.name for candidate in gate.candidates)
     lines = [f"plan of {names} on suite {gate.suite.name}; nothing was loaded, rendered or judged"]
+    if not gate.chosen:
+        lines.append("the selection leaves no item of the gate")
     try:
         lines += _counted(gate, estimate(gate, workers))
     except WanloraError:
@@ -106,7 +108,7 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
             lines.append(f"disk: {preflight.free_disk / 1e9:.1f} GB free for results")
         count = len(gate.blocked)
         lines.append(
-            f"missing: {count} {'cause keeps' if count == 1 else 'causes keep'} this from being measured"
+            f"missing: {count} {'thing' if count == 1 else 'things'}; nothing can be measured without"
             if count
             else "missing: nothing"
         )

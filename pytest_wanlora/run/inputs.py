@@ -17,7 +17,7 @@ from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError, WanloraError
 from pytest_wanlora.jobs.job import file_sha256
 from pytest_wanlora.jobs.planning import input_image
-from pytest_wanlora.suite import hub, references, resolve, stated, verify
+from pytest_wanlora.suite import hub, option_value, references, resolve, stated, verify
 from pytest_wanlora.suite.digests import digest
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ModelFiles:
                 verify(paths, stated(suite, key, text), key=key, where=where)
                 # a picture is read for the key of a job, whoever renders it
                 if whole or key.startswith("scenarios"):
-                    _require_whole(paths, key, where)
+                    _require_whole(paths, key, where, option_value(suite))
                 self.found[key] = paths
             except SuiteError as error:
                 problems[key] = Problem(key, error.message, _command(error, text))
@@ -187,14 +187,14 @@ def _reason_offline(reference: FileReference) -> str | None:
     return None
 
 
-def _require_whole(paths: Sequence[Path], key: str, where: str) -> None:
+def _require_whole(paths: Sequence[Path], key: str, where: str, suite_option: str) -> None:
     for path in _weights(paths):
         try:
             read_header(path, path.stat().st_size)
         except (SafetensorError, OSError, ValueError) as error:
             raise SuiteError(
                 f"{where}: {key}: {path}: not a whole safetensors file: {error}",
-                next_command=f"copy or fetch it again: rm {path}, then python -m pytest_wanlora doctor",
+                next_command=f"fetch it again, then python -m pytest_wanlora doctor --suite {suite_option}",
             ) from error
     for path in paths:
         if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):

@@ -116,7 +116,7 @@ class Request:
         allow_environment: Whether a baseline of another GPU is accepted.
         previews: Whether mp4 files are written.
         device_number: Of the GPU, among the visible ones.
-        typed_device: What was given as `--wanlora-device`; empty where the suite or nobody named the device.
+        typed: Options that were typed and change what a baseline measures, such as `--wanlora-seeds=4:64`.
         cache_dir: Where results are kept.
         videos: How many are rendered at most.
         model_files: Whether the model and the scorers will be loaded; a producer of the user may do without.
@@ -128,7 +128,7 @@ class Request:
     allow_environment: bool = False
     previews: bool = True
     device_number: int = 0
-    typed_device: str = ""
+    typed: tuple[str, ...] = ()
     cache_dir: Path = Path(".wanlora/cache")
     videos: int = 0
     model_files: bool = True
@@ -160,9 +160,12 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         findings += _gpu(suite, files, environment, request.device_number)
     free = _free_bytes(request.cache_dir)
     findings += _disk(suite, files.downloads, request, free)
-    findings += _reference(suite, files, request)
+    unread = list(_reference(suite, files, request))
+    findings += unread
     if request.baseline is not None:
-        findings += _baseline(suite, environment, request, request.baseline)
+        # a file that is missing or damaged has another digest than the baseline's; that is not a second cause
+        whole = not files.problems and not unread
+        findings += _baseline(suite, environment, request, request.baseline, whole=whole)
     return Preflight(tuple(findings), files.downloads, free)
 
 
@@ -249,6 +252,7 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
         command = (
             f"python -m pytest_wanlora reference --suite {suites.option_value(suite)} --videos FOLDER"
             f"{_folder_option(request.baselines_dir, '--baselines-dir')}"
+            f"{' --overwrite' if Path(suite.scoring.reference).exists() else ''}"
         )
         return Finding(_REFERENCE, message, command, concerns=concerns)
 
@@ -280,22 +284,28 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
         )
 
 
-def _baseline(suite: Suite, environment: Environment, request: Request, name: str) -> Iterator[Finding]:
-    device = f" --wanlora-device {request.typed_device}" if request.typed_device else ""
-    update = baselines.update_command(f"{suites.option_value(suite)}{device}", name) + _folder_option(
+def _baseline(
+    suite: Suite, environment: Environment, request: Request, name: str, *, whole: bool
+) -> Iterator[Finding]:
+    option = " ".join([suites.option_value(suite), *request.typed])
+    update = baselines.update_command(option, name) + _folder_option(
         request.baselines_dir, "--wanlora-baselines-dir"
     )
 
-    def finding(message: str, verdict: Verdict = Verdict.MISSING_BASELINE) -> Finding:
-        return Finding("baseline", message, update, verdict, frozenset({_COMPARISONS}))
+    def finding(
+        message: str, verdict: Verdict = Verdict.MISSING_BASELINE, command: str | None = None
+    ) -> Finding:
+        return Finding("baseline", message, command or update, verdict, frozenset({_COMPARISONS}))
 
     try:
         found = baselines.load_baseline(suite, request.baselines_dir, name)
     except WanloraError as error:
-        yield finding(error.message)
+        # where another baseline is meant, its own command helps; else it has to be measured
+        named = error.next_command if "--update-baselines" not in (error.next_command or "") else None
+        yield finding(error.message, command=named)
         return
     try:
-        _require_comparable(found, suite, environment, request)
+        _require_comparable(found, suite, environment, request, whole=whole)
     except IncomparableError as error:
         yield finding(error.message, Verdict.INCOMPARABLE)
     first = suite.seeds.first
@@ -308,10 +318,12 @@ def _baseline(suite: Suite, environment: Environment, request: Request, name: st
         )
 
 
-def _require_comparable(found: Baseline, suite: Suite, environment: Environment, request: Request) -> None:
+def _require_comparable(
+    found: Baseline, suite: Suite, environment: Environment, request: Request, *, whole: bool
+) -> None:
     """Compare all that can be compared; what a missing file hides is a finding already."""
     try:
-        fingerprint: Mapping[str, object] = suite.fingerprint()
+        fingerprint: Mapping[str, object] = suite.fingerprint() if whole else found.fingerprint
     except SuiteError:
         fingerprint = found.fingerprint
     try:

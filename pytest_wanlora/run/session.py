@@ -6,7 +6,6 @@ they share is the cache and the run's folder.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -179,7 +178,7 @@ class Gate:
                 allow_environment=settings.allow_environment,
                 previews=settings.previews,
                 device_number=int(number or 0),
-                typed_device=self.device.name if self.device.source == "--wanlora-device" else "",
+                typed=self._typed_for_baselines(),
                 cache_dir=settings.cache_dir,
                 videos=len(self.candidates) * len(self.scenarios) * most,
                 model_files=getattr(self.producer, "uses_model_files", True),
@@ -187,6 +186,19 @@ class Gate:
         )
         self.blocked = self.preflight.blocking([*self.items, *self.stored])
         return self.preflight
+
+    def _typed_for_baselines(self) -> tuple[str, ...]:
+        """Options that were typed and that a baseline must be measured with."""
+        typed = []
+        if self.device.source == "--wanlora-device":
+            typed.append(f"--wanlora-device {self.device.name}")
+        if (
+            self.settings.seeds is not None
+            and self.settings.sources.get("wanlora-seeds") == "--wanlora-seeds"
+        ):
+            first, most = self.settings.seeds
+            typed.append(f"--wanlora-seeds {first}:{most}")
+        return tuple(typed)
 
     def prepare(self) -> None:
         """Make the folders and prove that they can be written, before anything is rendered.
@@ -206,13 +218,6 @@ class Gate:
         self.board.clear()
         self.cache.close()
         point_latest(self.run_folder)
-
-    def discard(self) -> None:
-        """Remove the folder of a run in which nothing was judged."""
-        self.board.clear()
-        self.cache.close()
-        with contextlib.suppress(OSError):
-            self.run_folder.rmdir()
 
     def results(self, wanted: Sequence[Job]) -> tuple[JobResult, ...]:
         """Have jobs rendered, by this process or another, and return their results in the same order.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -34,7 +35,8 @@ def find_sets(folder: Path) -> Mapping[str, tuple[Path, ...]]:
         found = {each.name: _inside(each)[0] for each in folders}
     except OSError as error:
         raise ScoringError(
-            f"{error.filename}: the videos cannot be listed: {error.strerror}", next_command=f"ls {folder}"
+            f"{error.filename}: the videos cannot be listed: {error.strerror}",
+            next_command=f"ls {shlex.quote(str(folder))}",
         ) from error
     if videos and folders:
         raise ScoringError(

@@ -15,7 +15,7 @@ from pytest_wanlora.errors import StudioError, WanloraError
 from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.memory import explained
 from pytest_wanlora.studio.quiet import quiet
-from pytest_wanlora.suite import check_digests, references, resolve, stated, verify
+from pytest_wanlora.suite import check_digests, option_value, references, resolve, stated, verify
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -158,7 +158,7 @@ class Loader:
         except Exception as error:
             raise StudioError(
                 f"{self.suite.path}: DiffSynth cannot load the model: {type(error).__name__}: {error}",
-                next_command="python -m pytest_wanlora doctor",
+                next_command=f"python -m pytest_wanlora doctor --suite {option_value(self.suite)}",
             ) from error
 
     @contextlib.contextmanager

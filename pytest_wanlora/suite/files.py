@@ -121,9 +121,7 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         command = f"ls {above}"
         if key == "scoring.reference":
             command = "python -m pytest_wanlora reference --help"
-        raise SuiteError(
-            f"{where}: {key}: {path}: no such file; allowed: an existing one", next_command=command
-        )
+        raise SuiteError(f"{where}: {key}: {path}: no such file", next_command=command)
     return FileReference(key, text, "package" if inside else "file", paths)
 
 

@@ -204,6 +204,13 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
             "next: pytest --wanlora-suite fake.yaml --update-base",
         ),
     ),
+    "mistyped baseline": (
+        lambda f: (f / "pytest.ini").write_text("[pytest]\nwanlora_baseline = bsae\n"),
+        (
+            "there is no baseline 'bsae' of suite 'fake'; did you mean base?",
+            "next: pytest --wanlora-suite fake.yaml --lora FILE --wanlora-baseline base",
+        ),
+    ),
     "another schema": (_baseline(schema_version=2), ("schema_version is 2; allowed: 1",)),
     "baseline is no JSON": (_cut("baseline.json"), ("baseline.json: not JSON",)),
     "damaged features": (_cut("features.safetensors"), ("do not belong together",)),

@@ -59,7 +59,7 @@ def test_the_plan_names_all_that_is_missing(project: Project) -> None:
     result.stdout.fnmatch_lines(
         [
             "videos: not counted; files of the suite are missing",
-            "missing: 2 causes keep this from being measured",
+            "missing: 2 things; nothing can be measured without",
             "1. *model.vae*",
             "2. *there is no baseline 'base'*",
             "   next: pytest --wanlora-suite fake.yaml --update-baselines",
@@ -82,8 +82,30 @@ def test_a_plan_without_a_gate_is_a_usage_error(project: Project) -> None:
     result.stderr.fnmatch_lines(["ERROR: --wanlora-plan: does nothing without a gate; *"])
 
 
-def test_no_ini_file_can_turn_a_gate_into_a_plan(based: Project) -> None:
-    (based.path / "pytest.ini").write_text("[pytest]\nwanlora_plan = yes\n", encoding="utf-8")
-    result = based.run("--lora", "good.safetensors", "-W", "ignore:Unknown config option")
-    assert "plan of" not in result.stdout.str()
-    assert based.records()
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pytest.ini", "[pytest]\nwanlora_plan = yes\n"),
+        ("pyproject.toml", "[tool.pytest.ini_options]\n'wanlora_plan' = 'yes'\n"),
+    ],
+)
+def test_no_ini_file_can_turn_a_gate_into_a_plan(based: Project, file: str, text: str) -> None:
+    (based.path / file).write_text(text, encoding="utf-8")
+    result = based.run("--lora", "good.safetensors")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines([f"*{file}: wanlora_plan: no such key; *"])
+
+
+def test_a_mistyped_key_is_refused(based: Project) -> None:
+    (based.path / "pytest.ini").write_text("[pytest]\nwanlora_suit = x.yaml\n", encoding="utf-8")
+    result = based.run("--lora", "good.safetensors")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*wanlora_suit: no such key; did you mean wanlora_suite? *"])
+    result = based.run("--lora", "good.safetensors", "-o", "wanlora_sale=1")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+
+
+def test_the_plan_of_nothing_ends_well_and_says_so(based: Project) -> None:
+    result = based.run(*PLAN, "-k", "unrelated")
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["the selection leaves no item of the gate"])

@@ -96,7 +96,7 @@ WAYS = {
     ),
     "never collected": Way(
         PytestOutcome.NOT_COLLECTED,
-        "not collected: a plugin or a conftest.py prevented it",
+        "not collected: a path that does not exist, a plugin or a conftest.py prevented it",
         left=2,
         plugin="@pytest.hookimpl(wrapper=True)\ndef pytest_pycollect_makeitem(collector, name):\n"
         "    made = yield\n    return [] if name == 'test_limit' else made\n",
@@ -229,7 +229,28 @@ def test_nothing_collected_at_all_keeps_its_exit_code(beside: Project, run: Run)
             "Nothing of the gate was judged; exit code 5, because 0 means publishable.",
         ]
     )
-    assert not beside.records()
+    # `latest` leads to a record that says so, not to an earlier run's receipt
+    (record,) = [results.load(path) for path in beside.records()]
+    assert len(record.left_out) == 24
+    assert not record.candidates[0].publishable
+    assert record.exit_status == pytest.ExitCode.NO_TESTS_COLLECTED
+
+
+@pytest.mark.parametrize(
+    "line", ["pytest.importorskip('not_there')", "pytest.skip('x', allow_module_level=True)"]
+)
+def test_a_file_of_project_tests_that_skips_itself_is_a_skipped_test(
+    based: Project, run: Run, line: str
+) -> None:
+    (based.path / "test_own.py").write_text(
+        f"import pytest\n\n{line}\n\n\ndef test_mine(wanlora_candidate):\n    assert False\n"
+    )
+    (based.path / "test_else.py").write_text("import pytest\n\npytest.importorskip('not_there')\n")
+    result = run("--lora", "good.safetensors", "test_own.py", "test_else.py")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    record = results.load(based.records()[-1])
+    assert [(test.name, str(test.outcome)) for test in record.project_tests] == [("test_own.py", "skipped")]
+    assert not record.candidates[0].publishable
 
 
 def test_ids_on_the_command_line_name_a_part(beside: Project, run: Run) -> None:

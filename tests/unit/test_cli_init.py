@@ -249,6 +249,9 @@ class TestOnTerminal:
             "rain",
             "비",  # not English: asked again
             "a forest in the rain",
+            "a tea house",
+            "한옥 마을",
+            "",  # test3: no id can be made of this category
             "",  # no more
             "github",
             "",  # yes
@@ -259,6 +262,7 @@ class TestOnTerminal:
         assert [(each.id, each.category, each.caption) for each in suite.scenarios] == [
             ("test1_urban", "urban", None),
             ("rain", "nature", "a forest in the rain"),
+            ("test3", "한옥 마을", None),
         ]
         assert ".github/workflows/wanlora.yml" in files(folder)
         assert "'wan2.2' is no packaged suite; allowed: tiny, wan2.2-ti2v-5b" in screen

@@ -25,7 +25,6 @@ def _run(gate: Gate) -> gate_run.Run:
         other_failures=(),
         judged=[],
         stored=[],
-        selected=True,
         died="",
         end=lambda _: None,
     )
