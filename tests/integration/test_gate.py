@@ -282,10 +282,13 @@ class TestRecord:
         assert [judged.item.kind for judged in record.judgements] == ["checkpoint", "limit"]
         assert not record.candidates[0].publishable
 
-    def test_a_run_in_which_nothing_is_judged_leaves_no_folder(self, based: Project) -> None:
-        result = based.run("--lora", "good.safetensors", "-k", "no_such_thing")
-        assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
-        assert list((based.path / ".wanlora" / "runs").iterdir()) == []
+    def test_a_run_in_which_nothing_is_judged_has_a_record_that_says_so(self, based: Project) -> None:
+        assert based.run("--lora", "good.safetensors", "-k", "nothing").ret == (
+            pytest.ExitCode.NO_TESTS_COLLECTED
+        )
+        (record,) = [results.load(path) for path in based.records()]
+        assert len(record.left_out) == 24
+        assert not record.candidates[0].publishable
 
     def test_what_a_run_leaves_is_not_for_git(self, based: Project) -> None:
         based.run("--lora", "good.safetensors", "-k", "test_limit")
