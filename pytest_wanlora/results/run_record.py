@@ -131,7 +131,7 @@ class RunRecord(Part):
         )
 
     def ended(self, exit_status: int) -> RunRecord:
-        """The record of the run as it ended, with every decision taken anew.
+        """The record of the run as it ended, with every decision made again.
 
         Args:
             exit_status: pytest's exit code.

@@ -98,7 +98,7 @@ class ModelFiles:
                     missing.append(reference)
                     continue
                 verify(paths, stated(suite, key, text), key=key, where=where)
-                # a picture is read for the key of a job, whoever renders it
+                # every producer needs a picture for the key of its job
                 if whole or key.startswith("scenarios"):
                     _require_whole(paths, key, where, option_value(suite))
                 self.found[key] = paths

@@ -1,4 +1,4 @@
-"""What a candidate's jobs are told, in a project where no value is the usual one."""
+"""What the jobs of a candidate hold, in a project where no value is the default."""
 
 from __future__ import annotations
 
