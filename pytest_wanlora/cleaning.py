@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_wanlora.atomic import DELETED, delete_whole
+from pytest_wanlora.files import DELETED, delete_whole
 from pytest_wanlora.results.folders import LATEST, RECORD, records
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.jobs.job import Producer
-    from pytest_wanlora.run.fixture_views import BaselineView, CandidateView
+    from pytest_wanlora.metrics import Metric
+    from pytest_wanlora.run.fixtures import BaselineView, CandidateView
     from pytest_wanlora.run.session import Gate
-    from pytest_wanlora.scoring.metric import Metric
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Scenario, Suite
     from pytest_wanlora.verdict.judgement import ItemId
@@ -90,7 +90,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         settings = read(config)
         if settings is not None:
-            from pytest_wanlora.hooks.gate_run import switch_on
+            from pytest_wanlora.hooks.session import switch_on
 
             config.stash[GATE] = switch_on(config, settings)
     except WanloraError as error:
@@ -112,7 +112,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, in
 
 def _settle(config: pytest.Config, status: int) -> int:
     if config.stash.get(GATE, None) is not None:
-        from pytest_wanlora.hooks.gate_run import RUN
+        from pytest_wanlora.hooks.session import RUN
 
         run = config.stash[RUN]
         if run.began:
@@ -222,7 +222,7 @@ def wanlora_scenario(request: pytest.FixtureRequest, wanlora_gate: Gate) -> Scen
 @pytest.fixture
 def wanlora_metric(request: pytest.FixtureRequest, wanlora_gate: Gate) -> Metric:
     """One metric of videos that the suite gates on; the test runs for each."""
-    from pytest_wanlora.scoring.metric import METRICS
+    from pytest_wanlora.metrics import METRICS
 
     return METRICS[_parameter(request)]
 
@@ -230,7 +230,7 @@ def wanlora_metric(request: pytest.FixtureRequest, wanlora_gate: Gate) -> Metric
 @pytest.fixture
 def wanlora_candidate(request: pytest.FixtureRequest, wanlora_gate: Gate) -> CandidateView:
     """One checkpoint of `--lora` with its scores; the test runs for each."""
-    from pytest_wanlora.run.fixture_views import CandidateView
+    from pytest_wanlora.run.fixtures import CandidateView
 
     return CandidateView(wanlora_gate, wanlora_gate.candidate(_parameter(request)))
 
@@ -238,6 +238,6 @@ def wanlora_candidate(request: pytest.FixtureRequest, wanlora_gate: Gate) -> Can
 @pytest.fixture
 def wanlora_baseline(wanlora_gate: Gate) -> BaselineView:
     """The stored baseline with its scores."""
-    from pytest_wanlora.run.fixture_views import BaselineView
+    from pytest_wanlora.run.fixtures import BaselineView
 
     return BaselineView(wanlora_gate)

@@ -70,8 +70,8 @@ class FakeProducer:
 
     def produce(self, job: Job, checkpoint: Checkpoint | None) -> Produced:
         """Make one job; see `jobs.Producer`."""
+        from pytest_wanlora import metrics
         from pytest_wanlora.scoring import frames as frame_scores
-        from pytest_wanlora.scoring import metric
 
         if self.before is not None:
             self.before(job)
@@ -93,7 +93,7 @@ class FakeProducer:
             "temporal": 99.0 * quality**0.1 + float(noise[1]),
             **frame_scores.scores(video, self.suite.scoring.sharpness_reference),
         }
-        scores["overall"] = metric.overall(scores["temporal"], scores["sharpness_pct"], scores["color"])
+        scores["overall"] = metrics.overall(scores["temporal"], scores["sharpness_pct"], scores["color"])
         drift = (1.0 - quality) * 3.0
         return Produced(
             scores=scores,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
-from pytest_wanlora.reports import receipt
+from pytest_wanlora.publishing import receipt
 from pytest_wanlora.results import run_record
 
 SCHEMAS = {

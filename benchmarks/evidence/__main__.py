@@ -11,11 +11,11 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.evidence.ground import Ground
+from benchmarks.evidence.fixtures import Ground
 from benchmarks.evidence.plots import drawings
 from benchmarks.evidence.study import run
 from benchmarks.evidence.tables import MARKS, goals, page
-from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.files import write_whole
 
 _HERE = Path(__file__).parent
 _DOCS = _HERE.parent.parent / "docs"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from safetensors import safe_open
 
-from pytest_wanlora.scoring.metric import METRICS, Metric
+from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.suite import Suite
 from pytest_wanlora.verdict.evidence import Floats
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.evidence.bank import Side
-from benchmarks.evidence.cells import REPORT_LOSS
+from benchmarks.evidence.fixtures import NEUTRAL, Ground
 from benchmarks.evidence.gates import DESIGNS, Pairing, Stage, draw, play
-from benchmarks.evidence.ground import NEUTRAL, Ground
 from benchmarks.evidence.losses import Loss
-from pytest_wanlora.scoring.metric import METRICS
+from benchmarks.evidence.scenarios import REPORT_LOSS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.bands import band
-from pytest_wanlora.verdict.fvd_evidence import distance
+from pytest_wanlora.verdict.fvd import distance
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.pairs import PairedScores
 

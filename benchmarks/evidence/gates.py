@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from benchmarks.evidence.bank import Side
 from benchmarks.evidence.losses import References
-from pytest_wanlora.scoring.metric import METRICS
+from benchmarks.evidence.replay import GateResult, run_gate
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.bands import band
 from pytest_wanlora.verdict.evidence import Floats, Plan
-from pytest_wanlora.verdict.fvd_evidence import Videos, distance
+from pytest_wanlora.verdict.fvd import Videos, distance
 from pytest_wanlora.verdict.judgement import ALL, ToleranceLike, Verdict
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
-from pytest_wanlora.verdict.replay import GateResult, run_gate
 
 __all__ = ["DESIGNS", "Design", "Draw", "Stage", "Tally", "draw", "play", "with_scores"]
 

@@ -18,10 +18,10 @@ import numpy as np
 from scipy import optimize
 
 from benchmarks.evidence.bank import Side
-from pytest_wanlora.scoring.metric import METRICS, overall
-from pytest_wanlora.verdict import fvd_evidence
+from pytest_wanlora.metrics import METRICS, overall
+from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats, change
-from pytest_wanlora.verdict.fvd_evidence import ReferenceSet, Videos
+from pytest_wanlora.verdict.fvd import ReferenceSet, Videos
 from pytest_wanlora.verdict.judgement import ALL
 
 __all__ = ["Loss", "above_floor", "neutral", "planted", "true_changes"]
@@ -112,7 +112,7 @@ def _set_overall(side: Side, scores: Floats, reference: float, wished: float | N
 def above_floor(features: Floats, reference: ReferenceSet) -> float:
     """Fréchet distance of a large set, less what its n explains."""
     videos = Videos.of(features, reference)
-    return float(np.subtract(*fvd_evidence.distance(videos, np.arange(len(features)))))
+    return float(np.subtract(*fvd.distance(videos, np.arange(len(features)))))
 
 
 def _moved(features: Floats, base: Floats, reference: ReferenceSet, size: float) -> Floats:
@@ -149,4 +149,4 @@ def true_changes(side: Side, base: Side, references: References) -> dict[tuple[s
 def _pooled_above_floor(features: list[Floats], reference: ReferenceSet) -> float:
     n = len(features[0])
     videos = Videos.of(np.concatenate(features), reference)
-    return float(np.subtract(*fvd_evidence.distance(videos, np.arange(n * len(features)).reshape(-1, n))))
+    return float(np.subtract(*fvd.distance(videos, np.arange(n * len(features)).reshape(-1, n))))

@@ -17,13 +17,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchmarks.evidence import bank, choosing, fvd_rule, resolving
-from benchmarks.evidence.cells import Cell, cells
-from benchmarks.evidence.ground import Ground
+from benchmarks.evidence import bank, futility_threshold, fvd_rule, sample_size
+from benchmarks.evidence.fixtures import Ground
 from benchmarks.evidence.losses import true_changes
-from benchmarks.evidence.player import Player
+from benchmarks.evidence.scenarios import Cell, cells
+from benchmarks.evidence.simulate import Player
 from pytest_wanlora import verdict
-from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.files import write_whole
 
 __all__ = ["run"]
 
@@ -57,8 +57,8 @@ def run(
     extra: dict[str, Callable[[], Any]] = {
         "changes": lambda: _changes(ground),
         "fvd rule": lambda: fvd_rule.measured(ground, max(2, round(0.2 * gates))),
-        "needed": lambda: resolving.needed_pairs(ground),
-        "choosing": lambda: choosing.measured(Ground.of("design"), max(2, round(0.4 * gates))),
+        "needed": lambda: sample_size.needed_pairs(ground),
+        "choosing": lambda: futility_threshold.measured(Ground.of("design"), max(2, round(0.4 * gates))),
     }
     for name, make in extra.items() if only is None else ():
         if name not in record:

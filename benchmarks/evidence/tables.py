@@ -8,8 +8,8 @@ from typing import Any
 
 from scipy import stats
 
-from benchmarks.evidence.cells import CHECKPOINTS
-from benchmarks.evidence.ground import NEUTRAL
+from benchmarks.evidence.fixtures import NEUTRAL
+from benchmarks.evidence.scenarios import CHECKPOINTS
 from benchmarks.markdown import NOT_MEASURED, Marks, sections, table
 
 __all__ = ["MARKS", "cell", "goals", "interval", "page", "share", "videos"]

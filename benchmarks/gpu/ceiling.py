@@ -9,7 +9,7 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.parts import seconds_of
+from benchmarks.gpu.profile import seconds_of
 
 __all__ = ["measure", "sizes", "work"]
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.parts import Part, timed, wait
+from benchmarks.gpu.profile import Part, timed, wait
 from benchmarks.gpu.videos import free
 from pytest_wanlora.checkpoint import Checkpoint, reading
 from pytest_wanlora.checkpoint.container import Container

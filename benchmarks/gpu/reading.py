@@ -9,7 +9,7 @@ import torch
 from diffsynth.core import load_state_dict
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.parts import seconds_of
+from benchmarks.gpu.profile import seconds_of
 from benchmarks.gpu.videos import free, part_files
 from pytest_wanlora.studio.weights import Reading
 from pytest_wanlora.suite import load

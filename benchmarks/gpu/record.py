@@ -13,7 +13,7 @@ from typing import Any
 
 from filelock import FileLock
 
-from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.files import write_whole
 
 __all__ = ["Record"]
 

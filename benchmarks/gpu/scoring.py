@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from benchmarks.gpu.context import Context
-from benchmarks.gpu.parts import seconds_of
+from benchmarks.gpu.profile import seconds_of
 from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer
 from pytest_wanlora.scoring.scorer import Scorer

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.gpu.breakdown import OTHER
 from benchmarks.markdown import NOT_MEASURED, Marks, sections, table
-from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.files import write_whole
 
 __all__ = ["MARKS", "laid_over", "page"]
 

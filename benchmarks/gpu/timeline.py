@@ -46,8 +46,8 @@ WRAPPED: tuple[tuple[str, str, str], ...] = (
     ("pytest_wanlora.jobs.cache", "Cache.store", "keeping results"),
     ("pytest_wanlora.run.session", "Gate.jobs", "planning"),
     ("pytest_wanlora.run.judge", "Judge.judgement", "deciding"),
-    ("pytest_wanlora.hooks.gate_run", "Run._record", "reporting"),
-    ("pytest_wanlora.hooks.gate_run", "Run._report", "reporting"),
+    ("pytest_wanlora.hooks.session", "Run._record", "reporting"),
+    ("pytest_wanlora.hooks.session", "Run._report", "reporting"),
 )
 # from here on the compiler works, which must not meet a wrapped import
 _LAST_IMPORT = "Accelerator.__init__"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping
 
 from pytest_wanlora.baseline.store import Baseline
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, Judgement

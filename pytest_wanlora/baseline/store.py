@@ -21,10 +21,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
 
 from pytest_wanlora import environment as environments
-from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError, IncomparableError
+from pytest_wanlora.files import write_whole
 from pytest_wanlora.verdict.noise import NoiseFloor
 
 __all__ = [

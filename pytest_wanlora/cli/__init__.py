@@ -11,11 +11,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_wanlora.cli import clean, compare, doctor, examples, init, inspect, show, verify
+from pytest_wanlora.cli import clean, compare, doctor, examples, init, inspect, reference, show, verify
+from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import WanloraError
-from pytest_wanlora.scoring import reference_set
-from pytest_wanlora.training_data import commands as training_data
 
 __all__ = ["main"]
 
@@ -33,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = (examples, init, inspect, show, compare, verify, doctor, reference_set, training_data, clean)
+    modules = (examples, init, inspect, show, compare, verify, doctor, reference, training_data, clean)
     for module in modules:
         module.add_parser(commands)
     try:

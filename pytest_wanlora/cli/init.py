@@ -166,7 +166,7 @@ def _notes(answers: Answers) -> Iterator[str]:
 
 
 def _next(answers: Answers, suite: Suite) -> Iterator[str]:
-    from pytest_wanlora.scoring.reference_set import RECOMMENDED
+    from pytest_wanlora.cli.reference import RECOMMENDED
 
     quoted = shlex.quote
     reference = ["--suite", _suite_file(answers).as_posix(), "--videos", str(answers.videos)]

@@ -12,8 +12,8 @@ from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.receipt import AnyStatement
-    from pytest_wanlora.reports.verification import Demands, Verification
+    from pytest_wanlora.publishing.receipt import AnyStatement
+    from pytest_wanlora.publishing.verify import Demands, Verification
 
 __all__ = ["add_parser"]
 
@@ -57,10 +57,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from pytest_wanlora.reports import verification
+    from pytest_wanlora.publishing import verify
 
     demands = _demands(arguments)
-    found = verification.verify(arguments.receipt, arguments.checkpoint, demands)
+    found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
     if arguments.json:
         say_json(_document(found, demands))
     elif found.verified and found.statement is not None:
@@ -72,7 +72,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _demands(arguments: argparse.Namespace) -> Demands:
-    from pytest_wanlora.reports import verification
+    from pytest_wanlora.publishing import verify
 
     digest, runs = arguments.suite_sha256, arguments.max_runs
     if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
@@ -90,8 +90,8 @@ def _demands(arguments: argparse.Namespace) -> Demands:
             "--signature: without --allowed-signers no signature is looked at; allowed: together",
             next_command="add --allowed-signers FILE --signer ID",
         )
-    return verification.Demands(
-        bounds=tuple(verification.parse_bound(text) for text in arguments.require),
+    return verify.Demands(
+        bounds=tuple(verify.parse_bound(text) for text in arguments.require),
         suite=arguments.suite,
         suite_sha256=digest,
         max_runs=None if runs is None else int(runs),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 
 if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate

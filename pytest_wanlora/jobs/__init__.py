@@ -21,7 +21,7 @@ from pytest_wanlora.jobs.job import (
     file_sha256,
 )
 from pytest_wanlora.jobs.planning import plan
-from pytest_wanlora.jobs.scheduling import Scheduler, ensure, find
+from pytest_wanlora.jobs.scheduler import Scheduler, ensure, find
 
 __all__ = [
     "BASE",

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.files import write_whole
 from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced, digest
 
 if TYPE_CHECKING:

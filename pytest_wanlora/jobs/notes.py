@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import JobError
+from pytest_wanlora.files import write_whole
 
 if TYPE_CHECKING:
     pass

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.files import write_whole
 
 __all__ = ["Change", "refuse_existing", "write"]
 

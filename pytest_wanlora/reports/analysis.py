@@ -15,7 +15,9 @@ from pytest_wanlora.reports.bounds import (
     limit_summaries,
     published_scorers,
 )
-from pytest_wanlora.reports.comparisons import (
+from pytest_wanlora.reports.course import Direction, Overfit, direction, overfit
+from pytest_wanlora.reports.next_steps import Step, StepKey, next_steps
+from pytest_wanlora.reports.summary import (
     Average,
     Outcome,
     OutcomeKind,
@@ -29,8 +31,6 @@ from pytest_wanlora.reports.comparisons import (
     scenarios_of,
     targets,
 )
-from pytest_wanlora.reports.course import Direction, Overfit, direction, overfit
-from pytest_wanlora.reports.next_steps import Step, StepKey, next_steps
 from pytest_wanlora.reports.trend import Best, BestReason, TrendPoint, best, mean_loss, trend
 
 __all__ = [

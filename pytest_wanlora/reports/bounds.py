@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from pytest_wanlora.reports.comparisons import Row, mean_of, place_of, rows
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports.summary import Row, mean_of, place_of, rows
 from pytest_wanlora.verdict.judgement import Judgement
 
 if TYPE_CHECKING:

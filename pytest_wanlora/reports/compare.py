@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import IncomparableError
-from pytest_wanlora.reports import analysis, story, words
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports import analysis, i18n, sentences
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
 
 if TYPE_CHECKING:
@@ -277,7 +277,7 @@ def lines(record: RunRecord) -> list[str]:
                 scenario,
                 "-" if base is None else metric.format(base),
                 *shown,
-                words.DIRECTIONS[analysis.direction(points)].en if len(points) > 1 else "",
+                i18n.DIRECTIONS[analysis.direction(points)].en if len(points) > 1 else "",
             ]
         )
         previous = name
@@ -299,7 +299,9 @@ def lines(record: RunRecord) -> list[str]:
     if len(runs) > 1:
         head += [f"run {number}: {name}" for number, name in enumerate(runs, start=1)]
     notes = [
-        f"project test {story.project_test_line(test)}" for test in record.project_tests if not test.passed
+        f"project test {sentences.project_test_line(test)}"
+        for test in record.project_tests
+        if not test.passed
     ]
     notes += [f"note: {note}" for note in record.notes]
     return [*head, "", *table, "", best_line(record), *notes]
@@ -313,7 +315,7 @@ def _tests(record: RunRecord, candidate: str) -> str:
 
 def best_line(record: RunRecord) -> str:
     """Which checkpoint to publish, and why that one."""
-    return story.best_text(analysis.best(record), "en", str)
+    return sentences.best_text(analysis.best(record), "en", str)
 
 
 def _cell(name: str, point: TrendPoint, *, counted: bool) -> str:

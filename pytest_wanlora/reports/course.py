@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
-from pytest_wanlora.reports.comparisons import rows
+from pytest_wanlora.reports.summary import rows
 from pytest_wanlora.reports.trend import TrendPoint, mean_loss
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 

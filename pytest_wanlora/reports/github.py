@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Final
 
-from pytest_wanlora.reports import markdown, story, words
+from pytest_wanlora.reports import i18n, markdown, sentences
 from pytest_wanlora.reports.escaping import plain
-from pytest_wanlora.reports.words import Language
+from pytest_wanlora.reports.i18n import Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.results.run_record import RunRecord
@@ -103,12 +103,12 @@ def _errors(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
         for (_, reason), of in grouped.items()
     ]
     found += [
-        (f"{card.name}: project test", f"{test.name}: {story.item_outcome_text(test, 'en', str)}")
+        (f"{card.name}: project test", f"{test.name}: {sentences.item_outcome_text(test, 'en', str)}")
         for test in decision.tests
     ]
     if decision.unmeasured:
         count, first = len(decision.unmeasured), str(decision.unmeasured[0])
-        why = {each.name: story.item_outcome_text(each, "en", str) for each in record.left_out}.get(first)
+        why = {each.name: sentences.item_outcome_text(each, "en", str) for each in record.left_out}.get(first)
         found.append(
             (card.name, f"{count} checks were not measured, the first {first}{f': {why}' if why else ''}")
         )
@@ -125,11 +125,11 @@ def _warnings(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
 
 def _title(card: CandidateCard, of: list[Judgement]) -> str:
     first = of[0]
-    verdict = words.VERDICTS[first.verdict].en
+    verdict = i18n.VERDICTS[first.verdict].en
     if first.kind == "checkpoint":
         return f"{card.name}: {verdict}, the LoRA file"
     place = "all scenarios" if first.scenario == ALL else first.scenario
-    metric = words.metric_name(first.metric, "en") or first.metric
+    metric = i18n.metric_name(first.metric, "en") or first.metric
     limit = " (absolute limit)" if first.kind == "limit" else ""
     return f"{card.name}: {verdict}, {metric} of {place}{limit}"
 

@@ -18,10 +18,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from pytest_wanlora.reports import analysis, commands, html_sections, html_text, story
-from pytest_wanlora.reports.html_previews import Previews, gather
-from pytest_wanlora.reports.html_scenes import Scene, scenes
-from pytest_wanlora.reports.html_view import (
+from pytest_wanlora.reports import analysis, commands, html_run, html_text, sentences
+from pytest_wanlora.reports.html_checkpoints import (
     Anchors,
     CandidateView,
     candidate_views,
@@ -29,6 +27,8 @@ from pytest_wanlora.reports.html_view import (
     project_tests,
     title_of,
 )
+from pytest_wanlora.reports.html_previews import Previews, gather
+from pytest_wanlora.reports.html_scenarios import Scene, scenes
 from pytest_wanlora.reports.terminal import duration
 
 if TYPE_CHECKING:
@@ -83,20 +83,20 @@ def _render(record: RunRecord, previews: Previews, largest: int) -> str:
             head=_head(record, views),
             candidates=views,
             tests=project_tests(record),
-            left_out=story.left_out_lines(
+            left_out=sentences.left_out_lines(
                 record.left_out, record.expected, "en", html_text.isolated, html_text.visible
             ),
             steps=any(view.steps for view in views),
             common_steps=common_steps(views),
             metrics=[title_of(metric) for metric in anchors.metrics],
             scenes=shown,
-            courses=html_sections.courses(record, anchors),
+            courses=html_run.courses(record, anchors),
             rapa=analysis.is_rapa(record),
             published=analysis.published_scorers(record),
-            limits=html_sections.limits(record, anchors),
-            targets=html_sections.targets(record),
-            noise=html_sections.noise(record),
-            training=html_sections.training(record),
+            limits=html_run.limits(record, anchors),
+            targets=html_run.targets(record),
+            noise=html_run.noise(record),
+            training=html_run.training(record),
             previews=previews,
             players=_players(record, shown),
             largest=largest,
@@ -134,8 +134,8 @@ def _head(record: RunRecord, views: tuple[CandidateView, ...]) -> Head:
         return Head(only.state, only.card.name, only.headline, "", only.reason)
     able = sum(view.state == "yes" for view in views)
     best = analysis.best(record)
-    advice = story.best_advice(best, "en", html_text.isolated)
-    reason = story.best_reason(best, "en", html_text.isolated)
+    advice = sentences.best_advice(best, "en", html_text.isolated)
+    reason = sentences.best_reason(best, "en", html_text.isolated)
     if not views:
         return Head("none", "", "No checkpoint was gated", advice, reason)
     state = "yes" if able == len(views) else "mixed" if able else "no"
@@ -190,8 +190,8 @@ def _environment() -> Environment:
         "prose": html_text.prose,
         "label": html_text.label,
         "duration": duration,
-        "when": html_sections.when,
-        "flat": html_sections.flat,
+        "when": html_run.when,
+        "flat": html_run.flat,
     }
     environment.filters.update(filters)
     return environment

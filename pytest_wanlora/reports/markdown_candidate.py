@@ -6,11 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_wanlora.reports import analysis, escaping, story, words
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports import analysis, escaping, i18n, sentences
 from pytest_wanlora.reports.markdown_tables import Scribe, bullets, heading, table
 from pytest_wanlora.reports.stated import MEAN, Figure, Stated, disagreements
 from pytest_wanlora.reports.words_page import Page
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ __all__ = ["conclusions", "findings"]
 
 _PROMPT = 300
 _OUTCOME_MARKS: dict[OutcomeKind, str] = {
-    "success": words.MARKS[Verdict.PASS],
-    "slight_loss": words.MARKS[Verdict.WARN],
-    "failure": words.MARKS[Verdict.FAIL],
-    "unmeasured": words.MARKS[Verdict.MISSING_BASELINE],
+    "success": i18n.MARKS[Verdict.PASS],
+    "slight_loss": i18n.MARKS[Verdict.WARN],
+    "failure": i18n.MARKS[Verdict.FAIL],
+    "unmeasured": i18n.MARKS[Verdict.MISSING_BASELINE],
 }
 _FIGURES: dict[Figure, Page] = {
     "baseline": Page.FIGURE_BASELINE,
@@ -93,14 +93,14 @@ def _failing(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> I
         else:
             lines.append(f"{scribe.mark(verdict)}: {_places(of, scribe)} - {why}")
     lines += [
-        f"{words.MARKS[Verdict.FAIL]} {scribe.say(Page.TEST)} {scribe.name(test.name)}: "
-        + story.item_outcome_text(test, scribe.language, scribe.text)
+        f"{i18n.MARKS[Verdict.FAIL]} {scribe.say(Page.TEST)} {scribe.name(test.name)}: "
+        + sentences.item_outcome_text(test, scribe.language, scribe.text)
         for test in decision.tests
     ]
     if decision.unmeasured:
-        unmeasured = words.OUTCOMES["unmeasured"].say(scribe.language)
+        unmeasured = i18n.OUTCOMES["unmeasured"].say(scribe.language)
         places = _places(decision.unmeasured, scribe)
-        lines.append(f"{words.MARKS[Verdict.MISSING_BASELINE]} {unmeasured}: {places}")
+        lines.append(f"{i18n.MARKS[Verdict.MISSING_BASELINE]} {unmeasured}: {places}")
     yield bullets(lines)
 
 
@@ -115,9 +115,9 @@ def _why(judged: Judgement, row: Row | None, scribe: Scribe) -> str:
     """Why an item fails: by its numbers where they say it all, else in the words of the gate."""
     if judged.verdict is Verdict.FAIL and judged.value is not None:
         if row is not None and row.baseline is not None:
-            return story.comparison_line(row, scribe.language)
+            return sentences.comparison_line(row, scribe.language)
         if judged.kind == "limit":
-            value, bounds = story.value_text(judged.metric, judged.value), _bounds(judged)
+            value, bounds = sentences.value_text(judged.metric, judged.value), _bounds(judged)
             return scribe.say(Page.LIMIT_LINE, value=value, bounds=bounds)
     return scribe.reason(judged.reason)
 
@@ -185,10 +185,10 @@ def _comparisons(found: Sequence[Row], scribe: Scribe) -> Iterator[list[str]]:
 
 def _numbers(row: Row, scribe: Scribe) -> list[str]:
     return [
-        story.value_text(row.metric, row.baseline),
-        story.value_text(row.metric, row.value),
-        story.difference_text(row.metric, row.difference, scribe.language),
-        story.change_text(row.relative),
+        sentences.value_text(row.metric, row.baseline),
+        sentences.value_text(row.metric, row.value),
+        sentences.difference_text(row.metric, row.difference, scribe.language),
+        sentences.change_text(row.relative),
     ]
 
 
@@ -211,10 +211,10 @@ def _averages(record: RunRecord, candidate: str, scribe: Scribe) -> Iterator[lis
 
 def _mean(metric: str, mean: Average, scribe: Scribe) -> list[str]:
     return [
-        story.value_text(metric, mean.baseline),
-        story.value_text(metric, mean.value),
-        story.difference_text(metric, mean.change, scribe.language),
-        story.change_text(mean.relative),
+        sentences.value_text(metric, mean.baseline),
+        sentences.value_text(metric, mean.value),
+        sentences.difference_text(metric, mean.change, scribe.language),
+        sentences.change_text(mean.relative),
     ]
 
 
@@ -222,11 +222,11 @@ def _scenarios(record: RunRecord, candidate: str, scribe: Scribe, level: int) ->
     yield heading(level, scribe.say(Page.ANALYSIS))
     for found in analysis.outcomes(record, candidate):
         prompt = record.suite.prompts[found.scenario]
-        outcome = words.OUTCOMES[found.kind].say(scribe.language)
+        outcome = i18n.OUTCOMES[found.kind].say(scribe.language)
         place = f"{scribe.name(found.scenario)} ({scribe.text(prompt.category, escaping.CELL)})"
         yield heading(level + 1, f"{_OUTCOME_MARKS[found.kind]} {place} - {outcome}")
-        yield story.outcome_text(record, candidate, found, scribe.language)
-        lines = [*story.outcome_lines(record, candidate, found, scribe.language)]
+        yield sentences.outcome_text(record, candidate, found, scribe.language)
+        lines = [*sentences.outcome_lines(record, candidate, found, scribe.language)]
         yield bullets([*lines, scribe.say(Page.PROMPT, prompt=scribe.text(prompt.prompt, _PROMPT))])
 
 
@@ -268,7 +268,7 @@ def _limit(row: LimitRow, scribe: Scribe) -> list[str]:
 
 
 def _shared(metric: str, value: float | None, share: float | None) -> str:
-    number = story.value_text(metric, value)
+    number = sentences.value_text(metric, value)
     return number if share is None else f"{number} ({share:.1%})"
 
 
@@ -299,11 +299,11 @@ def _untested(judged: Judgement) -> bool:
 def _sure(judged: Judgement, scribe: Scribe) -> list[str]:
     evidence = judged.evidence
     place = [scribe.place(judged.scenario), scribe.metric(judged.metric)]
-    loss = "-" if judged.change is None else story.change_text(judged.change)
+    loss = "-" if judged.change is None else sentences.change_text(judged.change)
     standing = scribe.say(Page.SETTLED)
     interval = p_value = "-"
     if evidence is not None and evidence.low is not None and evidence.high is not None:
-        ends = f"{story.change_text(evidence.low)} ~ {story.change_text(evidence.high)}"
+        ends = f"{sentences.change_text(evidence.low)} ~ {sentences.change_text(evidence.high)}"
         interval = f"{ends} ({evidence.level:.0%})"
     if evidence is not None and evidence.p_adjusted is not None:
         p_value = f"{evidence.p_adjusted:.3f}" if evidence.p_adjusted >= 0.001 else "<0.001"
@@ -329,7 +329,7 @@ def _targets(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> I
             scribe.metric(each.metric),
             states[each.reached],
             f"{each.target:g}",
-            story.value_text(each.metric, each.value),
+            sentences.value_text(each.metric, each.value),
             str(each.n),
         ]
         for each in found
@@ -345,7 +345,7 @@ def _next(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> Iter
         yield scribe.say(Page.NOTHING_NEXT)
     commands = [step.command for step in steps]
     for number, step in enumerate(steps, start=1):
-        line = f"**{number}.** {story.step_text(step, scribe.language, scribe.name)}"
+        line = f"**{number}.** {sentences.step_text(step, scribe.language, scribe.name)}"
         yield line
         # several steps may end in one command: show it behind the last of them that stand together
         if step.command and step.command not in commands[number : number + 1]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from pytest_wanlora.reports import analysis, commands, escaping, story, words
-from pytest_wanlora.reports.comparisons import difference_of, relative_of
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports import analysis, commands, escaping, i18n, sentences
 from pytest_wanlora.reports.markdown_tables import Scribe, bullets, heading, table
+from pytest_wanlora.reports.summary import difference_of, relative_of
 from pytest_wanlora.reports.words_page import Page
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, Verdict
 
 if TYPE_CHECKING:
@@ -36,9 +36,9 @@ def verdicts(record: RunRecord, scribe: Scribe) -> str:
         return scribe.say(Page.NO_CANDIDATE)
     lines = []
     for card in cards:
-        mark = words.MARKS[Verdict.PASS if card.publishable else Verdict.FAIL]
-        verdict = story.verdict_text(card, scribe.language, scribe.name)
-        reason = story.decision_text(record, card, scribe.language, scribe.name)
+        mark = i18n.MARKS[Verdict.PASS if card.publishable else Verdict.FAIL]
+        verdict = sentences.verdict_text(card, scribe.language, scribe.name)
+        reason = sentences.decision_text(record, card, scribe.language, scribe.name)
         lines.append(f"{mark} **{verdict}** {reason}")
     return lines[0] if len(lines) == 1 else bullets(lines)
 
@@ -106,9 +106,9 @@ def project_tests(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     body = [
         [
             scribe.text(test.name, escaping.LINE),
-            story.project_test_place(test, scribe.language, scribe.name),
-            f"{words.MARKS[Verdict.PASS if test.passed else Verdict.FAIL]} "
-            + story.item_outcome_text(test, scribe.language, scribe.text),
+            sentences.project_test_place(test, scribe.language, scribe.name),
+            f"{i18n.MARKS[Verdict.PASS if test.passed else Verdict.FAIL]} "
+            + sentences.item_outcome_text(test, scribe.language, scribe.text),
         ]
         for test in record.project_tests
     ]
@@ -121,13 +121,13 @@ def comparison(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     if not cards:
         return
     yield heading(2, scribe.say(Page.COMPARED))
-    yield f"**{story.best_text(analysis.best(record), scribe.language, scribe.name)}**"
+    yield f"**{sentences.best_text(analysis.best(record), scribe.language, scribe.name)}**"
     head = scribe.head(Page.FILE, Page.VERDICT, Page.FAILS, Page.WARNS, Page.MEAN_LOSS)
     body = []
     for card in cards:
         decision = record.decision(card.name)
         loss = analysis.mean_loss(record, card.name)
-        mark = words.MARKS[Verdict.PASS if card.publishable else Verdict.FAIL]
+        mark = i18n.MARKS[Verdict.PASS if card.publishable else Verdict.FAIL]
         word = scribe.say(Page.PUBLISHABLE if card.publishable else Page.REFUSED)
         failed = len(decision.failing) + len(decision.unmeasured) + len(decision.tests)
         counts = [str(failed), str(len(decision.warnings))]
@@ -153,7 +153,7 @@ def _course(points: Mapping[str, list[TrendPoint]], names: list[str], scribe: Sc
         [scribe.name(name), *(_point(metric, of[index], scribe) for metric, of in points.items())]
         for index, name in enumerate(names)
     ]
-    courses = [words.DIRECTIONS[analysis.direction(of)].say(scribe.language) for of in points.values()]
+    courses = [i18n.DIRECTIONS[analysis.direction(of)].say(scribe.language) for of in points.values()]
     return table(head, [*body, [scribe.say(Page.COURSE), *courses]])
 
 
@@ -161,8 +161,8 @@ def _point(metric: str, point: TrendPoint, scribe: Scribe) -> str:
     if point.verdict is None:
         return scribe.say(Page.NONE)
     relative = relative_of(point.baseline, difference_of(point.baseline, point.value))
-    change = "" if relative is None else f" ({story.change_text(relative)})"
-    return f"{story.value_text(metric, point.value)}{change} {words.MARKS[point.verdict]}"
+    change = "" if relative is None else f" ({sentences.change_text(relative)})"
+    return f"{sentences.value_text(metric, point.value)}{change} {i18n.MARKS[point.verdict]}"
 
 
 def training_data(record: RunRecord, scribe: Scribe) -> Iterator[str]:
@@ -178,7 +178,7 @@ def training_data(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     for scenario, known in card.scenarios.items():
         rare = f" ({scribe.say(Page.RARE)})" if known.rare else ""
         found = [analysis.outcome(record, each.name, scenario).kind for each in cards]
-        outcomes = [words.OUTCOMES[kind].say(scribe.language) for kind in found]
+        outcomes = [i18n.OUTCOMES[kind].say(scribe.language) for kind in found]
         # no word list knows the category: nothing can be said of how common it is
         none = scribe.say(Page.NONE)
         prompts = none if known.prompts is None else f"{known.prompts:,}"
@@ -195,11 +195,16 @@ def training_data(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     yield bullets(
         [
             *(
-                _of(each.candidate, story.suspicion_text(each, scribe.language, scribe.name), cards, scribe)
+                _of(
+                    each.candidate,
+                    sentences.suspicion_text(each, scribe.language, scribe.name),
+                    cards,
+                    scribe,
+                )
                 for each in card.suspicions
             ),
             *(
-                _of(each.candidate, story.correlation_text(each, scribe.language), cards, scribe)
+                _of(each.candidate, sentences.correlation_text(each, scribe.language), cards, scribe)
                 for each in card.correlations
             ),
         ]
@@ -237,7 +242,9 @@ def _band(record: RunRecord, metric: str, scribe: Scribe) -> list[str]:
 def notes(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     """What else a reader must know."""
     lines = [
-        *story.left_out_lines(record.left_out, record.expected, scribe.language, scribe.name, scribe.text),
+        *sentences.left_out_lines(
+            record.left_out, record.expected, scribe.language, scribe.name, scribe.text
+        ),
         *(scribe.text(note) for note in record.notes),
     ]
     if record.baseline is not None:

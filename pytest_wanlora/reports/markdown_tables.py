@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pytest_wanlora.reports import escaping, words
-from pytest_wanlora.reports.words import Language
+from pytest_wanlora.reports import escaping, i18n
+from pytest_wanlora.reports.i18n import Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.judgement import ALL, Verdict
 
@@ -58,13 +58,13 @@ class Scribe:
 
     def metric(self, metric: str) -> str:
         """A metric's name; an unknown one by its id."""
-        return words.metric_name(metric, self.language) or self.name(metric)
+        return i18n.metric_name(metric, self.language) or self.name(metric)
 
     def mark(self, verdict: Verdict | None) -> str:
         """The sign and the word of a verdict."""
         if verdict is None:
             return Page.NONE.say(self.language)
-        return f"{words.MARKS[verdict]} {words.VERDICTS[verdict].say(self.language)}"
+        return f"{i18n.MARKS[verdict]} {i18n.VERDICTS[verdict].say(self.language)}"
 
     def say(self, page: Page, **fields: object) -> str:
         """A phrase."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.reports import analysis, escaping, story
-from pytest_wanlora.reports.comparisons import change_words
+from pytest_wanlora.metrics import METRICS, grade
+from pytest_wanlora.reports import analysis, escaping, sentences
 from pytest_wanlora.reports.naming import file_name, names_of
-from pytest_wanlora.scoring.metric import METRICS, grade
+from pytest_wanlora.reports.summary import change_words
 from pytest_wanlora.verdict.judgement import ALL, Judgement
 
 if TYPE_CHECKING:
@@ -191,7 +191,7 @@ def _section(record: RunRecord, card: CandidateCard) -> str:
 
 
 def _outcome(test: ItemOutcome) -> str:
-    return story.item_outcome_text(test, "en", _text)
+    return sentences.item_outcome_text(test, "en", _text)
 
 
 def _numbers(judged: Judgement) -> tuple[str, str, str, str]:

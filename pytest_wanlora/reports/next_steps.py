@@ -17,8 +17,8 @@ from pytest_wanlora.reports.commands import (
     typed,
     update_baseline,
 )
-from pytest_wanlora.reports.comparisons import Outcome, ordered, outcomes, rows, targets
 from pytest_wanlora.reports.naming import file_name
+from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows, targets
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
+from pytest_wanlora.metrics import overall
 from pytest_wanlora.reports.bounds import limit_summaries
-from pytest_wanlora.reports.comparisons import averages, rows
-from pytest_wanlora.scoring.metric import overall
+from pytest_wanlora.reports.summary import averages, rows
 from pytest_wanlora.verdict.judgement import ALL
 
 if TYPE_CHECKING:

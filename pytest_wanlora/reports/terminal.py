@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pytest_wanlora.reports import story
+from pytest_wanlora.metrics import METRICS, Metric, grade
+from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
-from pytest_wanlora.reports.comparisons import change_words
-from pytest_wanlora.scoring.metric import METRICS, Metric, grade
+from pytest_wanlora.reports.summary import change_words
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -174,7 +174,7 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
 
 def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:
     """What was to be judged or stored and was not, a line for each checkpoint and reason."""
-    return list(story.left_out_lines(left_out, expected, "en", str, str))
+    return list(sentences.left_out_lines(left_out, expected, "en", str, str))
 
 
 def only_part(exit_status: int, *, nothing: bool, storing: bool) -> str:
@@ -189,7 +189,7 @@ def _project_tests(record: RunRecord) -> list[str]:
     tests = record.project_tests
     passed = sum(test.passed for test in tests)
     lines = [f"project tests: {passed} of {len(tests)} pass"]
-    lines += [f"  {story.project_test_line(test)}" for test in tests[:_MOST_TESTS]]
+    lines += [f"  {sentences.project_test_line(test)}" for test in tests[:_MOST_TESTS]]
     if len(tests) > _MOST_TESTS:
         lines.append(f"  and {len(tests) - _MOST_TESTS} more, in the record")
     return lines

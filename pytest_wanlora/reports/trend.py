@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pytest_wanlora.reports.comparisons import metrics_of, rows, scenarios_of
+from pytest_wanlora.reports.summary import metrics_of, rows, scenarios_of
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:

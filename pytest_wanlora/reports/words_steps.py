@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from pytest_wanlora.reports.i18n import Phrase
 from pytest_wanlora.reports.next_steps import StepKey
-from pytest_wanlora.reports.words import Phrase
 
 __all__ = ["STEPS"]
 

@@ -9,14 +9,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import WanloraError
-from pytest_wanlora.reports import receipt, signing
+from pytest_wanlora.files import write_whole
+from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing.verify import signature_path
 from pytest_wanlora.reports.naming import file_name
-from pytest_wanlora.reports.verification import signature_path
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.words import Language
+    from pytest_wanlora.reports.i18n import Language
     from pytest_wanlora.results.run_record import RunRecord
 
 __all__ = ["Written", "remove_receipts", "write_all"]
@@ -95,7 +95,7 @@ def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Pat
     data = receipt.canonical(receipt.statement(record, candidate))
     if sign_key is not None:
         # first, so that a disk that is full now leaves no receipt that merely looks unsigned
-        write_whole(signature_path(path), signing.sign(data, sign_key))
+        write_whole(signature_path(path), ssh_signature.sign(data, sign_key))
         yield signature_path(path)
     write_whole(path, data)
     yield path

@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.atomic import DELETED
+from pytest_wanlora.files import DELETED
 
 __all__ = ["LATEST", "RECORD", "point_latest", "records"]
 

@@ -13,8 +13,9 @@ from typing import Any, Literal
 
 from pydantic import ValidationError, model_validator
 
-from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import RecordError
+from pytest_wanlora.files import write_whole
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.folders import RECORD, records
 from pytest_wanlora.results.merging import merge
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
@@ -30,7 +31,6 @@ from pytest_wanlora.results.parts import (
     Video,
 )
 from pytest_wanlora.results.training_data import TrainingDataCard
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.decision import Decision, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement

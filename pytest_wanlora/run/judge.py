@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
-from pytest_wanlora.run.standard import Standard
-from pytest_wanlora.scoring.metric import METRICS
-from pytest_wanlora.verdict import fvd_evidence, limits, regressions
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.run.comparison import Standard
+from pytest_wanlora.verdict import fvd, limits, regressions
 from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 from pytest_wanlora.verdict.measured import Scores
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.metrics import Metric
     from pytest_wanlora.run.session import Candidate, Gate
-    from pytest_wanlora.scoring.metric import Metric
     from pytest_wanlora.suite import Scenario
 
 __all__ = ["Judge"]
@@ -356,7 +356,7 @@ class Judge:
         stacked = np.stack(features)
         places = {ALL: list(results), **{name: [name] for name in results}}
         videos = {
-            place: fvd_evidence.Videos.of(stacked, self.standard.reference_set(names))
+            place: fvd.Videos.of(stacked, self.standard.reference_set(names))
             for place, names in places.items()
         }
         return PairedSets(videos, *rows)

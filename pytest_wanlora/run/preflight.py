@@ -17,9 +17,9 @@ from pytest_wanlora import baseline as baselines
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory
 from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
 from pytest_wanlora.scoring import captions, frechet
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer
 from pytest_wanlora.jobs.planning import plan
-from pytest_wanlora.jobs.scheduling import Scheduler, find
+from pytest_wanlora.jobs.scheduler import Scheduler, find
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.folders import point_latest
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 

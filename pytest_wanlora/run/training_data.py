@@ -18,10 +18,10 @@ from pytest_wanlora.results.training_data import (
     TrainingDataCard,
 )
 from pytest_wanlora.training_data.analysis import MEANS, NO_CATEGORY
+from pytest_wanlora.training_data.attribution import LEVEL, Correlation, Suspicion, is_rare, suspect
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.rules import of_suite
 from pytest_wanlora.training_data.survey import Source, take
-from pytest_wanlora.training_data.suspicion import LEVEL, Correlation, Suspicion, is_rare, suspect
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Scenario, Suite

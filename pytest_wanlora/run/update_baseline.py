@@ -14,7 +14,7 @@ from pytest_wanlora.baseline import acceptance
 from pytest_wanlora.baseline.store import Baseline
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.run.inputs import prompts
-from pytest_wanlora.verdict import fvd_evidence, noise
+from pytest_wanlora.verdict import fvd, noise
 from pytest_wanlora.verdict.judgement import ALL
 
 if TYPE_CHECKING:
@@ -162,9 +162,7 @@ def _set_floors(
     found = (
         noise.set_floor(
             place,
-            fvd_evidence.Videos.of(
-                stacked, judge.standard.reference_set([place] if place in vectors else vectors)
-            ),
+            fvd.Videos.of(stacked, judge.standard.reference_set([place] if place in vectors else vectors)),
             of,
             tolerance,
             most=most,

@@ -17,8 +17,8 @@ import safetensors.numpy
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 
-from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.files import write_whole
 
 #: Name of the set that serves every category.
 EVERY = "all"

@@ -10,8 +10,9 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_wanlora import metrics
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.scoring import frames, metric
+from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer, ClipSettings, clip_scores, temporal_consistency
 from pytest_wanlora.scoring.determinism import require_device
 from pytest_wanlora.scoring.frechet import Reference, read_reference, set_scores
@@ -131,7 +132,7 @@ class Scorer:
             "temporal": temporal_consistency(embedded),
             **frames.scores(video, self._sharpness_reference),
         }
-        scores["overall"] = metric.overall(scores["temporal"], scores["sharpness_pct"], scores["color"])
+        scores["overall"] = metrics.overall(scores["temporal"], scores["sharpness_pct"], scores["color"])
         return VideoScores(scores, embedded, self._extractor(video))
 
     def features(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_wanlora.errors import StudioError, WanloraError
 from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.memory import explained
-from pytest_wanlora.studio.quiet import quiet
+from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.suite import check_digests, option_value, references, resolve, stated, verify
 
 if TYPE_CHECKING:

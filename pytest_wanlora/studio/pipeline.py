@@ -21,7 +21,7 @@ from pytest_wanlora.studio import apply_lora
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.memory import explained, peak_memory, watch_memory
 from pytest_wanlora.studio.prompts import PromptStore
-from pytest_wanlora.studio.quiet import quiet
+from pytest_wanlora.studio.silence import quiet
 
 if TYPE_CHECKING:
     import numpy as np

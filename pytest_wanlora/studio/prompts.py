@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.files import write_whole
 from pytest_wanlora.jobs.job import digest
 from pytest_wanlora.suite import identity
 

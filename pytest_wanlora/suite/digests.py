@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.atomic import write_whole
+from pytest_wanlora.files import write_whole
 
 __all__ = ["digest", "memory_folder"]
 

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite.digests import digest
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.schema import Architecture, Suite
 

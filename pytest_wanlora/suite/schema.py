@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import files
 from pytest_wanlora.suite.fields import (
     Entry,

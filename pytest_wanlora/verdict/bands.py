@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-from pytest_wanlora.scoring.metric import Metric
+from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.judgement import (
     Evidence,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.judgement import (
     ALL,
     ItemId,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_wanlora.scoring.metric import METRICS, Metric
+from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.evidence import Contrast, Plan
-from pytest_wanlora.verdict.fvd_evidence import SetContrast
+from pytest_wanlora.verdict.fvd import SetContrast
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 

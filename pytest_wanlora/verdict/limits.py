@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Protocol
 
-from pytest_wanlora.scoring.metric import Metric
+from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict.judgement import Judgement, Verdict, Worst
 from pytest_wanlora.verdict.measured import (
     NONE_DEGENERATE,

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from pytest_wanlora.scoring.metric import Metric
+from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict.judgement import Evidence, Judgement, Verdict, Worst
 from pytest_wanlora.verdict.reasons import degenerate_words, first
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_wanlora.scoring.metric import METRICS, Metric
-from pytest_wanlora.verdict import fvd_evidence
+from pytest_wanlora.metrics import METRICS, Metric
+from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats, change
 from pytest_wanlora.verdict.judgement import ToleranceLike
 
@@ -79,7 +79,7 @@ def floors(
 
 def set_floor(
     scenario: str,
-    videos: fvd_evidence.Videos,
+    videos: fvd.Videos,
     rows: NDArray[np.intp],
     tolerance: ToleranceLike,
     *,
@@ -97,7 +97,7 @@ def set_floor(
     halves = _halves(rows.shape[1])
     if halves.shape[-1] < 3:
         return None
-    left = [[np.subtract(*fvd_evidence.distance(videos, rows[:, half])) for half in pair] for pair in halves]
+    left = [[np.subtract(*fvd.distance(videos, rows[:, half])) for half in pair] for pair in halves]
     return _floor(scenario, METRICS["fvd"], np.asarray(left), halves.shape[-1], tolerance.fail, most)
 
 

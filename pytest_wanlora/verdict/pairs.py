@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.scoring.metric import Metric
-from pytest_wanlora.verdict import fvd_evidence
+from pytest_wanlora.metrics import Metric
+from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats
-from pytest_wanlora.verdict.fvd_evidence import SetContrast
+from pytest_wanlora.verdict.fvd import SetContrast
 from pytest_wanlora.verdict.judgement import ALL
 
 __all__ = ["PairedScores", "PairedSets"]
@@ -28,7 +28,7 @@ class PairedSets:
         baseline: Rows of the pairs.
     """
 
-    videos: Mapping[str, fvd_evidence.Videos]
+    videos: Mapping[str, fvd.Videos]
     candidate: Mapping[str, NDArray[np.intp]]
     baseline: Mapping[str, NDArray[np.intp]]
     # a later look asks for the contrasts of the earlier ones again
@@ -36,7 +36,7 @@ class PairedSets:
         default_factory=dict, init=False, repr=False, compare=False
     )
 
-    def of(self, scenario: str, n: int) -> tuple[fvd_evidence.Videos, fvd_evidence.Rows, fvd_evidence.Rows]:
+    def of(self, scenario: str, n: int) -> tuple[fvd.Videos, fvd.Rows, fvd.Rows]:
         """Products and the rows of the first n pairs, of one scenario or of all."""
         chosen = list(self.candidate) if scenario == ALL else [scenario]
         return (
@@ -53,7 +53,7 @@ class PairedSets:
             n: Pairs of each scenario, 3 or more.
         """
         if (scenario, n) not in self._compared:
-            self._compared[scenario, n] = fvd_evidence.compare(*self.of(scenario, n))
+            self._compared[scenario, n] = fvd.compare(*self.of(scenario, n))
         return self._compared[scenario, n]
 
 

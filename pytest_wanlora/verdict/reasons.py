@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pytest_wanlora.scoring.metric import Metric
+from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict.judgement import Evidence, ToleranceLike, Verdict
 
 __all__ = ["degenerate_words", "direction", "first", "sureness", "worded"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pytest_wanlora.scoring.metric import Metric
+from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.bands import frozen, rule
 from pytest_wanlora.verdict.judgement import Evidence, Judgement, ToleranceLike, Verdict

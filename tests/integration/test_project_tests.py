@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import cli, results
-from pytest_wanlora.reports import receipt
-from pytest_wanlora.reports.verification import Demands, verify
+from pytest_wanlora.publishing import receipt
+from pytest_wanlora.publishing.verify import Demands, verify
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import PytestOutcome
 from tests.integration.conftest import Project

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from pytest_wanlora import results
-from pytest_wanlora.reports.verification import Demands, verify
+from pytest_wanlora.publishing.verify import Demands, verify
 from pytest_wanlora.verdict.judgement import PytestOutcome
 from tests.integration.conftest import Project
 

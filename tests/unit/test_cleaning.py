@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora import atomic, cleaning, cli, results
+from pytest_wanlora import cleaning, cli, files, results
 from pytest_wanlora.cli.clean import parse_size, shown_size
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.jobs.cache import Cache
@@ -183,7 +183,7 @@ class TestCache:
         count = 5 - len(left)
         assert f"deleted {count} entr{'y' if count == 1 else 'ies'}, {shown_size(count * 100_000)}" in done
         assert f"{shown_size(len(left) * 100_000)} stay" in done
-        assert not [name for name in names(cache.folder) if name.startswith(atomic.DELETED)]
+        assert not [name for name in names(cache.folder) if name.startswith(files.DELETED)]
 
     def test_says_whose_videos_went(self, cache: Cache, capsys: pytest.CaptureFixture[str]) -> None:
         clean("--keep-size", "200kB")
@@ -220,7 +220,7 @@ class TestCache:
 
     def test_leftovers_of_processes_that_died_go_first(self, cache: Cache) -> None:
         stale, fresh = (cache.folder / f".new-{job(seed).key}-{seed}" for seed in (7, 8))
-        half = cache.folder / f"{atomic.DELETED}0123abcd-{job(9).key}"
+        half = cache.folder / f"{files.DELETED}0123abcd-{job(9).key}"
         for folder in (stale, fresh, half):
             folder.mkdir()
             (folder / ".preview.mp4-7").write_bytes(bytes(50_000))
@@ -288,7 +288,7 @@ class TestInUse:
         # another process deletes the old entry after this one has seen it
         stored = job(0, candidate="base")
         monkeypatch.setattr(Path, "exists", lambda path: True)
-        atomic.delete_whole(cache.folder / stored.key)
+        files.delete_whole(cache.folder / stored.key)
         cache.store(stored, produced(stored))
         assert cache.load(stored, reused=True) is not None
 
@@ -402,7 +402,7 @@ class TestOthers:
         def refuse(folder: Path) -> None:
             if folder == stuck:
                 raise PermissionError(13, "Permission denied", str(folder))
-            atomic.delete_whole(folder)
+            files.delete_whole(folder)
 
         monkeypatch.setattr(cleaning, "delete_whole", refuse)
         assert clean("--keep-size", "0") == 1
@@ -465,7 +465,7 @@ class TestRuns:
         assert not board.exists()
 
     def test_an_interrupted_deletion_is_finished(self, runs: Path) -> None:
-        half = runs / f"{atomic.DELETED}0123abcd-20261009-120000-7-epoch-2"
+        half = runs / f"{files.DELETED}0123abcd-20261009-120000-7-epoch-2"
         half.mkdir()
         (half / "report.md").write_text("x")
         assert clean("--keep-runs", "4") == 0

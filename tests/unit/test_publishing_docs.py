@@ -16,8 +16,8 @@ import pytest
 import yaml
 
 from pytest_wanlora import cli, options
-from pytest_wanlora.reports import receipt, signing
-from pytest_wanlora.reports.verification import signature_path
+from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing.verify import signature_path
 from tests.unit.reports import gated
 
 ROOT = Path(__file__).parents[2]
@@ -72,7 +72,7 @@ def test_the_verify_command_lets_a_good_release_through_and_no_other(
     (release / "receipt.json").write_bytes(data)
     key = tmp_path / "sign-key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    signature_path(release / "receipt.json").write_bytes(signing.sign(data, key))
+    signature_path(release / "receipt.json").write_bytes(ssh_signature.sign(data, key))
     (tmp_path / ".github").mkdir()
     public = key.with_suffix(".pub").read_text()
     (tmp_path / ".github/allowed_signers").write_text(f'gate@OWNER namespaces="pytest-wanlora" {public}')
@@ -122,5 +122,5 @@ def test_the_guides_options_and_names_exist(capsys: pytest.CaptureFixture[str]) 
     assert len(named) > 5
     assert named <= known
     assert receipt.PREDICATE_TYPE in GUIDE
-    assert signing.NAMESPACE in GUIDE
+    assert ssh_signature.NAMESPACE in GUIDE
     assert (ROOT / "pytest_wanlora/reports/receipt.schema.json").is_file()

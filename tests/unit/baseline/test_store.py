@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_wanlora import atomic
+from pytest_wanlora import files
 from pytest_wanlora.baseline import store
 from pytest_wanlora.baseline.store import (
     Baseline,
@@ -199,7 +199,7 @@ def test_a_crash_between_the_files_leaves_nothing_that_loads(
     write(measured(), tmp_path)
     other = measured()
     other = other.model_copy(update={"features": {video: -row for video, row in other.features.items()}})
-    real = atomic.write_whole
+    real = files.write_whole
 
     def crash(path: Path, data: bytes) -> None:
         if path.name == "baseline.json":

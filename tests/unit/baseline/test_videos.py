@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora import atomic
+from pytest_wanlora import files
 from pytest_wanlora.baseline import load, video_file, write
 from pytest_wanlora.errors import BaselineError
 from tests.unit.baseline.test_store import measured
@@ -69,7 +69,7 @@ def test_no_crash_leaves_old_videos_beside_new_numbers(
         written.append(path.name)
         if len(written) == fails_at:
             raise OSError(28, "No space left on device")
-        atomic.write_whole(path, data)
+        files.write_whole(path, data)
 
     monkeypatch.setattr("pytest_wanlora.baseline.store.write_whole", full)
     with pytest.raises(BaselineError, match="No space left on device"):

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from benchmarks.evidence.fixtures import Ground
 from benchmarks.evidence.gates import DESIGNS, draw
-from benchmarks.evidence.ground import Ground
 from benchmarks.evidence.losses import Loss, planted, true_changes
 
 

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import pytest
 from scipy import stats
 
-from benchmarks.evidence import choosing
-from benchmarks.evidence.cells import cells
-from benchmarks.evidence.ground import Ground
+from benchmarks.evidence import futility_threshold
+from benchmarks.evidence.fixtures import Ground
 from benchmarks.evidence.plots import drawings
+from benchmarks.evidence.scenarios import cells
 from benchmarks.evidence.study import run
 from benchmarks.evidence.tables import MARKS, goals, interval, page
 
@@ -128,10 +128,10 @@ def test_processes_play_what_one_plays(ground: Ground, tmp_path: Path) -> None:
 
 
 def test_each_chance_is_played_on_the_same_gates(design: Ground) -> None:
-    found = choosing.measured(design, 2)
-    assert {len(tallies) for tallies in found.values()} == {len(choosing.FUTILITIES) + 1}
+    found = futility_threshold.measured(design, 2)
+    assert {len(tallies) for tallies in found.values()} == {len(futility_threshold.FUTILITIES) + 1}
     for tallies in found.values():
-        videos = [tallies[f"{futility:g}"]["videos"] for futility in choosing.FUTILITIES]
+        videos = [tallies[f"{futility:g}"]["videos"] for futility in futility_threshold.FUTILITIES]
         # a higher chance to stop at never takes more videos
         assert videos == sorted(videos, reverse=True)
         assert tallies["16 at once"]["videos"] == 2 * 48

@@ -12,7 +12,7 @@ from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import Job, Produced
-from pytest_wanlora.jobs.scheduling import Scheduler
+from pytest_wanlora.jobs.scheduler import Scheduler
 from tests.unit.jobs.made import job, produced
 
 SECONDS = 5.0  # a lost signal must not hang the tests

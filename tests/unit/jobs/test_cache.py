@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from pytest_wanlora import jobs
-from pytest_wanlora.atomic import write_whole
 from pytest_wanlora.errors import JobError
+from pytest_wanlora.files import write_whole
 from pytest_wanlora.jobs import cache as cache_module
 from pytest_wanlora.jobs import notes
 from pytest_wanlora.jobs.board import Board

@@ -15,7 +15,7 @@ import yaml
 from pytest_wanlora import cli, options
 from pytest_wanlora import suite as suites
 from pytest_wanlora.new_project import ci_files
-from pytest_wanlora.reports import receipt
+from pytest_wanlora.publishing import receipt
 from tests.unit.reports import gated
 
 KINDS = sorted(ci_files.PATHS)

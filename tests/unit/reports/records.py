@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
@@ -15,7 +16,6 @@ from pytest_wanlora.results.parts import (
     Totals,
 )
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
 from pytest_wanlora.verdict import (
     Evidence,

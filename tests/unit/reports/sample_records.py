@@ -10,6 +10,7 @@ from typing import Any
 
 import yaml
 
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports.stated import MEAN, Figure, Stated
 from pytest_wanlora.results.parts import BaselineCard, Failure, Role, Totals, Video
 from pytest_wanlora.results.run_record import RunRecord
@@ -19,7 +20,6 @@ from pytest_wanlora.results.training_data import (
     SuspicionCard,
     TrainingDataCard,
 )
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
 from pytest_wanlora.verdict import ALL, Judgement, Verdict, judge_regression, judge_set
 from pytest_wanlora.verdict.noise import NoiseFloor

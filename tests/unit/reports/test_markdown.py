@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_wanlora.reports import markdown, words
+from pytest_wanlora.reports import i18n, markdown
+from pytest_wanlora.reports.i18n import LANGUAGES, Language
 from pytest_wanlora.reports.markdown_tables import table
 from pytest_wanlora.reports.stated import MEAN, Stated, disagreements
-from pytest_wanlora.reports.words import LANGUAGES, Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.training_data import ScenarioShare
 from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
@@ -79,13 +79,13 @@ class TestTheReportItGrewFrom:
             if each.figure in ("formula", "baseline_formula"):
                 continue
             checked += 1
-            title = words.metric_name(each.metric, language)
+            title = i18n.metric_name(each.metric, language)
             figure = Page[f"FIGURE_{each.figure.upper()}"].say(language)
             if not _shows(cells[each.scenario, each.metric, each.figure], each, language):
                 missing.append((title, figure, each.text))
         assert checked == 18 * 2 + 21 + 8 + 24 - 2  # FVD's means stand in two tables
         # the cell 0.6075 rounds to it, the mean 0.607467 does not
-        twice = (words.metric_name("clip", language), Page.FIGURE_BASELINE.say(language), "0.608")
+        twice = (i18n.metric_name("clip", language), Page.FIGURE_BASELINE.say(language), "0.608")
         assert set(missing) == {entry for entry in noted if not _formula(entry, language)} - {twice}
 
     @pytest.mark.parametrize("language", LANGUAGES)
@@ -135,7 +135,7 @@ def _cells(page: str, language: Language) -> dict[tuple[str, str, str], str]:
 
 
 def _metric(title: str, language: Language) -> str:
-    return next(metric for metric in REPORTED if title.startswith(words.metric_name(metric, language)))
+    return next(metric for metric in REPORTED if title.startswith(i18n.metric_name(metric, language)))
 
 
 def _figures(scenario: str, metric: str, row: list[str]) -> dict[tuple[str, str, str], str]:
@@ -146,7 +146,7 @@ def _figures(scenario: str, metric: str, row: list[str]) -> dict[tuple[str, str,
 def _shows(cell: str, stated: Stated, language: Language) -> bool:
     if stated.figure == "mark":
         verdict = Verdict(stated.text)
-        return cell == f"{words.MARKS[verdict]} {words.VERDICTS[verdict].say(language)}"
+        return cell == f"{i18n.MARKS[verdict]} {i18n.VERDICTS[verdict].say(language)}"
     number = float(cell.split(" ")[0].rstrip("%)"))
     return round(number, len(stated.text.partition(".")[2])) == float(stated.text)
 
@@ -188,7 +188,7 @@ class TestSeveralCheckpoints:
     def test_training_data_stands_beside_the_outcomes(self, language: Language) -> None:
         page = markdown.page(epochs_record(), language)
         found = next(each for each in tables(page) if each.heading == Page.DATA.say(language))
-        failure = words.OUTCOMES["failure"].say(language)
+        failure = i18n.OUTCOMES["failure"].say(language)
         nature = next(row for row in found.rows if row[0] == "test2_nature")
         assert nature[2] == failure
         assert nature[-1].startswith("5.0%")
@@ -292,14 +292,14 @@ def test_no_verdict_is_lost(judged: tuple[Judgement | None, ...], language: Lang
             continue
         place = Page.ALL_SCENARIOS.say(language) if item.scenario == ALL else item.scenario
         wanted = Page.FILE.say(language) if item.kind == "checkpoint" else place
-        sign = words.MARKS[Verdict.MISSING_BASELINE if each is None else each.verdict]
-        metric = words.metric_name(item.metric, language)
+        sign = i18n.MARKS[Verdict.MISSING_BASELINE if each is None else each.verdict]
+        metric = i18n.metric_name(item.metric, language)
         assert any(line.startswith(sign) and wanted in line and metric in line for line in told), item
     refused = any(each is None or each.verdict.fails for each in judged)
     assert (Page.MAY_NOT.say(language, name="epoch-0") in _plain(page)) == refused
     rows = [row for found in tables(page) for row in found.rows]
     marks = [
-        f"{words.MARKS[each.verdict]} {words.VERDICTS[each.verdict].say(language)}"
+        f"{i18n.MARKS[each.verdict]} {i18n.VERDICTS[each.verdict].say(language)}"
         for each in known
         if each.kind == "limit" or (each.kind == "regression" and each.scenario != ALL)
     ]

@@ -7,9 +7,9 @@ from typing import Any, get_args
 
 import pytest
 
-from pytest_wanlora.reports import analysis, story
+from pytest_wanlora.reports import analysis, sentences
+from pytest_wanlora.reports.i18n import LANGUAGES
 from pytest_wanlora.reports.next_steps import Step, StepKey
-from pytest_wanlora.reports.words import LANGUAGES
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
@@ -120,7 +120,7 @@ def test_each_rule_has_its_step_with_words_and_command(key: StepKey, record: Run
     assert command in step.command
     assert bool(command) == bool(step.command)
     for language in LANGUAGES:
-        said = story.step_text(step, language, lambda name: f"<{name}>")
+        said = sentences.step_text(step, language, lambda name: f"<{name}>")
         assert said
         assert "{" not in said
 

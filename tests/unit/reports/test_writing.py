@@ -12,8 +12,9 @@ from typing import Any, NoReturn
 import pytest
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.reports import html, markdown, model_card, receipt
-from pytest_wanlora.reports.verification import Demands, signature_path, verify
+from pytest_wanlora.publishing import receipt
+from pytest_wanlora.publishing.verify import Demands, signature_path, verify
+from pytest_wanlora.reports import html, markdown, model_card
 from pytest_wanlora.reports.writing import write_all
 from tests.unit.reports import gated
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import testing
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run.session import new_run_folder, read_candidates
-from pytest_wanlora.scoring.metric import METRICS
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 from tests import unusual
 from tests.unit.conftest import OpenGate

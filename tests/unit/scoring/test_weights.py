@@ -30,7 +30,7 @@ def test_a_path(file: Path) -> None:
 
 
 def test_a_file_of_the_package() -> None:
-    assert fetch("package:scoring/metric.py", "", KEY).path.name == "metric.py"
+    assert fetch("package:metrics.py", "", KEY).path.name == "metrics.py"
 
 
 def test_missing_path_names_the_command(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import Suite, check_digests, load, references, resolve, verify
 from pytest_wanlora.suite.files import anchored, digest
 

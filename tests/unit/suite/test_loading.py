@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pytest_wanlora import environment
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import (
     DEFAULT_TOLERANCES,
     Limit,

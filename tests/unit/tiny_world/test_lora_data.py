@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora.training_data.commands import add_parser
+from pytest_wanlora.cli.data import add_parser
 from tools.tiny_world.dataset import write_dataset
 
 ROOT = Path(__file__).parents[3]

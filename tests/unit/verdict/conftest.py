@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pytest_wanlora.verdict.fvd_evidence import ReferenceSet
+from pytest_wanlora.verdict.fvd import ReferenceSet
 from tests.unit.verdict.paired import DIM
 
 

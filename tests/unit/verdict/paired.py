@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.evidence import Floats, Plan
-from pytest_wanlora.verdict.fvd_evidence import ReferenceSet, Videos
+from pytest_wanlora.verdict.fvd import ReferenceSet, Videos
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.sequential import PairedScores, PairedSets
 

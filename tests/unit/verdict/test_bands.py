@@ -10,7 +10,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.scoring.metric import METRICS
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Tolerance
 from pytest_wanlora.verdict.bands import band, frozen, rule
 from pytest_wanlora.verdict.judgement import Evidence, Verdict

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
-from pytest_wanlora.verdict.fvd_evidence import ReferenceSet, Videos
+from pytest_wanlora.verdict.fvd import ReferenceSet, Videos
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.noise import NoiseFloor, floors, set_floor, too_tight
 

@@ -1,0 +1,315 @@
+"""`python -m pytest_wanlora reference`: make a suite's reference set from real videos.
+
+What is wrong with the arguments or with a video is said before any features are computed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.scoring.frechet import EVERY, write_reference
+from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
+
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import Suite
+
+__all__ = ["RECOMMENDED", "Chosen", "add_parser", "check_videos", "features"]
+
+#: Videos a category from which on a set says something of its category rather than of its own videos.
+RECOMMENDED: Final = 256
+_FEWEST = 2
+_SHOWN = 20
+_STEPS = 10  # progress lines a pass
+
+Extract = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+Say = Callable[[str], object]
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command; its `run_command` is a function from the arguments to an exit code.
+
+    Args:
+        commands: What `ArgumentParser.add_subparsers` returned.
+    """
+    parser = commands.add_parser(
+        "reference",
+        help="make a suite's reference set from real videos",
+        description=(
+            "Makes the features of real videos that fvd and kvd are measured against. A video's first frames "
+            "are taken, as many as the suite renders, and scaled and cut to the suite's size as in training. "
+            f"{RECOMMENDED} videos a category or more are recommended."
+        ),
+    )
+    parser.add_argument("--suite", required=True, metavar="NAME|FILE")
+    parser.add_argument(
+        "--videos",
+        required=True,
+        type=Path,
+        metavar="FOLDER",
+        help=f"a folder for each category, or videos for the single set {EVERY}; {' '.join(ENDINGS)}",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="a .safetensors file; default: the suite's scoring.reference",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    parser.add_argument("--skip-short", action="store_true", help="leave videos out that have too few frames")
+    parser.add_argument(
+        "--every", type=_positive, default=1, metavar="N", help="take every Nth frame; default: 1, each"
+    )
+    parser.add_argument(
+        "--device", default="auto", help="where the network runs; default: a GPU if there is one"
+    )
+    parser.add_argument(
+        "--baselines-dir",
+        type=Path,
+        default=Path("baselines"),
+        metavar="FOLDER",
+        help="where baselines:FILE of a suite lies; default: baselines",
+    )
+    parser.set_defaults(run_command=_run)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """The videos that a reference set is made of.
+
+    Attributes:
+        sets: Category (or `all`) -> its videos.
+        frames: Taken of each.
+        height: Of the suite, pixels.
+        width: Of the suite, pixels.
+        every: Distance of the frames taken.
+        resized: How many videos have another size than the suite's.
+        short: Those left out because they have too few frames, in words.
+    """
+
+    sets: Mapping[str, tuple[Path, ...]]
+    frames: int
+    height: int
+    width: int
+    every: int
+    resized: int
+    short: tuple[str, ...]
+
+    @property
+    def count(self) -> int:
+        """Videos of all sets."""
+        return sum(map(len, self.sets.values()))
+
+    def video(self, path: Path) -> NDArray[np.uint8]:
+        """The frames of one video as they are measured, uint8 (frames, height, width, 3), RGB."""
+        return fitted(read_frames(path, self.frames, every=self.every), self.height, self.width)
+
+
+def check_videos(
+    folder: Path, suite: Suite, *, every: int = 1, skip_short: bool = False, say: Say = lambda _: None
+) -> Chosen:
+    """Read the frames of every video and refuse those that cannot be part of a reference set.
+
+    Args:
+        folder: See `reference_videos.find_sets`.
+        suite: Tells categories, frames and size.
+        every: Distance of the frames taken.
+        skip_short: Leave out videos with too few frames instead of refusing them.
+        say: Gets a line of progress now and then.
+
+    Raises:
+        ScoringError: A category has no folder, or fewer than two videos are left of it; videos cannot be
+            decoded, are degenerate or too short: all of them are named, up to 20.
+    """
+    # cv2 is not needed to build a parser
+    from pytest_wanlora.scoring.frames import degenerate
+
+    sets = find_sets(folder)
+    _require_categories(folder, sets, suite)
+    sampling = suite.sampling
+    needed = (sampling.frames - 1) * every + 1
+    total = sum(map(len, sets.values()))
+    kept: dict[str, tuple[Path, ...]] = {}
+    short: list[str] = []
+    bad: list[str] = []
+    resized = looked_at = 0
+    for name, paths in sets.items():
+        fit: list[Path] = []
+        for path in paths:
+            video = read_frames(path, sampling.frames, every=every)
+            looked_at += 1
+            _progress(say, "looked at", looked_at, total)
+            shown = path.relative_to(folder)
+            if not len(video):
+                bad.append(f"{shown}: no frame of it can be decoded")
+            elif len(video) < sampling.frames:
+                short.append(f"{shown}: has fewer than the {needed} frames that are needed")
+            elif problem := degenerate(fitted(video, sampling.height, sampling.width)):
+                bad.append(f"{shown}: {problem}")
+            else:
+                fit.append(path)
+                resized += video.shape[1:3] != (sampling.height, sampling.width)
+        kept[name] = tuple(fit)
+    _refuse(folder, bad, [] if skip_short else short, total)
+    few = [f"{name} has {len(paths)}" for name, paths in kept.items() if len(paths) < _FEWEST]
+    if few:
+        raise ScoringError(
+            f"{folder}: too few videos: {', '.join(few)}; allowed: {_FEWEST} or more a category"
+        )
+    return Chosen(kept, sampling.frames, sampling.height, sampling.width, every, resized, tuple(short))
+
+
+def features(
+    chosen: Chosen, extract: Extract, *, say: Say = lambda _: None
+) -> dict[str, NDArray[np.float32]]:
+    """Measure the videos, one at a time.
+
+    Args:
+        chosen: From `check_videos`.
+        extract: The suite's network, `video_features.load_extractor`.
+        say: Gets a line of progress now and then.
+
+    Returns:
+        Category (or `all`) -> float32 (videos, D), in the order of the files' names.
+
+    Raises:
+        ScoringError: The network refuses a video.
+    """
+    rows: dict[str, NDArray[np.float32]] = {}
+    measured = 0
+    for name, paths in chosen.sets.items():
+        found = []
+        for path in paths:
+            found.append(extract(chosen.video(path)))
+            measured += 1
+            _progress(say, "measured", measured, chosen.count)
+        rows[name] = np.stack(found)
+    return rows
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from pytest_wanlora import suite as suites
+    from pytest_wanlora.scoring.video_features import load_extractor
+    from pytest_wanlora.scoring.weights import fetch
+
+    suite = suites.load(arguments.suite, baselines=arguments.baselines_dir)
+    output = _output(arguments.output, suite, overwrite=arguments.overwrite)
+    settings = suite.scoring.video_features
+    extract = load_extractor(settings, device=_device(arguments.device))
+    digest = fetch(settings.weights, settings.sha256, "scoring.video_features.weights").sha256
+    chosen = check_videos(
+        arguments.videos,
+        suite,
+        every=arguments.every,
+        skip_short=arguments.skip_short,
+        say=_to_stderr,
+    )
+    rows = features(chosen, extract, say=_to_stderr)
+    sha256 = write_reference(output, rows, frames=chosen.frames, extractor_sha256=digest)
+    sys.stdout.writelines(f"{line}\n" for line in _summary(output, chosen, suite, sha256))
+    return 0
+
+
+def _output(named: Path | None, suite: Suite, *, overwrite: bool) -> Path:
+    """Where to write, refused before any work if that cannot be."""
+    stated = suite.scoring.reference
+    if named is None and stated.startswith(("package:", "hub:")):
+        raise ScoringError(
+            f"{suite.where('scoring.reference')}: scoring.reference is {stated}, which is not written here",
+            next_command="add --output FILE.safetensors, and name it as scoring.reference in your own suite",
+        )
+    output = Path(stated) if named is None else named
+    if output.suffix != ".safetensors":
+        raise ScoringError(f"{output}: a reference set is a .safetensors file")
+    if output.is_dir():
+        raise ScoringError(f"{output} is a folder; name a file in it")
+    if output.exists() and not overwrite:
+        raise ScoringError(
+            f"{output} exists", next_command="add --overwrite to replace it, or name another with --output"
+        )
+    above = next(folder for folder in output.absolute().parents if folder.exists())
+    if not above.is_dir() or not os.access(above, os.W_OK):
+        raise ScoringError(f"{output} cannot be written: {above} is not a folder that you may write to")
+    return output
+
+
+def _device(named: str) -> str:
+    import torch
+
+    from pytest_wanlora.scoring.determinism import require_device
+
+    device = named
+    if named == "auto":
+        device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    require_device(device)
+    return device
+
+
+def _require_categories(folder: Path, sets: Mapping[str, object], suite: Suite) -> None:
+    wanted = dict.fromkeys(scenario.category for scenario in suite.scenarios)
+    missing = [name for name in wanted if name not in sets and EVERY not in sets]
+    if missing:
+        raise ScoringError(
+            f"{folder}: no folder for {', '.join(missing)} of suite {suite.name}; it has {', '.join(sets)}",
+            next_command=f"add the folder, or one named {EVERY} for categories without their own",
+        )
+
+
+def _refuse(folder: Path, bad: list[str], short: list[str], total: int) -> None:
+    if not bad and not short:
+        return
+    lines = [*bad, *short]
+    shown = [f"  {line}" for line in lines[:_SHOWN]]
+    if len(lines) > _SHOWN:
+        shown.append(f"  and {len(lines) - _SHOWN} more")
+    head = f"{folder}: {len(lines)} of {total} videos cannot be part of a reference set"
+    command = "take them out of the folder" if bad else "add --skip-short, or take them out of the folder"
+    raise ScoringError("\n".join([head, *shown]), next_command=command)
+
+
+def _summary(output: Path, chosen: Chosen, suite: Suite, sha256: str) -> Iterable[str]:
+    size = f"{chosen.width}x{chosen.height}"
+    yield f"wrote {output}: {chosen.count} videos, {chosen.frames} frames of {size} each"
+    used = {scenario.category for scenario in suite.scenarios}
+    for name, paths in chosen.sets.items():
+        unused = "" if name in used or name == EVERY else f"; no scenario of suite {suite.name} is of it"
+        yield f"  {name}: {len(paths)}{unused}"
+    if chosen.resized:
+        yield f"{chosen.resized} videos of another size were scaled to cover {size} and cut to their middle"
+    if chosen.short:
+        yield f"{len(chosen.short)} videos were left out, too short:"
+        yield from (f"  {line}" for line in chosen.short[:_SHOWN])
+        if len(chosen.short) > _SHOWN:
+            yield f"  and {len(chosen.short) - _SHOWN} more"
+    few = [name for name, paths in chosen.sets.items() if len(paths) < RECOMMENDED]
+    if few:
+        yield f"note: {RECOMMENDED} videos a category or more are recommended; {', '.join(few)} has fewer"
+    yield "in the suite, under scoring:"
+    if str(output.absolute()) != str(Path(suite.scoring.reference).absolute()):
+        yield f"  reference: {output.absolute()}"
+    yield f"  reference_sha256: {sha256}"
+
+
+def _progress(say: Say, word: str, done: int, total: int) -> None:
+    if done == total or done % max(1, -(-total // _STEPS)) == 0:
+        say(f"{word} {done} of {total} videos")
+
+
+def _to_stderr(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 on")
+    return int(text)

@@ -1,0 +1,347 @@
+"""The hooks of a gate run: its folder, progress, the reports that come in, the record at its end."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pytest_wanlora import results, workers
+from pytest_wanlora.errors import JobError, SettingsError, WanloraError
+from pytest_wanlora.gate import NOT_MEASURED
+from pytest_wanlora.hooks import github_actions
+from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, subject, take_selection, unknown_ids
+from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
+from pytest_wanlora.hooks.parametrization import node_names
+from pytest_wanlora.hooks.progress import Live
+from pytest_wanlora.publishing import ssh_signature
+from pytest_wanlora.reports import terminal, writing
+from pytest_wanlora.run.estimate import plan_lines
+from pytest_wanlora.run.record import Ending, build
+from pytest_wanlora.run.session import Gate, open_gate
+
+if TYPE_CHECKING:
+    from pytest_wanlora.environment import Environment
+    from pytest_wanlora.jobs.job import Producer
+    from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.settings import Settings
+    from pytest_wanlora.suite import Suite
+
+__all__ = ["RUN", "Run", "switch_on"]
+
+RUN: pytest.StashKey[Run] = pytest.StashKey()
+
+
+def switch_on(config: pytest.Config, settings: Settings) -> Gate:
+    """Build the gate of this process and register its hooks.
+
+    Raises:
+        WanloraError: Anything that was named is wrong.
+    """
+    selection = take_selection(config)
+    orders = workers.take_orders(config)
+
+    def make_producer(suite: Suite, environment: Environment) -> Producer:
+        producer: Producer = config.hook.pytest_wanlora_producer(
+            suite=suite,
+            settings=settings,
+            environment=environment,
+            workers=1 if orders is None else orders.workers,
+        )
+        return producer
+
+    gate = open_gate(
+        settings,
+        make_producer=make_producer,
+        run_folder=None if orders is None else orders.run_folder,
+        who="main" if orders is None else orders.worker,
+    )
+    dry = settings.plan or bool(config.getoption("collectonly"))
+    if orders is None and not dry and settings.sign_key is not None:
+        # before hours of rendering: a run that was asked to sign and cannot does not begin
+        ssh_signature.check_key(settings.sign_key)
+    planned = workers.planned(config)
+    if orders is None and not config.getoption("collectonly"):
+        gate.examine()
+        if settings.plan or gate.blocked:
+            # nothing is rendered, so no worker has anything to do
+            workers.distribute_nothing(config)
+    known = [f"{PREFIX}::{name}" for name in node_names(gate)]
+    if unknown := unknown_ids(selection.ids, known):
+        raise SettingsError(
+            f"not found: {unknown[0]}; this run has {len(known)} items, the first is {known[0]}",
+            next_command="pytest --collect-only -q, with the same options",
+        )
+    controller = None
+    if workers.is_controller(config):
+        # a GPU that was named by its number is for all of them
+        gpus = workers.Gpus.visible() if gate.device.name in ("auto", "cuda") else workers.Gpus(())
+        controller = workers.Controller(gate.run_folder, gpus)
+        config.pluginmanager.register(controller)
+    # without names, which `-p no:NAME` could block: what they do must not be left out
+    config.pluginmanager.register(GatePlugin(selection, node_names(gate)))
+    outcomes = Outcomes(config, gate, controller, named=bool(selection.ids))
+    config.pluginmanager.register(outcomes)
+    config.stash[RUN] = Run(config, gate, controller, outcomes, planned)
+    config.pluginmanager.register(config.stash[RUN])
+    return gate
+
+
+class Run:
+    """What happens in a gate run besides its tests.
+
+    Args:
+        config: pytest's configuration.
+        gate: The run.
+        controller: xdist's hooks; None without workers, and in a worker.
+        outcomes: What becomes of the tests.
+        planned: How many processes render, if any do.
+    """
+
+    def __init__(
+        self,
+        config: pytest.Config,
+        gate: Gate,
+        controller: workers.Controller | None,
+        outcomes: Outcomes,
+        planned: int = 1,
+    ) -> None:
+        self.config = config
+        self.gate = gate
+        self.controller = controller
+        self.outcomes = outcomes
+        self.planned = planned
+        self.worker = workers.is_worker(config)
+        #: Nothing is judged: the run lists its items, or prints its plan.
+        self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
+        self.started = time.time()
+        self.began = False
+        self.record: RunRecord | None = None
+        self.lines: list[str] = []
+        self._whole = False
+        self.live: Live | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionstart(self) -> None:
+        """Make the run's folder and prove that results can be kept, before anything is rendered."""
+        self.began = True
+        if self.dry or self.worker:
+            return
+        try:
+            self.gate.prepare()
+        except JobError as error:
+            raise pytest.UsageError(str(error)) from error
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None and self.config.get_verbosity() >= 0:
+            self.live = Live(reporter, self.config.pluginmanager.get_plugin("capturemanager"))
+            self.gate.on_progress = self.live.show
+            if self.controller is not None:
+                self.live.watch(self.gate.board)
+
+    def pytest_report_header(self) -> list[str]:
+        """Say what is gated on what."""
+        gate = self.gate
+        names = ", ".join(candidate.name for candidate in gate.candidates)
+        lines = [f"wanlora: {names} on suite {gate.suite.name}, {_device(gate)}"]
+        if gate.settings.partial:
+            lines.append(
+                f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
+            )
+        if gate.preflight is not None and gate.preflight.downloads and not gate.blocked:
+            lines += [f"wanlora: to be fetched: {each.words}" for each in gate.preflight.downloads]
+        return lines
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        """Find out which jobs the selected items need."""
+        if self.config.getoption("collectonly") or self.controller is not None:
+            return
+        chosen = [about for item in session.items if (about := subject(item)) is not None]
+        try:
+            self.gate.select(chosen, announce=not self.dry)
+        except JobError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self) -> bool | None:
+        """Run no test where only the plan was asked for."""
+        if not self.gate.settings.plan:
+            return None
+        self.lines = plan_lines(self.gate, self.planned)
+        return True
+
+    def pytest_report_teststatus(
+        self, report: pytest.CollectReport | pytest.TestReport
+    ) -> tuple[str, str, tuple[str, dict[str, bool]]] | None:
+        """Count an item whose cause is printed once for all as not measured, instead of repeating it."""
+        told = dict(getattr(report, "user_properties", ()))
+        if report.when == "call" and report.failed and NOT_MEASURED in told:
+            return "not measured", "N", ("NOT MEASURED", {"red": True})
+        return None
+
+    @pytest.hookimpl(wrapper=True, trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> Generator[None, object, object]:
+        """Write the record once, and never let a run end well from which a result is missing.
+
+        Behind every other hook, since they may still change the exit code, and before the terminal's summary.
+        """
+        result = yield
+        if self.live is not None:
+            self.live.stop()
+        if not self.dry and not self.worker:
+            self.outcomes.end(session)
+            self._finish(session)
+        return result
+
+    def _finish(self, session: pytest.Session) -> None:
+        outcomes, gate = self.outcomes, self.gate
+        left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
+        failing = any(judged.verdict.fails for judged in outcomes.judged)
+        # a run that stores a baseline decides on nothing that project tests could be about
+        demanded = () if gate.settings.update_baselines else tests
+        part = bool(left_out) or gate.settings.partial or not all(test.outcome.ran for test in demanded)
+        if part or others or failing or not all(test.passed for test in demanded):
+            _fail(session)
+        # also of a run in which nothing was judged: `latest` must not lead to an earlier run's receipt
+        ending = Ending(
+            command=("pytest", *map(as_unicode, self.config.invocation_params.args)),
+            started=self.started,
+            finished=time.time(),
+            exit_status=int(session.exitstatus),
+            left_out=left_out,
+            project_tests=tests,
+            other_failures=others,
+            notes=tuple(f"worker {name} died" for name in outcomes.died),
+        )
+        self._record(session, ending)
+        if part:
+            self.lines.append(
+                terminal.only_part(
+                    int(session.exitstatus),
+                    nothing=not outcomes.judged and not outcomes.stored,
+                    storing=gate.settings.update_baselines,
+                )
+            )
+
+    def _record(self, session: pytest.Session, ending: Ending) -> None:
+        try:
+            record = build(self.gate, self.gate.judge, self.outcomes.judged, ending)
+            lines = self._write(record)
+            if session.exitstatus == pytest.ExitCode.OK and not self._whole:
+                _fail(session)
+                lines = self._write(record.ended(int(session.exitstatus)))
+        except WanloraError as error:
+            self.lines = [f"no record was written: {error}"]
+            _fail(session)
+            return
+        self.lines = lines
+        self.gate.close()
+
+    def _causes(self) -> list[str]:
+        """What kept everything from being measured, a paragraph each."""
+        preflight, blocked = self.gate.preflight, self.gate.blocked
+        if preflight is None or not blocked:
+            return []
+        count = f"{len(blocked)} cause{'s' * (len(blocked) > 1)}"
+        return [f"{count}; nothing was loaded or rendered", *preflight.lines(blocked)]
+
+    def _write(self, record: RunRecord) -> list[str]:
+        """Write the record and its reports; whatever becomes of those, the record is there.
+
+        Returns:
+            What to print about the run.
+        """
+        path = self.gate.run_folder / "results.json"
+        if self.record is not None:
+            # if they cannot be written again, none must be left that says what no longer holds
+            writing.remove_receipts(record, self.gate.run_folder)
+        results.write(record, path)
+        lines = terminal.summary(record, os.path.relpath(path), causes=self._causes())
+        for stored in self.outcomes.stored:
+            lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
+        written = writing.write_all(record, self.gate.run_folder, sign_key=self.gate.settings.sign_key)
+        if written.paths:
+            first, *others = written.paths
+            beside = f", and beside it {', '.join(path.name for path in others)}" if others else ""
+            lines.append(f"reports: {os.path.relpath(first)}{beside}")
+        lines += written.problems
+        if written.unsigned:
+            lines.append("the receipt was to be signed and is not there: nothing can be published by it")
+        publishable = all(card.publishable for card in record.candidates)
+        self._whole = (publishable or self.gate.settings.update_baselines) and not written.unsigned
+        self.record = record
+        return lines
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        """Print the report."""
+        lines, self.lines = self.lines, []
+        if lines and self.config.get_verbosity() >= -1:
+            terminalreporter.write_sep("=", "wanlora")
+            for line in lines:
+                terminalreporter.write_line(line)
+
+    def settle(self, exit_status: int) -> int:
+        """Hold the record and the receipts to the exit code with which pytest ends.
+
+        Hooks of other plugins may change it after the record was written; and what ends with 0 must be a gate
+        whose record says so.
+
+        Args:
+            exit_status: pytest's exit code.
+
+        Returns:
+            The exit code to end with.
+        """
+        if self.dry or self.worker:
+            # a plan judges nothing, so it ends well even where the selection leaves nothing to plan
+            planned = self.gate.settings.plan and exit_status == pytest.ExitCode.NO_TESTS_COLLECTED
+            return int(pytest.ExitCode.OK) if planned else exit_status
+        record = self.record
+        if record is not None:
+            ends = exit_status or record.exit_status
+            if ends != record.exit_status:
+                self.lines += self._ended_otherwise(record, ends)
+        elif exit_status:
+            ends = exit_status
+        else:
+            ends = int(pytest.ExitCode.TESTS_FAILED)
+            storing = self.gate.settings.update_baselines
+            self.lines.append(terminal.only_part(ends, nothing=True, storing=storing))
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        annotations = (
+            [] if self.record is None else github_actions.say(self.record, self.gate.run_folder, os.environ)
+        )
+        if reporter is not None:
+            # none are left where the terminal's summary has printed them
+            self.pytest_terminal_summary(reporter)
+            for line in annotations:
+                reporter.write_line(line)
+        return ends
+
+    def _ended_otherwise(self, record: RunRecord, exit_status: int) -> list[str]:
+        try:
+            lines = self._write(record.ended(exit_status))
+        except WanloraError as error:
+            return [f"no record was written: {error}"]
+        return [
+            f"the exit code changed to {exit_status} after the record was written; it was written again",
+            *lines,
+        ]
+
+
+def _device(gate: Gate) -> str:
+    """On what is rendered and why: `cpu, named by the suite`."""
+    shown, source = gate.environment.device_name, gate.device.source
+    if gate.device.name != "auto":
+        return f"{shown}, named by {source}"
+    why = "the first GPU" if gate.environment.device == "cuda" else "no GPU is visible"
+    return f"{shown}, {why} ({source}: auto)" if source else f"{shown}, {why}"
+
+
+def _fail(session: pytest.Session) -> None:
+    """Let a run that would end well end with 1."""
+    if session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -1,0 +1,351 @@
+"""Whether a receipt lets a checkpoint be published: the same bytes, a passing verdict, the limits asked for.
+
+A receipt is not taken at its word: its decision is taken anew from its own judgements and project tests, its
+limits are held against its own values, and its comparisons against their own bands. Nor does a passing
+verdict count where the pytest run did not end with exit code 0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing.receipt import AnyStatement, Limit, Predicate, PredicateV1
+from pytest_wanlora.verdict.bands import rule
+from pytest_wanlora.verdict.decision import decide
+from pytest_wanlora.verdict.judgement import ALL, Judgement
+
+__all__ = ["EACH", "Bound", "Demands", "Verification", "parse_bound", "signature_path", "verify"]
+
+EACH = "each"
+#: A receipt of a suite with thousands of items is far below this; more is no receipt.
+_LARGEST = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Bound:
+    """A limit that the verifier asks for.
+
+    Attributes:
+        text: As typed.
+        metric: Metric id.
+        minimum: Lowest value allowed.
+        maximum: Highest value allowed.
+        place: `"each"` scenario, `"all"` of them pooled, or a scenario's id.
+    """
+
+    text: str
+    metric: str
+    minimum: float | None
+    maximum: float | None
+    place: str
+
+
+@dataclass(frozen=True)
+class Demands:
+    """What the verifier asks for, besides the same bytes and a passing verdict.
+
+    Attributes:
+        bounds: Limits that must have been in force, and kept.
+        suite: Name of the suite.
+        suite_sha256: Digest of its file.
+        max_runs: Most runs that these bytes may have had.
+        allowed_signers: File of keys that may have signed; None where no signature is asked for.
+        signer: Who of them must have.
+        signature: Where the signature lies; None: beside the receipt.
+    """
+
+    bounds: tuple[Bound, ...] = ()
+    suite: str | None = None
+    suite_sha256: str | None = None
+    max_runs: int | None = None
+    allowed_signers: Path | None = None
+    signer: str | None = None
+    signature: Path | None = None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What came of it.
+
+    Attributes:
+        problems: Why the checkpoint may not be published by this receipt; empty when it may.
+        statement: What the receipt says; None when it cannot be read.
+        signed: Whether a signature was asked for and is good.
+    """
+
+    problems: tuple[str, ...]
+    statement: AnyStatement | None
+    signed: bool
+
+    @property
+    def verified(self) -> bool:
+        """Whether the checkpoint may be published."""
+        return not self.problems and self.statement is not None
+
+
+def parse_bound(text: str) -> Bound:
+    """Read `METRIC>=NUMBER` or `METRIC<=NUMBER`, with `@each`, `@all` or `@SCENARIO` behind it.
+
+    Without a place it means what it means in a suite: each scenario for scores of videos, all of them pooled
+    for distances of sets.
+
+    Raises:
+        SettingsError: Anything else.
+    """
+    found = re.fullmatch(r"\s*([a-z_]+)\s*(>=|<=)\s*([-+0-9.eE]+)\s*(?:@\s*(\S+)\s*)?", text)
+    allowed = "'METRIC>=NUMBER' or 'METRIC<=NUMBER', with @each, @all or @SCENARIO behind it if need be"
+    if found is None:
+        raise SettingsError(
+            f"--require: {text!r} is no bound; allowed: {allowed}",
+            next_command="--require 'clip>=0.3', in quotes: a shell takes > for a redirection",
+        )
+    metric, sign, number, place = found.groups()
+    if metric not in METRICS:
+        raise SettingsError(
+            f"--require: {text!r}: {metric!r} is no metric; allowed: {', '.join(METRICS)}",
+            next_command="correct the metric",
+        )
+    try:
+        value = float(number)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise SettingsError(
+            f"--require: {text!r}: {number!r} is no number; allowed: {allowed}",
+            next_command="correct the number",
+        )
+    low, high = (value, None) if sign == ">=" else (None, value)
+    usual = ALL if METRICS[metric].level == "set" else EACH
+    return Bound(text.strip(), metric, low, high, place or usual)
+
+
+def signature_path(receipt_path: Path) -> Path:
+    """Where a receipt's signature lies: beside it, as `ssh-keygen` itself names it."""
+    return receipt_path.with_name(f"{receipt_path.name}.sig")
+
+
+def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verification:
+    """Decide whether a checkpoint may be published by a receipt.
+
+    Args:
+        receipt_path: The receipt.
+        checkpoint: The file that is to be published.
+        demands: What else is asked for.
+
+    Returns:
+        All that speaks against it. A receipt that is damaged, or whose signature is not good, is not looked
+        into any further.
+
+    Raises:
+        RecordError: The receipt's file cannot be read.
+        CheckpointError: The checkpoint's file cannot be read.
+        SettingsError: A signature is asked for in half, or `ssh-keygen` is missing.
+    """
+    signer, signers = demands.signer, demands.allowed_signers
+    if (signer is None) != (signers is None):
+        raise SettingsError(
+            "--allowed-signers and --signer: one without the other; allowed: both or neither",
+            next_command="give the file of allowed signers and who of them must have signed",
+        )
+    if signers is not None and not signers.is_file():
+        raise SettingsError(
+            f"--allowed-signers: {signers}: no such file; allowed: a file in ssh-keygen's format",
+            next_command="man ssh-keygen, section ALLOWED SIGNERS",
+        )
+    data = _read(receipt_path)
+    sha256 = _digest(checkpoint)
+    if signer is not None and signers is not None:
+        signature = demands.signature or signature_path(receipt_path)
+        wrong = ssh_signature.signature_problem(data, signature, allowed_signers=signers, signer=signer)
+        if wrong is not None:
+            return Verification((wrong,), None, signed=False)
+    try:
+        found = receipt.parse(data, source=receipt_path.name)
+    except RecordError as error:
+        return Verification((error.message,), None, signed=False)
+    problems = (
+        *_of_the_bytes(found, checkpoint, sha256),
+        *_of_the_decision(found.predicate),
+        *_of_the_session(found.predicate, checkpoint),
+        *_of_the_demands(found.predicate, demands),
+    )
+    return Verification(problems, found, signed=signer is not None)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            data = file.read(_LARGEST + 1)
+    except OSError as error:
+        raise RecordError(
+            f"{path}: cannot be read: {error.strerror}",
+            next_command="give the receipt that the gate wrote beside results.json, receipt.json",
+        ) from error
+    if len(data) > _LARGEST:
+        raise RecordError(f"{path}: larger than {_LARGEST // 2**20} MiB: no receipt is")
+    return data
+
+
+def _digest(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(
+            f"{path}: cannot be read: {error.strerror}", next_command="give the file that is to be published"
+        ) from error
+
+
+def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]:
+    (subject,) = found.subject
+    if sha256 != subject.digest.sha256:
+        yield (
+            f"{path.name}: its SHA-256 is {sha256}, the receipt is for {subject.digest.sha256} "
+            f"({subject.name}): these are other bytes"
+        )
+        return
+    known = found.predicate.checkpoint
+    if known.alpha_source == "adapter_config.json":
+        # the strength of such a LoRA lies in a second file, which the subject's digest does not cover
+        try:
+            identity = checkpoints.read(path).identity
+        except CheckpointError as error:
+            yield f"{path.name}: cannot be read as what was gated: {error.message}"
+            return
+        if identity != known.identity:
+            yield f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
+
+
+def _of_the_decision(said: PredicateV1) -> Iterable[str]:
+    """What speaks against publishing by the receipt's own judgements."""
+    name = said.checkpoint.name
+    if {judged.candidate for judged in said.items} | {item.candidate for item in said.expected} != {name}:
+        yield f"the receipt is about {name} and judges something else"
+    tests = said.project_tests if isinstance(said, Predicate) else ()
+    if not all(test.concerns(name) for test in tests):
+        yield f"the receipt is about {name} and holds project tests of another checkpoint"
+    decision = decide(said.items, said.expected, tests)
+    if not said.verdict.publishable:
+        yield f"not publishable: {said.verdict.reason}"
+    if said.run.partial:
+        yield "the run was partial: nothing is publishable by it"
+    if said.verdict.publishable and not decision.publishable:
+        yield f"the receipt says publishable, its own judgements do not: {decision.reason}"
+    for limit in said.suite.limits:
+        bound = Bound(_worded(limit), limit.metric, limit.min, limit.max, limit.scenario)
+        for place in _places(bound, said):
+            values = [j.value for j in said.items if j.item.kind == "limit" and _at(j, bound.metric, place)]
+            if not values or not all(_kept(value, bound) for value in values):
+                yield f"the limit {bound.text} of its suite is not kept in {_named(place)}"
+    for judged in said.items:
+        if judged.kind == "regression" and not judged.verdict.fails and _beyond(judged, said):
+            yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers"
+
+
+def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
+    """What speaks against publishing by project tests and exit code, of which version 1 knew nothing."""
+    if not isinstance(said, Predicate):
+        return
+    for test in said.project_tests:
+        if not test.passed:
+            detail = f": {test.detail}" if test.detail else ""
+            yield f"the project test {test.name} did not pass ({test.outcome.replace('_', ' ')}){detail}"
+    if said.run.exit_status != 0:
+        yield (
+            f"the pytest run ended with exit code {said.run.exit_status}, and 0 is needed; next: gate this "
+            f"checkpoint alone, pytest --lora {shlex.quote(str(path))} (rendered videos are reused)"
+        )
+
+
+def _beyond(judged: Judgement, said: PredicateV1) -> bool:
+    """Whether a comparison fails by its own numbers."""
+    band = said.suite.tolerances.get(judged.metric)
+    if band is None or judged.change is None or judged.metric not in METRICS:
+        return False
+    verdict, _ = rule(METRICS[judged.metric], judged.change, band, judged.evidence, weak=said.suite.weak)
+    return verdict.fails
+
+
+def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
+    if demands.suite is not None and said.suite.name != demands.suite:
+        yield f"gated on suite {said.suite.name}, demanded is {demands.suite}"
+    digest = said.suite.digest.sha256
+    if demands.suite_sha256 is not None and digest != demands.suite_sha256.lower():
+        yield f"the suite's file has SHA-256 {digest}, demanded is {demands.suite_sha256.lower()}"
+    if demands.max_runs is not None and said.runs > demands.max_runs:
+        yield f"run {said.runs} of these bytes, demanded is at most {demands.max_runs}"
+    for bound in demands.bounds:
+        yield from _of_one_bound(said, bound)
+
+
+def _of_one_bound(said: PredicateV1, bound: Bound) -> Iterable[str]:
+    places = _places(bound, said)
+    if not places or not set(places) <= {*said.suite.scenarios, ALL}:
+        known = ", ".join(said.suite.scenarios)
+        yield f"demanded is {bound.text}, and the suite has no scenario {bound.place}; it has {known}"
+        return
+    lax = [place for place in places if not any(_as_strict(lim, bound, place) for lim in said.suite.limits)]
+    if lax:
+        own = [_worded(limit) for limit in said.suite.limits if limit.metric == bound.metric]
+        force = f"in force is {', '.join(own)}" if own else f"no limit on {bound.metric} was in force"
+        yield f"demanded is {bound.text}, and {force}: not as strict in {_listed(lax)}"
+    for place in places:
+        values = [judged.value for judged in said.items if _at(judged, bound.metric, place)]
+        if not values:
+            yield f"demanded is {bound.text}, and {bound.metric} was not measured in {_named(place)}"
+        for value in values:
+            if not _kept(value, bound):
+                yield f"demanded is {bound.text}, and it is {_number(value)} in {_named(place)}"
+                break
+
+
+def _places(bound: Bound, said: PredicateV1) -> Sequence[str]:
+    return said.suite.scenarios if bound.place == EACH else (bound.place,)
+
+
+def _at(judged: Judgement, metric: str, place: str) -> bool:
+    return judged.kind != "checkpoint" and judged.metric == metric and judged.scenario == place
+
+
+def _as_strict(limit: Limit, bound: Bound, place: str) -> bool:
+    here = limit.scenario == place or (limit.scenario == EACH and place != ALL)
+    low = bound.minimum is None or (limit.min is not None and limit.min >= bound.minimum)
+    high = bound.maximum is None or (limit.max is not None and limit.max <= bound.maximum)
+    return here and limit.metric == bound.metric and low and high
+
+
+def _kept(value: float | None, bound: Bound) -> bool:
+    low = -math.inf if bound.minimum is None else bound.minimum
+    high = math.inf if bound.maximum is None else bound.maximum
+    return value is not None and low <= value <= high
+
+
+def _worded(limit: Limit) -> str:
+    bounds = [
+        f">={limit.min:g}" if limit.min is not None else "",
+        f"<={limit.max:g}" if limit.max is not None else "",
+    ]
+    return f"{limit.metric}{' and '.join(filter(None, bounds))}@{limit.scenario}"
+
+
+def _number(value: float | None) -> str:
+    return "not known" if value is None else f"{value:g}"
+
+
+def _named(place: str) -> str:
+    return "all scenarios together" if place == ALL else place
+
+
+def _listed(places: Sequence[str]) -> str:
+    shown = ", ".join(map(_named, places[:3]))
+    return shown if len(places) <= 3 else f"{shown} and {len(places) - 3} more"

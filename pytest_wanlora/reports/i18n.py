@@ -1,0 +1,216 @@
+"""The words of the reports in English and Korean: every phrase once, both languages side by side.
+
+Phrases are plain text: no Markdown, no HTML. Whoever shows them quotes what is put into them. The phrases of
+pages are in `words_page`, those of `next_steps` in `words_steps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final, Literal
+
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports.course import Direction
+from pytest_wanlora.reports.summary import OutcomeKind
+from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
+
+__all__ = [
+    "ADVICE",
+    "BEST",
+    "DIRECTIONS",
+    "LANGUAGES",
+    "MARKS",
+    "NAMES",
+    "OUTCOMES",
+    "TESTS",
+    "VERDICTS",
+    "Language",
+    "Phrase",
+    "metric_name",
+    "metric_names",
+]
+
+Language = Literal["en", "ko"]
+LANGUAGES: Final[tuple[Language, ...]] = ("en", "ko")
+
+
+@dataclass(frozen=True, eq=False)
+class Phrase:
+    """One phrase in every language, with the same format fields in each.
+
+    Attributes:
+        en: English.
+        ko: Korean.
+    """
+
+    en: str
+    ko: str
+
+    def say(self, language: Language, **fields: object) -> str:
+        """The phrase in a language.
+
+        Args:
+            language: `"en"` or `"ko"`.
+            fields: What its format fields stand for; what is text must be quoted already for where it goes.
+        """
+        return (self.en if language == "en" else self.ko).format(**fields)
+
+
+MARKS: Final[Mapping[Verdict, str]] = MappingProxyType(
+    {
+        Verdict.BETTER: "🎉",
+        Verdict.PASS: "✅",
+        Verdict.WARN: "⚠️",
+        Verdict.FAIL: "❌",
+        Verdict.MISSING_BASELINE: "❓",
+        Verdict.INCOMPARABLE: "⛔",
+        Verdict.DEGENERATE: "💥",
+        Verdict.ERROR: "🛑",
+    }
+)
+"""A sign for each verdict; the first four are those of the report that this page grew from."""
+
+VERDICTS: Final[Mapping[Verdict, Phrase]] = MappingProxyType(
+    {
+        Verdict.BETTER: Phrase("better", "개선"),
+        Verdict.PASS: Phrase("pass", "통과"),
+        Verdict.WARN: Phrase("warn", "주의"),
+        Verdict.FAIL: Phrase("fail", "실패"),
+        Verdict.MISSING_BASELINE: Phrase("no baseline", "기준 없음"),
+        Verdict.INCOMPARABLE: Phrase("incomparable", "비교 불가"),
+        Verdict.DEGENERATE: Phrase("degenerate", "비정상 영상"),
+        Verdict.ERROR: Phrase("error", "오류"),
+    }
+)
+
+TESTS: Final[Mapping[PytestOutcome, Phrase]] = MappingProxyType(
+    {
+        PytestOutcome.PASSED: Phrase("passed", "통과"),
+        PytestOutcome.FAILED: Phrase("failed", "실패"),
+        PytestOutcome.ERROR: Phrase("error", "오류"),
+        PytestOutcome.SKIPPED: Phrase("skipped", "건너뜀"),
+        PytestOutcome.XFAILED: Phrase("expected to fail (xfail)", "예상된 실패(xfail)"),
+        PytestOutcome.NOT_JUDGED: Phrase(
+            "reported as passed, but nothing was judged: a plugin or a conftest.py ran something else",
+            "통과로 보고되었으나 판정하지 않음(플러그인 또는 conftest.py가 다른 코드를 실행)",
+        ),
+        PytestOutcome.DESELECTED: Phrase("deselected", "선택에서 제외됨"),
+        PytestOutcome.REMOVED: Phrase(
+            "removed after collection by a plugin or a conftest.py",
+            "수집 후 플러그인 또는 conftest.py가 제거함",
+        ),
+        PytestOutcome.NOT_NAMED: Phrase(
+            "not among the test ids on the command line", "명령줄에 지정한 테스트 id에 없음"
+        ),
+        PytestOutcome.NOT_COLLECTED: Phrase(
+            "not collected: a path that does not exist, a plugin or a conftest.py prevented it",
+            "수집되지 않음(없는 경로, 플러그인 또는 conftest.py)",
+        ),
+        PytestOutcome.STOPPED: Phrase("not run: the run was stopped", "실행 전 중단됨"),
+        PytestOutcome.LOST: Phrase("lost with its worker", "작업 프로세스와 함께 유실됨"),
+        PytestOutcome.NOT_RUN: Phrase(
+            "not run: no report arrived, a plugin or a conftest.py may have prevented it",
+            "실행 결과 없음(플러그인 또는 conftest.py가 막았을 수 있음)",
+        ),
+    }
+)
+"""What became of a pytest item; a detail may follow."""
+
+OUTCOMES: Final[Mapping[OutcomeKind, Phrase]] = MappingProxyType(
+    {
+        "success": Phrase("success", "성공 사례"),
+        "slight_loss": Phrase("slight loss", "소폭 악화"),
+        "failure": Phrase("failure", "실패 사례"),
+        "unmeasured": Phrase("not measured", "측정 안 됨"),
+    }
+)
+
+DIRECTIONS: Final[Mapping[Direction, Phrase]] = MappingProxyType(
+    {
+        "improving": Phrase("improving", "계속 개선"),
+        "worsening": Phrase("worsening", "계속 악화"),
+        "mixed": Phrase("up and down", "등락"),
+        "unknown": Phrase("unknown", "판단 불가"),
+    }
+)
+
+ADVICE: Final = Phrase("Publish {best}.", "배포 추천: {best}.")
+"""Which checkpoint to publish; why is `BEST`'s to say."""
+
+BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
+    {
+        "only": Phrase(
+            "It is the only one of {candidates} checkpoints that may be published.",
+            "체크포인트 {candidates}개 중 배포할 수 있는 것은 이것뿐입니다.",
+        ),
+        "least_loss": Phrase(
+            "Of the {publishable} that may be published it lost least against the baseline: on average "
+            "{loss:+.2f} of a fail band over {comparisons} comparisons (below 0 is a gain). Next is {next} "
+            "with {next_loss:+.2f}; whether the two differ was not tested.",
+            "배포할 수 있는 체크포인트 {publishable}개 중 평균 악화가 가장 작습니다"
+            "(비교 {comparisons}건, 실패 허용폭 대비 {loss:+.2f}, 음수는 기준보다 개선). 다음 순위는 {next}"
+            "({next_loss:+.2f})이며, 둘 사이의 차이는 통계적으로 검정하지 않았습니다.",
+        ),
+        "tie": Phrase(
+            "{next} has the same mean loss ({loss:+.2f} of a fail band over {comparisons} comparisons), and "
+            "{best} comes first.",
+            "{next}도 평균 악화가 같으나(비교 {comparisons}건, 실패 허용폭 대비 {loss:+.2f}) {best} 쪽이 "
+            "먼저 나온 체크포인트입니다.",
+        ),
+        "none": Phrase(
+            "None of {candidates} checkpoints may be published. Nearest to it: {nearest}, with {failing} "
+            "checks that fail.",
+            "체크포인트 {candidates}개 모두 배포할 수 없습니다. 가장 근접한 것은 {nearest}(실패 항목 "
+            "{failing}개)입니다.",
+        ),
+        "none_measured": Phrase(
+            "None of {candidates} checkpoints may be published: not everything was measured. Nearest to it: "
+            "{nearest}, with {failing} checks that fail.",
+            "측정하지 못한 항목이 있어 체크포인트 {candidates}개 모두 배포할 수 없습니다. 가장 근접한 것은 "
+            "{nearest}(실패 항목 {failing}개)입니다.",
+        ),
+        "run_failed": Phrase(
+            "None of {candidates} checkpoints may be published: the pytest run ended with exit code "
+            "{exit_status}.",
+            "pytest 실행이 종료 코드 {exit_status}번으로 끝나 체크포인트 {candidates}개 모두 배포할 수 "
+            "없습니다.",
+        ),
+        "no_candidate": Phrase(
+            "The run gated no checkpoint: it measured the model without LoRA.",
+            "체크포인트를 평가하지 않고 LoRA 없는 베이스 모델만 측정한 실행입니다.",
+        ),
+    }
+)
+
+NAMES: Final[Mapping[str, Phrase]] = MappingProxyType(
+    {
+        "clip": Phrase("CLIP score", "CLIP Score"),
+        "clip_cosine": Phrase("CLIP cosine", "CLIP 코사인"),
+        "fvd": Phrase("FVD", "FVD"),
+        "kvd": Phrase("KVD", "KVD"),
+        "temporal": Phrase("Temporal consistency", "Temporal Consistency"),
+        "sharpness": Phrase("Sharpness", "Sharpness"),
+        "sharpness_pct": Phrase("Sharpness of reference", "Sharpness(기준 대비)"),
+        "color": Phrase("Colour diversity", "Color Diversity"),
+        "motion": Phrase("Motion", "Motion"),
+        "drift": Phrase("Colour drift", "Color Drift"),
+        "overall": Phrase("Overall quality", "Overall Quality"),
+    }
+)
+"""Names of the metrics, by id."""
+
+
+def metric_name(metric: str, language: Language) -> str:
+    """A metric's name; one that is unknown is an input, and gives an empty text."""
+    return NAMES[metric].say(language) if metric in METRICS else ""
+
+
+def metric_names(metrics: tuple[str, ...], language: Language) -> str:
+    """Several metrics' names in one line."""
+    names = [name for name in (metric_name(metric, language) for metric in metrics) if name]
+    if language == "en" and len(names) > 1:
+        return f"{', '.join(names[:-1])} and {names[-1]}"
+    return ", ".join(names)

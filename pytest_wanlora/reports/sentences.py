@@ -1,0 +1,307 @@
+"""Sentences about a run in a language, for every view: without markup; names are quoted by the view."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from pytest_wanlora.metrics import METRICS, grade
+from pytest_wanlora.reports.i18n import ADVICE, BEST, TESTS, Language, metric_name, metric_names
+from pytest_wanlora.reports.next_steps import Step
+from pytest_wanlora.reports.summary import Outcome, Row, rows
+from pytest_wanlora.reports.trend import Best
+from pytest_wanlora.reports.words_page import Page
+from pytest_wanlora.reports.words_steps import STEPS
+from pytest_wanlora.verdict.judgement import ALL, Verdict
+
+if TYPE_CHECKING:
+    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard
+    from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
+
+__all__ = [
+    "best_advice",
+    "best_reason",
+    "best_text",
+    "change_text",
+    "comparison_line",
+    "correlation_text",
+    "decision_text",
+    "difference_text",
+    "item_outcome_text",
+    "left_out_lines",
+    "outcome_lines",
+    "outcome_text",
+    "project_test_line",
+    "project_test_place",
+    "step_text",
+    "suspicion_text",
+    "value_text",
+    "verdict_text",
+]
+
+Quote = Callable[[str], str]
+"""Makes a name fit for the view: as a code span, as HTML text."""
+
+
+def verdict_text(card: CandidateCard, language: Language, quote: Quote) -> str:
+    """Whether a checkpoint may be published, in a few words."""
+    return (Page.MAY if card.publishable else Page.MAY_NOT).say(language, name=quote(card.name))
+
+
+def decision_text(record: RunRecord, card: CandidateCard, language: Language, quote: Quote) -> str:
+    """Why it may or may not be published."""
+    decision = record.decision(card.name)
+    expected = len([item for item in record.expected if item.candidate == card.name])
+    said = []
+    if decision.failing:
+        scenarios = [
+            name for name in record.suite.prompts if any(j.scenario == name for j in decision.failing)
+        ]
+        where = ", ".join(map(quote, scenarios))
+        placed = Page.WHERE.say(language, where=where) if where else ""
+        count = len(decision.failing)
+        said.append(Page.FAILING.say(language, failing=count, expected=expected) + placed + ".")
+    if decision.unmeasured:
+        count = len(decision.unmeasured)
+        said.append(Page.UNMEASURED.say(language, unmeasured=count, expected=expected))
+    tests = len(record.tests_of(card.name))
+    if not decision.failing and not decision.unmeasured and expected:
+        said.append(Page.ALL_PASS.say(language, expected=expected) + ".")
+    if decision.tests:
+        said.append(Page.TESTS_FAIL.say(language, failed=len(decision.tests), tests=tests))
+    elif tests:
+        said.append(Page.TESTS_PASS.say(language, tests=tests))
+    if decision.run_problem:
+        said.append(Page.RUN_FAILED.say(language, exit_status=record.exit_status))
+        if others := record.other_failures:
+            said.append(Page.OTHERS_FAILED.say(language, count=len(others), first=quote(others[0])))
+    if decision.warnings:
+        said.append(Page.WARNING.say(language, warnings=len(decision.warnings)))
+    if record.partial or not expected:
+        said.append(Page.PARTIAL.say(language))
+    return " ".join(said)
+
+
+def item_outcome_text(of: ItemOutcome, language: Language, text: Quote) -> str:
+    """What became of a pytest item, with the reason if there is one.
+
+    Args:
+        of: The item's outcome.
+        language: `"en"` or `"ko"`.
+        text: Makes the reason, which is anybody's words, fit for the view.
+    """
+    return f"{TESTS[of.outcome].say(language)}{f': {text(of.detail)}' if of.detail else ''}"
+
+
+def left_out_lines(
+    left_out: Iterable[ItemOutcome],
+    expected: Iterable[ItemId],
+    language: Language,
+    quote: Quote,
+    text: Quote,
+) -> tuple[str, ...]:
+    """What was left out of a run, a line for each checkpoint and reason.
+
+    Args:
+        left_out: Of the record.
+        expected: All items that were demanded.
+        language: `"en"` or `"ko"`.
+        quote: For names.
+        text: For anybody's words.
+    """
+    demanded: dict[str, set[str]] = {}
+    for item in expected:
+        demanded.setdefault(item.candidate, set()).add(str(item))
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for each in left_out:
+        candidate = each.candidate or ""
+        demanded.setdefault(candidate, set()).add(each.name)
+        grouped.setdefault((candidate, item_outcome_text(each, language, text)), []).append(each.name)
+    return tuple(
+        Page.LEFT_OUT.say(
+            language,
+            name=quote(candidate),
+            count=len(names),
+            expected=len(demanded[candidate]),
+            first=quote(names[0]),
+            why=why,
+        )
+        for (candidate, why), names in grouped.items()
+    )
+
+
+def project_test_place(test: ItemOutcome, language: Language, quote: Quote) -> str:
+    """The checkpoint that a project test is about, or all of them."""
+    return Page.EVERY_CHECKPOINT.say(language) if test.candidate is None else quote(test.candidate)
+
+
+def project_test_line(test: ItemOutcome) -> str:
+    """A project test in one line of plain English."""
+    place = project_test_place(test, "en", str)
+    return f"{test.name} ({place}): {item_outcome_text(test, 'en', str)}"
+
+
+def value_text(metric: str, value: float | None) -> str:
+    """A value with its unit, and its grade if it has one; a dash where there is none."""
+    if value is None or metric not in METRICS:
+        return "-"
+    graded = f" ({grade(value)})" if metric == "overall" else ""
+    return METRICS[metric].format(value) + graded
+
+
+def difference_text(metric: str, difference: float | None, language: Language) -> str:
+    """A signed difference in the metric's unit; that of percentages is in points."""
+    if difference is None or metric not in METRICS:
+        return "-"
+    known = METRICS[metric]
+    unit = f" {Page.POINTS.say(language)}" if known.unit == "%" else ""
+    return _signed(f"{difference:+.{known.digits}f}") + unit
+
+
+def change_text(relative: float | None) -> str:
+    """A signed relative change in percent."""
+    return "-" if relative is None else _signed(f"{relative:+.1%}")
+
+
+def _signed(number: str) -> str:
+    """No sign where nothing is left after rounding."""
+    return number if any(digit in number for digit in "123456789") else number.lstrip("+-")
+
+
+def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: Language) -> str:
+    """What became of a scenario, in one to a few sentences."""
+    compared = {row.metric: row for row in rows(record, candidate) if row.scenario == outcome.scenario}
+    weak = tuple(metric for metric in outcome.weak if metric in compared and _beyond(compared[metric]))
+    spoilt = tuple(
+        metric for metric in outcome.failing if compared[metric].judgement.verdict is Verdict.DEGENERATE
+    )
+    failing = tuple(metric for metric in outcome.failing if metric not in spoilt)
+    slight = tuple(metric for metric in outcome.worse if metric not in (*weak, *outcome.failing))
+
+    def say(page: Page, key: str, metrics: tuple[str, ...]) -> list[str]:
+        return [page.say(language, **{key: metric_names(metrics, language)})] if metrics else []
+
+    said = [
+        *say(Page.FAILED, "failing", failing),
+        *say(Page.SPOILT, "metrics", spoilt),
+        *say(Page.BROKEN, "metrics", outcome.broken),
+        *say(Page.NOT_MEASURED, "metrics", outcome.unmeasured),
+        *say(Page.WEAK_LOSS, "metrics", weak),
+        *say(Page.SLIGHT, "worse", slight),
+    ]
+    if not compared and not said:
+        return Page.NOTHING.say(language)
+    if outcome.kind == "success" and not said:
+        said = say(Page.SUCCESS, "better", outcome.better) or [Page.HELD.say(language)]
+    return " ".join(said)
+
+
+def _beyond(row: Row) -> bool:
+    judged = row.judgement
+    return (
+        judged.verdict is Verdict.WARN
+        and judged.change is not None
+        and judged.fail is not None
+        and judged.change > judged.fail
+    )
+
+
+def outcome_lines(record: RunRecord, candidate: str, outcome: Outcome, language: Language) -> tuple[str, ...]:
+    """The scenario's changes that matter, worst first, then what was kept, and the worst video."""
+    compared = [row for row in rows(record, candidate) if row.scenario == outcome.scenario]
+    told = [row for row in compared if row.judgement.verdict not in (Verdict.PASS,) and row.value is not None]
+    told.sort(key=lambda row: -row.judgement.verdict.severity)
+    lines = [comparison_line(row, language) for row in told]
+    kept = tuple(row.metric for row in compared if row.judgement.verdict is Verdict.PASS)
+    if kept:
+        lines.append(Page.KEPT_LINE.say(language, metrics=metric_names(kept, language)))
+    losses = [row for row in told if row.judgement.worst is not None and row.metric in outcome.worse]
+    for row in losses[:1]:
+        worst = row.judgement.worst
+        if worst is not None:
+            lines.append(
+                Page.WORST_LINE.say(
+                    language,
+                    metric=metric_name(row.metric, language),
+                    seed=worst.seed,
+                    value=value_text(row.metric, worst.value),
+                    baseline=value_text(row.metric, worst.baseline),
+                )
+            )
+    return tuple(lines)
+
+
+def comparison_line(row: Row, language: Language) -> str:
+    """A comparison in one line: the metric, both values, and how it is to be taken."""
+    judged = row.judgement
+    rising = judged.change is not None and judged.change <= 0.0
+    known = {
+        Verdict.BETTER: Page.BETTER_LINE,
+        Verdict.WARN: Page.RISE_LINE if rising else Page.WORSE_LINE,
+        Verdict.FAIL: Page.FAIL_LINE,
+    }
+    return known.get(judged.verdict, Page.WORSE_LINE).say(
+        language,
+        metric=metric_name(row.metric, language),
+        baseline=value_text(row.metric, row.baseline),
+        value=value_text(row.metric, row.value),
+        relative=change_text(row.relative),
+        fail=judged.fail or 0.0,
+    )
+
+
+def best_text(found: Best, language: Language, quote: Quote) -> str:
+    """Which checkpoint to publish, and why."""
+    return " ".join(filter(None, (best_advice(found, language, quote), best_reason(found, language, quote))))
+
+
+def best_advice(found: Best, language: Language, quote: Quote) -> str:
+    """Which checkpoint to publish; empty where none may be."""
+    return "" if found.candidate is None else ADVICE.say(language, best=quote(found.candidate))
+
+
+def best_reason(found: Best, language: Language, quote: Quote) -> str:
+    """Why that one, or why none."""
+    fields = {key: quote(value) if isinstance(value, str) else value for key, value in found.numbers.items()}
+    return BEST[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
+
+
+def step_text(step: Step, language: Language, quote: Quote) -> str:
+    """What to do, in words; its command is the step's own."""
+    fields = {key: quote(value) if isinstance(value, str) else value for key, value in step.numbers.items()}
+    place = Page.ALL_SCENARIOS.say(language) if step.scenario == ALL else quote(step.scenario)
+    return STEPS[step.key].say(
+        language, scenario=place, metrics=metric_names(step.metrics, language), **fields
+    )
+
+
+def suspicion_text(found: SuspicionCard, language: Language, quote: Quote) -> str:
+    """That a scenario regressed and its category is rare, with what speaks against it."""
+    loss = "" if found.change is None else Page.SUSPICION_LOSS.say(language, loss=found.change)
+    said = Page.SUSPICION.say(
+        language,
+        scenario=quote(found.scenario),
+        metric=metric_name(found.metric, language),
+        loss=loss,
+        category=quote(found.category),
+        share=found.share,
+        commonest=quote(found.commonest),
+        commonest_share=found.commonest_share,
+    )
+    if found.against:
+        said += " " + Page.AGAINST.say(language, against=", ".join(map(quote, found.against)))
+    return said
+
+
+def correlation_text(found: CorrelationCard, language: Language) -> str:
+    """Whether rare categories became worse on the whole."""
+    page = Page.RARER_WORSE if found.key == "the_rarer_the_worse" else Page.CHANCE
+    return page.say(
+        language,
+        scenarios=found.scenarios,
+        categories=found.categories,
+        rho=found.rho,
+        p_value=found.p_value,
+    )

@@ -1,0 +1,333 @@
+"""What the judgements of one checkpoint amount to: rows of tables, outcomes of scenarios, averages, targets.
+
+Keys and numbers only; the words of a language are `words`'.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.reasons import direction
+
+if TYPE_CHECKING:
+    from pytest_wanlora.results.run_record import RunRecord
+
+__all__ = [
+    "Average",
+    "Outcome",
+    "OutcomeKind",
+    "Row",
+    "Target",
+    "averages",
+    "change_words",
+    "difference_of",
+    "mean_of",
+    "metrics_of",
+    "ordered",
+    "outcome",
+    "outcomes",
+    "place_of",
+    "relative_of",
+    "rows",
+    "scenarios_of",
+    "targets",
+]
+
+OutcomeKind = Literal["success", "slight_loss", "failure", "unmeasured"]
+
+_LOSSES = (Verdict.FAIL, Verdict.DEGENERATE)
+_UNMEASURED = (Verdict.MISSING_BASELINE, Verdict.INCOMPARABLE, Verdict.ERROR)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison with the baseline, as a line of a table.
+
+    Attributes:
+        scenario: Scenario id, or `"all"`.
+        metric: Metric id.
+        baseline: The baseline's value; None where there is none.
+        value: The candidate's; None where it was not measured.
+        difference: `value - baseline`, in the metric's unit: its sign is that of the number, not of better or
+            worse.
+        relative: The same as a share of the baseline, 0.05 for 5 %; None from a baseline of 0. Of a distance
+            this is the change of the printed numbers; `judgement.change` is taken above the floors.
+        judgement: The verdict, its evidence and its reason.
+    """
+
+    scenario: str
+    metric: str
+    baseline: float | None
+    value: float | None
+    difference: float | None
+    relative: float | None
+    judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scenario.
+
+    Attributes:
+        kind: `"failure"`: an item fails or a video is degenerate; else `"unmeasured"`: an item could not be
+            judged, or nothing was; else `"slight_loss"`: something warns because it is worse; else
+            `"success"`.
+        scenario: Scenario id, or `"all"`.
+        better: Metrics that are certainly better.
+        worse: Metrics with a loss that warns or fails.
+        failing: Those of them that fail, and metrics whose video is degenerate.
+        broken: Metrics whose absolute limit is broken.
+        suspicious: Metrics that rose so much that it warns.
+        weak: Metrics whose evidence does not settle the item.
+        untested: Metrics where the band alone decides, for want of seeds.
+        unmeasured: Metrics that could not be judged, or were not.
+    """
+
+    kind: OutcomeKind
+    scenario: str
+    better: tuple[str, ...] = ()
+    worse: tuple[str, ...] = ()
+    failing: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()
+    suspicious: tuple[str, ...] = ()
+    weak: tuple[str, ...] = ()
+    untested: tuple[str, ...] = ()
+    unmeasured: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Average:
+    """Plain mean over scenarios, as a report's table has it.
+
+    Attributes:
+        baseline: Mean of the scenarios' baselines; None if one of them is missing.
+        value: Mean of the candidate's values; None if one of them is missing.
+        change: `value - baseline`.
+        relative: The same as a share of the baseline; None from a baseline of 0.
+        scenarios: How many the mean is taken of.
+    """
+
+    baseline: float | None
+    value: float | None
+    change: float | None
+    relative: float | None
+    scenarios: int
+
+
+@dataclass(frozen=True)
+class Target:
+    """A value that more training is to reach; never gated.
+
+    Attributes:
+        scenario: Scenario id.
+        metric: Metric id.
+        target: What the suite names.
+        value: The candidate's; None where it was not measured.
+        reached: Whether it is at least as good; None where nothing was measured.
+        n: Videos the value rests on.
+    """
+
+    scenario: str
+    metric: str
+    target: float
+    value: float | None
+    reached: bool | None
+    n: int
+
+
+def change_words(judged: Judgement) -> str:
+    """A comparison's change for a column of changes.
+
+    Args:
+        judged: Of a known metric.
+    """
+    if judged.change is None:
+        return "-"
+    if judged.change == 0.0:
+        return "same"
+    return f"{abs(judged.change):.1%} {direction(METRICS[judged.metric], judged.change, judged.verdict)}"
+
+
+def scenarios_of(record: RunRecord) -> tuple[str, ...]:
+    """Scenario ids in the suite's order, without the pooled `"all"`."""
+    return tuple(record.suite.prompts)
+
+
+def metrics_of(record: RunRecord) -> tuple[str, ...]:
+    """Metrics that are compared with the baseline, in the order of reports."""
+    compared = {item.metric for item in record.expected if item.kind == "regression"}
+    compared |= {judged.metric for judged in record.judgements if judged.kind == "regression"}
+    return ordered(compared)
+
+
+def ordered(metrics: Iterable[str]) -> tuple[str, ...]:
+    """Metrics once, in the order of reports; unknown ones last."""
+    known = list(METRICS)
+    return tuple(
+        sorted(set(metrics), key=lambda name: (known.index(name) if name in METRICS else len(known), name))
+    )
+
+
+def rows(record: RunRecord, candidate: str) -> tuple[Row, ...]:
+    """The comparisons of a candidate, scenario by scenario in the suite's order, the pooled ones last."""
+    compared = [each for each in record.judgements if each.kind == "regression"]
+    own = [each for each in compared if each.candidate == candidate]
+    return tuple(_row(judged) for judged in sorted(own, key=lambda each: place_of(record, each)))
+
+
+def place_of(record: RunRecord, judged: Judgement) -> tuple[int, str, int, str]:
+    """Where a judgement stands in a table: by scenario in the suite's order, then by metric."""
+    order = [*record.suite.prompts, ALL]
+    known = list(METRICS)
+    return (
+        order.index(judged.scenario) if judged.scenario in order else len(order),
+        judged.scenario,
+        known.index(judged.metric) if judged.metric in METRICS else len(known),
+        judged.metric,
+    )
+
+
+def _row(judged: Judgement) -> Row:
+    difference = difference_of(judged.baseline, judged.value)
+    return Row(
+        scenario=judged.scenario,
+        metric=judged.metric,
+        baseline=judged.baseline,
+        value=judged.value,
+        difference=difference,
+        relative=relative_of(judged.baseline, difference),
+        judgement=judged,
+    )
+
+
+def difference_of(baseline: float | None, value: float | None) -> float | None:
+    """`value - baseline`, None where one is missing."""
+    return None if baseline is None or value is None else value - baseline
+
+
+def relative_of(baseline: float | None, difference: float | None) -> float | None:
+    """A difference as a share of the baseline's size, None where that is 0 or missing."""
+    if baseline is None or difference is None or baseline == 0.0:
+        return None
+    share = difference / abs(baseline)
+    return share if math.isfinite(share) else None
+
+
+def outcomes(record: RunRecord, candidate: str) -> tuple[Outcome, ...]:
+    """The outcome of every scenario in the suite's order."""
+    return tuple(outcome(record, candidate, scenario) for scenario in scenarios_of(record))
+
+
+def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
+    """What became of one scenario of one candidate.
+
+    Args:
+        record: The run.
+        candidate: Name of the checkpoint.
+        scenario: Scenario id, or `"all"`.
+    """
+    items = [j for j in record.judgements if (j.candidate, j.scenario) == (candidate, scenario)]
+    judged = {each.item for each in items}
+    absent = [
+        item.metric
+        for item in record.expected
+        if (item.candidate, item.scenario) == (candidate, scenario) and item not in judged
+    ]
+    compared = [each for each in items if each.kind == "regression"]
+    limits = [each for each in items if each.kind == "limit"]
+    worse = _where(compared, lambda each: each.verdict in (*_LOSSES, Verdict.WARN) and _lost(each))
+    failing = _where(compared, lambda each: each.verdict in _LOSSES)
+    broken = _where(limits, lambda each: each.verdict in _LOSSES)
+    unmeasured = ordered([*absent, *(each.metric for each in items if each.verdict in _UNMEASURED)])
+    kind: OutcomeKind = "success"
+    if failing or broken:
+        kind = "failure"
+    elif unmeasured or not items:
+        kind = "unmeasured"
+    elif worse:
+        kind = "slight_loss"
+    return Outcome(
+        kind=kind,
+        scenario=scenario,
+        better=_where(compared, lambda each: each.verdict is Verdict.BETTER),
+        worse=worse,
+        failing=failing,
+        broken=broken,
+        suspicious=_where(compared, lambda each: each.verdict is Verdict.WARN and not _lost(each)),
+        weak=_where(compared, lambda each: each.evidence is not None and each.evidence.weak),
+        untested=_where(
+            compared,
+            lambda each: each.value is not None and (each.evidence is None or not each.evidence.tested),
+        ),
+        unmeasured=unmeasured,
+    )
+
+
+def _lost(judged: Judgement) -> bool:
+    # without a change, such as from a baseline of 0, a warning or a failure is taken for a loss
+    return judged.change is None or judged.change > 0.0
+
+
+def _where(judgements: Iterable[Judgement], holds: Callable[[Judgement], bool]) -> tuple[str, ...]:
+    return ordered(each.metric for each in judgements if holds(each))
+
+
+def averages(record: RunRecord, candidate: str) -> dict[str, Average]:
+    """Plain means over scenarios, by metric in the order of reports.
+
+    Of a distance this is the mean of the scenarios' distances, as a report's table has it; the distance of
+    all videos pooled is another number, judged in the rows of scenario `"all"`.
+
+    Args:
+        record: The run.
+        candidate: Name of the checkpoint.
+
+    Returns:
+        One average for every metric that is compared. A scenario without a value leaves no mean: what was
+        not measured is not averaged away.
+    """
+    found = {(row.scenario, row.metric): row for row in rows(record, candidate)}
+    names = scenarios_of(record)
+    return {
+        metric: _average([found.get((scenario, metric)) for scenario in names])
+        for metric in metrics_of(record)
+        if any((scenario, metric) in found for scenario in names)
+    }
+
+
+def _average(of: list[Row | None]) -> Average:
+    baseline = mean_of([None if row is None else row.baseline for row in of])
+    value = mean_of([None if row is None else row.value for row in of])
+    change = difference_of(baseline, value)
+    return Average(baseline, value, change, relative_of(baseline, change), len(of))
+
+
+def mean_of(values: list[float | None]) -> float | None:
+    """Plain mean, None if a value is missing: what was not measured is not averaged away."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def targets(record: RunRecord, candidate: str) -> tuple[Target, ...]:
+    """The suite's targets in its order, reached or not by a candidate."""
+    found = {(row.scenario, row.metric): row for row in rows(record, candidate)}
+    listed = []
+    for scenario in (*scenarios_of(record), ALL):
+        wanted = record.suite.targets.get(scenario, {})
+        for metric in ordered(wanted):
+            row = found.get((scenario, metric))
+            value = None if row is None else row.value
+            n = 0 if row is None else row.judgement.n
+            reached = None if value is None else _reaches(metric, value, wanted[metric])
+            listed.append(Target(scenario, metric, wanted[metric], value, reached, n))
+    return tuple(listed)
+
+
+def _reaches(metric: str, value: float, target: float) -> bool:
+    higher = metric not in METRICS or METRICS[metric].higher_is_better
+    return value >= target if higher else value <= target

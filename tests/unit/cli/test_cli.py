@@ -1,0 +1,147 @@
+"""The command line: what it prints, where, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora import cli, environment, results, testing
+from pytest_wanlora.publishing import receipt as receipts
+from tests.unit.reports import gated
+
+
+@pytest.fixture
+def lora(tmp_path: Path) -> Path:
+    return testing.write_lora(tmp_path / "epoch-2.safetensors")
+
+
+class TestInspect:
+    def test_prints_a_card(self, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["inspect", str(lora)]) == 0
+        printed = capsys.readouterr().out
+        for words in (
+            "epoch-2",
+            "diffsynth, float32",
+            "6 in 2 blocks",
+            "dim 16, ffn_dim 32, blocks 2",
+            "good",
+        ):
+            assert words in printed
+
+    def test_prints_json(self, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["inspect", "--json", str(lora.parent)]) == 0
+        (card,) = json.loads(capsys.readouterr().out)
+        assert card["name"] == "epoch-2"
+        assert card["suite"] is None
+
+    def test_an_unhealthy_file_is_1(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = testing.write_lora(tmp_path / "zero.safetensors", size=0.0)
+        assert cli.main(["inspect", str(path)]) == 1
+        assert "change nothing (B @ A is zero)" in capsys.readouterr().out
+
+    def test_a_missing_file_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["inspect", str(tmp_path / "x.safetensors")]) == 4
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert "no such file" in captured.err
+
+
+class TestShow:
+    def test_without_runs_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["show", "--runs", str(tmp_path)]) == 4
+        assert "no run has a record here" in capsys.readouterr().err
+
+    def test_a_damaged_record_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        (tmp_path / "results.json").write_text("{")
+        assert cli.main(["show", str(tmp_path)]) == 4
+        assert "not JSON" in capsys.readouterr().err
+
+
+class TestDoctor:
+    def test_a_suite_with_all_that_it_needs_is_0(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["doctor", "--suite", "tiny"]) == 0
+        assert "suite tiny on cpu, named by the suite: everything is there" in capsys.readouterr().out
+
+    def test_all_that_is_missing_is_named_and_1(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = testing.write_suite(tmp_path)
+        (tmp_path / "fake-files" / "vae.safetensors").unlink()
+        (tmp_path / "fake-files" / "reference.safetensors").unlink()
+        assert cli.main(["doctor", "--suite", str(path)]) == 1
+        out = capsys.readouterr().out
+        assert "suite fake on cpu: 3 missing" in out
+        assert "vae.safetensors: no such file" in out
+        assert "reference.safetensors: no such file" in out
+        assert "there is no baseline 'base'" in out
+
+    @pytest.mark.parametrize(
+        ("device", "gpu", "said"),
+        [
+            ("auto", "A", "suite fake on A: 1 missing\n"),
+            ("auto", None, "suite fake on cpu: 1 missing\n"),
+            ("cpu", "A", "suite fake on cpu, named by the suite: 1 missing\n"),
+            ("cuda", "A", "suite fake on A, named by the suite: 1 missing\n"),
+            ("cuda", None, "fake.yaml:1: device is cuda, and no GPU is visible\nnext: nvidia-smi"),
+        ],
+    )
+    def test_the_device_of_each_suite(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        device: str,
+        gpu: str | None,
+        said: str,
+    ) -> None:
+        monkeypatch.setattr(environment, "gpu_name", lambda number=0: gpu)
+        path = testing.write_suite(tmp_path)
+        path.write_text(f"device: {device}\n{path.read_text()}")
+        assert cli.main(["doctor", "--suite", str(path)]) == 1  # it has no baseline
+        assert said in capsys.readouterr().out
+
+    @pytest.mark.parametrize("forbidden", [True, False])
+    def test_byte_code_that_is_missing_and_will_be_is_told_of_as_slow(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        forbidden: bool,
+    ) -> None:
+        monkeypatch.setattr(sys, "pycache_prefix", str(tmp_path / "elsewhere"))
+        monkeypatch.setattr(sys, "dont_write_bytecode", forbidden)
+        assert cli.main(["doctor", "--suite", "tiny"]) == 0
+        told = "slow: Python has no byte code of torch, transformers, diffsynth" in capsys.readouterr().out
+        assert told == forbidden
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 4), (["nonsense"], 4), (["--help"], 0)])
+def test_usage(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == code
+    assert "COMMAND" in "".join(capsys.readouterr())
+
+
+def test_no_command_needs_torch_or_pytest(lora: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "gated"
+    folder.mkdir()
+    run, record, file = folder / "results.json", gated.record(), gated.checkpoint_file(folder)
+    results.write(record, run)
+    receipt = tmp_path / "receipt.json"
+    receipt.write_bytes(receipts.canonical(receipts.statement(record, "epoch-2")))
+    commands = [["inspect", lora], ["show", run], ["compare", run], ["verify", receipt, file]]
+    code = (
+        "import sys; from pytest_wanlora import checkpoint; from pytest_wanlora.cli import main; "
+        f"checkpoint.weights(checkpoint.read({str(lora)!r})); "
+        f"codes = [main(command) for command in {[list(map(str, each)) for each in commands]}]; "
+        "sys.exit(sorted({'torch', 'diffsynth', 'pytest'} & set(sys.modules)) or sum(codes))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_it_runs_as_a_module(lora: Path) -> None:
+    command = [sys.executable, "-m", "pytest_wanlora", "inspect", str(lora)]
+    subprocess.run(command, check=True, capture_output=True)

@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import re
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora.cli.data import add_parser
+from pytest_wanlora.errors import DataError, WanloraError
+from tests.unit.training_data.sets import CAPTIONS, prompts, write_csv, write_prompts
+from tests.unit.training_data.test_need import write_run
+from tests.unit.training_data.test_videos import video
+
+SHARE = "urban=0.3,nature=0.3,action=0.2,other=0.2"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run(*arguments: str | int | Path) -> int:
+    """What the command line does with `data ...`, errors passed on."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers(required=True))
+    chosen = parser.parse_args(["data", *map(str, arguments)])
+    code = chosen.run_command(chosen)
+    assert isinstance(code, int)
+    return code
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+
+
+def test_report_prints_a_table(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_prompts(folder / "m.csv", prompts(urban=8, nature=2))
+    assert run("report", "m.csv", "--videos", "none") == 0
+    printed = capsys.readouterr()
+    assert re.search(r"^urban +8  80\.0 %", printed.out, re.MULTILINE)
+    assert printed.err == ""
+
+
+def test_report_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_prompts(folder / "m.json", prompts(urban=8, nature=2))
+    assert run("report", "m.json", "--videos", "none", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["shares"]["urban"] == 0.8
+
+
+@pytest.mark.parametrize("row", [("gone.mp4", "a tram"), ("a.mp4", "")])
+def test_report_fails_where_the_training_would(folder: Path, row: tuple[str, str]) -> None:
+    (folder / "a.mp4").write_bytes(b"x")
+    write_csv(folder / "m.csv", [("a.mp4", "a forest"), row])
+    assert run("report", "m.csv") == 1
+
+
+def test_report_looks_for_videos_in_the_base(folder: Path) -> None:
+    (folder / "clips").mkdir()
+    (folder / "clips" / "a.mp4").write_bytes(b"x")
+    write_csv(folder / "m.csv", [("a.mp4", "a forest")])
+    assert run("report", "m.csv") == 1
+    assert run("report", "m.csv", "--base", "clips") == 0
+
+
+def test_report_reads_videos_at_the_sizes_of_the_suite_or_of_the_options(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video(folder / "a.mp4", 6)
+    write_csv(folder / "m.csv", [("a.mp4", "a forest")])
+    assert run("report", "m.csv", "--videos", "read", "--suite", "wan2.2-ti2v-5b") == 0
+    assert "trained at 832x480 and up to 9 frames" in capsys.readouterr().out
+    assert run("report", "m.csv", "--videos", "read", "--height", "64", "--width", "64", "--frames", "5") == 0
+    assert "trained at 64x64 and up to 5 frames" in capsys.readouterr().out
+    assert run("report", "m.csv", "--videos", "read") == 0
+    assert "trained at their own size and up to 81 frames" in capsys.readouterr().out
+    with pytest.raises(DataError, match="are given together"):
+        run("report", "m.csv", "--videos", "read", "--height", "64")
+
+
+def test_report_takes_categories_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "w.yaml").write_text("categories: {rail: {en: [tram]}}")
+    write_prompts(folder / "m.csv", ["a tram", "a forest"])
+    assert run("report", "m.csv", "--videos", "none", "--json", "--categories", "w.yaml") == 0
+    assert json.loads(capsys.readouterr().out)["categories"]["rail"] == 1
+
+
+def test_progress_goes_to_a_terminal_only(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_prompts(folder / "m.csv", prompts(urban=3))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert run("report", "m.csv", "--videos", "none") == 0
+    assert capsys.readouterr().err == "\r3 rows, 99 %\r3 rows, 100 %\n"
+
+
+@pytest.mark.parametrize("value", ["0", "1.5", "much", "nan"])
+def test_a_similarity_that_is_none_is_a_usage_error(
+    folder: Path, value: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run("report", "m.csv", "--near-duplicates", value)
+    assert f"'{value}' is not above 0 and up to 1" in capsys.readouterr().err
+
+
+def test_clip_needs_a_suite(folder: Path) -> None:
+    write_prompts(folder / "m.csv", ["a tram"])
+    with pytest.raises(DataError, match=r"--clip needs a suite.*\nnext: add --suite"):
+        run("report", "m.csv", "--clip")
+
+
+def test_balance_writes_the_wanted_shares_with_all_columns(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert (
+        run("balance", CAPTIONS, "--videos", "none", "--samples", 100, "--share", SHARE, "--output", "b.csv")
+        == 0
+    )
+    drawn = rows(folder / "b.csv")
+    known = {tuple(row.items()) for row in rows(CAPTIONS)}
+    assert len(drawn) == 100
+    assert all(tuple(row.items()) in known for row in drawn)
+    assert len({row["video"] for row in drawn}) == 100
+    assert "100 rows, seed 0" in capsys.readouterr().out
+    assert run("report", "b.csv", "--videos", "none", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["categories"] == {
+        "action": 20,
+        "urban": 30,
+        "nature": 30,
+        "other": 20,
+    }
+
+
+@pytest.mark.parametrize("kind", ["json", "jsonl"])
+def test_balance_keeps_the_format(folder: Path, kind: str) -> None:
+    source = write_prompts(folder / f"m.{kind}", prompts(urban=6, nature=6, action=4, other=4))
+    output = folder / f"b.{kind}"
+    assert (
+        run("balance", source, "--videos", "none", "--samples", 10, "--share", SHARE, "--output", output) == 0
+    )
+    text = output.read_text()
+    drawn = json.loads(text) if kind == "json" else [json.loads(line) for line in text.splitlines()]
+    assert len(drawn) == 10
+    assert set(drawn[0]) == {"video", "prompt"}
+
+
+def test_balance_writes_the_same_bytes_for_the_same_seed(folder: Path) -> None:
+    common = ("balance", CAPTIONS, "--videos", "none", "--samples", 60, "--share", SHARE)
+    for name, seed in (("a.csv", 4), ("b.csv", 4), ("c.csv", 5)):
+        assert run(*common, "--seed", seed, "--output", name) == 0
+    assert (folder / "a.csv").read_bytes() == (folder / "b.csv").read_bytes()
+    assert (folder / "a.csv").read_bytes() != (folder / "c.csv").read_bytes()
+
+
+def test_balance_states_repeats(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_prompts(folder / "m.csv", prompts(urban=6, nature=2, action=4, other=4))
+    common = ("balance", "m.csv", "--videos", "none", "--samples", 20, "--share", SHARE, "--output", "b.csv")
+    assert run(*common, "--repeat") == 0
+    assert "repeated: nature has 2 different rows, each is taken 3 times" in capsys.readouterr().out
+    assert max(Counter(row["video"] for row in rows(folder / "b.csv")).values()) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--samples", 1000, "--share", SHARE], ["urban: 300 wanted", "short", "next: --samples"]),
+        (["--samples", 10, "--share", "urban=0.5,nature=0.4"], ["sum to 0.9"]),
+        (["--samples", 10], ["--share or --toward"]),
+        (["--samples", 10, "--share", SHARE, "--output", "b.json"], ["b.json", "does not end in .csv"]),
+        (
+            ["--samples", 10, "--share", SHARE, "--output", "m.csv", "--overwrite"],
+            ["is the file that is read"],
+        ),
+        (["--samples", 10, "--share", SHARE, "--output", "old.csv"], ["old.csv exists"]),
+    ],
+)
+def test_balance_that_is_refused_writes_nothing(
+    folder: Path, arguments: list[str | int], words: list[str]
+) -> None:
+    write_prompts(folder / "m.csv", prompts(urban=20, nature=20, action=20, other=20))
+    (folder / "old.csv").write_text("old")
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    with pytest.raises(WanloraError) as caught:
+        run("balance", "m.csv", "--videos", "none", "--output", "b.csv", *map(str, arguments))
+    for word in words:
+        assert word in str(caught.value)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_balance_toward_a_run_raises_what_regressed(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_prompts(folder / "m.csv", prompts(urban=40, nature=40, action=40, other=40))
+    write_run(folder / "results.json", nature="fail", action="warn", urban="pass")
+    common = ("balance", "m.csv", "--videos", "none", "--samples", 110, "--toward", "results.json")
+    assert run(*common, "--output", "b.csv") == 0
+    capsys.readouterr()
+    assert run("report", "b.csv", "--videos", "none", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["categories"] == {
+        "action": 30,
+        "urban": 20,
+        "nature": 40,
+        "other": 20,
+    }
+
+
+def test_balance_leaves_out_rows_without_a_video(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.mp4").write_bytes(b"x")
+    write_csv(folder / "m.csv", [("a.mp4", "a tram"), ("gone.mp4", "a skyline at night")])
+    assert run("balance", "m.csv", "--samples", 1, "--share", "urban=1", "--output", "b.csv") == 0
+    assert [row["video"] for row in rows(folder / "b.csv")] == ["a.mp4"]
+    assert "left out before: 1 without a usable video" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json"])
+def test_categorize_writes_every_prompt_with_its_reason(folder: Path, kind: str) -> None:
+    output = folder / f"c.{kind}"
+    assert run("categorize", CAPTIONS, "--output", output) == 0
+    text = output.read_text(encoding="utf-8")
+    if kind == "csv":
+        said = list(csv.DictReader(text.splitlines()))
+    else:
+        said = json.loads(text) if kind == "json" else [json.loads(line) for line in text.splitlines()]
+    assert len(said) == 366
+    assert {row["decided_by"] for row in said} <= {"words", "tie", "nothing"}
+    assert all(0 <= float(row["confidence"]) <= 1 for row in said)
+    assert all(row["reason"] for row in said)
+
+
+def test_categorize_refuses_another_ending_and_an_old_file(folder: Path) -> None:
+    (folder / "old.csv").write_text("old")
+    with pytest.raises(DataError, match=r"\.csv, \.json or \.jsonl"):
+        run("categorize", CAPTIONS, "--output", "c.txt")
+    with pytest.raises(DataError, match="exists"):
+        run("categorize", CAPTIONS, "--output", "old.csv")
+    assert run("categorize", CAPTIONS, "--output", "old.csv", "--overwrite") == 0

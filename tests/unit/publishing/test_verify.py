@@ -1,0 +1,601 @@
+"""Nothing but the same bytes, a passing verdict and the limits asked for lets a file through."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora import cli, testing
+from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
+from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing.verify import Bound, Demands, parse_bound, signature_path, verify
+from pytest_wanlora.results import RunRecord
+from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
+from tests.unit.reports import gated
+
+VERSION_1 = Path(__file__).parents[2] / "data" / "receipt-version-1.json"
+PASSING = receipt.canonical(receipt.statement(gated.record(), "epoch-2"))
+
+
+class Desk:
+    """A folder with a receipt and the file it is for."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint = gated.checkpoint_file(folder)
+        self.receipt = folder / "receipt.json"
+        self.receipt.write_bytes(PASSING)
+
+    def about(self, record: RunRecord) -> Desk:
+        self.receipt.write_bytes(receipt.canonical(receipt.statement(record, "epoch-2")))
+        return self
+
+    def forged(self, change: Callable[[dict[str, Any]], object]) -> Desk:
+        """A receipt that was edited by someone who knows how to seal it again."""
+        document = json.loads(PASSING)
+        change(document["predicate"])
+        self.receipt.write_bytes(receipt.canonical(receipt._sealed(document)))
+        return self
+
+    def problems(self, **demands: Any) -> tuple[str, ...]:  # noqa: ANN401 - any demand
+        found = verify(self.receipt, self.checkpoint, Demands(**demands))
+        assert found.verified is (not found.problems)
+        return found.problems
+
+    def main(self, *arguments: str) -> int:
+        return cli.main(["verify", str(self.receipt), str(self.checkpoint), *arguments])
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+def bounds(*texts: str) -> tuple[Bound, ...]:
+    return tuple(map(parse_bound, texts))
+
+
+class TestBytes:
+    def test_the_same_bytes_with_a_passing_verdict_are_verified(self, desk: Desk) -> None:
+        assert desk.problems() == ()
+
+    def test_a_renamed_file_is_the_same_file(self, desk: Desk) -> None:
+        desk.checkpoint = desk.checkpoint.rename(desk.folder / "other-name.safetensors")
+        assert desk.problems() == ()
+
+    def test_another_file_is_refused(self, desk: Desk) -> None:
+        desk.checkpoint.write_bytes(gated.BYTES + b"!")
+        (problem,) = desk.problems()
+        assert "these are other bytes" in problem
+        assert gated.SHA in problem
+
+    def test_alphas_beside_the_file_are_part_of_what_was_gated(self, desk: Desk) -> None:
+        path = testing.write_lora(desk.folder / "adapter" / "adapter_model.safetensors")
+        known = checkpoints.read(path)
+
+        def of_that_file(alpha_source: str, identity: str) -> None:
+            described = {
+                **(gated.card().checkpoint or {}),
+                "identity": identity,
+                "alpha_source": alpha_source,
+            }
+            desk.about(gated.record(candidates=(gated.card(sha256=known.sha256, checkpoint=described),)))
+
+        desk.checkpoint = path
+        of_that_file("adapter_config.json", known.identity)
+        assert desk.problems() == ()
+        of_that_file("adapter_config.json", "00" * 32)
+        (problem,) = desk.problems()
+        assert "gives other alphas than the gate saw" in problem
+
+    @pytest.mark.parametrize(
+        ("missing", "error"), [("receipt", RecordError), ("checkpoint", CheckpointError)]
+    )
+    def test_a_missing_file_is_no_answer(self, desk: Desk, missing: str, error: type[Exception]) -> None:
+        getattr(desk, missing).unlink()
+        with pytest.raises(error, match="cannot be read: No such file"):
+            desk.problems()
+        assert desk.main() == 4
+
+    def test_an_endless_receipt_is_not_read_to_its_end(self, desk: Desk) -> None:
+        desk.receipt.unlink()
+        desk.receipt.symlink_to("/dev/zero")
+        with pytest.raises(RecordError, match="larger than 32 MiB"):
+            desk.problems()
+
+
+class TestMutations:
+    """Not one byte may differ; each refusal is one message."""
+
+    @given(
+        place=st.integers(0, len(PASSING) - 1),
+        how=st.sampled_from(["change", "insert", "delete"]),
+        byte=st.integers(0, 255),
+    )
+    @example(place=len(PASSING) - 1, how="insert", byte=10)
+    @settings(max_examples=600, deadline=None)
+    def test_any_changed_inserted_or_deleted_byte_is_refused(self, place: int, how: str, byte: int) -> None:
+        new = bytes([byte])
+        # of an inserted byte, `place` may be the end
+        at = place + 1 if how == "insert" else place
+        rest = PASSING[at:] if how == "insert" else PASSING[at + 1 :]
+        spoilt = PASSING[:at] + (b"" if how == "delete" else new) + rest
+        if spoilt == PASSING:
+            return
+        with pytest.raises(RecordError) as refused:
+            receipt.parse(spoilt, source="receipt.json")
+        assert refused.value.message.startswith("receipt.json: ")
+        assert len(refused.value.message.splitlines()) == 1
+
+    @given(st.data())
+    @settings(max_examples=100, deadline=None)
+    def test_the_command_refuses_it_with_one_message(
+        self, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+    ) -> None:
+        desk = Desk(tmp_path_factory.mktemp("desk"))
+        place = data.draw(st.integers(0, len(PASSING) - 1))
+        byte = data.draw(st.integers(0, 255).filter(lambda value: value != PASSING[place]))
+        desk.receipt.write_bytes(PASSING[:place] + bytes([byte]) + PASSING[place + 1 :])
+        assert len(desk.problems()) == 1
+        assert desk.main() == 1
+
+    @given(st.integers(0, len(gated.BYTES) - 1), st.integers(1, 255))
+    @settings(max_examples=50, deadline=None)
+    def test_any_changed_byte_of_the_checkpoint_is_refused(
+        self, tmp_path_factory: pytest.TempPathFactory, place: int, change: int
+    ) -> None:
+        desk = Desk(tmp_path_factory.mktemp("desk"))
+        spoilt = bytearray(gated.BYTES)
+        spoilt[place] ^= change
+        desk.checkpoint.write_bytes(spoilt)
+        assert desk.main() == 1
+
+    @given(st.integers(0, len(PASSING) - 1))
+    @settings(max_examples=50, deadline=None)
+    def test_a_receipt_that_was_cut_is_refused(self, length: int) -> None:
+        with pytest.raises(RecordError):
+            receipt.parse(PASSING[:length])
+
+
+def _left_out(said: dict[str, Any], metric: str) -> None:
+    """Let neither what was judged nor what was demanded have a metric."""
+    for name in ("items", "expected"):
+        said[name] = [each for each in said[name] if each["metric"] != metric]
+
+
+class TestDecision:
+    def test_a_failing_checkpoint_is_refused(self, desk: Desk) -> None:
+        (problem,) = desk.about(gated.failing()).problems()
+        assert problem == "not publishable: 1 of 13 items fail in test1_city (sharpness)"
+
+    def test_a_partial_run_is_refused(self, desk: Desk) -> None:
+        card = gated.card(publishable=False, reason="a partial run publishes nothing")
+        problems = desk.about(gated.record(partial=True, candidates=(card,))).problems()
+        assert problems == (
+            "not publishable: a partial run publishes nothing",
+            "the run was partial: nothing is publishable by it",
+        )
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda said: said["items"].pop(), "its own judgements do not: 1 of 13 were not measured"),
+            (lambda said: said["items"].append(said["items"][0]), "judged more than once"),
+            (lambda said: said["items"][5].update(verdict="error"), "its own judgements do not: 1 of 13"),
+            (lambda said: said["expected"].clear(), "the suite and the selection leave no item"),
+            (lambda said: said["run"].update(partial=True), "the run was partial"),
+            (lambda said: said["verdict"].update(publishable=False), "not publishable"),
+            (lambda said: said["items"][1].update(value=0.2), "the limit clip>=0.3@each of its suite is not"),
+            (lambda said: said["items"][1].update(value=None), "the limit clip>=0.3@each of its suite"),
+            (lambda said: said["suite"]["limits"][1].update(max=900), "the limit fvd<=900@all of its suite"),
+            (
+                lambda said: _left_out(said, "clip"),
+                "the limit clip>=0.3@each of its suite is not kept in test1",
+            ),
+            (
+                lambda said: said["items"].append({**said["items"][1], "value": 0.2}),
+                "the limit clip>=0.3@each of its suite is not kept in test1_city",
+            ),
+            (lambda said: said["items"][4].update(change=0.5, evidence=None), "fails by its own numbers"),
+            (lambda said: said["checkpoint"].update(name="epoch-0"), "judges something else"),
+        ],
+    )
+    def test_a_receipt_that_contradicts_itself_is_refused(
+        self, desk: Desk, change: Callable[[dict[str, Any]], object], words: str
+    ) -> None:
+        problems = desk.forged(change).problems()
+        assert any(words in problem for problem in problems), problems
+
+    @pytest.mark.parametrize("outcome", [each for each in PytestOutcome if each is not PytestOutcome.PASSED])
+    def test_a_project_test_that_did_not_pass_is_refused_by_name(
+        self, desk: Desk, outcome: PytestOutcome
+    ) -> None:
+        bad = ItemOutcome("tests/test_own.py::test_bad[epoch-2]", "epoch-2", outcome, "assert 1 == 2")
+        said, test, code = desk.about(gated.tested(bad)).problems()
+        words = outcome.replace("_", " ")
+        assert said == (
+            "not publishable: 1 of 3 project tests did not pass, the first "
+            f"tests/test_own.py::test_bad[epoch-2] ({words})"
+        )
+        assert (
+            test
+            == f"the project test tests/test_own.py::test_bad[epoch-2] did not pass ({words}): assert 1 == 2"
+        )
+        assert code.startswith(
+            "the pytest run ended with exit code 1, and 0 is needed; next: gate this checkpoint"
+        )
+        assert f"pytest --lora {desk.checkpoint} " in code
+
+    def test_project_tests_that_pass_are_no_obstacle(self, desk: Desk) -> None:
+        assert desk.about(gated.tested()).problems() == ()
+
+    @pytest.mark.parametrize("exit_status", [1, 2, 3, 4, 5, 6, -9, 99])
+    def test_another_exit_code_than_0_is_refused(self, desk: Desk, exit_status: int) -> None:
+        (problem,) = desk.forged(lambda said: said["run"].update(exit_status=exit_status)).problems()
+        assert problem.startswith(f"the pytest run ended with exit code {exit_status}, and 0 is needed; ")
+
+    @pytest.mark.parametrize(
+        ("tests", "words"),
+        [
+            (
+                [{"candidate": "epoch-2", "outcome": "failed"}],
+                "the project test t.py::a did not pass (failed)",
+            ),
+            ([{"candidate": None, "outcome": "not_run"}], "the project test t.py::a did not pass (not run)"),
+            ([{"candidate": "epoch-9", "outcome": "passed"}], "holds project tests of another checkpoint"),
+        ],
+    )
+    def test_whatever_it_says_of_itself(self, desk: Desk, tests: list[dict[str, Any]], words: str) -> None:
+        of = [{"name": "t.py::a", "detail": "", **test} for test in tests]
+        problems = desk.forged(lambda said: said.update(project_tests=of)).problems()
+        assert any(words in problem for problem in problems), problems
+
+    def test_a_warning_on_weak_evidence_passes_as_it_did_in_the_gate(self, desk: Desk) -> None:
+        given = gated.changed(
+            gated.judgements(),
+            "regression",
+            "test1_city",
+            "sharpness",
+            verdict=Verdict.WARN,
+            change=0.2,
+        )
+        assert desk.about(gated.record(judgements=given)).problems() == ()
+        strict = gated.record().suite.model_copy(update={"weak": "fail"})
+        (problem,) = desk.about(gated.record(judgements=given, suite=strict)).problems()
+        assert "fails by its own numbers" in problem
+
+
+class TestVersion1:
+    """What an earlier version wrote is judged by its rules: it knew no project tests and no exit code."""
+
+    def problems(self, receipt_path: Path) -> tuple[str, ...]:
+        return verify(receipt_path, VERSION_1.with_suffix(".safetensors"), Demands()).problems
+
+    def test_a_good_one_is_verified(self) -> None:
+        assert self.problems(VERSION_1) == ()
+
+    def test_its_decision_is_still_taken_anew(self, tmp_path: Path) -> None:
+        document = json.loads(VERSION_1.read_bytes())
+        document["predicate"]["items"][3]["verdict"] = "fail"
+        forged = tmp_path / "receipt.json"
+        forged.write_bytes(receipt.canonical(receipt._sealed(document)))
+        (problem,) = self.problems(forged)
+        assert "its own judgements do not: 1 of 24 items fail" in problem
+
+
+class TestDemands:
+    @pytest.mark.parametrize(
+        "text",
+        ["clip>=0.3", "clip>=0.25", "clip >= 0.3", "clip>=0.3@each", "clip>=0.3@test1_city", "fvd<=1140@all"],
+    )
+    def test_limits_at_least_as_strict_as_asked_are_enough(self, desk: Desk, text: str) -> None:
+        assert desk.problems(bounds=bounds(text)) == ()
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("clip>=0.31", "in force is clip>=0.3@each: not as strict in test1_city, test2_nature"),
+            ("clip>=0.3@all", "not as strict in all scenarios together"),
+            ("fvd<=1000", "in force is fvd<=1140@all"),
+            ("fvd<=1140@each", "not as strict in test1_city, test2_nature"),
+            ("fvd>=1", "in force is fvd<=1140@all: not as strict"),
+            ("clip<=2", "in force is clip>=0.3@each: not as strict"),
+            ("motion>=0.1", "no limit on motion was in force"),
+            ("clip>=0.3@test9", "the suite has no scenario test9; it has test1_city, test2_nature"),
+        ],
+    )
+    def test_laxer_limits_are_refused(self, desk: Desk, text: str, words: str) -> None:
+        problems = desk.problems(bounds=bounds(text))
+        assert any(words in problem for problem in problems), problems
+
+    @pytest.mark.parametrize(
+        ("metric", "text", "place"),
+        [
+            ("fvd", "fvd<=1140", "all scenarios together"),
+            ("clip", "clip>=0.3@test2_nature", "test2_nature"),
+            ("clip", "clip>=0.3", "test1_city"),
+        ],
+    )
+    def test_what_was_not_measured_keeps_nothing(
+        self, desk: Desk, metric: str, text: str, place: str
+    ) -> None:
+        problems = desk.forged(lambda said: _left_out(said, metric)).problems(bounds=bounds(text))
+        demanded = bounds(text)[0].text
+        assert f"demanded is {demanded}, and {metric} was not measured in {place}" in problems
+
+    def test_a_score_at_the_bound_keeps_it(self, desk: Desk) -> None:
+        given = gated.changed(gated.judgements(), "limit", "test1_city", "clip", value=0.3)
+        assert desk.about(gated.record(judgements=given)).problems(bounds=bounds("clip>=0.3")) == ()
+        given = gated.changed(given, "limit", "all", "fvd", value=1140.0)
+        assert desk.about(gated.record(judgements=given)).problems(bounds=bounds("fvd<=1140")) == ()
+
+    def test_every_score_of_the_place_must_meet_what_is_asked(self, desk: Desk) -> None:
+        given = gated.changed(
+            gated.judgements(), "regression", "test2_nature", "clip", value=0.25, change=0.01
+        )
+        # the limit was judged on the first look and kept; the comparison saw more videos
+        (problem,) = desk.about(gated.record(judgements=given)).problems(bounds=bounds("clip>=0.3"))
+        assert problem == "demanded is clip>=0.3, and it is 0.25 in test2_nature"
+
+    @pytest.mark.parametrize(
+        ("demands", "words"),
+        [
+            ({"suite": "wan"}, "gated on suite fake, demanded is wan"),
+            ({"suite_sha256": "00" * 32}, f"has SHA-256 {gated.SUITE_SHA}, demanded is 00"),
+            ({"max_runs": 2}, "run 3 of these bytes, demanded is at most 2"),
+        ],
+    )
+    def test_other_demands(self, desk: Desk, demands: dict[str, Any], words: str) -> None:
+        desk.about(gated.record(candidates=(gated.card(runs=3),)))
+        (problem,) = desk.problems(**demands)
+        assert words in problem
+        kept = {"suite": "fake", "suite_sha256": gated.SUITE_SHA.upper(), "max_runs": 3}
+        assert desk.problems(**{name: kept[name] for name in demands}) == ()
+
+    @pytest.mark.parametrize(
+        "text", ["", "clip", "clip>0.3", "clip=0.3", ">=0.3", "clip>=", "clip>=1e", "clip>=0.3@", "clip>=nan"]
+    )
+    def test_what_is_no_bound_is_a_usage_error(self, text: str) -> None:
+        with pytest.raises(SettingsError, match="allowed: 'METRIC>=NUMBER'"):
+            parse_bound(text)
+
+    def test_an_unknown_metric_is_a_usage_error(self) -> None:
+        with pytest.raises(SettingsError, match="'clap' is no metric; allowed: clip, "):
+            parse_bound("clap>=0.3")
+
+    @given(
+        st.sampled_from([">=", "<="]), st.floats(-1e6, 1e6), st.sampled_from(["", "@all", "@each", "@x-1.y"])
+    )
+    def test_bounds_are_read_as_they_are_written(self, sign: str, value: float, place: str) -> None:
+        found = parse_bound(f"fvd{sign}{value!r}{place}")
+        assert (found.minimum if sign == ">=" else found.maximum) == value
+        assert (found.maximum if sign == ">=" else found.minimum) is None
+        assert found.place == (place[1:] or "all")
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Keys `mine`, `other` and `locked`, and a file of allowed signers with the first."""
+    folder = tmp_path_factory.mktemp("keys")
+    for name, passphrase in {"mine": "", "other": "", "locked": "a passphrase"}.items():
+        command = [
+            "ssh-keygen",
+            "-q",
+            "-t",
+            "ed25519",
+            "-C",
+            name,
+            "-N",
+            passphrase,
+            "-f",
+            str(folder / name),
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+    public = (folder / "mine.pub").read_text()
+    (folder / "signers").write_text(f'release@example.org namespaces="{ssh_signature.NAMESPACE}" {public}')
+    return folder
+
+
+class TestSignature:
+    def _signed(self, desk: Desk, keys: Path, key: str = "mine") -> Desk:
+        signature_path(desk.receipt).write_bytes(ssh_signature.sign(desk.receipt.read_bytes(), keys / key))
+        return desk
+
+    def test_a_good_one_is_verified(self, desk: Desk, keys: Path) -> None:
+        self._signed(desk, keys)
+        found = verify(
+            desk.receipt,
+            desk.checkpoint,
+            Demands(allowed_signers=keys / "signers", signer="release@example.org"),
+        )
+        assert found.verified
+        assert found.signed
+
+    def test_without_asking_no_signature_counts(self, desk: Desk, keys: Path) -> None:
+        self._signed(desk, keys)
+        assert not verify(desk.receipt, desk.checkpoint, Demands()).signed
+
+    @pytest.mark.parametrize("signer", ["someone@example.org", "-h", ""])
+    def test_another_signer_is_refused(self, desk: Desk, keys: Path, signer: str) -> None:
+        self._signed(desk, keys)
+        (problem,) = desk.problems(allowed_signers=keys / "signers", signer=signer)
+        assert "not a good signature of" in problem
+
+    def test_a_key_that_is_not_allowed_is_refused(self, desk: Desk, keys: Path) -> None:
+        self._signed(desk, keys, "other")
+        (problem,) = desk.problems(allowed_signers=keys / "signers", signer="release@example.org")
+        assert "not a good signature of release@example.org" in problem
+
+    def test_a_forged_receipt_is_refused(self, desk: Desk, keys: Path) -> None:
+        self._signed(desk.about(gated.failing()), keys)
+        desk.receipt.write_bytes(PASSING)
+        (problem,) = desk.problems(allowed_signers=keys / "signers", signer="release@example.org")
+        assert "not a good signature" in problem
+        # what the signature is for: without one, only an accident is found
+        assert desk.problems() == ()
+
+    def test_one_made_for_another_purpose_is_refused(self, desk: Desk, keys: Path) -> None:
+        command = ["ssh-keygen", "-q", "-Y", "sign", "-n", "git", "-f", str(keys / "mine"), str(desk.receipt)]
+        subprocess.run(command, check=True, capture_output=True)
+        assert desk.problems(allowed_signers=keys / "signers", signer="release@example.org")
+
+    def test_a_missing_one_is_refused(self, desk: Desk, keys: Path) -> None:
+        (problem,) = desk.problems(allowed_signers=keys / "signers", signer="release@example.org")
+        assert "there is no signature" in problem
+
+    def test_a_damaged_one_is_refused(self, desk: Desk, keys: Path) -> None:
+        self._signed(desk, keys)
+        path = signature_path(desk.receipt)
+        path.write_bytes(path.read_bytes().replace(b"\n", b"\nAAAA", 1))
+        (problem,) = desk.problems(allowed_signers=keys / "signers", signer="release@example.org")
+        assert "not a good signature" in problem
+
+    def test_a_file_of_another_format_allows_nobody(self, desk: Desk, keys: Path) -> None:
+        self._signed(desk, keys)
+        (desk.folder / "signers").write_text("nobody knows\n")
+        assert desk.problems(allowed_signers=desk.folder / "signers", signer="release@example.org")
+
+    def test_asking_by_half_is_a_usage_error(self, desk: Desk, keys: Path) -> None:
+        with pytest.raises(SettingsError, match="one without the other"):
+            desk.problems(signer="release@example.org")
+        with pytest.raises(SettingsError, match="one without the other"):
+            desk.problems(allowed_signers=keys / "signers")
+        with pytest.raises(SettingsError, match="no such file"):
+            desk.problems(allowed_signers=desk.folder / "none", signer="release@example.org")
+
+    @pytest.mark.parametrize(
+        ("key", "words"),
+        [
+            (
+                "locked",
+                r"incorrect passphrase(.|\n)*next: ssh-add .*locked, then --wanlora-sign-key .*locked.pub",
+            ),
+            ("none", r"ssh-keygen cannot sign with it: .*No such file(.|\n)*next: ssh-keygen -y -f"),
+            ("signers", r"ssh-keygen cannot sign with it"),
+        ],
+    )
+    def test_a_key_that_cannot_sign_says_so(self, keys: Path, key: str, words: str) -> None:
+        with pytest.raises(SettingsError) as refused:
+            ssh_signature.check_key(keys / key)
+        assert str(refused.value).startswith("--wanlora-sign-key (ini: wanlora_sign_key): ")
+        assert re.search(words, str(refused.value))
+
+    def test_a_locked_key_never_waits_for_someone_to_type(
+        self, keys: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setenv("SSH_ASKPASS", "/bin/cat")
+        failed = threading.Event()
+
+        def try_it() -> None:
+            with pytest.raises(SettingsError):
+                ssh_signature.check_key(keys / "locked")
+            failed.set()
+
+        thread = threading.Thread(target=try_it)
+        thread.start()
+        thread.join(timeout=30)
+        assert failed.is_set()
+
+    def test_ssh_keygen_is_told_never_to_ask(
+        self, keys: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A window may open under Wayland too, which no DISPLAY speaks of."""
+        program = tmp_path / "ssh-keygen"
+        program.write_text(f"#!/bin/sh\nenv > {tmp_path}/environment\nexit 1\n", encoding="utf-8")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+        monkeypatch.setenv("DISPLAY", ":0")
+        monkeypatch.setenv("SSH_ASKPASS", "/bin/cat")
+        with pytest.raises(SettingsError):
+            ssh_signature.check_key(keys / "mine")
+        told = (tmp_path / "environment").read_text(encoding="utf-8").splitlines()
+        assert "SSH_ASKPASS_REQUIRE=never" in told
+        assert not [line for line in told if line.startswith(("DISPLAY=", "SSH_ASKPASS="))]
+
+    def test_without_ssh_keygen_it_says_what_to_install(
+        self, keys: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("PATH", "")
+        with pytest.raises(SettingsError, match="ssh-keygen is not installed"):
+            ssh_signature.check_key(keys / "mine")
+
+
+class TestCommand:
+    def test_what_is_verified_is_said(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        assert desk.main("--require", "clip>=0.3", "fvd<=1140", "--suite", "fake", "--max-runs", "1") == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        for words in (
+            f"verified: epoch-2.safetensors, SHA-256 {gated.SHA}",
+            "all 13 items pass; run 1 of these bytes, at strength 1",
+            "kept: clip>=0.3",
+            "no signature was looked at: this shows that nothing was damaged, not who wrote it",
+        ):
+            assert words in printed.out
+
+    def test_every_refusal_is_one_line(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        desk.about(gated.failing())
+        assert desk.main("--require", "clip>=0.4", "--suite", "wan") == 1
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["refused"] * 3
+
+    def test_json(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        assert desk.main("--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["verified"] is True
+        assert found["problems"] == []
+        assert found["receipt"]["subject"][0]["digest"]["sha256"] == gated.SHA
+        desk.receipt.write_bytes(PASSING[:-1])
+        assert desk.main("--json") == 1
+        found = json.loads(capsys.readouterr().out)
+        assert found["verified"] is False
+        assert len(found["problems"]) == 1
+        assert found["receipt"] is None
+
+    def test_a_signature(self, desk: Desk, keys: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        elsewhere = desk.folder / "elsewhere.sig"
+        elsewhere.write_bytes(ssh_signature.sign(PASSING, keys / "mine"))
+        asked = ["--allowed-signers", str(keys / "signers"), "--signer", "release@example.org"]
+        assert desk.main(*asked) == 1
+        assert desk.main(*asked, "--signature", str(elsewhere)) == 0
+        assert "signed by release@example.org" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("--require", "clip"),
+            ("--max-runs", "0"),
+            ("--max-runs", "many"),
+            ("--suite-sha256", "abc"),
+            ("--signer", "me"),
+            ("--signature", "x.sig"),
+            ("--nonsense",),
+        ],
+    )
+    def test_wrong_use_is_4(
+        self, desk: Desk, arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert desk.main(*arguments) == 4
+        assert capsys.readouterr().out == ""
+
+    def test_what_a_receipt_says_cannot_move_the_cursor(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        desk.forged(lambda said: said["verdict"].update(reason="\x1b[2J\nall\u202e pass"))
+        assert desk.main() == 0
+        printed = capsys.readouterr().out
+        assert "\x1b" not in printed
+        assert "\u202e" not in printed
