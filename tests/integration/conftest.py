@@ -14,9 +14,13 @@ import pytest
 from pytest_wanlora import results, testing
 from tests import schemas
 
-# compiled modules cannot be imported twice, which runs within this process would do with any not yet loaded
-for name in ("run.judge", "hooks.gate_run", "scoring.frames", "scoring.weights"):
+# A run within this process imports again what was not loaded before: slow, and impossible for C extensions.
+for name in ("run.judge", "hooks.session", "reports.writing", "scoring.frames", "scoring.weights"):
     importlib.import_module(f"pytest_wanlora.{name}")
+importlib.import_module("jinja2")
+
+#: Plugins for other tests than the gate's, which a run would spend a third of its time on.
+WITHOUT = ("-pno:cacheprovider", "-pno:hypothesispytest", "-pno:benchmark", "-pno:anyio")
 
 CONFTEST = """
 import os, signal, sys, time
@@ -104,9 +108,7 @@ class Project:
         # Given last, so that a test's own -W cannot undo it.
         quiet = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
         imported = ("-W", quiet) if inside else ()
-        return start(
-            "-p", "no:cacheprovider", "--wanlora-suite", "fake.yaml", *options, *arguments, *imported
-        )
+        return start(*WITHOUT, "--wanlora-suite", "fake.yaml", *options, *arguments, *imported)
 
     def measure_base(self) -> None:
         """Store the baseline of the model without LoRA."""

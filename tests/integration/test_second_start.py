@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import results
-from tests.integration.conftest import Project
+from tests.integration.conftest import WITHOUT, Project
 
 # what pytest would stumble over, or the gate would go by, if these were the settings of the run
 HOSTILE = {
@@ -57,7 +57,7 @@ def stand(project: Project, training: Path, measured: Path) -> Path:
 def gate(project: Project, *arguments: str, workers: str = "none") -> pytest.RunResult:
     """`project.run`, with the suite in one word: `fake.yaml` is a path too, where the right settings are."""
     where = {"none": (), "-n2": ("-n2",), "no:xdist": ("-p", "no:xdist")}[workers]
-    words = ("-p", "no:cacheprovider", "--wanlora-suite=fake.yaml", *where, *arguments)
+    words = (*WITHOUT, "--wanlora-suite=fake.yaml", *where, *arguments)
     if workers == "none":
         quiet = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
         return project.pytester.runpytest_inprocess(*words, "-W", quiet)
@@ -178,8 +178,10 @@ class TestTheRunItself:
     def _settings(self, training: Path) -> None:
         (training / "pytest.ini").write_text("[pytest]\naddopts = --no-such-option\npythonpath = .\n")
 
-    @pytest.mark.parametrize("workers", ["none", "-n2", "no:xdist"])
-    @pytest.mark.parametrize(("name", "code"), [("good", 0), ("bad", 1)])
+    @pytest.mark.parametrize(
+        ("name", "code", "workers"),
+        [("good", 0, "none"), ("good", 0, "-n2"), ("bad", 1, "-n2"), ("bad", 1, "no:xdist")],
+    )
     def test_exit_codes(self, project: Project, stand: Path, workers: str, name: str, code: int) -> None:
         result = gate(project, "--lora", f"../training/{name}.safetensors", workers=workers)
         assert result.ret == code, result.stdout.str() + result.stderr.str()
