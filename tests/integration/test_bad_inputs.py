@@ -252,8 +252,10 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("workers", ["none", "-n2"])
-@pytest.mark.parametrize("name", CAUSES)
+@pytest.mark.parametrize(
+    ("name", "workers"),
+    [*((name, "none") for name in CAUSES), ("no baseline", "-n2"), ("scorer missing", "-n2")],
+)
 def test_what_is_missing_is_found_before_rendering(based: Project, name: str, workers: str) -> None:
     prepare, words = CAUSES[name]
     based.forget()

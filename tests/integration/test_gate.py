@@ -105,8 +105,10 @@ class TestSelection:
         assert record.exit_status == pytest.ExitCode.TESTS_FAILED
         assert not record.candidates[0].publishable
 
-    def test_one_item_by_its_id(self, based: Project, run: Run) -> None:
-        result = run("--lora", "bad.safetensors", "wanlora::test_regression[bad-test2_nature-sharpness]")
+    def test_one_item_by_its_id(self, based: Project) -> None:
+        result = based.run(
+            "--lora", "bad.safetensors", "wanlora::test_regression[bad-test2_nature-sharpness]"
+        )
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         assert _failed(result) == {"wanlora::test_regression[bad-test2_nature-sharpness]"}
         result.assert_outcomes(failed=1)
@@ -136,10 +138,10 @@ class TestSelection:
 
 
 class TestCache:
-    def test_a_second_run_renders_nothing_and_says_so(self, based: Project, run: Run) -> None:
-        run("--lora", "good.safetensors")
+    def test_a_second_run_renders_nothing_and_says_so(self, based: Project) -> None:
+        based.run("--lora", "good.safetensors")
         based.forget()
-        result = run("--lora", "good.safetensors")
+        result = based.run("--lora", "good.safetensors")
         assert result.ret == pytest.ExitCode.OK
         assert based.rendered() == []
         result.stdout.fnmatch_lines(["0 videos rendered in 0 s, 4 reused; *", "*run 2 of these bytes*"][:1])
@@ -176,12 +178,12 @@ class TestBaselines:
         second.stdout.fnmatch_lines(["*test1_city  clip  0.60* -> 0.60*  unchanged"])
         assert second.ret == pytest.ExitCode.OK
 
-    def test_accepting_a_checkpoint_and_comparing_with_it(self, based: Project, run: Run) -> None:
-        accepted = run("--lora", "bad.safetensors", "--update-baselines")
+    def test_accepting_a_checkpoint_and_comparing_with_it(self, based: Project) -> None:
+        accepted = based.run("--lora", "bad.safetensors", "--update-baselines")
         assert accepted.ret == pytest.ExitCode.OK
         accepted.stdout.fnmatch_lines(["stored *baselines/fake/accepted"])
         assert "may be published" not in accepted.stdout.str()
-        result = run("--lora", "bad.safetensors", "--wanlora-baseline", "accepted")
+        result = based.run("--lora", "bad.safetensors", "--wanlora-baseline", "accepted")
         assert result.ret == pytest.ExitCode.OK
         result.stdout.fnmatch_lines(["bad may be published: all 24 items pass"])
 

@@ -207,13 +207,13 @@ def test_those_that_pass_are_the_same_with_workers(based: Project) -> None:
 
 
 class TestThroughGetfixturevalue:
-    def test_one_that_fails_counts(self, based: Project, run: Run) -> None:
+    def test_one_that_fails_counts(self, based: Project) -> None:
         write(
             based,
             "def test_own(request):\n    baseline = request.getfixturevalue('wanlora_baseline')\n"
             "    assert baseline.mean('test1_city', 'clip') > 1\n",
         )
-        assert run("--lora", "good.safetensors", "test_own.py").ret == pytest.ExitCode.TESTS_FAILED
+        assert based.run("--lora", "good.safetensors", "test_own.py").ret == pytest.ExitCode.TESTS_FAILED
         (test,) = last(based).project_tests
         assert (test.outcome, test.candidate) == (PytestOutcome.FAILED, None)
         assert last(based).other_failures == ()
@@ -284,7 +284,6 @@ class TestLeftOut:
         ("arguments", "conftest", "outcome"),
         [
             (("-k", "not strict"), "", PytestOutcome.DESELECTED),
-            (("--deselect", "test_own.py::test_strict"), "", PytestOutcome.DESELECTED),
             (
                 (),
                 "def pytest_collection_modifyitems(items):\n"
@@ -297,7 +296,7 @@ class TestLeftOut:
                 PytestOutcome.NOT_RUN,
             ),
         ],
-        ids=["k", "deselect", "removed", "not run"],
+        ids=["k", "removed", "not run"],
     )
     def test_a_collected_one_that_is_not_run_makes_the_run_partial(
         self, based: Project, run: Run, arguments: tuple[str, ...], conftest: str, outcome: PytestOutcome
@@ -313,10 +312,10 @@ class TestLeftOut:
         assert not record.left_out
         assert any("partial" in problem for problem in problems(based))
 
-    def test_one_that_was_never_asked_for_is_not_missed(self, based: Project, run: Run) -> None:
+    def test_one_that_was_never_asked_for_is_not_missed(self, based: Project) -> None:
         write(based, PASSING + "def test_strict(wanlora_candidate):\n    assert False\n")
-        assert run("--lora", "good.safetensors", "test_own.py::test_kept").ret == pytest.ExitCode.OK
-        assert run("--lora", "good.safetensors").ret == pytest.ExitCode.OK
+        assert based.run("--lora", "good.safetensors", "test_own.py::test_kept").ret == pytest.ExitCode.OK
+        assert based.run("--lora", "good.safetensors").ret == pytest.ExitCode.OK
         assert last(based).project_tests == ()
 
     def test_one_whose_worker_dies_has_not_passed(self, based: Project) -> None:
@@ -344,9 +343,9 @@ class TestSeveralCheckpoints:
     def _two(self, based: Project) -> None:
         shutil.copy(based.path / "good.safetensors", based.path / "better.safetensors")
 
-    def test_one_that_is_about_a_checkpoint_concerns_that_one_alone(self, based: Project, run: Run) -> None:
+    def test_one_that_is_about_a_checkpoint_concerns_that_one_alone(self, based: Project) -> None:
         write(based, "def test_own(wanlora_candidate):\n    assert wanlora_candidate.name == 'good'\n")
-        result = run("--lora", ".", "test_own.py")
+        result = based.run("--lora", ".", "test_own.py")
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         record = last(based)
         assert {card.name: card.publishable for card in record.candidates} == {"better": False, "good": True}
@@ -365,9 +364,9 @@ class TestSeveralCheckpoints:
             ]
         )
 
-    def test_one_about_no_checkpoint_concerns_them_all(self, based: Project, run: Run) -> None:
+    def test_one_about_no_checkpoint_concerns_them_all(self, based: Project) -> None:
         write(based, "def test_own(wanlora_baseline):\n    assert False\n")
-        assert run("--lora", ".", "test_own.py").ret == pytest.ExitCode.TESTS_FAILED
+        assert based.run("--lora", ".", "test_own.py").ret == pytest.ExitCode.TESTS_FAILED
         assert not any(card.publishable for card in last(based).candidates)
         for name in ("good", "better"):
             statement = receipt.parse((based.records()[-1].parent / f"receipt-{name}.json").read_bytes())
@@ -387,11 +386,11 @@ class TestOtherTests:
         result.stdout.fnmatch_lines([f"good may not be published: {why}"])
         assert problems(based)[0] == f"not publishable: {why}"
 
-    def test_a_passing_or_skipped_one_concerns_nobody(self, based: Project, run: Run) -> None:
+    def test_a_passing_or_skipped_one_concerns_nobody(self, based: Project) -> None:
         (based.path / "test_other.py").write_text(
             "import pytest\n\n\ndef test_other(): pass\n\n\n@pytest.mark.skip\ndef test_skipped(): pass\n"
         )
-        assert run("--lora", "good.safetensors", "test_other.py").ret == pytest.ExitCode.OK
+        assert based.run("--lora", "good.safetensors", "test_other.py").ret == pytest.ExitCode.OK
         assert last(based).project_tests == ()
         assert problems(based) == ()
 

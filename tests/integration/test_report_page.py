@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
 from pytest_wanlora.reports import html
 from pytest_wanlora.results.run_record import RunRecord
@@ -34,7 +34,8 @@ QUIET = (
 SIZE = (96, 160)
 FRAMES = 9
 SEEDS = (0, 1, 2, 3)
-DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+DESKTOP: ViewportSize = {"width": 1280, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
 #: H.264 keeps a flat picture to about this.
 CLOSE = 6
 
@@ -300,8 +301,10 @@ LOOKS = [
 
 class TestLooks:
     @pytest.mark.parametrize("visit", LOOKS, indirect=True)
-    def test_axe_finds_nothing(self, visit: Visit, folder: Path) -> None:
+    def test_axe_finds_nothing_and_nothing_sticks_out(self, visit: Visit, folder: Path) -> None:
         page = visit.open(folder / "report.html")
+        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert width[0] == width[1]
         player(page).get_by_role("button", name="Difference").click()
         for summary in page.locator("summary:visible").all():
             summary.click()
@@ -310,19 +313,10 @@ class TestLooks:
         told = [(each["id"], each["impact"], each["nodes"][0]["html"][:200]) for each in found]
         assert told == []
 
-    @pytest.mark.parametrize("visit", LOOKS, indirect=True)
-    def test_nothing_sticks_out(self, visit: Visit, folder: Path) -> None:
+    def test_dark_is_dark_and_print_holds_every_checkpoint_on_white(self, visit: Visit, folder: Path) -> None:
         page = visit.open(folder / "report.html")
-        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert width[0] == width[1]
-
-    @pytest.mark.parametrize("visit", [{"color_scheme": "dark"}], indirect=True)
-    def test_dark_is_dark(self, visit: Visit, folder: Path) -> None:
-        paper = visit.open(folder / "report.html").evaluate("getComputedStyle(document.body).backgroundColor")
-        assert paper == "rgb(19, 20, 22)"
-
-    def test_print_holds_every_checkpoint_on_white(self, visit: Visit, folder: Path) -> None:
-        page = visit.open(folder / "report.html")
+        page.emulate_media(color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(19, 20, 22)"
         page.emulate_media(media="print", color_scheme="dark")
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
         for candidate in range(3):
@@ -375,7 +369,6 @@ class TestTrouble:
         expect(where).to_have_attribute("data-ready", "1")
         expect(where.get_by_role("status")).to_have_text("")
 
-    @pytest.mark.parametrize("visit", [{"viewport": DESKTOP}, {"viewport": PHONE}], indirect=True)
     @pytest.mark.parametrize(
         "text",
         [
@@ -400,8 +393,10 @@ class TestTrouble:
         where = player(page, 1)
         where.get_by_label("Frame", exact=True).fill("4")
         shows(where, 4)
-        width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
-        assert width[0] == width[1]
+        for size in (DESKTOP, PHONE):
+            page.set_viewport_size(size)
+            width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+            assert width[0] == width[1]
 
     def test_48_noisy_videos_of_full_size_stay_below_the_limit(self, visit: Visit, tmp_path: Path) -> None:
         record = epochs_record(videos=videos(["epoch-0"], SCENARIOS, range(8)))

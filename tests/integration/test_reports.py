@@ -36,8 +36,8 @@ def names(folder: Path) -> set[str]:
 
 
 class TestArtefacts:
-    def test_a_run_leaves_every_report_and_says_where(self, based: Project, run: Run) -> None:
-        result = run("--lora", "good.safetensors")
+    def test_a_run_leaves_every_report_and_says_where(self, based: Project) -> None:
+        result = based.run("--lora", "good.safetensors")
         assert result.ret == pytest.ExitCode.OK
         folder = folder_of(based)
         assert names(folder) == ONE
@@ -208,20 +208,20 @@ class TestSigning:
         (based.path / "signers").write_text(f"ci {path.with_suffix('.pub').read_text()}")
         return path
 
-    def test_the_receipt_is_signed(self, based: Project, run: Run, key: Path) -> None:
-        assert run("--lora", "good.safetensors", "--wanlora-sign-key", key.name).ret == pytest.ExitCode.OK
+    def test_the_receipt_is_signed(self, based: Project, key: Path) -> None:
+        assert (
+            based.run("--lora", "good.safetensors", "--wanlora-sign-key", key.name).ret == pytest.ExitCode.OK
+        )
         assert names(folder_of(based)) == ONE | {"receipt.json.sig"}
         asked = Demands(allowed_signers=based.path / "signers", signer="ci")
         found = verify(folder_of(based) / "receipt.json", based.path / "good.safetensors", asked)
         assert found.verified
         assert found.signed
 
-    def test_a_key_that_cannot_sign_stops_the_run_before_it_renders(
-        self, based: Project, run: Run, key: Path
-    ) -> None:
+    def test_a_key_that_cannot_sign_stops_the_run_before_it_renders(self, based: Project, key: Path) -> None:
         based.forget()
         key.write_text("no key\n")
-        result = run("--lora", "good.safetensors", "--wanlora-sign-key", "key")
+        result = based.run("--lora", "good.safetensors", "--wanlora-sign-key", "key")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(
             ["ERROR: --wanlora-sign-key (ini: wanlora_sign_key): */key: ssh-keygen *"]

@@ -8,7 +8,6 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Self
@@ -41,11 +40,11 @@ def clean(project: Project, *arguments: str) -> int:
 
 class TestLatest:
     def test_points_to_the_newest_run_and_counts_nowhere(
-        self, based: Project, run: Callable[..., pytest.RunResult], capsys: pytest.CaptureFixture[str]
+        self, based: Project, capsys: pytest.CaptureFixture[str]
     ) -> None:
         latest = runs_of(based) / "latest"
         for number, name in enumerate(("good", "bad", "good"), start=1):
-            run("--lora", f"{name}.safetensors")
+            based.run("--lora", f"{name}.safetensors")
             newest = based.records()[-1].parent
             assert latest.is_symlink()
             assert latest.resolve() == newest

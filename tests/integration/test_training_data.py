@@ -41,8 +41,8 @@ def trained(project: Project) -> Project:
     return project
 
 
-def test_the_record_and_the_terminal_name_the_rare_category(trained: Project, run: Run) -> None:
-    result = run("--lora", "bad.safetensors", "--lora", "good.safetensors", *DATA)
+def test_the_record_and_the_terminal_name_the_rare_category(trained: Project) -> None:
+    result = trained.run("--lora", "bad.safetensors", "--lora", "good.safetensors", *DATA)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [

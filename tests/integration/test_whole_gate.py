@@ -160,14 +160,12 @@ WAYS = {
         "    session.exitstatus = 0\n",
     ),
 }
-#: The ways that workers could make a difference to, and that are the same way with them.
+#: The ways that workers could make a difference to, and that are the same way with them; `-k` and a skip
+#: with workers are in test_each_checkpoint_and_reason_has_its_line.
 WITH_WORKERS = (
-    "k",
-    "addopts",
     "dropped without a word",
     "deselected by a plugin",
     "never collected",
-    "skip",
     "xfail that is not run",
     "another protocol",
     "another call",
@@ -236,20 +234,23 @@ def test_nothing_collected_at_all_keeps_its_exit_code(beside: Project, run: Run)
     assert record.exit_status == pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-@pytest.mark.parametrize(
-    "line", ["pytest.importorskip('not_there')", "pytest.skip('x', allow_module_level=True)"]
-)
-def test_a_file_of_project_tests_that_skips_itself_is_a_skipped_test(
-    based: Project, run: Run, line: str
-) -> None:
-    (based.path / "test_own.py").write_text(
-        f"import pytest\n\n{line}\n\n\ndef test_mine(wanlora_candidate):\n    assert False\n"
-    )
+def test_a_file_of_project_tests_that_skips_itself_is_a_skipped_test(based: Project, run: Run) -> None:
+    lines = {
+        "test_one": "pytest.importorskip('not_there')",
+        "test_two": "pytest.skip('x', allow_module_level=True)",
+    }
+    for name, line in lines.items():
+        (based.path / f"{name}.py").write_text(
+            f"import pytest\n\n{line}\n\n\ndef test_mine(wanlora_candidate):\n    assert False\n"
+        )
     (based.path / "test_else.py").write_text("import pytest\n\npytest.importorskip('not_there')\n")
-    result = run("--lora", "good.safetensors", "test_own.py", "test_else.py")
+    result = run("--lora", "good.safetensors", "test_one.py", "test_two.py", "test_else.py")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     record = results.load(based.records()[-1])
-    assert [(test.name, str(test.outcome)) for test in record.project_tests] == [("test_own.py", "skipped")]
+    assert sorted((test.name, str(test.outcome)) for test in record.project_tests) == [
+        ("test_one.py", "skipped"),
+        ("test_two.py", "skipped"),
+    ]
     assert not record.candidates[0].publishable
 
 
@@ -273,15 +274,15 @@ def test_each_checkpoint_and_reason_has_its_line(beside: Project, run: Run) -> N
     ]
 
 
-@pytest.mark.parametrize("outcome", ["passed", "skipped"])
-def test_a_report_that_was_turned_changes_no_verdict(beside: Project, run: Run, outcome: str) -> None:
+@pytest.mark.parametrize(("outcome", "workers"), [("passed", "none"), ("passed", "-n2"), ("skipped", "none")])
+def test_a_report_that_was_turned_changes_no_verdict(beside: Project, outcome: str, workers: str) -> None:
     arguments = write_plugin(
         beside,
         "@pytest.hookimpl(wrapper=True)\ndef pytest_runtest_makereport(item, call):\n"
         f"    report = yield\n    if report.failed:\n        report.outcome = {outcome!r}\n"
         "        report.longrepr = ('x.py', 1, 'Skipped: turned')\n    return report\n",
     )
-    result = run("--lora", "bad.safetensors", *arguments)
+    result = beside.run("--lora", "bad.safetensors", *arguments, workers=workers)
     assert "failed" not in result.parseoutcomes()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["bad may not be published: * items fail*"])
@@ -291,30 +292,30 @@ def test_a_report_that_was_turned_changes_no_verdict(beside: Project, run: Run, 
 
 
 @pytest.mark.parametrize("strict", [False, True])
-def test_xfail_on_what_fails_changes_no_verdict(beside: Project, run: Run, strict: bool) -> None:
+def test_xfail_on_what_fails_changes_no_verdict(beside: Project, strict: bool) -> None:
     beside.producer(
         extra=marked(f"pytest.mark.xfail(strict={strict}, reason='known')", "'nature' in item.nodeid")
     )
-    result = run("--lora", "bad.safetensors", "-k", "not all")
+    result = beside.run("--lora", "bad.safetensors", "-k", "not all")
     assert result.parseoutcomes()["xfailed"] > 1
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["bad may not be published: * items fail*"])
 
 
-def test_xfail_on_what_passes_leaves_nothing_out(beside: Project, run: Run) -> None:
+def test_xfail_on_what_passes_leaves_nothing_out(beside: Project) -> None:
     beside.producer(extra=marked("pytest.mark.xfail(reason='known')", CLIP))
-    result = run("--lora", "good.safetensors")
+    result = beside.run("--lora", "good.safetensors")
     assert result.parseoutcomes()["xpassed"] == 2
     assert result.ret == pytest.ExitCode.OK
     assert results.load(beside.records()[-1]).candidates[0].publishable
 
 
-def test_a_set_up_that_fails_judges_nothing_and_says_so(beside: Project, run: Run) -> None:
+def test_a_set_up_that_fails_judges_nothing_and_says_so(beside: Project) -> None:
     beside.producer(
         extra="@pytest.fixture(autouse=True)\ndef broken(request):\n"
         "    if 'test2_nature-clip' in request.node.nodeid:\n        raise OSError('no licence')\n"
     )
-    result = run("--lora", "good.safetensors")
+    result = beside.run("--lora", "good.safetensors")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(["good: left out: 2 of 24 items, *: error: setup: OSError: no licence"])
     record = results.load(beside.records()[-1])
@@ -412,10 +413,10 @@ class TestStoring:
         ids=["deselected", "skipped", "replaced", "removed"],
     )
     def test_it_does_not_end_with_0(
-        self, beside: Project, run: Run, arguments: tuple[str, ...], plugin: str, words: str
+        self, beside: Project, arguments: tuple[str, ...], plugin: str, words: str
     ) -> None:
         arguments += write_plugin(beside, plugin)
-        result = run("--update-baselines", "test_other.py", *arguments)
+        result = beside.run("--update-baselines", "test_other.py", *arguments)
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         result.stdout.fnmatch_lines(
             [
