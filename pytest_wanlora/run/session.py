@@ -24,6 +24,7 @@ from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produce
 from pytest_wanlora.jobs.planning import plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.registry import check_groups
 from pytest_wanlora.results.folders import point_latest
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
@@ -383,6 +384,7 @@ def open_gate(
     Raises:
         WanloraError: A checkpoint, the suite or a setting is wrong.
     """
+    check_groups()
     candidates = read_candidates(settings)
     suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
     device = settings.device_for(suite)

@@ -17,7 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import BUILT_IN, METRICS, Metric
 from pytest_wanlora.suite import files
 from pytest_wanlora.suite.fields import (
     Entry,
@@ -72,7 +72,7 @@ def _with_defaults(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     return {
-        key: tolerance for key, tolerance in {**DEFAULT_TOLERANCES, **value}.items() if tolerance != "off"
+        key: tolerance for key, tolerance in {**default_tolerances(), **value}.items() if tolerance != "off"
     }
 
 
@@ -240,20 +240,18 @@ class Tolerance(_Model):
         return self
 
 
-# `kvd` and `drift` lie around zero, where a relative change says nothing; `clip_cosine` and `sharpness_pct`
-# are other views of `clip` and `sharpness`. All four are reported, and gated where a suite asks for it.
-DEFAULT_TOLERANCES: Final[Mapping[str, Tolerance]] = MappingProxyType(
-    {
-        "clip": Tolerance(warn=0.01, fail=0.05),
-        "fvd": Tolerance(warn=0.05, fail=0.25),
-        "temporal": Tolerance(warn=0.005, fail=0.05),
-        "sharpness": Tolerance(warn=0.02, fail=0.15),
-        "color": Tolerance(warn=0.05, fail=0.25),
-        "motion": Tolerance(warn=0.10, fail=0.40),
-        "overall": Tolerance(warn=0.01, fail=0.10),
-    }
-)
-"""Tolerances of metrics that a suite does not name."""
+def _tolerances(metrics: Mapping[str, Metric]) -> dict[str, Tolerance]:
+    bands = {metric.id: metric.tolerance for metric in metrics.values()}
+    return {name: Tolerance(warn=band[0], fail=band[1]) for name, band in bands.items() if band is not None}
+
+
+DEFAULT_TOLERANCES: Final[Mapping[str, Tolerance]] = MappingProxyType(_tolerances(BUILT_IN))
+"""Tolerances of the built-in metrics that a suite does not name."""
+
+
+def default_tolerances() -> dict[str, Tolerance]:
+    """The same with the metrics of installed packages."""
+    return _tolerances(METRICS)
 
 
 class Seeds(_Model):
@@ -345,7 +343,7 @@ class Suite(_Model):
     tolerances: Annotated[
         Mapping[MetricId, Tolerance],
         BeforeValidator(_with_defaults),
-        Field(default_factory=lambda: dict(DEFAULT_TOLERANCES)),
+        Field(default_factory=default_tolerances),
     ]
     weak: Literal["warn", "fail"] = "warn"
     scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
