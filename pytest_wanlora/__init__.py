@@ -10,14 +10,67 @@ from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pytest_wanlora.metrics import METRICS as METRICS
-    from pytest_wanlora.metrics import Metric as Metric
+    from pytest_wanlora.api import gate, load_record, read_receipt
+    from pytest_wanlora.baseline import Baseline, load_baseline
+    from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.checkpoint import read as read_checkpoint
+    from pytest_wanlora.errors import WanloraError
+    from pytest_wanlora.metrics import METRICS, Metric
+    from pytest_wanlora.publishing.verify import Demands, Verification
+    from pytest_wanlora.publishing.verify import verify as verify_receipt
+    from pytest_wanlora.registry import ExtensionFile
+    from pytest_wanlora.results import RunRecord
+    from pytest_wanlora.suite import Scenario, Suite
+    from pytest_wanlora.suite import load as load_suite
+    from pytest_wanlora.verdict import Judgement, Verdict
 
     __version__: str
 
+__all__ = [
+    "METRICS",
+    "Baseline",
+    "Checkpoint",
+    "Demands",
+    "ExtensionFile",
+    "Judgement",
+    "Metric",
+    "RunRecord",
+    "Scenario",
+    "Suite",
+    "Verdict",
+    "Verification",
+    "WanloraError",
+    "__version__",
+    "gate",
+    "load_baseline",
+    "load_record",
+    "load_suite",
+    "read_checkpoint",
+    "read_receipt",
+    "verify_receipt",
+]
+
 _HOMES = {
-    "METRICS": "metrics",
-    "Metric": "metrics",
+    "Baseline": "baseline:Baseline",
+    "Checkpoint": "checkpoint:Checkpoint",
+    "Demands": "publishing.verify:Demands",
+    "ExtensionFile": "registry:ExtensionFile",
+    "Judgement": "verdict:Judgement",
+    "METRICS": "metrics:METRICS",
+    "Metric": "metrics:Metric",
+    "RunRecord": "results:RunRecord",
+    "Scenario": "suite:Scenario",
+    "Suite": "suite:Suite",
+    "Verdict": "verdict:Verdict",
+    "Verification": "publishing.verify:Verification",
+    "WanloraError": "errors:WanloraError",
+    "gate": "api:gate",
+    "load_baseline": "baseline:load_baseline",
+    "load_record": "api:load_record",
+    "load_suite": "suite:load",
+    "read_checkpoint": "checkpoint:read",
+    "read_receipt": "api:read_receipt",
+    "verify_receipt": "publishing.verify:verify",
 }
 
 
@@ -26,8 +79,9 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - the types are those of the 
         return metadata.version("pytest-wanlora")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(import_module(f"{__name__}.{module}"), attribute)
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "__version__"])
+    return sorted(__all__)
