@@ -14,14 +14,18 @@ if TYPE_CHECKING:
     from pytest_wanlora.baseline import Baseline, load_baseline
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.checkpoint import read as read_checkpoint
+    from pytest_wanlora.checkpoint.formats import LoraFormat
     from pytest_wanlora.errors import WanloraError
     from pytest_wanlora.metrics import METRICS, Metric
     from pytest_wanlora.publishing.verify import Demands, Verification
     from pytest_wanlora.publishing.verify import verify as verify_receipt
     from pytest_wanlora.registry import ExtensionFile
+    from pytest_wanlora.reports.writing import Report
     from pytest_wanlora.results import RunRecord
     from pytest_wanlora.suite import Scenario, Suite
     from pytest_wanlora.suite import load as load_suite
+    from pytest_wanlora.suite.fields import SuiteFile
+    from pytest_wanlora.suite.models import Model
     from pytest_wanlora.verdict import Judgement, Verdict
 
     __version__: str
@@ -33,10 +37,14 @@ __all__ = [
     "Demands",
     "ExtensionFile",
     "Judgement",
+    "LoraFormat",
     "Metric",
+    "Model",
+    "Report",
     "RunRecord",
     "Scenario",
     "Suite",
+    "SuiteFile",
     "Verdict",
     "Verification",
     "WanloraError",
@@ -56,11 +64,15 @@ _HOMES = {
     "Demands": "publishing.verify:Demands",
     "ExtensionFile": "registry:ExtensionFile",
     "Judgement": "verdict:Judgement",
+    "LoraFormat": "checkpoint.formats:LoraFormat",
     "METRICS": "metrics:METRICS",
     "Metric": "metrics:Metric",
+    "Model": "suite.models:Model",
+    "Report": "reports.writing:Report",
     "RunRecord": "results:RunRecord",
     "Scenario": "suite:Scenario",
     "Suite": "suite:Suite",
+    "SuiteFile": "suite.fields:SuiteFile",
     "Verdict": "verdict:Verdict",
     "Verification": "publishing.verify:Verification",
     "WanloraError": "errors:WanloraError",

@@ -72,15 +72,17 @@ class Extension(Generic[T]):
         return tuple(getattr(self.value, "files", ()))
 
 
-def extensions(group: str, *, taken: Collection[str] = ()) -> tuple[Extension[object], ...]:
+def extensions(group: str, kind: type[T], *, taken: Collection[str] = ()) -> tuple[Extension[T], ...]:
     """Load the extensions of a group, sorted by name.
 
     Args:
         group: One of `GROUPS`.
+        kind: What every entry point of the group must name an instance of.
         taken: Names that the package itself provides.
 
     Raises:
-        ExtensionError: An entry point has a name that is taken or not allowed, or it cannot be loaded.
+        ExtensionError: An entry point has a name that is taken or not allowed, it cannot be loaded, or what
+            it names has another type.
     """
     owners = dict.fromkeys(taken, "pytest-wanlora")
     found = []
@@ -91,7 +93,11 @@ def extensions(group: str, *, taken: Collection[str] = ()) -> tuple[Extension[ob
         if name in owners:
             raise about.wrong(f"{name!r} is already provided by {owners[name]}")
         owners[name] = distribution
-        found.append(Extension(name, group, distribution, value, _load(about)))
+        loaded = _load(about)
+        if not isinstance(loaded, kind):
+            name_of_kind = f"pytest_wanlora.{kind.__name__}"
+            raise about.wrong(f"it is of type {type(loaded).__name__}; allowed: {name_of_kind}")
+        found.append(Extension(name, group, distribution, value, loaded))
     return tuple(found)
 
 

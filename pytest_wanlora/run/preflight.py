@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -17,9 +18,8 @@ from pytest_wanlora import baseline as baselines
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory
 from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
-from pytest_wanlora.metrics import GROUP as METRIC_GROUP
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.registry import ExtensionFile, extensions
+from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
 from pytest_wanlora.scoring import captions, frechet
 from pytest_wanlora.suite.digests import digest
@@ -178,7 +178,7 @@ _REFERENCE: Final = "scoring.reference"
 
 def _extension_files() -> Iterator[Finding]:
     """What is wrong with the files that extensions name."""
-    for extension in extensions(METRIC_GROUP):
+    for extension in chain.from_iterable(extensions(group, object) for group in GROUPS):
         for file in extension.files():
             if complaint := _wrong_file(file):
                 error = extension.wrong(f"{file.path} {complaint}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -14,16 +15,22 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializeAsAny,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
 from pytest_wanlora.metrics import BUILT_IN, METRICS, Metric
-from pytest_wanlora.suite import files
+from pytest_wanlora.registry import extensions
+from pytest_wanlora.suite import checks, files
 from pytest_wanlora.suite.fields import (
     Entry,
     MetricId,
     Name,
     Positive,
+    Registration,
     Sha256,
     StatedSha256,
     Text,
@@ -114,7 +121,7 @@ class ModelFiles(_Model):
         tokenizer: Folder of the text encoder's tokenizer.
         sha256: Digest by file name; checked where given.
         registration: The key `register`: `module:function`, called once before loading, for models that
-            DiffSynth does not know.
+            DiffSynth does not know; or the name of a model of an installed package.
         architecture: Shapes, by which checkpoints are matched.
         vram_limit: For GPUs that the model does not fit: GiB of GPU memory up to which weights stay there;
             the others wait in the computer's memory and come when they are needed (DiffSynth's VRAM
@@ -127,7 +134,7 @@ class ModelFiles(_Model):
     vae: Weights
     tokenizer: Annotated[str, reference()]
     sha256: Mapping[str, Sha256] = Field(default_factory=dict)
-    registration: Entry | None = Field(default=None, alias="register")
+    registration: Registration | None = Field(default=None, alias="register")
     architecture: Architecture
     vram_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
 
@@ -285,6 +292,9 @@ class Scenario(_Model):
             itself when left out.
         input_image: First frame, for image-to-video.
         target: Values to reach by more training, by metric; reported, never gated.
+
+    A subclass in another package, named by an entry point of the group `wanlora.scenarios`, adds keys; a
+    suite selects it by `type: NAME`.
     """
 
     id: Name
@@ -295,6 +305,20 @@ class Scenario(_Model):
         None
     )
     target: Mapping[MetricId, float] = Field(default_factory=dict)
+
+    def pipeline_arguments(self) -> dict[str, Any]:
+        """More arguments of DiffSynth's pipeline, such as a control video; they must follow from `key_parts`.
+
+        Called once for each batch of seeds, so they cannot depend on the seed.
+        """
+        return {}
+
+    def key_parts(self) -> Mapping[str, str | int | float | bool | Path | None]:
+        """Everything that `pipeline_arguments` depends on; a `Path` stands for the content of the file.
+
+        It is part of the key of every job of the scenario, so a change renders the scenario again.
+        """
+        return {}
 
     @property
     def clip_caption(self) -> str:
@@ -309,6 +333,37 @@ class Scenario(_Model):
                 key="caption",
             )
         return self
+
+
+@cache
+def added_scenarios() -> Mapping[str, type[Scenario]]:
+    """The types of scenarios of installed packages, by name.
+
+    Raises:
+        ExtensionError: One of them cannot be used.
+    """
+    found = extensions("wanlora.scenarios", type)
+    for each in found:
+        if not issubclass(each.value, Scenario) or each.value is Scenario:
+            raise each.wrong(f"{each.value.__name__} is no subclass of pytest_wanlora.Scenario")
+        if each.value.key_parts is Scenario.key_parts:
+            raise each.wrong(f"{each.value.__name__} has no method key_parts")
+    return MappingProxyType({each.name: each.value for each in found})
+
+
+def _of_type(value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Scenario:
+    """Validate a scenario with the class that its key `type` selects."""
+    if not isinstance(value, Mapping) or "type" not in value:
+        plain: Scenario = handler(value)
+        return plain
+    kind = added_scenarios().get(value["type"])
+    if kind is None:
+        raise refusal(checks.unknown("type", str(value["type"]), added_scenarios()), key="type")
+    keys = {key: given for key, given in value.items() if key != "type"}
+    return kind.model_validate(keys, context=info.context)
+
+
+AnyScenario: TypeAlias = Annotated[SerializeAsAny[Scenario], WrapValidator(_of_type)]
 
 
 class Suite(_Model):
@@ -346,7 +401,7 @@ class Suite(_Model):
         Field(default_factory=default_tolerances),
     ]
     weak: Literal["warn", "fail"] = "warn"
-    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+    scenarios: Annotated[tuple[AnyScenario, ...], Field(min_length=1)]
     seeds: Seeds = Seeds()
     categories: Mapping[Text, Mapping[Name, tuple[Text, ...]]] = Field(default_factory=dict)
     path: Path = Field(exclude=True)

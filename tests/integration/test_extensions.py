@@ -18,7 +18,8 @@ from tests.integration.conftest import Project
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages that work."""
     target = tmp_path_factory.mktemp("packages")
-    install(target, "flicker")
+    for name in ("flicker", "csv_report", "slash_format", "depth_scenario", "other_model"):
+        install(target, name)
     return target
 
 
@@ -56,6 +57,7 @@ def test_a_metric_of_another_package_is_in_every_view(extended: Project) -> None
     assert "Flicker" in card
     assert "flicker" in read(extended, "receipt.json")
     record = json.loads(read(extended, "results.json"))
+    assert "good,test1_city,flicker,pass" in read(extended, "items.csv")
     judged = {judgement["metric"]: judgement for judgement in record["judgements"]}
     assert judged["flicker"]["evidence"] is not None
     assert judged["spread"]["value"] > 0
@@ -72,6 +74,106 @@ def test_a_metric_of_another_package_is_in_every_view(extended: Project) -> None
         text=True,
     )
     assert "Flicker" in compared.stdout
+
+
+def in_their_process(code: str, folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_lora_of_another_format_is_read_as_the_same_lora(extended: Project) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    renamed = {
+        f"wan/{key.replace('.lora_A.default.weight', '/A').replace('.lora_B.default.weight', '/B')}": tensor
+        for key, tensor in load_file(extended.path / "good.safetensors").items()
+    }
+    slashed = {key.replace(".", "/"): tensor for key, tensor in renamed.items()}
+    save_file(slashed, extended.path / "slash.safetensors")
+    told = in_their_process(
+        "import pytest_wanlora as w; one, other = map(w.read_checkpoint, ['good.safetensors', "
+        "'slash.safetensors']); print(other.format, one.norms == other.norms and len(one.norms) == 6)",
+        extended.path,
+    )
+    assert told.split() == ["slash", "True"]
+    # a key that the format does not have is refused, not dropped
+    save_file(
+        {**slashed, "wan/blocks/0/self_attn/q/C": slashed["wan/blocks/0/self_attn/q/A"]},
+        extended.path / "odd.safetensors",
+    )
+    result = run(extended, "--lora", "odd.safetensors")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*'wan/blocks/0/self_attn/q/C'*is unknown and would be dropped*"])
+
+
+def test_a_scenario_of_another_type_has_its_file_in_the_key(extended: Project) -> None:
+    suite = (extended.path / "fake.yaml").read_text(encoding="utf-8")
+    depth = "- id: test2_nature\n  type: depth\n  control_video: depth.mp4\n"
+    (extended.path / "fake.yaml").write_text(suite.replace("- id: test2_nature\n", depth), encoding="utf-8")
+    result = run(extended, "--update-baselines")
+    assert result.ret != 0
+    result.stdout.fnmatch_lines(["*scenarios[[]1].control_video: */depth.mp4: no such file*"])
+    assert extended.rendered() == []
+    (extended.path / "depth.mp4").write_bytes(b"near")
+    assert run(extended, "--update-baselines").ret == 0
+    extended.forget()
+    (extended.path / "depth.mp4").write_bytes(b"far away")
+    result = run(extended, "--lora", "good.safetensors")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["*scenarios.test2_nature.control_video.sha256: baseline*"])
+    assert run(extended, "--update-baselines").ret == 0
+    # the other scenario's videos were there before
+    assert set(extended.rendered()) == {"base test2_nature 0", "base test2_nature 1"}
+
+
+def test_keys_of_a_scenario_are_checked_at_their_lines(extended: Project) -> None:
+    suite = (extended.path / "fake.yaml").read_text(encoding="utf-8")
+    for line, words in {
+        "type: depth": "*scenarios[[]1].control_video: missing; it has no default*",
+        "type: dept": "*scenarios[[]1].type: 'dept': unknown type; did you mean depth?*",
+    }.items():
+        changed = suite.replace("- id: test2_nature\n", f"- id: test2_nature\n  {line}\n")
+        (extended.path / "fake.yaml").write_text(changed, encoding="utf-8")
+        result = run(extended, "--lora", "good.safetensors")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines([words])
+
+
+def test_a_model_brings_its_suite_and_its_version(extended: Project) -> None:
+    told = in_their_process(
+        "import pytest_wanlora as w; print(w.load_suite('other_model').model.architecture.dim)", extended.path
+    )
+    assert told.strip() == "24"
+    suite = (extended.path / "fake.yaml").read_text(encoding="utf-8")
+    named = suite.replace("  name: fake Wan\n", "  name: fake Wan\n  register: other_model\n")
+    (extended.path / "fake.yaml").write_text(named, encoding="utf-8")
+    assert run(extended, "--update-baselines").ret == 0
+    stored = json.loads((extended.path / "baselines/fake/base/baseline.json").read_text(encoding="utf-8"))
+    assert stored["fingerprint"]["model"]["register"] == "other_model version 2"
+    code = (
+        "from pytest_wanlora.suite.models import register; register('other_model'); "
+        "from diffsynth.configs import MODEL_CONFIGS; print(MODEL_CONFIGS[-1]['model_name'])"
+    )
+    assert in_their_process(code, extended.path).split()[-1] == "other"
+
+
+def test_a_report_that_fails_is_shown_with_its_traceback(
+    based: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path / "failing", "failing_report")
+    use(tmp_path / "failing", monkeypatch)
+    result = run(based, "--lora", "good.safetensors")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(
+        [
+            "the report dashboard of wanlora-failing-report 1.0.0 failed:",
+            "*wanlora_failing_report.py*, in write",
+            "*ConnectionError: the dashboard does not answer",
+        ]
+    )
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,10 @@ from pytest_wanlora.api import _option
 from pytest_wanlora.errors import RecordError, SettingsError
 
 NAMES = [
-    "Baseline", "Checkpoint", "Demands", "ExtensionFile", "Judgement", "METRICS", "Metric", "RunRecord",
-    "Scenario", "Suite", "Verdict", "Verification", "WanloraError", "__version__", "gate", "load_baseline",
-    "load_record", "load_suite", "read_checkpoint", "read_receipt", "verify_receipt",
+    "Baseline", "Checkpoint", "Demands", "ExtensionFile", "Judgement", "LoraFormat", "METRICS", "Metric",
+    "Model", "Report", "RunRecord", "Scenario", "Suite", "SuiteFile", "Verdict", "Verification",
+    "WanloraError", "__version__", "gate", "load_baseline", "load_record", "load_suite", "read_checkpoint",
+    "read_receipt", "verify_receipt",
 ]  # fmt: skip
 
 
