@@ -47,7 +47,7 @@ def read(project: Project, name: str) -> str:
 
 def test_a_metric_of_another_package_is_in_every_view(extended: Project) -> None:
     assert run(extended, "--update-baselines").ret == 0
-    result = run(extended, "--lora", "good.safetensors")
+    result = run(extended, "--lora", "good.safetensors", "-n2")
     assert result.ret == 0
     result.stdout.fnmatch_lines(["*Flicker*", "*Spread of videos*"])
     assert "Flicker" in read(extended, "report.html")
