@@ -13,6 +13,7 @@
       ScoringError         scorer weights missing, degenerate video, empty reference
       RecordError          a run record (results.json)
       DataError            training metadata
+      ExtensionError       an installed extension of the gate
 
 Only mistakes that a user can mend are raised as one of these; a bug of the package stays the
 built-in exception that it is.
@@ -24,6 +25,7 @@ __all__ = [
     "BaselineError",
     "CheckpointError",
     "DataError",
+    "ExtensionError",
     "IncomparableError",
     "JobError",
     "RecordError",
@@ -106,6 +108,10 @@ class RecordError(WanloraError):
 
 class DataError(WanloraError):
     """Training metadata cannot be read or contradicts itself."""
+
+
+class ExtensionError(WanloraError):
+    """An installed extension cannot be loaded, is incomplete, or uses a name that is taken."""
 
 
 def _rebuild(kind: type[WanloraError], message: str, next_command: str | None) -> WanloraError:

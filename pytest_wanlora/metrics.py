@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
 from types import MappingProxyType
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.registry import Extension, ExtensionFile, extensions
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+GROUP: Final = "wanlora.metrics"
 
 
 @dataclass(frozen=True)
@@ -23,6 +33,15 @@ class Metric:
             temporal consistency, noise raises sharpness.
         digits: Decimals to print.
         version: Raised whenever the recipe changes in a way that changes numbers; part of the fingerprint.
+        title_ko: Name in Korean; `title` when left out.
+        tolerance: `warn` and `fail` of a suite that states none, as 0.05 for 5 %; None: only suites that
+            state a tolerance gate on it.
+        hint: What a reader should look at when the metric changes by more than its band.
+        score: Scores one video, uint8 (frames, height, width, 3), RGB. For metrics of installed packages;
+            the built-in ones are computed together.
+        score_set: Scores a set of videos from their features, float32 (videos, dimensions): those of the
+            suite's `scoring.video_features`. The same.
+        files: What the metric needs on this machine, such as weights.
     """
 
     id: str
@@ -30,9 +49,15 @@ class Metric:
     unit: str
     higher_is_better: bool
     level: Literal["video", "set"]
-    two_sided: bool
-    digits: int
+    two_sided: bool = False
+    digits: int = 4
     version: int = 1
+    title_ko: str = ""
+    tolerance: tuple[float, float] | None = None
+    hint: str = ""
+    score: Callable[[NDArray[np.uint8]], float] | None = field(default=None, repr=False)
+    score_set: Callable[[NDArray[np.float32]], float] | None = field(default=None, repr=False)
+    files: tuple[ExtensionFile, ...] = ()
 
     def format(self, value: float) -> str:
         """Print a value with the metric's digits and unit; a value that is not finite by its name.
@@ -51,20 +76,157 @@ def _mapping(*metrics: Metric) -> Mapping[str, Metric]:
     return MappingProxyType({metric.id: metric for metric in metrics})
 
 
-METRICS: Mapping[str, Metric] = _mapping(
-    Metric("clip", "CLIPScore", "", True, "video", two_sided=False, digits=4),
-    Metric("clip_cosine", "CLIP cosine", "", True, "video", two_sided=False, digits=4),
-    Metric("fvd", "Fréchet video distance", "", False, "set", two_sided=False, digits=2),
-    Metric("kvd", "kernel video distance", "", False, "set", two_sided=False, digits=4),
-    Metric("temporal", "temporal consistency", "%", True, "video", two_sided=True, digits=2),
-    Metric("sharpness", "sharpness", "", True, "video", two_sided=True, digits=1),
-    Metric("sharpness_pct", "sharpness of reference", "%", True, "video", two_sided=False, digits=1),
-    Metric("color", "colour diversity", "%", True, "video", two_sided=True, digits=2),
-    Metric("motion", "motion", "%", True, "video", two_sided=True, digits=3),
-    Metric("drift", "colour drift", "", False, "video", two_sided=False, digits=2),
-    Metric("overall", "overall", "%", True, "video", two_sided=False, digits=1),
+# `kvd` and `drift` lie around zero, where a relative change says nothing; `clip_cosine` and `sharpness_pct`
+# are other views of `clip` and `sharpness`: these four have no tolerance and are only reported.
+BUILT_IN: Final = _mapping(
+    Metric("clip", "CLIPScore", "", True, "video", tolerance=(0.01, 0.05)),
+    Metric("clip_cosine", "CLIP cosine", "", True, "video"),
+    Metric("fvd", "Fréchet video distance", "", False, "set", digits=2, tolerance=(0.05, 0.25)),
+    Metric("kvd", "kernel video distance", "", False, "set"),
+    Metric(
+        "temporal",
+        "temporal consistency",
+        "%",
+        True,
+        "video",
+        two_sided=True,
+        digits=2,
+        tolerance=(0.005, 0.05),
+        hint="a video that freezes is perfectly consistent: look at its motion",
+    ),
+    Metric(
+        "sharpness",
+        "sharpness",
+        "",
+        True,
+        "video",
+        two_sided=True,
+        digits=1,
+        tolerance=(0.02, 0.15),
+        hint="noise and ringing raise sharpness: look at the video",
+    ),
+    Metric("sharpness_pct", "sharpness of reference", "%", True, "video", digits=1),
+    Metric(
+        "color",
+        "colour diversity",
+        "%",
+        True,
+        "video",
+        two_sided=True,
+        digits=2,
+        tolerance=(0.05, 0.25),
+        hint="flicker and noise raise colour diversity: look at the video",
+    ),
+    Metric(
+        "motion",
+        "motion",
+        "%",
+        True,
+        "video",
+        two_sided=True,
+        digits=3,
+        tolerance=(0.10, 0.40),
+        hint="jitter and flicker raise motion: look at the video",
+    ),
+    Metric("drift", "colour drift", "", False, "video", digits=2),
+    Metric("overall", "overall", "%", True, "video", digits=1, tolerance=(0.01, 0.10)),
 )
-"""Every metric by id, in the order of reports."""
+"""The metrics of this package, in the order of reports."""
+
+
+class _Metrics(Mapping[str, Metric]):
+    """A view of the registry, which reads entry points on the first use and never when it is imported."""
+
+    def __getitem__(self, name: str) -> Metric:
+        return _registered()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_registered())
+
+    def __len__(self) -> int:
+        return len(_registered())
+
+
+METRICS: Final[Mapping[str, Metric]] = _Metrics()
+"""Every metric by id, in the order of reports: the built-in ones, then those of installed packages."""
+
+
+@cache
+def _registered() -> Mapping[str, Metric]:
+    added = (_checked(each) for each in extensions(GROUP, Metric, taken=BUILT_IN))
+    return _mapping(*BUILT_IN.values(), *added)
+
+
+def _checked(found: Extension[Metric]) -> Metric:
+    """The metric that an entry point provides, if it is whole."""
+    metric = found.value
+    needed, other = ("score", "score_set") if metric.level == "video" else ("score_set", "score")
+    warn, fail = metric.tolerance or (0.0, 1.0)
+    problems = {
+        f"its id is {metric.id!r}; allowed: the name of the entry point": metric.id != found.name,
+        "title is empty": not metric.title,
+        f"level is {metric.level!r}; allowed: 'video', 'set'": metric.level not in ("video", "set"),
+        f"{needed} is missing: a metric of level {metric.level!r} needs it": not callable(
+            getattr(metric, needed)
+        ),
+        f"{other} is given; allowed for level {metric.level!r}: {needed}": getattr(metric, other) is not None,
+        f"version is {metric.version!r}; allowed: 1 or more": metric.version < 1,
+        f"tolerance is {metric.tolerance}; allowed: 0 <= warn <= fail <= 1, fail above 0": not (
+            0 <= warn <= fail <= 1 and fail > 0
+        ),
+    }
+    for problem, holds in problems.items():
+        if holds:
+            raise found.wrong(problem)
+    return metric
+
+
+def added_scores(video: NDArray[np.uint8]) -> dict[str, float]:
+    """Score one video with the metrics of installed packages.
+
+    Args:
+        video: uint8 (frames, height, width, 3), RGB.
+
+    Raises:
+        ScoringError: One of them fails or returns no finite number.
+    """
+    return {each.id: _number(each, each.score, video) for each in METRICS.values() if each.score is not None}
+
+
+def added_set_scores(features: NDArray[Any]) -> dict[str, float]:
+    """The same for a set of videos.
+
+    Args:
+        features: (videos, dimensions).
+
+    Raises:
+        ScoringError: As `added_scores`.
+    """
+    return {
+        each.id: _number(each, each.score_set, features)
+        for each in METRICS.values()
+        if each.score_set is not None
+    }
+
+
+def _number(metric: Metric, score: Callable[[Any], float], measured: NDArray[Any]) -> float:
+    view = measured.view()
+    view.flags.writeable = False  # one extension must not change what the next one measures
+    try:
+        value = float(score(view))
+    # code of another package: whatever it raises, the video has no score
+    except Exception as error:
+        raise ScoringError(
+            f"metric {metric.id} failed on an array of shape {measured.shape}: "
+            f"{type(error).__name__}: {error}",
+            next_command=f"correct the package that provides {metric.id}, or pip uninstall it",
+        ) from error
+    if not math.isfinite(value):
+        raise ScoringError(
+            f"metric {metric.id} returned {value}; allowed: a finite number",
+            next_command=f"correct the package that provides {metric.id}, or pip uninstall it",
+        )
+    return value
 
 
 def overall(temporal: float, sharpness_pct: float, color: float) -> float:

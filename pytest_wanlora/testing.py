@@ -94,6 +94,7 @@ class FakeProducer:
             **frame_scores.scores(video, self.suite.scoring.sharpness_reference),
         }
         scores["overall"] = metrics.overall(scores["temporal"], scores["sharpness_pct"], scores["color"])
+        scores |= metrics.added_scores(video)
         drift = (1.0 - quality) * 3.0
         return Produced(
             scores=scores,

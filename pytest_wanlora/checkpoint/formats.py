@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 
 __all__ = ["Layout", "Pair", "diffusers_name", "kohya_name", "layout", "wan_layer"]
 
@@ -132,7 +134,7 @@ class Layout:
 
     Attributes:
         format: ``diffsynth``, ``pipe.dit`` (the same, prefix not removed when saved), ``bare``,
-            ``comfyui``, ``peft``, ``diffusers``, ``kohya`` or ``wan-fun``.
+            ``comfyui``, ``peft``, ``diffusers``, ``kohya``, ``wan-fun``, or one of an installed package.
         prefix: What stands before every module.
         pairs: Sorted by block number, then name.
     """
@@ -140,6 +142,32 @@ class Layout:
     format: str
     prefix: str
     pairs: tuple[Pair, ...]
+
+
+@dataclass(frozen=True)
+class LoraFormat:
+    """A LoRA format of another package, named by an entry point of the group `wanlora.lora_formats`.
+
+    Attributes:
+        detect: Whether a file with these keys has the format; it must be false for every other format.
+        to_name: The key in the model's own names, `blocks.0.self_attn.q.lora_A.weight`, `.lora_B.weight` or
+            `.alpha`; None for a key that the format does not have, and then the file is refused.
+        files: What it needs on this machine.
+    """
+
+    detect: Callable[[Collection[str]], bool]
+    to_name: Callable[[str], str | None]
+    files: tuple[ExtensionFile, ...] = ()
+
+
+@cache
+def added_formats() -> tuple[Extension[LoraFormat], ...]:
+    """The formats of installed packages.
+
+    Raises:
+        ExtensionError: One of them cannot be used.
+    """
+    return extensions("wanlora.lora_formats", LoraFormat, taken=(*_PREFIXES.values(), "diffsynth", "bare"))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,11 +201,18 @@ def layout(path: Path, keys: Iterable[str]) -> Layout:
             are mixed, two keys mean the same layer, or nothing is a layer of a Wan model.
     """
     keys = tuple(keys)
+    added = [each for each in added_formats() if each.value.detect(keys)]
+    if len(added) > 1:
+        names = " and ".join(f"{each.name} of {each.distribution}" for each in added)
+        raise CheckpointError(
+            f"{path}: the formats {names} both read this file; allowed is one",
+            next_command=f"pip uninstall {added[0].distribution.partition(' ')[0]}",
+        )
     if not keys:
         raise CheckpointError(f"{path}: holds no tensors at all", next_command="save the LoRA again")
     _refuse_kinds(path, keys)
-    parsed = _parse_all(path, keys)
-    dialect = _dialect(path, parsed)
+    parsed = _parse_all(path, keys, added[0].value.to_name if added else str)
+    dialect = _Dialect(format=added[0].name, prefix="", to_name=str) if added else _dialect(path, parsed)
     halves: dict[str, dict[str, _Key]] = {}
     for item in parsed:
         name = dialect.to_name(item.module)
@@ -279,8 +314,9 @@ def _refuse_kinds(path: Path, keys: tuple[str, ...]) -> None:
             )
 
 
-def _parse_all(path: Path, keys: tuple[str, ...]) -> tuple[_Key, ...]:
-    parsed = {key: _parse(key) for key in keys}
+def _parse_all(path: Path, keys: tuple[str, ...], to_name: Callable[[str], str | None]) -> tuple[_Key, ...]:
+    names = {key: to_name(key) for key in keys}
+    parsed = {key: None if name is None else _parse(name, key) for key, name in names.items()}
     unknown = [key for key, item in parsed.items() if item is None]
     if len(unknown) == len(keys):
         raise CheckpointError(
@@ -297,9 +333,9 @@ def _parse_all(path: Path, keys: tuple[str, ...]) -> tuple[_Key, ...]:
     return tuple(item for item in parsed.values() if item is not None)
 
 
-def _parse(key: str) -> _Key | None:
-    prefix = next((prefix for prefix in _PREFIXES if key.startswith(prefix)), "")
-    found = _KEY.fullmatch(key, len(prefix))
+def _parse(name: str, key: str) -> _Key | None:
+    prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
+    found = _KEY.fullmatch(name, len(prefix))
     if found is None:
         return None
     return _Key(

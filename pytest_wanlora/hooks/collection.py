@@ -122,12 +122,12 @@ class GatePlugin:
         return report
 
     def _module(self, session: pytest.Session) -> GateModule:
-        from pytest_wanlora import gate
+        from pytest_wanlora import gate_tests
 
         module: GateModule = GateModule.from_parent(
             session, path=session.config.rootpath / PREFIX, name=PREFIX
         )
-        module.obj = gate
+        module.obj = gate_tests
         module.selection = self.selection
         module.names = self.names
         return module

@@ -15,7 +15,7 @@ import pytest
 
 from pytest_wanlora import workers
 from pytest_wanlora.errors import JobError
-from pytest_wanlora.gate import PROPERTY
+from pytest_wanlora.gate_tests import PROPERTY
 from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, PytestOutcome

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.judgement import ItemId
 
-GATE_MODULE = "pytest_wanlora.gate"
+GATE_MODULE = "pytest_wanlora.gate_tests"
 
 
 def generate(metafunc: pytest.Metafunc, gate: Gate) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from pytest_wanlora import results, workers
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.gate import NOT_MEASURED
+from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
 from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, subject, take_selection, unknown_ids
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode

@@ -44,6 +44,7 @@ class Job:
         seed: Of the initial noise.
         input_image: First frame for image-to-video, or None.
         shared: Canonical JSON of what all jobs of a run share: model, sampling, scoring, environment.
+        parts: Canonical JSON of what a scenario of an installed type depends on; empty for the others.
     """
 
     candidate: str
@@ -57,6 +58,7 @@ class Job:
     seed: int
     input_image: Path | None
     shared: str = field(repr=False)
+    parts: str = field(default="", repr=False)
 
     @cached_property
     def key(self) -> str:
@@ -71,6 +73,7 @@ class Job:
                 "seed": self.seed,
                 "image": image,
                 "shared": self.shared,
+                **({"parts": self.parts} if self.parts else {}),
             }
         )
 

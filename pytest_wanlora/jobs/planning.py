@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.suite import resolve
+from pytest_wanlora.suite.files import key_parts
 
 if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
@@ -59,6 +60,7 @@ def plan(
             seed=seed,
             input_image=input_image(suite, scenario),
             shared=shared,
+            parts=canonical(parts) if (parts := key_parts(scenario)) else "",
         )
         for scenario in chosen
         for seed in listed
@@ -70,7 +72,8 @@ def _rendering(suite: Suite) -> dict[str, Any]:
     scoring = suite.scoring.model_copy(update={"reference": suite.scoring.clip.weights})
     fingerprint = suite.model_copy(update={"scoring": scoring}).fingerprint()
     kept = {name: value for name, value in fingerprint["scoring"].items() if name != "reference"}
-    return {**fingerprint, "scoring": kept}
+    own = {name: value for name, value in fingerprint.items() if name != "scenarios"}  # each job has its own
+    return {**own, "scoring": kept}
 
 
 def input_image(suite: Suite, scenario: Scenario) -> Path | None:

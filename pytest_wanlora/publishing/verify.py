@@ -102,7 +102,7 @@ def parse_bound(text: str) -> Bound:
     Raises:
         SettingsError: Anything else.
     """
-    found = re.fullmatch(r"\s*([a-z_]+)\s*(>=|<=)\s*([-+0-9.eE]+)\s*(?:@\s*(\S+)\s*)?", text)
+    found = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=)\s*([-+0-9.eE]+)\s*(?:@\s*(\S+)\s*)?", text)
     allowed = "'METRIC>=NUMBER' or 'METRIC<=NUMBER', with @each, @all or @SCENARIO behind it if need be"
     if found is None:
         raise SettingsError(

@@ -205,7 +205,12 @@ NAMES: Final[Mapping[str, Phrase]] = MappingProxyType(
 
 def metric_name(metric: str, language: Language) -> str:
     """A metric's name; one that is unknown is an input, and gives an empty text."""
-    return NAMES[metric].say(language) if metric in METRICS else ""
+    if metric in NAMES:
+        return NAMES[metric].say(language)
+    known = METRICS.get(metric)
+    if known is None:
+        return ""
+    return known.title_ko or known.title if language == "ko" else known.title
 
 
 def metric_names(metrics: tuple[str, ...], language: Language) -> str:

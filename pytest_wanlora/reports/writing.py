@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,7 @@ from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.verify import signature_path
+from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 from pytest_wanlora.reports.naming import file_name
 
 if TYPE_CHECKING:
@@ -35,6 +38,29 @@ class Written:
     paths: tuple[Path, ...]
     problems: tuple[str, ...]
     unsigned: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report of another package, named by an entry point of the group `wanlora.reports`.
+
+    Attributes:
+        write: Called with the record and the folder of the run; returns the paths of the files it wrote.
+        files: What it needs on this machine.
+    """
+
+    write: Callable[[RunRecord, Path], Iterable[Path]]
+    files: tuple[ExtensionFile, ...] = ()
+
+
+@cache
+def added_reports() -> tuple[Extension[Report], ...]:
+    """The reports of installed packages.
+
+    Raises:
+        ExtensionError: One of them cannot be used.
+    """
+    return extensions("wanlora.reports", Report)
 
 
 def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) -> Written:
@@ -72,6 +98,13 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
     ]
     for name in candidates:
         write(file_name(record, name, "model-card", ".md"), partial(_card, record, name))
+    for added in added_reports() if candidates else ():
+        try:
+            paths.extend(Path(path) for path in added.value.write(record, folder))
+        # code of another package: its report is lost, and the whole traceback says where
+        except Exception:  # noqa: BLE001
+            where = textwrap.indent(traceback.format_exc().rstrip(), "  ")
+            problems.append(f"the report {added.name} of {added.distribution} failed:\n{where}")
     return Written(tuple(paths), tuple(problems), unsigned=sign_key is not None and not all(receipts))
 
 

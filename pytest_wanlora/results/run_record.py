@@ -224,14 +224,21 @@ def load(path: Path) -> RunRecord:
         path: The file, or the run's folder.
 
     Raises:
-        RecordError: There is none, or it is no whole record.
+        RecordError: There is none, it is no whole record, or a metric of it is not installed here.
     """
     file = path / RECORD if path.is_dir() else path
     try:
         text = file.read_bytes()
     except OSError as error:
         raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
-    return RunRecord.from_json(text, source=str(file))
+    record = RunRecord.from_json(text, source=str(file))
+    unknown = sorted({judged.metric for judged in record.judgements if judged.metric} - set(METRICS))
+    if unknown:
+        raise RecordError(
+            f"{file}: judged by the metric {unknown[0]}, which is not installed here",
+            next_command=f"pip install the package that provides {unknown[0]}",
+        )
+    return record
 
 
 def write(record: RunRecord, path: Path) -> None:

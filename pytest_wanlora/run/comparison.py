@@ -16,7 +16,7 @@ from pytest_wanlora.baseline import baseline_place, load_baseline, stored_seeds
 from pytest_wanlora.baseline.store import Baseline
 from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.jobs.job import BASE
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import METRICS, added_set_scores
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.scoring import frechet
 from pytest_wanlora.verdict.fvd import ReferenceSet
@@ -111,13 +111,14 @@ class Standard:
         return self._prepared[names]
 
     def set_scores(self, features: NDArray[Any], scenarios: Iterable[str]) -> Mapping[str, float]:
-        """`fvd` and `kvd` of videos of some scenarios, (n, D), against the reference of their categories.
+        """Scores of videos of some scenarios, (n, D); distances are to the reference of their categories.
 
         Nothing for a single video, which has no spread.
         """
         if len(features) < 2:
             return {}
-        return frechet.set_scores(features, self.reference_rows(scenarios))
+        distances = frechet.set_scores(features, self.reference_rows(scenarios))
+        return {**distances, **added_set_scores(features)}
 
     def _set_names(self, scenarios: Iterable[str]) -> tuple[str, ...]:
         names = (self.reference.name_for(self.gate.scenario(each).category) for each in scenarios)

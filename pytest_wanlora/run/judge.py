@@ -18,6 +18,7 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run.comparison import Standard
 from pytest_wanlora.verdict import fvd, limits, regressions
 from pytest_wanlora.verdict.evidence import Plan, change
+from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 from pytest_wanlora.verdict.measured import Scores
 from pytest_wanlora.verdict.sequential import Assessment, PairedScores, PairedSets, assess
@@ -280,7 +281,7 @@ class Judge:
             if (ALL in places or each.id in places) and self.standard.has_seeds(each.id)
         ]
         metrics = [name for name in METRICS if any(item.metric == name for item in chosen)]
-        if "fvd" in metrics:
+        if any(METRICS[name].level == "set" for name in metrics):
             # before anything is rendered in vain
             _ = self.standard.reference
         plan = self._plan(scenarios)
@@ -341,7 +342,7 @@ class Judge:
             metrics=video,
             candidate=table(lambda _, each: each.scores),
             baseline=table(lambda name, each: stored[name][each.seed]),
-            sets=self._sets(results) if "fvd" in metrics else None,
+            sets=self._sets(results) if FVD.id in metrics else None,
         )
         return assess(paired, self.gate.suite.tolerances, plan, weak=self.gate.suite.weak)
 

@@ -10,6 +10,7 @@ import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -18,8 +19,10 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory
 from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
 from pytest_wanlora.scoring import captions, frechet
+from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
 
 if TYPE_CHECKING:
@@ -154,6 +157,7 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         for problem in files.problems
         if problem.key != _REFERENCE
     ]
+    findings += _extension_files()
     if request.model_files:
         findings += _captions(suite, files, request.scenarios)
         findings += _ffmpeg() if request.previews else []
@@ -170,6 +174,26 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
 
 
 _REFERENCE: Final = "scoring.reference"
+
+
+def _extension_files() -> Iterator[Finding]:
+    """What is wrong with the files that extensions name."""
+    for extension in chain.from_iterable(extensions(group, object) for group in GROUPS):
+        for file in extension.files():
+            if complaint := _wrong_file(file):
+                error = extension.wrong(f"{file.path} {complaint}")
+                yield _of_error(f"{extension.group}.{extension.name}", error)
+
+
+def _wrong_file(file: ExtensionFile) -> str:
+    try:
+        size = file.path.stat().st_size
+        if size != file.size:
+            return f"has {size} bytes; allowed: {file.size}"
+        found = digest(file.path)
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return "" if found == file.sha256 else f"has SHA-256 {found}; allowed: {file.sha256}"
 
 
 def _captions(suite: Suite, files: ModelFiles, scenarios: Iterable[Scenario]) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from pytest_wanlora import results
 from pytest_wanlora.baseline import video_file
 from pytest_wanlora.environment import differences
 from pytest_wanlora.errors import SuiteError, WanloraError
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
@@ -314,7 +315,7 @@ def _sets(
             role=role,
             candidate=name,
             scenario=place,
-            scores={metric: float(scores[metric]) for metric in ("fvd", "kvd")},
+            scores={metric: float(scores[metric]) for metric in METRICS if metric in scores},
             n=int(scores["n"]),
             reference_n=int(scores["reference_n"]),
         )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import environment as environments
+from pytest_wanlora.checkpoint.formats import added_formats
 from pytest_wanlora.errors import JobError, SettingsError, SuiteError, WanloraError
 from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
@@ -24,8 +25,12 @@ from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produce
 from pytest_wanlora.jobs.planning import plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.registry import check_groups
+from pytest_wanlora.reports.writing import added_reports
 from pytest_wanlora.results.folders import point_latest
 from pytest_wanlora.settings import load_suite
+from pytest_wanlora.suite.models import added_models
+from pytest_wanlora.suite.schema import added_scenarios
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 
 if TYPE_CHECKING:
@@ -348,6 +353,20 @@ def demanded(gate: Gate, candidate: Candidate) -> tuple[ItemId, ...]:
     return tuple(dict.fromkeys(found))
 
 
+def resolve_extensions() -> None:
+    """Load every extension of every group, before anything else happens.
+
+    Raises:
+        ExtensionError: One of them cannot be used.
+    """
+    check_groups()
+    len(METRICS)
+    added_formats()
+    added_models()
+    added_reports()
+    added_scenarios()
+
+
 def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     """Read the checkpoints of `--lora`; the model without LoRA if there is none.
 
@@ -383,6 +402,7 @@ def open_gate(
     Raises:
         WanloraError: A checkpoint, the suite or a setting is wrong.
     """
+    resolve_extensions()
     candidates = read_candidates(settings)
     suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
     device = settings.device_for(suite)

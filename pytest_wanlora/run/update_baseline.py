@@ -15,6 +15,7 @@ from pytest_wanlora.baseline.store import Baseline
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.verdict import fvd, noise
+from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import ALL
 
 if TYPE_CHECKING:
@@ -118,8 +119,8 @@ def measure(
     vectors = {
         scenario: np.stack([each.features["video"] for each in of]) for scenario, of in results.items()
     }
-    if "fvd" in suite.tolerances:
-        floors += _set_floors(judge, suite.tolerances["fvd"], vectors, suite.seeds.most)
+    if FVD.id in suite.tolerances:
+        floors += _set_floors(judge, suite.tolerances[FVD.id], vectors, suite.seeds.most)
     return Baseline(
         suite=suite.name,
         name=name,

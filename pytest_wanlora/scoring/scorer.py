@@ -116,8 +116,9 @@ class Scorer:
             caption: What it should show.
 
         Returns:
-            `clip`, `clip_cosine`, `temporal`, `sharpness`, `sharpness_pct`, `color`, `motion`, `drift` and
-            `overall`, with the features that they and the set scores are made of; or no score and the reason.
+            `clip`, `clip_cosine`, `temporal`, `sharpness`, `sharpness_pct`, `color`, `motion`, `drift`,
+            `overall` and the metrics of installed packages, with the features that the set scores are made
+            of; or no score and the reason.
 
         Raises:
             ScoringError: The caption is too long, the video too short for the video features, or a network
@@ -133,6 +134,7 @@ class Scorer:
             **frames.scores(video, self._sharpness_reference),
         }
         scores["overall"] = metrics.overall(scores["temporal"], scores["sharpness_pct"], scores["color"])
+        scores |= metrics.added_scores(video)
         return VideoScores(scores, embedded, self._extractor(video))
 
     def features(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.memory import explained
 from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.suite import check_digests, option_value, references, resolve, stated, verify
+from pytest_wanlora.suite.models import register
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -171,8 +171,7 @@ class Loader:
 
     def _register(self) -> None:
         if self.suite.model.register is not None:
-            module, _, function = self.suite.model.register.partition(":")
-            getattr(importlib.import_module(module), function)()
+            register(self.suite.model.register)
 
     def _config(self, keys: Sequence[str]) -> Any:  # noqa: ANN401
         from diffsynth.pipelines.wan_video import ModelConfig

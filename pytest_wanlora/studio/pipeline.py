@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.studio.acceleration import Accelerator
     from pytest_wanlora.studio.denoiser import Timestep
-    from pytest_wanlora.suite import Suite
+    from pytest_wanlora.suite import Scenario, Suite
 
 __all__ = ["STUDIO_VERSION", "Rendered", "Renderer", "Studio", "frames_sha256", "quiet"]
 
@@ -307,7 +307,11 @@ class Studio:
             "tiled": sampling.tiled,
             "progress_bar_cmd": self._steps,
             "output_type": "floatpoint",
+            **self._scenario(job).pipeline_arguments(),
         }
+
+    def _scenario(self, job: Job) -> Scenario:
+        return next(each for each in self.suite.scenarios if each.id == job.scenario)
 
     def _steps(self, timesteps: Tensor) -> Iterator[Timestep]:
         # DiffSynth iterates over what its progress bar makes of the schedule; there is no bar of its own

@@ -32,11 +32,13 @@ NAME: Final = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"
 SHA256: Final = r"^[0-9a-fA-F]{64}$"
 STATED_SHA256: Final = r"^([0-9a-fA-F]{64})?$"
 ENTRY: Final = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+ENTRY_OR_NAME: Final = r"^([A-Za-z_][\w.]*:[A-Za-z_]\w*|[a-z][a-z0-9_]{0,63})$"
 PATTERNS: Final[Mapping[str, str]] = {
     NAME: "letters, digits, _ . - and no . or - in front",
     SHA256: "64 hexadecimal digits",
     STATED_SHA256: "64 hexadecimal digits",
     ENTRY: "package.module:name",
+    ENTRY_OR_NAME: "package.module:name, or the name of an installed model",
 }
 """Patterns of texts, and how to say them."""
 

@@ -9,12 +9,14 @@ from pydantic_core import PydanticCustomError
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, files
+from pytest_wanlora.suite.models import added_models
 
 __all__ = [
     "Entry",
     "MetricId",
     "Name",
     "Positive",
+    "Registration",
     "Sha256",
     "StatedSha256",
     "Text",
@@ -63,6 +65,13 @@ def metric(name: str) -> str:
     return name
 
 
+def installed_model(name: str) -> str:
+    """Refuse the name of a model that no installed package provides."""
+    if ":" not in name and name not in added_models():
+        raise refusal(f"{checks.unknown('model', name, added_models())}; or package.module:name")
+    return name
+
+
 def as_tuple(value: object) -> object:
     """Let one text stand for a list of one."""
     return (value,) if isinstance(value, str) else value
@@ -81,7 +90,11 @@ Text: TypeAlias = Annotated[str, StringConstraints(min_length=1, strip_whitespac
 Name: TypeAlias = Annotated[str, StringConstraints(pattern=checks.NAME, max_length=64)]
 Sha256: TypeAlias = Annotated[str, StringConstraints(pattern=checks.SHA256, to_lower=True)]
 StatedSha256: TypeAlias = Annotated[str, StringConstraints(pattern=checks.STATED_SHA256, to_lower=True)]
+Registration: TypeAlias = Annotated[
+    str, StringConstraints(pattern=checks.ENTRY_OR_NAME), AfterValidator(installed_model)
+]
 Entry: TypeAlias = Annotated[str, StringConstraints(pattern=checks.ENTRY)]
 MetricId: TypeAlias = Annotated[str, AfterValidator(metric)]
+SuiteFile: TypeAlias = Annotated[str, reference()]
 Weights: TypeAlias = Annotated[str, reference(".safetensors")]
 Positive: TypeAlias = Annotated[int, Field(gt=0)]

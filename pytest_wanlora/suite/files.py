@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite.digests import digest
+from pytest_wanlora.suite.models import added_models
 
 if TYPE_CHECKING:
-    from pytest_wanlora.suite.schema import Suite
+    from pytest_wanlora.suite.schema import Scenario, Suite
 
 __all__ = [
     "FileReference",
@@ -141,6 +142,9 @@ def references(suite: Suite) -> Iterator[tuple[str, str]]:
     for number, scenario in enumerate(suite.scenarios):
         if scenario.input_image is not None:
             yield f"scenarios[{number}].input_image", scenario.input_image
+        for name, part in scenario.key_parts().items():
+            if isinstance(part, Path):
+                yield f"scenarios[{number}].{name}", str(part)
 
 
 def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, str]:
@@ -223,8 +227,10 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
     def scored(key: str) -> dict[str, Any]:
         return _identity(suite, key, by_key[key])
 
+    parts = {scenario.id: found for scenario in suite.scenarios if (found := key_parts(scenario))}
     return {
-        "model": {"files": files, "register": suite.model.register},
+        **({"scenarios": parts} if parts else {}),
+        "model": {"files": files, "register": _registered(suite.model.register)},
         "sampling": suite.sampling.identity(),
         "scoring": {
             "clip": {
@@ -241,6 +247,31 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
             "metrics": {metric.id: metric.version for metric in METRICS.values()},
         },
     }
+
+
+def key_parts(scenario: Scenario) -> dict[str, Any]:
+    """What a scenario of an installed type depends on besides its text; files by their digest.
+
+    Raises:
+        SuiteError: A file cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for name, part in scenario.key_parts().items():
+        try:
+            found[name] = {"sha256": digest(part)} if isinstance(part, Path) else part
+        except OSError as error:
+            raise SuiteError(
+                f"scenario {scenario.id}: {name}: {part}: cannot be read: {error.strerror}",
+                next_command=f"ls -l {part}",
+            ) from error
+    return {"type": type(scenario).__qualname__, **found} if found else {}
+
+
+def _registered(name: str | None) -> str | None:
+    """`model.register` as the fingerprint has it: with the version, if an installed package provides it."""
+    if name is None or ":" in name:
+        return name
+    return f"{name} version {added_models()[name].value.version}"
 
 
 def identity(suite: Suite, key: str) -> dict[str, Any]:

@@ -14,15 +14,20 @@ from pydantic import ValidationError
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, document
+from pytest_wanlora.suite.models import added_models
 from pytest_wanlora.suite.schema import Architecture, Suite
 
 __all__ = ["Shapes", "check_fit", "find_for", "gated_set", "load", "option_value", "packaged"]
 
 
 def packaged() -> dict[str, Path]:
-    """Return the suites that come with the package, by name."""
+    """Return the suites that come with the package, then those of installed models, by name."""
     folder = Path(str(importlib.resources.files("pytest_wanlora"))) / "suites"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    own = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    added = {name: each.value.suite for name, each in added_models().items()}
+    if taken := own.keys() & added.keys():
+        raise added_models()[min(taken)].wrong("a packaged suite has this name")
+    return own | {name: path for name, path in added.items() if path is not None}
 
 
 def load(

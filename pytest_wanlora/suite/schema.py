@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
@@ -14,16 +15,22 @@ from pydantic import (
     ConfigDict,
     Field,
     PrivateAttr,
+    SerializeAsAny,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
-from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.suite import files
+from pytest_wanlora.metrics import BUILT_IN, METRICS, Metric
+from pytest_wanlora.registry import extensions
+from pytest_wanlora.suite import checks, files
 from pytest_wanlora.suite.fields import (
     Entry,
     MetricId,
     Name,
     Positive,
+    Registration,
     Sha256,
     StatedSha256,
     Text,
@@ -72,7 +79,7 @@ def _with_defaults(value: object) -> object:
     if not isinstance(value, Mapping):
         return value
     return {
-        key: tolerance for key, tolerance in {**DEFAULT_TOLERANCES, **value}.items() if tolerance != "off"
+        key: tolerance for key, tolerance in {**default_tolerances(), **value}.items() if tolerance != "off"
     }
 
 
@@ -114,7 +121,7 @@ class ModelFiles(_Model):
         tokenizer: Folder of the text encoder's tokenizer.
         sha256: Digest by file name; checked where given.
         registration: The key `register`: `module:function`, called once before loading, for models that
-            DiffSynth does not know.
+            DiffSynth does not know; or the name of a model of an installed package.
         architecture: Shapes, by which checkpoints are matched.
         vram_limit: For GPUs that the model does not fit: GiB of GPU memory up to which weights stay there;
             the others wait in the computer's memory and come when they are needed (DiffSynth's VRAM
@@ -127,7 +134,7 @@ class ModelFiles(_Model):
     vae: Weights
     tokenizer: Annotated[str, reference()]
     sha256: Mapping[str, Sha256] = Field(default_factory=dict)
-    registration: Entry | None = Field(default=None, alias="register")
+    registration: Registration | None = Field(default=None, alias="register")
     architecture: Architecture
     vram_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
 
@@ -240,20 +247,18 @@ class Tolerance(_Model):
         return self
 
 
-# `kvd` and `drift` lie around zero, where a relative change says nothing; `clip_cosine` and `sharpness_pct`
-# are other views of `clip` and `sharpness`. All four are reported, and gated where a suite asks for it.
-DEFAULT_TOLERANCES: Final[Mapping[str, Tolerance]] = MappingProxyType(
-    {
-        "clip": Tolerance(warn=0.01, fail=0.05),
-        "fvd": Tolerance(warn=0.05, fail=0.25),
-        "temporal": Tolerance(warn=0.005, fail=0.05),
-        "sharpness": Tolerance(warn=0.02, fail=0.15),
-        "color": Tolerance(warn=0.05, fail=0.25),
-        "motion": Tolerance(warn=0.10, fail=0.40),
-        "overall": Tolerance(warn=0.01, fail=0.10),
-    }
-)
-"""Tolerances of metrics that a suite does not name."""
+def _tolerances(metrics: Mapping[str, Metric]) -> dict[str, Tolerance]:
+    bands = {metric.id: metric.tolerance for metric in metrics.values()}
+    return {name: Tolerance(warn=band[0], fail=band[1]) for name, band in bands.items() if band is not None}
+
+
+DEFAULT_TOLERANCES: Final[Mapping[str, Tolerance]] = MappingProxyType(_tolerances(BUILT_IN))
+"""Tolerances of the built-in metrics that a suite does not name."""
+
+
+def default_tolerances() -> dict[str, Tolerance]:
+    """The same with the metrics of installed packages."""
+    return _tolerances(METRICS)
 
 
 class Seeds(_Model):
@@ -287,6 +292,9 @@ class Scenario(_Model):
             itself when left out.
         input_image: First frame, for image-to-video.
         target: Values to reach by more training, by metric; reported, never gated.
+
+    A subclass in another package, named by an entry point of the group `wanlora.scenarios`, adds keys; a
+    suite selects it by `type: NAME`.
     """
 
     id: Name
@@ -297,6 +305,20 @@ class Scenario(_Model):
         None
     )
     target: Mapping[MetricId, float] = Field(default_factory=dict)
+
+    def pipeline_arguments(self) -> dict[str, Any]:
+        """More arguments of DiffSynth's pipeline, such as a control video; they must follow from `key_parts`.
+
+        Called once for each batch of seeds, so they cannot depend on the seed.
+        """
+        return {}
+
+    def key_parts(self) -> Mapping[str, str | int | float | bool | Path | None]:
+        """Everything that `pipeline_arguments` depends on; a `Path` stands for the content of the file.
+
+        It is part of the key of every job of the scenario, so a change renders the scenario again.
+        """
+        return {}
 
     @property
     def clip_caption(self) -> str:
@@ -311,6 +333,37 @@ class Scenario(_Model):
                 key="caption",
             )
         return self
+
+
+@cache
+def added_scenarios() -> Mapping[str, type[Scenario]]:
+    """The types of scenarios of installed packages, by name.
+
+    Raises:
+        ExtensionError: One of them cannot be used.
+    """
+    found = extensions("wanlora.scenarios", type)
+    for each in found:
+        if not issubclass(each.value, Scenario) or each.value is Scenario:
+            raise each.wrong(f"{each.value.__name__} is no subclass of pytest_wanlora.Scenario")
+        if each.value.key_parts is Scenario.key_parts:
+            raise each.wrong(f"{each.value.__name__} has no method key_parts")
+    return MappingProxyType({each.name: each.value for each in found})
+
+
+def _of_type(value: object, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Scenario:
+    """Validate a scenario with the class that its key `type` selects."""
+    if not isinstance(value, Mapping) or "type" not in value:
+        plain: Scenario = handler(value)
+        return plain
+    kind = added_scenarios().get(value["type"])
+    if kind is None:
+        raise refusal(checks.unknown("type", str(value["type"]), added_scenarios()), key="type")
+    keys = {key: given for key, given in value.items() if key != "type"}
+    return kind.model_validate(keys, context=info.context)
+
+
+AnyScenario: TypeAlias = Annotated[SerializeAsAny[Scenario], WrapValidator(_of_type)]
 
 
 class Suite(_Model):
@@ -345,10 +398,10 @@ class Suite(_Model):
     tolerances: Annotated[
         Mapping[MetricId, Tolerance],
         BeforeValidator(_with_defaults),
-        Field(default_factory=lambda: dict(DEFAULT_TOLERANCES)),
+        Field(default_factory=default_tolerances),
     ]
     weak: Literal["warn", "fail"] = "warn"
-    scenarios: Annotated[tuple[Scenario, ...], Field(min_length=1)]
+    scenarios: Annotated[tuple[AnyScenario, ...], Field(min_length=1)]
     seeds: Seeds = Seeds()
     categories: Mapping[Text, Mapping[Name, tuple[Text, ...]]] = Field(default_factory=dict)
     path: Path = Field(exclude=True)

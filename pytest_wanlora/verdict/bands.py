@@ -102,12 +102,7 @@ def rule(
 
 
 def _suspicion(metric: Metric) -> str:
-    return {
-        "temporal": "a video that freezes is perfectly consistent: look at its motion",
-        "sharpness": "noise and ringing raise sharpness: look at the video",
-        "color": "flicker and noise raise colour diversity: look at the video",
-        "motion": "jitter and flicker raise motion: look at the video",
-    }.get(metric.id, "so large a rise is suspicious: look at the video")
+    return metric.hint or "so large a rise is suspicious: look at the video"
 
 
 def frozen(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pytest_wanlora.metrics import METRICS, Metric
+from pytest_wanlora.metrics import BUILT_IN, Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.fvd import SetContrast
@@ -18,7 +18,7 @@ __all__ = ["FVD", "Item", "Row", "at_band", "rows"]
 Item = tuple[str, str]
 """Scenario (or `"all"`) and metric id."""
 
-FVD = METRICS["fvd"]
+FVD = BUILT_IN["fvd"]
 # a jackknife of two videos leaves one, which has no spread
 _FEWEST_FOR_A_SET = 3
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from pytest_wanlora.metrics import METRICS, Metric
+from pytest_wanlora.metrics import BUILT_IN, METRICS, Metric
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats, change
 from pytest_wanlora.verdict.judgement import ToleranceLike
@@ -98,7 +98,7 @@ def set_floor(
     if halves.shape[-1] < 3:
         return None
     left = [[np.subtract(*fvd.distance(videos, rows[:, half])) for half in pair] for pair in halves]
-    return _floor(scenario, METRICS["fvd"], np.asarray(left), halves.shape[-1], tolerance.fail, most)
+    return _floor(scenario, BUILT_IN["fvd"], np.asarray(left), halves.shape[-1], tolerance.fail, most)
 
 
 def _halves(n: int) -> NDArray[np.intp]:

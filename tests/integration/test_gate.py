@@ -11,7 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_wanlora import results, testing
-from pytest_wanlora.gate import properties
+from pytest_wanlora.gate_tests import properties
 from pytest_wanlora.verdict.judgement import Verdict
 from tests.integration.conftest import Project
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
-from pytest_wanlora import cli, options
+from pytest_wanlora import LoraFormat, Metric, Model, Report, Scenario, cli, options, registry
 from pytest_wanlora import suite as suites
 from tests.unit.test_packaging import RAW, REPOSITORY, targets, wrong
 from tools import docs_home, walkthrough
@@ -77,6 +79,34 @@ class TestSite:
         (needed,) = re.findall(r"^test: ([a-z ]+)", makefile, re.MULTILINE)
         assert "docs" in needed.split()
         assert "mkdocs build --strict" in makefile
+
+
+def python_blocks(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+
+class TestExtending:
+    def test_every_example_defines_what_its_entry_point_names(self) -> None:
+        page = PAGES["extending.md"]
+        code = [block for block in python_blocks(page) if "from pytest_wanlora import" in block]
+        named = re.findall(r'entry-points\."(wanlora\.\w+)"\]\n\w+ = "\w+:(\w+)"', page)
+        assert {group for group, _ in named} == set(registry.GROUPS)
+        for block, (_, name) in zip(code, named, strict=True):
+            namespace: dict[str, Any] = {"__file__": "example.py", "__name__": "example"}
+            exec(block, namespace)  # noqa: S102 - our own page
+            found = namespace[name]
+            assert isinstance(found, (Metric, Report, LoraFormat, Model)) or issubclass(found, Scenario)
+
+    def test_the_example_of_a_metric_scores_a_video(self) -> None:
+        (block,) = (each for each in python_blocks(PAGES["extending.md"]) if "FLICKER" in each)
+        namespace: dict[str, Any] = {}
+        exec(block, namespace)  # noqa: S102 - our own page
+        still = np.full((4, 2, 2, 3), 100, np.uint8)
+        jumping = still.copy()
+        jumping[2] = 110
+        assert namespace["FLICKER"].score(still) == pytest.approx(0.0, abs=1e-9)
+        # second differences are 10 and -20
+        assert namespace["FLICKER"].score(jumping) == pytest.approx(15.0)
 
 
 class TestWhatIsNamed:

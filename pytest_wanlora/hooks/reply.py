@@ -1,0 +1,50 @@
+"""Tells `pytest_wanlora.gate`, which started this pytest, where the record is or why there is none."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora.api import REPLY
+from pytest_wanlora.errors import WanloraError
+
+PLACE: pytest.StashKey[str | None] = pytest.StashKey()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Take the file's name out of the environment: a pytest that a test starts must not answer."""
+    config.stash[PLACE] = os.environ.pop(REPLY, None)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, int | None]:
+    """Pass on the error that stops a run before it begins."""
+    try:
+        return (yield)
+    except pytest.UsageError as error:
+        cause = error.__cause__
+        if isinstance(cause, WanloraError):
+            kind = type(cause).__name__
+            answer = {"kind": kind, "message": cause.message, "next_command": cause.next_command}
+            _reply(config, {"error": answer})
+        raise
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Pass on the folder of the run, if it has a record."""
+    from pytest_wanlora.hooks.session import RUN
+
+    run = config.stash.get(RUN, None)
+    if run is not None and run.record is not None:
+        _reply(config, {"folder": str(run.gate.run_folder.absolute())})
+
+
+def _reply(config: pytest.Config, answer: object) -> None:
+    place = config.stash.get(PLACE, None)
+    if place is not None:
+        Path(place).write_text(json.dumps(answer), encoding="utf-8")
