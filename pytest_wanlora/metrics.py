@@ -212,6 +212,7 @@ def added_set_scores(features: NDArray[Any]) -> dict[str, float]:
 def _number(metric: Metric, score: Callable[[Any], float], measured: NDArray[Any]) -> float:
     view = measured.view()
     view.flags.writeable = False  # one extension must not change what the next one measures
+    remedy = f"correct the package that provides {metric.id}, or pip uninstall it"
     try:
         value = float(score(view))
     # code of another package: whatever it raises, the video has no score
@@ -219,12 +220,11 @@ def _number(metric: Metric, score: Callable[[Any], float], measured: NDArray[Any
         raise ScoringError(
             f"metric {metric.id} failed on an array of shape {measured.shape}: "
             f"{type(error).__name__}: {error}",
-            next_command=f"correct the package that provides {metric.id}, or pip uninstall it",
+            next_command=remedy,
         ) from error
     if not math.isfinite(value):
         raise ScoringError(
-            f"metric {metric.id} returned {value}; allowed: a finite number",
-            next_command=f"correct the package that provides {metric.id}, or pip uninstall it",
+            f"metric {metric.id} returned {value}; allowed: a finite number", next_command=remedy
         )
     return value
 

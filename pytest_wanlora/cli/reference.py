@@ -120,7 +120,7 @@ def check_videos(
     """Read the frames of every video and refuse those that cannot be part of a reference set.
 
     Args:
-        folder: See `reference_videos.find_sets`.
+        folder: See `videos.find_sets`.
         suite: Tells categories, frames and size.
         every: Distance of the frames taken.
         skip_short: Leave out videos with too few frames instead of refusing them.

@@ -1,8 +1,8 @@
 """The receipt of one checkpoint: an in-toto statement on which bytes were gated, how, and what came out.
 
 A receipt is its canonical JSON (RFC 8785) to the byte and holds a digest of itself, so an accident to the
-file is found out without any key. Against forgery there is a signature (`signing`). What a receipt must
-fulfil to be believed is `verification`. Its JSON Schema is `receipt.schema.json` beside this module.
+file is found out without any key. Against forgery there is a signature (`ssh_signature`). What a receipt must
+fulfil to be believed is `verify`. Its JSON Schema is `receipt.schema.json` beside this module.
 
 Version 2 adds the project tests and pytest's exit code. Receipts of version 1 are read as they were written:
 one has none of the new fields, and another form is refused.

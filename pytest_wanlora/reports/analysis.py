@@ -1,6 +1,6 @@
 """What a run record amounts to: the one place that turns judgements into keys and numbers for every view.
 
-Pure functions of the record, without a word of any language: `words` holds those, by key. `comparisons`
+Pure functions of the record, without a word of any language: `i18n` holds those, by key. `summary`
 makes the rows, outcomes, averages and targets, `bounds` the limits, `trend` and `course` look over several
 checkpoints, `next_steps` says what to do.
 """

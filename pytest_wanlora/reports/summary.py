@@ -1,6 +1,6 @@
 """What the judgements of one checkpoint amount to: rows of tables, outcomes of scenarios, averages, targets.
 
-Keys and numbers only; the words of a language are `words`'.
+Keys and numbers only; the words of a language are `i18n`'.
 """
 
 from __future__ import annotations

@@ -3,6 +3,6 @@
 `metadata` reads DiffSynth's training metadata; `rules`, `matching` and `categories` say what a prompt is
 about; `fingerprints` and `duplicates` find repeated prompts; `videos` looks at the files; `survey` walks all
 of that once; `report` and `balance` are made of a survey; `need` reads from a run what to balance toward;
-`suspicion` puts the shares beside a gate's
+`attribution` puts the shares beside a gate's
 judgements. Nothing here imports torch or pytest but `clip_similarity`, which does so when it is first used.
 """

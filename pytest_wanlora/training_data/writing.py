@@ -46,7 +46,7 @@ def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:
     """Write a UTF-8 file through a temporary one in the same folder, so that it appears whole or not at all.
 
     Args:
-        output: The file. Unlike `atomic.write_whole`'s it is never in memory.
+        output: The file. Unlike `files.write_whole`'s it is never in memory.
         write: Called once with the open file; what it raises is passed on.
 
     Raises:

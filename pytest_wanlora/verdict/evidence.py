@@ -2,7 +2,7 @@
 
 Everything is computed from one small object, `Contrast`: two estimates (the candidate's and the baseline's)
 and how they scatter together over the pairs, by stratum. Means of scores (`paired`, `pooled`) and distances
-of sets (`fvd_evidence`) both give one, so they are judged by the same rules.
+of sets (`fvd`) both give one, so they are judged by the same rules.
 
 Leading axes of all arrays are independent items (metrics), so that a study can put many through at once.
 """
