@@ -9,8 +9,6 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-__all__ = ["DELETED", "delete_whole", "write_whole"]
-
 DELETED: Final = ".old-"
 """What the name of a folder begins with while it is being deleted."""
 

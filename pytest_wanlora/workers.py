@@ -13,18 +13,6 @@ import pytest
 
 from pytest_wanlora.environment import visible_gpus
 
-__all__ = [
-    "Controller",
-    "Gpus",
-    "Orders",
-    "distribute_nothing",
-    "is_controller",
-    "is_worker",
-    "planned",
-    "share_of_cores",
-    "take_orders",
-]
-
 _KEY = "wanlora"
 
 

@@ -27,18 +27,6 @@ from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.verdict.noise import NoiseFloor
 
-__all__ = [
-    "Baseline",
-    "Prompt",
-    "differing",
-    "folder",
-    "load",
-    "load_folder",
-    "require_comparable",
-    "update_command",
-    "write",
-]
-
 SCHEMA_VERSION = 1
 _JSON, _FEATURES = "baseline.json", "features.safetensors"
 _FORMAT = "wanlora-features-1"

@@ -16,8 +16,6 @@ from typing import Any, TypeVar
 
 from pytest_wanlora.errors import CheckpointError
 
-__all__ = ["CONFIG_NAME", "METADATA_KEY", "AdapterConfig", "from_metadata", "read_beside"]
-
 _Number = TypeVar("_Number", int, float)
 
 CONFIG_NAME = "adapter_config.json"

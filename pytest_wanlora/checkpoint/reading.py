@@ -18,8 +18,6 @@ from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tens
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, widths
 from pytest_wanlora.errors import CheckpointError
 
-__all__ = ["Contents", "contents", "read", "weights"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:

@@ -8,8 +8,6 @@ from pathlib import Path
 from pytest_wanlora import results
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""

@@ -12,8 +12,6 @@ from pytest_wanlora import environment
 from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import BAD, OK, say
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""

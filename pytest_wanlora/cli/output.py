@@ -7,8 +7,6 @@ import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
 
-__all__ = ["BAD", "OK", "USAGE", "complain", "say", "say_json"]
-
 OK: Final = 0
 BAD: Final = 1
 USAGE: Final = 4

@@ -23,8 +23,6 @@ from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frame
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
 
-__all__ = ["RECOMMENDED", "Chosen", "add_parser", "check_videos", "features"]
-
 #: Videos a category from which on a set says something of its category rather than of its own videos.
 RECOMMENDED: Final = 256
 _FEWEST = 2

@@ -10,8 +10,6 @@ from pytest_wanlora.cli.output import BAD, OK, say, say_json
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.reports import terminal
 
-__all__ = ["add_parser", "newest_run"]
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""

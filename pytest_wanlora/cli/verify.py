@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.publishing.receipt import AnyStatement
     from pytest_wanlora.publishing.verify import Demands, Verification
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""

@@ -11,17 +11,6 @@ import pytest
 if TYPE_CHECKING:
     from pytest_wanlora.verdict.judgement import ItemId
 
-__all__ = [
-    "PREFIX",
-    "GateModule",
-    "GatePlugin",
-    "Selection",
-    "matches",
-    "subject",
-    "take_selection",
-    "unknown_ids",
-]
-
 #: First part of the gate's node ids, as if its items were in a module of that name in the root folder.
 PREFIX = "wanlora"
 

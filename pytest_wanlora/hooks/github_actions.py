@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["SUMMARY_LIMIT", "say"]
-
 SUMMARY_LIMIT: Final = 2**20
 """Bytes of one step's summary; GitHub drops all of a larger one."""
 

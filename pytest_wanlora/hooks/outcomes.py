@@ -23,8 +23,6 @@ from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, Pyt
 if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
 
-__all__ = ["Outcomes", "as_unicode", "mark_project_test"]
-
 _LONGEST: Final = 300
 _PHASES: Final = ("setup", "call", "teardown")
 #: Of several reports of one test the worst counts, so a test that was run again until it passed has failed.

@@ -15,8 +15,6 @@ from pytest_wanlora.reports import terminal
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Board, Progress
 
-__all__ = ["Live"]
-
 _POLL_SECONDS = 1.0
 _LINE_SECONDS = 5.0
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Suite
 
-__all__ = ["RUN", "Run", "switch_on"]
-
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 
 

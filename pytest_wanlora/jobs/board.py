@@ -33,7 +33,6 @@ class Progress:
         rendered: Finished in this run.
         failed: Failed in this run.
         running: Labels of the jobs being rendered now.
-        elapsed: Seconds since the first one was begun.
         remaining: Estimated seconds for the rest; None before the first is finished.
     """
 
@@ -42,7 +41,6 @@ class Progress:
     rendered: int
     failed: int
     running: tuple[str, ...]
-    elapsed: float
     remaining: float | None
 
     @property
@@ -179,14 +177,12 @@ class Board:
         if done:
             seconds = sum(float(note.get("seconds", 0.0)) for note in done.values()) / len(done)
             remaining = seconds * max(0, left) / max(1, len({note.get("who") for note in running}))
-        began = min((float(note.get("time", 0.0)) for note in started.values()), default=time.time())
         return Progress(
             total=total,
             reused=reused,
             rendered=len(done),
             failed=len(failed),
             running=tuple(str(note.get("label", "")) for note in running),
-            elapsed=max(0.0, time.time() - began),
             remaining=remaining,
         )
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import Job, JobResult, Produced
 
-__all__ = ["Begin", "Scheduler", "ensure", "find", "one_by_one"]
-
 logger = logging.getLogger(__name__)
 
 Begin: TypeAlias = Callable[[Sequence[Job]], Sequence[Callable[[], Produced]]]
@@ -230,40 +228,6 @@ class Scheduler:
         except JobError:
             # the disk may be full: what the job failed of matters more than that it cannot be noted
             raise JobError(f"{job.label}: {message}", next_command=next_command) from None
-
-
-def ensure(
-    needed: Sequence[Job],
-    produce: Callable[[Job], Produced],
-    cache: Cache,
-    board: Board,
-    *,
-    pool: Sequence[Job] = (),
-    progress: Callable[[], None] | None = None,
-) -> dict[str, JobResult]:
-    """Have jobs rendered one by one; see `Scheduler`.
-
-    Args:
-        needed: Jobs whose results are wanted.
-        produce: Renders and scores one job.
-        cache: Where results are kept.
-        board: The run's shared notes.
-        pool: Every job of the run.
-        progress: Called after each change that this process sees.
-
-    Returns:
-        Results by key.
-
-    Raises:
-        JobError: A needed job failed.
-    """
-    with Scheduler(one_by_one(produce), cache, board, progress=progress) as scheduler:
-        return scheduler.ensure(needed, pool=pool)
-
-
-def one_by_one(produce: Callable[[Job], Produced]) -> Begin:
-    """Take a function that renders and scores one job for one that begins a batch."""
-    return lambda jobs: [partial(produce, job) for job in jobs]
 
 
 def find(job: Job, cache: Cache, board: Board) -> JobResult | None:

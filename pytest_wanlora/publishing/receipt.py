@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = [
-    "PREDICATE_TYPE",
-    "STATEMENT_TYPE",
-    "AnyStatement",
-    "Predicate",
-    "PredicateV1",
-    "Statement",
-    "StatementV1",
-    "canonical",
-    "json_schema",
-    "parse",
-    "statement",
-]
-
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "pytest-wanlora:receipt/v2"
 

@@ -12,8 +12,6 @@ from typing import Final
 
 from pytest_wanlora.errors import SettingsError
 
-__all__ = ["NAMESPACE", "check_key", "sign", "signature_problem"]
-
 NAMESPACE: Final = "pytest-wanlora"
 """What the signature is for; one made for another purpose does not count."""
 

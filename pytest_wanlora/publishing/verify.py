@@ -24,8 +24,6 @@ from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.judgement import ALL, Judgement
 
-__all__ = ["EACH", "Bound", "Demands", "Verification", "parse_bound", "signature_path", "verify"]
-
 EACH = "each"
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
 _LARGEST = 32 * 2**20

@@ -16,8 +16,6 @@ from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
 if TYPE_CHECKING:
     from pytest_wanlora.reports.trend import TrendPoint
 
-__all__ = ["combine", "document", "lines"]
-
 SEPARATOR: Final = " + "
 """Between the names of runs that were put together."""
 

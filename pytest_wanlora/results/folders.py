@@ -10,8 +10,6 @@ from typing import Final
 
 from pytest_wanlora.files import DELETED
 
-__all__ = ["LATEST", "RECORD", "point_latest", "records"]
-
 logger = logging.getLogger(__name__)
 
 RECORD: Final = "results.json"

@@ -8,8 +8,6 @@ from typing import Any, TypeVar
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.results.parts import Part, Video
 
-__all__ = ["merge"]
-
 T = TypeVar("T")
 K = TypeVar("K", bound=Any)
 

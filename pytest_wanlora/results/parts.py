@@ -14,19 +14,6 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
 
-__all__ = [
-    "BaselineCard",
-    "CandidateCard",
-    "Failure",
-    "Pair",
-    "Part",
-    "SetScores",
-    "SuiteCard",
-    "Totals",
-    "Video",
-    "block_norms",
-]
-
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Role = Literal["candidate", "baseline"]
 

@@ -17,42 +17,19 @@ from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.folders import RECORD, records
-from pytest_wanlora.results.merging import merge
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
-    Failure,
     Pair,
     Part,
-    SetScores,
     SuiteCard,
     Totals,
-    Video,
 )
 from pytest_wanlora.results.training_data import TrainingDataCard
 from pytest_wanlora.verdict.decision import Decision, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
-
-__all__ = [
-    "BaselineCard",
-    "CandidateCard",
-    "Failure",
-    "Pair",
-    "Part",
-    "RunRecord",
-    "SetScores",
-    "SuiteCard",
-    "Totals",
-    "TrainingDataCard",
-    "Video",
-    "json_schema",
-    "load",
-    "merge",
-    "runs_so_far",
-    "write",
-]
 
 
 class RunRecord(Part):

@@ -23,8 +23,6 @@ from pytest_wanlora.suite.digests import digest
 if TYPE_CHECKING:
     from pytest_wanlora.suite import FileReference, Scenario, Suite
 
-__all__ = ["Download", "ModelFiles", "Problem", "prompts"]
-
 _BYTES: Final = {"bfloat16": 2, "float32": 4}
 _ON_THE_GPU: Final = ("model.dit", "model.vae")
 

@@ -35,8 +35,6 @@ from pytest_wanlora.studio.denoiser import (
 )
 from pytest_wanlora.suite import LEVERS, Sampling
 
-__all__ = ["Accelerator", "keep_compiled_code", "pinned_attention"]
-
 logger = logging.getLogger(__name__)
 
 #: What is called, and the names of its parameters that are relied upon.

@@ -20,18 +20,6 @@ from torch import Tensor
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.suite import LEVERS, Sampling
 
-__all__ = [
-    "HANDLED",
-    "AnyCrossAttention",
-    "AnySelfAttention",
-    "BatchedNoise",
-    "Denoiser",
-    "StoredPrompts",
-    "Timestep",
-    "Wanted",
-    "uploaded",
-]
-
 #: Inputs of DiffSynth's function that the denoiser heeds.
 HANDLED: Final = frozenset(
     {"dit", "latents", "timestep", "context", "cfg_merge", "fuse_vae_embedding_in_latents"}

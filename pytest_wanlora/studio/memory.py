@@ -11,8 +11,6 @@ from pytest_wanlora.errors import StudioError
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
 
-__all__ = ["explained", "peak_memory", "watch_memory"]
-
 _GIB = 2**30
 
 

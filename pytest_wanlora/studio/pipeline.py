@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import StudioError
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.studio.acceleration import Accelerator
     from pytest_wanlora.studio.denoiser import Timestep
     from pytest_wanlora.suite import Suite
-
-__all__ = ["STUDIO_VERSION", "Rendered", "Renderer", "Studio", "frames_sha256", "quiet"]
 
 logger = logging.getLogger(__name__)
 
@@ -61,13 +59,6 @@ class Rendered:
     applied: Applied | None
     seconds: float
     peak_memory: int | None = None
-
-
-class Renderer(Protocol):
-    """What renders jobs: `Studio`, or a fake of `pytest_wanlora.testing`."""
-
-    def render(self, job: Job, checkpoint: Checkpoint | None) -> Rendered:
-        """Render one job with the given checkpoint, None for the model without LoRA."""
 
 
 class Studio:

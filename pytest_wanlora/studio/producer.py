@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.studio.imports import import_for_good
-from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio, frames_sha256, quiet
+from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio, frames_sha256
 from pytest_wanlora.studio.previews import require_ffmpeg, write_preview
+from pytest_wanlora.studio.silence import quiet
 
 if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.scoring.scorer import Scorer
     from pytest_wanlora.suite import Suite
-
-__all__ = ["StudioProducer"]
 
 
 class StudioProducer:

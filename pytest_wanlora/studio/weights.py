@@ -20,8 +20,6 @@ from torch import Tensor
 
 from pytest_wanlora.checkpoint.container import NUMBERS, Entry, read_header
 
-__all__ = ["Reading"]
-
 #: From the page cache of a machine with 32 cores more gain little: see docs/performance.md.
 _THREADS: Final = 8
 _PART_BYTES: Final = 2**26

@@ -12,8 +12,6 @@ from typing import Final
 
 from pytest_wanlora.files import write_whole
 
-__all__ = ["digest", "memory_folder"]
-
 #: Smaller files are hashed anew by every process.
 LARGE: Final = 64 * 2**20
 

@@ -10,22 +10,6 @@ from pydantic_core import PydanticCustomError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, files
 
-__all__ = [
-    "Entry",
-    "MetricId",
-    "Name",
-    "Positive",
-    "Sha256",
-    "StatedSha256",
-    "Text",
-    "Weights",
-    "as_tuple",
-    "clip_model",
-    "image",
-    "reference",
-    "refusal",
-]
-
 
 def refusal(complaint: str, *, key: str = "") -> PydanticCustomError:
     """Build an error in the words of suite files; `key` points at a key of the model that raises it."""

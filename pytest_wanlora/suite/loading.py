@@ -16,8 +16,6 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.schema import Architecture, Suite
 
-__all__ = ["Shapes", "check_fit", "find_for", "gated_set", "load", "option_value", "packaged"]
-
 
 def packaged() -> dict[str, Path]:
     """Return the suites that come with the package, by name."""

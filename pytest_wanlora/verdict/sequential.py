@@ -24,9 +24,7 @@ from pytest_wanlora.verdict import multiplicity, prediction
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.items import FVD, Item, Row, at_band, rows
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ToleranceLike
-from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
-
-__all__ = ["Assessment", "PairedScores", "PairedSets", "assess"]
+from pytest_wanlora.verdict.pairs import PairedScores
 
 Weak = Literal["warn", "fail"]
 
