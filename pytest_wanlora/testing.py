@@ -41,7 +41,7 @@ class FakeProducer:
         seconds: What each job takes.
         before: Called with each job before it is made; may raise, sleep or kill.
         batch: Seeds that are made together.
-        beside: Whether to have them scored on another thread.
+        score_in_background: Whether to score them on another thread.
     """
 
     identity = "fake-1"
@@ -55,14 +55,14 @@ class FakeProducer:
         seconds: float = 0.0,
         before: Callable[[Job], None] | None = None,
         batch: int = 1,
-        beside: bool = False,
+        score_in_background: bool = False,
     ) -> None:
         self.suite = suite
         self.quality = dict(quality or {})
         self.seconds = seconds
         self.before = before
         self.batch = batch
-        self.beside = beside
+        self.score_in_background = score_in_background
 
     def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
         """Begin a batch; see `jobs.BatchProducer`."""

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from pytest_wanlora import environment as environments
@@ -25,21 +25,15 @@ from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.files import write_whole
+from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.noise import NoiseFloor
 
 SCHEMA_VERSION = 1
 _JSON, _FEATURES = "baseline.json", "features.safetensors"
 _FORMAT = "wanlora-features-1"
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class Prompt(_Model):
+class Prompt(StrictModel):
     """What a scenario's videos were rendered from; another prompt is another baseline.
 
     Attributes:
@@ -55,7 +49,7 @@ class Prompt(_Model):
     input_image_sha256: Sha256 | None = None
 
 
-class Baseline(_Model):
+class Baseline(StrictModel, arbitrary_types_allowed=True):
     """Stored scores and features of one reference: the model without LoRA, or an accepted checkpoint.
 
     Attributes:

@@ -40,29 +40,29 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         WanloraError: Anything that was named is wrong.
     """
     selection = take_selection(config)
-    orders = workers.take_orders(config)
+    worker = workers.read_worker_config(config)
 
     def make_producer(suite: Suite, environment: Environment) -> Producer:
         producer: Producer = config.hook.pytest_wanlora_producer(
             suite=suite,
             settings=settings,
             environment=environment,
-            workers=1 if orders is None else orders.workers,
+            workers=1 if worker is None else worker.workers,
         )
         return producer
 
     gate = open_gate(
         settings,
         make_producer=make_producer,
-        run_folder=None if orders is None else orders.run_folder,
-        who="main" if orders is None else orders.worker,
+        run_folder=None if worker is None else worker.run_folder,
+        who="main" if worker is None else worker.name,
     )
     dry = settings.plan or bool(config.getoption("collectonly"))
-    if orders is None and not dry and settings.sign_key is not None:
+    if worker is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
         ssh_signature.check_key(settings.sign_key)
     planned = workers.planned(config)
-    if orders is None and not config.getoption("collectonly"):
+    if worker is None and not config.getoption("collectonly"):
         gate.examine()
         if settings.plan or gate.blocked:
             # nothing is rendered, so no worker has anything to do

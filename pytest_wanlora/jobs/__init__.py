@@ -1,5 +1,4 @@
-"""The videos of a run: what is to be rendered (`planning`), by whom (`scheduling`), and where it is kept.
+"""The videos of a run: `job` lists them, `scheduler` renders them, `cache` and `board` store the results.
 
-A `job` has a key; `cache` keeps results under it for all runs; `board` holds the notes that the processes of
-one run share.
+The cache is shared by all runs, the board by the processes of one run.
 """

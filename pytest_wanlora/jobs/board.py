@@ -11,14 +11,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_wanlora.errors import JobError
+from pytest_wanlora.files import read_note, unwritable, write_json
 from pytest_wanlora.jobs.job import Job, digest
-
-if TYPE_CHECKING:
-    pass
-from pytest_wanlora.jobs.notes import read_note, unwritable, write_json
 
 _ATTEMPTS = 2
 

@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import unwritable, write_json, write_whole
 from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced, digest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-from pytest_wanlora.jobs.notes import unwritable, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -17,9 +17,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from pytest_wanlora.errors import RecordError
+from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
 if TYPE_CHECKING:
@@ -29,15 +30,8 @@ if TYPE_CHECKING:
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "pytest-wanlora:receipt/v2"
 
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
-
-
-class Digest(_Model):
+class Digest(StrictModel):
     """A digest as in-toto writes it.
 
     Attributes:
@@ -47,7 +41,7 @@ class Digest(_Model):
     sha256: Sha256
 
 
-class Subject(_Model):
+class Subject(StrictModel):
     """What the receipt is about.
 
     Attributes:
@@ -59,7 +53,7 @@ class Subject(_Model):
     digest: Digest
 
 
-class RunV1(_Model):
+class RunV1(StrictModel):
     """The run that judged, as version 1 knew it.
 
     Attributes:
@@ -87,7 +81,7 @@ class Run(RunV1):
     exit_status: int
 
 
-class Limit(_Model):
+class Limit(StrictModel):
     """An absolute bound that was in force.
 
     Attributes:
@@ -103,7 +97,7 @@ class Limit(_Model):
     scenario: str
 
 
-class Tolerance(_Model):
+class Tolerance(StrictModel):
     """How much worse than the baseline a score could be; relative.
 
     Attributes:
@@ -117,7 +111,7 @@ class Tolerance(_Model):
     better: Finite
 
 
-class Suite(_Model):
+class Suite(StrictModel):
     """The suite that was gated on.
 
     Attributes:
@@ -141,7 +135,7 @@ class Suite(_Model):
     metrics: dict[str, int]
 
 
-class Checkpoint(_Model):
+class Checkpoint(StrictModel):
     """What is known of the file.
 
     Attributes:
@@ -165,7 +159,7 @@ class Checkpoint(_Model):
     scale: Finite
 
 
-class Baseline(_Model):
+class Baseline(StrictModel):
     """What it was compared with.
 
     Attributes:
@@ -183,7 +177,7 @@ class Baseline(_Model):
     differences: tuple[str, ...]
 
 
-class Decided(_Model):
+class Decided(StrictModel):
     """The decision.
 
     Attributes:
@@ -195,7 +189,7 @@ class Decided(_Model):
     reason: str
 
 
-class PredicateV1(_Model):
+class PredicateV1(StrictModel):
     """What version 1 says about the subject.
 
     Attributes:
@@ -241,7 +235,7 @@ class Predicate(PredicateV1):
     project_tests: tuple[ItemOutcome, ...]
 
 
-class _Statement(_Model):
+class _Statement(StrictModel):
     """An in-toto Statement v1 about one checkpoint.
 
     Attributes:

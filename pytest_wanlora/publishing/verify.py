@@ -7,7 +7,6 @@ verdict count where the pytest run did not end with exit code 0.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import shlex
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
+from pytest_wanlora.files import file_sha256
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.receipt import AnyStatement, Limit, Predicate, PredicateV1
@@ -196,8 +196,7 @@ def _read(path: Path) -> bytes:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be read: {error.strerror}", next_command="give the file that is to be published"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pytest_wanlora.results.folders import records
-from pytest_wanlora.results.merging import merge
-from pytest_wanlora.results.run_record import load, runs_so_far, write
+from pytest_wanlora.results.run_record import load, merge, runs_so_far, write
 
 __all__ = ["load", "merge", "records", "runs_so_far", "write"]

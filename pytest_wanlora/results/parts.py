@@ -5,24 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.schemas import Finite, StrictModel
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Role = Literal["candidate", "baseline"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class Video(_Model):
+class Video(StrictModel):
     """One video of the run, or of the baseline it was compared with.
 
     Attributes:
@@ -55,7 +51,7 @@ class Video(_Model):
     applied: dict[str, Any] | None = None
 
 
-class SetScores(_Model):
+class SetScores(StrictModel):
     """Scores of one set of videos.
 
     Attributes:
@@ -75,7 +71,7 @@ class SetScores(_Model):
     reference_n: int
 
 
-class Failure(_Model):
+class Failure(StrictModel):
     """A video that could not be rendered or scored.
 
     Attributes:
@@ -93,7 +89,7 @@ class Failure(_Model):
     next_command: str | None = None
 
 
-class SuiteCard(_Model):
+class SuiteCard(StrictModel):
     """The suite as it was when the run began.
 
     Attributes:
@@ -121,7 +117,7 @@ class SuiteCard(_Model):
     metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in METRICS.values()})
 
 
-class CandidateCard(_Model):
+class CandidateCard(StrictModel):
     """One checkpoint and what became of it.
 
     Attributes:
@@ -146,7 +142,7 @@ class CandidateCard(_Model):
     reason: str
 
 
-class BaselineCard(_Model):
+class BaselineCard(StrictModel):
     """What the candidates were compared with.
 
     Attributes:
@@ -168,7 +164,7 @@ class BaselineCard(_Model):
     noise: tuple[NoiseFloor, ...] = ()
 
 
-class Totals(_Model):
+class Totals(StrictModel):
     """What the run cost.
 
     Attributes:
@@ -233,7 +229,7 @@ def block_norms(norms: Mapping[str, float]) -> dict[int, float]:
     return {block: math.sqrt(total) for block, total in sorted(squares.items()) if math.isfinite(total)}
 
 
-class Part(_Model):
+class Part(StrictModel):
     """What one worker, or one test, has to tell.
 
     Attributes:

@@ -8,8 +8,9 @@ earlier versions are read too (`migration`).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError, model_validator
 
@@ -25,11 +26,15 @@ from pytest_wanlora.results.parts import (
     Part,
     SuiteCard,
     Totals,
+    Video,
 )
 from pytest_wanlora.results.training_data import TrainingDataCard
 from pytest_wanlora.verdict.decision import Decision, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Any)
 
 
 class RunRecord(Part):
@@ -252,6 +257,60 @@ def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
             named = {sha256} if sha256 in text else set()
         count += sha256 in named
     return count
+
+
+def merge(parts: Iterable[Part]) -> Part:
+    """Put together what several workers had to tell.
+
+    Args:
+        parts: In any order; the same result whatever it is.
+
+    Returns:
+        Everything once, sorted. A video that one worker rendered and another reused counts as rendered.
+
+    Raises:
+        RecordError: Two workers contradict each other about the same video, set or item.
+    """
+    gathered = list(parts)
+    videos = _rendered_first(video for part in gathered for video in part.videos)
+    sets = _once(
+        (scored for part in gathered for scored in part.sets),
+        key=lambda scored: (scored.role, scored.candidate, scored.scenario),
+    )
+    failures = _once(
+        (failure for part in gathered for failure in part.failures),
+        key=lambda failure: (failure.candidate, failure.scenario, failure.seed, failure.message),
+    )
+    judgements = _once(
+        (judged for part in gathered for judged in part.judgements), key=lambda judged: judged.item
+    )
+    return Part(
+        videos=tuple(videos),
+        sets=tuple(sets),
+        judgements=tuple(sorted(judgements, key=lambda judged: judged.item)),
+        failures=tuple(failures),
+    )
+
+
+def _once(things: Iterable[T], *, key: Callable[[T], K]) -> list[T]:
+    """Each thing once, sorted by its key; two of one key must be equal."""
+    found: dict[K, T] = {}
+    for thing in things:
+        if found.setdefault(key(thing), thing) != thing:
+            raise RecordError(f"two workers contradict each other about {key(thing)}")
+    return [found[name] for name in sorted(found)]
+
+
+def _rendered_first(videos: Iterable[Video]) -> list[Video]:
+    """Each video as the worker tells that rendered it; the others had it from the cache."""
+    ordered = sorted(videos, key=lambda video: (video.reused, -video.seconds))
+    told: dict[tuple[str, ...], Video] = {}
+    for video in ordered:
+        name = (video.role, video.candidate, video.scenario, str(video.seed))
+        known = told.setdefault(name, video)
+        if video.model_copy(update={"reused": known.reused, "seconds": known.seconds}) != known:
+            raise RecordError(f"two workers contradict each other about the video {', '.join(name)}")
+    return sorted(told.values(), key=lambda video: (video.role, video.candidate, video.scenario, video.seed))
 
 
 def json_schema() -> str:

@@ -4,18 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
+from pytest_wanlora.schemas import Count, Finite, Sha256, Share, StrictModel
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ScenarioShare(_Model):
+class ScenarioShare(StrictModel):
     """How common the category of one scenario is in the training data.
 
     Attributes:
@@ -32,7 +26,7 @@ class ScenarioShare(_Model):
     rare: bool
 
 
-class SuspicionCard(_Model):
+class SuspicionCard(StrictModel):
     """A scenario that regressed and whose category is rare; a suspicion, no proof.
 
     Attributes:
@@ -61,7 +55,7 @@ class SuspicionCard(_Model):
     against: tuple[str, ...] = ()
 
 
-class CorrelationCard(_Model):
+class CorrelationCard(StrictModel):
     """Spearman's rank correlation of a category's share and its scenarios' change to the worse.
 
     Attributes:
@@ -81,7 +75,7 @@ class CorrelationCard(_Model):
     p_value: Annotated[float, Field(ge=0, le=1)]
 
 
-class TrainingDataCard(_Model):
+class TrainingDataCard(StrictModel):
     """The training metadata beside the verdicts.
 
     Attributes:
@@ -100,7 +94,7 @@ class TrainingDataCard(_Model):
     """
 
     file: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
     rows: Count
     prompts: Count
     counts: dict[str, Count]

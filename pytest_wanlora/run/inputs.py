@@ -15,8 +15,7 @@ from safetensors import SafetensorError
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError, WanloraError
-from pytest_wanlora.jobs.job import file_sha256
-from pytest_wanlora.jobs.planning import input_image
+from pytest_wanlora.jobs.job import image_sha256, input_image
 from pytest_wanlora.suite import hub, option_value, references, resolve, stated, verify
 from pytest_wanlora.suite.digests import digest
 
@@ -167,7 +166,7 @@ def prompts(suite: Suite, scenarios: Iterable[Scenario]) -> dict[str, Prompt]:
             category=scenario.category,
             prompt=scenario.prompt,
             caption=scenario.clip_caption,
-            input_image_sha256=None if image is None else file_sha256(image),
+            input_image_sha256=None if image is None else image_sha256(image),
         )
     return found
 

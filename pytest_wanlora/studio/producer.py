@@ -54,7 +54,7 @@ class StudioProducer:
         self.studio = Studio(suite, environment, device=device, threads=threads, cache_dir=cache_dir)
         self.previews = previews
         self.batch = suite.sampling.batch
-        self.beside = self.studio.device != "cpu"
+        self.score_in_background = self.studio.device != "cpu"
         self._scorer: Scorer | None = None
         self._stream: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         self._told = False
@@ -76,7 +76,7 @@ class StudioProducer:
                 scorer = Scorer(suite.scoring, device=device)
             captions = [scenario.clip_caption for scenario in suite.scenarios]
             scorer.check(captions, frame_count=suite.sampling.frames)
-            if self.beside:
+            if self.score_in_background:
                 self._stream = _stream(device)
             self._scorer = scorer
             self.studio.seconds["scorers"] = time.perf_counter() - started

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from pytest_wanlora.environment import detect
-from pytest_wanlora.jobs.planning import plan
+from pytest_wanlora.jobs.job import plan
 from pytest_wanlora.studio.pipeline import Studio, frames_sha256
 from pytest_wanlora.suite import load
 

@@ -19,7 +19,7 @@ from tools.hollow_wan.assemble import LORAS, SUITE_FILE, Recipe, assemble
 
 def test_diffsynth_loads_the_small_one_and_renders(hollow: Path) -> None:
     from pytest_wanlora.environment import detect
-    from pytest_wanlora.jobs.planning import plan
+    from pytest_wanlora.jobs.job import plan
     from pytest_wanlora.studio.pipeline import Studio
 
     suite = load(hollow / SUITE_FILE)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pytest_wanlora import files
 from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.jobs import cache as cache_module
-from pytest_wanlora.jobs import notes
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import Applied
@@ -114,6 +114,6 @@ class TestCache:
         def full(path: Path, data: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-        monkeypatch.setattr(notes, "write_whole", full)
+        monkeypatch.setattr(files, "write_whole", full)
         with pytest.raises(JobError, match="No space left on device"):
             ensure([job()], produced, cache, board)
