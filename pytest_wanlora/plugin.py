@@ -160,9 +160,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     gate = metafunc.config.stash.get(GATE, None)
     if gate is None:
         return
-    from pytest_wanlora.hooks import parametrization
+    from pytest_wanlora.hooks.collection import generate
 
-    parametrization.generate(metafunc, gate)
+    generate(metafunc, gate)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

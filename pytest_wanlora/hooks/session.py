@@ -13,9 +13,15 @@ from pytest_wanlora import results, workers
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
 from pytest_wanlora.gate import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
-from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, subject, take_selection, unknown_ids
+from pytest_wanlora.hooks.collection import (
+    PREFIX,
+    GatePlugin,
+    node_names,
+    subject,
+    take_selection,
+    unknown_ids,
+)
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
-from pytest_wanlora.hooks.parametrization import node_names
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.publishing import ssh_signature
 from pytest_wanlora.reports import terminal, writing

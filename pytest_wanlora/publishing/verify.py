@@ -19,7 +19,7 @@ from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import file_sha256
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing import receipt, ssh_signature
-from pytest_wanlora.publishing.receipt import AnyStatement, Limit, Predicate, PredicateV1
+from pytest_wanlora.publishing.predicate import AnyStatement, Limit, Predicate, PredicateV1
 from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.judgement import ALL, Judgement
