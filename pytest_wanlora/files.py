@@ -15,15 +15,15 @@ from typing import Any, Final
 from pytest_wanlora.errors import JobError
 
 DELETED: Final = ".old-"
-"""What the name of a folder begins with while it is being deleted."""
+"""Prefix of a folder's name while it is being deleted."""
 
 
 def write_whole(path: Path, data: bytes) -> None:
-    """Write to a temporary file in the same folder, then rename it over the old one.
+    """Write a file atomically: to a temporary file in the same folder, which is then renamed.
 
     Args:
         path: The file; its folder is made if need be.
-        data: What it will hold.
+        data: The new content.
 
     Raises:
         OSError: The folder cannot be made or written, or the disk is full; the old file is then untouched.
@@ -44,7 +44,7 @@ def write_whole(path: Path, data: bytes) -> None:
 
 
 def delete_whole(folder: Path) -> None:
-    """Rename a folder and delete it then, so that no other process sees a part of it.
+    """Delete a folder atomically: rename it, then delete it.
 
     Links in it are deleted, never what they point to.
 
@@ -82,7 +82,7 @@ def read_note(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a file that other processes see whole or not at all.
+    """Write a JSON file atomically.
 
     Raises:
         OSError: It cannot be written.
@@ -92,7 +92,7 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobError:
-    """The error for a folder that cannot be written, with what there is room for and what to do."""
+    """The error for a folder that cannot be written, with its free space and the next command."""
     existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
     try:
         free = f"{shutil.disk_usage(existing).free / 2**20:.0f} MiB are free there"

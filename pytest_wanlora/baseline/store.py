@@ -65,7 +65,7 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
         prompts: By scenario.
         scores: Scenario, seed, metric id to score; every video has the same metrics.
         sets: Scenario or `"all"`, then `fvd`, `kvd`, `n` and `reference_n`.
-        noise: What chance alone does to each metric.
+        noise: Changes of each metric that chance alone explains.
         features_sha256: Of `features.safetensors`.
         features: Scenario and seed to one video's features, float32 (D,); kept in that file.
         digest: SHA-256 of `baseline.json` as read or written; empty before that.
@@ -162,7 +162,7 @@ def load_folder(
     Args:
         place: Holds `baseline.json` and `features.safetensors`.
         suite: The suite it must be of.
-        name: What was asked for, for the next command of an error.
+        name: The requested name, for the next command of an error.
         others: What else there is, for the same.
         suite_option: As for `load`.
 

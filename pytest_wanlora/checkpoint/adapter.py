@@ -46,7 +46,7 @@ _PLAIN_INITIALISATIONS = ("gaussian", "eva", "orthogonal")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterConfig:
-    """What of a LoraConfig decides the strength of the LoRA.
+    """The fields of a LoraConfig that set the strength of the LoRA.
 
     Attributes:
         source: Where it was read, for errors.

@@ -1,4 +1,4 @@
-"""`compare`: checkpoints of one run or several side by side."""
+"""`compare`: the checkpoints of one or several runs in one table."""
 
 from __future__ import annotations
 

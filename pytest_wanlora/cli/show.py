@@ -1,4 +1,4 @@
-"""`show`: the report of a run again."""
+"""`show`: print the report of a run again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says to GitHub Actions: its job summary, annotations beside the log, and where the run lies."""
+"""Job summary, annotations and outputs for GitHub Actions."""
 
 from __future__ import annotations
 

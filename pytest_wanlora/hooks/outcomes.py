@@ -167,7 +167,7 @@ class Outcomes:
                 self._fates[report.nodeid] = fate
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note a file that could not be collected: nobody knows which tests it has."""
+        """Record a file that could not be collected: its tests are not known."""
         if report.failed:
             self._failed[report.nodeid or "collection"] = None
         if report.skipped and self._names_our_fixtures(report.nodeid):
@@ -221,7 +221,7 @@ class Outcomes:
 
     @property
     def project_tests(self) -> tuple[ItemOutcome, ...]:
-        """What became of each project test; what did not pass comes first."""
+        """Outcomes of the project tests; those that did not pass come first."""
         found = [
             ItemOutcome(as_unicode(nodeid), candidate, *self._fate_of(nodeid))
             for nodeid, candidate in self._collected.tests.items()

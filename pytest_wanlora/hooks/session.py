@@ -95,13 +95,13 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
 
 
 class Run:
-    """What happens in a gate run besides its tests.
+    """The hooks of a gate run other than its tests.
 
     Args:
         config: pytest's configuration.
         gate: The run.
         controller: xdist's hooks; None without workers, and in a worker.
-        outcomes: What becomes of the tests.
+        outcomes: Of the tests.
         planned: How many processes render, if any do.
     """
 
@@ -171,7 +171,7 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
-        """Run no test where only the plan was asked for."""
+        """Run no test where only the plan was requested."""
         if not self.gate.settings.plan:
             return None
         self.lines = plan_lines(self.gate, self.planned)
@@ -253,7 +253,7 @@ class Run:
         return [f"{count}; nothing was loaded or rendered", *preflight.lines(blocked)]
 
     def _write(self, record: RunRecord) -> list[str]:
-        """Write the record and its reports; whatever becomes of those, the record is there.
+        """Write the record, then its reports; the record is kept if a report fails.
 
         Returns:
             What to print about the run.

@@ -1,7 +1,4 @@
-"""The notes that the processes of one run share: who renders what, what failed, how far it is.
-
-They lie in `<run folder>/board/` and belong to that run alone.
-"""
+"""Progress and failure files in `<run folder>/board/`, shared by the processes of one run."""
 
 from __future__ import annotations
 
@@ -47,7 +44,7 @@ class Progress:
 
 
 class Board:
-    """Notes about jobs that all processes of one run read and write.
+    """Small JSON files about jobs that all processes of one run read and write.
 
     Args:
         folder: Of this run alone.
@@ -152,7 +149,7 @@ class Board:
         """Raise what a job failed of, if it did.
 
         Raises:
-            JobError: With the message of whoever tried.
+            JobError: With the message of the process that tried.
         """
         note = read_note(self.folder / f"{job.key}.failed")
         if note is not None:
@@ -198,7 +195,7 @@ class Board:
         return [{name: note[name] for name in names} for note in notes]
 
     def clear(self) -> None:
-        """Remove the notes; the run record has told all that they know."""
+        """Remove the files; the run record contains all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, path: Path, note: Mapping[str, Any]) -> None:

@@ -97,7 +97,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Applied:
-    """How a LoRA was put on the model, measured while it was on.
+    """How a LoRA was applied to the model, measured on the weights.
 
     Attributes:
         targets: Layers that the file names.

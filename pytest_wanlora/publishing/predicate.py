@@ -31,7 +31,7 @@ class Subject(StrictModel):
     """What the receipt is about.
 
     Attributes:
-        name: Name of the checkpoint's file; the digest alone is binding.
+        name: Name of the checkpoint's file; only the digest is verified.
         digest: Of the file.
     """
 
@@ -126,7 +126,7 @@ class Checkpoint(StrictModel):
 
     Attributes:
         name: As in test ids.
-        identity: Digest of all that the LoRA does: the file's own, unless alpha lies in another file.
+        identity: Digest of all that the LoRA does: the file's own, unless alpha is in another file.
         alpha_source: Where alpha came from.
         format: Of its keys.
         dtype: Of its tensors.
@@ -180,7 +180,7 @@ class PredicateV1(StrictModel):
 
     Attributes:
         run: Which run says it.
-        suite: What was demanded.
+        suite: The suite that was gated on.
         fingerprint: All that must be equal for two results to be comparable: model, sampling, scorers.
         environment: On what it was rendered.
         versions: Package to version.
@@ -214,7 +214,7 @@ class Predicate(PredicateV1):
 
     Attributes:
         run: Which run says it, and how pytest ended.
-        project_tests: What became of the project's tests that are about the checkpoint.
+        project_tests: Outcomes of the project's tests that are about the checkpoint.
     """
 
     run: Run

@@ -39,7 +39,7 @@ def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
-        # `clean` may delete a folder meanwhile
+        # `clean` may have deleted the folder
         return 0.0
 
 

@@ -31,7 +31,7 @@ OLDEST: Final = min(_STEPS)
 def migrated(record: dict[str, Any]) -> dict[str, Any]:
     """Bring a record to the present version.
 
-    Nothing is judged anew: what an earlier version did not know stays unknown.
+    Nothing is judged again: what an earlier version did not record stays unknown.
 
     Args:
         record: Parsed JSON, with a `schema_version` from `OLDEST` to `SCHEMA_VERSION`. Left as it is.

@@ -118,7 +118,7 @@ class SuiteCard(StrictModel):
 
 
 class CandidateCard(StrictModel):
-    """One checkpoint and what became of it.
+    """One checkpoint and the decision about it.
 
     Attributes:
         name: As in test ids.
@@ -152,7 +152,7 @@ class BaselineCard(StrictModel):
         sha256: Of its checkpoint; None for the model without LoRA.
         environment: Where it was measured.
         differences: Lines on what differs from this run and was let pass.
-        noise: What chance alone does to each metric.
+        noise: Changes of each metric that chance alone explains.
     """
 
     name: str
@@ -230,7 +230,7 @@ def block_norms(norms: Mapping[str, float]) -> dict[int, float]:
 
 
 class Part(StrictModel):
-    """What one worker, or one test, has to tell.
+    """What one worker, or one test, reports.
 
     Attributes:
         videos: Those it rendered or used.

@@ -57,8 +57,8 @@ class RunRecord(Part):
         expected: Every item that the suite demands of the candidates.
         left_out: Those of them that were not judged, and why; of a run that stores a baseline, that too.
         project_tests: Tests of the user's project that use a `wanlora_*` fixture: they belong to the verdict.
-        other_failures: Node ids of what failed besides, which no checkpoint is to blame for; None in a record
-            of an earlier version, which does not know.
+        other_failures: Node ids of other failures, which belong to no checkpoint; None in a record of an
+            earlier version, which has no list of them.
         totals: What it cost.
         training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
@@ -85,7 +85,7 @@ class RunRecord(Part):
     notes: tuple[str, ...] = ()
 
     def decision(self, candidate: str) -> Decision:
-        """Decide on a candidate from its judgements and tests and the run, whatever the record says."""
+        """Decide on a candidate from its judgements, its tests and the run."""
         return decide(
             [judged for judged in self.judgements if judged.candidate == candidate],
             [item for item in self.expected if item.candidate == candidate],
@@ -233,7 +233,7 @@ def write(record: RunRecord, path: Path) -> None:
 
 
 def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
-    """Count the earlier runs of a checkpoint's bytes on a suite.
+    """Count the earlier runs of a checkpoint, by digest, on a suite.
 
     Args:
         folder: Holds a folder for each run.
@@ -248,7 +248,7 @@ def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
-            # `clean` has deleted it meanwhile
+            # `clean` has deleted it
             continue
         try:
             raw = json.loads(text)
@@ -260,7 +260,7 @@ def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
 
 
 def merge(parts: Iterable[Part]) -> Part:
-    """Put together what several workers had to tell.
+    """Merge what several workers report.
 
     Args:
         parts: In any order; the same result whatever it is.
@@ -302,7 +302,7 @@ def _once(things: Iterable[T], *, key: Callable[[T], K]) -> list[T]:
 
 
 def _rendered_first(videos: Iterable[Video]) -> list[Video]:
-    """Each video as the worker tells that rendered it; the others had it from the cache."""
+    """Each video as reported by the worker that rendered it; the others took it from the cache."""
     ordered = sorted(videos, key=lambda video: (video.reused, -video.seconds))
     told: dict[tuple[str, ...], Video] = {}
     for video in ordered:

@@ -1,4 +1,4 @@
-"""What a run record says of the data that the candidates were trained on."""
+"""The training data of the candidates in a run record."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class SuspicionCard(StrictModel):
     """A scenario that regressed and whose category is rare; a suspicion, no proof.
 
     Attributes:
-        key: What to say of it: `rare` where nothing speaks against it, `rare_but` where scenarios of a
+        key: Kind of the suspicion: `rare` where nothing contradicts it, `rare_but` where scenarios of a
             category no more common did not regress.
         candidate: Whose regression.
         scenario: Scenario id.
@@ -59,7 +59,7 @@ class CorrelationCard(StrictModel):
     """Spearman's rank correlation of a category's share and its scenarios' change to the worse.
 
     Attributes:
-        key: What to say of it: `the_rarer_the_worse`, or `chance` where it cannot be told from chance.
+        key: Kind of the result: `the_rarer_the_worse`, or `chance` where it cannot be told from chance.
         candidate: Whose changes.
         scenarios: How many.
         categories: Of how many categories.
@@ -76,7 +76,7 @@ class CorrelationCard(StrictModel):
 
 
 class TrainingDataCard(StrictModel):
-    """The training metadata beside the verdicts.
+    """The training data of the candidates, for comparison with the verdicts.
 
     Attributes:
         file: Name of the metadata file, without its folder.

@@ -19,7 +19,7 @@ from pytest_wanlora.scoring.video_features import VideoFeaturesSettings, load_ex
 
 
 class ScoringSettings(Protocol):
-    """What of a suite's `scoring` is read here."""
+    """The part of a suite's `scoring` that is used here."""
 
     @property
     def clip(self) -> ClipSettings:

@@ -18,7 +18,7 @@ class ScorerFile:
     """A file on the disk and its digest.
 
     Attributes:
-        path: Where it lies.
+        path: Of the file.
         sha256: Its digest, as found.
         repository: `<owner>/<name>` if it came from the Hugging Face Hub.
     """

@@ -1,4 +1,4 @@
-"""The DiffSynth pipeline of one process: load it once, put LoRAs on and off, render jobs.
+"""The DiffSynth pipeline of one process: load it once, apply LoRAs, render jobs.
 
 torch and diffsynth are imported when the model is loaded, not before.
 """
@@ -49,9 +49,9 @@ class Rendered:
         frames: uint8, shape (frames, height, width, 3), RGB; the pipeline's own quantisation. Black where
             the decoded video was not finite.
         degenerate: Why there is nothing to score, or None.
-        applied: How the LoRA was put on; None for the model without LoRA.
+        applied: How the LoRA was applied; None for the model without LoRA.
         seconds: Rendering alone; an equal share where several were rendered together.
-        peak_memory: Bytes on the GPU at most while it was rendered; None on a CPU.
+        peak_memory: Peak bytes on the GPU; None on a CPU.
     """
 
     frames: NDArray[np.uint8]
@@ -180,7 +180,7 @@ class Studio:
 
     @contextlib.contextmanager
     def lora(self, checkpoint: Checkpoint, scale: float = 1.0) -> Iterator[Applied]:
-        """Have a LoRA on the model within the block; the base weights are back afterwards, bit for bit.
+        """Apply a LoRA within the block; the base weights are restored afterwards, bit for bit.
 
         Args:
             checkpoint: What to apply.
@@ -223,7 +223,7 @@ class Studio:
         return rendered
 
     def render_many(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> tuple[Rendered, ...]:
-        """Render jobs of one batch; a LoRA stays on until another one is asked for.
+        """Render jobs of one batch; a LoRA stays applied until a job needs another one.
 
         A batch is always computed whole, `sampling.batch` seeds of one scenario, whichever of them are asked
         for; only those are decoded. So a video does not depend on what else was wanted.
@@ -266,7 +266,7 @@ class Studio:
             yield
 
     def close(self) -> None:
-        """Take off the LoRA that is still on."""
+        """Remove the LoRA that is still applied."""
         self._put_on(None, 0.0)
 
     def _put_on(self, checkpoint: Checkpoint | None, scale: float) -> None:

@@ -1,4 +1,4 @@
-"""Render and score: the studio and the scorers put together, loaded when the first job is produced."""
+"""The producer that renders with the studio and scores, loaded when the first job is produced."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class StudioProducer:
         )
 
     def close(self) -> None:
-        """Take off the LoRA that is still on the model."""
+        """Remove the LoRA that is still applied."""
         self.studio.close()
 
     def _notes(self) -> dict[str, Any]:
@@ -158,7 +158,7 @@ class StudioProducer:
 
 
 def _stream(device: str) -> contextlib.AbstractContextManager[Any]:
-    """A queue of the GPU beside the one that videos are rendered on."""
+    """A CUDA stream other than the one that renders."""
     import torch
 
     # the scorers' weights went up on the other queue, which this one does not wait for

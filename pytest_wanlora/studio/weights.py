@@ -58,7 +58,7 @@ class _Part:
 
 
 class Reading:
-    """Tensors of a model that are being read, beside whatever else the process does.
+    """Tensors of a model that are being read in the background.
 
     Args:
         paths: Its safetensors files.
@@ -84,7 +84,7 @@ class Reading:
             self._blocks.append((block, placed))
             parts += [(part, block) for part in _parts(path, placed)]
         if self._device.type == "cuda":
-            # this queue may still have to write where the blocks lie; those of the threads would not wait
+            # this stream may still write to the blocks' memory, which the threads' streams do not wait for
             torch.cuda.synchronize(self._device)
         reader = _Reader(self._device)
         pool = ThreadPoolExecutor(threads, thread_name_prefix="wanlora-weights")
@@ -113,7 +113,7 @@ class Reading:
 
 
 class _Reader:
-    """Reads parts on several threads, each with pinned memory and a queue of the GPU of its own."""
+    """Reads parts on several threads, each with its own pinned memory and CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
