@@ -1,7 +1,6 @@
-"""What is said of a checkpoint: verdicts with their evidence, and whether it may be published.
+"""Verdict types and decision rules.
 
-`judgement` holds the words; `limits` and `regressions` judge one item; `bands` names a change; `evidence`,
-`fvd_evidence` and `noise` say how sure it is, `items` for all items of a run, `multiplicity` for all of
-them together; `prediction` says what more videos would bring and `sequential` where they are needed;
-`replay` plays whole gates from scores; `decision` puts everything together. All are pure functions.
+`judgement` defines the types; `limits` and `regressions` judge one item by `bands`; `evidence`, `fvd` and
+`noise` compute intervals and tests of one item, `items` those of a run; `multiplicity` corrects for their
+number; `sequential` decides which scenarios need more; `decision` combines all. All are pure functions.
 """
