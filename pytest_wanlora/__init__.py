@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from pytest_wanlora.publishing.verify import verify as verify_receipt
     from pytest_wanlora.registry import ExtensionFile
     from pytest_wanlora.reports.writing import Report
-    from pytest_wanlora.results import RunRecord
+    from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.suite import Scenario, Suite
     from pytest_wanlora.suite import load as load_suite
     from pytest_wanlora.suite.fields import SuiteFile
     from pytest_wanlora.suite.models import Model
-    from pytest_wanlora.verdict import Judgement, Verdict
+    from pytest_wanlora.verdict.judgement import Judgement, Verdict
 
     __version__: str
 
@@ -63,17 +63,17 @@ _HOMES = {
     "Checkpoint": "checkpoint:Checkpoint",
     "Demands": "publishing.verify:Demands",
     "ExtensionFile": "registry:ExtensionFile",
-    "Judgement": "verdict:Judgement",
+    "Judgement": "verdict.judgement:Judgement",
     "LoraFormat": "checkpoint.formats:LoraFormat",
     "METRICS": "metrics:METRICS",
     "Metric": "metrics:Metric",
     "Model": "suite.models:Model",
     "Report": "reports.writing:Report",
-    "RunRecord": "results:RunRecord",
+    "RunRecord": "results.run_record:RunRecord",
     "Scenario": "suite:Scenario",
     "Suite": "suite:Suite",
     "SuiteFile": "suite.fields:SuiteFile",
-    "Verdict": "verdict:Verdict",
+    "Verdict": "verdict.judgement:Verdict",
     "Verification": "publishing.verify:Verification",
     "WanloraError": "errors:WanloraError",
     "gate": "api:gate",

@@ -17,7 +17,7 @@ from pytest_wanlora.options import OPTIONS, Option
 from pytest_wanlora.results.run_record import RunRecord, load
 
 if TYPE_CHECKING:
-    from pytest_wanlora.publishing.receipt import AnyStatement
+    from pytest_wanlora.publishing.predicate import AnyStatement
 
 REPLY: Final = "WANLORA_REPLY"
 """Environment variable that names the file for the answer of the started pytest (`hooks.reply`)."""

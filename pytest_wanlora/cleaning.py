@@ -22,18 +22,6 @@ from pytest_wanlora.results.folders import LATEST, RECORD, records
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.cache import Cache
 
-__all__ = [
-    "CacheContents",
-    "Entry",
-    "Run",
-    "RunsContents",
-    "choose",
-    "delete",
-    "delete_run",
-    "look_at_cache",
-    "look_at_runs",
-]
-
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 #: Left by a process that died while it stored an entry, or deleted one.
 _LEFT_ENTRY: Final = re.compile(

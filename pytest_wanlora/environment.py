@@ -1,7 +1,6 @@
-"""On what a video is rendered: device, precision, attention kernel, library versions.
+"""The environment of rendering: device, precision, attention kernel, library versions.
 
-Nothing here imports torch: a run whose videos are all in the cache must know its environment
-without paying for that import.
+Nothing here imports torch: a run whose videos are all cached needs the environment without that import.
 """
 
 from __future__ import annotations
@@ -22,11 +21,11 @@ Capability = tuple[int, int]
 _HOPPER = 9
 _CAPABILITY_ATTRIBUTES = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
-#: The device's name where a GPU was asked for and there is none.
+#: The device's name where a GPU was requested and there is none.
 NO_GPU = "none found"
-#: What must be equal, whatever a re-rendered video says: other hardware, precision or kernels.
+#: Fields that must be equal, whatever a re-rendered video shows: hardware, precision, kernels.
 HARD_FIELDS = ("device", "device_name", "dtype", "attention")
-#: What may differ as long as a re-rendered base video proves that the scores stay the same.
+#: Fields that may differ if a re-rendered base video proves that the scores stay the same.
 SOFT_FIELDS = ("torch", "diffsynth")
 
 
@@ -36,8 +35,8 @@ class Environment:
 
     Attributes:
         device: `"cuda"` or `"cpu"`.
-        device_name: The GPU's name as its driver tells it; `"cpu"` on a CPU, whose model does not
-            change float32 results beyond rounding (it is recorded in `processor`).
+        device_name: The GPU's name from its driver; `"cpu"` on a CPU, whose model does not change float32
+            results beyond rounding (it is recorded in `processor`).
         processor: Model of the CPU, for the record.
         dtype: Of the pipeline, `"bfloat16"` or `"float32"`.
         attention: The attention kernels, see `attention_kernels`; on a CPU torch has but one.
@@ -56,7 +55,7 @@ class Environment:
     python: str
 
     def identity(self) -> dict[str, str]:
-        """All that may change a pixel, for the key of a job."""
+        """Fields that may change a pixel, for the key of a job."""
         return {name: getattr(self, name) for name in HARD_FIELDS + SOFT_FIELDS}
 
     def record(self) -> dict[str, str]:
@@ -187,7 +186,7 @@ def gpu_memory(number: int = 0) -> tuple[int, int | None] | None:
 
 
 def _free_memory(bus: bytes) -> int | None:
-    """Bytes that no process holds on the GPU at a PCI address, as the management library tells them."""
+    """Free bytes of the GPU at a PCI address, from the management library."""
     try:
         library = ctypes.CDLL("libnvidia-ml.so.1" if os.name == "posix" else "nvml.dll")
     except OSError:

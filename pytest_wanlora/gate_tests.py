@@ -48,7 +48,7 @@ def test_regression(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_
 
 
 def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: str) -> None:
-    """The measured scores are stored as a baseline, or it is said why not."""
+    """The measured scores are stored as a baseline, or the test fails with the reason."""
     gate = wanlora_gate
     refused = ""
     if gate.blocked:
@@ -79,7 +79,7 @@ def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
 
 
 def properties(judged: Judgement) -> Iterator[tuple[str, str]]:
-    """What is said of an item, name by name, for reports of tests such as JUnit's.
+    """Properties of an item, for test reports such as JUnit's.
 
     Numbers are written in full; what was not measured is left out.
     """

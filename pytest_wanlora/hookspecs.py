@@ -24,7 +24,7 @@ def pytest_wanlora_producer(
 
     Args:
         suite: What is gated on.
-        settings: What the user asked for.
+        settings: Of the run.
         environment: On what videos are rendered.
         workers: How many processes share this machine.
 

@@ -14,26 +14,6 @@ from pytest_wanlora.errors import SettingsError
 if TYPE_CHECKING:
     import pytest
 
-__all__ = [
-    "NAME",
-    "OPTIONS",
-    "Given",
-    "Option",
-    "add_options",
-    "find",
-    "in_one_word",
-    "in_two_words",
-    "parse_baseline",
-    "parse_device",
-    "parse_file",
-    "parse_flag",
-    "parse_path",
-    "parse_scale",
-    "parse_scenarios",
-    "parse_seeds",
-    "parse_suite",
-]
-
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 """Names of suites, baselines and scenarios, which become folders."""
 

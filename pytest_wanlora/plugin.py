@@ -80,7 +80,7 @@ def pytest_load_initial_conftests(
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Switch the gate on if it was asked for."""
+    """Switch the gate on if it was requested."""
     config.addinivalue_line(
         "markers",
         "wanlora: a test of a LoRA checkpoint: the gate's own, and every test with a wanlora fixture",
@@ -160,9 +160,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     gate = metafunc.config.stash.get(GATE, None)
     if gate is None:
         return
-    from pytest_wanlora.hooks import parametrization
+    from pytest_wanlora.hooks.collection import generate
 
-    parametrization.generate(metafunc, gate)
+    generate(metafunc, gate)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -176,7 +176,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 def wanlora_gate(request: pytest.FixtureRequest) -> Gate:
     """The run: settings, suite, candidates, and `results(jobs)`, which renders what is missing.
 
-    Fails when no gate was asked for, so that a forgotten `--lora` cannot look like a pass.
+    Fails when no gate was requested, so that a forgotten `--lora` cannot look like a pass.
     """
     gate = request.config.stash.get(GATE, None)
     if gate is None:

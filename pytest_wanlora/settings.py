@@ -16,23 +16,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from pytest_wanlora import options
 from pytest_wanlora.errors import SettingsError
-from pytest_wanlora.options import Given, add_options
+from pytest_wanlora.options import Given
 
 if TYPE_CHECKING:
     import pytest
 
     from pytest_wanlora.suite import Scenario, Shapes, Suite
-
-__all__ = [
-    "ACCEPTED",
-    "BASE",
-    "Device",
-    "Settings",
-    "add_options",
-    "load_suite",
-    "read",
-    "refuse_stray_checkpoints",
-]
 
 BASE: Final = "base"
 """Baseline of the model without LoRA."""

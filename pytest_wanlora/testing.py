@@ -1,4 +1,4 @@
-"""For tests of the gate itself and of what builds on it: a suite, LoRA files and a producer without a model.
+"""Helpers for tests of the gate: a suite, LoRA files and a producer without a model.
 
 Everything here is deterministic and takes milliseconds; nothing imports torch.
 """
@@ -30,7 +30,7 @@ _LAYERS = ("self_attn.q", "self_attn.v", "ffn.0")
 
 
 class FakeProducer:
-    """Pictures and scores made from the job's prompt and seed, worse where a knob says so.
+    """Makes videos and scores from the job's prompt and seed, of a chosen quality.
 
     Frame metrics are measured on the frames; CLIP and video features are drawn around the quality.
 
@@ -38,10 +38,10 @@ class FakeProducer:
         suite: For frame counts and sizes.
         quality: Candidate name to quality, or to scenario id to quality: 1 is as good as the base model,
             0.5 visibly worse. Everything that is not named has 1.
-        seconds: What each job takes.
+        seconds: Duration of each job.
         before: Called with each job before it is made; may raise, sleep or kill.
         batch: Seeds that are made together.
-        beside: Whether to have them scored on another thread.
+        score_in_background: Whether to score them on another thread.
     """
 
     identity = "fake-1"
@@ -55,14 +55,14 @@ class FakeProducer:
         seconds: float = 0.0,
         before: Callable[[Job], None] | None = None,
         batch: int = 1,
-        beside: bool = False,
+        score_in_background: bool = False,
     ) -> None:
         self.suite = suite
         self.quality = dict(quality or {})
         self.seconds = seconds
         self.before = before
         self.batch = batch
-        self.beside = beside
+        self.score_in_background = score_in_background
 
     def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
         """Begin a batch; see `jobs.BatchProducer`."""

@@ -1,4 +1,4 @@
-"""xdist: what the controller hands to workers, which GPU each gets, and what became of their items."""
+"""pytest-xdist: the settings and the GPU that the controller gives to each worker."""
 
 from __future__ import annotations
 
@@ -13,23 +13,11 @@ import pytest
 
 from pytest_wanlora.environment import visible_gpus
 
-__all__ = [
-    "Controller",
-    "Gpus",
-    "Orders",
-    "distribute_nothing",
-    "is_controller",
-    "is_worker",
-    "planned",
-    "share_of_cores",
-    "take_orders",
-]
-
 _KEY = "wanlora"
 
 
 class Node(Protocol):
-    """What of xdist's WorkerController is used here; its hooks hand it over."""
+    """The part of xdist's WorkerController that is used here."""
 
     workerinput: dict[str, Any]
 
@@ -39,19 +27,19 @@ class Node(Protocol):
 
 
 @dataclass(frozen=True)
-class Orders:
-    """What a worker is told.
+class WorkerConfig:
+    """What the controller sends to a worker.
 
     Attributes:
-        run_folder: The run's folder, which the controller made.
-        gpu: What its CUDA_VISIBLE_DEVICES becomes; None leaves it.
-        worker: Its name.
-        workers: How many there are.
+        run_folder: The run's folder.
+        gpu: For CUDA_VISIBLE_DEVICES; None leaves it unchanged.
+        name: Of the worker.
+        workers: Number of workers.
     """
 
     run_folder: Path
     gpu: str | None
-    worker: str
+    name: str
     workers: int
 
 
@@ -66,7 +54,7 @@ def is_controller(config: pytest.Config) -> bool:
 
 
 def planned(config: pytest.Config) -> int:
-    """How many processes are to run the tests: xdist's workers, or this one."""
+    """Number of processes that will run the tests: the xdist workers, or this one."""
     if not is_controller(config):
         return 1
     # `--tx 3*popen` is three of them
@@ -75,28 +63,28 @@ def planned(config: pytest.Config) -> int:
 
 
 def distribute_nothing(config: pytest.Config) -> None:
-    """Keep xdist from starting workers; must run before its own `pytest_configure`, which comes last."""
+    """Keep xdist from starting workers; must run before its own `pytest_configure`, which runs last."""
     if is_controller(config):
         config.option.dist = "no"
         config.option.tx = []
         config.option.numprocesses = None
 
 
-def take_orders(config: pytest.Config) -> Orders | None:
-    """Read what the controller said and make its GPU the only one; None if this process is no worker.
+def read_worker_config(config: pytest.Config) -> WorkerConfig | None:
+    """Read the controller's settings and select the GPU; None if this process is no worker.
 
-    Must run before CUDA starts in this process: afterwards the driver no longer looks at the variable.
+    Must run before CUDA is initialized in this process: afterwards the driver ignores the variable.
     """
     workerinput: Mapping[str, Any] | None = getattr(config, "workerinput", None)
     if workerinput is None:
         return None
-    told = workerinput[_KEY]
-    if told["gpu"] is not None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = told["gpu"]
-    return Orders(
-        run_folder=Path(told["run_folder"]),
-        gpu=told["gpu"],
-        worker=workerinput["workerid"],
+    sent = workerinput[_KEY]
+    if sent["gpu"] is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = sent["gpu"]
+    return WorkerConfig(
+        run_folder=Path(sent["run_folder"]),
+        gpu=sent["gpu"],
+        name=workerinput["workerid"],
         workers=workerinput["workercount"],
     )
 
@@ -108,10 +96,10 @@ def share_of_cores(workers: int) -> int:
 
 
 class Gpus:
-    """Deals GPUs out to workers, evenly, and takes them back.
+    """Assigns GPUs to workers, evenly.
 
     Args:
-        names: Entries of the caller's CUDA_VISIBLE_DEVICES; a worker never gets another GPU than those.
+        names: Entries of the caller's CUDA_VISIBLE_DEVICES; no other GPU is assigned.
     """
 
     def __init__(self, names: Sequence[str]) -> None:
@@ -126,8 +114,8 @@ class Gpus:
         names = [name.strip() for name in listed.split(",") if name.strip()]
         return cls((names or [str(number) for number in range(count)])[:count])
 
-    def take(self, worker: str) -> str | None:
-        """Give a worker the GPU that fewest others hold; None if there is none."""
+    def assign(self, worker: str) -> str | None:
+        """Assign the GPU with the fewest workers; None if there is none."""
         if not self.names:
             return None
         held = Counter(self._held.values())
@@ -135,8 +123,8 @@ class Gpus:
         self._held[worker] = chosen
         return chosen
 
-    def give_back(self, worker: str) -> None:
-        """A worker is gone."""
+    def release(self, worker: str) -> None:
+        """Release the GPU of a worker that has ended."""
         self._held.pop(worker, None)
 
 
@@ -145,7 +133,7 @@ class Controller:
 
     Args:
         run_folder: The run's folder.
-        gpus: To deal out; none are where the user named a device.
+        gpus: To assign; empty where the user named a device.
     """
 
     def __init__(self, run_folder: Path, gpus: Gpus) -> None:
@@ -155,16 +143,16 @@ class Controller:
         self.died: list[str] = []
 
     def pytest_configure_node(self, node: Node) -> None:
-        """Tell a worker, before it starts, where the run is and which GPU is its own."""
+        """Send a worker the run's folder and its GPU before it starts."""
         name = str(node.gateway.id)
-        node.workerinput[_KEY] = {"run_folder": str(self.run_folder), "gpu": self.gpus.take(name)}
+        node.workerinput[_KEY] = {"run_folder": str(self.run_folder), "gpu": self.gpus.assign(name)}
 
     def pytest_xdist_node_collection_finished(self, node: Node, ids: Sequence[str]) -> None:
-        """Every worker collects the same items; remember which results must arrive."""
+        """Store the node ids whose results must arrive; every worker collects the same."""
         self.expected = tuple(ids)
 
     def pytest_testnodedown(self, node: Node, error: object | None) -> None:
-        """Free the GPU; a worker that ends with an error has died."""
-        self.gpus.give_back(str(node.gateway.id))
+        """Release the GPU; a worker that ends with an error has died."""
+        self.gpus.release(str(node.gateway.id))
         if error is not None:
             self.died.append(str(node.gateway.id))

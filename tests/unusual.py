@@ -92,7 +92,7 @@ class Sketches(testing.FakeProducer):
     """
 
     def __init__(self, suite: Suite, change: Change | None = None) -> None:
-        super().__init__(suite, batch=suite.sampling.batch, beside=True)
+        super().__init__(suite, batch=suite.sampling.batch, score_in_background=True)
         self.change = change
         self.made: list[Job] = []
         self.batches: list[list[Job]] = []

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.evidence.bands import band
 from benchmarks.evidence.bank import Side
 from benchmarks.evidence.fixtures import NEUTRAL, Ground
 from benchmarks.evidence.gates import DESIGNS, Pairing, Stage, draw, play
 from benchmarks.evidence.losses import Loss
 from benchmarks.evidence.scenarios import REPORT_LOSS
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.verdict.bands import band
 from pytest_wanlora.verdict.fvd import distance
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.pairs import PairedScores

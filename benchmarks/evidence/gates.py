@@ -10,11 +10,11 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.evidence.bands import band
 from benchmarks.evidence.bank import Side
 from benchmarks.evidence.losses import References
 from benchmarks.evidence.replay import GateResult, run_gate
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.verdict.bands import band
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.fvd import Videos, distance
 from pytest_wanlora.verdict.judgement import ALL, ToleranceLike, Verdict

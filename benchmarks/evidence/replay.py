@@ -8,8 +8,9 @@ from typing import Literal
 
 import numpy as np
 
+from benchmarks.evidence.bands import band
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.verdict.bands import band, frozen, rule
+from pytest_wanlora.verdict.bands import frozen, rule
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.fvd import distance
 from pytest_wanlora.verdict.items import FVD, Item

@@ -85,7 +85,7 @@ class Context:
 
     def blocks(self, suite: Suite, count: int, checkpoint: Checkpoint | None = None) -> Iterable[list[Job]]:
         """The first batches of the first scenario, as lists of jobs."""
-        from pytest_wanlora.jobs import plan
+        from pytest_wanlora.jobs.job import plan
 
         batch = suite.sampling.batch
         jobs = plan(

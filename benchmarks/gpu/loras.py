@@ -13,7 +13,8 @@ from benchmarks.gpu.profile import Part, timed, wait
 from benchmarks.gpu.videos import free
 from pytest_wanlora.checkpoint import Checkpoint, reading
 from pytest_wanlora.checkpoint.container import Container
-from pytest_wanlora.studio import Studio, apply_lora
+from pytest_wanlora.studio import apply_lora
+from pytest_wanlora.studio.pipeline import Studio
 
 __all__ = ["measure"]
 

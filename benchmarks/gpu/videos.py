@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.record import say
-from pytest_wanlora.studio import Studio
+from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.suite import LEVERS, Suite, load, references, resolve
 from tools.hollow_wan.assemble import SUITE_FILE

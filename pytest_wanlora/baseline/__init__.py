@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pytest_wanlora.baseline.acceptance import changes, refusals
 from pytest_wanlora.baseline.lookup import baseline_place, load_baseline, stored_seeds
 from pytest_wanlora.baseline.store import (
     Baseline,
     Prompt,
-    differing,
     folder,
     load,
-    load_folder,
     require_comparable,
     update_command,
     write,
@@ -21,13 +18,9 @@ __all__ = [
     "Baseline",
     "Prompt",
     "baseline_place",
-    "changes",
-    "differing",
     "folder",
     "load",
     "load_baseline",
-    "load_folder",
-    "refusals",
     "require_comparable",
     "stored_seeds",
     "update_command",

@@ -11,8 +11,6 @@ from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, Judgement
 
-__all__ = ["changes", "refusals"]
-
 
 def refusals(
     new: Baseline,

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.baseline.store import Baseline
     from pytest_wanlora.suite import Suite
 
-__all__ = ["baseline_place", "load_baseline", "stored_seeds"]
-
 
 def baseline_place(folder: Path, suite: str, name: str) -> tuple[Path, str]:
     """Find the root folder of a baseline: the user's own, or the package's where the user has none.

@@ -17,7 +17,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field, ValidationError
 from safetensors import SafetensorError
 
 from pytest_wanlora import environment as environments
@@ -25,33 +25,15 @@ from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.files import write_whole
+from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.noise import NoiseFloor
-
-__all__ = [
-    "Baseline",
-    "Prompt",
-    "differing",
-    "folder",
-    "load",
-    "load_folder",
-    "require_comparable",
-    "update_command",
-    "write",
-]
 
 SCHEMA_VERSION = 1
 _JSON, _FEATURES = "baseline.json", "features.safetensors"
 _FORMAT = "wanlora-features-1"
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-
-
-class Prompt(_Model):
+class Prompt(StrictModel):
     """What a scenario's videos were rendered from; another prompt is another baseline.
 
     Attributes:
@@ -67,7 +49,7 @@ class Prompt(_Model):
     input_image_sha256: Sha256 | None = None
 
 
-class Baseline(_Model):
+class Baseline(StrictModel, arbitrary_types_allowed=True):
     """Stored scores and features of one reference: the model without LoRA, or an accepted checkpoint.
 
     Attributes:
@@ -83,7 +65,7 @@ class Baseline(_Model):
         prompts: By scenario.
         scores: Scenario, seed, metric id to score; every video has the same metrics.
         sets: Scenario or `"all"`, then `fvd`, `kvd`, `n` and `reference_n`.
-        noise: What chance alone does to each metric.
+        noise: Changes of each metric that chance alone explains.
         features_sha256: Of `features.safetensors`.
         features: Scenario and seed to one video's features, float32 (D,); kept in that file.
         digest: SHA-256 of `baseline.json` as read or written; empty before that.
@@ -180,7 +162,7 @@ def load_folder(
     Args:
         place: Holds `baseline.json` and `features.safetensors`.
         suite: The suite it must be of.
-        name: What was asked for, for the next command of an error.
+        name: The requested name, for the next command of an error.
         others: What else there is, for the same.
         suite_option: As for `load`.
 

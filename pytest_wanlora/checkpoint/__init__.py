@@ -9,13 +9,12 @@ from __future__ import annotations
 from pytest_wanlora.checkpoint.container import Tensor
 from pytest_wanlora.checkpoint.paths import expand, unique_names
 from pytest_wanlora.checkpoint.reading import Contents, contents, read, weights
-from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, verify_against
+from pytest_wanlora.checkpoint.record import Checkpoint, Problem, verify_against
 
 __all__ = [
     "Checkpoint",
     "Contents",
     "Problem",
-    "Target",
     "Tensor",
     "contents",
     "expand",

@@ -16,8 +16,6 @@ from typing import Any, TypeVar
 
 from pytest_wanlora.errors import CheckpointError
 
-__all__ = ["CONFIG_NAME", "METADATA_KEY", "AdapterConfig", "from_metadata", "read_beside"]
-
 _Number = TypeVar("_Number", int, float)
 
 CONFIG_NAME = "adapter_config.json"
@@ -48,7 +46,7 @@ _PLAIN_INITIALISATIONS = ("gaussian", "eva", "orthogonal")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AdapterConfig:
-    """What of a LoraConfig decides the strength of the LoRA.
+    """The fields of a LoraConfig that set the strength of the LoRA.
 
     Attributes:
         source: Where it was read, for errors.

@@ -18,18 +18,6 @@ from safetensors import SafetensorError, safe_open
 
 from pytest_wanlora.errors import CheckpointError
 
-__all__ = [
-    "FLOATS",
-    "NUMBERS",
-    "PICKLE_SUFFIXES",
-    "Container",
-    "Entry",
-    "Tensor",
-    "as_float64",
-    "open_container",
-    "read_header",
-]
-
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 # safetensors name -> (torch's name, numpy type that holds the same bits)

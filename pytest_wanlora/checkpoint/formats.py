@@ -11,8 +11,6 @@ from pathlib import Path
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 
-__all__ = ["Layout", "Pair", "diffusers_name", "kohya_name", "layout", "wan_layer"]
-
 _INDEX = r"(?:0|[1-9][0-9]{0,3})"
 _BLOCK_LAYERS: Mapping[str, str] = {
     "self_attn.q": "attn1.to_q",

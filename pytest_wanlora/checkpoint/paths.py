@@ -13,8 +13,6 @@ from pathlib import Path
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES
 from pytest_wanlora.errors import CheckpointError
 
-__all__ = ["expand", "unique_names"]
-
 _SUFFIX = ".safetensors"
 _MAGIC = re.compile(r"[*?[]")
 

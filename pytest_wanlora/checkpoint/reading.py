@@ -18,8 +18,6 @@ from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tens
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, widths
 from pytest_wanlora.errors import CheckpointError
 
-__all__ = ["Contents", "contents", "read", "weights"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
@@ -65,7 +63,7 @@ def read(path: Path | str) -> Checkpoint:
     source = "file" if any(pair.alpha_key for pair in layout.pairs) else "none"
     if config is not None:
         source = adapter.CONFIG_NAME if layout.format == "peft" else adapter.METADATA_KEY
-    # numpy and the digest let go of the interpreter: several targets at a time, and the digest beside them
+    # numpy and hashlib release the interpreter lock: targets are measured in parallel, and with the digest
     with ThreadPoolExecutor() as pool:
         digest = pool.submit(_sha256, data)
         found = pool.map(lambda target: _norm(container, data, target), targets)
@@ -110,7 +108,7 @@ def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
 
 @contextmanager
 def contents(checkpoint: Checkpoint) -> Iterator[Contents]:
-    """Have a LoRA's weights at once, while the SHA-256 of the file is taken beside what the block does.
+    """Give a LoRA's weights to a block while the SHA-256 of the file is computed on another thread.
 
     Only once the block was left without an error is it proven that what it was given is the checkpoint; until
     then the block must be ready to undo what it did.
@@ -127,8 +125,8 @@ def contents(checkpoint: Checkpoint) -> Iterator[Contents]:
     """
     container = open_container(checkpoint.path)
     data = container.read()
-    with ThreadPoolExecutor(1) as beside:
-        digest = beside.submit(_sha256, data)
+    with ThreadPoolExecutor(1) as background:
+        digest = background.submit(_sha256, data)
         try:
             yield _contents(checkpoint, container, data)
         finally:

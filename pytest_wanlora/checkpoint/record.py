@@ -13,8 +13,6 @@ from typing import Any
 
 from pytest_wanlora.checkpoint.formats import wan_layer
 
-__all__ = ["Checkpoint", "Problem", "Target", "verify_against"]
-
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.cleaning import CacheContents, Entry, Run, RunsContents
     from pytest_wanlora.jobs.cache import Cache
 
-__all__ = ["add_parser", "parse_size", "shown_size"]
-
 _CACHE: Final = Path(".wanlora/cache")
 _RUNS: Final = Path(".wanlora/runs")
 _UNITS: Final = {

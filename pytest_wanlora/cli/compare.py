@@ -1,4 +1,4 @@
-"""`compare`: checkpoints of one run or several side by side."""
+"""`compare`: the checkpoints of one or several runs in one table."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from pathlib import Path
 
 from pytest_wanlora import results
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
-
-__all__ = ["add_parser"]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

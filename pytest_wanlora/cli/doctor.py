@@ -12,8 +12,6 @@ from pytest_wanlora import environment
 from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import BAD, OK, say
 
-__all__ = ["add_parser"]
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
@@ -94,7 +92,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _compiled_anew() -> list[str]:
-    """The largest packages whose byte code is neither there nor, as far as can be told, will be.
+    """The largest packages whose byte code does not exist and cannot be written.
 
     Images are often built with PYTHONDONTWRITEBYTECODE, or by an installer that compiles nothing: no error,
     but importing torch and DiffSynth can take ten seconds longer in every process.

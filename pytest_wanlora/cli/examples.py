@@ -10,8 +10,6 @@ from typing import Final
 from pytest_wanlora.cli.output import OK, say
 from pytest_wanlora.errors import SettingsError
 
-__all__ = ["add_parser"]
-
 _ANOTHER: Final = "wanlora-examples"
 
 

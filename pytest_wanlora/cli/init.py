@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.new_project.changes import Change
     from pytest_wanlora.suite import Suite
 
-__all__ = ["add_parser"]
-
 _BASELINES: Final = "baselines"
 _RESULTS: Final = ".wanlora"
 _MODELS: Final = "models"  # where DiffSynth puts what it downloads

@@ -19,8 +19,6 @@ from pytest_wanlora.new_project.scenarios import NewScenario
 if TYPE_CHECKING:
     from pytest_wanlora.new_project.metadata import Training
 
-__all__ = ["NO_CI", "Answers", "collect"]
-
 NO_CI: Final = "none"
 _VIDEOS: Final = "reference-videos"
 _LORA: Final = "FILE.safetensors"

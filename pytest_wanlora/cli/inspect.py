@@ -11,8 +11,6 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
 from pytest_wanlora.errors import WanloraError
 
-__all__ = ["add_parser", "card_lines"]
-
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""

@@ -1,4 +1,4 @@
-"""What commands print, and their exit codes."""
+"""Printing and exit codes of the commands."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import json
 import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
-
-__all__ = ["BAD", "OK", "USAGE", "complain", "say", "say_json"]
 
 OK: Final = 0
 BAD: Final = 1
@@ -25,13 +23,13 @@ def say_json(document: object) -> None:
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        # letters that this terminal has not, or a file's name that is no Unicode: escaped, nothing is lost
+        # the terminal cannot encode some letters, or a file's name is not Unicode: escaped without loss
         text = json.dumps(document, indent=1, allow_nan=False)
     print(text)
 
 
 def complain(problem: object) -> None:
-    """Print what is wrong, apart from the output."""
+    """Print a problem to stderr."""
     _print(str(problem).splitlines(), sys.stderr)
 
 
@@ -41,6 +39,6 @@ def _print(lines: Iterable[str], stream: TextIO) -> None:
 
 
 def _shown(line: str, encoding: str) -> str:
-    """A line without anything that a terminal would obey, of letters that its encoding has."""
+    """A line without control characters, limited to the terminal's encoding."""
     seen = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
     return seen.encode(encoding, errors="replace").decode(encoding)

@@ -23,9 +23,7 @@ from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frame
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
 
-__all__ = ["RECOMMENDED", "Chosen", "add_parser", "check_videos", "features"]
-
-#: Videos a category from which on a set says something of its category rather than of its own videos.
+#: Videos a category from which on a set describes the category rather than its own videos.
 RECOMMENDED: Final = 256
 _FEWEST = 2
 _SHOWN = 20
@@ -93,7 +91,7 @@ class Chosen:
         width: Of the suite, pixels.
         every: Distance of the frames taken.
         resized: How many videos have another size than the suite's.
-        short: Those left out because they have too few frames, in words.
+        short: Messages about those left out because they have too few frames.
     """
 
     sets: Mapping[str, tuple[Path, ...]]

@@ -1,4 +1,4 @@
-"""`show`: the report of a run again."""
+"""`show`: print the report of a run again."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ from pytest_wanlora import results
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.reports import terminal
-
-__all__ = ["add_parser", "newest_run"]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -8,8 +8,6 @@ from typing import TypeVar
 from pytest_wanlora.cli.output import complain, say
 from pytest_wanlora.errors import SettingsError, WanloraError
 
-__all__ = ["Terminal"]
-
 _T = TypeVar("_T")
 
 

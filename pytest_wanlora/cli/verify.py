@@ -12,10 +12,8 @@ from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
 
 if TYPE_CHECKING:
-    from pytest_wanlora.publishing.receipt import AnyStatement
+    from pytest_wanlora.publishing.predicate import AnyStatement
     from pytest_wanlora.publishing.verify import Demands, Verification
-
-__all__ = ["add_parser"]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -1,4 +1,4 @@
-"""What a run says to GitHub Actions: its job summary, annotations beside the log, and where the run lies."""
+"""Job summary, annotations and outputs for GitHub Actions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
-
-__all__ = ["SUMMARY_LIMIT", "say"]
 
 SUMMARY_LIMIT: Final = 2**20
 """Bytes of one step's summary; GitHub drops all of a larger one."""

@@ -28,8 +28,6 @@ from pytest_wanlora import options
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.settings import refuse_stray_checkpoints
 
-__all__ = ["SecondStart", "corrected_arguments", "lift_requirements", "run_again"]
-
 #: In the order in which pytest looks for them in a folder, with what makes them pytest's.
 _SECTIONS: Final = {
     "pytest.toml": "",

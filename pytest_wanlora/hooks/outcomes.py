@@ -23,8 +23,6 @@ from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, Pyt
 if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
 
-__all__ = ["Outcomes", "as_unicode", "mark_project_test"]
-
 _LONGEST: Final = 300
 _PHASES: Final = ("setup", "call", "teardown")
 #: Of several reports of one test the worst counts, so a test that was run again until it passed has failed.
@@ -169,7 +167,7 @@ class Outcomes:
                 self._fates[report.nodeid] = fate
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Note a file that could not be collected: nobody knows which tests it has."""
+        """Record a file that could not be collected: its tests are not known."""
         if report.failed:
             self._failed[report.nodeid or "collection"] = None
         if report.skipped and self._names_our_fixtures(report.nodeid):
@@ -223,7 +221,7 @@ class Outcomes:
 
     @property
     def project_tests(self) -> tuple[ItemOutcome, ...]:
-        """What became of each project test; what did not pass comes first."""
+        """Outcomes of the project tests; those that did not pass come first."""
         found = [
             ItemOutcome(as_unicode(nodeid), candidate, *self._fate_of(nodeid))
             for nodeid, candidate in self._collected.tests.items()

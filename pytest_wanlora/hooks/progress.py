@@ -1,4 +1,4 @@
-"""Progress of a gate on the terminal: whole lines, now and then."""
+"""Progress of a gate on the terminal."""
 
 from __future__ import annotations
 
@@ -15,18 +15,16 @@ from pytest_wanlora.reports import terminal
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Board, Progress
 
-__all__ = ["Live"]
-
 _POLL_SECONDS = 1.0
 _LINE_SECONDS = 5.0
 
 
 class Live:
-    """Says how far the rendering is, now and then, in whole lines that a log can keep.
+    """Prints the progress of rendering as whole lines, at intervals, so that logs stay readable.
 
     Args:
         reporter: pytest's terminal.
-        capture: pytest's capture, which would take the lines for a test's own output; None without.
+        capture: pytest's capture manager, suspended while a line is printed; None without.
     """
 
     def __init__(self, reporter: pytest.TerminalReporter, capture: Any) -> None:  # noqa: ANN401 - not exported
@@ -51,7 +49,7 @@ class Live:
             self.reporter.flush()
 
     def watch(self, board: Board) -> None:
-        """Follow the notes of other processes until `stop`: the controller renders nothing itself."""
+        """Show the progress of other processes until `stop`, from a thread."""
 
         def follow() -> None:
             while not self._stop.wait(_POLL_SECONDS):

@@ -13,9 +13,15 @@ from pytest_wanlora import results, workers
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
-from pytest_wanlora.hooks.collection import PREFIX, GatePlugin, subject, take_selection, unknown_ids
+from pytest_wanlora.hooks.collection import (
+    PREFIX,
+    GatePlugin,
+    node_names,
+    subject,
+    take_selection,
+    unknown_ids,
+)
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
-from pytest_wanlora.hooks.parametrization import node_names
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.publishing import ssh_signature
 from pytest_wanlora.reports import terminal, writing
@@ -30,8 +36,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Suite
 
-__all__ = ["RUN", "Run", "switch_on"]
-
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 
 
@@ -42,29 +46,29 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         WanloraError: Anything that was named is wrong.
     """
     selection = take_selection(config)
-    orders = workers.take_orders(config)
+    worker = workers.read_worker_config(config)
 
     def make_producer(suite: Suite, environment: Environment) -> Producer:
         producer: Producer = config.hook.pytest_wanlora_producer(
             suite=suite,
             settings=settings,
             environment=environment,
-            workers=1 if orders is None else orders.workers,
+            workers=1 if worker is None else worker.workers,
         )
         return producer
 
     gate = open_gate(
         settings,
         make_producer=make_producer,
-        run_folder=None if orders is None else orders.run_folder,
-        who="main" if orders is None else orders.worker,
+        run_folder=None if worker is None else worker.run_folder,
+        who="main" if worker is None else worker.name,
     )
     dry = settings.plan or bool(config.getoption("collectonly"))
-    if orders is None and not dry and settings.sign_key is not None:
+    if worker is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
         ssh_signature.check_key(settings.sign_key)
     planned = workers.planned(config)
-    if orders is None and not config.getoption("collectonly"):
+    if worker is None and not config.getoption("collectonly"):
         gate.examine()
         if settings.plan or gate.blocked:
             # nothing is rendered, so no worker has anything to do
@@ -91,13 +95,13 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
 
 
 class Run:
-    """What happens in a gate run besides its tests.
+    """The hooks of a gate run other than its tests.
 
     Args:
         config: pytest's configuration.
         gate: The run.
         controller: xdist's hooks; None without workers, and in a worker.
-        outcomes: What becomes of the tests.
+        outcomes: Of the tests.
         planned: How many processes render, if any do.
     """
 
@@ -167,7 +171,7 @@ class Run:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
-        """Run no test where only the plan was asked for."""
+        """Run no test where only the plan was requested."""
         if not self.gate.settings.plan:
             return None
         self.lines = plan_lines(self.gate, self.planned)
@@ -249,7 +253,7 @@ class Run:
         return [f"{count}; nothing was loaded or rendered", *preflight.lines(blocked)]
 
     def _write(self, record: RunRecord) -> list[str]:
-        """Write the record and its reports; whatever becomes of those, the record is there.
+        """Write the record, then its reports; the record is kept if a report fails.
 
         Returns:
             What to print about the run.

@@ -1,7 +1,4 @@
-"""The notes that the processes of one run share: who renders what, what failed, how far it is.
-
-They lie in `<run folder>/board/` and belong to that run alone.
-"""
+"""Progress and failure files in `<run folder>/board/`, shared by the processes of one run."""
 
 from __future__ import annotations
 
@@ -11,14 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytest_wanlora.errors import JobError
+from pytest_wanlora.files import read_note, unwritable, write_json
 from pytest_wanlora.jobs.job import Job, digest
-
-if TYPE_CHECKING:
-    pass
-from pytest_wanlora.jobs.notes import read_note, unwritable, write_json
 
 _ATTEMPTS = 2
 
@@ -33,7 +27,6 @@ class Progress:
         rendered: Finished in this run.
         failed: Failed in this run.
         running: Labels of the jobs being rendered now.
-        elapsed: Seconds since the first one was begun.
         remaining: Estimated seconds for the rest; None before the first is finished.
     """
 
@@ -42,7 +35,6 @@ class Progress:
     rendered: int
     failed: int
     running: tuple[str, ...]
-    elapsed: float
     remaining: float | None
 
     @property
@@ -52,7 +44,7 @@ class Progress:
 
 
 class Board:
-    """Notes about jobs that all processes of one run read and write.
+    """Small JSON files about jobs that all processes of one run read and write.
 
     Args:
         folder: Of this run alone.
@@ -157,7 +149,7 @@ class Board:
         """Raise what a job failed of, if it did.
 
         Raises:
-            JobError: With the message of whoever tried.
+            JobError: With the message of the process that tried.
         """
         note = read_note(self.folder / f"{job.key}.failed")
         if note is not None:
@@ -179,14 +171,12 @@ class Board:
         if done:
             seconds = sum(float(note.get("seconds", 0.0)) for note in done.values()) / len(done)
             remaining = seconds * max(0, left) / max(1, len({note.get("who") for note in running}))
-        began = min((float(note.get("time", 0.0)) for note in started.values()), default=time.time())
         return Progress(
             total=total,
             reused=reused,
             rendered=len(done),
             failed=len(failed),
             running=tuple(str(note.get("label", "")) for note in running),
-            elapsed=max(0.0, time.time() - began),
             remaining=remaining,
         )
 
@@ -205,7 +195,7 @@ class Board:
         return [{name: note[name] for name in names} for note in notes]
 
     def clear(self) -> None:
-        """Remove the notes; the run record has told all that they know."""
+        """Remove the files; the run record contains all of it."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _write(self, path: Path, note: Mapping[str, Any]) -> None:

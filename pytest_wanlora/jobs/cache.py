@@ -1,4 +1,4 @@
-"""Where rendered jobs are kept: `<folder>/cache/<key>/`.
+"""Cache of rendered jobs: `<folder>/cache/<key>/`.
 
 The cache outlives runs: `result.json`, `features.safetensors` and `preview.mp4`, written to a temporary
 folder beside it and renamed. The modification time of an entry's folder says when it was last used, and the
@@ -23,13 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import FileLock, Timeout
 
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import unwritable, write_json, write_whole
 from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced, digest
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-from pytest_wanlora.jobs.notes import unwritable, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +162,7 @@ class Cache:
             JobError: The folder cannot be written or the disk is full.
         """
         final = self.folder / job.key
-        # whoever holds the claim is the only writer, so what lies about under its name is from the dead
+        # the holder of the claim is the only writer: leftover temporary folders belong to crashed workers
         for stale in self.folder.glob(f".new-{job.key}-*"):
             shutil.rmtree(stale, ignore_errors=True)
         folder = self.folder / f".new-{job.key}-{os.getpid()}"

@@ -1,4 +1,4 @@
-"""One video to render: the job, its key, what a producer makes of it and what is known of it afterwards.
+"""Jobs, the videos to render: their keys, what producers return for them and their results.
 
 A job's key is a digest of everything that can change its pixels or their scores. Results are kept
 under that key (`cache.Cache`), so a job is rendered once, whichever test, worker or run needs it.
@@ -9,19 +9,24 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_wanlora.errors import JobError
+from pytest_wanlora.files import file_sha256
+from pytest_wanlora.suite import resolve
+from pytest_wanlora.suite.files import key_parts
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.environment import Environment
+    from pytest_wanlora.suite import Scenario, Suite
 
 
 #: Name of the candidate that is no LoRA at all.
@@ -39,8 +44,8 @@ class Job:
         scale: Strength of the LoRA; 0 without one.
         scenario: Id of the scenario.
         category: Its category.
-        prompt: What the model is told.
-        caption: What the CLIP score compares with.
+        prompt: For the model.
+        caption: For the CLIP score.
         seed: Of the initial noise.
         input_image: First frame for image-to-video, or None.
         shared: Canonical JSON of what all jobs of a run share: model, sampling, scoring, environment.
@@ -63,7 +68,7 @@ class Job:
     @cached_property
     def key(self) -> str:
         """SHA-256 over the canonical JSON of all that can change the pixels or their scores."""
-        image = None if self.input_image is None else file_sha256(self.input_image)
+        image = None if self.input_image is None else image_sha256(self.input_image)
         return digest(
             {
                 "candidate": self.identity,
@@ -80,8 +85,8 @@ class Job:
     def block(self, batch: int) -> str:
         """Key that the jobs rendered in one batch have in common.
 
-        Seed s lies in the batch that begins with seed `s // batch * batch`, so the answer depends on the job
-        alone and every process comes to the same.
+        Seed s is in the batch that begins with seed `s // batch * batch`: it depends on the job alone, so all
+        processes agree on it.
 
         Args:
             batch: How many seeds are rendered together.
@@ -90,13 +95,13 @@ class Job:
 
     @property
     def label(self) -> str:
-        """The job in words, for messages and progress."""
+        """Name of the job in messages and progress."""
         return f"{self.candidate}, {self.scenario}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
 class Applied:
-    """How a LoRA was put on the model, measured while it was on.
+    """How a LoRA was applied to the model, measured on the weights.
 
     Attributes:
         targets: Layers that the file names.
@@ -120,7 +125,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Produced:
-    """What a producer hands back for one job.
+    """What a producer returns for one job.
 
     Attributes:
         scores: Metric id to value; empty for a degenerate video.
@@ -145,12 +150,12 @@ class Produced:
 
 @dataclass(frozen=True)
 class JobResult:
-    """What is known of a rendered job; `Produced`, with the job's names and where it is kept.
+    """The stored result of a job: `Produced`, and where it is kept.
 
     Attributes:
         job: The job this answers.
         folder: Its folder in the cache.
-        reused: Whether it was there before this run.
+        reused: Whether it was stored before this run.
         preview: The mp4 for people, or None.
         finished: Seconds since the epoch.
     """
@@ -187,8 +192,8 @@ class JobResult:
 class Producer(Protocol):
     """Renders and scores one job; what `pytest_wanlora_producer` may replace.
 
-    A producer that loads neither the suite's model nor its scorers says so by an attribute
-    `uses_model_files = False`: then the run does not ask for those files.
+    A producer that loads neither the suite's model nor its scorers sets the attribute
+    `uses_model_files = False`: then the run does not look for those files.
 
     Attributes:
         identity: Name and version; part of every job's key.
@@ -204,7 +209,7 @@ class Producer(Protocol):
             checkpoint: The candidate that it names; None for the model without LoRA.
 
         Raises:
-            WanloraError: The job cannot be rendered; recorded, and not tried again in this run.
+            WanloraError: The job cannot be rendered; recorded, not tried again in this run.
         """
 
 
@@ -214,12 +219,13 @@ class BatchProducer(Protocol):
 
     Attributes:
         batch: Seeds of a scenario that are rendered together; see `Job.block`.
-        beside: Whether what `begin` returns may be called on another thread while `begin` runs again.
+        score_in_background: Whether what `begin` returns may be called on another thread while `begin` runs
+            again.
     """
 
     identity: str
     batch: int
-    beside: bool
+    score_in_background: bool
 
     def produce(self, job: Job, checkpoint: Checkpoint | None, /) -> Produced:
         """See `Producer`."""
@@ -234,10 +240,10 @@ class BatchProducer(Protocol):
             checkpoint: The candidate that they name; None for the model without LoRA.
 
         Returns:
-            For each job what scores it, to be called once.
+            For each job a function that scores it, to be called once.
 
         Raises:
-            WanloraError: They cannot be rendered; recorded for each, and not tried again in this run.
+            WanloraError: They cannot be rendered; recorded for each, not tried again in this run.
         """
 
 
@@ -251,14 +257,85 @@ def canonical(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
-def file_sha256(path: Path) -> str:
+def image_sha256(path: Path) -> str:
     """Digest of an input image.
 
     Raises:
         JobError: It cannot be read.
     """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise JobError(f"{path}: the scenario's input image cannot be read: {error.strerror}") from error
+
+
+def plan(
+    suite: Suite,
+    checkpoint: Checkpoint | None,
+    *,
+    scale: float,
+    seeds: Iterable[int],
+    environment: Environment,
+    name: str | None = None,
+    producer: str,
+    scenarios: Iterable[Scenario] | None = None,
+) -> tuple[Job, ...]:
+    """List the videos of one candidate, scenario by scenario.
+
+    Args:
+        suite: What to render.
+        checkpoint: The candidate; None for the model without LoRA.
+        scale: Strength of the LoRA.
+        seeds: One video of each scenario for each.
+        environment: On what they are rendered.
+        name: Of the candidate, where it is not the checkpoint's own.
+        producer: Name and version of what renders and scores them (`Producer.identity`).
+        scenarios: Some of the suite's, in its order; all by default.
+
+    Returns:
+        The jobs, in the order in which a single process renders them.
+    """
+    shared = canonical(
+        {"suite": _rendering(suite), "environment": environment.identity(), "producer": producer}
+    )
+    chosen = suite.scenarios if scenarios is None else tuple(scenarios)
+    listed = tuple(seeds)
+    return tuple(
+        Job(
+            candidate=name or (BASE if checkpoint is None else checkpoint.name),
+            candidate_sha256=None if checkpoint is None else checkpoint.sha256,
+            identity=None if checkpoint is None else checkpoint.identity,
+            scale=0.0 if checkpoint is None else scale,
+            scenario=scenario.id,
+            category=scenario.category,
+            prompt=scenario.prompt,
+            caption=scenario.clip_caption,
+            seed=seed,
+            input_image=input_image(suite, scenario),
+            shared=shared,
+            parts=canonical(parts) if (parts := key_parts(scenario)) else "",
+        )
+        for scenario in chosen
+        for seed in listed
+    )
+
+
+def _rendering(suite: Suite) -> dict[str, Any]:
+    """The suite's fingerprint without the reference set: no video depends on it, and it may be missing."""
+    scoring = suite.scoring.model_copy(update={"reference": suite.scoring.clip.weights})
+    fingerprint = suite.model_copy(update={"scoring": scoring}).fingerprint()
+    kept = {name: value for name, value in fingerprint["scoring"].items() if name != "reference"}
+    own = {name: value for name, value in fingerprint.items() if name != "scenarios"}  # each job has its own
+    return {**own, "scoring": kept}
+
+
+def input_image(suite: Suite, scenario: Scenario) -> Path | None:
+    """The file of a scenario's first frame; None for a scenario without one.
+
+    Raises:
+        SuiteError: There is no such file.
+    """
+    if scenario.input_image is None:
+        return None
+    key = f"scenarios[{suite.scenarios.index(scenario)}].input_image"
+    return resolve(scenario.input_image, key=key, where=suite.where(key)).paths[0]

@@ -1,7 +1,7 @@
-"""Who renders what: every job once, by whichever process gets to it.
+"""Render every job once, sharing the work between processes.
 
-A process renders on one thread and, where the producer allows it, scores and stores on another meanwhile. A
-job is done when its result lies in the cache, and not before; until then its claim is held.
+A process renders on one thread and, where the producer allows it, scores and stores on another thread. A job
+is done when its result is in the cache; its claim is held until then.
 """
 
 from __future__ import annotations
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import Job, JobResult, Produced
 
-__all__ = ["Begin", "Scheduler", "ensure", "find", "one_by_one"]
-
 logger = logging.getLogger(__name__)
 
 Begin: TypeAlias = Callable[[Sequence[Job]], Sequence[Callable[[], Produced]]]
@@ -36,8 +34,8 @@ _AHEAD = 1
 
 
 @dataclass(frozen=True)
-class _Flight:
-    """A batch that was rendered and is being scored."""
+class _PendingBatch:
+    """A rendered batch that is being scored."""
 
     keys: frozenset[str]
     claims: ExitStack
@@ -45,17 +43,17 @@ class _Flight:
 
 
 class Scheduler:
-    """Has jobs rendered once, sharing the work with the other processes of the run.
+    """Renders jobs once, sharing the work with the other processes of the run.
 
-    Not for several threads: the one that makes it calls it.
+    Not thread-safe.
 
     Args:
-        begin: Renders a batch; a WanloraError of it, or of what it returns, is noted and the jobs not tried
-            again.
+        begin: Renders a batch. A WanloraError from it, or from what it returns, is recorded and the jobs are
+            not tried again.
         cache: Where results are kept; shared by processes and runs.
-        board: The run's shared notes: attempts and failures.
+        board: The run's shared files: attempts and failures.
         batch: Seeds that are rendered together.
-        beside: Whether to score on another thread while the next batch is rendered.
+        score_in_background: Whether to score on another thread while the next batch is rendered.
         progress: Called after each change that this process sees.
     """
 
@@ -66,7 +64,7 @@ class Scheduler:
         board: Board,
         *,
         batch: int = 1,
-        beside: bool = False,
+        score_in_background: bool = False,
         progress: Callable[[], None] | None = None,
     ) -> None:
         self.begin = begin
@@ -74,8 +72,10 @@ class Scheduler:
         self.board = board
         self.batch = batch
         self.progress = progress
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="wanlora-score") if beside else None
-        self._flights: list[_Flight] = []
+        self._pool = (
+            ThreadPoolExecutor(1, thread_name_prefix="wanlora-score") if score_in_background else None
+        )
+        self._pending: list[_PendingBatch] = []
         self._blocks: dict[str, str] = {}
 
     def __enter__(self) -> Self:
@@ -87,11 +87,10 @@ class Scheduler:
         self.close()
 
     def ensure(self, needed: Sequence[Job], *, pool: Sequence[Job] = ()) -> dict[str, JobResult]:
-        """Have every needed job rendered, by whichever process gets to it.
+        """Wait until every needed job is rendered, by this process or another.
 
-        Takes the next needed job that nobody renders, with those of the same batch that are wanted too. When
-        others render all that is left of them, or it is being scored, renders further jobs of `pool` instead
-        of waiting idly.
+        Renders the next needed job that no process has claimed, together with the wanted jobs of its batch.
+        When all needed jobs are claimed or being scored, renders other jobs of `pool` instead of waiting.
 
         Args:
             needed: Jobs whose results are wanted.
@@ -108,7 +107,7 @@ class Scheduler:
         missing = {job.key: job for job in needed}
         others = {job.key: job for job in pool if job.key not in missing}
         while True:
-            self._land()
+            self._collect_finished()
             for key, job in list(missing.items()):
                 result = find(job, self.cache, self.board)
                 if result is not None:
@@ -125,40 +124,40 @@ class Scheduler:
                 self._wait()
 
     def close(self) -> None:
-        """Wait until everything that was rendered is stored; later calls of `ensure` score as they render."""
+        """Wait until all rendered jobs are stored; later calls of `ensure` score in the same thread."""
         if self._pool is not None:
             self._pool.shutdown()
             self._pool = None
-        self._land()
+        self._collect_finished()
 
     def _wait(self) -> None:
-        if self._flights:
-            wait([task for task in self._flights[0].tasks if not task.done()], return_when=FIRST_COMPLETED)
+        if self._pending:
+            wait([task for task in self._pending[0].tasks if not task.done()], return_when=FIRST_COMPLETED)
         else:
             time.sleep(_POLL_SECONDS)
 
-    def _land(self) -> None:
-        """Give back the claims of what is stored; raise what a bug in scoring raised."""
-        landed = [flight for flight in self._flights if all(task.done() for task in flight.tasks)]
-        self._flights = [flight for flight in self._flights if flight not in landed]
-        for flight in landed:
-            flight.claims.close()
-        for flight in landed:
-            for task in flight.tasks:
+    def _collect_finished(self) -> None:
+        """Release the claims of stored batches; re-raise unexpected errors of scoring."""
+        finished = [batch for batch in self._pending if all(task.done() for task in batch.tasks)]
+        self._pending = [batch for batch in self._pending if batch not in finished]
+        for batch in finished:
+            batch.claims.close()
+        for batch in finished:
+            for task in batch.tasks:
                 task.result()
 
     def _render_next(self, jobs: Mapping[str, Job], others: Mapping[str, Job]) -> bool:
         """Render the first job that is neither done nor claimed nor failed; False if there is none."""
-        flying = {key for flight in self._flights for key in flight.keys}
+        pending = {key for batch in self._pending for key in batch.keys}
         for key, job in jobs.items():
-            if key in flying or self._settled(job):
+            if key in pending or self._settled(job):
                 continue
             block = self._block(job)
             with ExitStack() as claims:
                 if not claims.enter_context(self.cache.claim(block)):
                     continue
                 mates = {**jobs, **others} if self.batch > 1 else {key: job}
-                # looked at again under the claim: its last holder may have finished meanwhile
+                # checked again under the claim: its last holder may have finished in the meantime
                 batch = [
                     mate for mate in mates.values() if self._block(mate) == block and not self._settled(mate)
                 ]
@@ -203,10 +202,10 @@ class Scheduler:
                 finish()
             return
         tasks = tuple(self._pool.submit(finish) for finish in finishing)
-        self._flights.append(_Flight(frozenset(job.key for job in started), claims.pop_all(), tasks))
-        while len(self._flights) > _AHEAD:
-            wait(self._flights[0].tasks)
-            self._land()
+        self._pending.append(_PendingBatch(frozenset(job.key for job in started), claims.pop_all(), tasks))
+        while len(self._pending) > _AHEAD:
+            wait(self._pending[0].tasks)
+            self._collect_finished()
 
     def _finish(self, job: Job, score: Callable[[], Produced]) -> None:
         try:
@@ -228,42 +227,8 @@ class Scheduler:
         try:
             self.board.fail(job, message, next_command)
         except JobError:
-            # the disk may be full: what the job failed of matters more than that it cannot be noted
+            # the disk may be full: the error of the job matters more than that of recording it
             raise JobError(f"{job.label}: {message}", next_command=next_command) from None
-
-
-def ensure(
-    needed: Sequence[Job],
-    produce: Callable[[Job], Produced],
-    cache: Cache,
-    board: Board,
-    *,
-    pool: Sequence[Job] = (),
-    progress: Callable[[], None] | None = None,
-) -> dict[str, JobResult]:
-    """Have jobs rendered one by one; see `Scheduler`.
-
-    Args:
-        needed: Jobs whose results are wanted.
-        produce: Renders and scores one job.
-        cache: Where results are kept.
-        board: The run's shared notes.
-        pool: Every job of the run.
-        progress: Called after each change that this process sees.
-
-    Returns:
-        Results by key.
-
-    Raises:
-        JobError: A needed job failed.
-    """
-    with Scheduler(one_by_one(produce), cache, board, progress=progress) as scheduler:
-        return scheduler.ensure(needed, pool=pool)
-
-
-def one_by_one(produce: Callable[[Job], Produced]) -> Begin:
-    """Take a function that renders and scores one job for one that begins a batch."""
-    return lambda jobs: [partial(produce, job) for job in jobs]
 
 
 def find(job: Job, cache: Cache, board: Board) -> JobResult | None:
@@ -271,5 +236,5 @@ def find(job: Job, cache: Cache, board: Board) -> JobResult | None:
     fresh = board.rendered(job.key)
     if not fresh and not board.reuse:
         return None
-    # a result is stored a moment before the board says so, and only what was not there before is begun
+    # a result is stored shortly before the board says so, and only results that were missing are started
     return cache.load(job, reused=not (fresh or board.started(job.key)))

@@ -10,8 +10,6 @@ from pathlib import Path
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.files import write_whole
 
-__all__ = ["Change", "refuse_existing", "write"]
-
 
 @dataclass(frozen=True)
 class Change:

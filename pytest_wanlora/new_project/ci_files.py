@@ -11,8 +11,6 @@ from typing import Final
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import Limit, Suite
 
-__all__ = ["PATHS", "compose"]
-
 PATHS: Final[Mapping[str, Path]] = MappingProxyType(
     {"github": Path(".github/workflows/wanlora.yml"), "gitlab": Path(".gitlab-ci.yml")}
 )

@@ -17,8 +17,6 @@ from typing import Any, Final, NamedTuple
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.new_project.changes import Change
 
-__all__ = ["DEFAULT", "extend"]
-
 DEFAULT: Final = "pytest.ini"
 """The file for a folder without any settings of pytest."""
 

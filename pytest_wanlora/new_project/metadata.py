@@ -13,8 +13,6 @@ from pytest_wanlora.training_data.analysis import NO_CATEGORY
 from pytest_wanlora.training_data.rules import extended, packaged_rules
 from pytest_wanlora.training_data.survey import Source, take
 
-__all__ = ["Training", "read"]
-
 _PROMPTS: Final = "prompt"
 _USUAL: Final = 0.9
 _MOST_WORDS: Final = 12

@@ -15,19 +15,6 @@ from pytest_wanlora.suite import ClipScorer, resolve, unreadable_by_clip
 from pytest_wanlora.suite.checks import NAME
 from pytest_wanlora.suite.document import quoted, read
 
-__all__ = [
-    "CATEGORY",
-    "NewScenario",
-    "check",
-    "is_name",
-    "lacks_caption",
-    "parse_caption",
-    "parse_prompt",
-    "plain",
-    "read_file",
-    "with_captions",
-]
-
 CATEGORY: Final = re.compile(r"\w[\w .-]{0,63}")
 """Categories; each is the name of a folder of reference videos."""
 

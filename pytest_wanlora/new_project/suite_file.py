@@ -15,8 +15,6 @@ from pytest_wanlora.new_project.scenarios import NewScenario
 from pytest_wanlora.suite import Suite, load, packaged
 from pytest_wanlora.suite.document import KeyPath, read
 
-__all__ = ["compose", "load_text"]
-
 REFERENCE: Final = "baselines:reference.safetensors"
 """Where `python -m pytest_wanlora reference` writes by default: the suite's folder of the baselines."""
 

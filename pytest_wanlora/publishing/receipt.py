@@ -1,11 +1,7 @@
-"""The receipt of one checkpoint: an in-toto statement on which bytes were gated, how, and what came out.
+"""Write and read receipts: an in-toto statement on the gate's decision about one checkpoint.
 
-A receipt is its canonical JSON (RFC 8785) to the byte and holds a digest of itself, so an accident to the
-file is found out without any key. Against forgery there is a signature (`ssh_signature`). What a receipt must
-fulfil to be believed is `verify`. Its JSON Schema is `receipt.schema.json` beside this module.
-
-Version 2 adds the project tests and pytest's exit code. Receipts of version 1 are read as they were written:
-one has none of the new fields, and another form is refused.
+A receipt is canonical JSON (RFC 8785) and contains a digest of itself, which detects damage without any key.
+Signatures (`ssh_signature`) detect forgery; `verify` decides whether a receipt allows publishing.
 """
 
 from __future__ import annotations
@@ -14,284 +10,24 @@ import hashlib
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
+from pytest_wanlora.publishing.predicate import (
+    PREDICATE_TYPE,
+    STATEMENT_TYPE,
+    AnyStatement,
+    Statement,
+    StatementV1,
+)
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = [
-    "PREDICATE_TYPE",
-    "STATEMENT_TYPE",
-    "AnyStatement",
-    "Predicate",
-    "PredicateV1",
-    "Statement",
-    "StatementV1",
-    "canonical",
-    "json_schema",
-    "parse",
-    "statement",
-]
-
-STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
-PREDICATE_TYPE: Final = "pytest-wanlora:receipt/v2"
-
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-
-
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, protected_namespaces=())
-
-
-class Digest(_Model):
-    """A digest as in-toto writes it.
-
-    Attributes:
-        sha256: In hexadecimal.
-    """
-
-    sha256: Sha256
-
-
-class Subject(_Model):
-    """What the receipt is about.
-
-    Attributes:
-        name: Name of the checkpoint's file; the digest alone is binding.
-        digest: Of the file.
-    """
-
-    name: str
-    digest: Digest
-
-
-class RunV1(_Model):
-    """The run that judged, as version 1 knew it.
-
-    Attributes:
-        id: Name of its folder.
-        started: ISO 8601, UTC.
-        finished: The same.
-        partial: Not everything that the suite demands was selected: nothing is publishable then.
-        record: Digest of its `results.json`.
-    """
-
-    id: str
-    started: str
-    finished: str
-    partial: bool
-    record: Digest
-
-
-class Run(RunV1):
-    """The run that judged.
-
-    Attributes:
-        exit_status: The exit code of pytest; 0 only where everything of the run passed.
-    """
-
-    exit_status: int
-
-
-class Limit(_Model):
-    """An absolute bound that was in force.
-
-    Attributes:
-        metric: Metric id.
-        min: Lowest value that passes.
-        max: Highest value that passes.
-        scenario: `"each"`, `"all"` or a scenario's id.
-    """
-
-    metric: str
-    min: Finite | None = None
-    max: Finite | None = None
-    scenario: str
-
-
-class Tolerance(_Model):
-    """How much worse than the baseline a score could be; relative.
-
-    Attributes:
-        warn: From here on `warn`.
-        fail: Beyond it `fail`.
-        better: Improvement from which a score is called better.
-    """
-
-    warn: Finite
-    fail: Finite
-    better: Finite
-
-
-class Suite(_Model):
-    """The suite that was gated on.
-
-    Attributes:
-        name: Of the suite.
-        digest: Of its file.
-        scenarios: Ids, in the suite's order.
-        limits: In force.
-        tolerances: In force: metric to `warn`, `fail`, `better`.
-        looks: Pairs of a scenario at each look.
-        weak: Verdict on weak evidence beyond a band.
-        metrics: Metric to the version of its recipe.
-    """
-
-    name: str
-    digest: Digest
-    scenarios: tuple[str, ...]
-    limits: tuple[Limit, ...]
-    tolerances: dict[str, Tolerance]
-    looks: tuple[int, ...]
-    weak: Literal["warn", "fail"]
-    metrics: dict[str, int]
-
-
-class Checkpoint(_Model):
-    """What is known of the file.
-
-    Attributes:
-        name: As in test ids.
-        identity: Digest of all that the LoRA does: the file's own, unless alpha lies in another file.
-        alpha_source: Where alpha came from.
-        format: Of its keys.
-        dtype: Of its tensors.
-        rank: The largest.
-        targets: Layers it changes.
-        scale: Strength that it was gated at.
-    """
-
-    name: str
-    identity: Sha256
-    alpha_source: str
-    format: str
-    dtype: str
-    rank: int
-    targets: int
-    scale: Finite
-
-
-class Baseline(_Model):
-    """What it was compared with.
-
-    Attributes:
-        name: `"base"` or what was accepted.
-        digest: Of its `baseline.json`.
-        created: When it was measured.
-        checkpoint: Digest of its checkpoint; None for the model without LoRA.
-        differences: What differs from this run's environment and was let pass.
-    """
-
-    name: str
-    digest: Digest
-    created: str
-    checkpoint: Digest | None
-    differences: tuple[str, ...]
-
-
-class Decided(_Model):
-    """The decision.
-
-    Attributes:
-        publishable: Whether it may be published.
-        reason: One sentence.
-    """
-
-    publishable: bool
-    reason: str
-
-
-class PredicateV1(_Model):
-    """What version 1 says about the subject.
-
-    Attributes:
-        run: Which run says it.
-        suite: What was demanded.
-        fingerprint: All that must be equal for two results to be comparable: model, sampling, scorers.
-        environment: On what it was rendered.
-        versions: Package to version.
-        checkpoint: What is known of the file.
-        baseline: What it was compared with; None where none could be read.
-        seeds: Scenario to the seeds of the checkpoint's videos.
-        expected: Every item that the suite demands of it.
-        items: What was judged, with values, bounds and evidence.
-        verdict: The decision; it follows from `items` and `expected`.
-        runs: How many runs these bytes have had on this suite, this one included.
-        digest: SHA-256 of the statement's canonical bytes without this field.
-    """
-
-    run: RunV1
-    suite: Suite
-    fingerprint: dict[str, Any]
-    environment: dict[str, Any]
-    versions: dict[str, str]
-    checkpoint: Checkpoint
-    baseline: Baseline | None
-    seeds: dict[str, tuple[int, ...]]
-    expected: tuple[ItemId, ...]
-    items: tuple[Judgement, ...]
-    verdict: Decided
-    runs: Annotated[int, Field(ge=1)]
-    digest: Digest
-
-
-class Predicate(PredicateV1):
-    """What a receipt says about the subject.
-
-    Attributes:
-        run: Which run says it, and how pytest ended.
-        project_tests: What became of the project's tests that are about the checkpoint.
-    """
-
-    run: Run
-    project_tests: tuple[ItemOutcome, ...]
-
-
-class _Statement(_Model):
-    """An in-toto Statement v1 about one checkpoint.
-
-    Attributes:
-        type_: The statement's type, `_type` in the file.
-        subject: The checkpoint's file.
-    """
-
-    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
-    subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=1)]
-
-
-class StatementV1(_Statement):
-    """A receipt of version 1.
-
-    Attributes:
-        predicate_type: Kind and version of the predicate, `predicateType` in the file.
-        predicate: What the receipt says.
-    """
-
-    predicate_type: Literal["pytest-wanlora:receipt/v1"] = Field(alias="predicateType")
-    predicate: PredicateV1
-
-
-class Statement(_Statement):
-    """A receipt.
-
-    Attributes:
-        predicate_type: Kind and version of the predicate, `predicateType` in the file.
-        predicate: What the receipt says.
-    """
-
-    predicate_type: Literal["pytest-wanlora:receipt/v2"] = Field(alias="predicateType")
-    predicate: Predicate
-
-
-AnyStatement = StatementV1 | Statement
 
 _VERSIONS: Final[Mapping[str, type[AnyStatement]]] = MappingProxyType(
     {"pytest-wanlora:receipt/v1": StatementV1, PREDICATE_TYPE: Statement}
@@ -299,7 +35,7 @@ _VERSIONS: Final[Mapping[str, type[AnyStatement]]] = MappingProxyType(
 
 
 def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
-    """Say of one checkpoint of a run what was gated and what came out.
+    """Make the receipt of one checkpoint of a run.
 
     Args:
         record: The run.
@@ -353,7 +89,7 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
         "project_tests": record.tests_of(candidate),
         "verdict": {"publishable": card.publishable, "reason": card.reason},
         "runs": card.runs,
-        # in its place while the digest is taken; `_sealed` puts it in
+        # a placeholder that `_sealed` replaces
         "digest": {"sha256": "0" * 64},
     }
     made = Statement.model_validate(
@@ -368,7 +104,7 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
 
 
 def canonical(document: dict[str, Any]) -> bytes:
-    """The one way to write a document: JSON by RFC 8785, in UTF-8, no newline at its end.
+    """Serialize a document as JSON by RFC 8785, in UTF-8, without a newline at the end.
 
     Raises:
         RecordError: It holds what such JSON cannot: a number that is not finite, an integer beyond 2^53, half
@@ -382,7 +118,7 @@ def canonical(document: dict[str, Any]) -> bytes:
 
 
 def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
-    """Read a receipt and check that not one byte of it differs from what was written.
+    """Read a receipt and check that its bytes are the ones that were written.
 
     Args:
         data: The file's bytes.

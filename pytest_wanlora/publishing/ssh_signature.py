@@ -1,4 +1,4 @@
-"""Signatures of receipts with SSH keys, by OpenSSH's own `ssh-keygen -Y`: keys are its business alone."""
+"""Signatures of receipts with SSH keys, made and checked by OpenSSH's `ssh-keygen -Y`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Final
 
 from pytest_wanlora.errors import SettingsError
-
-__all__ = ["NAMESPACE", "check_key", "sign", "signature_problem"]
 
 NAMESPACE: Final = "pytest-wanlora"
 """What the signature is for; one made for another purpose does not count."""
@@ -72,7 +70,7 @@ def signature_problem(data: bytes, signature: Path, *, allowed_signers: Path, si
         SettingsError: There is no `ssh-keygen`.
     """
     if not signature.is_file():
-        return f"{signature}: there is no signature, and one of {signer} is demanded"
+        return f"{signature}: no such file; a signature of {signer} is required"
     files = ["-f", str(allowed_signers.absolute()), "-s", str(signature.absolute())]
     done = _run(["-Y", "verify", "-n", NAMESPACE, "-I", signer, *files], data)
     if done.returncode == 0:
@@ -87,7 +85,7 @@ def _run(arguments: Sequence[str], data: bytes) -> subprocess.CompletedProcess[b
             "ssh-keygen is not installed, and signatures need it; allowed: OpenSSH 8.2 or newer on the PATH",
             next_command="install OpenSSH (Debian, Ubuntu: apt-get install openssh-client)",
         )
-    # a passphrase is asked for on the terminal or by a window; a gate has neither, and must not wait for them
+    # a passphrase prompt needs a terminal or a window; a gate has neither and must not wait for one
     environment = {k: v for k, v in os.environ.items() if k not in ("DISPLAY", "SSH_ASKPASS")}
     try:
         return subprocess.run(  # noqa: S603  the program is found by name, the arguments are one list

@@ -1,13 +1,12 @@
-"""Whether a receipt lets a checkpoint be published: the same bytes, a passing verdict, the limits asked for.
+"""Decide whether a receipt allows publishing: same bytes, passing verdict, required limits.
 
-A receipt is not taken at its word: its decision is taken anew from its own judgements and project tests, its
-limits are held against its own values, and its comparisons against their own bands. Nor does a passing
-verdict count where the pytest run did not end with exit code 0.
+The decision is made again from the receipt's judgements and project tests, its limits are checked against its
+values and its comparisons against their bands. A passing verdict does not count if the pytest run did not end
+with exit code 0.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 import shlex
@@ -17,14 +16,13 @@ from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
+from pytest_wanlora.files import file_sha256
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing import receipt, ssh_signature
-from pytest_wanlora.publishing.receipt import AnyStatement, Limit, Predicate, PredicateV1
+from pytest_wanlora.publishing.predicate import AnyStatement, Limit, Predicate, PredicateV1
 from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.judgement import ALL, Judgement
-
-__all__ = ["EACH", "Bound", "Demands", "Verification", "parse_bound", "signature_path", "verify"]
 
 EACH = "each"
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
@@ -52,16 +50,16 @@ class Bound:
 
 @dataclass(frozen=True)
 class Demands:
-    """What the verifier asks for, besides the same bytes and a passing verdict.
+    """What the verifier requires in addition to the same bytes and a passing verdict.
 
     Attributes:
         bounds: Limits that must have been in force, and kept.
         suite: Name of the suite.
         suite_sha256: Digest of its file.
         max_runs: Most runs that these bytes may have had.
-        allowed_signers: File of keys that may have signed; None where no signature is asked for.
+        allowed_signers: File of keys that may have signed; None where no signature is required.
         signer: Who of them must have.
-        signature: Where the signature lies; None: beside the receipt.
+        signature: File of the signature; None: next to the receipt.
     """
 
     bounds: tuple[Bound, ...] = ()
@@ -75,12 +73,12 @@ class Demands:
 
 @dataclass(frozen=True)
 class Verification:
-    """What came of it.
+    """The result.
 
     Attributes:
-        problems: Why the checkpoint may not be published by this receipt; empty when it may.
+        problems: Why this receipt does not allow publishing; empty when it does.
         statement: What the receipt says; None when it cannot be read.
-        signed: Whether a signature was asked for and is good.
+        signed: Whether a signature was required and is valid.
     """
 
     problems: tuple[str, ...]
@@ -130,7 +128,7 @@ def parse_bound(text: str) -> Bound:
 
 
 def signature_path(receipt_path: Path) -> Path:
-    """Where a receipt's signature lies: beside it, as `ssh-keygen` itself names it."""
+    """Default path of a receipt's signature, as `ssh-keygen` names it."""
     return receipt_path.with_name(f"{receipt_path.name}.sig")
 
 
@@ -140,16 +138,15 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
     Args:
         receipt_path: The receipt.
         checkpoint: The file that is to be published.
-        demands: What else is asked for.
+        demands: Further requirements.
 
     Returns:
-        All that speaks against it. A receipt that is damaged, or whose signature is not good, is not looked
-        into any further.
+        All problems. A damaged receipt, or one with an invalid signature, is not examined further.
 
     Raises:
         RecordError: The receipt's file cannot be read.
         CheckpointError: The checkpoint's file cannot be read.
-        SettingsError: A signature is asked for in half, or `ssh-keygen` is missing.
+        SettingsError: Only one option of a signature is given, or `ssh-keygen` is missing.
     """
     signer, signers = demands.signer, demands.allowed_signers
     if (signer is None) != (signers is None):
@@ -198,8 +195,7 @@ def _read(path: Path) -> bytes:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return file_sha256(path)
     except OSError as error:
         raise CheckpointError(
             f"{path}: cannot be read: {error.strerror}", next_command="give the file that is to be published"
@@ -216,7 +212,7 @@ def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]
         return
     known = found.predicate.checkpoint
     if known.alpha_source == "adapter_config.json":
-        # the strength of such a LoRA lies in a second file, which the subject's digest does not cover
+        # the strength of such a LoRA is in a second file, which the subject's digest does not cover
         try:
             identity = checkpoints.read(path).identity
         except CheckpointError as error:
@@ -227,7 +223,7 @@ def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]
 
 
 def _of_the_decision(said: PredicateV1) -> Iterable[str]:
-    """What speaks against publishing by the receipt's own judgements."""
+    """Problems of the receipt's own judgements."""
     name = said.checkpoint.name
     if {judged.candidate for judged in said.items} | {item.candidate for item in said.expected} != {name}:
         yield f"the receipt is about {name} and judges something else"
@@ -242,7 +238,7 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
     if said.verdict.publishable and not decision.publishable:
         yield f"the receipt says publishable, its own judgements do not: {decision.reason}"
     for limit in said.suite.limits:
-        bound = Bound(_worded(limit), limit.metric, limit.min, limit.max, limit.scenario)
+        bound = Bound(_format_limit(limit), limit.metric, limit.min, limit.max, limit.scenario)
         for place in _places(bound, said):
             values = [j.value for j in said.items if j.item.kind == "limit" and _at(j, bound.metric, place)]
             if not values or not all(_kept(value, bound) for value in values):
@@ -253,7 +249,7 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
 
 
 def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
-    """What speaks against publishing by project tests and exit code, of which version 1 knew nothing."""
+    """Problems of project tests and exit code, which version 1 does not have."""
     if not isinstance(said, Predicate):
         return
     for test in said.project_tests:
@@ -278,12 +274,12 @@ def _beyond(judged: Judgement, said: PredicateV1) -> bool:
 
 def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
     if demands.suite is not None and said.suite.name != demands.suite:
-        yield f"gated on suite {said.suite.name}, demanded is {demands.suite}"
+        yield f"gated on suite {said.suite.name}, required: {demands.suite}"
     digest = said.suite.digest.sha256
     if demands.suite_sha256 is not None and digest != demands.suite_sha256.lower():
-        yield f"the suite's file has SHA-256 {digest}, demanded is {demands.suite_sha256.lower()}"
+        yield f"the suite's file has SHA-256 {digest}, required: {demands.suite_sha256.lower()}"
     if demands.max_runs is not None and said.runs > demands.max_runs:
-        yield f"run {said.runs} of these bytes, demanded is at most {demands.max_runs}"
+        yield f"run {said.runs} of these bytes, required: <= {demands.max_runs}"
     for bound in demands.bounds:
         yield from _of_one_bound(said, bound)
 
@@ -292,20 +288,20 @@ def _of_one_bound(said: PredicateV1, bound: Bound) -> Iterable[str]:
     places = _places(bound, said)
     if not places or not set(places) <= {*said.suite.scenarios, ALL}:
         known = ", ".join(said.suite.scenarios)
-        yield f"demanded is {bound.text}, and the suite has no scenario {bound.place}; it has {known}"
+        yield f"required: {bound.text}; the suite has no scenario {bound.place}; it has {known}"
         return
     lax = [place for place in places if not any(_as_strict(lim, bound, place) for lim in said.suite.limits)]
     if lax:
-        own = [_worded(limit) for limit in said.suite.limits if limit.metric == bound.metric]
+        own = [_format_limit(limit) for limit in said.suite.limits if limit.metric == bound.metric]
         force = f"in force is {', '.join(own)}" if own else f"no limit on {bound.metric} was in force"
-        yield f"demanded is {bound.text}, and {force}: not as strict in {_listed(lax)}"
+        yield f"required: {bound.text}; {force}: not as strict in {_listed(lax)}"
     for place in places:
         values = [judged.value for judged in said.items if _at(judged, bound.metric, place)]
         if not values:
-            yield f"demanded is {bound.text}, and {bound.metric} was not measured in {_named(place)}"
+            yield f"required: {bound.text}; {bound.metric} was not measured in {_named(place)}"
         for value in values:
             if not _kept(value, bound):
-                yield f"demanded is {bound.text}, and it is {_number(value)} in {_named(place)}"
+                yield f"required: {bound.text}; measured: {_number(value)} in {_named(place)}"
                 break
 
 
@@ -330,7 +326,7 @@ def _kept(value: float | None, bound: Bound) -> bool:
     return value is not None and low <= value <= high
 
 
-def _worded(limit: Limit) -> str:
+def _format_limit(limit: Limit) -> str:
     bounds = [
         f">={limit.min:g}" if limit.min is not None else "",
         f"<={limit.max:g}" if limit.max is not None else "",

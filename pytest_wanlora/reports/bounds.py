@@ -12,8 +12,6 @@ from pytest_wanlora.verdict.judgement import Judgement
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["EACH", "LimitRow", "is_rapa", "limit_rows", "limit_summaries", "published_scorers", "share_of"]
-
 #: The place of a limit that holds for every scenario.
 EACH: Final = "each"
 _RAPA_2025: Final = frozenset({("clip", 0.3, None), ("fvd", None, 1140.0)})

@@ -14,17 +14,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = [
-    "checkpoint_file",
-    "gate_again",
-    "metadata_file",
-    "quoted",
-    "run_folder",
-    "suite_file",
-    "typed",
-    "update_baseline",
-]
-
 #: Control and format characters (some turn the reading direction), separators, and halves of pairs.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SUITE: Final = "--wanlora-suite"

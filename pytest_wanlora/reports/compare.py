@@ -11,12 +11,11 @@ from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import analysis, i18n, sentences
 from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.reports.trend import TrendPoint
-
-__all__ = ["combine", "document", "lines"]
 
 SEPARATOR: Final = " + "
 """Between the names of runs that were put together."""
@@ -285,15 +284,7 @@ def lines(record: RunRecord) -> list[str]:
         rows.append(["project tests", "", "", *(_tests(record, card.name) for card in cards), ""])
     decided = ["may be published" if card.publishable else "no" for card in cards]
     rows.append(["decision", "", "", *decided, ""])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    left = {0, 1, len(widths) - 1}
-    table = [
-        "  ".join(
-            text.ljust(width) if column in left else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    table = aligned(rows, left={0, 1, len(rows[0]) - 1})
     runs = record.run_id.split(SEPARATOR)
     head = [f"suite {record.suite.name}"]
     if len(runs) > 1:

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Direction", "Overfit", "direction", "overfit", "still_falling"]
-
 Direction = Literal["improving", "worsening", "mixed", "unknown"]
 
 

@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["LARGEST", "page"]
-
 #: Characters that a page may have: what a mail or an issue still takes.
 LARGEST: Final = 25_000_000
 # left for the page itself at the first try; most need a tenth of it

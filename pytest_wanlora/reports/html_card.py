@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Fact", "applied", "facts", "layers", "norms", "problems"]
-
 # no model has as many; a record that says so is not to hang the page
 _MOST_BLOCKS = 1000
 

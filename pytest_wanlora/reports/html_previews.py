@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import Video
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Clip", "Place", "Previews", "gather"]
-
 Fate = Literal["here", "none", "missing", "unreadable", "left_out"]
 #: Role, candidate, scenario, seed; all baseline videos of a run belong to the one baseline.
 Place = tuple[str, str, str, int]

@@ -20,19 +20,6 @@ from pytest_wanlora.verdict.judgement import ALL
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = [
-    "CourseView",
-    "LimitView",
-    "NoiseView",
-    "TrainingView",
-    "courses",
-    "flat",
-    "limits",
-    "noise",
-    "training",
-    "when",
-]
-
 _REACHED = {
     True: Mark("pass", "reached"),
     False: Mark("warn", "not reached"),

@@ -7,8 +7,6 @@ from typing import Final
 
 from markupsafe import Markup
 
-__all__ = ["isolated", "label", "name", "prose", "visible"]
-
 _LONG: Final = 240
 _LONG_NAME: Final = 72
 #: Turns of the reading direction and control characters; joiners, which emoji and Persian need, may stay.

@@ -17,22 +17,6 @@ from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
 
-__all__ = [
-    "ADVICE",
-    "BEST",
-    "DIRECTIONS",
-    "LANGUAGES",
-    "MARKS",
-    "NAMES",
-    "OUTCOMES",
-    "TESTS",
-    "VERDICTS",
-    "Language",
-    "Phrase",
-    "metric_name",
-    "metric_names",
-]
-
 Language = Literal["en", "ko"]
 LANGUAGES: Final[tuple[Language, ...]] = ("en", "ko")
 

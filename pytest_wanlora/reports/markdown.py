@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.reports.stated import Stated
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["NOTHING_STATED", "blocks", "page"]
-
 NOTHING_STATED: Final[Mapping[str, Sequence[Stated]]] = MappingProxyType({})
 
 

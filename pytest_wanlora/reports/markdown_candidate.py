@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["conclusions", "findings"]
-
 _PROMPT = 300
 _OUTCOME_MARKS: dict[OutcomeKind, str] = {
     "success": i18n.MARKS[Verdict.PASS],

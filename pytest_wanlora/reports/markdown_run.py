@@ -17,17 +17,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = [
-    "comparison",
-    "notes",
-    "overview",
-    "project_tests",
-    "reading",
-    "reproduce",
-    "training_data",
-    "verdicts",
-]
-
 
 def verdicts(record: RunRecord, scribe: Scribe) -> str:
     """Whether each checkpoint may be published and why, in one block."""

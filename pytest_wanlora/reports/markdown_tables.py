@@ -11,8 +11,6 @@ from pytest_wanlora.reports.i18n import Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.judgement import ALL, Verdict
 
-__all__ = ["Scribe", "bullets", "heading", "table"]
-
 _LONGEST_COMMAND = 2000
 
 

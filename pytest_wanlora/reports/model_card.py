@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.verdict.judgement import ItemOutcome
 
-__all__ = ["Sample", "fragment", "samples"]
-
 _LONGEST_PROMPT = 1000
 
 

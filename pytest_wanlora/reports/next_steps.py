@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.verdict.decision import Decision
 
-__all__ = ["Step", "StepKey", "next_steps"]
-
 StepKey = Literal[
     "fix_checkpoint",
     "measure_baseline",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.metrics import METRICS, Metric, grade
 from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
 from pytest_wanlora.reports.summary import change_words
+from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
-
-__all__ = ["duration", "failure", "left_out_lines", "only_part", "progress_line", "stored_lines", "summary"]
 
 _MARKS = {
     Verdict.BETTER: "better",
@@ -223,19 +222,7 @@ def _table(record: RunRecord, compared: Sequence[Judgement]) -> list[str]:
             )
         )
         previous = judged.scenario
-    return _aligned(rows, left={0, 1, 6})
-
-
-def _aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
-    """Rows of equally many columns as lines, the columns of `left` to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(
-            text.ljust(width) if column in left else text.rjust(width)
-            for column, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    return aligned(rows, left={0, 1, 6})
 
 
 def _rank(judged: Judgement) -> int:
@@ -280,7 +267,7 @@ def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
     lines = [f"training data {data.file}, {data.prompts:,} prompts: {shares}"]
     if data.undecided:
         lines.append(f"  {data.undecided:,} of them have no word of the lists and count as other")
-    lines += [f"  {line}" for line in _aligned(rows, left=range(len(rows[0])))]
+    lines += [f"  {line}" for line in aligned(rows, left=range(len(rows[0])))]
     lines += [f"  {_suspicion_line(each)}" for each in data.suspicions]
     lines += [f"  {_correlation_line(each)}" for each in data.correlations]
     return lines

@@ -13,8 +13,6 @@ from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Best", "BestReason", "TrendPoint", "best", "mean_loss", "trend"]
-
 BestReason = Literal["only", "least_loss", "tie", "none", "none_measured", "run_failed", "no_candidate"]
 
 

@@ -10,8 +10,6 @@ from typing import Final
 
 from pytest_wanlora.files import DELETED
 
-__all__ = ["LATEST", "RECORD", "point_latest", "records"]
-
 logger = logging.getLogger(__name__)
 
 RECORD: Final = "results.json"
@@ -41,7 +39,7 @@ def _changed(path: Path) -> float:
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
-        # `clean` may delete a folder meanwhile
+        # `clean` may have deleted the folder
         return 0.0
 
 

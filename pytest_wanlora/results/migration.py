@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["OLDEST", "SCHEMA_VERSION", "migrated"]
-
 SCHEMA_VERSION: Final = 3
 """Of the records that this package writes."""
 
@@ -33,7 +31,7 @@ OLDEST: Final = min(_STEPS)
 def migrated(record: dict[str, Any]) -> dict[str, Any]:
     """Bring a record to the present version.
 
-    Nothing is judged anew: what an earlier version did not know stays unknown.
+    Nothing is judged again: what an earlier version did not record stays unknown.
 
     Args:
         record: Parsed JSON, with a `schema_version` from `OLDEST` to `SCHEMA_VERSION`. Left as it is.

@@ -5,37 +5,20 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.schemas import Finite, StrictModel
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
 
-__all__ = [
-    "BaselineCard",
-    "CandidateCard",
-    "Failure",
-    "Pair",
-    "Part",
-    "SetScores",
-    "SuiteCard",
-    "Totals",
-    "Video",
-    "block_norms",
-]
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Role = Literal["candidate", "baseline"]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-
-class Video(_Model):
+class Video(StrictModel):
     """One video of the run, or of the baseline it was compared with.
 
     Attributes:
@@ -68,7 +51,7 @@ class Video(_Model):
     applied: dict[str, Any] | None = None
 
 
-class SetScores(_Model):
+class SetScores(StrictModel):
     """Scores of one set of videos.
 
     Attributes:
@@ -88,7 +71,7 @@ class SetScores(_Model):
     reference_n: int
 
 
-class Failure(_Model):
+class Failure(StrictModel):
     """A video that could not be rendered or scored.
 
     Attributes:
@@ -106,7 +89,7 @@ class Failure(_Model):
     next_command: str | None = None
 
 
-class SuiteCard(_Model):
+class SuiteCard(StrictModel):
     """The suite as it was when the run began.
 
     Attributes:
@@ -134,8 +117,8 @@ class SuiteCard(_Model):
     metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in METRICS.values()})
 
 
-class CandidateCard(_Model):
-    """One checkpoint and what became of it.
+class CandidateCard(StrictModel):
+    """One checkpoint and the decision about it.
 
     Attributes:
         name: As in test ids.
@@ -159,7 +142,7 @@ class CandidateCard(_Model):
     reason: str
 
 
-class BaselineCard(_Model):
+class BaselineCard(StrictModel):
     """What the candidates were compared with.
 
     Attributes:
@@ -169,7 +152,7 @@ class BaselineCard(_Model):
         sha256: Of its checkpoint; None for the model without LoRA.
         environment: Where it was measured.
         differences: Lines on what differs from this run and was let pass.
-        noise: What chance alone does to each metric.
+        noise: Changes of each metric that chance alone explains.
     """
 
     name: str
@@ -181,7 +164,7 @@ class BaselineCard(_Model):
     noise: tuple[NoiseFloor, ...] = ()
 
 
-class Totals(_Model):
+class Totals(StrictModel):
     """What the run cost.
 
     Attributes:
@@ -246,8 +229,8 @@ def block_norms(norms: Mapping[str, float]) -> dict[int, float]:
     return {block: math.sqrt(total) for block, total in sorted(squares.items()) if math.isfinite(total)}
 
 
-class Part(_Model):
-    """What one worker, or one test, has to tell.
+class Part(StrictModel):
+    """What one worker, or one test, reports.
 
     Attributes:
         videos: Those it rendered or used.

@@ -8,8 +8,9 @@ earlier versions are read too (`migration`).
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError, model_validator
 
@@ -17,15 +18,12 @@ from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.folders import RECORD, records
-from pytest_wanlora.results.merging import merge
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
-    Failure,
     Pair,
     Part,
-    SetScores,
     SuiteCard,
     Totals,
     Video,
@@ -35,24 +33,8 @@ from pytest_wanlora.verdict.decision import Decision, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
-__all__ = [
-    "BaselineCard",
-    "CandidateCard",
-    "Failure",
-    "Pair",
-    "Part",
-    "RunRecord",
-    "SetScores",
-    "SuiteCard",
-    "Totals",
-    "TrainingDataCard",
-    "Video",
-    "json_schema",
-    "load",
-    "merge",
-    "runs_so_far",
-    "write",
-]
+T = TypeVar("T")
+K = TypeVar("K", bound=Any)
 
 
 class RunRecord(Part):
@@ -75,8 +57,8 @@ class RunRecord(Part):
         expected: Every item that the suite demands of the candidates.
         left_out: Those of them that were not judged, and why; of a run that stores a baseline, that too.
         project_tests: Tests of the user's project that use a `wanlora_*` fixture: they belong to the verdict.
-        other_failures: Node ids of what failed besides, which no checkpoint is to blame for; None in a record
-            of an earlier version, which does not know.
+        other_failures: Node ids of other failures, which belong to no checkpoint; None in a record of an
+            earlier version, which has no list of them.
         totals: What it cost.
         training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
@@ -103,7 +85,7 @@ class RunRecord(Part):
     notes: tuple[str, ...] = ()
 
     def decision(self, candidate: str) -> Decision:
-        """Decide on a candidate from its judgements and tests and the run, whatever the record says."""
+        """Decide on a candidate from its judgements, its tests and the run."""
         return decide(
             [judged for judged in self.judgements if judged.candidate == candidate],
             [item for item in self.expected if item.candidate == candidate],
@@ -258,7 +240,7 @@ def write(record: RunRecord, path: Path) -> None:
 
 
 def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
-    """Count the earlier runs of a checkpoint's bytes on a suite.
+    """Count the earlier runs of a checkpoint, by digest, on a suite.
 
     Args:
         folder: Holds a folder for each run.
@@ -273,7 +255,7 @@ def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
         try:
             text = path.read_text(encoding="utf-8", errors="replace")
         except FileNotFoundError:
-            # `clean` has deleted it meanwhile
+            # `clean` has deleted it
             continue
         try:
             raw = json.loads(text)
@@ -282,6 +264,60 @@ def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
             named = {sha256} if sha256 in text else set()
         count += sha256 in named
     return count
+
+
+def merge(parts: Iterable[Part]) -> Part:
+    """Merge what several workers report.
+
+    Args:
+        parts: In any order; the same result whatever it is.
+
+    Returns:
+        Everything once, sorted. A video that one worker rendered and another reused counts as rendered.
+
+    Raises:
+        RecordError: Two workers contradict each other about the same video, set or item.
+    """
+    gathered = list(parts)
+    videos = _rendered_first(video for part in gathered for video in part.videos)
+    sets = _once(
+        (scored for part in gathered for scored in part.sets),
+        key=lambda scored: (scored.role, scored.candidate, scored.scenario),
+    )
+    failures = _once(
+        (failure for part in gathered for failure in part.failures),
+        key=lambda failure: (failure.candidate, failure.scenario, failure.seed, failure.message),
+    )
+    judgements = _once(
+        (judged for part in gathered for judged in part.judgements), key=lambda judged: judged.item
+    )
+    return Part(
+        videos=tuple(videos),
+        sets=tuple(sets),
+        judgements=tuple(sorted(judgements, key=lambda judged: judged.item)),
+        failures=tuple(failures),
+    )
+
+
+def _once(things: Iterable[T], *, key: Callable[[T], K]) -> list[T]:
+    """Each thing once, sorted by its key; two of one key must be equal."""
+    found: dict[K, T] = {}
+    for thing in things:
+        if found.setdefault(key(thing), thing) != thing:
+            raise RecordError(f"two workers contradict each other about {key(thing)}")
+    return [found[name] for name in sorted(found)]
+
+
+def _rendered_first(videos: Iterable[Video]) -> list[Video]:
+    """Each video as reported by the worker that rendered it; the others took it from the cache."""
+    ordered = sorted(videos, key=lambda video: (video.reused, -video.seconds))
+    told: dict[tuple[str, ...], Video] = {}
+    for video in ordered:
+        name = (video.role, video.candidate, video.scenario, str(video.seed))
+        known = told.setdefault(name, video)
+        if video.model_copy(update={"reused": known.reused, "seconds": known.seconds}) != known:
+            raise RecordError(f"two workers contradict each other about the video {', '.join(name)}")
+    return sorted(told.values(), key=lambda video: (video.role, video.candidate, video.scenario, video.seed))
 
 
 def json_schema() -> str:

@@ -1,23 +1,15 @@
-"""What a run record says of the data that the candidates were trained on."""
+"""The training data of the candidates in a run record."""
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-__all__ = ["CorrelationCard", "ScenarioShare", "SuspicionCard", "TrainingDataCard"]
-
-Finite = Annotated[float, Field(allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=0)]
+from pytest_wanlora.schemas import Count, Finite, Sha256, Share, StrictModel
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class ScenarioShare(_Model):
+class ScenarioShare(StrictModel):
     """How common the category of one scenario is in the training data.
 
     Attributes:
@@ -34,11 +26,11 @@ class ScenarioShare(_Model):
     rare: bool
 
 
-class SuspicionCard(_Model):
+class SuspicionCard(StrictModel):
     """A scenario that regressed and whose category is rare; a suspicion, no proof.
 
     Attributes:
-        key: What to say of it: `rare` where nothing speaks against it, `rare_but` where scenarios of a
+        key: Kind of the suspicion: `rare` where nothing contradicts it, `rare_but` where scenarios of a
             category no more common did not regress.
         candidate: Whose regression.
         scenario: Scenario id.
@@ -63,11 +55,11 @@ class SuspicionCard(_Model):
     against: tuple[str, ...] = ()
 
 
-class CorrelationCard(_Model):
+class CorrelationCard(StrictModel):
     """Spearman's rank correlation of a category's share and its scenarios' change to the worse.
 
     Attributes:
-        key: What to say of it: `the_rarer_the_worse`, or `chance` where it cannot be told from chance.
+        key: Kind of the result: `the_rarer_the_worse`, or `chance` where it cannot be told from chance.
         candidate: Whose changes.
         scenarios: How many.
         categories: Of how many categories.
@@ -83,8 +75,8 @@ class CorrelationCard(_Model):
     p_value: Annotated[float, Field(ge=0, le=1)]
 
 
-class TrainingDataCard(_Model):
-    """The training metadata beside the verdicts.
+class TrainingDataCard(StrictModel):
+    """The training data of the candidates, for comparison with the verdicts.
 
     Attributes:
         file: Name of the metadata file, without its folder.
@@ -102,7 +94,7 @@ class TrainingDataCard(_Model):
     """
 
     file: str
-    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+    sha256: Sha256
     rows: Count
     prompts: Count
     counts: dict[str, Count]

@@ -23,9 +23,8 @@ from pytest_wanlora.verdict.fvd import ReferenceSet
 
 if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
+    from pytest_wanlora.scoring.scorer import ScoringSettings
     from pytest_wanlora.suite import Scenario
-
-__all__ = ["Standard"]
 
 #: A base video rendered anew must give every score back to this relative difference for library versions to
 #: count as equal: a fifth of the tightest default band, far above what rounding does.
@@ -90,14 +89,7 @@ class Standard:
         Raises:
             ScoringError: It is missing, empty, or not the one that the suite states.
         """
-        from pytest_wanlora.scoring.weights import fetch
-
-        scoring = self.gate.suite.scoring
-        file = fetch(scoring.reference, scoring.reference_sha256, "scoring.reference")
-        network = fetch(
-            scoring.video_features.weights, scoring.video_features.sha256, "scoring.video_features.weights"
-        )
-        return frechet.read_reference(file.path, sha256=file.sha256, extractor_sha256=network.sha256)
+        return load_reference(self.gate.suite.scoring)
 
     def reference_rows(self, scenarios: Iterable[str]) -> NDArray[Any]:
         """Reference features of some scenarios' categories, (m, D)."""
@@ -220,3 +212,18 @@ class Standard:
             f"the baseline {self.baseline.name!r} was measured with other versions, and {why}:\n{listed}",
             next_command=self.update_command,
         )
+
+
+def load_reference(scoring: ScoringSettings) -> frechet.Reference:
+    """Load a suite's reference set.
+
+    Raises:
+        ScoringError: It is missing, unreadable, empty, another than the suite states, or made by another
+            network than the suite's.
+    """
+    from pytest_wanlora.scoring.weights import fetch
+
+    file = fetch(scoring.reference, scoring.reference_sha256, "scoring.reference")
+    features = scoring.video_features
+    network = fetch(features.weights, features.sha256, "scoring.video_features.weights")
+    return frechet.read_reference(file.path, sha256=file.sha256, extractor_sha256=network.sha256)

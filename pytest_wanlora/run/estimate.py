@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.run.session import Gate
 
-__all__ = ["Estimate", "estimate", "plan_lines"]
-
 _RECENT = 10
 
 

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.suite import Scenario
 
-__all__ = ["BaselineView", "CandidateView"]
-
 
 class CandidateView:
     """One candidate with its videos and scores; whatever is missing is rendered when it is asked for.

@@ -15,15 +15,12 @@ from safetensors import SafetensorError
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError, WanloraError
-from pytest_wanlora.jobs.job import file_sha256
-from pytest_wanlora.jobs.planning import input_image
+from pytest_wanlora.jobs.job import image_sha256, input_image
 from pytest_wanlora.suite import hub, option_value, references, resolve, stated, verify
 from pytest_wanlora.suite.digests import digest
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import FileReference, Scenario, Suite
-
-__all__ = ["Download", "ModelFiles", "Problem", "prompts"]
 
 _BYTES: Final = {"bfloat16": 2, "float32": 4}
 _ON_THE_GPU: Final = ("model.dit", "model.vae")
@@ -169,7 +166,7 @@ def prompts(suite: Suite, scenarios: Iterable[Scenario]) -> dict[str, Prompt]:
             category=scenario.category,
             prompt=scenario.prompt,
             caption=scenario.clip_caption,
-            input_image_sha256=None if image is None else file_sha256(image),
+            input_image_sha256=None if image is None else image_sha256(image),
         )
     return found
 

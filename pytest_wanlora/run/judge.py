@@ -21,7 +21,8 @@ from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 from pytest_wanlora.verdict.measured import Scores
-from pytest_wanlora.verdict.sequential import Assessment, PairedScores, PairedSets, assess
+from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
+from pytest_wanlora.verdict.sequential import Assessment, assess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.metrics import Metric
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.suite import Scenario
-
-__all__ = ["Judge"]
 
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.suite import Scenario, Suite
 
-__all__ = ["Finding", "Preflight", "Request", "examine", "video_bytes"]
-
 _GIB: Final = 2**30
 #: Bytes a pixel of a video in the cache, most of it the preview: 0.73 for pure noise, which compresses worst.
 _BYTES_A_PIXEL: Final = 0.75

@@ -45,8 +45,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.suite import Suite
 
-__all__ = ["Ending", "build"]
-
 
 @dataclass(frozen=True)
 class Ending:

@@ -21,8 +21,7 @@ from pytest_wanlora.checkpoint.formats import added_formats
 from pytest_wanlora.errors import JobError, SettingsError, SuiteError, WanloraError
 from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
-from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer
-from pytest_wanlora.jobs.planning import plan
+from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer, plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.registry import check_groups
@@ -295,11 +294,16 @@ class Gate:
 
     @cached_property
     def _scheduler(self) -> Scheduler:
-        batch, beside = 1, False
+        batch, background = 1, False
         if isinstance(self.producer, BatchProducer):
-            batch, beside = self.producer.batch, self.producer.beside
+            batch, background = self.producer.batch, self.producer.score_in_background
         return Scheduler(
-            self._begin, self.cache, self.board, batch=batch, beside=beside, progress=self._report
+            self._begin,
+            self.cache,
+            self.board,
+            batch=batch,
+            score_in_background=background,
+            progress=self._report,
         )
 
     def finish(self) -> None:

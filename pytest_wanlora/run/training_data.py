@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.suite import Scenario, Suite
     from pytest_wanlora.verdict.judgement import Judgement
 
-__all__ = ["TrainingData", "card", "read"]
-
 _PROMPTS = "prompt"
 
 

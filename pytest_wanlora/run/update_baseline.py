@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.verdict.judgement import ToleranceLike
 
-__all__ = ["Stored", "measure", "store", "versions"]
-
 _PACKAGES = ("pytest-wanlora", "pytest", "torch", "diffsynth", "open-clip-torch", "numpy", "scipy")
 
 

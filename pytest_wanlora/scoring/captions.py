@@ -20,8 +20,6 @@ from pytest_wanlora.errors import ScoringError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["BYTE_OFFSET", "cleaned", "encode_bytes", "too_long"]
-
 BYTE_OFFSET: Final = 2
 """Id of the byte 0 in `ByteTokenizer`, after its padding and its mark of a beginning."""
 _DEFAULT_CONTEXT: Final = 77

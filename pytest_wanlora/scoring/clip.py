@@ -32,7 +32,7 @@ _PREPROCESS_KEYS = tuple(field.name for field in fields(PreprocessCfg) if field.
 
 
 class ClipSettings(Protocol):
-    """What of a suite's `scoring.clip` is read here."""
+    """The part of a suite's `scoring.clip` that is used here."""
 
     @property
     def model(self) -> str:
@@ -173,7 +173,7 @@ def clip_scores(frames: NDArray[np.float32], text: NDArray[np.float32]) -> Mappi
 def temporal_consistency(frames: NDArray[np.float32]) -> float:
     """100 * mean cosine of consecutive frames' embeddings, in percent (Esser 2023, "Gen-1").
 
-    A frozen video has 100; so it is judged both ways and beside `motion`.
+    A frozen video has 100, so both directions count, together with `motion`.
 
     Args:
         frames: (T, D) embeddings of the frames, T >= 2.

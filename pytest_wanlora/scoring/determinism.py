@@ -26,7 +26,7 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     The settings belong to the process: on a CPU, do not score in two threads of one process at a time.
 
     Args:
-        device: Where the network lies.
+        device: Of the network.
     """
     arithmetic = _one_thread() if device.type == "cpu" else steady_gpu(device)
     with torch.inference_mode(), torch.autocast(device.type, enabled=False), arithmetic:
@@ -76,7 +76,7 @@ class _Shared:
 
     @contextmanager
     def held(self, kernels: Sequence[str]) -> Iterator[None]:
-        """Have the settings within the block; the kernels are those of whoever came first."""
+        """Apply the settings within the block; the kernels are those of the first caller."""
         with self._lock:
             if self._inside == 0:
                 self._stack.enter_context(self._settings(kernels))

@@ -61,23 +61,6 @@ def degenerate(video: NDArray[Any]) -> str | None:
     return None
 
 
-def not_finite(values: NDArray[np.floating[Any]], what: str) -> str | None:
-    """Say how many values of a float array are NaN or infinite; None if all are finite.
-
-    For what uint8 cannot show: latents, decoded frames before quantisation, features.
-
-    Args:
-        values: Any float array.
-        what: Its name in the sentence, e.g. `"the latents"`.
-    """
-    bad = int(values.size - np.count_nonzero(np.isfinite(values)))
-    if values.size == 0:
-        return f"{what} are empty"
-    if bad:
-        return f"{what} hold {bad} of {values.size} values that are NaN or infinite"
-    return None
-
-
 def sharpness(video: NDArray[np.uint8]) -> float:
     """Variance of the 3x3 Laplacian of luma, mean over frames.
 

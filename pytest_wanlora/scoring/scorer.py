@@ -15,15 +15,11 @@ from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer, ClipSettings, clip_scores, temporal_consistency
 from pytest_wanlora.scoring.determinism import require_device
-from pytest_wanlora.scoring.frechet import Reference, read_reference, set_scores
 from pytest_wanlora.scoring.video_features import VideoFeaturesSettings, load_extractor
-from pytest_wanlora.scoring.weights import fetch
-
-__all__ = ["Scorer", "ScoringSettings", "VideoScores", "load_reference", "set_scores"]
 
 
 class ScoringSettings(Protocol):
-    """What of a suite's `scoring` is read here."""
+    """The part of a suite's `scoring` that is used here."""
 
     @property
     def clip(self) -> ClipSettings:
@@ -150,20 +146,3 @@ class Scorer:
         if reason is not None:
             raise ScoringError(f"the video cannot be part of a reference set: {reason}")
         return self._extractor(video)
-
-
-def load_reference(scoring: ScoringSettings) -> Reference:
-    """Load a suite's reference set.
-
-    Args:
-        scoring: The suite's `scoring`.
-
-    Raises:
-        ScoringError: The file is missing, unreadable, empty, another than the suite states, or made by
-            another network than the suite's.
-    """
-    file = fetch(scoring.reference, scoring.reference_sha256, "scoring.reference")
-    network = fetch(
-        scoring.video_features.weights, scoring.video_features.sha256, "scoring.video_features.weights"
-    )
-    return read_reference(file.path, sha256=file.sha256, extractor_sha256=network.sha256)

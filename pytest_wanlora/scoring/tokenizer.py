@@ -8,8 +8,6 @@ import torch
 
 from pytest_wanlora.scoring.captions import BYTE_OFFSET, cleaned, encode_bytes
 
-__all__ = ["ByteTokenizer"]
-
 
 class ByteTokenizer:
     """Turn text into ids of its UTF-8 bytes, in the form open_clip's text tower expects.

@@ -21,7 +21,7 @@ from pytest_wanlora.scoring.weights import fetch, summary
 
 
 class VideoFeaturesSettings(Protocol):
-    """What of a suite's `scoring.video_features` is read here."""
+    """The part of a suite's `scoring.video_features` that is used here."""
 
     @property
     def kind(self) -> str:

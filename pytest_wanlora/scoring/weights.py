@@ -9,7 +9,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from pytest_wanlora.errors import ScoringError, SuiteError
-from pytest_wanlora.suite import files as suite_files
+from pytest_wanlora.suite import resolve
+from pytest_wanlora.suite.digests import digest
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,7 @@ class ScorerFile:
     """A file on the disk and its digest.
 
     Attributes:
-        path: Where it lies.
+        path: Of the file.
         sha256: Its digest, as found.
         repository: `<owner>/<name>` if it came from the Hugging Face Hub.
     """
@@ -41,7 +42,7 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
         ScoringError: No such file, with the command that fetches it; unreadable; another digest.
     """
     try:
-        reference = suite_files.resolve(location, key=key)
+        reference = resolve(location, key=key)
     except SuiteError as error:
         name = Path(location.removeprefix("package:")).name
         command = f"hf download <owner>/<name> {name} --local-dir <folder of {key}>"
@@ -77,7 +78,7 @@ def _download(repository: str, filename: str, key: str) -> Path:
 
 def _checked_digest(path: Path, sha256: str, key: str) -> str:
     try:
-        found = suite_files.digest(path)
+        found = digest(path)
     except OSError as error:
         raise ScoringError(
             f"{key}: {path} cannot be read: {error.strerror}", next_command=f"ls -l {path}"

@@ -18,9 +18,3 @@ The levers are keys of the suite's `sampling`: `batch`, `cfg_merge`, `tiled`, `c
 `real_rope`, `text_once` (`suite.LEVERS` has the values at which they are off). A suite with another batch is
 `suite.model_copy(update={"sampling": suite.sampling.model_copy(update={"batch": 2})})`.
 """
-
-from __future__ import annotations
-
-from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Renderer, Studio, frames_sha256, quiet
-
-__all__ = ["STUDIO_VERSION", "Rendered", "Renderer", "Studio", "frames_sha256", "quiet"]

@@ -35,8 +35,6 @@ from pytest_wanlora.studio.denoiser import (
 )
 from pytest_wanlora.suite import LEVERS, Sampling
 
-__all__ = ["Accelerator", "keep_compiled_code", "pinned_attention"]
-
 logger = logging.getLogger(__name__)
 
 #: What is called, and the names of its parameters that are relied upon.
@@ -136,7 +134,7 @@ class Accelerator:
         ]
         if not reasons:
             return True
-        # the text once a video is only faster; everything else would be another video than was asked for
+        # computing the text once a video changes no pixel; all other levers would render another video
         on = [
             name
             for name, off in LEVERS.items()
@@ -152,7 +150,7 @@ class Accelerator:
 
     def _install(self) -> None:
         for block in self.pipe.dit.blocks:
-            # another class for the same object: names and weights stay, and all blocks share compiled code
+            # replacing the class keeps names and weights, and all blocks share compiled code
             block.self_attn.__class__ = AnySelfAttention
             block.cross_attn.__class__ = AnyCrossAttention
         for module in self.pipe.dit.modules():
@@ -182,7 +180,7 @@ class Accelerator:
                     fuse_vae_embedding_in_latents=fused,
                 )
                 found = Denoiser(self.sampling, {})(*inputs)
-            # weights that give NaN are told of by every video
+            # weights that give NaN are reported by every video
             expected, found = expected.float().nan_to_num(), found.float().nan_to_num()
             scale = float(expected.abs().max())
             off = float((found - expected).abs().max())

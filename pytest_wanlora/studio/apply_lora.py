@@ -1,4 +1,4 @@
-"""Put a LoRA on the model as DiffSynth does, prove that it is on, and take it off bit for bit."""
+"""Apply a LoRA as DiffSynth does, verify that it is applied, and restore the weights bit for bit."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ class Lora:
 
 
 def uploaded(found: Contents, device: str | torch.device) -> Lora:
-    """Take a checkpoint's matrices into torch, every bit as the reader hands them over.
+    """Load a checkpoint's matrices into torch with the bits that the reader returns.
 
     The file goes to the device in one piece, of which the matrices are views: hundreds of small transfers
     take several times as long.
 
     Args:
-        found: What lies in the file.
+        found: The contents of the file.
         device: Where to.
     """
     import torch
@@ -76,7 +76,7 @@ def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
 
     Args:
         model: The diffusion transformer.
-        checkpoint: What is to be put on it.
+        checkpoint: Names the targets.
 
     Raises:
         StudioError: The file names layers that the model lacks, or shapes differ. Nothing was changed.
@@ -151,7 +151,7 @@ def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) 
 
 @contextmanager
 def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
-    """Keep a LoRA beside the weights, through DiffSynth's hot loading; otherwise as `fused`."""
+    """Apply a LoRA by DiffSynth's hot loading, without changing the weights; otherwise as `fused`."""
     from diffsynth.core import LoRAHotLoadMixin
 
     names = targets(pipe.dit, checkpoint).keys()
@@ -355,7 +355,7 @@ def checksum(model: nn.Module) -> tuple[tuple[str, int, int], ...]:
         if value.numel() * value.element_size() >= _SMALL:
             by_device.setdefault(value.device, {})[name] = _digest(_bits(value))
     if small:
-        # wherever they lie just now; which of them differs is nobody's question, that one does is
+        # on whichever device; they are digested together because only a difference matters, not its place
         together = torch.cat([_bits(value).to(small[0].device) for value in small])
         by_device.setdefault(together.device, {})["all others"] = _digest(together)
     found: list[tuple[str, int, int]] = []

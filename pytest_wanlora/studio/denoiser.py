@@ -20,18 +20,6 @@ from torch import Tensor
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.suite import LEVERS, Sampling
 
-__all__ = [
-    "HANDLED",
-    "AnyCrossAttention",
-    "AnySelfAttention",
-    "BatchedNoise",
-    "Denoiser",
-    "StoredPrompts",
-    "Timestep",
-    "Wanted",
-    "uploaded",
-]
-
 #: Inputs of DiffSynth's function that the denoiser heeds.
 HANDLED: Final = frozenset(
     {"dit", "latents", "timestep", "context", "cfg_merge", "fuse_vae_embedding_in_latents"}
@@ -179,7 +167,7 @@ class Denoiser:
 
 
 def _unhandled(others: Mapping[str, Any]) -> list[str]:
-    """Names of inputs that DiffSynth's function would have heeded."""
+    """Names of the inputs that DiffSynth's function would have used."""
     heeded = inspect.signature(wan_video.model_fn_wan_video).parameters
     return [
         name
@@ -192,7 +180,7 @@ def _unhandled(others: Mapping[str, Any]) -> list[str]:
 
 
 class BatchedNoise(wan_video.WanVideoUnit_NoiseInitializer):  # type: ignore[misc]  # DiffSynth publishes no types
-    """Noise of several seeds, each as if it were alone."""
+    """Noise of several seeds, each the same as when rendered by itself."""
 
     def process(self, pipe: Any, seed: int | tuple[int, ...], **others: Any) -> dict[str, Tensor]:  # noqa: ANN401
         """Make the noise, (B, C, F, H, W)."""
@@ -227,7 +215,7 @@ class Wanted(wan_video.PipelineUnit):  # type: ignore[misc]  # DiffSynth publish
 
 
 class Timestep:
-    """A timestep of DiffSynth's loop whose number lies on the device already.
+    """A timestep of DiffSynth's loop whose number is already on the device.
 
     The loop uploads each number with a copy that waits until the GPU has done all that it was given before;
     then the GPU waits in turn, until the first kernels of the next pass are launched.

@@ -6,8 +6,6 @@ import gc
 import importlib
 import sys
 
-__all__ = ["import_for_good"]
-
 
 def import_for_good(name: str) -> None:
     """Import a large module while the garbage collector rests, and have it never look at what came with it.

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.studio.weights import Reading
     from pytest_wanlora.suite import Suite
 
-__all__ = ["Loader"]
-
 #: DiffSynth's own variable; it would take ModelScope where this is not set, and `hub:` means Hugging Face.
 _SOURCE_VARIABLE = "DIFFSYNTH_DOWNLOAD_SOURCE"
 

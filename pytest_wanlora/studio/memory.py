@@ -1,4 +1,4 @@
-"""How much of a GPU's memory was needed, and what to do when it was not enough."""
+"""Peak GPU memory, and the message when it runs out."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pytest_wanlora.errors import StudioError
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
 
-__all__ = ["explained", "peak_memory", "watch_memory"]
-
 _GIB = 2**30
 
 
 def watch_memory(device: str) -> None:
-    """Begin to measure the peak anew."""
+    """Reset the peak."""
     if device != "cpu":
         import torch
 
@@ -25,7 +23,7 @@ def watch_memory(device: str) -> None:
 
 
 def peak_memory(device: str) -> int | None:
-    """Bytes that tensors of this process took on the GPU at most, since `watch_memory`; None on a CPU."""
+    """Peak bytes of this process' tensors on the GPU since `watch_memory`; None on a CPU."""
     if device == "cpu":
         return None
     import torch
@@ -35,7 +33,7 @@ def peak_memory(device: str) -> int | None:
 
 @contextlib.contextmanager
 def explained(what: str, device: str, suite: Suite) -> Iterator[None]:
-    """Turn an out-of-memory error into one that says how much there is, and what of the suite needs less.
+    """Replace an out-of-memory error by one that names the GPU's memory and the settings that need less.
 
     Args:
         what: Was being done.

@@ -1,4 +1,4 @@
-"""The DiffSynth pipeline of one process: load it once, put LoRAs on and off, render jobs.
+"""The DiffSynth pipeline of one process: load it once, apply LoRAs, render jobs.
 
 torch and diffsynth are imported when the model is loaded, not before.
 """
@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import StudioError
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.studio.denoiser import Timestep
     from pytest_wanlora.suite import Scenario, Suite
 
-__all__ = ["STUDIO_VERSION", "Rendered", "Renderer", "Studio", "frames_sha256", "quiet"]
-
 logger = logging.getLogger(__name__)
 
 #: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process;
@@ -51,9 +49,9 @@ class Rendered:
         frames: uint8, shape (frames, height, width, 3), RGB; the pipeline's own quantisation. Black where
             the decoded video was not finite.
         degenerate: Why there is nothing to score, or None.
-        applied: How the LoRA was put on; None for the model without LoRA.
+        applied: How the LoRA was applied; None for the model without LoRA.
         seconds: Rendering alone; an equal share where several were rendered together.
-        peak_memory: Bytes on the GPU at most while it was rendered; None on a CPU.
+        peak_memory: Peak bytes on the GPU; None on a CPU.
     """
 
     frames: NDArray[np.uint8]
@@ -61,13 +59,6 @@ class Rendered:
     applied: Applied | None
     seconds: float
     peak_memory: int | None = None
-
-
-class Renderer(Protocol):
-    """What renders jobs: `Studio`, or a fake of `pytest_wanlora.testing`."""
-
-    def render(self, job: Job, checkpoint: Checkpoint | None) -> Rendered:
-        """Render one job with the given checkpoint, None for the model without LoRA."""
 
 
 class Studio:
@@ -189,7 +180,7 @@ class Studio:
 
     @contextlib.contextmanager
     def lora(self, checkpoint: Checkpoint, scale: float = 1.0) -> Iterator[Applied]:
-        """Have a LoRA on the model within the block; the base weights are back afterwards, bit for bit.
+        """Apply a LoRA within the block; the base weights are restored afterwards, bit for bit.
 
         Args:
             checkpoint: What to apply.
@@ -232,7 +223,7 @@ class Studio:
         return rendered
 
     def render_many(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> tuple[Rendered, ...]:
-        """Render jobs of one batch; a LoRA stays on until another one is asked for.
+        """Render jobs of one batch; a LoRA stays applied until a job needs another one.
 
         A batch is always computed whole, `sampling.batch` seeds of one scenario, whichever of them are asked
         for; only those are decoded. So a video does not depend on what else was wanted.
@@ -275,7 +266,7 @@ class Studio:
             yield
 
     def close(self) -> None:
-        """Take off the LoRA that is still on."""
+        """Remove the LoRA that is still applied."""
         self._put_on(None, 0.0)
 
     def _put_on(self, checkpoint: Checkpoint | None, scale: float) -> None:

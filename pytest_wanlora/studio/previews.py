@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["require_ffmpeg", "write_preview"]
-
 _FPS = 8
 #: Of x264: half the time of its default preset for a file of the same size, 0.1 dB further from the frames.
 _PRESET = "veryfast"

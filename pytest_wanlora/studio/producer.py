@@ -1,4 +1,4 @@
-"""Render and score: the studio and the scorers put together, loaded when the first job is produced."""
+"""The producer that renders with the studio and scores, loaded when the first job is produced."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.studio.imports import import_for_good
-from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio, frames_sha256, quiet
+from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio, frames_sha256
 from pytest_wanlora.studio.previews import require_ffmpeg, write_preview
+from pytest_wanlora.studio.silence import quiet
 
 if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.scoring.scorer import Scorer
     from pytest_wanlora.suite import Suite
-
-__all__ = ["StudioProducer"]
 
 
 class StudioProducer:
@@ -55,7 +54,7 @@ class StudioProducer:
         self.studio = Studio(suite, environment, device=device, threads=threads, cache_dir=cache_dir)
         self.previews = previews
         self.batch = suite.sampling.batch
-        self.beside = self.studio.device != "cpu"
+        self.score_in_background = self.studio.device != "cpu"
         self._scorer: Scorer | None = None
         self._stream: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
         self._told = False
@@ -77,7 +76,7 @@ class StudioProducer:
                 scorer = Scorer(suite.scoring, device=device)
             captions = [scenario.clip_caption for scenario in suite.scenarios]
             scorer.check(captions, frame_count=suite.sampling.frames)
-            if self.beside:
+            if self.score_in_background:
                 self._stream = _stream(device)
             self._scorer = scorer
             self.studio.seconds["scorers"] = time.perf_counter() - started
@@ -141,7 +140,7 @@ class StudioProducer:
         )
 
     def close(self) -> None:
-        """Take off the LoRA that is still on the model."""
+        """Remove the LoRA that is still applied."""
         self.studio.close()
 
     def _notes(self) -> dict[str, Any]:
@@ -159,7 +158,7 @@ class StudioProducer:
 
 
 def _stream(device: str) -> contextlib.AbstractContextManager[Any]:
-    """A queue of the GPU beside the one that videos are rendered on."""
+    """A CUDA stream other than the one that renders."""
     import torch
 
     # the scorers' weights went up on the other queue, which this one does not wait for

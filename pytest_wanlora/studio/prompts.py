@@ -36,8 +36,8 @@ class PromptStore:
     Args:
         suite: Names text encoder and tokenizer.
         environment: On what embeddings are computed.
-        device: Where they are wanted.
-        folder: Where they are kept; None keeps none.
+        device: For the embeddings.
+        folder: Where they are stored; None stores none.
         encode: Loads the text encoder and encodes prompts, each to (1, L, D).
     """
 
@@ -67,7 +67,7 @@ class PromptStore:
         return self._known[prompt]
 
     def prepare(self, prompts: Iterable[str]) -> None:
-        """Have these prompts' embeddings, reading what is on the disk and encoding the rest in one go."""
+        """Load these prompts' embeddings from the disk and encode the others together."""
         wanted = [prompt for prompt in dict.fromkeys(prompts) if prompt not in self._known]
         if not self._missing(wanted):
             return
@@ -91,7 +91,7 @@ class PromptStore:
 
     @contextmanager
     def _alone(self) -> Iterator[None]:
-        """Let one process at a time load the text encoder, so that the others read what it found."""
+        """Let one process at a time load the text encoder, so that the others can read its embeddings."""
         if self.folder is None:
             yield
             return

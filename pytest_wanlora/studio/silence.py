@@ -8,8 +8,6 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-__all__ = ["quiet"]
-
 logger = logging.getLogger(__name__)
 
 

@@ -20,8 +20,6 @@ from torch import Tensor
 
 from pytest_wanlora.checkpoint.container import NUMBERS, Entry, read_header
 
-__all__ = ["Reading"]
-
 #: From the page cache of a machine with 32 cores more gain little: see docs/performance.md.
 _THREADS: Final = 8
 _PART_BYTES: Final = 2**26
@@ -60,7 +58,7 @@ class _Part:
 
 
 class Reading:
-    """Tensors of a model that are being read, beside whatever else the process does.
+    """Tensors of a model that are being read in the background.
 
     Args:
         paths: Its safetensors files.
@@ -86,7 +84,7 @@ class Reading:
             self._blocks.append((block, placed))
             parts += [(part, block) for part in _parts(path, placed)]
         if self._device.type == "cuda":
-            # this queue may still have to write where the blocks lie; those of the threads would not wait
+            # this stream may still write to the blocks' memory, which the threads' streams do not wait for
             torch.cuda.synchronize(self._device)
         reader = _Reader(self._device)
         pool = ThreadPoolExecutor(threads, thread_name_prefix="wanlora-weights")
@@ -115,7 +113,7 @@ class Reading:
 
 
 class _Reader:
-    """Reads parts on several threads, each with pinned memory and a queue of the GPU of its own."""
+    """Reads parts on several threads, each with its own pinned memory and CUDA stream."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device

@@ -12,19 +12,6 @@ from pydantic_core import ErrorDetails
 
 from pytest_wanlora.suite.document import KeyPath, Value, quoted
 
-__all__ = [
-    "ENTRY",
-    "NAME",
-    "SHA256",
-    "STATED_SHA256",
-    "Complaint",
-    "across",
-    "keys",
-    "nearest_sizes",
-    "translated",
-    "unknown",
-]
-
 Complaint: TypeAlias = tuple[KeyPath, str]
 """Where, and what is wrong there."""
 

@@ -10,9 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.files import write_whole
-
-__all__ = ["digest", "memory_folder"]
+from pytest_wanlora.files import file_sha256, write_whole
 
 #: Smaller files are hashed anew by every process.
 LARGE: Final = 64 * 2**20
@@ -49,19 +47,14 @@ def memory_folder() -> Path:
 @lru_cache(maxsize=1024)
 def _file_digest(path: str, state: tuple[int, ...]) -> str:
     if state[0] < LARGE:
-        return _hash(path)
+        return file_sha256(path)
     note = memory_folder() / f"{hashlib.sha256(path.encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         known = json.loads(note.read_text(encoding="utf-8"))
         if known["path"] == path and known["state"] == list(state):
             return str(known["sha256"])
-    found = _hash(path)
+    found = file_sha256(path)
     # a read-only home costs time alone
     with contextlib.suppress(OSError):
         write_whole(note, json.dumps({"path": path, "state": state, "sha256": found}, indent=1).encode())
     return found
-
-
-def _hash(path: str) -> str:
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -18,8 +18,6 @@ import yaml
 
 from pytest_wanlora.errors import SuiteError
 
-__all__ = ["Document", "KeyPath", "Problem", "Value", "dotted", "quoted", "read", "rejection"]
-
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value sits: `("scenarios", 0, "prompt")`."""
 Value: TypeAlias = "bool | int | float | str | tuple[Value, ...] | dict[str, Value] | None"

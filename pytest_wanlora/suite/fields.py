@@ -11,23 +11,6 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, files
 from pytest_wanlora.suite.models import added_models
 
-__all__ = [
-    "Entry",
-    "MetricId",
-    "Name",
-    "Positive",
-    "Registration",
-    "Sha256",
-    "StatedSha256",
-    "Text",
-    "Weights",
-    "as_tuple",
-    "clip_model",
-    "image",
-    "reference",
-    "refusal",
-]
-
 
 def refusal(complaint: str, *, key: str = "") -> PydanticCustomError:
     """Build an error in the words of suite files; `key` points at a key of the model that raises it."""

@@ -18,19 +18,6 @@ from pytest_wanlora.suite.models import added_models
 if TYPE_CHECKING:
     from pytest_wanlora.suite.schema import Scenario, Suite
 
-__all__ = [
-    "FileReference",
-    "anchored",
-    "check_digests",
-    "digest",
-    "fingerprint",
-    "identity",
-    "references",
-    "resolve",
-    "stated",
-    "verify",
-]
-
 KINDS: Final = (
     "a path or glob relative to the suite file, package:FILE (shipped with pytest-wanlora), "
     "hub:OWNER/NAME:FILE (downloaded), baselines:FILE (in the suite's folder of the baselines)"

@@ -16,8 +16,6 @@ from typing import Final
 
 from pytest_wanlora.suite.files import FileReference
 
-__all__ = ["Listing", "fetch_command", "folder_of", "local_files", "matching", "sizes"]
-
 #: Seconds that the hub has to answer; a request's own limit does not hold for looking up the hub's address.
 _PATIENCE: Final = 5.0
 _TIMEOUT: Final = 4.0

@@ -17,8 +17,6 @@ from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.models import added_models
 from pytest_wanlora.suite.schema import Architecture, Suite
 
-__all__ = ["Shapes", "check_fit", "find_for", "gated_set", "load", "option_value", "packaged"]
-
 
 def packaged() -> dict[str, Path]:
     """Return the suites that come with the package, then those of installed models, by name."""

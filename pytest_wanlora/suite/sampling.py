@@ -8,8 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from pytest_wanlora.suite.fields import refusal
 
-__all__ = ["LEVERS", "Sampling"]
-
 #: Keys that make rendering faster, with the value at which a video is the stock pipeline's, bit for bit.
 LEVERS: Final[dict[str, Any]] = {
     "batch": 1,

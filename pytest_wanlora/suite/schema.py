@@ -43,22 +43,6 @@ from pytest_wanlora.suite.fields import (
 )
 from pytest_wanlora.suite.sampling import Sampling
 
-__all__ = [
-    "DEFAULT_TOLERANCES",
-    "Architecture",
-    "ClipScorer",
-    "Limit",
-    "ModelFiles",
-    "Sampling",
-    "Scenario",
-    "Scoring",
-    "Seeds",
-    "Suite",
-    "Tolerance",
-    "VideoFeatures",
-    "unreadable_by_clip",
-]
-
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from pytest_wanlora.text_table import aligned
 from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.report import Clips, Repeats, Report
 from pytest_wanlora.training_data.videos import State
@@ -142,20 +142,8 @@ def _clips(clips: Clips) -> Iterator[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    widths = [max(map(_width, column)) for column in zip(header, *rows, strict=True)]
-    for line in (header, *rows):
-        cells = [
-            cell + " " * (width - _width(cell))
-            if number == 0 or not header[number]
-            else " " * (width - _width(cell)) + cell
-            for number, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal that a text takes; Hangul and Han take two a letter."""
-    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+    left = [number for number, title in enumerate(header) if number == 0 or not title]
+    yield from aligned([header, *rows], left=left)
 
 
 def _bar(share: float) -> str:

@@ -1,51 +1,6 @@
-"""What is said of a checkpoint: verdicts with their evidence, and whether it may be published.
+"""Verdict types and decision rules.
 
-`judgement` holds the words; `limits` and `regressions` judge one item; `bands` names a change; `evidence`,
-`fvd` and `noise` say how sure it is, `items` for all items of a run, `multiplicity` for all of
-them together; `prediction` says what more videos would bring and `sequential` where they are needed;
-`decision` puts everything together. All are pure functions.
+`judgement` defines the types; `limits` and `regressions` judge one item by `bands`; `evidence`, `fvd` and
+`noise` compute intervals and tests of one item, `items` those of a run; `multiplicity` corrects for their
+number; `sequential` decides which scenarios need more; `decision` combines all. All are pure functions.
 """
-
-from __future__ import annotations
-
-from pytest_wanlora.verdict.bands import band, frozen, rule
-from pytest_wanlora.verdict.decision import Decision, decide, run_problem
-from pytest_wanlora.verdict.judgement import (
-    ALL,
-    Evidence,
-    ItemId,
-    ItemOutcome,
-    Judgement,
-    Kind,
-    PytestOutcome,
-    ToleranceLike,
-    Verdict,
-    Worst,
-)
-from pytest_wanlora.verdict.limits import judge_limit, judge_set_limit
-from pytest_wanlora.verdict.regressions import judge_regression, judge_set
-from pytest_wanlora.verdict.sequential import assess
-
-__all__ = [
-    "ALL",
-    "Decision",
-    "Evidence",
-    "ItemId",
-    "ItemOutcome",
-    "Judgement",
-    "Kind",
-    "PytestOutcome",
-    "ToleranceLike",
-    "Verdict",
-    "Worst",
-    "assess",
-    "band",
-    "decide",
-    "frozen",
-    "judge_limit",
-    "judge_regression",
-    "judge_set",
-    "judge_set_limit",
-    "rule",
-    "run_problem",
-]

@@ -7,14 +7,11 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pytest_wanlora.metrics import Metric
-from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.judgement import (
     Evidence,
     ToleranceLike,
     Verdict,
 )
-
-__all__ = ["band", "frozen", "rule"]
 
 # a change of exactly the band, such as 0.95 of a baseline at 5 %, is off by a rounding error
 _ROUNDING = 1e-9
@@ -22,27 +19,6 @@ _ROUNDING = 1e-9
 #: frame's diagonal a frame step, about what optical flow finds in noise.
 _FROZEN_SHARE = 0.1
 _MOVES = 0.05
-
-
-def band(metric: Metric, baseline: float, value: float, tolerance: ToleranceLike) -> tuple[float, Verdict]:
-    """Mark a value by its band alone.
-
-    Args:
-        metric: Tells which direction is worse, and whether a large rise is suspicious.
-        baseline: The baseline's value.
-        value: The candidate's.
-        tolerance: The band.
-
-    Returns:
-        The relative change to the worse, and the mark. A value that is not finite is `degenerate`, a
-        baseline that is not finite an `error`; the change is NaN then.
-    """
-    if not math.isfinite(value):
-        return math.nan, Verdict.DEGENERATE
-    if not math.isfinite(baseline):
-        return math.nan, Verdict.ERROR
-    change = float(statistics.change(baseline, value, metric.higher_is_better))
-    return change, rule(metric, change, tolerance)[0]
 
 
 def rule(

@@ -20,20 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = [
-    "Contrast",
-    "Floats",
-    "Plan",
-    "change",
-    "interval",
-    "needed",
-    "p_worse",
-    "paired",
-    "pooled",
-    "sign_flip",
-    "t_worse",
-]
-
 Floats = NDArray[np.float64]
 
 #: Below this many pairs a test at a level shared by a whole run rests on the shape of the scores alone:
@@ -273,7 +259,7 @@ class Plan:
             looks do not share it: whatever their number, every interval is a 90 % one, and a loss at the very
             edge of its band is passed early with a chance of `looks * tail` at most.
         futility: Render no more seeds for an item once the chance that the last look would fail it is at most
-            this (`prediction`).
+            this (`multiplicity.chance_significant`).
         stop_at_failure: Render no more seeds of a scenario once one of its items has failed for certain,
             although others are still open: the checkpoint is not publishable whatever they would say.
     """

@@ -27,8 +27,6 @@ from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import pairwise_kernel
 from pytest_wanlora.verdict.evidence import Contrast, Floats, sign_flip
 
-__all__ = ["ReferenceSet", "Rows", "SetContrast", "Videos", "compare", "distance"]
-
 Rows = NDArray[np.intp]
 """Row numbers of one set, (scenarios, seeds)."""
 

@@ -10,17 +10,6 @@ from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict.judgement import Evidence, Judgement, Verdict, Worst
 from pytest_wanlora.verdict.reasons import degenerate_words, first
 
-__all__ = [
-    "NONE_DEGENERATE",
-    "Degenerate",
-    "Scores",
-    "mean_of",
-    "settled",
-    "unfit_for",
-    "unfit_set",
-    "worst_of",
-]
-
 Scores = Mapping[str, Mapping[int, float]]
 """Values of one metric by scenario and seed."""
 Degenerate = Mapping[tuple[str, int], str]

@@ -1,15 +1,14 @@
-"""Many items at once: p-values adjusted for their number, each item counted for what it can add."""
+"""P-values adjusted for the number of items, and predictions of the verdict at the last look."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from scipy import special
 
 from pytest_wanlora.verdict.evidence import Contrast, Floats
-
-__all__ = ["beyond_by_chance", "holm", "levels"]
 
 # halvings of the bracket: a level is then exact to 1e-9 of alpha
 _HALVINGS = 30
@@ -94,3 +93,41 @@ def levels(sizes: Floats, shares: Sequence[float] | Floats, alpha: float) -> Flo
         holds = middle + taken.sum(axis=1) - np.diagonal(taken) <= alpha
         low, high = np.where(holds, middle, low), np.where(holds, high, middle)
     return low
+
+
+def chance_beyond(contrast: Contrast, ratio: float, *, most: int, higher_is_better: bool) -> float:
+    """Chance that the estimate from all pairs will be beyond a ratio to the baseline, to the worse.
+
+    This is the predictive distribution under a flat prior (Spiegelhalter, Freedman and Blackburn 1986,
+    "Monitoring clinical trials: conditional or predictive power?"). With s the scatter of a pair, the mean of
+    `most` pairs deviates from that of the first n by s sqrt(1/n - 1/most).
+
+    Args:
+        contrast: Of one item of one scenario, from n pairs, 2 <= n < most.
+        ratio: Candidate / baseline.
+        most: Pairs at the last look.
+        higher_is_better: Direction.
+    """
+    loss = float(ratio * contrast.baseline - contrast.candidate) * (1.0 if higher_is_better else -1.0)
+    error, degrees = (float(value) for value in contrast.spread(ratio))
+    scatter = error * math.sqrt(1.0 - contrast.total / most)
+    if scatter == 0.0:
+        return float(loss > 0.0)
+    return float(special.stdtr(degrees, loss / scatter))
+
+
+def chance_significant(statistic: float, *, pairs: int, most: int, level: float) -> float:
+    """Chance that the t test of all pairs will be significant.
+
+    Args:
+        statistic: The candidate's loss in standard errors, from the pairs so far; may be infinite.
+        pairs: Those, 2 <= pairs < most.
+        most: Pairs at the last look.
+        level: Its one-sided level, above 0 and below 1.
+    """
+    if not math.isfinite(statistic):
+        return float(statistic > 0.0)
+    wanted = float(special.stdtrit(most - 1.0, 1.0 - level))
+    growth = most / pairs
+    ahead = statistic * math.sqrt(growth) - wanted
+    return float(special.stdtr(pairs - 1.0, ahead / math.sqrt(growth - 1.0)))

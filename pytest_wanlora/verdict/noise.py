@@ -8,21 +8,20 @@ from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from pytest_wanlora.metrics import BUILT_IN, METRICS, Metric
+from pytest_wanlora.schemas import StrictModel
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats, change
 from pytest_wanlora.verdict.judgement import ToleranceLike
-
-__all__ = ["NoiseFloor", "floors", "set_floor", "too_tight"]
 
 _SPLITS = 200
 _QUANTILE = 0.95
 _FEWEST = 4
 
 
-class NoiseFloor(BaseModel):
+class NoiseFloor(StrictModel):
     """What chance does to one metric of one scenario.
 
     Attributes:
@@ -35,8 +34,6 @@ class NoiseFloor(BaseModel):
         fail: The fail band at the time.
         n_needed: Videos a side at which the floor would be at the fail band.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     scenario: str
     metric: str

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict.judgement import Evidence, ToleranceLike, Verdict
 
-__all__ = ["degenerate_words", "direction", "first", "sureness", "worded"]
-
 
 def first(things: list[str], most: int = 3) -> str:
     """The first few of a list, and how many more there are."""

@@ -21,8 +21,6 @@ from pytest_wanlora.verdict.measured import (
 )
 from pytest_wanlora.verdict.reasons import first, sureness, worded
 
-__all__ = ["judge_regression", "judge_set"]
-
 
 def judge_regression(
     metric: Metric,

@@ -20,13 +20,11 @@ from typing import Literal
 import numpy as np
 
 from pytest_wanlora.verdict import evidence as statistics
-from pytest_wanlora.verdict import multiplicity, prediction
+from pytest_wanlora.verdict import multiplicity
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.items import FVD, Item, Row, at_band, rows
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ToleranceLike
-from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
-
-__all__ = ["Assessment", "PairedScores", "PairedSets", "assess"]
+from pytest_wanlora.verdict.pairs import PairedScores
 
 Weak = Literal["warn", "fail"]
 
@@ -138,7 +136,7 @@ def _chance(row: Row, fail: float, plan: Plan, level: float, weak: Weak) -> floa
     if row.item[0] == ALL or row.pairs >= most or not float(row.contrast.baseline) > 0.0:
         return None
     higher = row.metric.higher_is_better
-    beyond = prediction.chance_beyond(
+    beyond = multiplicity.chance_beyond(
         row.contrast, at_band(row.metric, fail), most=most, higher_is_better=higher
     )
     if not plan.tests or weak == "fail":
@@ -146,7 +144,7 @@ def _chance(row: Row, fail: float, plan: Plan, level: float, weak: Weak) -> floa
     last = level * plan.shares()[-1]
     if row.set_contrast is not None and last < 0.5**most:
         return 0.0  # no swap of so few labels is so unlikely
-    significant = prediction.chance_significant(row.statistic, pairs=row.pairs, most=most, level=last)
+    significant = multiplicity.chance_significant(row.statistic, pairs=row.pairs, most=most, level=last)
     return min(beyond, significant)
 
 

@@ -16,8 +16,8 @@ from benchmarks.gpu.speed_records import (  # noqa: F401
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint import Checkpoint
 from pytest_wanlora.environment import Environment, detect
-from pytest_wanlora.jobs import Job, plan
-from pytest_wanlora.studio import Studio
+from pytest_wanlora.jobs.job import Job, plan
+from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.suite import Suite, load
 from tools.hollow_wan.assemble import HUB_SUITE_FILE, Recipe, assemble
 

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from pytest_wanlora.environment import detect
-from pytest_wanlora.jobs import plan
-from pytest_wanlora.studio import Studio, frames_sha256
+from pytest_wanlora.jobs.job import plan
+from pytest_wanlora.studio.pipeline import Studio, frames_sha256
 from pytest_wanlora.suite import load
 
 

@@ -11,9 +11,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benchmarks.gpu.speed_records import check_peak
 from pytest_wanlora.checkpoint import Checkpoint
-from pytest_wanlora.jobs import Job
-from pytest_wanlora.studio import Studio
-from pytest_wanlora.studio.pipeline import Rendered
+from pytest_wanlora.jobs.job import Job
+from pytest_wanlora.studio.pipeline import Rendered, Studio
 from tests.gpu.conftest import SMALL, Hollow
 
 pytestmark = pytest.mark.gpu

@@ -12,6 +12,7 @@ import pytest
 
 from pytest_wanlora import cli, results
 from pytest_wanlora.publishing import receipt
+from pytest_wanlora.publishing.predicate import Statement
 from pytest_wanlora.publishing.verify import Demands, verify
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import PytestOutcome
@@ -370,7 +371,7 @@ class TestSeveralCheckpoints:
         assert not any(card.publishable for card in last(based).candidates)
         for name in ("good", "better"):
             statement = receipt.parse((based.records()[-1].parent / f"receipt-{name}.json").read_bytes())
-            assert isinstance(statement, receipt.Statement)
+            assert isinstance(statement, Statement)
             assert [test.outcome for test in statement.predicate.project_tests] == [PytestOutcome.FAILED]
 
 
@@ -436,7 +437,7 @@ class TestTheLastWord:
         assert not record.candidates[0].publishable
         assert f"ended with exit code {exit_status}" in record.candidates[0].reason
         found = receipt.parse((based.records()[-1].parent / "receipt.json").read_bytes())
-        assert isinstance(found, receipt.Statement)
+        assert isinstance(found, Statement)
         assert found.predicate.run.exit_status == exit_status
         assert any(f"exit code {exit_status}," in problem for problem in problems(based))
         assert "may not be published" in result.stdout.str()

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import results
+from pytest_wanlora.results.run_record import RunRecord
 from tests.integration.conftest import WITHOUT, Project
 
 # what pytest would stumble over, or the gate would go by, if these were the settings of the run
@@ -64,7 +65,7 @@ def gate(project: Project, *arguments: str, workers: str = "none") -> pytest.Run
     return project.pytester.runpytest_subprocess(*words)
 
 
-def record(stand: Path) -> results.RunRecord:
+def record(stand: Path) -> RunRecord:
     """The newest run of the folder in which the user stands."""
     return results.load(max((stand / ".wanlora" / "runs").glob("*/results.json"), key=os.path.getmtime))
 

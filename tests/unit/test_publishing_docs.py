@@ -17,6 +17,7 @@ import yaml
 
 from pytest_wanlora import cli, options
 from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing.predicate import PREDICATE_TYPE
 from pytest_wanlora.publishing.verify import signature_path
 from tests.unit.reports import gated
 
@@ -121,6 +122,6 @@ def test_the_guides_options_and_names_exist(capsys: pytest.CaptureFixture[str]) 
     named = set(re.findall(r"`(--[a-z0-9-]+)", GUIDE))
     assert len(named) > 5
     assert named <= known
-    assert receipt.PREDICATE_TYPE in GUIDE
+    assert PREDICATE_TYPE in GUIDE
     assert ssh_signature.NAMESPACE in GUIDE
     assert (ROOT / "pytest_wanlora/reports/receipt.schema.json").is_file()

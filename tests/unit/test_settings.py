@@ -22,10 +22,10 @@ Reads = Callable[..., Settings]
 GATE = ("--lora", "x.safetensors")
 # the options alone, without the rest of the plugin
 PLUGIN = """
-from pytest_wanlora import settings
+from pytest_wanlora import options
 
 def pytest_addoption(parser):
-    settings.add_options(parser)
+    options.add_options(parser)
 """
 
 

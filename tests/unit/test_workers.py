@@ -20,21 +20,21 @@ def _node(name: str) -> Any:  # noqa: ANN401 - a stand-in for xdist's class
 class TestGpus:
     def test_each_worker_gets_its_own(self) -> None:
         gpus = Gpus(["0", "1", "2"])
-        assert [gpus.take(f"gw{number}") for number in range(3)] == ["0", "1", "2"]
+        assert [gpus.assign(f"gw{number}") for number in range(3)] == ["0", "1", "2"]
 
     def test_more_workers_than_gpus_share_evenly(self) -> None:
         gpus = Gpus(["4", "7"])
-        assert [gpus.take(f"gw{number}") for number in range(5)] == ["4", "7", "4", "7", "4"]
+        assert [gpus.assign(f"gw{number}") for number in range(5)] == ["4", "7", "4", "7", "4"]
 
     def test_the_gpu_of_a_dead_worker_goes_to_its_replacement(self) -> None:
         gpus = Gpus(["0", "1", "2"])
         for number in range(3):
-            gpus.take(f"gw{number}")
-        gpus.give_back("gw1")
-        assert gpus.take("gw3") == "1"
+            gpus.assign(f"gw{number}")
+        gpus.release("gw1")
+        assert gpus.assign("gw3") == "1"
 
     def test_without_gpus_nothing_is_dealt(self) -> None:
-        assert Gpus([]).take("gw0") is None
+        assert Gpus([]).assign("gw0") is None
 
     @pytest.mark.parametrize(
         ("listed", "count", "expected"),
@@ -92,13 +92,13 @@ class TestOrders:
                 "workercount": 2,
             }
         )
-        orders = workers.take_orders(config)
-        assert orders == workers.Orders(run_folder=tmp_path, gpu="7", worker="gw1", workers=2)
+        orders = workers.read_worker_config(config)
+        assert orders == workers.WorkerConfig(run_folder=tmp_path, gpu="7", name="gw1", workers=2)
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
     def test_other_processes_keep_theirs(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
-        assert workers.take_orders(pytest.Config.__new__(pytest.Config)) is None
+        assert workers.read_worker_config(pytest.Config.__new__(pytest.Config)) is None
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,7"
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import cli, results
-from pytest_wanlora.results import RunRecord
+from pytest_wanlora.results.run_record import RunRecord
 from tests.unit.reports import gated
 
 

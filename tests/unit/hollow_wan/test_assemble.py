@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.scoring.scorer import Scorer, load_reference
+from pytest_wanlora.run.comparison import load_reference
+from pytest_wanlora.scoring.scorer import Scorer
 from pytest_wanlora.scoring.video_features import TorchscriptExtractor
 from pytest_wanlora.suite import check_fit, load
 from tools.hollow_wan import loras, parts, tokenizer, writing
@@ -18,8 +19,8 @@ from tools.hollow_wan.assemble import LORAS, SUITE_FILE, Recipe, assemble
 
 def test_diffsynth_loads_the_small_one_and_renders(hollow: Path) -> None:
     from pytest_wanlora.environment import detect
-    from pytest_wanlora.jobs import plan
-    from pytest_wanlora.studio import Studio
+    from pytest_wanlora.jobs.job import plan
+    from pytest_wanlora.studio.pipeline import Studio
 
     suite = load(hollow / SUITE_FILE)
     environment = detect(suite.sampling.dtype, "cpu")

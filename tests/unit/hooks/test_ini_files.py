@@ -15,13 +15,13 @@ GATE = "[pytest]\nwanlora_suite = own.yaml\n"
 VALUED = ("lora", *(option.name for option in OPTIONS if option.metavar is not None))
 # the options, and the question that the plugin asks before conftest files are loaded
 PLUGIN = """
-from pytest_wanlora import settings
+from pytest_wanlora import options
 from pytest_wanlora.hooks import ini_files
 
 ANSWERS = []
 
 def pytest_addoption(parser):
-    settings.add_options(parser)
+    options.add_options(parser)
 
 def pytest_load_initial_conftests(early_config, parser):
     ANSWERS.append(ini_files.corrected_arguments(early_config, parser))

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pytest_wanlora.jobs.job import Applied, Job, Produced
+from pytest_wanlora.jobs.board import Board
+from pytest_wanlora.jobs.cache import Cache
+from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced
+from pytest_wanlora.jobs.scheduler import Scheduler
 
 
 def job(seed: int = 0, **changes: Any) -> Job:  # noqa: ANN401 - any field
@@ -59,3 +63,18 @@ class Counting:
     def __call__(self, job: Job) -> Produced:
         self.calls.append(job.seed)
         return self.produce(job)
+
+
+def ensure(
+    needed: Sequence[Job],
+    produce: Callable[[Job], Produced],
+    cache: Cache,
+    board: Board,
+    *,
+    pool: Sequence[Job] = (),
+    progress: Callable[[], None] | None = None,
+) -> dict[str, JobResult]:
+    with Scheduler(
+        lambda jobs: [partial(produce, job) for job in jobs], cache, board, progress=progress
+    ) as scheduler:
+        return scheduler.ensure(needed, pool=pool)

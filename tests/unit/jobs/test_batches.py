@@ -76,7 +76,7 @@ def test_a_claim_is_held_until_every_video_of_the_batch_is_stored(
             held.append(claimed(cache, job(0), 2))
             studio.signals[1].set()
 
-    with Scheduler(studio, cache, board, batch=2, beside=True, progress=look) as scheduler:
+    with Scheduler(studio, cache, board, batch=2, score_in_background=True, progress=look) as scheduler:
         scheduler.ensure([job(0), job(1)])
     assert studio.batches == [[0, 1]]
     assert held[0], "seed 1 was not stored yet"
@@ -93,7 +93,7 @@ def test_a_claim_is_held_while_the_next_batch_is_rendered(studio: Studio, cache:
             studio.signals[0].set()
         return studio(jobs)
 
-    with Scheduler(begin, cache, board, beside=True) as scheduler:
+    with Scheduler(begin, cache, board, score_in_background=True) as scheduler:
         scheduler.ensure([job(0), job(1)])
     assert held == [True]
 
@@ -104,7 +104,7 @@ def test_closing_waits_until_all_is_stored(studio: Studio, cache: Cache, board: 
         return produced(job)
 
     studio.scoring = {0: slowly, 1: slowly}
-    scheduler = Scheduler(studio, cache, board, beside=True)
+    scheduler = Scheduler(studio, cache, board, score_in_background=True)
     # while seed 0 is scored, seed 1 is rendered instead of waiting
     scheduler.ensure([job(0)], pool=[job(0), job(1)])
     assert studio.batches == [[0], [1]]
@@ -118,7 +118,7 @@ def test_a_bug_on_the_other_thread_is_raised_as_it_is(studio: Studio, cache: Cac
         raise ZeroDivisionError(job.seed)
 
     studio.scoring[0] = broken
-    scheduler = Scheduler(studio, cache, board, beside=True)
+    scheduler = Scheduler(studio, cache, board, score_in_background=True)
     with pytest.raises(ZeroDivisionError):
         scheduler.ensure([job(0)])
     scheduler.close()
@@ -140,6 +140,6 @@ def test_what_failed_while_waiting_is_not_tried_again(studio: Studio, cache: Cac
         if looks.count(True) == 2:
             studio.signals[0].set()
 
-    with Scheduler(begin, cache, board, beside=True, progress=look) as scheduler:
+    with Scheduler(begin, cache, board, score_in_background=True, progress=look) as scheduler:
         scheduler.ensure([job(0)], pool=[job(0), job(1)])
     assert studio.batches == [[0], [1]]

@@ -11,15 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pytest_wanlora import jobs
+from pytest_wanlora import files
 from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.jobs import cache as cache_module
-from pytest_wanlora.jobs import notes
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import Applied
-from tests.unit.jobs.made import Counting, job, produced
+from tests.unit.jobs.made import Counting, ensure, job, produced
 
 
 class TestCache:
@@ -63,7 +62,7 @@ class TestCache:
         path = cache.folder / job().key / name
         path.write_bytes(damage(path.read_bytes()))
         render = Counting()
-        result = jobs.ensure([job()], render, cache, board)[job().key]
+        result = ensure([job()], render, cache, board)[job().key]
         assert render.calls == [0]
         assert not result.reused
         assert "damaged" in caplog.text
@@ -73,7 +72,7 @@ class TestCache:
         cache.store(job(), produced(job()))
         (cache.folder / job().key / "features.safetensors").unlink()
         render = Counting()
-        jobs.ensure([job()], render, cache, board)
+        ensure([job()], render, cache, board)
         assert render.calls == [0]
 
     def test_a_folder_left_by_a_dead_process_is_swept(self, cache: Cache) -> None:
@@ -105,7 +104,7 @@ class TestCache:
 
         monkeypatch.setattr(cache_module, "write_whole", full)
         with pytest.raises(JobError, match=r"(?s)No space left on device.*MiB are free") as caught:
-            jobs.ensure([job()], produced, cache, board)
+            ensure([job()], produced, cache, board)
         assert "make room" in str(caught.value.next_command)
         assert [path.name for path in cache.folder.iterdir()] == [".locks"]
 
@@ -115,6 +114,6 @@ class TestCache:
         def full(path: Path, data: bytes) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-        monkeypatch.setattr(notes, "write_whole", full)
+        monkeypatch.setattr(files, "write_whole", full)
         with pytest.raises(JobError, match="No space left on device"):
-            jobs.ensure([job()], produced, cache, board)
+            ensure([job()], produced, cache, board)

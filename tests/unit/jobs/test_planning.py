@@ -13,8 +13,7 @@ import pytest
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import Environment
-from pytest_wanlora.jobs.job import Job
-from pytest_wanlora.jobs.planning import plan
+from pytest_wanlora.jobs.job import Job, plan
 from pytest_wanlora.suite import Suite
 from tests import loras
 from tests.unusual import CAPTIONS, CPU, IMAGES, PROMPTS, write_unusual_suite

@@ -12,55 +12,55 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora import jobs
 from pytest_wanlora.errors import JobError, StudioError
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import Job, JobResult, Produced
-from tests.unit.jobs.made import Counting, job, produced
+from pytest_wanlora.jobs.scheduler import find
+from tests.unit.jobs.made import Counting, ensure, job, produced
 
 
 class TestEnsure:
     def test_renders_each_job_once(self, cache: Cache, board: Board) -> None:
         render = Counting()
         wanted = [job(seed) for seed in range(4)]
-        results = jobs.ensure(wanted, render, cache, board)
+        results = ensure(wanted, render, cache, board)
         assert render.calls == [0, 1, 2, 3]
         assert [results[each.key].seed for each in wanted] == [0, 1, 2, 3]
         assert not any(result.reused for result in results.values())
-        assert jobs.ensure(wanted, render, cache, board).keys() == results.keys()
+        assert ensure(wanted, render, cache, board).keys() == results.keys()
         assert len(render.calls) == 4
 
     def test_does_not_render_the_pool_when_nobody_has_to_be_waited_for(
         self, cache: Cache, board: Board
     ) -> None:
         render = Counting()
-        jobs.ensure([job(0)], render, cache, board, pool=[job(0), job(1)])
+        ensure([job(0)], render, cache, board, pool=[job(0), job(1)])
         assert render.calls == [0]
 
     def test_a_second_run_reuses_and_says_so(self, cache: Cache, board: Board, tmp_path: Path) -> None:
-        jobs.ensure([job()], produced, cache, board)
+        ensure([job()], produced, cache, board)
         later = Board(tmp_path / "later")
         later.prepare()
         render = Counting()
-        assert jobs.ensure([job()], render, cache, later)[job().key].reused
+        assert ensure([job()], render, cache, later)[job().key].reused
         assert render.calls == []
 
     def test_what_was_just_stored_is_not_taken_for_an_earlier_runs(self, cache: Cache, board: Board) -> None:
         # between the two, any process of the run may look
         board.start(job())
         cache.store(job(), produced(job()))
-        found = jobs.find(job(), cache, board)
+        found = find(job(), cache, board)
         assert found is not None
         assert not found.reused
 
     def test_without_reuse_a_run_renders_its_own(self, cache: Cache, board: Board, tmp_path: Path) -> None:
-        jobs.ensure([job()], produced, cache, board)
+        ensure([job()], produced, cache, board)
         later = Board(tmp_path / "later", reuse=False)
         later.prepare()
         render = Counting()
-        assert not jobs.ensure([job()], render, cache, later)[job().key].reused
-        jobs.ensure([job()], render, cache, later)
+        assert not ensure([job()], render, cache, later)[job().key].reused
+        ensure([job()], render, cache, later)
         assert render.calls == [0]
 
     def test_a_failure_is_told_to_everyone_and_not_tried_again(self, cache: Cache, board: Board) -> None:
@@ -70,7 +70,7 @@ class TestEnsure:
         render = Counting(refuse)
         for _ in range(2):
             with pytest.raises(JobError, match="x, cat, seed 0: no such layer") as caught:
-                jobs.ensure([job()], render, cache, board)
+                ensure([job()], render, cache, board)
             assert caught.value.next_command == "inspect it"
         assert render.calls == [0]
 
@@ -79,19 +79,19 @@ class TestEnsure:
             raise ZeroDivisionError("oops")
 
         with pytest.raises(ZeroDivisionError):
-            jobs.ensure([job()], broken, cache, board)
+            ensure([job()], broken, cache, board)
         with pytest.raises(JobError, match="ZeroDivisionError: oops"):
-            jobs.ensure([job()], produced, cache, board)
+            ensure([job()], produced, cache, board)
 
     def test_another_run_tries_a_failed_job_again(self, cache: Cache, board: Board, tmp_path: Path) -> None:
         def refuse(job: Job) -> Produced:
             raise StudioError("out of memory")
 
         with pytest.raises(JobError):
-            jobs.ensure([job()], refuse, cache, board)
+            ensure([job()], refuse, cache, board)
         later = Board(tmp_path / "later")
         later.prepare()
-        assert jobs.ensure([job()], produced, cache, later)
+        assert ensure([job()], produced, cache, later)
 
     def test_a_failure_of_the_pool_is_left_to_those_who_need_it(self, cache: Cache, board: Board) -> None:
         def refuse_one(job: Job) -> Produced:
@@ -99,9 +99,9 @@ class TestEnsure:
                 raise StudioError("no")
             return produced(job)
 
-        jobs.ensure([job(0)], refuse_one, cache, board, pool=[job(1)])
+        ensure([job(0)], refuse_one, cache, board, pool=[job(1)])
         with pytest.raises(JobError):
-            jobs.ensure([job(1)], refuse_one, cache, board)
+            ensure([job(1)], refuse_one, cache, board)
 
     def test_progress(self, cache: Cache, board: Board) -> None:
         wanted = [job(seed) for seed in range(3)]
@@ -114,7 +114,7 @@ class TestEnsure:
             assert progress is not None
             seen.append((progress.rendered, progress.left, progress.remaining))
 
-        jobs.ensure(wanted, lambda job: produced(job, seconds=2.0), cache, board, progress=look)
+        ensure(wanted, lambda job: produced(job, seconds=2.0), cache, board, progress=look)
         assert seen == [(1, 2, 4.0), (2, 1, 2.0), (3, 0, 0.0)]
 
 
@@ -133,7 +133,7 @@ def _work(folder: Path, number: int, seconds: float, kill_on: int | None) -> Non
     pool = [job(seed) for seed in range(8)]
     order = pool[number:] + pool[:number]
     for first in range(0, len(order), 2):
-        results = jobs.ensure(order[first : first + 2], render, cache, board, pool=pool)
+        results = ensure(order[first : first + 2], render, cache, board, pool=pool)
         assert all(isinstance(result, JobResult) for result in results.values())
 
 
@@ -187,10 +187,10 @@ class TestProcesses:
             assert _join() == [-signal.SIGKILL]
         board = Board(tmp_path / "board")
         with pytest.raises(JobError, match="2 processes died while rendering it"):
-            jobs.ensure([job(3)], produced, Cache(tmp_path / "cache"), board)
+            ensure([job(3)], produced, Cache(tmp_path / "cache"), board)
         assert _rendered(tmp_path)["3"] == 2
 
     def test_notes_are_json(self, cache: Cache, board: Board) -> None:
-        jobs.ensure([job()], produced, cache, board)
+        ensure([job()], produced, cache, board)
         note = json.loads((board.folder / f"{job().key}.done").read_text())
         assert note["who"] == "main"

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.publishing import receipt
+from pytest_wanlora.publishing.predicate import Predicate, StatementV1
 from tests.unit.reports import gated
 
 VERSION_1 = Path(__file__).parents[2] / "data" / "receipt-version-1.json"
@@ -213,8 +214,8 @@ class TestVersion1:
     def test_it_is_read_and_written_to_the_byte(self) -> None:
         data = VERSION_1.read_bytes()
         found = receipt.parse(data)
-        assert isinstance(found, receipt.StatementV1)
-        assert not isinstance(found.predicate, receipt.Predicate)
+        assert isinstance(found, StatementV1)
+        assert not isinstance(found.predicate, Predicate)
         assert receipt.canonical(found.model_dump(mode="json", by_alias=True)) == data
 
     def test_the_schema_takes_it(self, document: dict[str, Any]) -> None:

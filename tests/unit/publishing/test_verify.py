@@ -20,7 +20,7 @@ from pytest_wanlora import cli, testing
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.verify import Bound, Demands, parse_bound, signature_path, verify
-from pytest_wanlora.results import RunRecord
+from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
 from tests.unit.reports import gated
 
@@ -332,7 +332,7 @@ class TestDemands:
     ) -> None:
         problems = desk.forged(lambda said: _left_out(said, metric)).problems(bounds=bounds(text))
         demanded = bounds(text)[0].text
-        assert f"demanded is {demanded}, and {metric} was not measured in {place}" in problems
+        assert f"required: {demanded}; {metric} was not measured in {place}" in problems
 
     def test_a_score_at_the_bound_keeps_it(self, desk: Desk) -> None:
         given = gated.changed(gated.judgements(), "limit", "test1_city", "clip", value=0.3)
@@ -346,14 +346,14 @@ class TestDemands:
         )
         # the limit was judged on the first look and kept; the comparison saw more videos
         (problem,) = desk.about(gated.record(judgements=given)).problems(bounds=bounds("clip>=0.3"))
-        assert problem == "demanded is clip>=0.3, and it is 0.25 in test2_nature"
+        assert problem == "required: clip>=0.3; measured: 0.25 in test2_nature"
 
     @pytest.mark.parametrize(
         ("demands", "words"),
         [
-            ({"suite": "wan"}, "gated on suite fake, demanded is wan"),
-            ({"suite_sha256": "00" * 32}, f"has SHA-256 {gated.SUITE_SHA}, demanded is 00"),
-            ({"max_runs": 2}, "run 3 of these bytes, demanded is at most 2"),
+            ({"suite": "wan"}, "gated on suite fake, required: wan"),
+            ({"suite_sha256": "00" * 32}, f"has SHA-256 {gated.SUITE_SHA}, required: 00"),
+            ({"max_runs": 2}, "run 3 of these bytes, required: <= 2"),
         ],
     )
     def test_other_demands(self, desk: Desk, demands: dict[str, Any], words: str) -> None:
@@ -452,7 +452,7 @@ class TestSignature:
 
     def test_a_missing_one_is_refused(self, desk: Desk, keys: Path) -> None:
         (problem,) = desk.problems(allowed_signers=keys / "signers", signer="release@example.org")
-        assert "there is no signature" in problem
+        assert "no such file; a signature of release@example.org is required" in problem
 
     def test_a_damaged_one_is_refused(self, desk: Desk, keys: Path) -> None:
         self._signed(desk, keys)

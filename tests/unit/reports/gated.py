@@ -9,15 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wanlora.baseline.store import Prompt
-from pytest_wanlora.results import (
-    BaselineCard,
-    CandidateCard,
-    RunRecord,
-    SuiteCard,
-    Totals,
-    Video,
-)
-from pytest_wanlora.verdict import decide
+from pytest_wanlora.results.parts import BaselineCard, CandidateCard, SuiteCard, Totals, Video
+from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.judgement import (
     ALL,
     Evidence,

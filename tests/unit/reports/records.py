@@ -17,7 +17,10 @@ from pytest_wanlora.results.parts import (
 )
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
-from pytest_wanlora.verdict import (
+from pytest_wanlora.verdict.bands import rule
+from pytest_wanlora.verdict.decision import decide
+from pytest_wanlora.verdict.evidence import change as change_of
+from pytest_wanlora.verdict.judgement import (
     Evidence,
     ItemId,
     ItemOutcome,
@@ -25,12 +28,8 @@ from pytest_wanlora.verdict import (
     PytestOutcome,
     Verdict,
     Worst,
-    decide,
-    judge_limit,
-    judge_set_limit,
 )
-from pytest_wanlora.verdict.bands import rule
-from pytest_wanlora.verdict.evidence import change as change_of
+from pytest_wanlora.verdict.limits import judge_limit, judge_set_limit
 
 SHA = "ab" * 32
 SCENARIOS = ("test1_korean_city", "test2_nature", "test3_action")

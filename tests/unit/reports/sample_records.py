@@ -21,8 +21,9 @@ from pytest_wanlora.results.training_data import (
     TrainingDataCard,
 )
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
-from pytest_wanlora.verdict import ALL, Judgement, Verdict, judge_regression, judge_set
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 from pytest_wanlora.verdict.noise import NoiseFloor
+from pytest_wanlora.verdict.regressions import judge_regression, judge_set
 from tests.unit.reports.records import (
     PROMPTS,
     SCENARIOS,

@@ -13,7 +13,7 @@ from pytest_wanlora.reports import analysis, bounds
 from pytest_wanlora.reports.analysis import TrendPoint
 from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.suite import Limit
-from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 from tests.unit.reports.records import SCENARIOS, compared, file_judged, limited, run_record, suite_card
 from tests.unit.reports.sample_records import EPOCHS, epochs_record, mission_record
 

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.reports import compare
-from pytest_wanlora.results import RunRecord
+from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import Verdict
 from tests.unit.reports import gated
 

@@ -12,7 +12,7 @@ from pytest_wanlora.reports import github, markdown
 from pytest_wanlora.reports.escaping import plain
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.verdict import ItemId, Verdict
+from pytest_wanlora.verdict.judgement import ItemId, Verdict
 from tests.unit.reports.records import SCENARIOS, compared, file_judged, run_record
 from tests.unit.reports.sample_records import EPOCHS, epochs_record, mission_record
 

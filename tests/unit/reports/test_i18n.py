@@ -18,7 +18,7 @@ from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
-from pytest_wanlora.verdict import PytestOutcome, Verdict
+from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
 from tests.unit.reports.markdown_reading import parse
 
 TABLES: dict[str, Mapping[Any, Phrase]] = {

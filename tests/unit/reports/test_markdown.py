@@ -14,7 +14,7 @@ from pytest_wanlora.reports.markdown_tables import table
 from pytest_wanlora.reports.stated import MEAN, Stated, disagreements
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.training_data import ScenarioShare
-from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 from tests.unit.reports.markdown_reading import Table, sections, tables
 from tests.unit.reports.records import SCENARIOS, compared, file_judged, run_record
 from tests.unit.reports.sample_records import (

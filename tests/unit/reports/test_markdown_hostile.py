@@ -16,7 +16,7 @@ from pytest_wanlora.reports.i18n import LANGUAGES, Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import Failure
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.verdict import ItemOutcome, PytestOutcome, Verdict
+from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
 from tests.unit.reports.markdown_reading import FORBIDDEN, every, parse, tables
 from tests.unit.reports.records import compared, file_judged, run_record, suite_card
 from tests.unit.reports.sample_records import training_data

@@ -10,7 +10,7 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.reports import model_card
-from pytest_wanlora.results import RunRecord
+from pytest_wanlora.results.run_record import RunRecord
 from tests.unit.reports import gated
 
 HOSTILE = (

@@ -12,7 +12,7 @@ from pytest_wanlora.reports.i18n import LANGUAGES
 from pytest_wanlora.reports.next_steps import Step, StepKey
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
-from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 from pytest_wanlora.verdict.noise import NoiseFloor
 from tests.unit.reports.records import SCENARIOS, compared, file_judged, limited, run_record, suite_card
 from tests.unit.reports.sample_records import EPOCHS, epochs_record, mission_record, training_data

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_wanlora.reports.stated import MEAN, Figure, Stated, disagreements
-from pytest_wanlora.verdict import ALL
+from pytest_wanlora.verdict.judgement import ALL
 from tests.unit.reports.records import SCENARIOS, compared, run_record
 
 CITY, NATURE, ACTION = SCENARIOS

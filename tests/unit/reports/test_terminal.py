@@ -10,7 +10,12 @@ import pytest
 from pytest_wanlora import results
 from pytest_wanlora.jobs.board import Progress
 from pytest_wanlora.reports import terminal
-from pytest_wanlora.results import CorrelationCard, ScenarioShare, SuspicionCard, TrainingDataCard
+from pytest_wanlora.results.training_data import (
+    CorrelationCard,
+    ScenarioShare,
+    SuspicionCard,
+    TrainingDataCard,
+)
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict, Worst
 
 REAL_RUN = Path(__file__).parents[2] / "data" / "record-version-1.json"
@@ -36,15 +41,15 @@ class TestProgress:
         ("progress", "line"),
         [
             (
-                Progress(12, 0, 0, 0, ("a",), 3.0, None),
+                Progress(12, 0, 0, 0, ("a",), None),
                 "wanlora: 0 of 12 videos, 1 being rendered, loading the model",
             ),
             (
-                Progress(12, 3, 2, 0, ("a", "b"), 9.0, 14.2),
+                Progress(12, 3, 2, 0, ("a", "b"), 14.2),
                 "wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left",
             ),
-            (Progress(12, 0, 11, 1, (), 9.0, 0.0), "wanlora: 11 of 12 videos, 1 failed"),
-            (Progress(4, 4, 0, 0, (), 0.0, None), "wanlora: 4 of 4 videos (4 reused)"),
+            (Progress(12, 0, 11, 1, (), 0.0), "wanlora: 11 of 12 videos, 1 failed"),
+            (Progress(4, 4, 0, 0, (), None), "wanlora: 4 of 4 videos (4 reused)"),
         ],
     )
     def test_line(self, progress: Progress, line: str) -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.results.merging import merge
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
@@ -26,7 +25,7 @@ from pytest_wanlora.results.parts import (
     Totals,
     Video,
 )
-from pytest_wanlora.results.run_record import RunRecord, json_schema, load, runs_so_far, write
+from pytest_wanlora.results.run_record import RunRecord, json_schema, load, merge, runs_so_far, write
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, PytestOutcome, Verdict, Worst
 from tests.unit.reports.gated import EVIDENCE
 from tests.unit.reports.sample_records import training_data

@@ -18,7 +18,8 @@ from pytest_wanlora.run import judge as judging
 from pytest_wanlora.run.session import Candidate, Gate
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
-from pytest_wanlora.verdict.sequential import Assessment, PairedScores
+from pytest_wanlora.verdict.pairs import PairedScores
+from pytest_wanlora.verdict.sequential import Assessment
 from tests.unit.conftest import OpenGate
 from tests.unit.reports.gated import EVIDENCE
 from tests.unusual import CITY, NATURE, SCALE, Sketches, made, scored

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from pytest_wanlora.jobs.job import Job, Produced
-from pytest_wanlora.results import RunRecord
+from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run.record import Ending, build
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement, PytestOutcome

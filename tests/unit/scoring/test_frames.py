@@ -290,18 +290,3 @@ class TestDegenerate:
         video = moving(1, speed=0)
         video[3, 5, 5] = 255 - video[3, 5, 5]
         assert frames.degenerate(video) is None
-
-
-class TestNotFinite:
-    def test_finite(self) -> None:
-        assert frames.not_finite(np.ones(4), "the latents") is None
-
-    @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-    def test_counts(self, bad: float) -> None:
-        values = np.array([1.0, bad, 2.0, bad])
-        assert frames.not_finite(values, "the latents") == (
-            "the latents hold 2 of 4 values that are NaN or infinite"
-        )
-
-    def test_empty(self) -> None:
-        assert frames.not_finite(np.empty(0), "the latents") == "the latents are empty"

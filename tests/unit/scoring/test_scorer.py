@@ -11,9 +11,11 @@ import torch
 from pytest_wanlora import suite
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.run.comparison import load_reference
 from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, temporal_consistency
-from pytest_wanlora.scoring.scorer import Scorer, ScoringSettings, VideoScores, load_reference, set_scores
+from pytest_wanlora.scoring.frechet import set_scores
+from pytest_wanlora.scoring.scorer import Scorer, ScoringSettings, VideoScores
 
 from .conftest import Features, Scoring, moving
 

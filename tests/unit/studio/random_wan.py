@@ -12,8 +12,7 @@ from safetensors.torch import save_file
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite
-from pytest_wanlora.jobs.job import Job
-from pytest_wanlora.jobs.planning import plan
+from pytest_wanlora.jobs.job import Job, plan
 from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.suite import Suite
 

@@ -25,7 +25,7 @@ def test_a_large_file_is_hashed_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     expected = hashlib.sha256(b"one").hexdigest()
     assert digests.digest(path) == expected
     fresh_process()
-    monkeypatch.setattr(digests, "_hash", lambda path: pytest.fail("hashed again"))
+    monkeypatch.setattr(digests, "file_sha256", lambda path: pytest.fail("hashed again"))
     assert digests.digest(path) == expected
 
 

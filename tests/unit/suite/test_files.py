@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import Suite, check_digests, load, references, resolve, verify
-from pytest_wanlora.suite.files import anchored, digest
+from pytest_wanlora.suite.digests import digest
+from pytest_wanlora.suite.files import anchored
 
 MakeSuite = Callable[..., Suite]
 

@@ -12,7 +12,7 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.fvd import ReferenceSet, Videos
 from pytest_wanlora.verdict.judgement import ALL
-from pytest_wanlora.verdict.sequential import PairedScores, PairedSets
+from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 
 NAMES = ("clip", "temporal", "sharpness", "color", "motion", "overall")
 MEANS = np.array([0.6, 98.0, 500.0, 80.0, 1.5, 88.0])

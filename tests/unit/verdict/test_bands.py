@@ -10,9 +10,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.evidence.bands import band
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Tolerance
-from pytest_wanlora.verdict.bands import band, frozen, rule
+from pytest_wanlora.verdict.bands import frozen, rule
 from pytest_wanlora.verdict.judgement import Evidence, Verdict
 
 REPORT = Path(__file__).parents[2] / "data" / "report-2025-11-11.yaml"

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_wanlora.verdict.evidence import Contrast, Floats, p_worse, paired, t_worse
-from pytest_wanlora.verdict.prediction import chance_beyond, chance_significant
+from pytest_wanlora.verdict.multiplicity import chance_beyond, chance_significant
 
 SIZES = [(4, 16), (8, 16), (4, 32)]
 

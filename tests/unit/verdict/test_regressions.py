@@ -12,8 +12,9 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import ALL, Evidence, Judgement, Verdict, Worst
+from pytest_wanlora.verdict.pairs import PairedScores
 from pytest_wanlora.verdict.regressions import judge_regression, judge_set
-from pytest_wanlora.verdict.sequential import PairedScores, assess
+from pytest_wanlora.verdict.sequential import assess
 
 SHARP = METRICS["sharpness"]
 BAND = DEFAULT_TOLERANCES["sharpness"]

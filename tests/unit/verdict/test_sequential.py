@@ -11,7 +11,8 @@ from pytest_wanlora.suite import DEFAULT_TOLERANCES
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.fvd import ReferenceSet, Videos
 from pytest_wanlora.verdict.judgement import ALL
-from pytest_wanlora.verdict.sequential import PairedScores, assess
+from pytest_wanlora.verdict.pairs import PairedScores
+from pytest_wanlora.verdict.sequential import assess
 from tests.unit.verdict.paired import DIM, MEANS, NAMES, PLAN, hopeless, scores, with_features
 
 

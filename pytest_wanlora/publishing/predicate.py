@@ -1,0 +1,260 @@
+"""What a receipt contains. Its JSON Schema is `receipt.schema.json`.
+
+Version 2 adds the project tests and pytest's exit code. Receipts of version 1 stay readable: they must have
+none of the new fields.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from pytest_wanlora.schemas import Finite, Sha256, StrictModel
+from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
+
+STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
+PREDICATE_TYPE: Final = "pytest-wanlora:receipt/v2"
+
+
+class Digest(StrictModel):
+    """A digest as in-toto writes it.
+
+    Attributes:
+        sha256: In hexadecimal.
+    """
+
+    sha256: Sha256
+
+
+class Subject(StrictModel):
+    """What the receipt is about.
+
+    Attributes:
+        name: Name of the checkpoint's file; only the digest is verified.
+        digest: Of the file.
+    """
+
+    name: str
+    digest: Digest
+
+
+class RunV1(StrictModel):
+    """The run that judged, as version 1 knew it.
+
+    Attributes:
+        id: Name of its folder.
+        started: ISO 8601, UTC.
+        finished: The same.
+        partial: Not everything that the suite demands was selected: nothing is publishable then.
+        record: Digest of its `results.json`.
+    """
+
+    id: str
+    started: str
+    finished: str
+    partial: bool
+    record: Digest
+
+
+class Run(RunV1):
+    """The run that judged.
+
+    Attributes:
+        exit_status: The exit code of pytest; 0 only where everything of the run passed.
+    """
+
+    exit_status: int
+
+
+class Limit(StrictModel):
+    """An absolute bound that was in force.
+
+    Attributes:
+        metric: Metric id.
+        min: Lowest value that passes.
+        max: Highest value that passes.
+        scenario: `"each"`, `"all"` or a scenario's id.
+    """
+
+    metric: str
+    min: Finite | None = None
+    max: Finite | None = None
+    scenario: str
+
+
+class Tolerance(StrictModel):
+    """How much worse than the baseline a score could be; relative.
+
+    Attributes:
+        warn: From here on `warn`.
+        fail: Beyond it `fail`.
+        better: Improvement from which a score is called better.
+    """
+
+    warn: Finite
+    fail: Finite
+    better: Finite
+
+
+class Suite(StrictModel):
+    """The suite that was gated on.
+
+    Attributes:
+        name: Of the suite.
+        digest: Of its file.
+        scenarios: Ids, in the suite's order.
+        limits: In force.
+        tolerances: In force: metric to `warn`, `fail`, `better`.
+        looks: Pairs of a scenario at each look.
+        weak: Verdict on weak evidence beyond a band.
+        metrics: Metric to the version of its recipe.
+    """
+
+    name: str
+    digest: Digest
+    scenarios: tuple[str, ...]
+    limits: tuple[Limit, ...]
+    tolerances: dict[str, Tolerance]
+    looks: tuple[int, ...]
+    weak: Literal["warn", "fail"]
+    metrics: dict[str, int]
+
+
+class Checkpoint(StrictModel):
+    """What is known of the file.
+
+    Attributes:
+        name: As in test ids.
+        identity: Digest of all that the LoRA does: the file's own, unless alpha is in another file.
+        alpha_source: Where alpha came from.
+        format: Of its keys.
+        dtype: Of its tensors.
+        rank: The largest.
+        targets: Layers it changes.
+        scale: Strength that it was gated at.
+    """
+
+    name: str
+    identity: Sha256
+    alpha_source: str
+    format: str
+    dtype: str
+    rank: int
+    targets: int
+    scale: Finite
+
+
+class Baseline(StrictModel):
+    """What it was compared with.
+
+    Attributes:
+        name: `"base"` or what was accepted.
+        digest: Of its `baseline.json`.
+        created: When it was measured.
+        checkpoint: Digest of its checkpoint; None for the model without LoRA.
+        differences: What differs from this run's environment and was let pass.
+    """
+
+    name: str
+    digest: Digest
+    created: str
+    checkpoint: Digest | None
+    differences: tuple[str, ...]
+
+
+class Decided(StrictModel):
+    """The decision.
+
+    Attributes:
+        publishable: Whether it may be published.
+        reason: One sentence.
+    """
+
+    publishable: bool
+    reason: str
+
+
+class PredicateV1(StrictModel):
+    """What version 1 says about the subject.
+
+    Attributes:
+        run: Which run says it.
+        suite: The suite that was gated on.
+        fingerprint: All that must be equal for two results to be comparable: model, sampling, scorers.
+        environment: On what it was rendered.
+        versions: Package to version.
+        checkpoint: What is known of the file.
+        baseline: What it was compared with; None where none could be read.
+        seeds: Scenario to the seeds of the checkpoint's videos.
+        expected: Every item that the suite demands of it.
+        items: What was judged, with values, bounds and evidence.
+        verdict: The decision; it follows from `items` and `expected`.
+        runs: How many runs these bytes have had on this suite, this one included.
+        digest: SHA-256 of the statement's canonical bytes without this field.
+    """
+
+    run: RunV1
+    suite: Suite
+    fingerprint: dict[str, Any]
+    environment: dict[str, Any]
+    versions: dict[str, str]
+    checkpoint: Checkpoint
+    baseline: Baseline | None
+    seeds: dict[str, tuple[int, ...]]
+    expected: tuple[ItemId, ...]
+    items: tuple[Judgement, ...]
+    verdict: Decided
+    runs: Annotated[int, Field(ge=1)]
+    digest: Digest
+
+
+class Predicate(PredicateV1):
+    """What a receipt says about the subject.
+
+    Attributes:
+        run: Which run says it, and how pytest ended.
+        project_tests: Outcomes of the project's tests that are about the checkpoint.
+    """
+
+    run: Run
+    project_tests: tuple[ItemOutcome, ...]
+
+
+class _Statement(StrictModel):
+    """An in-toto Statement v1 about one checkpoint.
+
+    Attributes:
+        type_: The statement's type, `_type` in the file.
+        subject: The checkpoint's file.
+    """
+
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: Annotated[tuple[Subject, ...], Field(min_length=1, max_length=1)]
+
+
+class StatementV1(_Statement):
+    """A receipt of version 1.
+
+    Attributes:
+        predicate_type: Kind and version of the predicate, `predicateType` in the file.
+        predicate: What the receipt says.
+    """
+
+    predicate_type: Literal["pytest-wanlora:receipt/v1"] = Field(alias="predicateType")
+    predicate: PredicateV1
+
+
+class Statement(_Statement):
+    """A receipt.
+
+    Attributes:
+        predicate_type: Kind and version of the predicate, `predicateType` in the file.
+        predicate: What the receipt says.
+    """
+
+    predicate_type: Literal["pytest-wanlora:receipt/v2"] = Field(alias="predicateType")
+    predicate: Predicate
+
+
+AnyStatement = StatementV1 | Statement
