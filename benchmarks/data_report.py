@@ -25,9 +25,8 @@ from pathlib import Path
 
 from pytest_wanlora.training_data.categories import Categorizer
 from pytest_wanlora.training_data.duplicates import THRESHOLD
-from pytest_wanlora.training_data.matching import fold
 from pytest_wanlora.training_data.report import build
-from pytest_wanlora.training_data.rules import Rules, packaged_rules
+from pytest_wanlora.training_data.rules import Rules, fold, packaged_rules
 from pytest_wanlora.training_data.survey import Source, take
 
 _CAPTIONS = Path(__file__).parents[1] / "tests" / "data" / "captions.csv"
@@ -125,7 +124,7 @@ def measure_ways(prompts: Sequence[str], rules: Rules) -> None:
         for category in rules.order
     ]
     ways: dict[str, Callable[[], object]] = {
-        "categories by this package's tries, 1 process": lambda: categorizer.decide_many(folded),
+        "categories by this package's automaton": lambda: categorizer.decide_many(folded),
         "a loop over all words with `in`": lambda: [[word in text for word in words] for text in folded],
         "a loop over all words with re.search": lambda: [
             [expression.search(text) for expression in expressions] for text in folded

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from pytest_wanlora.training_data.categories import Categorizer, Means, languages_of
 from pytest_wanlora.training_data.fingerprints import digest, minhash
-from pytest_wanlora.training_data.matching import fold
 from pytest_wanlora.training_data.metadata import Row
-from pytest_wanlora.training_data.rules import Rules
+from pytest_wanlora.training_data.rules import Rules, fold
 from pytest_wanlora.training_data.videos import State, state_of
 
 MEANS = tuple(Means)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
@@ -11,14 +11,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.training_data.matching import (
-    Matcher,
-    compile_chinese,
-    compile_english,
-    compile_korean,
-    fold,
-)
-from pytest_wanlora.training_data.rules import OTHER, Rules
+from pytest_wanlora.training_data.rules import OTHER, Rules, WordFinder, fold
 
 UNDETERMINED = "und"
 """Language of a prompt without a letter of a language that is known here (the code of BCP 47)."""
@@ -40,12 +33,6 @@ _LETTERS_A_SYLLABLE = 2.5
 _FIRST_SENTENCE = re.compile(r"[.!?](?= )|(?<=[^ -~])[!?]|。")
 _SHORTEST_SENTENCE = 20
 _LATER = 0.2
-_COMPILERS: dict[str, Callable[[Iterable[str]], Matcher]] = {
-    "en": compile_english,
-    "ko": compile_korean,
-    "zh": compile_chinese,
-}
-
 
 # share that the weight of words counts with, their language, their indexes
 _Hit = tuple[float, str, set[int]]
@@ -90,7 +77,7 @@ def languages_of(folded: Sequence[str]) -> NDArray[np.uint8]:
     """The languages that most of each text is written in, told by their scripts.
 
     Args:
-        folded: Texts that `matching.fold` returned; at least one.
+        folded: Texts that `rules.fold` returned; at least one.
 
     Returns:
         Indexes into `LANGUAGES`, shape (texts,). `en` stands for any Latin script.
@@ -138,12 +125,11 @@ class Categorizer:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self._words: dict[str, list[str]] = {}
-        self._matchers: dict[str, Matcher] = {}
+        self._finder = WordFinder(rules.words)
         self._entries: dict[str, tuple[list[int], list[float]]] = {}
         places = {category: place for place, category in enumerate(rules.order)}
         for language, table in rules.words.items():
             self._words[language] = list(table)
-            self._matchers[language] = _COMPILERS[language](table)
             self._entries[language] = (
                 [-1 if category is None else places[category] for category, _ in table.values()],
                 [weight for _, weight in table.values()],
@@ -179,7 +165,7 @@ class Categorizer:
         """Category and means of many prompts; as `explain`, without what costs time.
 
         Args:
-            folded: Prompts that `matching.fold` returned.
+            folded: Prompts that `rules.fold` returned.
         """
         decided = []
         for hits in self._hits(folded):
@@ -192,21 +178,20 @@ class Categorizer:
 
     def _hits(self, folded: Sequence[str]) -> list[list[_Hit]]:
         """Words of each text by language, with the share that their weight counts with."""
-        firsts: list[str] = []
-        laters: list[str] = []
+        hits: list[list[_Hit]] = []
         for text in folded:
             end = _FIRST_SENTENCE.search(text, _SHORTEST_SENTENCE)
-            firsts.append(text if end is None else text[: end.end()])
-            laters.append("" if end is None else text[end.end() :])
-        hits: list[list[_Hit]] = [[] for _ in folded]
-        # All languages, whatever the prompt's own: Korean prompts say "neon sign" too.
-        for language, matcher in self._matchers.items():
-            found = zip(hits, matcher.find(firsts), matcher.find(laters), strict=True)
-            for own, first, later in found:
-                if first:
-                    own.append((1.0, language, first))
-                if later and (new := later - first):
+            split = len(text) if end is None else end.end()
+            # All languages, whatever the prompt's own: Korean prompts say "neon sign" too.
+            first, later = self._finder.find(text[:split]), self._finder.find(text[split:])
+            own: list[_Hit] = []
+            for language in self._words:
+                found = first.get(language, set())
+                if found:
+                    own.append((1.0, language, found))
+                if new := later.get(language, set()) - found:
                     own.append((_LATER, language, new))
+            hits.append(own)
         return hits
 
     def _weigh(self, hits: Iterable[_Hit]) -> tuple[int, bool, float]:

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.training_data.fingerprints import jaccard, shingles, squeeze
-from pytest_wanlora.training_data.matching import fold
 from pytest_wanlora.training_data.prompts import PromptStore
+from pytest_wanlora.training_data.rules import fold
 
 THRESHOLD = 0.8
 """Similarity from which on two prompts are near duplicates: one word of a line changed, not half of it."""

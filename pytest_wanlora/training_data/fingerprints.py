@@ -56,7 +56,7 @@ def squeeze(folded: str) -> str:
     """The letters and digits of a folded text.
 
     Args:
-        folded: A text that `matching.fold` returned.
+        folded: A text that `rules.fold` returned.
     """
     return _NO_LETTER.sub("", folded)
 
@@ -96,7 +96,7 @@ def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8
     """MinHash signatures of many texts' shingles: one key a band, and the lowest byte of every minimum.
 
     Args:
-        folded: Texts that `matching.fold` returned; at least one.
+        folded: Texts that `rules.fold` returned; at least one.
 
     Returns:
         Keys of shape (texts, `BANDS`): two texts whose keys are equal in one column may be similar. Sketches

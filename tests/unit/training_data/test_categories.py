@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.training_data.categories import LANGUAGES, Categorizer, Means, languages_of
-from pytest_wanlora.training_data.matching import fold
-from pytest_wanlora.training_data.rules import packaged_rules
+from pytest_wanlora.training_data.rules import fold, packaged_rules
 from tests.unit.training_data.sets import CAPTIONS
 
 CATEGORIZER = Categorizer(packaged_rules())

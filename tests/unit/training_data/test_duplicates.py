@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.training_data.duplicates import Duplicates
 from pytest_wanlora.training_data.fingerprints import digest, minhash, similarity, squeeze
-from pytest_wanlora.training_data.matching import fold
+from pytest_wanlora.training_data.rules import fold
 from tests.unit.training_data.sets import prompts, survey, write_prompts
 
 LONG = "A yellow tram climbs a steep street of the old town in the evening light, people wait at the corner"

@@ -17,7 +17,7 @@ from pytest_wanlora.training_data.fingerprints import (
     similarity,
     squeeze,
 )
-from pytest_wanlora.training_data.matching import fold
+from pytest_wanlora.training_data.rules import fold
 
 TEXT = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)
 

@@ -3,28 +3,17 @@ from __future__ import annotations
 import csv
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.training_data.matching import (
-    Matcher,
-    compile_chinese,
-    compile_english,
-    compile_korean,
-    fold,
-)
-from pytest_wanlora.training_data.rules import packaged_rules
+from pytest_wanlora.training_data.rules import LANGUAGES, WordFinder, fold, packaged_rules
 from tests.unit.training_data.sets import CAPTIONS
 
-Compiler = Callable[[Iterable[str]], Matcher]
-COMPILERS: dict[str, Compiler] = {"en": compile_english, "ko": compile_korean, "zh": compile_chinese}
 
-
-def found(compile_: Compiler, words: list[str], text: str) -> set[str]:
-    (indexes,) = compile_(words).find([fold(text)])
+def found(language: str, words: list[str], text: str) -> set[str]:
+    indexes = WordFinder({language: words}).find(fold(text)).get(language, set())
     return {words[index] for index in indexes}
 
 
@@ -51,11 +40,11 @@ def found(compile_: Compiler, words: list[str], text: str) -> set[str]:
 )
 def test_english_words_are_whole_with_plural_phrase_and_any_ending(text: str, words: set[str]) -> None:
     listed = ["city", "city hall", "skateboard*", "bus", "church", "bird's eye", "bird", "hot dog", "dog"]
-    assert found(compile_english, [*listed, "boy"], text) == words
+    assert found("en", [*listed, "boy"], text) == words
 
 
 def test_a_listed_plural_keeps_its_own_entry() -> None:
-    assert found(compile_english, ["leaf", "leaves", "run", "runs"], "leaves run runs") == {
+    assert found("en", ["leaf", "leaves", "run", "runs"], "leaves run runs") == {
         "leaves",
         "run",
         "runs",
@@ -81,30 +70,32 @@ def test_a_listed_plural_keeps_its_own_entry() -> None:
     ],
 )
 def test_korean_words_stand_anywhere_but_single_syllables_alone(text: str, words: set[str]) -> None:
-    assert found(compile_korean, ["산", "바다", "산책", "^거리", "길거리", "도시", "도시락"], text) == words
+    assert found("ko", ["산", "바다", "산책", "^거리", "길거리", "도시", "도시락"], text) == words
 
 
 def test_korean_that_macos_took_apart_is_found() -> None:
-    assert found(compile_korean, ["바다"], unicodedata.normalize("NFD", "푸른 바다")) == {"바다"}
+    assert found("ko", ["바다"], unicodedata.normalize("NFD", "푸른 바다")) == {"바다"}
 
 
 def test_the_longest_chinese_word_wins() -> None:
     words = ["海", "上海", "马路", "马"]
-    assert found(compile_chinese, words, "上海的马路") == {"上海", "马路"}
-    assert found(compile_chinese, words, "一匹马在海边") == {"马", "海"}
+    assert found("zh", words, "上海的马路") == {"上海", "马路"}
+    assert found("zh", words, "一匹马在海边") == {"马", "海"}
 
 
-@pytest.mark.parametrize("compile_", COMPILERS.values())
-def test_no_words_find_nothing(compile_: Compiler) -> None:
-    assert found(compile_, [], "a city 도시 城市") == set()
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_words_find_nothing(language: str) -> None:
+    assert found(language, [], "a city 도시 城市") == set()
 
 
-@pytest.mark.parametrize("language", COMPILERS)
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_every_packaged_word_finds_itself(language: str) -> None:
     words = list(packaged_rules().words[language])
-    matcher = COMPILERS[language](words)
+    finder = WordFinder({language: words})
     assert len(words) > 900
-    lost = [word for index, word in enumerate(words) if matcher.find([word.strip("*^")]) != [{index}]]
+    lost = [
+        word for index, word in enumerate(words) if finder.find(word.strip("*^")).get(language) != {index}
+    ]
     assert lost == []
 
 
@@ -147,8 +138,9 @@ LETTERS = ["海", "上", "马", "路", "边", "水", "花", "四", "溅", ",", "
 @given(st.lists(st.lists(st.sampled_from(BITS), max_size=9).map("".join), max_size=5))
 def test_korean_words_are_found_as_one_by_one(texts: list[str]) -> None:
     folded = [fold(text) for text in texts]
-    found = [{KOREAN[index] for index in each} for each in compile_korean(KOREAN).find(folded)]
-    assert found == [one_by_one(KOREAN, text, korean=True) for text in folded]
+    assert [found("ko", KOREAN, text) for text in folded] == [
+        one_by_one(KOREAN, text, korean=True) for text in folded
+    ]
 
 
 @given(
@@ -157,8 +149,9 @@ def test_korean_words_are_found_as_one_by_one(texts: list[str]) -> None:
 )
 def test_chinese_words_are_found_as_one_by_one(words: list[str], texts: list[str]) -> None:
     folded = [fold(text) for text in texts]
-    found = [{words[index] for index in each} for each in compile_chinese(words).find(folded)]
-    assert found == [one_by_one(words, text, korean=False) for text in folded]
+    assert [found("zh", words, text) for text in folded] == [
+        one_by_one(words, text, korean=False) for text in folded
+    ]
 
 
 @pytest.mark.parametrize("language", ["ko", "zh"])
@@ -168,6 +161,7 @@ def test_the_packaged_words_are_found_in_the_captions_as_one_by_one(language: st
         captions = [
             fold(row["prompt"]) for row in csv.DictReader(file) if row["language"] in ("en", language)
         ]
-    found = [{words[index] for index in each} for each in COMPILERS[language](words).find(captions)]
+    finder = WordFinder({language: words})
+    found = [{words[index] for index in finder.find(text).get(language, ())} for text in captions]
     assert sum(map(bool, found)) > 100
     assert found == [one_by_one(words, caption, korean=language == "ko") for caption in captions]
