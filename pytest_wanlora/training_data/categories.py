@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.training_data.rules import OTHER, Rules, WordFinder, fold
+from pytest_wanlora.training_data.clip_similarity import TextSimilarity, nearest
+from pytest_wanlora.training_data.forms import Clips
+from pytest_wanlora.training_data.metadata import Metadata
+from pytest_wanlora.training_data.rules import OTHER, Rules, fold
+from pytest_wanlora.training_data.word_finder import WordFinder
 
 UNDETERMINED = "und"
 """Language of a prompt without a letter of a language that is known here (the code of BCP 47)."""
@@ -33,6 +39,11 @@ _LETTERS_A_SYLLABLE = 2.5
 _FIRST_SENTENCE = re.compile(r"[.!?](?= )|(?<=[^ -~])[!?]|。")
 _SHORTEST_SENTENCE = 20
 _LATER = 0.2
+
+COLUMNS: Final = ("category", "decided_by", "confidence", "language", "reason")
+"""Columns that stand after `row`, the video and the prompt."""
+
+_CHUNK = 256
 
 # share that the weight of words counts with, their language, their indexes
 _Hit = tuple[float, str, set[int]]
@@ -71,6 +82,9 @@ class Decision:
     confidence: float
     language: str
     reason: str
+
+
+_NO_PROMPT: Final = Decision(OTHER, Means.NOTHING, 0.0, UNDETERMINED, "no prompt")
 
 
 def languages_of(folded: Sequence[str]) -> NDArray[np.uint8]:
@@ -216,3 +230,61 @@ class Categorizer:
                     found.setdefault(owner, []).append(self._words[language][word])
         order = sorted(found, key=lambda owner: (owner != place, owner))
         return "; ".join(f"{self.rules.order[owner]}: {', '.join(found[owner])}" for owner in order)
+
+
+def decisions(
+    metadata: Metadata | Clips, rules: Rules, similarity: TextSimilarity | None = None
+) -> Iterator[dict[str, Any]]:
+    """Decide every row.
+
+    Args:
+        metadata: The rows.
+        rules: The word lists.
+        similarity: Asked where words do not decide.
+
+    Returns:
+        For each row its place in the file, video, prompt and `COLUMNS`. A row without a prompt is `other`,
+        decided by `nothing`.
+
+    Raises:
+        DataError: The metadata cannot be read.
+    """
+    categorizer = Categorizer(rules)
+    rows = iter(metadata)
+    while chunk := list(islice(rows, _CHUNK)):
+        explained = categorizer.explain([row.prompt or "" for row in chunk])
+        decided = [
+            _NO_PROMPT if row.prompt is None else decision
+            for row, decision in zip(chunk, explained, strict=True)
+        ]
+        if similarity is not None:
+            _ask(similarity, rules, [row.prompt or "" for row in chunk], decided)
+        for row, decision in zip(chunk, decided, strict=True):
+            yield {
+                metadata.unit: row.place,
+                "video": row.video or "",
+                "prompt": row.prompt or "",
+                "category": decision.category,
+                "decided_by": decision.means.value,
+                "confidence": round(decision.confidence, 3),
+                "language": decision.language,
+                "reason": decision.reason,
+            }
+
+
+def _ask(similarity: TextSimilarity, rules: Rules, prompts: list[str], decided: list[Decision]) -> None:
+    asked = [
+        row
+        for row, decision in enumerate(decided)
+        if decision.means in UNDECIDED and prompts[row] and decision.language in similarity.languages
+    ]
+    answers = nearest(similarity, [prompts[row] for row in asked], rules)
+    for row, (place, confidence, cosine) in zip(asked, answers, strict=True):
+        name = rules.names[place]
+        decided[row] = replace(
+            decided[row],
+            category=name,
+            means=Means.SIMILARITY,
+            confidence=confidence,
+            reason=f"nearest to {rules.descriptions[name]!r} (cosine {cosine:.3f})",
+        )

@@ -1,9 +1,9 @@
-"""Which prompts say the same: exact and near duplicates, found in memory that does not hold the prompts."""
+"""Which prompts say the same: exact and near duplicates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.training_data.fingerprints import jaccard, shingles, squeeze
-from pytest_wanlora.training_data.prompts import PromptStore
 from pytest_wanlora.training_data.rules import fold
 
 THRESHOLD = 0.8
@@ -75,12 +74,12 @@ class Signatures:
 
 
 def find(
-    prompts: PromptStore,
+    prompts: Sequence[str],
     digests: NDArray[np.uint64],
     order: NDArray[np.uint64],
     signatures: Signatures | None,
     *,
-    among: NDArray[np.bool_] | None = None,
+    among: NDArray[np.bool_],
     threshold: float = THRESHOLD,
 ) -> Duplicates:
     """Find the duplicates among all prompts.
@@ -92,19 +91,18 @@ def find(
     duplicates are missed, none is made up.
 
     Args:
-        prompts: The prompts; a row without one is no duplicate.
+        prompts: The prompts.
         digests: `fingerprints.digest` of each prompt, shape (rows,).
         order: A fingerprint of the whole row, which says who of several exact duplicates is kept.
         signatures: Of each prompt. None: exact duplicates only.
-        among: Rows that count, bool, shape (rows,); all by default. The others stand for themselves alone.
+        among: Rows that count, each with a prompt, bool, shape (rows,). The others stand for themselves.
         threshold: Similarity from 0 to 1.
     """
     rows = len(digests)
     kept = np.arange(rows, dtype=np.int64)
-    present = prompts.present() if among is None else prompts.present() & among
     # sorted by prompt, then by row: the first of each run of equal digests stays
     ranked = np.lexsort((order, digests))
-    ranked = ranked[present[ranked]]
+    ranked = ranked[among[ranked]]
     first = np.flatnonzero(np.diff(digests[ranked], prepend=digests[ranked[:1]] ^ np.uint64(1)))
     runs = np.diff(np.append(first, len(ranked)))
     kept[ranked] = np.repeat(ranked[first], runs)
@@ -120,7 +118,7 @@ def find(
 
 
 def _near(
-    prompts: PromptStore, unique: NDArray[np.int64], signatures: Signatures, threshold: float
+    prompts: Sequence[str], unique: NDArray[np.int64], signatures: Signatures, threshold: float
 ) -> Iterator[tuple[int, int]]:
     """Pairs of a dropped and its kept row among rows of unique prompts, which come in their order."""
     sketches = signatures.sketches[unique]
@@ -131,7 +129,7 @@ def _near(
 
     @lru_cache(maxsize=4096)
     def of(place: int) -> frozenset[str]:
-        return shingles(squeeze(fold(prompts[int(unique[place])])))
+        return shingles(squeeze(fold(prompts[unique[place]])))
 
     for place in np.flatnonzero((buckets >= 0).any(axis=1)).tolist():
         mine = buckets[place][buckets[place] >= 0]

@@ -1,18 +1,16 @@
-"""Word lists: the packaged ones, what a suite adds to them, and finding their words in a text."""
+"""Word lists: the packaged ones, and what a suite or a file adds to them or puts in their place."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
-import ahocorasick
 import yaml
 
 from pytest_wanlora.errors import DataError
@@ -36,17 +34,6 @@ _FORM = "write it as categories: {space: {en: [rocket, orbit=3]}, neutral: {en: 
 _PLAIN_WEIGHT = 10.0
 _SECTION_KEYS = frozenset({"description", "words"})
 _TOP_KEYS = frozenset({"order", NEUTRAL, "categories"})
-
-_ANYTHING = re.compile("")
-_NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9])")
-_NO_LATIN = re.compile(r"(?![a-z0-9])")
-_ANY_ENDING = re.compile(r"[a-z]*(?![a-z0-9])")
-_NO_HANGUL_BEFORE = re.compile("(?<![가-힣])")
-# particles that may follow a Korean word of one syllable
-_PARTICLE = re.compile(
-    "(?=(?:으로|에서|에는|에도|에서는|까지|부터|처럼|마다|들이|들을|들은|들의|위에|위로"
-    "|[이가을를은는의에도와과로만들])?(?![가-힣]))"
-)
 
 
 def fold(text: str) -> str:
@@ -262,95 +249,3 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DataError(f"{where}: {value!r} is not a mapping")
     return value
-
-
-class _Form(NamedTuple):
-    """One way to write a word: what must stand before it, and what `after` adds to it."""
-
-    text: str
-    language: str
-    word: int
-    before: re.Pattern[str] = _ANYTHING
-    after: re.Pattern[str] = _ANYTHING
-
-
-class WordFinder:
-    """Finds the words of all lists in one pass over a text, by an Aho-Corasick automaton.
-
-    English words are whole words; the regular plural is found too, and `*` at the end stands for any ending.
-    Korean words are found anywhere, with `^` only at the beginning of a word; those of one syllable only
-    alone or before a particle. Chinese words are found anywhere. A blank of a word also matches a hyphen.
-
-    Args:
-        words: Folded words by language. Their place in the sequence is their index.
-    """
-
-    def __init__(self, words: Mapping[str, Iterable[str]]) -> None:
-        forms: dict[str, list[_Form]] = {}
-        for language, listed in words.items():
-            for form in _FORMS[language](language, list(listed)):
-                forms.setdefault(form.text, []).append(form)
-        self._automaton = ahocorasick.Automaton()
-        for text, entries in forms.items():
-            self._automaton.add_word(text, (len(text), entries))
-        self._automaton.make_automaton()
-
-    def find(self, folded: str) -> dict[str, set[int]]:
-        """Indexes of the words in a text by language: leftmost first, the longest at each place.
-
-        Args:
-            folded: A text that `fold` returned.
-        """
-        if not self._automaton:
-            return {}
-        text = folded.replace("-", " ")
-        matches = []
-        for last, (length, forms) in self._automaton.iter(text):
-            start = last + 1 - length
-            for rank, form in enumerate(forms):
-                if form.before.match(text, start) and (end := form.after.match(text, last + 1)):
-                    matches.append((start, -length, rank, end.end(), form))
-        matches.sort()
-        found: dict[str, set[int]] = {}
-        free: dict[str, int] = {}
-        for start, _, _, end, form in matches:
-            if start >= free.get(form.language, 0):
-                found.setdefault(form.language, set()).add(form.word)
-                free[form.language] = end
-        return found
-
-
-def _english(language: str, words: list[str]) -> Iterator[_Form]:
-    exact = {word: index for index, word in enumerate(words) if not word.endswith("*")}
-    for word, index in list(exact.items()):
-        # a plural that is listed itself keeps its own index
-        exact.setdefault(_plural(word), index)
-    for word, index in exact.items():
-        yield _Form(word, language, index, _NO_LATIN_BEFORE, _NO_LATIN)
-    for index, word in enumerate(words):
-        if word.endswith("*"):
-            yield _Form(word[:-1], language, index, _NO_LATIN_BEFORE, _ANY_ENDING)
-
-
-def _korean(language: str, words: list[str]) -> Iterator[_Form]:
-    begins = {word[1:] for word in words if word.startswith("^")}
-    for word, index in {word.removeprefix("^"): index for index, word in enumerate(words)}.items():
-        if len(word) == 1 and "가" <= word <= "힣":
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE, _PARTICLE)
-        else:
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE if word in begins else _ANYTHING)
-
-
-def _chinese(language: str, words: list[str]) -> Iterator[_Form]:
-    yield from (_Form(word, language, index) for index, word in enumerate(words))
-
-
-_FORMS: Final = {"en": _english, "ko": _korean, "zh": _chinese}
-
-
-def _plural(word: str) -> str:
-    if re.search(r"(?:s|x|z|ch|sh)$", word):
-        return word + "es"
-    if re.search(r"[^aeiou]y$", word):
-        return word[:-1] + "ies"
-    return word + "s"

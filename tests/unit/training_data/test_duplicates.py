@@ -20,8 +20,8 @@ LONG = "A yellow tram climbs a steep street of the old town in the evening light
 def duplicates(
     tmp_path: Path, texts: Sequence[str], *, near: bool = True, threshold: float = 0.8
 ) -> Duplicates:
-    with survey(write_prompts(tmp_path / "m.csv", texts), near=near) as found:
-        return found.duplicates(threshold=threshold)
+    found = survey(write_prompts(tmp_path / "m.csv", texts), near=near)
+    return found.duplicates(threshold=threshold)
 
 
 def test_equal_prompts_are_exact_and_alike_ones_near(tmp_path: Path) -> None:
@@ -66,8 +66,8 @@ def test_which_row_is_kept_does_not_depend_on_the_order(tmp_path: Path) -> None:
         shuffled = [rows[place] for place in order]
         path = tmp_path / f"{seed}.csv"
         path.write_text("video,prompt\n" + "".join(f'{video},"{text}"\n' for video, text in shuffled))
-        with survey(path) as found:
-            repeats = found.duplicates()
+        found = survey(path)
+        repeats = found.duplicates()
         own = np.flatnonzero(repeats.kept == np.arange(len(rows)))
         kept.add(frozenset(shuffled[row][0] for row in own))
         assert len(own) == 31
@@ -82,11 +82,11 @@ def test_every_dropped_row_has_a_kept_one_that_is_kept(tmp_path: Path) -> None:
 
 
 def test_only_rows_that_count_stand_for_others(tmp_path: Path) -> None:
-    with survey(write_prompts(tmp_path / "m.csv", [LONG, LONG, LONG + "!"])) as found:
-        everything = found.duplicates()
-        kept = int(everything.kept[0])
-        among = np.arange(3) != kept
-        rest = found.duplicates(among=among)
+    found = survey(write_prompts(tmp_path / "m.csv", [LONG, LONG, LONG + "!"]))
+    everything = found.duplicates()
+    kept = int(everything.kept[0])
+    among = np.arange(3) != kept
+    rest = found.duplicates(among=among)
     assert rest.kept[kept] == kept
     assert len({int(row) for row in rest.kept[among]}) == 1
 
