@@ -109,6 +109,7 @@ _TOWARD = (
 _FORMS = (
     "a folder of clips with captions, a .csv, .tsv, .json or .jsonl table, a .toml or .yaml config, a .zip"
 )
+_TRIGGER = "leave this text out of every prompt; what 9 of 10 prompts share is left out anyway"
 _WORKERS = "videos that are read at a time; default: as many as there are cores, 4 at most"
 _DROP = "which repeated prompts are left out before the draw; default: near"
 
@@ -117,7 +118,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     _read(parser)
     parser.add_argument("--suite", metavar="NAME|FILE", help="take its categories and their words")
     parser.add_argument(
-        "--categories", type=Path, metavar="FILE", help="more words, as categories.yaml has them"
+        "--categories", type=Path, metavar="FILE", help="more or other words; subjects: people, animals, ..."
     )
     parser.add_argument(
         "--clip", action="store_true", help="ask the suite's CLIP about prompts that no word decides"
@@ -129,6 +130,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
 def _read(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("metadata", type=Path, help=_FORMS)
     parser.add_argument("--base", type=Path, help="folder of the videos; default: the metadata's")
+    parser.add_argument("--trigger", action="append", metavar="TEXT", help=_TRIGGER)
     parser.add_argument("--prompt-column", metavar="NAME", help="default: prompt, caption, text, ...")
     parser.add_argument("--video-column", metavar="NAME", help="default: video, video_path, file_name, ...")
 
@@ -180,6 +182,7 @@ def _balance(arguments: argparse.Namespace) -> int:
     records = survey.records(drawn.rows)
     write_table(arguments.output, kind, survey.columns, (records[row].record for row in drawn.rows))
     _say(draw_lines(arguments.output, arguments.seed, survey.counts(repeats=False), drawn))
+    _say(survey.shared.notes)
     return OK
 
 
@@ -249,13 +252,14 @@ def _categorize(arguments: argparse.Namespace) -> int:
     suite = _suite(arguments)
     rules = _rules(arguments, suite)
     similarity = _similarity(arguments, suite)
-    with _source(arguments, check_videos=False, near=False).open() as metadata:
-        found = decisions(metadata, rules, similarity)
+    survey = take(_source(arguments, check_videos=False, near=False), rules, progress=_progress("rows"))
+    with survey.source.open() as metadata:
+        found = decisions(metadata, rules, similarity, survey.shared)
         columns = [metadata.unit, "video", "prompt", *COLUMNS]
         texts = kind in ("csv", "tsv")
         records = ([str(row[name]) for name in columns] for row in found) if texts else found
         write_table(arguments.output, kind, columns, records)
-    _say([f"wrote {arguments.output}"])
+    _say([f"wrote {arguments.output}", *survey.shared.notes])
     return OK
 
 
@@ -303,6 +307,7 @@ def _source(arguments: argparse.Namespace, *, check_videos: bool, near: bool) ->
         video_column=arguments.video_column,
         check_videos=check_videos,
         near=near,
+        triggers=tuple(arguments.trigger or ()),
     )
 
 

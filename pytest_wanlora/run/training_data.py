@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +38,8 @@ class TrainingData:
         languages: Prompts by language.
         undecided: Prompts that no word decides.
         ties: Prompts that words of several categories decide alike.
+        folded: Prompts by category that no scenario has; they count as `other`.
+        ignored: Text that nearly all prompts share, left out, with the share of those that have it.
     """
 
     path: Path
@@ -47,6 +49,8 @@ class TrainingData:
     languages: Mapping[str, int]
     undecided: int
     ties: int
+    folded: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def prompts(self) -> int:
@@ -88,6 +92,8 @@ def read(path: Path, suite: Suite) -> TrainingData:
             languages={name: round(n) for name, n in zip(LANGUAGES, counted, strict=True) if n},
             undecided=round(means[MEANS.index(Means.NOTHING)]),
             ties=round(means[MEANS.index(Means.TIE)]),
+            folded=survey.folded,
+            ignored=survey.shared.shares,
         )
     except DataError as error:
         raise DataError(
@@ -135,6 +141,8 @@ def card(
         languages=dict(data.languages),
         undecided=data.undecided,
         ties=data.ties,
+        folded=dict(data.folded),
+        ignored=dict(data.ignored),
         scenarios={
             name: ScenarioShare(
                 category=category,

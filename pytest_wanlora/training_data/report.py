@@ -77,6 +77,7 @@ class Report:
         taken: Prompts that an epoch takes: rows with a prompt as often as the config repeats them. All counts
             below are of these but for those of examples, repeats and videos.
         notes: What the user should know of how it was read.
+        folded: Rows by category of the word lists that is not reported; they are in `other`.
         without_prompt: Rows whose prompt is empty or would be read as missing; not in any count below.
         categories: Rows by category, `other` last.
         languages: Rows by language.
@@ -96,6 +97,7 @@ class Report:
     rows: int
     taken: int
     notes: tuple[str, ...]
+    folded: Mapping[str, int]
     without_prompt: int
     categories: Mapping[str, int]
     languages: Mapping[str, int]
@@ -158,6 +160,7 @@ def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report
         rows=len(survey),
         taken=survey.taken(present),
         notes=survey.notes,
+        folded=survey.folded,
         without_prompt=int(np.count_nonzero(~present)),
         categories=survey.counts(present),
         languages={LANGUAGES[index]: survey.taken(rows) for index, rows in by_language.items()},
@@ -252,6 +255,7 @@ def report_lines(report: Report) -> Iterator[str]:
     ]
     yield from _table(["category", "rows", "share", "", *languages], rows)
     yield ""
+    yield from folded_lines(report.folded)
     yield from _decided(report)
     yield ""
     yield from _table(
@@ -273,6 +277,16 @@ def report_lines(report: Report) -> Iterator[str]:
     yield from _repeats_lines(report.repeats)
     yield ""
     yield from _videos(report)
+
+
+def folded_lines(folded: Mapping[str, int]) -> Iterator[str]:
+    """Which categories count as `other`, as lines of text.
+
+    Args:
+        folded: Prompts by category.
+    """
+    for name, count in folded.items():
+        yield f"{count:,} prompts of {name} count as other: no scenario of the suite is of {name}"
 
 
 def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) -> Iterator[str]:

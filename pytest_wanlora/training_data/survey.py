@@ -20,7 +20,9 @@ from pytest_wanlora.training_data.fingerprints import digest, minhash
 from pytest_wanlora.training_data.forms import Clips, opened
 from pytest_wanlora.training_data.forms import digest as digest_of_files
 from pytest_wanlora.training_data.metadata import Metadata, Row
-from pytest_wanlora.training_data.rules import Rules, fold
+from pytest_wanlora.training_data.rules import OTHER, Rules, fold
+from pytest_wanlora.training_data.shared_text import SharedText
+from pytest_wanlora.training_data.shared_text import find as find_shared
 from pytest_wanlora.training_data.videos import State, state_of
 
 Progress = Callable[[int, float], None]
@@ -49,6 +51,7 @@ class Source:
         video_column: Name of the videos' column, None for a usual one.
         check_videos: Whether to look for the video files.
         near: Whether to fingerprint prompts for near duplicates.
+        triggers: Texts that are left out of every prompt.
     """
 
     path: Path
@@ -57,6 +60,7 @@ class Source:
     video_column: str | None = None
     check_videos: bool = True
     near: bool = True
+    triggers: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -86,8 +90,10 @@ class Survey:
         files: The files that were read.
         version: Their sizes and times when they were read.
         rules: What the categories were decided by.
+        shared: What nearly all prompts share, which was left out.
         prompts: The prompts, empty where a row has none.
         repeats: How often an epoch takes the row; uint32.
+        owners: Index into `rules.order`, or `NO_CATEGORY`; uint8.
         categories: Index into `rules.names`, or `NO_CATEGORY`; uint8.
         means: Index into `MEANS`; uint8.
         languages: Index into `LANGUAGES`; uint8.
@@ -106,8 +112,10 @@ class Survey:
     files: tuple[Path, ...]
     version: tuple[tuple[int, int], ...]
     rules: Rules
+    shared: SharedText
     prompts: list[str]
     repeats: NDArray[np.uint32]
+    owners: NDArray[np.uint8]
     categories: NDArray[np.uint8]
     means: NDArray[np.uint8]
     languages: NDArray[np.uint8]
@@ -163,6 +171,16 @@ class Survey:
         weights = self.repeats[chosen] if repeats else None
         counted = np.bincount(self.categories[chosen], weights, minlength=NO_CATEGORY + 1)
         return {name: round(counted[index]) for index, name in enumerate(self.rules.names)}
+
+    @property
+    def folded(self) -> dict[str, int]:
+        """Prompts of categories that are not reported and count for `other`, by category; none is 0."""
+        counted = np.bincount(self.owners, self.repeats, minlength=NO_CATEGORY + 1)
+        order = self.rules.order
+        found = {
+            name: round(counted[place]) for place, name in enumerate(order) if name not in self.rules.names
+        }
+        return {name: count for name, count in found.items() if count}
 
     def sha256(self) -> str:
         """SHA-256 of what was read.
@@ -244,29 +262,51 @@ def take(
             "files": tuple(metadata.files),
         }
     version = _version(whole["files"])
-    analysed = _analysed(prompts, rules, similarity, near=source.near, progress=progress)
+    shared = _shared(prompts, rules, [fold(text) for text in source.triggers])
+    whole["notes"] += shared.notes
+    analysed = _analysed(prompts, rules, shared, similarity, near=source.near, progress=progress)
     # column by column, so that no more than one is there twice
     whole |= {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
-    return Survey(source=source, version=version, rules=rules, prompts=prompts, **whole, **analysed)
+    return Survey(
+        source=source, version=version, rules=rules, shared=shared, prompts=prompts, **whole, **analysed
+    )
+
+
+def _shared(prompts: list[str], rules: Rules, triggers: list[str]) -> SharedText:
+    """What nearly all prompts share; a subject that all of them share is none."""
+    folded = [fold(prompt) for prompt in dict.fromkeys(prompts)]
+    plain = Categorizer(rules)
+    found = find_shared(folded, says_something=plain.knows, triggers=triggers)
+    if not found.shares:
+        return found
+    sample = folded[:: -(-len(folded) // CHUNK)]
+
+    def undecided(categorizer: Categorizer) -> int:
+        return sum(means is Means.NOTHING for _, means in categorizer.decide_many(sample))
+
+    if undecided(Categorizer(rules, found)) - undecided(plain) > len(sample) / 2:
+        return find_shared([], says_something=plain.knows, triggers=triggers)
+    return found
 
 
 def _analysed(
     prompts: list[str],
     rules: Rules,
+    shared: SharedText,
     similarity: TextSimilarity | None,
     *,
     near: bool,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    categorizer = Categorizer(rules)
-    places = {name: place for place, name in enumerate(rules.names)}
+    categorizer = Categorizer(rules, shared)
+    places = {name: place for place, name in enumerate(rules.order)}
     parts: list[dict[str, NDArray[Any]]] = []
     for start in range(0, len(prompts), CHUNK):
         texts = prompts[start : start + CHUNK]
         folded = [fold(prompt) for prompt in texts]
         decided = categorizer.decide_many(folded)
         part: dict[str, NDArray[Any]] = {
-            "categories": np.array(
+            "owners": np.array(
                 [
                     places[name] if text else NO_CATEGORY
                     for text, (name, _) in zip(texts, decided, strict=True)
@@ -278,7 +318,7 @@ def _analysed(
             "prompt_digests": np.array([digest(text.strip()) for text in texts], dtype=np.uint64),
         }
         if near:
-            part["keys"], part["sketches"] = minhash(folded)
+            part["keys"], part["sketches"] = minhash([shared.without(text) for text in folded])
         if similarity is not None:
             _by_similarity(similarity, rules, texts, part)
         parts.append(part)
@@ -287,6 +327,11 @@ def _analysed(
     if progress is not None:
         progress(len(prompts), 1.0)
     whole = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0])}
+    other = rules.names.index(OTHER)
+    reported = [rules.names.index(name) if name in rules.names else other for name in rules.order]
+    table = np.full(NO_CATEGORY + 1, NO_CATEGORY, dtype=np.uint8)
+    table[: len(reported)] = reported
+    whole["categories"] = table[whole["owners"]]
     signatures = Signatures(whole.pop("keys"), whole.pop("sketches")) if near else None
     return {**whole, "signatures": signatures}
 
@@ -298,10 +343,10 @@ def _by_similarity(
     undecided = [place for place, means in enumerate(MEANS) if means in UNDECIDED]
     readable = [LANGUAGES.index(language) for language in similarity.languages if language in LANGUAGES]
     asked = np.isin(columns["means"], undecided) & np.isin(columns["languages"], readable)
-    places = np.flatnonzero(asked & (columns["categories"] != NO_CATEGORY))
+    places = np.flatnonzero(asked & (columns["owners"] != NO_CATEGORY))
     decided = nearest(similarity, [prompts[place] for place in places.tolist()], rules)
     for place, (category, _, _) in zip(places, decided, strict=True):
-        columns["categories"][place] = category
+        columns["owners"][place] = rules.order.index(rules.names[category])
         columns["means"][place] = MEANS.index(Means.SIMILARITY)
 
 

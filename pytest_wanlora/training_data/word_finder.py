@@ -9,9 +9,10 @@ from typing import Final, NamedTuple
 import ahocorasick
 
 _ANYTHING = re.compile("")
-_NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9])")
-_NO_LATIN = re.compile(r"(?![a-z0-9])")
-_ANY_ENDING = re.compile(r"[a-z]*(?![a-z0-9])")
+# a name such as qqvv_dancer is one word
+_NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9_])")
+_NO_LATIN = re.compile(r"(?![a-z0-9_])")
+_ANY_ENDING = re.compile(r"[a-z]*(?![a-z0-9_])")
 _NO_HANGUL_BEFORE = re.compile("(?<![가-힣])")
 # particles that may follow a Korean word of one syllable
 _PARTICLE = re.compile(
@@ -35,7 +36,8 @@ class WordFinder:
 
     English words are whole words; the regular plural is found too, and `*` at the end stands for any ending.
     Korean words are found anywhere, with `^` only at the beginning of a word; those of one syllable only
-    alone or before a particle. Chinese words are found anywhere. A blank of a word also matches a hyphen.
+    alone or before a particle. Chinese words are found anywhere. A blank of a word also matches a
+    hyphen or an underscore, but what stands beside an underscore is no word of its own.
 
     Args:
         words: Folded words by language. Their place in the sequence is their index.
@@ -61,7 +63,7 @@ class WordFinder:
             return {}
         text = folded.replace("-", " ")
         matches = []
-        for last, (length, forms) in self._automaton.iter(text):
+        for last, (length, forms) in self._automaton.iter(text.replace("_", " ")):
             start = last + 1 - length
             for rank, form in enumerate(forms):
                 if form.before.match(text, start) and (end := form.after.match(text, last + 1)):
