@@ -1,13 +1,13 @@
 """How often the word lists are right on public prompts that were not looked at while they were written.
 
 Run `python -m benchmarks.held_out FOLDER`, where FOLDER holds clones of the repositories of `SETS` under
-their names, such as `FOLDER/MovieGenBench`. No text of theirs is part of this project: the prompts are picked by
-the order of their digests, and `held_out_labels.csv` has two labels for each digest.
+their names, such as `FOLDER/MovieGenBench`. No text of theirs is part of this project: the prompts are
+picked by the order of their digests, and `held_out_labels.csv` has two labels for each digest.
 
-Both labels followed the rule of `tests/data/captions.md`. A prompt with two different labels has no single label
-and does not count for what is right. Printed are: the agreement of the labels, what is right by language and set,
-the confusion table, the confidence beside what is right, what six constant headers change, and how many near
-duplicates are found. `--list SET` prints the prompts of a set for labelling.
+Both labels followed the rule of `tests/data/captions.md`. A prompt with two different labels has no single
+label and does not count for what is right. Printed are: the agreement of the labels, what is right by language
+and set, the confusion table, the confidence beside what is right, what six constant headers change, and
+how many planted near duplicates are found. `--list SET` prints the prompts of a set for labelling.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ class PublicSet:
         commit: That was read.
         files: In it.
         language: Of the prompts that are taken.
-        count: How many are taken.
+        tuned: The first so many were labelled first; the lists were changed after that.
+        count: How many of the next are taken.
         prompts: Reads the prompts of a file's text.
     """
 
@@ -54,6 +55,7 @@ class PublicSet:
     commit: str
     files: tuple[str, ...]
     language: str
+    tuned: int
     count: int
     prompts: Callable[[str], Iterator[str]]
 
@@ -111,6 +113,7 @@ SETS = {
         ),
         "en",
         50,
+        50,
         _lines,
     ),
     "HunyuanVideo": PublicSet(
@@ -147,6 +150,16 @@ def digest(text: str) -> str:
         text: The prompt.
     """
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def picked(folder: Path, name: str) -> list[str]:
+    """The held-out prompts of a set.
+
+    Args:
+        folder: Of the clones.
+        name: Of the set.
+    """
+    return everything(folder, name)[SETS[name].tuned :][: SETS[name].count]
 
 
 def everything(folder: Path, name: str) -> list[str]:
@@ -199,8 +212,8 @@ def labelled(folder: Path) -> list[Labelled]:
         known = {row["digest"]: row for row in csv.DictReader(file)}
     categorizer = Categorizer(packaged_rules())
     found = []
-    for name, public in SETS.items():
-        for prompt in everything(folder, name)[: public.count]:
+    for name in SETS:
+        for prompt in picked(folder, name):
             row = known[digest(prompt)]
             said = categorizer.decide(prompt)
             found.append(Labelled(name, prompt, row["first"], row["second"], said))
@@ -286,12 +299,8 @@ def main() -> None:
     parser.add_argument("--list", choices=SETS, metavar="SET", help="print the prompts of a set")
     arguments = parser.parse_args()
     if arguments.list is not None:
-        count = SETS[arguments.list].count
-        print(
-            "\n".join(
-                f"{digest(text)} {text}" for text in everything(arguments.folder, arguments.list)[:count]
-            )
-        )
+        for text in picked(arguments.folder, arguments.list):
+            print(digest(text), text)
         return
     for line in report(labelled(arguments.folder)):
         print(line)

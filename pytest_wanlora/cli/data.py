@@ -76,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     balanced.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     balanced.add_argument("--repeat", action="store_true", help="repeat rows of a category that is short")
-    balanced.add_argument("--drop", choices=("near", "exact", "none"), default="near", help=_DROP)
+    balanced.add_argument("--drop", choices=("near", "exact", "none"), default="exact", help=_DROP)
     balanced.add_argument(
         "--near-duplicates", type=_threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
     )
@@ -111,7 +111,7 @@ _FORMS = (
 )
 _TRIGGER = "leave this text out of every prompt; what 9 of 10 prompts share is left out anyway"
 _WORKERS = "videos that are read at a time; default: as many as there are cores, 4 at most"
-_DROP = "which repeated prompts are left out before the draw; default: near"
+_DROP = "which repeated prompts are left out before the draw; default: exact"
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

@@ -146,7 +146,7 @@ def draw(
     samples: int,
     *,
     seed: int,
-    drop: Drop = "near",
+    drop: Drop = "exact",
     threshold: float = THRESHOLD,
     repeat: bool = False,
 ) -> Draw:

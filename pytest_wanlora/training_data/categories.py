@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.training_data.clip_similarity import TextSimilarity, nearest
+from pytest_wanlora.training_data.film_terms import closing, opening
 from pytest_wanlora.training_data.forms import Clips
 from pytest_wanlora.training_data.metadata import Metadata
 from pytest_wanlora.training_data.rules import OTHER, Rules, fold
@@ -37,16 +38,6 @@ _RANGES = (
 _LETTERS_A_SYLLABLE = 2.5
 # Long captions open with what is filmed and end with its light, mood and surroundings.
 # NFKC makes the full-width ! and ? of Chinese plain ones.
-# A clause that says how it is filmed or drawn, such as "soft lighting" or "3D animated cartoon style".
-_FILMED = re.compile(
-    r"(?:an? )?(?:video |clip |image |film |animation )?in (?:the )?style of [^.,;]*$"
-    r"|(?:\S+ ){0,5}\S*\b(?:style|lighting|shot|composition|lens|angle|contrast|saturation|palette|quality|"
-    r"resolution|4k|8k|uhd|hdr?|cinematic|masterpiece|photorealistic|footage|aesthetics?|rendering)$"
-    r"|(?:\S+ ){1,2}(?:time|light|colou?rs|tones?|background)$"
-    r"|\S{0,8}(?:风格|画风|镜头|光线|构图|色调|画质|时间|拍摄)$"
-    r"|(?:\S+ ){0,3}\S*(?:스타일|화풍|화질|조명|구도|색감|앵글)$"
-)
-_CLAUSE = re.compile(r"[^,.;:。，、；：]*[,.;:。，、；：]+ ?")  # noqa: RUF001  Chinese marks
 _FIRST_SENTENCE = re.compile(r"[.!?](?= )|(?<=[^ -~])[!?]|。")
 _SHORTEST_SENTENCE = 20
 _LATER = 0.2
@@ -147,17 +138,6 @@ def _scripts() -> NDArray[np.uint8]:
     return table
 
 
-def _opening(text: str) -> int:
-    """Where the first clause begins that does not only say how it is filmed; 0 if there is none."""
-    start = 0
-    while (clause := _CLAUSE.match(text, start)) and clause.end() < len(text):
-        words = clause.group().rstrip(" ,.;:。，、；：")  # noqa: RUF001  Chinese marks
-        if not _FILMED.match(words):
-            return start
-        start = clause.end()
-    return 0 if _FILMED.match(text[start:].rstrip(" .。")) else start
-
-
 class Categorizer:
     """Decides prompts by word lists.
 
@@ -232,12 +212,13 @@ class Categorizer:
         hits: list[list[_Hit]] = []
         for whole in folded:
             text = self._shared.without(whole)
-            start = _opening(text)
+            start = opening(text)
             end = _FIRST_SENTENCE.search(text, start + _SHORTEST_SENTENCE)
             split = len(text) if end is None else end.end()
+            split = closing(text, start, split)
             # All languages, whatever the prompt's own: Korean prompts say "neon sign" too.
             first = self._finder.find(text[start:split])
-            later = self._finder.find(f"{text[:start]}. {text[split:]}") if start or end else {}
+            later = self._finder.find(f"{text[:start]}. {text[split:]}") if start or split < len(text) else {}
             own: list[_Hit] = []
             for language in self._words:
                 found = first.get(language, set())

@@ -100,9 +100,9 @@ def extended(
 
     Args:
         rules: What to start from.
-        categories: Words by language by category, as a suite's `categories` has them. A list of words (weight
-            10; `"word=3"` says another weight, `"word=0"` drops the word, `"word?"` is ambiguous), or words by
-            weight. `neutral` in place of a category disarms words. A word that is named here leaves the category that it had.
+        categories: Words by language by category, as a suite's `categories` has them: a list of words (weight
+            10; `"word=3"` says another weight, `"word=0"` drops the word, `"word?"` is ambiguous), or words
+            by weight. `neutral` in place of a category disarms words. A word leaves the category it had.
         names: Further categories to report, such as those of a suite's scenarios. Where neither `names` nor
             `categories` name any, all categories of `rules` are reported.
         source: Where `categories` come from, for messages.

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.training_data import film_terms
 from pytest_wanlora.training_data.categories import LANGUAGES, UNDECIDED, Categorizer, Means, languages_of
 from pytest_wanlora.training_data.clip_similarity import TextSimilarity, nearest
 from pytest_wanlora.training_data.duplicates import THRESHOLD, Duplicates, Signatures, find
@@ -148,6 +149,7 @@ class Survey:
             self.prompt_digests,
             self.row_digests,
             self.signatures if near else None,
+            text_of=lambda prompt: film_terms.without(self.shared.without(fold(prompt))),
             among=self.present if among is None else self.present & among,
             threshold=threshold,
         )
@@ -318,7 +320,9 @@ def _analysed(
             "prompt_digests": np.array([digest(text.strip()) for text in texts], dtype=np.uint64),
         }
         if near:
-            part["keys"], part["sketches"] = minhash([shared.without(text) for text in folded])
+            part["keys"], part["sketches"] = minhash(
+                [film_terms.without(shared.without(text)) for text in folded]
+            )
         if similarity is not None:
             _by_similarity(similarity, rules, texts, part)
         parts.append(part)

@@ -125,7 +125,7 @@ def test_how_it_is_filmed_and_names_decide_nothing(prompt: str, category: str) -
 
 
 def test_a_word_of_no_language_counts_once() -> None:
-    assert CATEGORIZER.decide("a 3d cat").reason == "other: 3d; nature: cat"
+    assert CATEGORIZER.decide("a 3d cat").reason == "nature: cat; other: 3d"
 
 
 @given(st.text())

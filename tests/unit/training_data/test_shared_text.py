@@ -10,14 +10,13 @@ from pytest_wanlora.training_data.categories import Categorizer
 from pytest_wanlora.training_data.rules import fold, packaged_rules
 from pytest_wanlora.training_data.shared_text import SharedText, find
 from tests.unit.training_data.sets import CAPTIONS, prompts, survey, write_prompts
-from tests.unit.training_data.test_categories import ROWS
+from tests.unit.training_data.test_categories import CATEGORIZER, ROWS
 
 TEXTS = [row["prompt"] for row in ROWS]
 
 
 def shared(texts: list[str], *triggers: str) -> SharedText:
-    categorizer = Categorizer(packaged_rules())
-    return find([fold(text) for text in texts], says_something=categorizer.knows, triggers=triggers)
+    return find([fold(text) for text in texts], says_something=CATEGORIZER.knows, triggers=triggers)
 
 
 @pytest.mark.parametrize(
