@@ -91,6 +91,7 @@ SETS = {
         ("benchmark/MovieGenVideoBench.txt",),
         "en",
         90,
+        75,
         _lines,
     ),
     "parti": PublicSet(
@@ -99,6 +100,7 @@ SETS = {
         ("PartiPrompts.tsv",),
         "en",
         70,
+        55,
         _parti,
     ),
     "T2V-CompBench": PublicSet(
@@ -122,6 +124,7 @@ SETS = {
         ("assets/PenguinVideoBenchmark.csv",),
         "en",
         60,
+        60,
         _penguin,
     ),
     "flickr8kcn": PublicSet(
@@ -130,6 +133,7 @@ SETS = {
         ("data/flickr8kzhc.caption.txt",),
         "zh",
         110,
+        80,
         _flickr,
     ),
     "kor-nlu-datasets": PublicSet(
@@ -138,6 +142,7 @@ SETS = {
         ("KorSTS/sts-test.tsv",),
         "ko",
         110,
+        90,
         _kor_sts,
     ),
 }
