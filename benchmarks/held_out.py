@@ -5,9 +5,9 @@ their names, such as `FOLDER/MovieGenBench`. No text of theirs is part of this p
 picked by the order of their digests, and `held_out_labels.csv` has two labels for each digest.
 
 Both labels followed the rule of `tests/data/captions.md`. A prompt with two different labels has no single
-label and does not count for what is right. Printed are: the agreement of the labels, what is right by language
-and set, the confusion table, the confidence beside what is right, what six constant headers change, and
-how many planted near duplicates are found. `--list SET` prints the prompts of a set for labelling.
+label and does not count for what is right. Printed are: the agreement of the labels, what is right by set and
+language, the confusion table, the confidence beside what is right, what six constant headers change, and how
+many planted near duplicates are found. `--list SET` prints the prompts of a set for labelling.
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from __future__ import annotations
 import argparse
 import csv
 import hashlib
+import json
+import random
+import re
 import subprocess
+import tempfile
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,6 +28,7 @@ from pathlib import Path
 from pytest_wanlora.training_data.categories import Categorizer, Decision
 from pytest_wanlora.training_data.rules import fold, packaged_rules
 from pytest_wanlora.training_data.shared_text import find
+from pytest_wanlora.training_data.survey import Source, take
 
 LABELS = Path(__file__).with_name("held_out_labels.csv")
 HEADERS = (
@@ -295,6 +300,60 @@ def report(items: Sequence[Labelled]) -> Iterator[str]:
         yield f"header {header!r}: {right / len(single) - before:+.1%}"
 
 
+def planted(folder: Path) -> tuple[list[str], list[str]]:
+    """2,000 prompts of all sets, and 50 of them with one word changed or with words about the filming added.
+
+    Args:
+        folder: Of the clones.
+    """
+    prompts = [text for name in SETS for text in everything(folder, name)[: 2000 // len(SETS) + 1]][:2000]
+    generator = random.Random(1)  # noqa: S311  no secret, the same changes every time
+    short = {
+        "en": [text for text in prompts if text.isascii() and 6 <= len(text.split()) <= 12],
+        "zh": [text for text in prompts if re.search("[一-鿿]", text) and 9 <= len(text) <= 20],
+        "ko": [text for text in prompts if re.search("[가-힣]", text) and 14 <= len(text) <= 30],
+    }
+    changed = []
+    for number in range(50):
+        language = ("en", "en", "zh", "ko")[number % 4]
+        text = generator.choice(short[language])
+        if language == "ko":
+            change = text.rstrip(".").removesuffix("다") + "습니다."
+        elif language == "zh":
+            place = generator.randrange(len(text) - 1)
+            change = text[:place] + "新" + text[place + 1 :]
+        elif number % 8 < 2:
+            change = text.rstrip(".") + ", 4k, high quality, cinematic"
+        else:
+            words = text.split()
+            words[generator.randrange(2, len(words))] = "wooden"
+            change = " ".join(words)
+        changed.append(change)
+    return prompts, changed
+
+
+def near_duplicates(folder: Path, *, show: bool) -> Iterator[str]:
+    """How many planted near duplicates are found among 2,000 prompts, and what else is.
+
+    Args:
+        folder: Of the clones.
+        show: Whether the other pairs are printed, to be judged.
+    """
+    prompts, changed = planted(folder)
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "prompts.jsonl"
+        lines = (json.dumps({"prompt": text}) for text in prompts + changed)
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        survey = take(Source(path, check_videos=False), packaged_rules())
+    kept = survey.duplicates().kept
+    groups = Counter(kept.tolist())
+    found = sum(groups[kept[row]] > 1 for row in range(len(prompts), len(kept)))
+    rest = [row for row in range(len(prompts)) if kept[row] not in (row, *kept[len(prompts) :])]
+    yield f"near duplicates: {found} of {len(changed)} planted, {len(rest)} others among {len(prompts)}"
+    if show:
+        yield from (f"  {prompts[row]} | {survey.prompts[kept[row]]}" for row in rest)
+
+
 def main() -> None:
     """Print the figures, or the prompts of a set."""
     parser = argparse.ArgumentParser(
@@ -302,12 +361,15 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path, help="of the clones")
     parser.add_argument("--list", choices=SETS, metavar="SET", help="print the prompts of a set")
+    parser.add_argument("--near", action="store_true", help="print the near duplicates, to be judged")
     arguments = parser.parse_args()
     if arguments.list is not None:
         for text in picked(arguments.folder, arguments.list):
             print(digest(text), text)
         return
     for line in report(labelled(arguments.folder)):
+        print(line)
+    for line in near_duplicates(arguments.folder, show=arguments.near):
         print(line)
 
 

@@ -43,7 +43,7 @@ _SHORTEST_SENTENCE = 20
 _LATER = 0.2
 _LONE = 0.5  # weight of an ambiguous word where no other word speaks for its category
 _DOUBT = 3.0  # weight that is missing from a prompt with few words of the lists
-# How often a decision is right by its part of the weight and the doubt, on the public prompts that the lists were changed with.
+# How often a decision is right by its part of the weight and the doubt, on prompts that changed the lists.
 _PARTS, _RIGHT = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0), (0.35, 0.55, 0.72, 0.78, 0.86, 0.95, 0.97)
 _TIE_IS_RIGHT = 0.65
 _NOTHING_IS_OTHER = 0.7

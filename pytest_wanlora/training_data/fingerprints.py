@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 BANDS: Final = 12
 ROWS: Final = 3
 """Minima a band. Two prompts of Jaccard similarity s share a band with probability 1 - (1 - s**3)**12:
-0.9998 at 0.8, 0.95 at 0.6, 0.35 at 0.33 (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4)."""
+0.9998 at 0.8, 0.95 at 0.6, 0.35 at 0.33 (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets,
+section 3.4)."""
 
 # words; syllables and characters of Korean, Chinese and Japanese one by one
 _UNIT: Final = re.compile(r"[가-힣ぁ-ヿ㐀-鿿]|[^\W_가-힣ぁ-ヿ㐀-鿿]+(?:'[a-z]+)?")
@@ -23,9 +24,8 @@ _LITTLE: Final = (
     "a an the and or of in on at to from by with for into onto over under near next up down out as is are was "
     "were be being been it its his her their he she they this that there while"
 )
-_SAY_LITTLE: Final = frozenset(
-    [*_LITTLE.split(), *"은는이가을를의에서도와과로고있다한하습니들的了着在一个只和与是上里中正"]
-)
+_PARTICLES: Final = "은는이가을를의에서도와과로고있다한하습니들的了着在一个只和与是上里中正"  # noqa: E501  wide letters
+_SAY_LITTLE: Final = frozenset([*_LITTLE.split(), *_PARTICLES])
 _FEW: Final = 4
 
 

@@ -49,12 +49,12 @@ def test_a_decision_says_why_how_surely_and_in_what_language() -> None:
     decision = CATEGORIZER.decide("A tram in the old town, rain and fog")
     assert (decision.category, decision.means, decision.language) == ("urban", Means.WORDS, "en")
     assert decision.reason == "urban: tram, old town; nature: fog, rain"
-    assert 0.9 < decision.confidence < 0.95
+    assert 0.8 < decision.confidence < 0.9
 
 
 def test_the_first_in_order_wins_a_tie() -> None:
     decision = CATEGORIZER.decide("a volcano and a skyline")
-    assert (decision.category, decision.means, decision.confidence) == ("urban", Means.TIE, 0.55)
+    assert (decision.category, decision.means, decision.confidence) == ("urban", Means.TIE, 0.65)
 
 
 def test_no_word_is_other() -> None:
@@ -72,7 +72,7 @@ def test_a_word_counts_once_and_less_after_the_first_sentence() -> None:
     assert once.category == often.category == "urban"
     later = CATEGORIZER.decide("a waterfall in the evening light. a skyline and a tram")
     assert later.category == "nature"
-    assert 0.8 < later.confidence < 0.9
+    assert 0.78 < later.confidence < 0.9
 
 
 def test_words_of_another_language_count_too() -> None:
@@ -221,7 +221,7 @@ def test_every_row_has_its_category_reason_and_confidence(tmp_path: Path) -> Non
         "prompt": "A tram in the fog",
         "category": "urban",
         "decided_by": "words",
-        "confidence": 0.881,
+        "confidence": 0.83,
         "language": "en",
         "reason": "urban: tram; nature: fog",
     }
