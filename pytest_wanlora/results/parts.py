@@ -95,7 +95,7 @@ class SuiteCard(StrictModel):
     Attributes:
         name: Of the suite.
         sha256: Of its file.
-        fingerprint: `Suite.fingerprint()`.
+        fingerprint: `suite.fingerprint`.
         prompts: By scenario, in the suite's order.
         targets: Scenario and metric to a value to reach by more training; never gated.
         limits: As in the suite: `metric`, `min`, `max`, `scenario`.

@@ -32,6 +32,7 @@ from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.update_baseline import versions
+from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement
 
@@ -149,7 +150,7 @@ def _prompts(suite: Suite) -> dict[str, Prompt]:
 
 def _fingerprint(suite: Suite) -> dict[str, Any]:
     try:
-        return suite.fingerprint()
+        return fingerprint(suite)
     except SuiteError as error:
         # a reference set that is missing has failed its items; the record still tells what was measured
         return {"incomplete": error.message}

@@ -12,7 +12,6 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-import ahocorasick
 import yaml
 
 from pytest_wanlora.errors import DataError
@@ -290,6 +289,9 @@ class WordFinder:
         for language, listed in words.items():
             for form in _FORMS[language](language, list(listed)):
                 forms.setdefault(form.text, []).append(form)
+        # `verify` runs without it
+        import ahocorasick
+
         self._automaton = ahocorasick.Automaton()
         for text, entries in forms.items():
             self._automaton.add_word(text, (len(text), entries))
