@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
+from pytest_wanlora.phrases import Language
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -15,7 +17,8 @@ class Metric:
 
     Attributes:
         id: Name in suites, options, files and test ids.
-        title: Name for people.
+        title: Name in English, the same in every report.
+        title_ko: Name in Korean reports.
         unit: Unit as printed after a number; empty for a plain number.
         higher_is_better: Direction in which a change is an improvement.
         level: `"video"` for a score of one video, `"set"` for a score of a set of videos.
@@ -27,12 +30,17 @@ class Metric:
 
     id: str
     title: str
+    title_ko: str
     unit: str
     higher_is_better: bool
     level: Literal["video", "set"]
     two_sided: bool
     digits: int
     version: int = 1
+
+    def name(self, language: Language) -> str:
+        """The metric's name in a language."""
+        return self.title if language == "en" else self.title_ko
 
     def format(self, value: float) -> str:
         """Print a value with the metric's digits and unit; a value that is not finite by its name.
@@ -52,17 +60,35 @@ def _mapping(*metrics: Metric) -> Mapping[str, Metric]:
 
 
 METRICS: Mapping[str, Metric] = _mapping(
-    Metric("clip", "CLIPScore", "", True, "video", two_sided=False, digits=4),
-    Metric("clip_cosine", "CLIP cosine", "", True, "video", two_sided=False, digits=4),
-    Metric("fvd", "Fréchet video distance", "", False, "set", two_sided=False, digits=2),
-    Metric("kvd", "kernel video distance", "", False, "set", two_sided=False, digits=4),
-    Metric("temporal", "temporal consistency", "%", True, "video", two_sided=True, digits=2),
-    Metric("sharpness", "sharpness", "", True, "video", two_sided=True, digits=1),
-    Metric("sharpness_pct", "sharpness of reference", "%", True, "video", two_sided=False, digits=1),
-    Metric("color", "colour diversity", "%", True, "video", two_sided=True, digits=2),
-    Metric("motion", "motion", "%", True, "video", two_sided=True, digits=3),
-    Metric("drift", "colour drift", "", False, "video", two_sided=False, digits=2),
-    Metric("overall", "overall", "%", True, "video", two_sided=False, digits=1),
+    Metric("clip", "CLIPScore", "CLIP Score", "", True, "video", two_sided=False, digits=4),
+    Metric("clip_cosine", "CLIP cosine", "CLIP 코사인", "", True, "video", two_sided=False, digits=4),
+    Metric("fvd", "FVD", "FVD", "", False, "set", two_sided=False, digits=2),
+    Metric("kvd", "KVD", "KVD", "", False, "set", two_sided=False, digits=4),
+    Metric(
+        "temporal",
+        "Temporal consistency",
+        "Temporal Consistency",
+        "%",
+        True,
+        "video",
+        two_sided=True,
+        digits=2,
+    ),
+    Metric("sharpness", "Sharpness", "Sharpness", "", True, "video", two_sided=True, digits=1),
+    Metric(
+        "sharpness_pct",
+        "Sharpness of reference",
+        "Sharpness(기준 대비)",
+        "%",
+        True,
+        "video",
+        two_sided=False,
+        digits=1,
+    ),
+    Metric("color", "Colour diversity", "Color Diversity", "%", True, "video", two_sided=True, digits=2),
+    Metric("motion", "Motion", "Motion", "%", True, "video", two_sided=True, digits=3),
+    Metric("drift", "Colour drift", "Color Drift", "", False, "video", two_sided=False, digits=2),
+    Metric("overall", "Overall quality", "Overall Quality", "%", True, "video", two_sided=False, digits=1),
 )
 """Every metric by id, in the order of reports."""
 

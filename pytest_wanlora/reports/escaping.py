@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-from pytest_wanlora.reports.i18n import Language
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.words_page import Page
 
 __all__ = ["CELL", "LINE", "code_block", "name", "plain", "text"]

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Final
 
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import i18n, markdown, sentences
 from pytest_wanlora.reports.escaping import plain
-from pytest_wanlora.reports.i18n import Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.results.run_record import RunRecord

@@ -7,57 +7,15 @@ pages are in `words_page`, those of `next_steps` in `words_steps`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.reports.course import Direction
 from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
-
-__all__ = [
-    "ADVICE",
-    "BEST",
-    "DIRECTIONS",
-    "LANGUAGES",
-    "MARKS",
-    "NAMES",
-    "OUTCOMES",
-    "TESTS",
-    "VERDICTS",
-    "Language",
-    "Phrase",
-    "metric_name",
-    "metric_names",
-]
-
-Language = Literal["en", "ko"]
-LANGUAGES: Final[tuple[Language, ...]] = ("en", "ko")
-
-
-@dataclass(frozen=True, eq=False)
-class Phrase:
-    """One phrase in every language, with the same format fields in each.
-
-    Attributes:
-        en: English.
-        ko: Korean.
-    """
-
-    en: str
-    ko: str
-
-    def say(self, language: Language, **fields: object) -> str:
-        """The phrase in a language.
-
-        Args:
-            language: `"en"` or `"ko"`.
-            fields: What its format fields stand for; what is text must be quoted already for where it goes.
-        """
-        return (self.en if language == "en" else self.ko).format(**fields)
-
 
 MARKS: Final[Mapping[Verdict, str]] = MappingProxyType(
     {
@@ -185,27 +143,10 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
     }
 )
 
-NAMES: Final[Mapping[str, Phrase]] = MappingProxyType(
-    {
-        "clip": Phrase("CLIP score", "CLIP Score"),
-        "clip_cosine": Phrase("CLIP cosine", "CLIP 코사인"),
-        "fvd": Phrase("FVD", "FVD"),
-        "kvd": Phrase("KVD", "KVD"),
-        "temporal": Phrase("Temporal consistency", "Temporal Consistency"),
-        "sharpness": Phrase("Sharpness", "Sharpness"),
-        "sharpness_pct": Phrase("Sharpness of reference", "Sharpness(기준 대비)"),
-        "color": Phrase("Colour diversity", "Color Diversity"),
-        "motion": Phrase("Motion", "Motion"),
-        "drift": Phrase("Colour drift", "Color Drift"),
-        "overall": Phrase("Overall quality", "Overall Quality"),
-    }
-)
-"""Names of the metrics, by id."""
-
 
 def metric_name(metric: str, language: Language) -> str:
     """A metric's name; one that is unknown is an input, and gives an empty text."""
-    return NAMES[metric].say(language) if metric in METRICS else ""
+    return METRICS[metric].name(language) if metric in METRICS else ""
 
 
 def metric_names(metrics: tuple[str, ...], language: Language) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import escaping, i18n
-from pytest_wanlora.reports.i18n import Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.judgement import ALL, Verdict
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.metrics import METRICS, grade
-from pytest_wanlora.reports.i18n import ADVICE, BEST, TESTS, Language, metric_name, metric_names
+from pytest_wanlora.phrases import Language
+from pytest_wanlora.reports.i18n import ADVICE, BEST, TESTS, metric_name, metric_names
 from pytest_wanlora.reports.next_steps import Step
 from pytest_wanlora.reports.summary import Outcome, Row, rows
 from pytest_wanlora.reports.trend import Best

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from pytest_wanlora.reports.i18n import Language, Phrase
+from pytest_wanlora.phrases import Language, Phrase
 
 __all__ = ["Page"]
 

@@ -16,7 +16,7 @@ from pytest_wanlora.publishing.verify import signature_path
 from pytest_wanlora.reports.naming import file_name
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.i18n import Language
+    from pytest_wanlora.phrases import Language
     from pytest_wanlora.results.run_record import RunRecord
 
 __all__ = ["Written", "remove_receipts", "write_all"]

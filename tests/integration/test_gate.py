@@ -42,7 +42,7 @@ class TestVerdicts:
         assert not any("test1_city" in nodeid for nodeid in failed)
         result.stdout.fnmatch_lines(
             [
-                "FAIL: sharpness of test2_nature (bad)",
+                "FAIL: Sharpness of test2_nature (bad)",
                 "*worse (band: warn from 2.00%, fail beyond 15.00%)*",
                 "higher is better",
                 "worst: test2_nature, seed *",

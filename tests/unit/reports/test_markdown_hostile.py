@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.phrases import LANGUAGES, Language
 from pytest_wanlora.reports import escaping, markdown
-from pytest_wanlora.reports.i18n import LANGUAGES, Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import Failure
 from pytest_wanlora.results.run_record import RunRecord

@@ -72,7 +72,7 @@ class TestFailure:
             _judged(), preview="cache/x/preview.mp4", again="pytest --lora X 'wanlora::i'"
         )
         assert text.splitlines() == [
-            "FAIL: sharpness of nature (epoch-0)",
+            "FAIL: Sharpness of nature (epoch-0)",
             "400.0 -> 200.0, 50.0% worse",
             "higher is better",
             "worst: nature, seed 3: 100.0, its pair 450.0",
@@ -103,7 +103,7 @@ class TestFailure:
 
     def test_the_pooled_item_and_the_file_have_names(self) -> None:
         pooled = terminal.failure(_judged(scenario=ALL), preview=None, again="a")
-        assert pooled.startswith("FAIL: sharpness of all (epoch-0)")
+        assert pooled.startswith("FAIL: Sharpness of all (epoch-0)")
         file = _judged(kind="checkpoint", scenario="", metric="", value=None, worst=None)
         assert terminal.failure(file, preview=None, again="a").startswith(
             "FAIL: checkpoint of epoch-0 (epoch-0)"
