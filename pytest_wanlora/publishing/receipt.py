@@ -17,7 +17,15 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NoReturn
 
 import rfc8785
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    WrapSerializer,
+)
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
@@ -209,6 +217,15 @@ class Decided(_Model):
     reason: str
 
 
+def _as_known(judged: Judgement, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    """A judgement as versions 1 and 2 have it: of a reason the sentence alone."""
+    return {name: value for name, value in write(judged).items() if name not in _LATER}
+
+
+_LATER: Final = frozenset({"code", "details", "next_command"})
+Item = Annotated[Judgement, WrapSerializer(_as_known)]
+
+
 class PredicateV1(_Model):
     """What version 1 says about the subject.
 
@@ -237,7 +254,7 @@ class PredicateV1(_Model):
     baseline: Baseline | None
     seeds: dict[str, tuple[int, ...]]
     expected: tuple[ItemId, ...]
-    items: tuple[Judgement, ...]
+    items: tuple[Item, ...]
     verdict: Decided
     runs: Annotated[int, Field(ge=1)]
     digest: Digest
@@ -407,7 +424,8 @@ def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
         found = version.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))[:120] or "receipt"
+        place = ".".join(map(str, first["loc"]))[:120] or "receipt"
+        key = "".join(letter if letter.isprintable() else "?" for letter in place)
         raise RecordError(f"{source}: {key}: {first['msg'][:200]}") from error
     try:
         same = canonical(raw) == data

@@ -97,7 +97,7 @@ def _errors(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
     # what fails for one reason in many places is one annotation
     grouped: dict[tuple[Verdict, str], list[Judgement]] = {}
     for judged in decision.failing:
-        grouped.setdefault((judged.verdict, judged.reason), []).append(judged)
+        grouped.setdefault((judged.verdict, judged.explained), []).append(judged)
     found = [
         (_title(card, of), f"{reason}{f' ({len(of)} checks)' if len(of) > 1 else ''}")
         for (_, reason), of in grouped.items()
@@ -120,7 +120,7 @@ def _errors(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
 
 
 def _warnings(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
-    return [(_title(card, [judged]), judged.reason) for judged in record.decision(card.name).warnings]
+    return [(_title(card, [judged]), judged.explained) for judged in record.decision(card.name).warnings]
 
 
 def _title(card: CandidateCard, of: list[Judgement]) -> str:

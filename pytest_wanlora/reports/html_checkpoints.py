@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,7 +14,7 @@ from pytest_wanlora.reports.html_card import Fact
 from pytest_wanlora.reports.html_text import isolated, visible
 from pytest_wanlora.reports.i18n import OUTCOMES, VERDICTS, metric_name
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, PytestOutcome, Verdict
-from pytest_wanlora.verdict.reasons import direction
+from pytest_wanlora.verdict.reasons import aside, direction
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard, Failure
@@ -26,7 +25,6 @@ __all__ = [
     "CandidateView",
     "Cell",
     "Mark",
-    "aside",
     "candidate_views",
     "change_of",
     "common_steps",
@@ -93,17 +91,6 @@ def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str
     if verdict is None or metric not in METRICS:
         return plots.worded(change)
     return plots.worded(change, direction(METRICS[metric], change, verdict))
-
-
-def aside(judged: Judgement) -> str:
-    """What a reason says after its numbers, which have places of their own."""
-    if judged.value is None:
-        return judged.reason
-    if judged.kind == "limit":
-        return ""
-    parts = judged.reason.split("; ")
-    counted = [i for i, part in enumerate(parts) if re.search(r"\bn = \d+$", part)]
-    return "; ".join(parts[counted[-1] + 1 :]) if counted else judged.reason
 
 
 def _of_test(outcome: PytestOutcome) -> Mark:
@@ -290,7 +277,7 @@ def common_steps(views: Sequence[CandidateView]) -> tuple[tuple[tuple[str, ...],
 
 
 def _line(judged: Judgement, anchors: Anchors) -> Line:
-    first, _, more = judged.reason.partition("\n")
+    first, _, more = judged.explained.partition("\n")
     words = first
     if judged.kind == "regression" and judged.value is not None and judged.baseline is not None:
         numbers = [value_of(judged.metric, each) for each in (judged.baseline, judged.value)]

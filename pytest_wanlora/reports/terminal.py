@@ -92,16 +92,15 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         lines.append(f"worst: {worst.scenario}, seed {worst.seed}: {metric.format(worst.value)}{pair}")
         if preview is not None:
             lines.append(f"       {preview}")
-    if "\nnext: " not in judged.reason:
-        lines.append(f"next: {again}")
+    lines.append(f"next: {judged.next_command or again}")
     return "\n".join(lines)
 
 
 def _cut(text: str) -> list[str]:
     if len(text) <= _LONGEST_DETAIL:
         return text.splitlines()
-    head, last = text[:_LONGEST_DETAIL].splitlines(), text.splitlines()[-1]
-    return [*head, f"... ({len(text) - _LONGEST_DETAIL} characters more in the record)", last]
+    more = f"... ({len(text) - _LONGEST_DETAIL} characters more in the record)"
+    return [*text[:_LONGEST_DETAIL].splitlines(), more]
 
 
 def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> list[str]:

@@ -198,7 +198,7 @@ class Page(Enum):
     LIMITS = Phrase("Absolute limits", "절대 기준 평가")
     LIMIT = Phrase("limit", "기준")
     ABSOLUTE = Phrase("absolute limit", "절대 기준")
-    LIMIT_LINE = Phrase("{value}, demanded is {bounds}", "{value}, 기준 {bounds}")
+    LIMIT_LINE = Phrase("{value}, limit: {bounds}", "{value}, 기준 {bounds}")
     MARGIN = Phrase("margin", "여유")
     LIMITS_HOLD = Phrase(
         "All {limits} limits hold. Least room is left by {metric} of {place}: {margin:.1%} of the bound.",

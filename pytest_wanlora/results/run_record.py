@@ -82,7 +82,7 @@ class RunRecord(Part):
         notes: What else a reader must know, such as workers that died.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run_id: str
     started: str
     finished: str

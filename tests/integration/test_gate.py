@@ -68,7 +68,7 @@ class TestVerdicts:
             "wanlora::test_limit[good-test2_nature-clip]",
             "wanlora::test_limit[good-all-fvd]",
         }
-        result.stdout.fnmatch_lines(["*demanded is at least 0.7*", "*reference 64), demanded is at most 1*"])
+        result.stdout.fnmatch_lines(["*limit: >= 0.7*", "*reference 64), limit: <= 1*"])
 
 
 class TestIntegrity:
@@ -429,4 +429,5 @@ def test_junit_carries_the_judgements(based: Project, run: Run) -> None:
         "wanlora_interval_level": repr(sharpness.evidence.level),
         "wanlora_weak": "false",
         "wanlora_reason": sharpness.reason,
+        "wanlora_code": "beyond_band",
     }

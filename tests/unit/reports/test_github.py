@@ -74,8 +74,16 @@ class TestAnnotations:
     def test_errors_and_warnings(self) -> None:
         judgements = [compared(NATURE, "clip", 1.0, 0.5), compared(CITY, "clip", 1.0, 0.97)]
         assert [run(line) for line in github.annotations(run_record(judgements))] == [
-            ("error", "epoch-0: fail, CLIPScore of test2_nature", "1.0 -> 0.5;"),
-            ("warning", "epoch-0: warn, CLIPScore of test1_korean_city", "1.0 -> 0.97;"),
+            (
+                "error",
+                "epoch-0: fail, CLIPScore of test2_nature",
+                judgements[0].reason,
+            ),
+            (
+                "warning",
+                "epoch-0: warn, CLIPScore of test1_korean_city",
+                judgements[1].reason,
+            ),
         ]
 
     def test_one_reason_in_many_places_is_one_annotation(self) -> None:
@@ -143,7 +151,11 @@ class TestAnnotations:
         name = "a::b,file=/etc/passwd,title=%3A%25"
         judged = compared(NATURE, "clip", 1.0, 0.5, candidate=name)
         found = run(github.annotations(_named(name, judged))[0])
-        assert found == ("error", f"{name}: fail, CLIPScore of test2_nature", "1.0 -> 0.5;")
+        assert found == (
+            "error",
+            f"{name}: fail, CLIPScore of test2_nature",
+            judged.reason,
+        )
 
 
 def _named(name: str, judged: object) -> RunRecord:

@@ -84,7 +84,7 @@ def _record(take: Callable[[], str]) -> RunRecord:
     """A record in which everything that somebody can name has one of these names."""
     scenarios = [take() for _ in range(3)]
     candidates = [take(), take()]
-    judgements = [file_judged(Verdict.FAIL, candidate=candidates[0], reason=take())]
+    judgements = [file_judged(Verdict.FAIL, candidate=candidates[0], words=take())]
     judgements += [
         replace(found, reason=take(), verdict=verdict)
         for candidate in candidates
