@@ -15,6 +15,7 @@ from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.reports.course import Direction
 from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
 
 MARKS: Final[Mapping[Verdict, str]] = MappingProxyType(
@@ -85,6 +86,20 @@ OUTCOMES: Final[Mapping[OutcomeKind, Phrase]] = MappingProxyType(
         "unmeasured": Phrase("not measured", "측정 안 됨"),
     }
 )
+
+RUN_OUTCOMES: Final[Mapping[RunOutcome, Phrase]] = MappingProxyType(
+    {
+        RunOutcome.FAILED: Phrase("failed", "실패"),
+        RunOutcome.NOT_MEASURED: Phrase("not measured: {causes}", "측정 안 됨: {causes}"),
+        RunOutcome.UNDECIDED: Phrase("undecided", "판정 보류"),
+        RunOutcome.PARTIAL: Phrase("partial", "부분 실행"),
+        RunOutcome.PASSED: Phrase("passed", "통과"),
+    }
+)
+"""How a run ended; `{causes}` is `ONE_CAUSE` or `SEVERAL_CAUSES`."""
+
+ONE_CAUSE: Final = Phrase("1 cause", "원인 1건")
+SEVERAL_CAUSES: Final = Phrase("{count} causes", "원인 {count}건")
 
 DIRECTIONS: Final[Mapping[Direction, Phrase]] = MappingProxyType(
     {

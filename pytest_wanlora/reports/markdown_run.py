@@ -10,6 +10,7 @@ from pytest_wanlora.reports import analysis, commands, escaping, i18n, sentences
 from pytest_wanlora.reports.markdown_tables import Scribe, bullets, heading, table
 from pytest_wanlora.reports.summary import difference_of, relative_of
 from pytest_wanlora.reports.words_page import Page
+from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Verdict
 
 if TYPE_CHECKING:
@@ -38,9 +39,21 @@ def verdicts(record: RunRecord, scribe: Scribe) -> str:
     for card in cards:
         mark = i18n.MARKS[Verdict.PASS if card.publishable else Verdict.FAIL]
         verdict = sentences.verdict_text(card, scribe.language, scribe.name)
+        headline = _not_measured(record, card, scribe)
+        if headline:
+            mark = i18n.MARKS[Verdict.ERROR]
         reason = sentences.decision_text(record, card, scribe.language, scribe.name)
-        lines.append(f"{mark} **{verdict}** {reason}")
+        lines.append(f"{mark} **{verdict}** {headline}{reason}")
     return lines[0] if len(lines) == 1 else bullets(lines)
+
+
+def _not_measured(record: RunRecord, card: CandidateCard, scribe: Scribe) -> str:
+    """That nothing failed but something could not be measured; empty otherwise."""
+    decision = record.decision(card.name)
+    if decision.outcome is not RunOutcome.NOT_MEASURED:
+        return ""
+    told = sentences.outcome_headline(decision.outcome, len(decision.causes), scribe.language)
+    return f"**{told[0].upper()}{told[1:]}.** "
 
 
 def _gated(record: RunRecord) -> list[CandidateCard]:

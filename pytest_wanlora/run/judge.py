@@ -105,7 +105,8 @@ class Judge:
         shown = own or list(self.gate.blocked)
         verdict = max((found.verdict for found in own), key=lambda each: each.severity, default=Verdict.ERROR)
         code = ReasonCode.NOT_RENDERED_SEVERAL if len(shown) > 1 else ReasonCode.NOT_RENDERED
-        details: Details = {"message": shown[0].message, "more": len(shown) - 1}
+        causes = tuple((found.message, 0, found.next_command) for found in shown)
+        details: Details = {"message": shown[0].message, "more": len(shown) - 1, "causes": causes}
         return said(item, verdict, code, details, next_command=shown[0].next_command)
 
     def _file_problems(self, item: ItemId) -> tuple[tuple[str, int, str], ...]:

@@ -9,7 +9,7 @@ them together; `prediction` says what more videos would bring and `sequential` w
 from __future__ import annotations
 
 from pytest_wanlora.verdict.bands import band, frozen, rule
-from pytest_wanlora.verdict.decision import Decision, decide, run_problem
+from pytest_wanlora.verdict.decision import Decision, RunOutcome, decide, run_problem
 from pytest_wanlora.verdict.judgement import (
     ALL,
     Evidence,
@@ -35,6 +35,7 @@ __all__ = [
     "Judgement",
     "Kind",
     "PytestOutcome",
+    "RunOutcome",
     "ToleranceLike",
     "Verdict",
     "Worst",

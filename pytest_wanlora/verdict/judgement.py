@@ -335,6 +335,14 @@ class Judgement:
         return f"{self.reason}\nnext: {self.next_command}" if self.next_command else self.reason
 
     @property
+    def causes(self) -> tuple[tuple[str, str], ...]:
+        """Reason and next command of each thing that keeps the item from being measured."""
+        listed = self.details.get("causes")
+        if not isinstance(listed, tuple):
+            return ((self.reason, self.next_command),)
+        return tuple((each[0], each[2]) for each in listed if not isinstance(each, str))
+
+    @property
     def item(self) -> ItemId:
         """The item that this judges."""
         return ItemId(self.kind, self.candidate, self.scenario, self.metric)

@@ -17,12 +17,13 @@ from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
-from pytest_wanlora.verdict import PytestOutcome, Verdict
+from pytest_wanlora.verdict import PytestOutcome, RunOutcome, Verdict
 from tests.unit.reports.markdown_reading import parse
 
 TABLES: dict[str, Mapping[Any, Phrase]] = {
     "verdict": i18n.VERDICTS,
     "outcome": i18n.OUTCOMES,
+    "run outcome": i18n.RUN_OUTCOMES,
     "test": i18n.TESTS,
     "direction": i18n.DIRECTIONS,
     "best": i18n.BEST,
@@ -53,6 +54,7 @@ def fields(text: str) -> list[tuple[str, str]]:
         (i18n.VERDICTS, set(Verdict)),
         (i18n.MARKS, set(Verdict)),
         (i18n.OUTCOMES, set(get_args(OutcomeKind))),
+        (i18n.RUN_OUTCOMES, set(RunOutcome)),
         (i18n.TESTS, set(PytestOutcome)),
         (i18n.DIRECTIONS, set(get_args(Direction))),
         (i18n.BEST, set(get_args(BestReason))),
