@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import analysis, commands, escaping, i18n, sentences
 from pytest_wanlora.reports.markdown_tables import Scribe, bullets, heading, table
-from pytest_wanlora.reports.summary import difference_of, relative_of
+from pytest_wanlora.reports.summary import signed_change
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Verdict
@@ -173,7 +173,7 @@ def _course(points: Mapping[str, list[TrendPoint]], names: list[str], scribe: Sc
 def _point(metric: str, point: TrendPoint, scribe: Scribe) -> str:
     if point.verdict is None:
         return scribe.say(Page.NONE)
-    relative = relative_of(point.baseline, difference_of(point.baseline, point.value))
+    relative = signed_change(metric, point.baseline, point.value, point.change)
     change = "" if relative is None else f" ({sentences.change_text(relative)})"
     return f"{sentences.value_text(metric, point.value)}{change} {i18n.MARKS[point.verdict]}"
 

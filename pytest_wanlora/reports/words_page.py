@@ -77,8 +77,10 @@ class Page(Enum):
     EVERY_CHECKPOINT = Phrase("every checkpoint", "모든 체크포인트")
 
     LEGEND = Phrase(
-        "Marks: {marks}. Change is that of the number; whether it is better or worse is the mark's to say.",
-        "평가 기호: {marks}. 변화량과 변화율은 수치 그대로의 증감이며, 개선 여부는 평가 기호로 판단합니다.",
+        "Marks: {marks}. The difference is that of the numbers, the change of FVD is taken above its floor. "
+        "The mark says whether a change is better or worse.",
+        "평가 기호: {marks}. 변화량은 수치 그대로의 증감이며, FVD의 변화율은 바닥값을 빼고 계산합니다. "
+        "개선 여부는 평가 기호로 판단합니다.",
     )
 
     # overview

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.reports import github, html, markdown, terminal
+from pytest_wanlora.reports import github, html, markdown, model_card, terminal
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.verdict import ItemOutcome, PytestOutcome, RunOutcome, Verdict
+from pytest_wanlora.verdict import ALL, ItemOutcome, PytestOutcome, RunOutcome, Verdict
 from tests.unit.reports.pages import parsed
 from tests.unit.reports.records import SCENARIOS, compared, run_record
 from tests.unit.reports.sample_records import epochs_record
@@ -100,3 +101,29 @@ def test_the_outcome_of_a_run_is_that_of_its_worst_checkpoint(unmeasured: RunRec
 @pytest.mark.parametrize(("exit_status", "outcome"), [(0, RunOutcome.PASSED), (1, RunOutcome.PARTIAL)])
 def test_a_run_that_gates_nothing(exit_status: int, outcome: RunOutcome) -> None:
     assert run_record([], names=()).model_copy(update={"exit_status": exit_status}).outcome is outcome
+
+
+def test_the_change_of_a_distance_is_the_one_above_its_floor_in_every_view() -> None:
+    known = [compared(scenario, "fvd", 100.0, 130.0, n=8, width=0.05) for scenario in (*SCENARIOS, ALL)]
+    # 100 - 60 -> 130 - 58: 80 % worse where the numbers as they stand say 30 %
+    judgements = [
+        replace(
+            each,
+            change=0.8,
+            reference_n=64,
+            evidence=replace(each.evidence, change=0.8, baseline_floor=60.0, value_floor=58.0),  # type: ignore[type-var]  # there is one
+        )
+        for each in known
+    ]
+    record = run_record(judgements)
+    views = {
+        "terminal": "\n".join(terminal.summary(record, "results.json")),
+        "html": html.page(record, Path("nowhere")),
+        "markdown": markdown.page(record, "en"),
+        "korean": markdown.page(record, "ko"),
+        "job summary": github.summary(record),
+        "model card": model_card.fragment(record, "epoch-0"),
+    }
+    for name, text in views.items():
+        assert re.search(r"80(\.0)?%", text), name
+        assert not re.search(r"[^0-9]30(\.0)?%", text), name
