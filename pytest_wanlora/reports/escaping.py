@@ -9,8 +9,6 @@ from typing import Final
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.words_page import Page
 
-__all__ = ["CELL", "LINE", "code_block", "name", "plain", "text"]
-
 #: Most characters of a name in a table, and of a text elsewhere.
 CELL: Final = 80
 LINE: Final = 600

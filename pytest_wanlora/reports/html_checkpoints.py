@@ -21,20 +21,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard, Failure
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = [
-    "Anchors",
-    "CandidateView",
-    "Cell",
-    "Mark",
-    "candidate_views",
-    "change_of",
-    "common_steps",
-    "mark",
-    "project_tests",
-    "title_of",
-    "value_of",
-]
-
 
 @dataclass(frozen=True)
 class Mark:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import Pair
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Panel", "Scene", "Side", "Take", "scenes"]
-
 _OUTCOMES = {"success": "pass", "slight_loss": "warn", "failure": "fail", "unmeasured": "unknown"}
 
 

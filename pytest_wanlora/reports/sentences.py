@@ -31,27 +31,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.verdict.decision import RunOutcome
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
 
-__all__ = [
-    "best_advice",
-    "best_reason",
-    "best_text",
-    "change_text",
-    "comparison_line",
-    "correlation_text",
-    "decision_text",
-    "difference_text",
-    "item_outcome_text",
-    "left_out_lines",
-    "outcome_lines",
-    "outcome_text",
-    "project_test_line",
-    "project_test_place",
-    "step_text",
-    "suspicion_text",
-    "value_text",
-    "verdict_text",
-]
-
 Quote = Callable[[str], str]
 """Makes a name fit for the view: as a code span, as HTML text."""
 

@@ -17,28 +17,6 @@ from pytest_wanlora.verdict.reasons import direction
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = [
-    "Average",
-    "Outcome",
-    "OutcomeKind",
-    "Row",
-    "Target",
-    "averages",
-    "change_words",
-    "difference_of",
-    "mean_of",
-    "metrics_of",
-    "ordered",
-    "outcome",
-    "outcomes",
-    "place_of",
-    "relative_of",
-    "rows",
-    "scenarios_of",
-    "signed_change",
-    "targets",
-]
-
 OutcomeKind = Literal["success", "slight_loss", "failure", "unmeasured"]
 
 _LOSSES = (Verdict.FAIL, Verdict.DEGENERATE)

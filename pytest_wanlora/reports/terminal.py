@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
 
-__all__ = ["duration", "failure", "left_out_lines", "only_part", "progress_line", "stored_lines", "summary"]
-
 _MARKS = {
     Verdict.BETTER: "better",
     Verdict.PASS: "pass",

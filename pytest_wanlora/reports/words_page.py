@@ -6,8 +6,6 @@ from enum import Enum
 
 from pytest_wanlora.phrases import Language, Phrase
 
-__all__ = ["Page"]
-
 
 class Page(Enum):
     """Every phrase of a page that is not looked up by a verdict, an outcome, a metric or a step."""

@@ -12,8 +12,6 @@ from typing import Final
 from pytest_wanlora.phrases import Phrase
 from pytest_wanlora.reports.next_steps import StepKey
 
-__all__ = ["STEPS"]
-
 STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
     {
         "publish": Phrase(

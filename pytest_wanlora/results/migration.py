@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-__all__ = ["OLDEST", "SCHEMA_VERSION", "migrated"]
-
 SCHEMA_VERSION: Final = 4
 """Of the records that this package writes."""
 

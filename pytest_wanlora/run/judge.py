@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.suite import Scenario
 
-__all__ = ["Judge"]
-
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
 

@@ -10,8 +10,6 @@ from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.judgement import Evidence, ReasonCode, ToleranceLike, Verdict
 
-__all__ = ["band", "frozen", "rule"]
-
 # a change of exactly the band, such as 0.95 of a baseline at 5 %, is off by a rounding error
 _ROUNDING = 1e-9
 #: A video counts as frozen below this share of its pair's motion, if the pair moves at all: in percent of the

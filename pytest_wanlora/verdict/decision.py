@@ -18,8 +18,6 @@ from pytest_wanlora.verdict.judgement import (
     Verdict,
 )
 
-__all__ = ["Decision", "decide", "run_problem"]
-
 #: pytest's exit codes that no failing test explains.
 _EXIT_CODES: Final = MappingProxyType(
     {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test was collected"}

@@ -20,20 +20,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-__all__ = [
-    "Contrast",
-    "Floats",
-    "Plan",
-    "change",
-    "interval",
-    "needed",
-    "p_worse",
-    "paired",
-    "pooled",
-    "sign_flip",
-    "t_worse",
-]
-
 Floats = NDArray[np.float64]
 
 #: Below this many pairs a test at a level shared by a whole run rests on the shape of the scores alone:

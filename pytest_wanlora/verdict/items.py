@@ -13,8 +13,6 @@ from pytest_wanlora.verdict.fvd import SetContrast
 from pytest_wanlora.verdict.judgement import ALL
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 
-__all__ = ["FVD", "Item", "Row", "at_band", "rows"]
-
 Item = tuple[str, str]
 """Scenario (or `"all"`) and metric id."""
 

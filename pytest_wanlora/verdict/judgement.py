@@ -9,19 +9,6 @@ from typing import Final, Literal, Protocol
 
 from pydantic import ConfigDict
 
-__all__ = [
-    "ALL",
-    "Evidence",
-    "ItemId",
-    "ItemOutcome",
-    "Judgement",
-    "Kind",
-    "PytestOutcome",
-    "ToleranceLike",
-    "Verdict",
-    "Worst",
-]
-
 #: The scenario of items that pool the whole suite.
 ALL = "all"
 Kind = Literal["checkpoint", "limit", "regression"]

@@ -19,8 +19,6 @@ from pytest_wanlora.verdict.measured import (
     worst_of,
 )
 
-__all__ = ["LimitLike", "judge_limit", "judge_set_limit"]
-
 
 class LimitLike(Protocol):
     """An absolute bound: `suite.Limit`."""

@@ -9,8 +9,6 @@ from scipy import special
 
 from pytest_wanlora.verdict.evidence import Contrast, Floats
 
-__all__ = ["beyond_by_chance", "holm", "levels"]
-
 # halvings of the bracket: a level is then exact to 1e-9 of alpha
 _HALVINGS = 30
 

@@ -15,8 +15,6 @@ from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats, change
 from pytest_wanlora.verdict.judgement import ToleranceLike
 
-__all__ = ["NoiseFloor", "floors", "set_floor", "too_tight"]
-
 _SPLITS = 200
 _QUANTILE = 0.95
 _FEWEST = 4

@@ -14,8 +14,6 @@ from pytest_wanlora.verdict.evidence import Floats
 from pytest_wanlora.verdict.fvd import SetContrast
 from pytest_wanlora.verdict.judgement import ALL
 
-__all__ = ["PairedScores", "PairedSets"]
-
 
 @dataclass(frozen=True)
 class PairedSets:

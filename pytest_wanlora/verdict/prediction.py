@@ -15,8 +15,6 @@ from scipy import special
 
 from pytest_wanlora.verdict.evidence import Contrast
 
-__all__ = ["chance_beyond", "chance_significant"]
-
 
 def chance_beyond(contrast: Contrast, ratio: float, *, most: int, higher_is_better: bool) -> float:
     """Chance that the estimate from all pairs will lie beyond a ratio to the baseline, to the worse.

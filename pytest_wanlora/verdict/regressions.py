@@ -21,8 +21,6 @@ from pytest_wanlora.verdict.measured import (
     worst_of,
 )
 
-__all__ = ["judge_regression", "judge_set"]
-
 
 def judge_regression(
     metric: Metric,
