@@ -103,6 +103,8 @@ def properties(judged: Judgement) -> Iterator[tuple[str, str]]:
         "interval_level": None if evidence is None else evidence.level,
         "weak": None if evidence is None else str(evidence.weak).lower(),
         "reason": judged.reason,
+        "code": judged.code,
+        "next": judged.next_command or None,
     }
     yield from ((name, str(value)) for name, value in known.items() if value is not None)
 

@@ -11,10 +11,11 @@ from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.reports import analysis, plots, sentences
-from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, aside, change_of, mark, title_of, value_of
+from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.i18n import OUTCOMES
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.reasons import aside
 
 if TYPE_CHECKING:
     from pytest_wanlora.baseline.store import Prompt

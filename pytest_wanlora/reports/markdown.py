@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import markdown_candidate, markdown_run
-from pytest_wanlora.reports.i18n import Language
 from pytest_wanlora.reports.markdown_tables import Scribe, heading
 from pytest_wanlora.reports.words_page import Page
 

@@ -117,7 +117,7 @@ def _why(judged: Judgement, row: Row | None, scribe: Scribe) -> str:
         if judged.kind == "limit":
             value, bounds = sentences.value_text(judged.metric, judged.value), _bounds(judged)
             return scribe.say(Page.LIMIT_LINE, value=value, bounds=bounds)
-    return scribe.reason(judged.reason)
+    return scribe.reason(judged)
 
 
 def _bounds(of: Judgement | LimitRow) -> str:

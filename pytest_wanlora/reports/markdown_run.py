@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import analysis, commands, escaping, i18n, sentences
 from pytest_wanlora.reports.markdown_tables import Scribe, bullets, heading, table
-from pytest_wanlora.reports.summary import difference_of, relative_of
+from pytest_wanlora.reports.summary import signed_change
 from pytest_wanlora.reports.words_page import Page
+from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Verdict
 
 if TYPE_CHECKING:
@@ -27,9 +28,21 @@ def verdicts(record: RunRecord, scribe: Scribe) -> str:
     for card in cards:
         mark = i18n.MARKS[Verdict.PASS if card.publishable else Verdict.FAIL]
         verdict = sentences.verdict_text(card, scribe.language, scribe.name)
+        headline = _not_measured(record, card, scribe)
+        if headline:
+            mark = i18n.MARKS[Verdict.ERROR]
         reason = sentences.decision_text(record, card, scribe.language, scribe.name)
-        lines.append(f"{mark} **{verdict}** {reason}")
+        lines.append(f"{mark} **{verdict}** {headline}{reason}")
     return lines[0] if len(lines) == 1 else bullets(lines)
+
+
+def _not_measured(record: RunRecord, card: CandidateCard, scribe: Scribe) -> str:
+    """That nothing failed but something could not be measured; empty otherwise."""
+    decision = record.decision(card.name)
+    if decision.outcome is not RunOutcome.NOT_MEASURED:
+        return ""
+    told = sentences.outcome_headline(decision.outcome, len(decision.causes), scribe.language)
+    return f"**{told[0].upper()}{told[1:]}.** "
 
 
 def _gated(record: RunRecord) -> list[CandidateCard]:
@@ -149,7 +162,7 @@ def _course(points: Mapping[str, list[TrendPoint]], names: list[str], scribe: Sc
 def _point(metric: str, point: TrendPoint, scribe: Scribe) -> str:
     if point.verdict is None:
         return scribe.say(Page.NONE)
-    relative = relative_of(point.baseline, difference_of(point.baseline, point.value))
+    relative = signed_change(metric, point.baseline, point.value, point.change)
     change = "" if relative is None else f" ({sentences.change_text(relative)})"
     return f"{sentences.value_text(metric, point.value)}{change} {i18n.MARKS[point.verdict]}"
 

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import escaping, i18n
-from pytest_wanlora.reports.i18n import Language
 from pytest_wanlora.reports.words_page import Page
-from pytest_wanlora.verdict.judgement import ALL, Verdict
+from pytest_wanlora.verdict import reasons
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 _LONGEST_COMMAND = 2000
 
@@ -32,10 +33,11 @@ class Scribe:
         """Somebody's words."""
         return escaping.text(value, self.language, most=most)
 
-    def reason(self, value: str) -> str:
-        """The gate's own words on an item; the command at their end as code."""
-        said, _, command = value.partition("\nnext: ")
-        return self.text(said) + (f" → {escaping.name(command, self.language, most=300)}" if command else "")
+    def reason(self, judged: Judgement) -> str:
+        """Why an item has its verdict, then the next command as code."""
+        command = judged.next_command
+        shown = f" → {escaping.name(command, self.language, most=300)}" if command else ""
+        return self.text(reasons.reason(judged, self.language)) + shown
 
     def command(self, line: str) -> str:
         """A command as a block of code; none that is cut, since it would do something else."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from pytest_wanlora.reports.i18n import Language, Phrase
+from pytest_wanlora.phrases import Language, Phrase
 
 
 class Page(Enum):
@@ -75,8 +75,10 @@ class Page(Enum):
     EVERY_CHECKPOINT = Phrase("every checkpoint", "모든 체크포인트")
 
     LEGEND = Phrase(
-        "Marks: {marks}. Change is that of the number; whether it is better or worse is the mark's to say.",
-        "평가 기호: {marks}. 변화량과 변화율은 수치 그대로의 증감이며, 개선 여부는 평가 기호로 판단합니다.",
+        "Marks: {marks}. The difference is that of the numbers, the change of FVD is taken above its floor. "
+        "The mark says whether a change is better or worse.",
+        "평가 기호: {marks}. 변화량은 수치 그대로의 증감이며, FVD의 변화율은 바닥값을 빼고 계산합니다. "
+        "개선 여부는 평가 기호로 판단합니다.",
     )
 
     # overview
@@ -196,7 +198,7 @@ class Page(Enum):
     LIMITS = Phrase("Absolute limits", "절대 기준 평가")
     LIMIT = Phrase("limit", "기준")
     ABSOLUTE = Phrase("absolute limit", "절대 기준")
-    LIMIT_LINE = Phrase("{value}, demanded is {bounds}", "{value}, 기준 {bounds}")
+    LIMIT_LINE = Phrase("{value}, limit: {bounds}", "{value}, 기준 {bounds}")
     MARGIN = Phrase("margin", "여유")
     LIMITS_HOLD = Phrase(
         "All {limits} limits hold. Least room is left by {metric} of {place}: {margin:.1%} of the bound.",

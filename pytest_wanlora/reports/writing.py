@@ -19,7 +19,7 @@ from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 from pytest_wanlora.reports.naming import file_name
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.i18n import Language
+    from pytest_wanlora.phrases import Language
     from pytest_wanlora.results.run_record import RunRecord
 
 

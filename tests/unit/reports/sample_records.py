@@ -21,8 +21,9 @@ from pytest_wanlora.results.training_data import (
     TrainingDataCard,
 )
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
-from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.noise import NoiseFloor
+from pytest_wanlora.verdict.reasons import reason
 from pytest_wanlora.verdict.regressions import judge_regression, judge_set
 from tests.unit.reports.records import (
     PROMPTS,
@@ -204,9 +205,10 @@ def epochs_record(**changed: Any) -> RunRecord:  # noqa: ANN401 - any field
                 found = replace(
                     found,
                     verdict=Verdict.DEGENERATE,
-                    reason="0.389 % -> 0.020 %; the video stands still in test2_nature seed 1, test2_nature "
-                    "seed 4 while the baseline's moves",
+                    code=ReasonCode.FROZEN,
+                    details={"videos": ((NATURE, 1, ""), (NATURE, 4, ""))},
                 )
+                found = replace(found, reason=reason(found))
             judgements.append(found)
         judgements += [
             limited(scenario, "clip", _COURSE[scenario, "clip"][1 + index], clip, candidate=name)

@@ -57,7 +57,7 @@ class TestRows:
     def test_changes_are_those_of_the_numbers(
         self, baseline: float | None, value: float | None, difference: float | None, relative: float | None
     ) -> None:
-        judged = replace(compared(CITY, "fvd", 1.0, 1.0), baseline=baseline, value=value)
+        judged = replace(compared(CITY, "clip", 1.0, 1.0), baseline=baseline, value=value)
         row = analysis.rows(run_record([judged]), "epoch-0")[0]
         assert (row.difference, row.relative) == (difference, relative)
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pytest_wanlora.phrases import LANGUAGES, Language
 from pytest_wanlora.reports import i18n, markdown
-from pytest_wanlora.reports.i18n import LANGUAGES, Language
 from pytest_wanlora.reports.markdown_tables import table
 from pytest_wanlora.reports.stated import MEAN, Stated, disagreements
 from pytest_wanlora.reports.words_page import Page

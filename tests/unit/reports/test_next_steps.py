@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
+from pytest_wanlora.phrases import LANGUAGES
 from pytest_wanlora.reports import analysis, sentences
-from pytest_wanlora.reports.i18n import LANGUAGES
 from pytest_wanlora.reports.next_steps import Step, StepKey
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit

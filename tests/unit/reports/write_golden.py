@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_wanlora.phrases import LANGUAGES, Language
 from pytest_wanlora.reports import markdown
-from pytest_wanlora.reports.i18n import LANGUAGES, Language
 from tests.unit.reports.sample_records import epochs_record, mission_record, mission_stated
 
 GOLDEN = Path(__file__).parent / "golden"
