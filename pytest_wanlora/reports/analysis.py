@@ -15,7 +15,6 @@ from pytest_wanlora.reports.bounds import (
     limit_summaries,
     published_scorers,
 )
-from pytest_wanlora.reports.course import Direction, Overfit, direction, overfit
 from pytest_wanlora.reports.next_steps import Step, StepKey, next_steps
 from pytest_wanlora.reports.summary import (
     Average,
@@ -31,7 +30,18 @@ from pytest_wanlora.reports.summary import (
     scenarios_of,
     targets,
 )
-from pytest_wanlora.reports.trend import Best, BestReason, TrendPoint, best, mean_loss, trend
+from pytest_wanlora.reports.trend import (
+    Best,
+    BestReason,
+    Direction,
+    Overfit,
+    TrendPoint,
+    best,
+    direction,
+    mean_loss,
+    overfit,
+    trend,
+)
 
 __all__ = [
     "EACH",

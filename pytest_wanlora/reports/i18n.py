@@ -12,9 +12,8 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports.course import Direction
 from pytest_wanlora.reports.summary import OutcomeKind
-from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
 
 __all__ = [

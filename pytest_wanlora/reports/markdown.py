@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from pytest_wanlora.reports import markdown_candidate, markdown_run
 from pytest_wanlora.reports.i18n import Language
@@ -12,36 +11,26 @@ from pytest_wanlora.reports.markdown_tables import Scribe, heading
 from pytest_wanlora.reports.words_page import Page
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.stated import Stated
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["NOTHING_STATED", "blocks", "page"]
 
-NOTHING_STATED: Final[Mapping[str, Sequence[Stated]]] = MappingProxyType({})
-
-
-def page(
-    record: RunRecord, language: Language, *, stated: Mapping[str, Sequence[Stated]] = NOTHING_STATED
-) -> str:
+def page(record: RunRecord, language: Language) -> str:
     """The whole page.
 
     Args:
         record: The run.
         language: `"en"` or `"ko"`.
-        stated: Figures that a source states, by candidate; those that the scores do not give are noted.
     """
-    return "\n\n".join(blocks(record, language, stated=stated)) + "\n"
+    return "\n\n".join(blocks(record, language)) + "\n"
 
 
-def blocks(
-    record: RunRecord, language: Language, *, stated: Mapping[str, Sequence[Stated]] = NOTHING_STATED
-) -> tuple[str, ...]:
+def blocks(record: RunRecord, language: Language) -> tuple[str, ...]:
     """The page as blocks of Markdown that each stand alone, the verdict first; see `page`."""
     scribe = Scribe(language)
-    return tuple(block for block in _blocks(record, scribe, stated) if block)
+    return tuple(block for block in _blocks(record, scribe) if block)
 
 
-def _blocks(record: RunRecord, scribe: Scribe, stated: Mapping[str, Sequence[Stated]]) -> Iterator[str]:
+def _blocks(record: RunRecord, scribe: Scribe) -> Iterator[str]:
     cards = [card for card in record.candidates if card.sha256 is not None]
     title = scribe.say(Page.SEVERAL, count=len(cards))
     if len(cards) == 1:
@@ -55,16 +44,14 @@ def _blocks(record: RunRecord, scribe: Scribe, stated: Mapping[str, Sequence[Sta
     if len(cards) == 1:
         yield from markdown_candidate.findings(record, cards[0], scribe, 2)
         yield from markdown_run.training_data(record, scribe)
-        told = stated.get(cards[0].name, ())
-        yield from markdown_candidate.conclusions(record, cards[0], scribe, 2, told)
+        yield from markdown_candidate.conclusions(record, cards[0], scribe, 2)
     else:
         yield from markdown_run.comparison(record, scribe)
         yield from markdown_run.training_data(record, scribe)
         for card in cards:
             yield heading(2, scribe.name(card.name))
             yield from markdown_candidate.findings(record, card, scribe, 3)
-            told = stated.get(card.name, ())
-            yield from markdown_candidate.conclusions(record, card, scribe, 3, told)
+            yield from markdown_candidate.conclusions(record, card, scribe, 3)
     yield from markdown_run.notes(record, scribe)
     yield from markdown_run.reading(record, scribe)
     yield from markdown_run.reproduce(record, scribe)

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import analysis, escaping, i18n, sentences
 from pytest_wanlora.reports.markdown_tables import Scribe, bullets, heading, table
-from pytest_wanlora.reports.stated import MEAN, Figure, Stated, disagreements
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 
@@ -26,17 +25,6 @@ _OUTCOME_MARKS: dict[OutcomeKind, str] = {
     "slight_loss": i18n.MARKS[Verdict.WARN],
     "failure": i18n.MARKS[Verdict.FAIL],
     "unmeasured": i18n.MARKS[Verdict.MISSING_BASELINE],
-}
-_FIGURES: dict[Figure, Page] = {
-    "baseline": Page.FIGURE_BASELINE,
-    "value": Page.FIGURE_VALUE,
-    "difference": Page.FIGURE_DIFFERENCE,
-    "percent": Page.FIGURE_PERCENT,
-    "mark": Page.FIGURE_MARK,
-    "baseline_share": Page.FIGURE_BASELINE_SHARE,
-    "share": Page.FIGURE_SHARE,
-    "baseline_formula": Page.FIGURE_BASELINE_FORMULA,
-    "formula": Page.FIGURE_FORMULA,
 }
 
 
@@ -57,20 +45,16 @@ def findings(record: RunRecord, card: CandidateCard, scribe: Scribe, level: int)
     yield from _targets(record, card.name, scribe, level)
 
 
-def conclusions(
-    record: RunRecord, card: CandidateCard, scribe: Scribe, level: int, stated: Sequence[Stated]
-) -> Iterator[str]:
-    """What follows for one checkpoint: what to do next, and where a source disagrees.
+def conclusions(record: RunRecord, card: CandidateCard, scribe: Scribe, level: int) -> Iterator[str]:
+    """What to do next about one checkpoint.
 
     Args:
         record: The run.
         card: The checkpoint.
         scribe: The language.
         level: Of the sections' headings.
-        stated: Figures that a source states of it.
     """
     yield from _next(record, card.name, scribe, level)
-    yield from _stated(record, card.name, scribe, level, stated)
 
 
 def _failing(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> Iterator[str]:
@@ -350,34 +334,3 @@ def _next(record: RunRecord, candidate: str, scribe: Scribe, level: int) -> Iter
         # several steps may end in one command: show it behind the last of them that stand together
         if step.command and step.command not in commands[number : number + 1]:
             yield scribe.command(step.command)
-
-
-def _stated(
-    record: RunRecord, candidate: str, scribe: Scribe, level: int, stated: Sequence[Stated]
-) -> Iterator[str]:
-    found = disagreements(record, candidate, stated)
-    if not found:
-        return
-    yield heading(level, scribe.say(Page.STATED))
-    yield scribe.say(Page.STATED_NOTE)
-    body = [
-        [
-            scribe.say(Page.MEAN) if each.stated.scenario == MEAN else scribe.place(each.stated.scenario),
-            scribe.metric(each.stated.metric),
-            scribe.say(_FIGURES[each.stated.figure]),
-            _figure(each.stated.figure, each.stated.text, scribe),
-            _figure(each.stated.figure, each.computed, scribe),
-        ]
-        for each in found
-    ]
-    head = scribe.head(Page.SCENARIO, Page.METRIC, Page.FIGURE, Page.STATES, Page.GIVES)
-    yield table(head, body, left=3)
-
-
-def _figure(figure: Figure, value: str, scribe: Scribe) -> str:
-    if not value:
-        return scribe.say(Page.NONE)
-    if figure == "mark":
-        return scribe.mark(Verdict(value)) if value in list(Verdict) else scribe.text(value)
-    percent = figure in ("percent", "share", "baseline_share")
-    return scribe.text(value) + ("%" if percent else "")

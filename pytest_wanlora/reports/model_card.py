@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.reports import analysis, escaping, sentences
-from pytest_wanlora.reports.naming import file_name, names_of
+from pytest_wanlora.reports.commands import file_name, names_of
 from pytest_wanlora.reports.summary import change_words
 from pytest_wanlora.verdict.judgement import ALL, Judgement
 

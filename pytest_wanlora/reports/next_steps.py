@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pytest_wanlora.reports import course
+from pytest_wanlora.reports import trend
 from pytest_wanlora.reports.bounds import limit_rows
 from pytest_wanlora.reports.commands import (
     checkpoint_file,
+    file_name,
     gate_again,
     metadata_file,
     run_folder,
@@ -17,7 +18,6 @@ from pytest_wanlora.reports.commands import (
     typed,
     update_baseline,
 )
-from pytest_wanlora.reports.naming import file_name
 from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows, targets
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
@@ -224,7 +224,7 @@ def _worst(judgements: list[Judgement]) -> list[Judgement]:
 
 
 def _course(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
-    past = course.overfit(record, card.name)
+    past = trend.overfit(record, card.name)
     if past is not None:
         numbers: dict[str, float | str] = {
             "earlier": past.earlier,
@@ -232,7 +232,7 @@ def _course(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
             "now": past.now,
         }
         yield Step("overfit", "", (past.metric,), numbers)
-    falling = course.still_falling(record)
+    falling = trend.still_falling(record)
     last = record.candidates[-1].name
     unfinished = not card.publishable or any(each.reached is False for each in targets(record, card.name))
     if falling is not None and card.name == last and unfinished:

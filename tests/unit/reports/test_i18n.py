@@ -11,11 +11,10 @@ import pytest
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import i18n
-from pytest_wanlora.reports.course import Direction
 from pytest_wanlora.reports.i18n import Phrase
 from pytest_wanlora.reports.next_steps import StepKey
 from pytest_wanlora.reports.summary import OutcomeKind
-from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict import PytestOutcome, Verdict

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.reports.naming import file_name, names_of
+from pytest_wanlora.reports.commands import file_name, names_of
 from tests.unit.reports import gated
 
 

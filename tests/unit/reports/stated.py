@@ -15,8 +15,6 @@ from pytest_wanlora.verdict.judgement import ALL
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["MEAN", "Disagreement", "Figure", "Stated", "disagreements"]
-
 MEAN: Final = "mean"
 """The scenario of a figure that is a plain mean over scenarios."""
 
