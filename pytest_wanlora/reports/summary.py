@@ -107,14 +107,14 @@ class Average:
     Attributes:
         baseline: Mean of the scenarios' baselines; None if one of them is missing.
         value: Mean of the candidate's values; None if one of them is missing.
-        change: `value - baseline`.
+        difference: `value - baseline`.
         relative: The same as a share of the baseline; None from a baseline of 0.
         scenarios: How many the mean is taken of.
     """
 
     baseline: float | None
     value: float | None
-    change: float | None
+    difference: float | None
     relative: float | None
     scenarios: int
 
@@ -303,8 +303,8 @@ def averages(record: RunRecord, candidate: str) -> dict[str, Average]:
 def _average(of: list[Row | None]) -> Average:
     baseline = mean_of([None if row is None else row.baseline for row in of])
     value = mean_of([None if row is None else row.value for row in of])
-    change = difference_of(baseline, value)
-    return Average(baseline, value, change, relative_of(baseline, change), len(of))
+    difference = difference_of(baseline, value)
+    return Average(baseline, value, difference, relative_of(baseline, difference), len(of))
 
 
 def mean_of(values: list[float | None]) -> float | None:

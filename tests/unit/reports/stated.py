@@ -123,7 +123,7 @@ class _Figures:
             mean = self._means.get(stated.metric)
             if mean is None:
                 return None
-            found = (mean.baseline, mean.value, mean.change, mean.relative)
+            found = (mean.baseline, mean.value, mean.difference, mean.relative)
         else:
             row = self._rows.get((stated.scenario, stated.metric))
             if row is None:

@@ -140,7 +140,7 @@ class TestAverages:
         found = analysis.averages(mission_record(), "epoch-0")["fvd"]
         assert found.baseline == pytest.approx(407.35 / 3)
         assert found.value == pytest.approx(620.93 / 3)
-        assert found.change == pytest.approx(213.58 / 3)
+        assert found.difference == pytest.approx(213.58 / 3)
         assert found.relative == pytest.approx(213.58 / 407.35)
         assert found.scenarios == 3
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.reports import i18n, markdown
 from pytest_wanlora.reports.i18n import LANGUAGES, Language
-from pytest_wanlora.reports.markdown_tables import table
+from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.training_data import ScenarioShare
 from pytest_wanlora.verdict import ALL, ItemId, Judgement, Verdict
@@ -151,12 +151,12 @@ def test_the_figures_of_the_data_file_are_all_used() -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 class TestSeveralCheckpoints:
     def test_the_verdicts_come_first_and_the_best_is_named(self, language: Language) -> None:
-        blocks = markdown.blocks(epochs_record(), language)
-        lines = blocks[1].splitlines()
+        parts = blocks(markdown.page(epochs_record(), language))
+        lines = parts[1].splitlines()
         assert [line.split("`")[1] for line in lines] == ["epoch-0", "epoch-1", "epoch-2"]
         assert ["❌" in line for line in lines] == [True, False, False]
-        compared_first = blocks.index(f"## {Page.COMPARED.say(language)}") + 1
-        assert "`epoch-2`" in blocks[compared_first].split(":")[0] + blocks[compared_first].split(".")[0]
+        compared_first = parts.index(f"## {Page.COMPARED.say(language)}") + 1
+        assert "`epoch-2`" in parts[compared_first].split(":")[0] + parts[compared_first].split(".")[0]
 
     def test_every_metric_has_its_course(self, language: Language) -> None:
         courses = [
@@ -290,8 +290,3 @@ def test_no_verdict_is_lost(judged: tuple[Judgement | None, ...], language: Lang
 
 def _plain(page: str) -> str:
     return page.replace("`", "")
-
-
-def test_a_row_of_another_length_is_refused() -> None:
-    with pytest.raises(ValueError, match="2 columns"):
-        table(["a", "b"], [["1"]])
