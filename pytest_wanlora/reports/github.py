@@ -15,8 +15,6 @@ from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
-__all__ = ["LIMIT", "MOST", "annotations", "summary"]
-
 #: Bytes of a summary: GitHub drops one above 1 MiB a step, and others may write to the same step.
 LIMIT: Final = 1_000_000
 #: Annotations of one kind that GitHub shows of a step.

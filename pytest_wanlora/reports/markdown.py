@@ -9,15 +9,9 @@ from typing import TYPE_CHECKING, Any, Final
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import commands, i18n, sentences, summary, trend
-from pytest_wanlora.reports.bounds import (
-    LimitRow,
-    is_rapa,
-    limit_rows,
-    limit_summaries,
-    published_scorers,
-)
+from pytest_wanlora.reports import commands, i18n, limits, sentences, summary, trend
 from pytest_wanlora.reports.i18n import Language
+from pytest_wanlora.reports.limits import LimitRow
 from pytest_wanlora.reports.markdown_filters import Filters, blocks, environment, markdown
 from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.summary import Average, Outcome, OutcomeKind, Row
@@ -46,12 +40,10 @@ def page(record: RunRecord, language: Language) -> str:
     """
     cards = [card for card in record.candidates if card.sha256 is not None]
     template = environment(language).get_template("report.md.j2")
-    known = (
-        *(summary.metrics_of, summary.outcome, summary.outcomes, summary.rows, summary.targets),
-        *(is_rapa, limit_rows, limit_summaries, published_scorers, trend.mean_loss),
-    )
     made = template.render(
-        {function.__name__: function for function in known},
+        summary=summary,
+        limits=limits,
+        trend=trend,
         record=record,
         cards=cards,
         view=_View(record, cards, Filters(language)),

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import summary
-from pytest_wanlora.reports.bounds import limit_rows
 from pytest_wanlora.reports.commands import file_name, names_of
+from pytest_wanlora.reports.limits import limit_rows
 from pytest_wanlora.reports.markdown_filters import environment, markdown
 from pytest_wanlora.verdict.judgement import ALL, Judgement
 

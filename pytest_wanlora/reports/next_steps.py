@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.reports import trend
-from pytest_wanlora.reports.bounds import limit_rows
 from pytest_wanlora.reports.commands import (
     checkpoint_file,
     file_name,
@@ -18,15 +17,14 @@ from pytest_wanlora.reports.commands import (
     typed,
     update_baseline,
 )
-from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows, targets
+from pytest_wanlora.reports.limits import limit_rows, targets
+from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.verdict.decision import Decision
-
-__all__ = ["Step", "StepKey", "next_steps"]
 
 StepKey = Literal[
     "fix_checkpoint",

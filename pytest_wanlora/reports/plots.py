@@ -15,8 +15,6 @@ from markupsafe import Markup
 from pytest_wanlora.reports.svg import drawing, line, mark, number, rect, shape, short, text
 from pytest_wanlora.verdict.judgement import Verdict
 
-__all__ = ["Course", "Point", "Strip", "bars", "bullet", "courses", "shares", "strip"]
-
 # farther out than this many fail bands a dot is drawn as an arrow at the edge
 _FARTHEST = 16.0
 

@@ -9,8 +9,6 @@ from markupsafe import Markup
 from pytest_wanlora.reports.html_text import visible
 from pytest_wanlora.verdict.judgement import Verdict
 
-__all__ = ["drawing", "line", "mark", "number", "rect", "shape", "short", "text"]
-
 
 def short(name: str, most: int) -> str:
     """A name that is cut where it would not fit."""

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.reports.i18n import Language
     from pytest_wanlora.results.run_record import RunRecord
 
-__all__ = ["Written", "remove_receipts", "write_all"]
-
 
 @dataclass(frozen=True)
 class Written:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_wanlora.metrics import overall
-from pytest_wanlora.reports.bounds import limit_summaries
+from pytest_wanlora.reports.limits import limit_summaries
 from pytest_wanlora.reports.summary import averages, rows
 from pytest_wanlora.verdict.judgement import ALL
 
