@@ -24,6 +24,7 @@ from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.verdict.decision import Decision
 
 StepKey = Literal[
@@ -64,8 +65,7 @@ _STYLE: Mapping[str, StepKey] = {
     "clip_cosine": "prompt_lost",
 }
 _GENTLER = "0.7"
-_METADATA = "train_metadata.csv"
-_SAMPLES = "1000"
+_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -182,16 +182,24 @@ def _share(record: RunRecord, scenario: str) -> float | None:
 
 
 def _balance(record: RunRecord, card: CandidateCard) -> str:
-    metadata = metadata_file(record, _METADATA)
+    metadata = metadata_file(record)
     stem, dot, ending = metadata.rpartition(".")
     balanced = f"{stem}_balanced.{ending}" if dot else f"{metadata}_balanced"
     several = ("--candidate", card.name) if len(record.candidates) > 1 else ()
-    suite = suite_file(record) or record.suite.name
+    data = record.training_data
+    if data is not None and not _has_every_category(data):
+        return ""
+    samples = _SAMPLES if data is None else min(_SAMPLES, data.prompts)
     return typed(
-        *("python", "-m", "pytest_wanlora", "data", "balance", metadata, "--suite", suite),
+        *("python", "-m", "pytest_wanlora", "data", "balance", metadata, "--suite", suite_file(record)),
         *("--toward", run_folder(record), *several),
-        *("--samples", _SAMPLES, "--output", balanced),
+        *("--samples", str(samples), "--repeat", "--output", balanced),
     )
+
+
+def _has_every_category(data: TrainingDataCard) -> bool:
+    """Whether each category has a prompt; with none of one, no draw can hold it."""
+    return all(data.counts.values()) and all(known.prompts for known in data.scenarios.values())
 
 
 def _style(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
@@ -203,7 +211,7 @@ def _style(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     motion = [judged for judged in lost if judged.metric == "motion"]
     for judged in _worst(motion):
         yield Step("motion_lost", judged.scenario, ("motion",), {"loss": judged.change or 0.0})
-    metadata = metadata_file(record, _METADATA)
+    metadata = metadata_file(record)
     read = typed("python", "-m", "pytest_wanlora", "data", "report", metadata, "--videos", "read")
     commands = {
         "sharpness_lost": read,

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 __all__ = ["OLDEST", "SCHEMA_VERSION", "migrated"]
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Of the records that this package writes."""
 
 
@@ -22,8 +22,13 @@ def _from_2(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "left_out": [], "project_tests": [], "other_failures": None}
 
 
+def _from_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 knows the paths of its files; version 3 has what the user typed alone."""
+    return {**record, "paths": None}
+
+
 _STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
-    {1: _from_1, 2: _from_2}
+    {1: _from_1, 2: _from_2, 3: _from_3}
 )
 
 OLDEST: Final = min(_STEPS)

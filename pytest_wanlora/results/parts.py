@@ -20,6 +20,7 @@ __all__ = [
     "Failure",
     "Pair",
     "Part",
+    "Paths",
     "SetScores",
     "SuiteCard",
     "Totals",
@@ -157,6 +158,22 @@ class CandidateCard(_Model):
     runs: int = 1
     publishable: bool
     reason: str
+
+
+class Paths(_Model):
+    """Files of a run as a command names them that is typed in the folder where the run was started.
+
+    Attributes:
+        run: The run's folder.
+        suite: What `--wanlora-suite` takes: a packaged suite's name, or the path of a suite file.
+        checkpoints: Name of the checkpoint to its file.
+        training_data: The training metadata; None where it was not looked at.
+    """
+
+    run: str
+    suite: str
+    checkpoints: dict[str, str]
+    training_data: str | None = None
 
 
 class BaselineCard(_Model):

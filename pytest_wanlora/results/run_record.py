@@ -25,6 +25,7 @@ from pytest_wanlora.results.parts import (
     Failure,
     Pair,
     Part,
+    Paths,
     SetScores,
     SuiteCard,
     Totals,
@@ -80,9 +81,10 @@ class RunRecord(Part):
         totals: What it cost.
         training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
+        paths: Of the files of the run; None in a record of an earlier version.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run_id: str
     started: str
     finished: str
@@ -101,6 +103,7 @@ class RunRecord(Part):
     totals: Totals
     training_data: TrainingDataCard | None = None
     notes: tuple[str, ...] = ()
+    paths: Paths | None = None
 
     def decision(self, candidate: str) -> Decision:
         """Decide on a candidate from its judgements and tests and the run, whatever the record says."""

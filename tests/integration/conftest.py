@@ -15,7 +15,7 @@ from pytest_wanlora import results, testing
 from tests import schemas
 
 # compiled modules cannot be imported twice, which runs within this process would do with any not yet loaded
-for name in ("run.judge", "hooks.gate_run", "scoring.frames", "scoring.weights"):
+for name in ("run.judge", "hooks.session", "scoring.frames", "scoring.weights"):
     importlib.import_module(f"pytest_wanlora.{name}")
 
 CONFTEST = """

@@ -77,7 +77,7 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     (
         "category_regressed",
         run_record([*GOOD, compared(NATURE, "fvd", 100.0, 200.0)]),
-        "data balance train_metadata.csv --suite tiny --toward .wanlora/runs/20260102-030405-1-epoch-0 "
+        "data balance METADATA.csv --suite tiny --toward .wanlora/runs/20260102-030405-1-epoch-0 "
         "--samples 1000",
     ),
     (
