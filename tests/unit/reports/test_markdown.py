@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from importlib import resources
 from typing import Any
 
 import pytest
@@ -290,3 +292,12 @@ def test_no_verdict_is_lost(judged: tuple[Judgement | None, ...], language: Lang
 
 def _plain(page: str) -> str:
     return page.replace("`", "")
+
+
+def test_every_phrase_that_the_page_names_exists() -> None:
+    # a branch of the template that no record here takes would fail only in a user's run
+    files = resources.files("pytest_wanlora.reports")
+    for name in ("templates/report.md.j2", "markdown.py", "markdown_filters.py"):
+        named = set(re.findall(r"[\"']([A-Z][A-Z_]{2,})[\"']", (files / name).read_text(encoding="utf-8")))
+        assert named
+        assert named <= set(Page.__members__)
