@@ -9,6 +9,7 @@ from typing import Final
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import i18n, markdown, sentences
 from pytest_wanlora.reports.escaping import plain
+from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.results.run_record import RunRecord
@@ -36,8 +37,7 @@ def summary(record: RunRecord, limit: int = LIMIT, *, language: Language = "en")
     Raises:
         ValueError: The limit has no room for that sentence.
     """
-    blocks = markdown.blocks(record, language)
-    whole = "\n\n".join(blocks) + "\n"
+    whole = markdown.page(record, language)
     if len(whole.encode()) <= limit:
         return whole
     told = Page.SUMMARY_CUT.say(language) + "\n"
@@ -45,7 +45,7 @@ def summary(record: RunRecord, limit: int = LIMIT, *, language: Language = "en")
     if room < 0:
         raise ValueError(f"a summary needs at least {len(told.encode())} bytes, the limit is {limit}")
     kept: list[str] = []
-    for block in blocks:
+    for block in blocks(whole):
         size = len(block.encode()) + 2
         if size > room:
             kept.append(_lines(block, room))

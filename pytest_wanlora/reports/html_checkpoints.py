@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import analysis, html_card, plots, sentences
+from pytest_wanlora.reports import html_card, next_steps, plots, sentences, summary
 from pytest_wanlora.reports.html_card import Fact
 from pytest_wanlora.reports.html_text import isolated, visible
 from pytest_wanlora.reports.i18n import OUTCOMES, VERDICTS, metric_name
@@ -101,7 +101,7 @@ class Anchors:
         #: Scenario ids in the order of the page, without the pooled one.
         self.scenarios: tuple[str, ...] = (*known, *others)
         self.candidates = [card.name for card in record.candidates]
-        metrics = analysis.metrics_of(record)
+        metrics = summary.metrics_of(record)
         limited = {each.metric for each in judged if each.kind == "limit"} - set(metrics)
         self.metrics: tuple[str, ...] = (*metrics, *sorted(limited))
 
@@ -254,7 +254,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
 
 def _steps(record: RunRecord, candidate: str) -> tuple[tuple[tuple[str, ...], str], ...]:
     made: list[tuple[tuple[str, ...], str]] = []
-    for step in analysis.next_steps(record, candidate):
+    for step in next_steps.next_steps(record, candidate):
         words: tuple[str, ...] = (sentences.step_text(step, "en", isolated),)
         command = visible(step.command)
         if made and command and made[-1][1] == command:

@@ -12,9 +12,8 @@ from typing import Final
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language, Phrase
-from pytest_wanlora.reports.course import Direction
 from pytest_wanlora.reports.summary import OutcomeKind
-from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
 

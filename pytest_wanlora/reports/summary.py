@@ -93,30 +93,9 @@ class Average:
 
     baseline: float | None
     value: float | None
-    change: float | None
+    difference: float | None
     relative: float | None
     scenarios: int
-
-
-@dataclass(frozen=True)
-class Target:
-    """A value that more training is to reach; never gated.
-
-    Attributes:
-        scenario: Scenario id.
-        metric: Metric id.
-        target: What the suite names.
-        value: The candidate's; None where it was not measured.
-        reached: Whether it is at least as good; None where nothing was measured.
-        n: Videos the value rests on.
-    """
-
-    scenario: str
-    metric: str
-    target: float
-    value: float | None
-    reached: bool | None
-    n: int
 
 
 def change_words(judged: Judgement) -> str:
@@ -318,23 +297,3 @@ def mean_of(values: list[float | None]) -> float | None:
     """Plain mean, None if a value is missing: what was not measured is not averaged away."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def targets(record: RunRecord, candidate: str) -> tuple[Target, ...]:
-    """The suite's targets in its order, reached or not by a candidate."""
-    found = {(row.scenario, row.metric): row for row in rows(record, candidate)}
-    listed = []
-    for scenario in (*scenarios_of(record), ALL):
-        wanted = record.suite.targets.get(scenario, {})
-        for metric in ordered(wanted):
-            row = found.get((scenario, metric))
-            value = None if row is None else row.value
-            n = 0 if row is None else row.judgement.n
-            reached = None if value is None else _reaches(metric, value, wanted[metric])
-            listed.append(Target(scenario, metric, wanted[metric], value, reached, n))
-    return tuple(listed)
-
-
-def _reaches(metric: str, value: float, target: float) -> bool:
-    higher = metric not in METRICS or METRICS[metric].higher_is_better
-    return value >= target if higher else value <= target

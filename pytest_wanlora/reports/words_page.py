@@ -330,24 +330,6 @@ class Page(Enum):
         "No video of {scenario}, seed {seed}, for {candidate}: {why}",
         "비디오 생성 실패({candidate}, {scenario}, 시드 {seed}): {why}",
     )
-    STATED = Phrase("Figures that the source states otherwise", "원본 보고서와 다른 수치")
-    STATED_NOTE = Phrase(
-        "Computed from the scores above; each figure is off by more than its own rounding.",
-        "위 점수로 다시 계산한 값이며, 반올림으로 설명되지 않는 차이만 적었습니다.",
-    )
-    STATES = Phrase("the source states", "원본 표기")
-    GIVES = Phrase("the numbers give", "계산 결과")
-    FIGURE = Phrase("figure", "수치")
-    FIGURE_BASELINE = Phrase("baseline", "기준 값")
-    FIGURE_VALUE = Phrase("value", "LoRA 값")
-    FIGURE_DIFFERENCE = Phrase("difference", "변화량")
-    FIGURE_PERCENT = Phrase("change", "변화율")
-    FIGURE_MARK = Phrase("mark", "평가")
-    FIGURE_BASELINE_SHARE = Phrase("baseline's share of the limit", "기준 모델의 절대 기준 대비 비율")
-    FIGURE_SHARE = Phrase("share of the limit", "절대 기준 대비 비율")
-    FIGURE_BASELINE_FORMULA = Phrase("baseline by its formula", "산식으로 계산한 기준 값")
-    FIGURE_FORMULA = Phrase("value by its formula", "산식으로 계산한 LoRA 값")
-    MEAN = Phrase("mean of scenarios", "시나리오 평균")
 
     # where it is cut
     SUMMARY_CUT = Phrase(

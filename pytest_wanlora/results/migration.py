@@ -21,8 +21,8 @@ def _from_2(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _from_3(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 4 has a code, details and a next command for each reason; version 3 has the sentence alone."""
-    return record
+    """Version 4 adds a code, details and a next command to each reason, and the paths of the run's files."""
+    return {**record, "paths": None}
 
 
 _STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(

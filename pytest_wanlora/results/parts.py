@@ -142,6 +142,22 @@ class CandidateCard(StrictModel):
     reason: str
 
 
+class Paths(StrictModel):
+    """Files of a run as a command names them that is typed in the folder where the run was started.
+
+    Attributes:
+        run: The run's folder.
+        suite: What `--wanlora-suite` takes: a packaged suite's name, or the path of a suite file.
+        checkpoints: Name of the checkpoint to its file.
+        training_data: The training metadata; None where it was not looked at.
+    """
+
+    run: str
+    suite: str
+    checkpoints: dict[str, str]
+    training_data: str | None = None
+
+
 class BaselineCard(StrictModel):
     """What the candidates were compared with.
 

@@ -24,6 +24,7 @@ from pytest_wanlora.results.parts import (
     CandidateCard,
     Pair,
     Part,
+    Paths,
     SuiteCard,
     Totals,
     Video,
@@ -62,6 +63,7 @@ class RunRecord(Part):
         totals: What it cost.
         training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
+        paths: Of the files of the run; None in a record of an earlier version.
     """
 
     schema_version: Literal[4] = 4
@@ -83,6 +85,7 @@ class RunRecord(Part):
     totals: Totals
     training_data: TrainingDataCard | None = None
     notes: tuple[str, ...] = ()
+    paths: Paths | None = None
 
     def decision(self, candidate: str) -> Decision:
         """Decide on a candidate from its judgements, its tests and the run."""

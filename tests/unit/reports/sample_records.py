@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports.stated import MEAN, Figure, Stated
 from pytest_wanlora.results.parts import BaselineCard, Failure, Role, Totals, Video
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
@@ -34,6 +33,7 @@ from tests.unit.reports.records import (
     run_record,
     suite_card,
 )
+from tests.unit.reports.stated import MEAN, Figure, Stated
 
 DATA = Path(__file__).parents[2] / "data"
 SCORES: dict[str, Any] = yaml.safe_load((DATA / "report-2025-11-11.yaml").read_text(encoding="utf-8"))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.reports import github, markdown
 from pytest_wanlora.reports.escaping import plain
+from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
@@ -55,7 +56,7 @@ class TestSummary:
         assert found.count("```") % 2 == 0
 
     def test_the_verdict_is_the_last_thing_to_go(self) -> None:
-        verdicts = "\n\n".join(markdown.blocks(epochs_record(), "en")[:2])
+        verdicts = "\n\n".join(blocks(PAGE)[:2])
         found = github.summary(epochs_record(), limit=len(verdicts.encode()) + SMALLEST + 2)
         assert found.startswith(verdicts)
 

@@ -11,10 +11,9 @@ import pytest
 
 from pytest_wanlora.phrases import LANGUAGES, Language, Phrase
 from pytest_wanlora.reports import i18n
-from pytest_wanlora.reports.course import Direction
 from pytest_wanlora.reports.next_steps import StepKey
 from pytest_wanlora.reports.summary import OutcomeKind
-from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict.decision import RunOutcome
