@@ -5,6 +5,9 @@ VENV := .venv
 RUN := $(VENV)/bin
 INSTALLED := $(VENV)/installed
 
+# the tests start hundreds of processes: without compiled modules on the disk each compiles the package again
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help gate gate-bad test lint types docs unit integration browser bench bench-gpu evidence clean
 
