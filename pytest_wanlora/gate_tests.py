@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 
@@ -11,6 +10,7 @@ import pytest
 
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.reports import terminal
+from pytest_wanlora.reports.commands import item_again
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.run.update_baseline import store
@@ -73,8 +73,7 @@ def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
         where = f"the same cause as {same}" if same else "listed at the end"
         request.node.user_properties.append((NOT_MEASURED, where))
     if judged.verdict.fails:
-        typed = [arg for arg in request.config.invocation_params.args if not str(arg).startswith("wanlora::")]
-        again = shlex.join(["pytest", *map(str, typed), request.node.nodeid])
+        again = item_again(["pytest", *map(str, request.config.invocation_params.args)], request.node.nodeid)
         pytest.fail(terminal.failure(judged, preview=gate.preview(judged), again=again), pytrace=False)
 
 
@@ -103,6 +102,8 @@ def properties(judged: Judgement) -> Iterator[tuple[str, str]]:
         "interval_level": None if evidence is None else evidence.level,
         "weak": None if evidence is None else str(evidence.weak).lower(),
         "reason": judged.reason,
+        "code": judged.code,
+        "next": judged.next_command or None,
     }
     yield from ((name, str(value)) for name, value in known.items() if value is not None)
 

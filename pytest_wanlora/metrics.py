@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.files import file_sha256
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 
 if TYPE_CHECKING:
@@ -25,7 +30,7 @@ class Metric:
 
     Attributes:
         id: Name in suites, options, files and test ids.
-        title: Name for people.
+        title: Name in English, the same in every report.
         unit: Unit as printed after a number; empty for a plain number.
         higher_is_better: Direction in which a change is an improvement.
         level: `"video"` for a score of one video, `"set"` for a score of a set of videos.
@@ -36,7 +41,8 @@ class Metric:
         title_ko: Name in Korean; `title` when left out.
         tolerance: `warn` and `fail` of a suite that states none, as 0.05 for 5 %; None: only suites that
             state a tolerance gate on it.
-        hint: What a reader should look at when the metric changes by more than its band.
+        hint: For `two_sided` metrics: what to look at when a score has improved suspiciously much.
+        hint_ko: The same in Korean; `hint` when left out.
         score: Scores one video, uint8 (frames, height, width, 3), RGB. For metrics of installed packages;
             the built-in ones are computed together.
         score_set: Scores a set of videos from their features, float32 (videos, dimensions): those of the
@@ -55,9 +61,18 @@ class Metric:
     title_ko: str = ""
     tolerance: tuple[float, float] | None = None
     hint: str = ""
+    hint_ko: str = ""
     score: Callable[[NDArray[np.uint8]], float] | None = field(default=None, repr=False)
     score_set: Callable[[NDArray[np.float32]], float] | None = field(default=None, repr=False)
     files: tuple[ExtensionFile, ...] = ()
+
+    def name(self, language: Language) -> str:
+        """The metric's name in a language."""
+        return (self.title_ko if language == "ko" else "") or self.title
+
+    def look_at(self, language: Language) -> str:
+        """What a large rise may hide, in a language; empty without a hint."""
+        return (self.hint_ko if language == "ko" else "") or self.hint
 
     def format(self, value: float) -> str:
         """Print a value with the metric's digits and unit; a value that is not finite by its name.
@@ -79,13 +94,13 @@ def _mapping(*metrics: Metric) -> Mapping[str, Metric]:
 # `kvd` and `drift` lie around zero, where a relative change says nothing; `clip_cosine` and `sharpness_pct`
 # are other views of `clip` and `sharpness`: these four have no tolerance and are only reported.
 BUILT_IN: Final = _mapping(
-    Metric("clip", "CLIPScore", "", True, "video", tolerance=(0.01, 0.05)),
-    Metric("clip_cosine", "CLIP cosine", "", True, "video"),
-    Metric("fvd", "Fréchet video distance", "", False, "set", digits=2, tolerance=(0.05, 0.25)),
-    Metric("kvd", "kernel video distance", "", False, "set"),
+    Metric("clip", "CLIPScore", "", True, "video", tolerance=(0.01, 0.05), title_ko="CLIP Score"),
+    Metric("clip_cosine", "CLIP cosine", "", True, "video", title_ko="CLIP 코사인"),
+    Metric("fvd", "FVD", "", False, "set", digits=2, tolerance=(0.05, 0.25)),
+    Metric("kvd", "KVD", "", False, "set"),
     Metric(
         "temporal",
-        "temporal consistency",
+        "Temporal consistency",
         "%",
         True,
         "video",
@@ -93,10 +108,12 @@ BUILT_IN: Final = _mapping(
         digits=2,
         tolerance=(0.005, 0.05),
         hint="a video that freezes is perfectly consistent: look at its motion",
+        title_ko="Temporal Consistency",
+        hint_ko="멈춘 영상은 일관성이 완벽하게 나오므로 Motion 값을 확인하세요",
     ),
     Metric(
         "sharpness",
-        "sharpness",
+        "Sharpness",
         "",
         True,
         "video",
@@ -104,11 +121,20 @@ BUILT_IN: Final = _mapping(
         digits=1,
         tolerance=(0.02, 0.15),
         hint="noise and ringing raise sharpness: look at the video",
+        hint_ko="노이즈와 링잉이 Sharpness 값을 높이므로 영상을 확인하세요",
     ),
-    Metric("sharpness_pct", "sharpness of reference", "%", True, "video", digits=1),
+    Metric(
+        "sharpness_pct",
+        "Sharpness of reference",
+        "%",
+        True,
+        "video",
+        digits=1,
+        title_ko="Sharpness(기준 대비)",
+    ),
     Metric(
         "color",
-        "colour diversity",
+        "Colour diversity",
         "%",
         True,
         "video",
@@ -116,10 +142,12 @@ BUILT_IN: Final = _mapping(
         digits=2,
         tolerance=(0.05, 0.25),
         hint="flicker and noise raise colour diversity: look at the video",
+        title_ko="Color Diversity",
+        hint_ko="깜빡임과 노이즈가 Color Diversity 값을 높이므로 영상을 확인하세요",
     ),
     Metric(
         "motion",
-        "motion",
+        "Motion",
         "%",
         True,
         "video",
@@ -127,9 +155,19 @@ BUILT_IN: Final = _mapping(
         digits=3,
         tolerance=(0.10, 0.40),
         hint="jitter and flicker raise motion: look at the video",
+        hint_ko="떨림과 깜빡임이 Motion 값을 높이므로 영상을 확인하세요",
     ),
-    Metric("drift", "colour drift", "", False, "video", digits=2),
-    Metric("overall", "overall", "%", True, "video", digits=1, tolerance=(0.01, 0.10)),
+    Metric("drift", "Colour drift", "", False, "video", digits=2, title_ko="Color Drift"),
+    Metric(
+        "overall",
+        "Overall quality",
+        "%",
+        True,
+        "video",
+        digits=1,
+        tolerance=(0.01, 0.10),
+        title_ko="Overall Quality",
+    ),
 )
 """The metrics of this package, in the order of reports."""
 
@@ -209,6 +247,23 @@ def added_set_scores(features: NDArray[Any]) -> dict[str, float]:
     }
 
 
+def added_code() -> dict[str, str]:
+    """SHA-256 of the file that defines each score of installed packages, by metric id.
+
+    Part of a video's key: a changed file is measured again, also while its author has not raised the version.
+    """
+    return {each.id: _code_sha256(score) for each in METRICS.values() if (score := each.score) is not None}
+
+
+def _code_sha256(score: Callable[..., float]) -> str:
+    try:
+        path = inspect.getsourcefile(inspect.unwrap(score))
+    except TypeError:
+        # an object with `__call__`
+        path = inspect.getsourcefile(type(score))
+    return "" if path is None or not Path(path).is_file() else file_sha256(path)
+
+
 def _number(metric: Metric, score: Callable[[Any], float], measured: NDArray[Any]) -> float:
     view = measured.view()
     view.flags.writeable = False  # one extension must not change what the next one measures
@@ -217,9 +272,10 @@ def _number(metric: Metric, score: Callable[[Any], float], measured: NDArray[Any
         value = float(score(view))
     # code of another package: whatever it raises, the video has no score
     except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
         raise ScoringError(
             f"metric {metric.id} failed on an array of shape {measured.shape}: "
-            f"{type(error).__name__}: {error}",
+            f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})",
             next_command=remedy,
         ) from error
     if not math.isfinite(value):

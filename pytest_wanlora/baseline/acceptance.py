@@ -34,7 +34,7 @@ def refusals(
     lines = []
     if wanted:
         decision = decide(judgements, wanted)
-        lines += [f"{judged.item}: {judged.verdict}: {judged.reason}" for judged in decision.failing]
+        lines += [f"{judged.item}: {judged.verdict}: {judged.explained}" for judged in decision.failing]
         lines += [f"{item}: not measured" for item in decision.unmeasured]
         if not decision.publishable and not lines:
             lines.append(decision.reason)

@@ -59,7 +59,7 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
         created: When, in ISO 8601, UTC.
         candidate: Card of the accepted checkpoint (`Checkpoint.describe`); None for the model without LoRA.
         scale: Strength of the LoRA; None without.
-        fingerprint: `Suite.fingerprint()` of when it was measured.
+        fingerprint: `suite.fingerprint` of when it was measured.
         environment: `Environment.record()`.
         versions: Package name to version, for the record.
         prompts: By scenario.
@@ -323,7 +323,7 @@ def require_comparable(
 
     Args:
         baseline: The stored one.
-        fingerprint: `Suite.fingerprint()` of this run.
+        fingerprint: `suite.fingerprint` of this run.
         prompts: Of the scenarios that this run renders.
         environment: Of this run.
         other_environment: Whether the user allows another device, precision or kernel.

@@ -250,7 +250,7 @@ class Run:
         if preflight is None or not blocked:
             return []
         count = f"{len(blocked)} cause{'s' * (len(blocked) > 1)}"
-        return [f"{count}; nothing was loaded or rendered", *preflight.lines(blocked)]
+        return [f"not measured: {count}; nothing was loaded or rendered", *preflight.lines(blocked)]
 
     def _write(self, record: RunRecord) -> list[str]:
         """Write the record, then its reports; the record is kept if a report fails.

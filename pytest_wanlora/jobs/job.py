@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import file_sha256
+from pytest_wanlora.metrics import added_code
 from pytest_wanlora.suite import resolve
-from pytest_wanlora.suite.files import key_parts
+from pytest_wanlora.suite.fingerprint import fingerprint, key_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -323,10 +324,11 @@ def plan(
 def _rendering(suite: Suite) -> dict[str, Any]:
     """The suite's fingerprint without the reference set: no video depends on it, and it may be missing."""
     scoring = suite.scoring.model_copy(update={"reference": suite.scoring.clip.weights})
-    fingerprint = suite.model_copy(update={"scoring": scoring}).fingerprint()
-    kept = {name: value for name, value in fingerprint["scoring"].items() if name != "reference"}
-    own = {name: value for name, value in fingerprint.items() if name != "scenarios"}  # each job has its own
-    return {**own, "scoring": kept}
+    whole = fingerprint(suite.model_copy(update={"scoring": scoring}))
+    kept = {name: value for name, value in whole["scoring"].items() if name != "reference"}
+    own = {name: value for name, value in whole.items() if name != "scenarios"}  # each job has its own
+    code = added_code()
+    return {**own, "scoring": {**kept, **({"code": code} if code else {})}}
 
 
 def input_image(suite: Suite, scenario: Scenario) -> Path | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer
 
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
@@ -175,6 +175,15 @@ class Decided(StrictModel):
     reason: str
 
 
+def _as_known(judged: Judgement, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    """A judgement as versions 1 and 2 have it: of a reason the sentence alone."""
+    return {name: value for name, value in write(judged).items() if name not in _LATER}
+
+
+_LATER: Final = frozenset({"code", "details", "next_command"})
+Item = Annotated[Judgement, WrapSerializer(_as_known)]
+
+
 class PredicateV1(StrictModel):
     """What version 1 says about the subject.
 
@@ -203,7 +212,7 @@ class PredicateV1(StrictModel):
     baseline: Baseline | None
     seeds: dict[str, tuple[int, ...]]
     expected: tuple[ItemId, ...]
-    items: tuple[Judgement, ...]
+    items: tuple[Item, ...]
     verdict: Decided
     runs: Annotated[int, Field(ge=1)]
     digest: Digest

@@ -143,7 +143,8 @@ def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
         found = version.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))[:120] or "receipt"
+        place = ".".join(map(str, first["loc"]))[:120] or "receipt"
+        key = "".join(letter if letter.isprintable() else "?" for letter in place)
         raise RecordError(f"{source}: {key}: {first['msg'][:200]}") from error
     try:
         same = canonical(raw) == data

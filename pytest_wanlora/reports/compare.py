@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import analysis, i18n, sentences
+from pytest_wanlora.reports import i18n, sentences, trend
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
@@ -203,7 +203,7 @@ def document(record: RunRecord) -> dict[str, Any]:
     Args:
         record: A run, or several `combine`d.
     """
-    best = analysis.best(record)
+    best = trend.best(record)
     return {
         "suite": record.suite.name,
         "runs": record.run_id.split(SEPARATOR),
@@ -228,7 +228,7 @@ def document(record: RunRecord) -> dict[str, Any]:
                 "metric": metric,
                 "scenario": scenario,
                 "higher_is_better": METRICS[metric].higher_is_better,
-                "direction": analysis.direction(points),
+                "direction": trend.direction(points),
                 "values": [
                     {
                         "checkpoint": point.candidate,
@@ -276,7 +276,7 @@ def lines(record: RunRecord) -> list[str]:
                 scenario,
                 "-" if base is None else metric.format(base),
                 *shown,
-                i18n.DIRECTIONS[analysis.direction(points)].en if len(points) > 1 else "",
+                i18n.DIRECTIONS[trend.direction(points)].en if len(points) > 1 else "",
             ]
         )
         previous = name
@@ -306,7 +306,7 @@ def _tests(record: RunRecord, candidate: str) -> str:
 
 def best_line(record: RunRecord) -> str:
     """Which checkpoint to publish, and why that one."""
-    return sentences.best_text(analysis.best(record), "en", str)
+    return sentences.best_text(trend.best(record), "en", str)
 
 
 def _cell(name: str, point: TrendPoint, *, counted: bool) -> str:
@@ -319,7 +319,7 @@ def _cell(name: str, point: TrendPoint, *, counted: bool) -> str:
 
 def _courses(record: RunRecord) -> Iterator[tuple[str, str, tuple[TrendPoint, ...]]]:
     """Metric, scenario and its points in the order of the checkpoints; the pooled one first."""
-    for metric, points in analysis.trend(record).items():
+    for metric, points in trend.trend(record).items():
         if metric not in METRICS:
             continue
         for scenario in (ALL, *record.suite.prompts):

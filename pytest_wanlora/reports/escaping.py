@@ -6,7 +6,7 @@ import re
 import unicodedata
 from typing import Final
 
-from pytest_wanlora.reports.i18n import Language
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.words_page import Page
 
 #: Most characters of a name in a table, and of a text elsewhere.

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from itertools import zip_longest
 from typing import Final
 
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import i18n, markdown, sentences
 from pytest_wanlora.reports.escaping import plain
-from pytest_wanlora.reports.i18n import Language
+from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.results.run_record import RunRecord
@@ -36,8 +37,7 @@ def summary(record: RunRecord, limit: int = LIMIT, *, language: Language = "en")
     Raises:
         ValueError: The limit has no room for that sentence.
     """
-    blocks = markdown.blocks(record, language)
-    whole = "\n\n".join(blocks) + "\n"
+    whole = markdown.page(record, language)
     if len(whole.encode()) <= limit:
         return whole
     told = Page.SUMMARY_CUT.say(language) + "\n"
@@ -45,7 +45,7 @@ def summary(record: RunRecord, limit: int = LIMIT, *, language: Language = "en")
     if room < 0:
         raise ValueError(f"a summary needs at least {len(told.encode())} bytes, the limit is {limit}")
     kept: list[str] = []
-    for block in blocks:
+    for block in blocks(whole):
         size = len(block.encode()) + 2
         if size > room:
             kept.append(_lines(block, room))
@@ -95,7 +95,7 @@ def _errors(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
     # what fails for one reason in many places is one annotation
     grouped: dict[tuple[Verdict, str], list[Judgement]] = {}
     for judged in decision.failing:
-        grouped.setdefault((judged.verdict, judged.reason), []).append(judged)
+        grouped.setdefault((judged.verdict, judged.explained), []).append(judged)
     found = [
         (_title(card, of), f"{reason}{f' ({len(of)} checks)' if len(of) > 1 else ''}")
         for (_, reason), of in grouped.items()
@@ -118,7 +118,7 @@ def _errors(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
 
 
 def _warnings(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
-    return [(_title(card, [judged]), judged.reason) for judged in record.decision(card.name).warnings]
+    return [(_title(card, [judged]), judged.explained) for judged in record.decision(card.name).warnings]
 
 
 def _title(card: CandidateCard, of: list[Judgement]) -> str:

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from pytest_wanlora.reports import analysis, commands, html_run, html_text, sentences
+from pytest_wanlora.reports import commands, html_run, html_text, limits, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import (
     Anchors,
     CandidateView,
@@ -89,8 +89,8 @@ def _render(record: RunRecord, previews: Previews, largest: int) -> str:
             metrics=[title_of(metric) for metric in anchors.metrics],
             scenes=shown,
             courses=html_run.courses(record, anchors),
-            rapa=analysis.is_rapa(record),
-            published=analysis.published_scorers(record),
+            rapa=limits.is_rapa(record),
+            published=limits.published_scorers(record),
             limits=html_run.limits(record, anchors),
             targets=html_run.targets(record),
             noise=html_run.noise(record),
@@ -131,7 +131,7 @@ def _head(record: RunRecord, views: tuple[CandidateView, ...]) -> Head:
         only = views[0]
         return Head(only.state, only.card.name, only.headline, "", only.reason)
     able = sum(view.state == "yes" for view in views)
-    best = analysis.best(record)
+    best = trend.best(record)
     advice = sentences.best_advice(best, "en", html_text.isolated)
     reason = sentences.best_reason(best, "en", html_text.isolated)
     if not views:

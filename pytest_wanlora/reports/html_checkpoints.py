@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import analysis, html_card, plots, sentences
+from pytest_wanlora.reports import html_card, next_steps, plots, sentences, summary
 from pytest_wanlora.reports.html_card import Fact
 from pytest_wanlora.reports.html_text import isolated, visible
 from pytest_wanlora.reports.i18n import OUTCOMES, VERDICTS, metric_name
+from pytest_wanlora.verdict.decision import Cause, RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, PytestOutcome, Verdict
-from pytest_wanlora.verdict.reasons import direction
+from pytest_wanlora.verdict.reasons import aside, direction
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard, Failure
@@ -80,17 +80,6 @@ def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str
     return plots.worded(change, direction(METRICS[metric], change, verdict))
 
 
-def aside(judged: Judgement) -> str:
-    """What a reason says after its numbers, which have places of their own."""
-    if judged.value is None:
-        return judged.reason
-    if judged.kind == "limit":
-        return ""
-    parts = judged.reason.split("; ")
-    counted = [i for i, part in enumerate(parts) if re.search(r"\bn = \d+$", part)]
-    return "; ".join(parts[counted[-1] + 1 :]) if counted else judged.reason
-
-
 def _of_test(outcome: PytestOutcome) -> Mark:
     if outcome is PytestOutcome.PASSED:
         return Mark("pass", "passed")
@@ -112,7 +101,7 @@ class Anchors:
         #: Scenario ids in the order of the page, without the pooled one.
         self.scenarios: tuple[str, ...] = (*known, *others)
         self.candidates = [card.name for card in record.candidates]
-        metrics = analysis.metrics_of(record)
+        metrics = summary.metrics_of(record)
         limited = {each.metric for each in judged if each.kind == "limit"} - set(metrics)
         self.metrics: tuple[str, ...] = (*metrics, *sorted(limited))
 
@@ -235,6 +224,9 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         state, headline = "none", "was measured as a baseline"
     elif not (decision.failing or decision.unmeasured or decision.tests or decision.run_problem):
         state, headline = "none", "was judged in part only"
+    elif decision.outcome is RunOutcome.NOT_MEASURED:
+        state = "none"
+        headline = sentences.outcome_headline(decision.outcome, len(decision.causes), "en")
     return CandidateView(
         index=index,
         card=card,
@@ -242,7 +234,12 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         headline=headline,
         reason=card.reason if card.sha256 is None else sentences.decision_text(record, card, "en", isolated),
         steps=() if card.sha256 is None else _steps(record, card.name),
-        failing=(*(_line(each, anchors) for each in failing), *tests, *missing),
+        failing=(
+            *(_line(each, anchors) for each in failing if not each.verdict.unmeasured),
+            *tests,
+            *(_cause(each, anchors) for each in decision.causes),
+            *missing,
+        ),
         telling=min(seen, _TELLING) or _FEW,
         warnings=tuple(_line(each, anchors) for each in decision.warnings),
         failures=_failures([each for each in record.failures if each.candidate == card.name]),
@@ -257,7 +254,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
 
 def _steps(record: RunRecord, candidate: str) -> tuple[tuple[tuple[str, ...], str], ...]:
     made: list[tuple[tuple[str, ...], str]] = []
-    for step in analysis.next_steps(record, candidate):
+    for step in next_steps.next_steps(record, candidate):
         words: tuple[str, ...] = (sentences.step_text(step, "en", isolated),)
         command = visible(step.command)
         if made and command and made[-1][1] == command:
@@ -275,7 +272,7 @@ def common_steps(views: Sequence[CandidateView]) -> tuple[tuple[tuple[str, ...],
 
 
 def _line(judged: Judgement, anchors: Anchors) -> Line:
-    first, _, more = judged.reason.partition("\n")
+    first, _, more = judged.explained.partition("\n")
     words = first
     if judged.kind == "regression" and judged.value is not None and judged.baseline is not None:
         numbers = [value_of(judged.metric, each) for each in (judged.baseline, judged.value)]
@@ -287,6 +284,16 @@ def _line(judged: Judgement, anchors: Anchors) -> Line:
             words += f"; {plots.percent(judged.fail, signed=False)} is allowed"
         more = ""
     return Line(mark(judged.verdict), _place(judged), words, more, anchors.item(judged))
+
+
+def _cause(cause: Cause, anchors: Anchors) -> Line:
+    """Why items could not be measured, once for all of them."""
+    first, others = cause.judgements[0], len(cause.judgements) - 1
+    words, _, more = cause.reason.partition("\n")
+    command = f"next: {cause.next_command}" if cause.next_command else ""
+    place = f"{_place(first)} and {others} more" if others else _place(first)
+    more = "\n".join(filter(None, (more, command)))
+    return Line(mark(first.verdict), place, words, more, anchors.item(first))
 
 
 def _place(judged: Judgement | ItemId) -> str:

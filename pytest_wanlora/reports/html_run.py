@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import analysis, plots, sentences
-from pytest_wanlora.reports.bounds import nearest
+from pytest_wanlora.reports import plots, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
 from pytest_wanlora.reports.html_text import isolated, label
+from pytest_wanlora.reports.limits import LimitRow, limit_rows, nearest
+from pytest_wanlora.reports.limits import targets as targets_of
 from pytest_wanlora.verdict.judgement import ALL
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def courses(record: RunRecord, anchors: Anchors) -> tuple[CourseView, ...]:
     if len(names) < 2:
         return ()
     return tuple(
-        _course(record, anchors, names, metric, points) for metric, points in analysis.trend(record).items()
+        _course(record, anchors, names, metric, points) for metric, points in trend.trend(record).items()
     )
 
 
@@ -128,7 +129,7 @@ def _course(
     anchors: Anchors,
     names: list[str],
     metric: str,
-    points: tuple[analysis.TrendPoint, ...],
+    points: tuple[trend.TrendPoint, ...],
 ) -> CourseView:
     lines, rows = [], []
     for scenario in (*anchors.scenarios, ALL):
@@ -168,18 +169,18 @@ def _course(
 
 def limits(record: RunRecord, anchors: Anchors) -> tuple[LimitView, ...]:
     """The absolute limits of all checkpoints."""
-    found = [(card.name, row) for card in record.candidates for row in analysis.limit_rows(record, card.name)]
+    found = [(card.name, row) for card in record.candidates for row in limit_rows(record, card.name)]
     # by limit, so that the checkpoints stand below each other
     places = list(dict.fromkeys(map(_bound_of, (row for _, row in found))))
     found.sort(key=lambda each: places.index(_bound_of(each[1])))
     return tuple(_limit(name, anchors, row) for name, row in found)
 
 
-def _bound_of(row: analysis.LimitRow) -> tuple[str, str, float | None, float | None]:
+def _bound_of(row: LimitRow) -> tuple[str, str, float | None, float | None]:
     return row.scenario, row.metric, row.minimum, row.maximum
 
 
-def _limit(candidate: str, anchors: Anchors, row: analysis.LimitRow) -> LimitView:
+def _limit(candidate: str, anchors: Anchors, row: LimitRow) -> LimitView:
     bounds = (("at least", row.minimum), ("at most", row.maximum))
     demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
     place, value = _where(row.metric, row.scenario), value_of(row.metric, row.value)
@@ -212,7 +213,7 @@ def targets(record: RunRecord) -> tuple[LimitView, ...]:
     """The suite's targets, reached or not; they gate nothing."""
     made = []
     for card in record.candidates:
-        for each in analysis.targets(record, card.name):
+        for each in targets_of(record, card.name):
             higher = each.metric not in METRICS or METRICS[each.metric].higher_is_better
             made.append(
                 LimitView(

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS, grade
-from pytest_wanlora.reports import analysis, plots, sentences
-from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, aside, change_of, mark, title_of, value_of
+from pytest_wanlora.reports import plots, sentences, summary
+from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.i18n import OUTCOMES
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.reasons import aside
 
 if TYPE_CHECKING:
     from pytest_wanlora.baseline.store import Prompt
@@ -165,7 +166,7 @@ def scenes(record: RunRecord, anchors: Anchors, previews: Previews) -> tuple[Sce
 
 def _panel(record: RunRecord, anchors: Anchors, previews: Previews, scenario: str, candidate: str) -> Panel:
     judged = [j for j in record.judgements if (j.candidate, j.scenario) == (candidate, scenario)]
-    outcome = analysis.outcome(record, candidate, scenario)
+    outcome = summary.outcome(record, candidate, scenario)
     takes = () if scenario == ALL else _takes(record, previews, scenario, candidate, judged)
     items = [
         _item(record, anchors, scenario, metric, [j for j in judged if j.metric == metric])
@@ -345,7 +346,7 @@ def _first(takes: Sequence[Take], judged: Sequence[Judgement]) -> int:
 
 def _seeds_table(record: RunRecord, candidate: str, scenario: str) -> tuple[tuple[str, ...], ...]:
     """Scores of both sides by seed: a header, then the rows."""
-    metrics = [m for m in analysis.metrics_of(record) if m in METRICS and METRICS[m].level == "video"]
+    metrics = [m for m in summary.metrics_of(record) if m in METRICS and METRICS[m].level == "video"]
     pairs = {m: {pair.seed: pair for pair in record.pairs(candidate, scenario, m)} for m in metrics}
     seeds = sorted({seed for found in pairs.values() for seed in found})
     if not seeds:

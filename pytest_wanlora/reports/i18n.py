@@ -7,41 +7,15 @@ pages are in `words_page`, those of `next_steps` in `words_steps`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports.course import Direction
+from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.reports.summary import OutcomeKind
-from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.reports.trend import BestReason, Direction
+from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
-
-Language = Literal["en", "ko"]
-LANGUAGES: Final[tuple[Language, ...]] = ("en", "ko")
-
-
-@dataclass(frozen=True, eq=False)
-class Phrase:
-    """One phrase in every language, with the same format fields in each.
-
-    Attributes:
-        en: English.
-        ko: Korean.
-    """
-
-    en: str
-    ko: str
-
-    def say(self, language: Language, **fields: object) -> str:
-        """The phrase in a language.
-
-        Args:
-            language: `"en"` or `"ko"`.
-            fields: What its format fields stand for; what is text must be quoted already for where it goes.
-        """
-        return (self.en if language == "en" else self.ko).format(**fields)
-
 
 MARKS: Final[Mapping[Verdict, str]] = MappingProxyType(
     {
@@ -112,6 +86,20 @@ OUTCOMES: Final[Mapping[OutcomeKind, Phrase]] = MappingProxyType(
     }
 )
 
+RUN_OUTCOMES: Final[Mapping[RunOutcome, Phrase]] = MappingProxyType(
+    {
+        RunOutcome.FAILED: Phrase("failed", "실패"),
+        RunOutcome.NOT_MEASURED: Phrase("not measured: {causes}", "측정 안 됨: {causes}"),
+        RunOutcome.UNDECIDED: Phrase("undecided", "판정 보류"),
+        RunOutcome.PARTIAL: Phrase("partial", "부분 실행"),
+        RunOutcome.PASSED: Phrase("passed", "통과"),
+    }
+)
+"""How a run ended; `{causes}` is `ONE_CAUSE` or `SEVERAL_CAUSES`."""
+
+ONE_CAUSE: Final = Phrase("1 cause", "원인 1건")
+SEVERAL_CAUSES: Final = Phrase("{count} causes", "원인 {count}건")
+
 DIRECTIONS: Final[Mapping[Direction, Phrase]] = MappingProxyType(
     {
         "improving": Phrase("improving", "계속 개선"),
@@ -169,32 +157,10 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
     }
 )
 
-NAMES: Final[Mapping[str, Phrase]] = MappingProxyType(
-    {
-        "clip": Phrase("CLIP score", "CLIP Score"),
-        "clip_cosine": Phrase("CLIP cosine", "CLIP 코사인"),
-        "fvd": Phrase("FVD", "FVD"),
-        "kvd": Phrase("KVD", "KVD"),
-        "temporal": Phrase("Temporal consistency", "Temporal Consistency"),
-        "sharpness": Phrase("Sharpness", "Sharpness"),
-        "sharpness_pct": Phrase("Sharpness of reference", "Sharpness(기준 대비)"),
-        "color": Phrase("Colour diversity", "Color Diversity"),
-        "motion": Phrase("Motion", "Motion"),
-        "drift": Phrase("Colour drift", "Color Drift"),
-        "overall": Phrase("Overall quality", "Overall Quality"),
-    }
-)
-"""Names of the metrics, by id."""
-
 
 def metric_name(metric: str, language: Language) -> str:
     """A metric's name; one that is unknown is an input, and gives an empty text."""
-    if metric in NAMES:
-        return NAMES[metric].say(language)
-    known = METRICS.get(metric)
-    if known is None:
-        return ""
-    return known.title_ko or known.title if language == "ko" else known.title
+    return METRICS[metric].name(language) if metric in METRICS else ""
 
 
 def metric_names(metrics: tuple[str, ...], language: Language) -> str:

@@ -6,23 +6,22 @@ huggingface_hub's own classes, so it is what the hub accepts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.metrics import METRICS, grade
-from pytest_wanlora.reports import analysis, escaping, sentences
-from pytest_wanlora.reports.naming import file_name, names_of
-from pytest_wanlora.reports.summary import change_words
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports import summary
+from pytest_wanlora.reports.commands import file_name, names_of
+from pytest_wanlora.reports.limits import limit_rows
+from pytest_wanlora.reports.markdown_filters import environment, markdown
 from pytest_wanlora.verdict.judgement import ALL, Judgement
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-    from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
-    from pytest_wanlora.verdict.judgement import ItemOutcome
 
 _LONGEST_PROMPT = 1000
 
@@ -93,7 +92,20 @@ def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None =
         base_model_relation=None if base_model is None else "adapter",
         widget=widget or None,
     )
-    return f"---\n{data.to_yaml()}\n---\n\n{_section(record, card)}"
+    return (
+        environment("en")
+        .get_template("model-card.md.j2")
+        .render(
+            front_matter=markdown(data.to_yaml()),
+            record=record,
+            card=card,
+            file=card.checkpoint["file"],
+            compared=summary.rows(record, candidate),
+            limits=limit_rows(record, candidate),
+            receipt=markdown(file_name(record, candidate, "receipt", ".json")),
+            change=lambda judged: markdown(summary.change_words(judged)),
+        )
+    )
 
 
 def _base_model(record: RunRecord) -> str | None:
@@ -108,9 +120,9 @@ def _results(record: RunRecord, candidate: str) -> list[EvalResult]:
     from huggingface_hub import EvalResult
 
     values: dict[tuple[str, str], Judgement] = {}
-    judged_items = [row.judgement for row in analysis.rows(record, candidate)]
+    judged_items = [row.judgement for row in summary.rows(record, candidate)]
     # comparisons come first: they rest on at least as many videos as the limits
-    judged_items += [row.judgement for row in analysis.limit_rows(record, candidate)]
+    judged_items += [row.judgement for row in limit_rows(record, candidate)]
     for judged in judged_items:
         values.setdefault((judged.scenario, judged.metric), judged)
     prompts = record.suite.prompts
@@ -140,87 +152,6 @@ def _results(record: RunRecord, candidate: str) -> list[EvalResult]:
     return results
 
 
-def _section(record: RunRecord, card: CandidateCard) -> str:
-    file = (card.checkpoint or {})["file"]
-    verdict = "may be published" if card.publishable else "**may not be published**"
-    baseline = record.baseline
-    against = (
-        ""
-        if baseline is None
-        else f", compared with baseline {_text(baseline.name)} of {baseline.created[:10]}"
-    )
-    where = record.environment.get("device_name")
-    gate = f"pytest-wanlora {_text(record.versions.get('pytest-wanlora', '?'))}"
-    lines = [
-        "## Gate",
-        "",
-        f"{_text(file)} {verdict}: {_text(card.reason)}.",
-        "",
-        f"Gated by {gate} on suite {_text(record.suite.name)} at strength {card.scale:g}{against}, "
-        f"on {_text(where)}; run {card.runs} of these bytes.",
-    ]
-    compared = [
-        (_place(row.scenario), *_numbers(row.judgement), str(row.judgement.n), row.judgement.verdict.value)
-        for row in analysis.rows(record, card.name)
-    ]
-    if compared:
-        head = ("scenario", "metric", "without", "with", "change", "videos", "verdict")
-        lines += ["", *_table(head, compared)]
-    limits = [
-        (_place(row.scenario), *_limit(row.judgement), row.judgement.verdict.value)
-        for row in analysis.limit_rows(record, card.name)
-    ]
-    if limits:
-        lines += ["", *_table(("scenario", "limit", "demanded", "value", "verdict"), limits)]
-    tests = [(_text(test.name), _outcome(test)) for test in record.tests_of(card.name)]
-    if tests:
-        lines += ["", *_table(("project test", "outcome"), tests)]
-    proof = file_name(record, card.name, "receipt", ".json")
-    lines += [
-        "",
-        f"SHA-256 of {_text(file)}: `{card.sha256}`. To check the receipt of this run against the file:",
-        "",
-        "```",
-        f"python -m pytest_wanlora verify {proof} FILE.safetensors",
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
-
-
-def _outcome(test: ItemOutcome) -> str:
-    return sentences.item_outcome_text(test, "en", _text)
-
-
-def _numbers(judged: Judgement) -> tuple[str, str, str, str]:
-    metric = METRICS[judged.metric]
-    shown = ["-" if value is None else metric.format(value) for value in (judged.baseline, judged.value)]
-    if metric.id == "overall" and judged.value is not None:
-        shown[1] += f" {grade(judged.value)}"
-    return metric.title, shown[0], shown[1], change_words(judged)
-
-
-def _limit(judged: Judgement) -> tuple[str, str, str]:
-    metric = METRICS[judged.metric]
-    bounds = (("at least", judged.minimum), ("at most", judged.maximum))
-    demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-    return metric.title, demanded or "-", "-" if judged.value is None else metric.format(judged.value)
-
-
-def _table(head: Sequence[str], body: Iterable[Sequence[str]]) -> list[str]:
-    rows = [head, ["---"] * len(head), *body]
-    return [f"| {' | '.join(row)} |" for row in rows]
-
-
-def _place(scenario: str) -> str:
-    return "all together" if scenario == ALL else _text(scenario)
-
-
 def _one_line(text: str) -> str:
     short = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return short if len(short) <= _LONGEST_PROMPT else f"{short[:_LONGEST_PROMPT]}…"
-
-
-def _text(value: object) -> str:
-    """Any text as text, whatever Markdown or HTML it looks like."""
-    return escaping.text(str(value), "en")

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from pytest_wanlora.reports import course
-from pytest_wanlora.reports.bounds import limit_rows
+from pytest_wanlora.reports import trend
 from pytest_wanlora.reports.commands import (
     checkpoint_file,
+    file_name,
     gate_again,
     metadata_file,
     run_folder,
@@ -17,13 +17,14 @@ from pytest_wanlora.reports.commands import (
     typed,
     update_baseline,
 )
-from pytest_wanlora.reports.naming import file_name
-from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows, targets
+from pytest_wanlora.reports.limits import limit_rows, targets
+from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.verdict.decision import Decision
 
 StepKey = Literal[
@@ -64,8 +65,7 @@ _STYLE: Mapping[str, StepKey] = {
     "clip_cosine": "prompt_lost",
 }
 _GENTLER = "0.7"
-_METADATA = "train_metadata.csv"
-_SAMPLES = "1000"
+_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -182,16 +182,24 @@ def _share(record: RunRecord, scenario: str) -> float | None:
 
 
 def _balance(record: RunRecord, card: CandidateCard) -> str:
-    metadata = metadata_file(record, _METADATA)
+    metadata = metadata_file(record)
     stem, dot, ending = metadata.rpartition(".")
     balanced = f"{stem}_balanced.{ending}" if dot else f"{metadata}_balanced"
     several = ("--candidate", card.name) if len(record.candidates) > 1 else ()
-    suite = suite_file(record) or record.suite.name
+    data = record.training_data
+    if data is not None and not _has_every_category(data):
+        return ""
+    samples = _SAMPLES if data is None else min(_SAMPLES, data.prompts)
     return typed(
-        *("python", "-m", "pytest_wanlora", "data", "balance", metadata, "--suite", suite),
+        *("python", "-m", "pytest_wanlora", "data", "balance", metadata, "--suite", suite_file(record)),
         *("--toward", run_folder(record), *several),
-        *("--samples", _SAMPLES, "--output", balanced),
+        *("--samples", str(samples), "--repeat", "--output", balanced),
     )
+
+
+def _has_every_category(data: TrainingDataCard) -> bool:
+    """Whether each category has a prompt; with none of one, no draw can hold it."""
+    return all(data.counts.values()) and all(known.prompts for known in data.scenarios.values())
 
 
 def _style(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
@@ -203,7 +211,7 @@ def _style(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     motion = [judged for judged in lost if judged.metric == "motion"]
     for judged in _worst(motion):
         yield Step("motion_lost", judged.scenario, ("motion",), {"loss": judged.change or 0.0})
-    metadata = metadata_file(record, _METADATA)
+    metadata = metadata_file(record)
     read = typed("python", "-m", "pytest_wanlora", "data", "report", metadata, "--videos", "read")
     commands = {
         "sharpness_lost": read,
@@ -222,7 +230,7 @@ def _worst(judgements: list[Judgement]) -> list[Judgement]:
 
 
 def _course(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
-    past = course.overfit(record, card.name)
+    past = trend.overfit(record, card.name)
     if past is not None:
         numbers: dict[str, float | str] = {
             "earlier": past.earlier,
@@ -230,7 +238,7 @@ def _course(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
             "now": past.now,
         }
         yield Step("overfit", "", (past.metric,), numbers)
-    falling = course.still_falling(record)
+    falling = trend.still_falling(record)
     last = record.candidates[-1].name
     unfinished = not card.publishable or any(each.reached is False for each in targets(record, card.name))
     if falling is not None and card.name == last and unfinished:

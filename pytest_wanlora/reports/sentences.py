@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.metrics import METRICS, grade
-from pytest_wanlora.reports.i18n import ADVICE, BEST, TESTS, Language, metric_name, metric_names
+from pytest_wanlora.phrases import Language
+from pytest_wanlora.reports.i18n import (
+    ADVICE,
+    BEST,
+    ONE_CAUSE,
+    RUN_OUTCOMES,
+    SEVERAL_CAUSES,
+    TESTS,
+    metric_name,
+    metric_names,
+)
 from pytest_wanlora.reports.next_steps import Step
 from pytest_wanlora.reports.summary import Outcome, Row, rows
 from pytest_wanlora.reports.trend import Best
@@ -18,10 +28,23 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard
+    from pytest_wanlora.verdict.decision import RunOutcome
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
 
 Quote = Callable[[str], str]
 """Makes a name fit for the view: as a code span, as HTML text."""
+
+
+def outcome_headline(outcome: RunOutcome, causes: int, language: Language) -> str:
+    """How a run ended, or one checkpoint's part of it.
+
+    Args:
+        outcome: Of the run or of a decision.
+        causes: Why something could not be measured, each reason once.
+        language: `"en"` or `"ko"`.
+    """
+    counted = (ONE_CAUSE if causes == 1 else SEVERAL_CAUSES).say(language, count=causes)
+    return RUN_OUTCOMES[outcome].say(language, causes=counted)
 
 
 def verdict_text(card: CandidateCard, language: Language, quote: Quote) -> str:
@@ -34,16 +57,14 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
     decision = record.decision(card.name)
     expected = len([item for item in record.expected if item.candidate == card.name])
     said = []
-    if decision.failing:
-        scenarios = [
-            name for name in record.suite.prompts if any(j.scenario == name for j in decision.failing)
-        ]
+    failed = [judged for judged in decision.failing if not judged.verdict.unmeasured]
+    if failed:
+        scenarios = [name for name in record.suite.prompts if any(j.scenario == name for j in failed)]
         where = ", ".join(map(quote, scenarios))
         placed = Page.WHERE.say(language, where=where) if where else ""
-        count = len(decision.failing)
-        said.append(Page.FAILING.say(language, failing=count, expected=expected) + placed + ".")
-    if decision.unmeasured:
-        count = len(decision.unmeasured)
+        said.append(Page.FAILING.say(language, failing=len(failed), expected=expected) + placed + ".")
+    count = len(decision.unmeasured) + len(decision.failing) - len(failed)
+    if count:
         said.append(Page.UNMEASURED.say(language, unmeasured=count, expected=expected))
     tests = len(record.tests_of(card.name))
     if not decision.failing and not decision.unmeasured and expected:

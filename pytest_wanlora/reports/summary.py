@@ -35,7 +35,7 @@ class Row:
         difference: `value - baseline`, in the metric's unit: its sign is that of the number, not of better or
             worse.
         relative: The same as a share of the baseline, 0.05 for 5 %; None from a baseline of 0. Of a distance
-            this is the change of the printed numbers; `judgement.change` is taken above the floors.
+            both are taken above their floors, as they are judged (`signed_change`).
         judgement: The verdict, its evidence and its reason.
     """
 
@@ -87,36 +87,15 @@ class Average:
         baseline: Mean of the scenarios' baselines; None if one of them is missing.
         value: Mean of the candidate's values; None if one of them is missing.
         change: `value - baseline`.
-        relative: The same as a share of the baseline; None from a baseline of 0.
+        relative: The same as a share of the baseline, of a distance above the floors; None where undefined.
         scenarios: How many the mean is taken of.
     """
 
     baseline: float | None
     value: float | None
-    change: float | None
+    difference: float | None
     relative: float | None
     scenarios: int
-
-
-@dataclass(frozen=True)
-class Target:
-    """A value that more training is to reach; never gated.
-
-    Attributes:
-        scenario: Scenario id.
-        metric: Metric id.
-        target: What the suite names.
-        value: The candidate's; None where it was not measured.
-        reached: Whether it is at least as good; None where nothing was measured.
-        n: Videos the value rests on.
-    """
-
-    scenario: str
-    metric: str
-    target: float
-    value: float | None
-    reached: bool | None
-    n: int
 
 
 def change_words(judged: Judgement) -> str:
@@ -179,7 +158,7 @@ def _row(judged: Judgement) -> Row:
         baseline=judged.baseline,
         value=judged.value,
         difference=difference,
-        relative=relative_of(judged.baseline, difference),
+        relative=signed_change(judged.metric, judged.baseline, judged.value, judged.change),
         judgement=judged,
     )
 
@@ -187,6 +166,23 @@ def _row(judged: Judgement) -> Row:
 def difference_of(baseline: float | None, value: float | None) -> float | None:
     """`value - baseline`, None where one is missing."""
     return None if baseline is None or value is None else value - baseline
+
+
+def signed_change(
+    metric: str, baseline: float | None, value: float | None, judged: float | None
+) -> float | None:
+    """The relative change of a value, the same in every report.
+
+    Args:
+        metric: Metric id.
+        baseline: The baseline's value.
+        value: The candidate's.
+        judged: The change to the worse that was judged; that of a distance is taken above the floors.
+    """
+    known = METRICS.get(metric)
+    if known is None or known.level == "video":
+        return relative_of(baseline, difference_of(baseline, value))
+    return -judged if judged is not None and known.higher_is_better else judged
 
 
 def relative_of(baseline: float | None, difference: float | None) -> float | None:
@@ -282,31 +278,22 @@ def averages(record: RunRecord, candidate: str) -> dict[str, Average]:
 def _average(of: list[Row | None]) -> Average:
     baseline = mean_of([None if row is None else row.baseline for row in of])
     value = mean_of([None if row is None else row.value for row in of])
-    change = difference_of(baseline, value)
-    return Average(baseline, value, change, relative_of(baseline, change), len(of))
+    floors = [None if row is None else _floors(row.judgement) for row in of]
+    before = difference_of(mean_of([None if pair is None else pair[0] for pair in floors]), baseline)
+    after = difference_of(mean_of([None if pair is None else pair[1] for pair in floors]), value)
+    relative = relative_of(before, difference_of(before, after))
+    return Average(baseline, value, difference_of(baseline, value), relative, len(of))
+
+
+def _floors(judged: Judgement) -> tuple[float, float]:
+    """The parts of a distance's two values that their number of videos explains; 0 of other metrics."""
+    evidence = judged.evidence
+    if evidence is None or evidence.baseline_floor is None or evidence.value_floor is None:
+        return 0.0, 0.0
+    return evidence.baseline_floor, evidence.value_floor
 
 
 def mean_of(values: list[float | None]) -> float | None:
     """Plain mean, None if a value is missing: what was not measured is not averaged away."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known and len(known) == len(values) else None
-
-
-def targets(record: RunRecord, candidate: str) -> tuple[Target, ...]:
-    """The suite's targets in its order, reached or not by a candidate."""
-    found = {(row.scenario, row.metric): row for row in rows(record, candidate)}
-    listed = []
-    for scenario in (*scenarios_of(record), ALL):
-        wanted = record.suite.targets.get(scenario, {})
-        for metric in ordered(wanted):
-            row = found.get((scenario, metric))
-            value = None if row is None else row.value
-            n = 0 if row is None else row.judgement.n
-            reached = None if value is None else _reaches(metric, value, wanted[metric])
-            listed.append(Target(scenario, metric, wanted[metric], value, reached, n))
-    return tuple(listed)
-
-
-def _reaches(metric: str, value: float, target: float) -> bool:
-    higher = metric not in METRICS or METRICS[metric].higher_is_better
-    return value >= target if higher else value <= target

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.metrics import METRICS, Metric, grade
@@ -10,6 +10,7 @@ from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
 from pytest_wanlora.reports.summary import change_words
 from pytest_wanlora.text_table import aligned
+from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -91,16 +92,15 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         lines.append(f"worst: {worst.scenario}, seed {worst.seed}: {metric.format(worst.value)}{pair}")
         if preview is not None:
             lines.append(f"       {preview}")
-    if "\nnext: " not in judged.reason:
-        lines.append(f"next: {again}")
+    lines.append(f"next: {judged.next_command or again}")
     return "\n".join(lines)
 
 
 def _cut(text: str) -> list[str]:
     if len(text) <= _LONGEST_DETAIL:
         return text.splitlines()
-    head, last = text[:_LONGEST_DETAIL].splitlines(), text.splitlines()[-1]
-    return [*head, f"... ({len(text) - _LONGEST_DETAIL} characters more in the record)", last]
+    more = f"... ({len(text) - _LONGEST_DETAIL} characters more in the record)"
+    return [*text[:_LONGEST_DETAIL].splitlines(), more]
 
 
 def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> list[str]:
@@ -120,6 +120,8 @@ def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> lis
         ]
         return [*decisions, *causes, f"record: {place}"]
     lines = [_setting(record)]
+    if record.outcome is RunOutcome.NOT_MEASURED:
+        lines.insert(0, sentences.outcome_headline(record.outcome, len(record.causes), "en"))
     if record.baseline is not None:
         baseline = record.baseline
         lines.append(f"baseline {baseline.name} of {baseline.created[:10]}")
@@ -130,11 +132,28 @@ def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> lis
         lines += ["", *_project_tests(record)]
     if record.training_data is not None:
         lines += ["", *_training_data(record, record.training_data)]
+    lines += _not_measured(record)
     lines += ["", _cost(record)]
     lines += left_out_lines(record.left_out, record.expected)
     lines += [f"note: {note}" for note in record.notes]
     lines += [f"record: {place}"]
     return lines
+
+
+def _not_measured(record: RunRecord) -> Iterator[str]:
+    """Why something could not be measured, each cause once; what the notes say is left to them."""
+    told = [cause for cause in record.causes if cause.sentence not in record.notes]
+    if told:
+        yield ""
+        yield sentences.outcome_headline(RunOutcome.NOT_MEASURED, len(record.causes), "en")
+    for number, cause in enumerate(told, 1):
+        first, *rest = _cut(cause.reason) or [""]
+        count, item = len(cause.judgements), cause.judgements[0].item
+        yield f"{number}. {first}"
+        yield from (f"   {line}" for line in rest)
+        yield f"   {f'{count} items, the first ' if count > 1 else ''}{item}"
+        if cause.next_command:
+            yield f"   next: {cause.next_command}"
 
 
 def _setting(record: RunRecord) -> str:
@@ -151,7 +170,11 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
         # the notes say why, once for all of them
         return [*lines, f"{card.name} may not be published: {card.reason}"]
     order = ["", *record.suite.prompts, ALL]
-    lines += [f"  {_first_line(judged.reason)}" for judged in own if judged.kind == "checkpoint"]
+    lines += [
+        f"  {_first_line(judged.reason)}"
+        for judged in own
+        if judged.kind == "checkpoint" and not judged.verdict.unmeasured
+    ]
     compared = [judged for judged in own if judged.kind == "regression"]
     if compared:
         lines += ["", *(f"  {line}" for line in _table(record, compared)), ""]
@@ -234,8 +257,9 @@ def _metric(judged: Judgement) -> Metric:
 
 
 def _limit_line(judged: Judgement) -> str:
-    title, why = _metric(judged).title, _first_line(judged.reason)
-    return f"limit {_place(judged)} {title}: {why}: {_MARKS[judged.verdict]}"
+    # the reason of what could not be measured is told once, with the others of its cause
+    why = "" if judged.verdict.unmeasured else f"{_first_line(judged.reason)}: "
+    return f"limit {_place(judged)} {_metric(judged).title}: {why}{_MARKS[judged.verdict]}"
 
 
 def _first_line(reason: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from pytest_wanlora.reports.i18n import Language, Phrase
+from pytest_wanlora.phrases import Language, Phrase
 
 
 class Page(Enum):
@@ -75,8 +75,10 @@ class Page(Enum):
     EVERY_CHECKPOINT = Phrase("every checkpoint", "모든 체크포인트")
 
     LEGEND = Phrase(
-        "Marks: {marks}. Change is that of the number; whether it is better or worse is the mark's to say.",
-        "평가 기호: {marks}. 변화량과 변화율은 수치 그대로의 증감이며, 개선 여부는 평가 기호로 판단합니다.",
+        "Marks: {marks}. The difference is that of the numbers, the change of FVD is taken above its floor. "
+        "The mark says whether a change is better or worse.",
+        "평가 기호: {marks}. 변화량은 수치 그대로의 증감이며, FVD의 변화율은 바닥값을 빼고 계산합니다. "
+        "개선 여부는 평가 기호로 판단합니다.",
     )
 
     # overview
@@ -196,7 +198,7 @@ class Page(Enum):
     LIMITS = Phrase("Absolute limits", "절대 기준 평가")
     LIMIT = Phrase("limit", "기준")
     ABSOLUTE = Phrase("absolute limit", "절대 기준")
-    LIMIT_LINE = Phrase("{value}, demanded is {bounds}", "{value}, 기준 {bounds}")
+    LIMIT_LINE = Phrase("{value}, limit: {bounds}", "{value}, 기준 {bounds}")
     MARGIN = Phrase("margin", "여유")
     LIMITS_HOLD = Phrase(
         "All {limits} limits hold. Least room is left by {metric} of {place}: {margin:.1%} of the bound.",
@@ -328,24 +330,6 @@ class Page(Enum):
         "No video of {scenario}, seed {seed}, for {candidate}: {why}",
         "비디오 생성 실패({candidate}, {scenario}, 시드 {seed}): {why}",
     )
-    STATED = Phrase("Figures that the source states otherwise", "원본 보고서와 다른 수치")
-    STATED_NOTE = Phrase(
-        "Computed from the scores above; each figure is off by more than its own rounding.",
-        "위 점수로 다시 계산한 값이며, 반올림으로 설명되지 않는 차이만 적었습니다.",
-    )
-    STATES = Phrase("the source states", "원본 표기")
-    GIVES = Phrase("the numbers give", "계산 결과")
-    FIGURE = Phrase("figure", "수치")
-    FIGURE_BASELINE = Phrase("baseline", "기준 값")
-    FIGURE_VALUE = Phrase("value", "LoRA 값")
-    FIGURE_DIFFERENCE = Phrase("difference", "변화량")
-    FIGURE_PERCENT = Phrase("change", "변화율")
-    FIGURE_MARK = Phrase("mark", "평가")
-    FIGURE_BASELINE_SHARE = Phrase("baseline's share of the limit", "기준 모델의 절대 기준 대비 비율")
-    FIGURE_SHARE = Phrase("share of the limit", "절대 기준 대비 비율")
-    FIGURE_BASELINE_FORMULA = Phrase("baseline by its formula", "산식으로 계산한 기준 값")
-    FIGURE_FORMULA = Phrase("value by its formula", "산식으로 계산한 LoRA 값")
-    MEAN = Phrase("mean of scenarios", "시나리오 평균")
 
     # where it is cut
     SUMMARY_CUT = Phrase(

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pytest_wanlora.reports.i18n import Phrase
+from pytest_wanlora.phrases import Phrase
 from pytest_wanlora.reports.next_steps import StepKey
 
 STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(

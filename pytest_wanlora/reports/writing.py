@@ -16,10 +16,10 @@ from pytest_wanlora.files import write_whole
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.verify import signature_path
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
-from pytest_wanlora.reports.naming import file_name
+from pytest_wanlora.reports.commands import file_name
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.i18n import Language
+    from pytest_wanlora.phrases import Language
     from pytest_wanlora.results.run_record import RunRecord
 
 

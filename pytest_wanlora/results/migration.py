@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-SCHEMA_VERSION: Final = 3
+SCHEMA_VERSION: Final = 4
 """Of the records that this package writes."""
 
 
@@ -20,8 +20,13 @@ def _from_2(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "left_out": [], "project_tests": [], "other_failures": None}
 
 
+def _from_3(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 4 adds a code, details and a next command to each reason, and the paths of the run's files."""
+    return {**record, "paths": None}
+
+
 _STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
-    {1: _from_1, 2: _from_2}
+    {1: _from_1, 2: _from_2, 3: _from_3}
 )
 
 OLDEST: Final = min(_STEPS)

@@ -95,7 +95,7 @@ class SuiteCard(StrictModel):
     Attributes:
         name: Of the suite.
         sha256: Of its file.
-        fingerprint: `Suite.fingerprint()`.
+        fingerprint: `suite.fingerprint`.
         prompts: By scenario, in the suite's order.
         targets: Scenario and metric to a value to reach by more training; never gated.
         limits: As in the suite: `metric`, `min`, `max`, `scenario`.
@@ -140,6 +140,22 @@ class CandidateCard(StrictModel):
     runs: int = 1
     publishable: bool
     reason: str
+
+
+class Paths(StrictModel):
+    """Files of a run as a command names them that is typed in the folder where the run was started.
+
+    Attributes:
+        run: The run's folder.
+        suite: What `--wanlora-suite` takes: a packaged suite's name, or the path of a suite file.
+        checkpoints: Name of the checkpoint to its file.
+        training_data: The training metadata; None where it was not looked at.
+    """
+
+    run: str
+    suite: str
+    checkpoints: dict[str, str]
+    training_data: str | None = None
 
 
 class BaselineCard(StrictModel):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError, model_validator
+from pydantic import ValidationError, computed_field, model_validator
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import write_whole
@@ -24,12 +24,13 @@ from pytest_wanlora.results.parts import (
     CandidateCard,
     Pair,
     Part,
+    Paths,
     SuiteCard,
     Totals,
     Video,
 )
 from pytest_wanlora.results.training_data import TrainingDataCard
-from pytest_wanlora.verdict.decision import Decision, decide, run_problem
+from pytest_wanlora.verdict.decision import Cause, Decision, RunOutcome, causes, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
@@ -62,9 +63,10 @@ class RunRecord(Part):
         totals: What it cost.
         training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
+        paths: Of the files of the run; None in a record of an earlier version.
     """
 
-    schema_version: Literal[3] = 3
+    schema_version: Literal[4] = 4
     run_id: str
     started: str
     finished: str
@@ -83,6 +85,7 @@ class RunRecord(Part):
     totals: Totals
     training_data: TrainingDataCard | None = None
     notes: tuple[str, ...] = ()
+    paths: Paths | None = None
 
     def decision(self, candidate: str) -> Decision:
         """Decide on a candidate from its judgements, its tests and the run."""
@@ -93,6 +96,25 @@ class RunRecord(Part):
             partial=self.partial,
             run_problem=run_problem(self.exit_status, self.other_failures, explained=self._explained()),
         )
+
+    @computed_field  # type: ignore[prop-decorator]  # mypy knows no decorated property
+    @property
+    def outcome(self) -> RunOutcome:
+        """How the run ended; it follows from the judgements and tests, whatever the file says."""
+        gated = {card.name for card in self.candidates if card.sha256 is not None}
+        demanded = gated & {item.candidate for item in self.expected}
+        found = [self.decision(name).outcome for name in demanded]
+        if self.other_failures:
+            found.append(RunOutcome.FAILED)
+        if not demanded and self.exit_status:
+            # a run that stores a baseline, or whose selection leaves no item
+            found.append(RunOutcome.PARTIAL)
+        return RunOutcome.first(found)
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why something could not be measured, each cause once."""
+        return causes(self.judgements)
 
     @property
     def receipts_refused(self) -> bool:
@@ -174,8 +196,10 @@ class RunRecord(Part):
                 next_command="pip install --upgrade pytest-wanlora" if newer else None,
             )
         try:
+            stated = raw.get("outcome")
+            document = {key: value for key, value in migrated(raw).items() if key != "outcome"}
             # as JSON, whose rules differ from Python objects': arrays for tuples, text keys for numbers
-            return cls.model_validate_json(json.dumps(migrated(raw)))
+            record = cls.model_validate_json(json.dumps(document))
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             key = ".".join(map(str, first["loc"])) or "record"
@@ -183,6 +207,10 @@ class RunRecord(Part):
             raise RecordError(
                 f"{source}: {key}: {first['msg']}{f', and {more} more' if more else ''}"
             ) from error
+        if stated not in (None, record.outcome):
+            allowed = str(record.outcome)
+            raise RecordError(f"{source}: outcome is {stated!r}; its judgements and tests give {allowed!r}")
+        return record
 
     @model_validator(mode="after")
     def _agrees_with_itself(self) -> RunRecord:

@@ -19,6 +19,7 @@ from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.scoring import frechet
+from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.fvd import ReferenceSet
 
 if TYPE_CHECKING:
@@ -154,7 +155,7 @@ class Standard:
         settings = self.gate.settings
         notes = baselines.require_comparable(
             self.baseline,
-            fingerprint=self.gate.suite.fingerprint(),
+            fingerprint=fingerprint(self.gate.suite),
             prompts=prompts(self.gate.suite, fresh),
             environment=self.gate.environment,
             other_environment=settings.allow_environment,

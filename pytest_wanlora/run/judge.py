@@ -7,8 +7,9 @@ it does not matter which process judges what.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,8 +20,8 @@ from pytest_wanlora.run.comparison import Standard
 from pytest_wanlora.verdict import fvd, limits, regressions
 from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.items import FVD
-from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
-from pytest_wanlora.verdict.measured import Scores
+from pytest_wanlora.verdict.judgement import ALL, Detail, Details, ItemId, Judgement, ReasonCode, Verdict
+from pytest_wanlora.verdict.measured import Scores, settled
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 from pytest_wanlora.verdict.sequential import Assessment, assess
 
@@ -82,11 +83,11 @@ class Judge:
         try:
             return kinds[item.kind](item)
         except IncomparableError as error:
-            return failed(item, Verdict.INCOMPARABLE, error)
+            return failed(item, Verdict.INCOMPARABLE, ReasonCode.INCOMPARABLE, error)
         except BaselineError as error:
-            return failed(item, Verdict.MISSING_BASELINE, error)
+            return failed(item, Verdict.MISSING_BASELINE, ReasonCode.NO_BASELINE, error)
         except WanloraError as error:
-            return failed(item, Verdict.ERROR, error)
+            return failed(item, Verdict.ERROR, ReasonCode.ERROR, error)
 
     def same_cause(self, judged: Judgement) -> ItemId | None:
         """The first item that this process could not measure for the same reason, if it is another one."""
@@ -99,42 +100,40 @@ class Judge:
         """What can be said without rendering: a broken file is refused, all else is not measured."""
         problems = self._file_problems(item)
         if item.kind == "checkpoint" and problems:
-            return said(item, Verdict.FAIL, problems)
+            return said(item, Verdict.FAIL, ReasonCode.FILE_BROKEN, {"problems": problems})
         own = [found for found in self.gate.blocked if found.blocks(item)]
         shown = own or list(self.gate.blocked)
         verdict = max((found.verdict for found in own), key=lambda each: each.severity, default=Verdict.ERROR)
-        more = f" (and {len(shown) - 1} more)" if len(shown) > 1 else ""
-        words = f"not measured, nothing was rendered: {shown[0].message}{more}"
-        return said(item, verdict, f"{words}\nnext: {shown[0].next_command}")
+        code = ReasonCode.NOT_RENDERED_SEVERAL if len(shown) > 1 else ReasonCode.NOT_RENDERED
+        causes = tuple((found.message, 0, found.next_command) for found in shown)
+        details: Details = {"message": shown[0].message, "more": len(shown) - 1, "causes": causes}
+        return said(item, verdict, code, details, next_command=shown[0].next_command)
 
-    def _file_problems(self, item: ItemId) -> str:
+    def _file_problems(self, item: ItemId) -> tuple[tuple[str, int, str], ...]:
         checkpoint = self.gate.candidate(item.candidate).checkpoint
         problems = () if checkpoint is None else checkpoint.problems
-        return "; ".join(problem.words for problem in problems)
+        return tuple((problem.code, len(problem.targets), problem.words) for problem in problems)
 
     def _checkpoint(self, item: ItemId) -> Judgement:
         if problems := self._file_problems(item):
-            return said(item, Verdict.FAIL, problems)
+            return said(item, Verdict.FAIL, ReasonCode.FILE_BROKEN, {"problems": problems})
         candidate = self.gate.candidate(item.candidate)
         base, own = self.gate.results(self.gate.probes(candidate))
         applied = own.applied
         if applied is None:
-            return said(item, Verdict.ERROR, "it is not known whether the LoRA was applied")
-        counted = f"{applied.patched} of {applied.targets} targets patched"
+            return said(item, Verdict.ERROR, ReasonCode.LORA_NOT_KNOWN_APPLIED)
+        counted: dict[str, Detail] = {"patched": applied.patched, "targets": applied.targets}
         if applied.patched != applied.targets or applied.changed == 0:
-            return said(item, Verdict.FAIL, f"{counted}, {applied.changed} of them changed a weight")
+            counted["changed"] = applied.changed
+            return said(item, Verdict.FAIL, ReasonCode.LORA_NOT_APPLIED, counted)
         if own.frames_sha256 == base.frames_sha256:
-            place = f"{own.scenario}, seed {own.seed}"
-            return said(item, Verdict.FAIL, f"{counted}, but {place} is the base model's video, bit for bit")
-        words = (
-            f"{counted} ({applied.mode}); {applied.strength:.1%} of the change survives rounding, cosine "
-            f"{applied.cosine:.3f}; the LoRA is {applied.relative_size:.2%} of the weights; "
-            "the video differs from the base model's"
-        )
-        faithful = abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL
-        if not faithful:
-            words += "; unfused (sampling.lora_mode) would keep what fusing rounds away"
-        return said(item, Verdict.PASS if faithful else Verdict.WARN, words, value=applied.strength)
+            place: Details = {"scenario": own.scenario, "seed": own.seed}
+            return said(item, Verdict.FAIL, ReasonCode.LORA_WITHOUT_EFFECT, {**counted, **place})
+        names = ("mode", "strength", "cosine", "relative_size")
+        details = {**counted, **{name: getattr(applied, name) for name in names}}
+        if abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL:
+            return said(item, Verdict.PASS, ReasonCode.LORA_APPLIED, details, value=applied.strength)
+        return said(item, Verdict.WARN, ReasonCode.LORA_ROUNDED_AWAY, details, value=applied.strength)
 
     def _limit(self, item: ItemId) -> Judgement:
         metric = METRICS[item.metric]
@@ -365,22 +364,23 @@ class Judge:
         return [each for each in self.gate.scenarios if item.scenario in (each.id, ALL)]
 
 
-def said(item: ItemId, verdict: Verdict, reason: str, *, value: float | None = None) -> Judgement:
-    """A judgement of words."""
-    return Judgement(
-        kind=item.kind,
-        candidate=item.candidate,
-        scenario=item.scenario,
-        metric=item.metric,
-        verdict=verdict,
-        reason=reason,
-        value=value,
-    )
+def said(
+    item: ItemId,
+    verdict: Verdict,
+    code: ReasonCode,
+    details: Details = MappingProxyType({}),
+    *,
+    value: float | None = None,
+    next_command: str | None = None,
+) -> Judgement:
+    """A judgement that no score is behind."""
+    blank = Judgement(item.kind, item.candidate, item.scenario, item.metric, verdict, "")
+    return settled(replace(blank, next_command=next_command or ""), verdict, code, dict(details), value=value)
 
 
-def failed(item: ItemId, verdict: Verdict, error: WanloraError) -> Judgement:
+def failed(item: ItemId, verdict: Verdict, code: ReasonCode, error: WanloraError) -> Judgement:
     """The judgement on what could not be measured."""
-    return said(item, verdict, str(error))
+    return said(item, verdict, code, {"message": error.message}, next_command=error.next_command)
 
 
 def scores_of(results: Mapping[str, Sequence[JobResult]], metric: str) -> dict[str, dict[int, float]]:

@@ -23,6 +23,7 @@ from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
 from pytest_wanlora.scoring import captions, frechet
 from pytest_wanlora.suite.digests import digest
+from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
 
 if TYPE_CHECKING:
@@ -348,16 +349,16 @@ def _require_comparable(
 ) -> None:
     """Compare all that can be compared; what a missing file hides is a finding already."""
     try:
-        fingerprint: Mapping[str, object] = suite.fingerprint() if whole else found.fingerprint
+        current: Mapping[str, object] = fingerprint(suite) if whole else found.fingerprint
     except SuiteError:
-        fingerprint = found.fingerprint
+        current = found.fingerprint
     try:
         texts = prompts(suite, request.scenarios)
     except WanloraError:
         texts = {}
     baselines.require_comparable(
         found,
-        fingerprint=fingerprint,
+        fingerprint=current,
         prompts=texts,
         environment=environment,
         other_environment=request.allow_environment,

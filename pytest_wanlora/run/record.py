@@ -21,6 +21,7 @@ from pytest_wanlora.results.parts import (
     CandidateCard,
     Failure,
     Part,
+    Paths,
     Role,
     SetScores,
     SuiteCard,
@@ -32,6 +33,8 @@ from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.update_baseline import versions
+from pytest_wanlora.suite import packaged
+from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement
 
@@ -114,6 +117,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         other_failures=ending.other_failures,
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
         training_data=_training_data(gate, merged.judgements),
+        paths=_paths(gate),
         notes=(*ending.notes, *(found.sentence for found in gate.blocked)),
     )
     return record.ended(ending.exit_status)
@@ -121,6 +125,26 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _paths(gate: Gate) -> Paths:
+    suite, data = gate.suite, gate.training_data
+    return Paths(
+        run=_path(gate.run_folder),
+        suite=suite.name if packaged().get(suite.name) == suite.path else _path(suite.path),
+        checkpoints={
+            each.name: _path(each.checkpoint.path) for each in gate.candidates if each.checkpoint is not None
+        },
+        training_data=None if data is None else _path(data.path),
+    )
+
+
+def _path(path: Path) -> str:
+    """A path from the current folder, with forward slashes; a path on another drive as it is."""
+    try:
+        return Path(os.path.relpath(path)).as_posix()
+    except ValueError:
+        return str(path)
 
 
 def _suite(gate: Gate) -> SuiteCard:
@@ -149,7 +173,7 @@ def _prompts(suite: Suite) -> dict[str, Prompt]:
 
 def _fingerprint(suite: Suite) -> dict[str, Any]:
     try:
-        return suite.fingerprint()
+        return fingerprint(suite)
     except SuiteError as error:
         # a reference set that is missing has failed its items; the record still tells what was measured
         return {"incomplete": error.message}

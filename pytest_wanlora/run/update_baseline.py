@@ -14,6 +14,7 @@ from pytest_wanlora.baseline import acceptance
 from pytest_wanlora.baseline.store import Baseline
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict import fvd, noise
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import ALL
@@ -125,7 +126,7 @@ def measure(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         candidate=None if checkpoint is None else checkpoint.describe(),
         scale=None if checkpoint is None else gate.settings.scale,
-        fingerprint=suite.fingerprint(),
+        fingerprint=fingerprint(suite),
         environment=gate.environment.record(),
         versions=versions(),
         prompts=prompts(gate.suite, gate.scenarios),

@@ -1,14 +1,7 @@
 """Suites: what to render, how to score it and what may be published; loaded from YAML."""
 
-from pytest_wanlora.suite.files import (
-    FileReference,
-    check_digests,
-    identity,
-    references,
-    resolve,
-    stated,
-    verify,
-)
+from pytest_wanlora.suite.files import FileReference, resolve, verify
+from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated
 from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, gated_set, load, option_value, packaged
 from pytest_wanlora.suite.sampling import LEVERS, Sampling
 from pytest_wanlora.suite.schema import (

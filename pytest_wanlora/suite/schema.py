@@ -24,7 +24,7 @@ from pydantic import (
 
 from pytest_wanlora.metrics import BUILT_IN, METRICS, Metric
 from pytest_wanlora.registry import extensions
-from pytest_wanlora.suite import checks, files
+from pytest_wanlora.suite import checks
 from pytest_wanlora.suite.fields import (
     Entry,
     MetricId,
@@ -419,15 +419,3 @@ class Suite(_Model):
         while key and key not in self._lines:
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return f"{self.path}:{self._lines.get(key, 1)}"
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Return all that must be equal for two results to be comparable, as plain JSON data.
-
-        Model files and scorers by digest (by hub id where none is stated), sampling, the reference set and
-        the metrics' versions. Not the scenarios, limits or tolerances, and no paths. Stated digests are taken
-        as given: `check_digests` proves them.
-
-        Raises:
-            SuiteError: A local file is missing or cannot be read.
-        """
-        return files.fingerprint(self)

@@ -21,10 +21,10 @@ section 3.4)."""
 _UNIT: Final = re.compile(r"[가-힣ぁ-ヿ㐀-鿿]|[^\W_가-힣ぁ-ヿ㐀-鿿]+(?:'[a-z]+)?")
 _SYLLABLE: Final = re.compile("[가-힣ぁ-ヿ㐀-鿿]")
 _LITTLE: Final = (
-    "a an the and or of in on at to from by with for into onto over under near next up down out as is are was "
-    "were be being been it its his her their he she they this that there while"
+    "a an the and or of in on at to from by with for into onto over under near next up down out as is are "
+    "was were be being been it its his her their he she they this that there while"
 )
-_PARTICLES: Final = "은는이가을를의에서도와과로고있다한하습니들的了着在一个只和与是上里中正"  # noqa: E501  wide letters
+_PARTICLES: Final = "은는이가을를의에서도와과로고있다한하습니들" + "的了着在一个只和与是上里中正"
 _SAY_LITTLE: Final = frozenset([*_LITTLE.split(), *_PARTICLES])
 _FEW: Final = 4
 

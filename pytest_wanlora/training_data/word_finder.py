@@ -6,8 +6,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
-import ahocorasick
-
 _ANYTHING = re.compile("")
 # a name such as qqvv_dancer is one word
 _NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9_])")
@@ -48,6 +46,9 @@ class WordFinder:
         for language, listed in words.items():
             for form in _FORMS[language](language, list(listed)):
                 forms.setdefault(form.text, []).append(form)
+        # `verify` runs without it
+        import ahocorasick
+
         self._automaton = ahocorasick.Automaton()
         for text, entries in forms.items():
             self._automaton.add_word(text, (len(text), entries))

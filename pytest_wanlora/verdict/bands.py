@@ -7,11 +7,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from pytest_wanlora.metrics import Metric
-from pytest_wanlora.verdict.judgement import (
-    Evidence,
-    ToleranceLike,
-    Verdict,
-)
+from pytest_wanlora.verdict.judgement import Evidence, ReasonCode, ToleranceLike, Verdict
 
 # a change of exactly the band, such as 0.95 of a baseline at 5 %, is off by a rounding error
 _ROUNDING = 1e-9
@@ -30,7 +26,7 @@ def rule(
     weak: Literal["warn", "fail"] = "warn",
     motion_change: float | None = None,
     motion_tolerance: ToleranceLike | None = None,
-) -> tuple[Verdict, str]:
+) -> tuple[Verdict, ReasonCode]:
     """Turn a change into a verdict.
 
     Args:
@@ -43,24 +39,23 @@ def rule(
         motion_tolerance: Its band.
 
     Returns:
-        The verdict, and words for what is beyond the numbers; empty when there is nothing to add.
+        The verdict, and why.
     """
     tested = evidence is not None and evidence.tested
     if math.isnan(change):
-        return Verdict.ERROR, "no relative change can be told"
+        return Verdict.ERROR, ReasonCode.CHANGE_UNDEFINED
     if change > tolerance.fail + _ROUNDING:
         if evidence is None or not tested or evidence.significant:
-            return Verdict.FAIL, ""
+            return Verdict.FAIL, ReasonCode.BEYOND_BAND
         if evidence.seconded:
-            return (
-                Verdict.FAIL,
-                "another item of the scenario has failed for certain, so no more were rendered",
-            )
-        return (Verdict.FAIL, "the suite fails weak evidence") if weak == "fail" else (Verdict.WARN, "")
+            return Verdict.FAIL, ReasonCode.FAILED_WITH_SIBLING
+        if weak == "fail":
+            return Verdict.FAIL, ReasonCode.WEAK_EVIDENCE_FAILS
+        return Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK
     if change > 0.0 and change >= tolerance.warn - _ROUNDING:
-        return Verdict.WARN, ""
+        return Verdict.WARN, ReasonCode.WITHIN_WARN_BAND
     if metric.two_sided and -change > tolerance.fail + _ROUNDING:
-        return Verdict.WARN, _suspicion(metric)
+        return Verdict.WARN, ReasonCode.SUSPICIOUS_RISE
     if -change >= tolerance.better - _ROUNDING:
         stiller = (
             motion_change is not None
@@ -68,17 +63,13 @@ def rule(
             and motion_change >= motion_tolerance.warn
         )
         if metric.two_sided and stiller:
-            return Verdict.WARN, f"motion fell by {motion_change:.1%} at the same time; {_suspicion(metric)}"
+            return Verdict.WARN, ReasonCode.RISE_WITH_LESS_MOTION
         if math.isinf(change):
-            return Verdict.WARN, "from a baseline of 0 no relative change can be told"
+            return Verdict.WARN, ReasonCode.BASELINE_ZERO
         if evidence is not None and (evidence.high is None or evidence.high >= 0.0):
-            return Verdict.PASS, "the improvement is not certain"
-        return Verdict.BETTER, ""
-    return Verdict.PASS, ""
-
-
-def _suspicion(metric: Metric) -> str:
-    return metric.hint or "so large a rise is suspicious: look at the video"
+            return Verdict.PASS, ReasonCode.BETTER_UNCERTAIN
+        return Verdict.BETTER, ReasonCode.BETTER
+    return Verdict.PASS, ReasonCode.WITHIN_BAND
 
 
 def frozen(candidate: Mapping[int, float], baseline: Mapping[int, float]) -> tuple[int, ...]:

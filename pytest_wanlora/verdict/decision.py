@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
@@ -13,6 +14,7 @@ from pytest_wanlora.verdict.judgement import (
     ItemId,
     ItemOutcome,
     Judgement,
+    PytestOutcome,
     Verdict,
 )
 
@@ -20,6 +22,45 @@ from pytest_wanlora.verdict.judgement import (
 _EXIT_CODES: Final = MappingProxyType(
     {2: "it was interrupted", 3: "an internal error", 4: "a usage error", 5: "no test was collected"}
 )
+
+
+_TESTS_FAILED: Final = (PytestOutcome.FAILED, PytestOutcome.ERROR, PytestOutcome.XFAILED)
+
+
+class RunOutcome(StrEnum):
+    """How a run ended; of several that apply the first one counts, and only `PASSED` ends with 0."""
+
+    FAILED = "failed"
+    NOT_MEASURED = "not_measured"
+    UNDECIDED = "undecided"
+    PARTIAL = "partial"
+    PASSED = "passed"
+
+    @classmethod
+    def first(cls, outcomes: Iterable[RunOutcome]) -> RunOutcome:
+        """The first by precedence; `PASSED` of none."""
+        return min(outcomes, key=list(cls).index, default=cls.PASSED)
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why items could not be measured.
+
+    Attributes:
+        reason: In English.
+        next_command: What to type or do next; empty where that is not known.
+        judgements: Of the items that it concerns.
+    """
+
+    reason: str
+    next_command: str
+    judgements: tuple[Judgement, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The cause on one line."""
+        line = "; ".join(self.reason.splitlines())
+        return f"{line}; next: {self.next_command}" if self.next_command else line
 
 
 @dataclass(frozen=True)
@@ -44,6 +85,22 @@ class Decision:
     tests: tuple[ItemOutcome, ...]
     run_problem: str
     reason: str
+
+    @property
+    def outcome(self) -> RunOutcome:
+        """How the checkpoint's part of the run ended."""
+        if any(not judged.verdict.unmeasured for judged in self.failing) or any(
+            test.outcome in _TESTS_FAILED for test in self.tests
+        ):
+            return RunOutcome.FAILED
+        if self.failing:
+            return RunOutcome.NOT_MEASURED
+        return RunOutcome.PASSED if self.publishable else RunOutcome.PARTIAL
+
+    @property
+    def causes(self) -> tuple[Cause, ...]:
+        """Why something could not be measured, each cause once."""
+        return causes(self.failing)
 
 
 def decide(
@@ -89,6 +146,16 @@ def decide(
         run_problem=run_problem,
         reason="; ".join(parts) or passing,
     )
+
+
+def causes(judgements: Iterable[Judgement]) -> tuple[Cause, ...]:
+    """Why something could not be measured, each cause once, with the items that it concerns."""
+    found: dict[tuple[str, str], list[Judgement]] = {}
+    for judged in judgements:
+        if judged.verdict.unmeasured:
+            for cause in judged.causes:
+                found.setdefault(cause, []).append(judged)
+    return tuple(Cause(*cause, tuple(of)) for cause, of in found.items())
 
 
 def run_problem(exit_status: int, other_failures: Collection[str] | None, *, explained: bool) -> str:

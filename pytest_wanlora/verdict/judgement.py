@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, Protocol
 
@@ -42,6 +43,54 @@ class Verdict(StrEnum):
     def severity(self) -> int:
         """Order from the best to the worst."""
         return list(Verdict).index(self)
+
+
+class ReasonCode(StrEnum):
+    """Why an item has its verdict; `reasons` has the sentence of each."""
+
+    # the checkpoint
+    FILE_BROKEN = "file_broken"
+    LORA_APPLIED = "lora_applied"
+    LORA_ROUNDED_AWAY = "lora_rounded_away"
+    LORA_NOT_APPLIED = "lora_not_applied"
+    LORA_WITHOUT_EFFECT = "lora_without_effect"
+    LORA_NOT_KNOWN_APPLIED = "lora_not_known_applied"
+    # what could not be measured or compared
+    NOT_RENDERED = "not_rendered"
+    NOT_RENDERED_SEVERAL = "not_rendered_several"
+    NO_BASELINE = "no_baseline"
+    INCOMPARABLE = "incomparable"
+    ERROR = "error"
+    DEGENERATE = "degenerate"
+    NO_VIDEO = "no_video"
+    NOT_MEASURED = "not_measured"
+    NOT_FINITE = "not_finite"
+    BASELINE_NOT_FINITE = "baseline_not_finite"
+    BASELINE_LACKS_VIDEOS = "baseline_lacks_videos"
+    BASELINE_LACKS_METRIC = "baseline_lacks_metric"
+    UNEQUAL_SETS = "unequal_sets"
+    CHANGE_UNDEFINED = "change_undefined"
+    # limits
+    LIMIT_KEPT = "limit_kept"
+    LIMIT_BROKEN = "limit_broken"
+    # comparisons
+    WITHIN_BAND = "within_band"
+    WITHIN_WARN_BAND = "within_warn_band"
+    BEYOND_BAND = "beyond_band"
+    BEYOND_BAND_WEAK = "beyond_band_weak"
+    FAILED_WITH_SIBLING = "failed_with_sibling"
+    WEAK_EVIDENCE_FAILS = "weak_evidence_fails"
+    BETTER = "better"
+    BETTER_UNCERTAIN = "better_uncertain"
+    BASELINE_ZERO = "baseline_zero"
+    SUSPICIOUS_RISE = "suspicious_rise"
+    RISE_WITH_LESS_MOTION = "rise_with_less_motion"
+    FROZEN = "frozen"
+
+
+Detail = int | float | str | tuple[str, ...] | tuple[tuple[str, int, str], ...]
+"""A figure, a name, several names, or several triples such as scenario, seed and what is wrong."""
+Details = Mapping[str, Detail]
 
 
 class PytestOutcome(StrEnum):
@@ -227,7 +276,7 @@ class Judgement:
         scenario: Scenario id, or `"all"`.
         metric: Metric id.
         verdict: The verdict.
-        reason: One sentence with numbers.
+        reason: One sentence with numbers, in English; `reasons.reason` makes it in any language.
         baseline: The baseline's value, None where there is none or it is not finite.
         value: The candidate's, None where it is not finite or was not measured.
         change: Relative change to the worse; of a distance above its floor; None where undefined.
@@ -239,6 +288,9 @@ class Judgement:
         reference_n: Of a distance, videos in the reference set.
         evidence: How sure; None if the band alone decides.
         worst: The video that did worst.
+        code: What the sentence of `reason` is; None in a record of an earlier version.
+        details: Figures and names that the sentence needs and no other field has.
+        next_command: What to type or do next, where it is known from the cause; else empty.
     """
 
     __pydantic_config__ = _STRICT
@@ -260,6 +312,22 @@ class Judgement:
     reference_n: int | None = None
     evidence: Evidence | None = None
     worst: Worst | None = None
+    code: ReasonCode | None = None
+    details: Details = field(default_factory=dict)
+    next_command: str = ""
+
+    @property
+    def explained(self) -> str:
+        """The reason, then the next command on a line of its own."""
+        return f"{self.reason}\nnext: {self.next_command}" if self.next_command else self.reason
+
+    @property
+    def causes(self) -> tuple[tuple[str, str], ...]:
+        """Reason and next command of each thing that keeps the item from being measured."""
+        listed = self.details.get("causes")
+        if not isinstance(listed, tuple):
+            return ((self.reason, self.next_command),)
+        return tuple((each[0], each[2]) for each in listed if not isinstance(each, str))
 
     @property
     def item(self) -> ItemId:

@@ -6,11 +6,12 @@ import math
 from typing import Protocol
 
 from pytest_wanlora.metrics import Metric
-from pytest_wanlora.verdict.judgement import Judgement, Verdict, Worst
+from pytest_wanlora.verdict.judgement import Judgement, ReasonCode, Verdict, Worst
 from pytest_wanlora.verdict.measured import (
     NONE_DEGENERATE,
     Degenerate,
     Scores,
+    Unfit,
     mean_of,
     settled,
     unfit_for,
@@ -50,7 +51,7 @@ def judge_limit(
         scores: The candidate's, of this scenario or of all.
         degenerate: Videos of these scenarios that cannot be scored.
     """
-    unfit = unfit_for(metric, scores, degenerate)
+    unfit = unfit_for(scores, degenerate)
     value = mean_of(scores)
     n = sum(map(len, scores.values()))
     worst = worst_of(metric, scores) if unfit is None else None
@@ -80,7 +81,7 @@ def judge_set_limit(
         reference_n: Videos in the reference set.
         degenerate: Videos of the set that cannot be scored.
     """
-    unfit = unfit_set(metric, value, "the candidate", degenerate)
+    unfit = unfit_set(value, degenerate)
     return _limited(metric, candidate, scenario, limit, value or 0.0, n, reference_n, unfit, None)
 
 
@@ -92,7 +93,7 @@ def _limited(
     value: float,
     n: int,
     reference_n: int | None,
-    unfit: tuple[Verdict, str] | None,
+    unfit: Unfit | None,
     worst: Worst | None,
 ) -> Judgement:
     blank = Judgement(
@@ -111,8 +112,6 @@ def _limited(
         return settled(blank, *unfit)
     low, high = -math.inf if limit.min is None else limit.min, math.inf if limit.max is None else limit.max
     kept = low <= value <= high
-    bounds = (("at least", limit.min), ("at most", limit.max))
-    demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-    how_many = f"n = {n}" if reference_n is None else f"n = {n}, reference {reference_n}"
-    reason = f"{metric.format(value)} ({how_many}), demanded is {demanded}"
-    return settled(blank, Verdict.PASS if kept else Verdict.FAIL, reason, value=value, worst=worst)
+    if kept:
+        return settled(blank, Verdict.PASS, ReasonCode.LIMIT_KEPT, {}, value=value, worst=worst)
+    return settled(blank, Verdict.FAIL, ReasonCode.LIMIT_BROKEN, {}, value=value, worst=worst)

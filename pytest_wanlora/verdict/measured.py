@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from pytest_wanlora.metrics import Metric
-from pytest_wanlora.verdict.judgement import Evidence, Judgement, Verdict, Worst
-from pytest_wanlora.verdict.reasons import degenerate_words, first
+from pytest_wanlora.verdict import reasons
+from pytest_wanlora.verdict.judgement import ALL, Details, Evidence, Judgement, ReasonCode, Verdict, Worst
 
 Scores = Mapping[str, Mapping[int, float]]
 """Values of one metric by scenario and seed."""
 Degenerate = Mapping[tuple[str, int], str]
 """Why a video cannot be scored, by scenario and seed."""
+
+Unfit = tuple[Verdict, ReasonCode, Details]
+"""Why scores cannot be judged."""
 
 NONE_DEGENERATE: Degenerate = {}
 
@@ -21,7 +24,8 @@ NONE_DEGENERATE: Degenerate = {}
 def settled(
     blank: Judgement,
     verdict: Verdict,
-    reason: str,
+    code: ReasonCode,
+    details: Details,
     *,
     baseline: float | None = None,
     value: float | None = None,
@@ -31,10 +35,11 @@ def settled(
 ) -> Judgement:
     """The judgement of an item whose `blank` form names it and its bounds."""
     finite = change is not None and math.isfinite(change)
-    return replace(
+    judged = replace(
         blank,
         verdict=verdict,
-        reason=reason,
+        code=code,
+        details=details,
         baseline=baseline,
         value=value,
         change=change if finite else None,
@@ -42,38 +47,39 @@ def settled(
         evidence=evidence if finite else None,
         worst=worst,
     )
+    return replace(judged, reason=reasons.reason(judged))
 
 
-def unfit_for(metric: Metric, scores: Scores, degenerate: Degenerate) -> tuple[Verdict, str] | None:
+def unfit_for(scores: Scores, degenerate: Degenerate) -> Unfit | None:
     """Why the candidate's scores cannot be judged, if they cannot."""
     if degenerate:
-        return Verdict.DEGENERATE, degenerate_words(degenerate)
-    empty = sorted(name for name, of in scores.items() if not of)
+        return _degenerate(degenerate)
+    empty = tuple(sorted(name for name, of in scores.items() if not of))
     if not scores or empty:
-        where = f" of {', '.join(empty)}" if empty else ""
-        return Verdict.ERROR, f"no video{where} was measured"
-    broken = [
-        f"{name} seed {seed} is {value}"
+        return Verdict.ERROR, ReasonCode.NO_VIDEO, {"places": empty or (ALL,)}
+    broken = tuple(
+        (name, seed, str(value))
         for name, of in sorted(scores.items())
         for seed, value in sorted(of.items())
         if not math.isfinite(value)
-    ]
-    if broken:
-        return Verdict.DEGENERATE, f"{metric.id} of {first(broken)}"
-    return None
+    )
+    return (Verdict.DEGENERATE, ReasonCode.NOT_FINITE, {"videos": broken}) if broken else None
 
 
-def unfit_set(
-    metric: Metric, value: float | None, whose: str, degenerate: Degenerate
-) -> tuple[Verdict, str] | None:
-    """Why a set's score cannot be judged, if it cannot."""
+def unfit_set(value: float | None, degenerate: Degenerate) -> Unfit | None:
+    """Why the score of the candidate's set cannot be judged, if it cannot."""
     if degenerate:
-        return Verdict.DEGENERATE, degenerate_words(degenerate)
+        return _degenerate(degenerate)
     if value is None:
-        return Verdict.ERROR, f"{metric.id} of {whose} was not measured"
+        return Verdict.ERROR, ReasonCode.NOT_MEASURED, {}
     if not math.isfinite(value):
-        return Verdict.DEGENERATE, f"{metric.id} of {whose} is {value}"
+        return Verdict.DEGENERATE, ReasonCode.NOT_FINITE, {"videos": (str(value),)}
     return None
+
+
+def _degenerate(degenerate: Degenerate) -> Unfit:
+    videos = tuple((name, seed, why) for (name, seed), why in sorted(degenerate.items()))
+    return Verdict.DEGENERATE, ReasonCode.DEGENERATE, {"videos": videos}
 
 
 def mean_of(scores: Scores) -> float:

@@ -1,23 +1,224 @@
-"""Parts of the sentences that judgements give as their reasons."""
+"""The sentences that say why an item has its verdict: one phrase for each reason code, in every language."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Final
 
-from pytest_wanlora.metrics import Metric
-from pytest_wanlora.verdict.judgement import Evidence, ToleranceLike, Verdict
+from pytest_wanlora.metrics import METRICS, Metric
+from pytest_wanlora.phrases import Language, Phrase
+from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode, Verdict
+
+REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
+    {
+        ReasonCode.FILE_BROKEN: Phrase("{problems}", "체크포인트 파일 이상: {problems}"),
+        ReasonCode.LORA_APPLIED: Phrase(
+            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
+            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
+            "differs from the base model's",
+            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
+            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
+            "생성됩니다.",
+        ),
+        ReasonCode.LORA_ROUNDED_AWAY: Phrase(
+            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
+            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
+            "differs from the base model's; unfused (sampling.lora_mode) would keep what fusing rounds away",
+            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%}만 "
+            "유지, 코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. sampling.lora_mode 값을 "
+            "unfused로 바꾸면 fuse 과정에서 사라지는 변화가 유지됩니다.",
+        ),
+        ReasonCode.LORA_NOT_APPLIED: Phrase(
+            "{patched} of {targets} targets patched, {changed} of them changed a weight",
+            "대상 레이어 {targets}개 중 {patched}개에만 적용되었고 가중치가 바뀐 레이어는 {changed}개입니다.",
+        ),
+        ReasonCode.LORA_WITHOUT_EFFECT: Phrase(
+            "{patched} of {targets} targets patched, but {scenario}, seed {seed} is the base model's video, "
+            "bit for bit",
+            "대상 레이어 {targets}개 중 {patched}개에 적용했지만 {scenario}, 시드 {seed} 영상이 베이스 "
+            "모델의 영상과 완전히 같습니다.",
+        ),
+        ReasonCode.LORA_NOT_KNOWN_APPLIED: Phrase(
+            "it is not known whether the LoRA was applied", "LoRA가 적용되었는지 알 수 없습니다."
+        ),
+        ReasonCode.NOT_RENDERED: Phrase(
+            "not measured, nothing was rendered: {message}",
+            "측정하지 못했습니다. 영상을 생성하지 않았습니다. 원문: {message}",
+        ),
+        ReasonCode.NOT_RENDERED_SEVERAL: Phrase(
+            "not measured, nothing was rendered: {message} (and {more} more)",
+            "측정하지 못했습니다. 영상을 생성하지 않았습니다. 원문: {message} (외 {more}건)",
+        ),
+        ReasonCode.NO_BASELINE: Phrase("{message}", "비교할 기준이 없습니다. 원문: {message}"),
+        ReasonCode.INCOMPARABLE: Phrase("{message}", "저장된 기준과 비교할 수 없습니다. 원문: {message}"),
+        ReasonCode.ERROR: Phrase("{message}", "오류로 측정하지 못했습니다. 원문: {message}"),
+        ReasonCode.DEGENERATE: Phrase("{videos}", "채점할 수 없는 영상: {videos}"),
+        ReasonCode.NO_VIDEO: Phrase("no video of {places} was measured", "측정한 영상이 없습니다({places})."),
+        ReasonCode.NOT_MEASURED: Phrase(
+            "{metric} of the candidate was not measured", "LoRA의 {metric} 값을 측정하지 못했습니다."
+        ),
+        ReasonCode.NOT_FINITE: Phrase(
+            "{metric} of the candidate is not finite: {videos}",
+            "LoRA의 {metric} 값이 유한하지 않습니다: {videos}",
+        ),
+        ReasonCode.BASELINE_NOT_FINITE: Phrase(
+            "{metric} of the baseline is not finite: {videos}",
+            "기준의 {metric} 값이 유한하지 않습니다: {videos}",
+        ),
+        ReasonCode.BASELINE_LACKS_VIDEOS: Phrase(
+            "the baseline has no {metric} of {videos}", "기준에 {metric} 값이 없습니다: {videos}"
+        ),
+        ReasonCode.BASELINE_LACKS_METRIC: Phrase(
+            "the baseline has no {metric} here", "기준에 {metric} 값이 없습니다."
+        ),
+        ReasonCode.UNEQUAL_SETS: Phrase(
+            "{metric} of {n} and of {baseline_n} videos; allowed: equal numbers",
+            "{metric} 계산에 쓴 비디오 수가 서로 다릅니다(LoRA {n}개, 기준 {baseline_n}개).",
+        ),
+        ReasonCode.CHANGE_UNDEFINED: Phrase(
+            "{baseline} -> {value}: no relative change can be computed",
+            "{baseline} → {value}: 변화율을 계산할 수 없습니다.",
+        ),
+        ReasonCode.LIMIT_KEPT: Phrase(
+            "{value} ({count}), limit: {bounds}", "{value}({count}), 기준 {bounds}"
+        ),
+        ReasonCode.LIMIT_BROKEN: Phrase(
+            "{value} ({count}), limit: {bounds}", "{value}({count}), 기준 {bounds} 위반"
+        ),
+    }
+)
+"""Whole sentences; `{message}` is the text of an error, which exists in English only."""
+
+REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
+    {
+        ReasonCode.WITHIN_BAND: None,
+        ReasonCode.WITHIN_WARN_BAND: None,
+        ReasonCode.BEYOND_BAND: None,
+        ReasonCode.BEYOND_BAND_WEAK: None,
+        ReasonCode.BETTER: None,
+        ReasonCode.FAILED_WITH_SIBLING: Phrase(
+            "another item of the scenario has failed for certain, so no more were rendered",
+            "같은 시나리오의 다른 항목이 이미 확실히 실패하여 비디오를 더 생성하지 않았습니다",
+        ),
+        ReasonCode.WEAK_EVIDENCE_FAILS: Phrase(
+            "the suite fails weak evidence", "이 스위트는 근거가 약해도 실패로 판정합니다"
+        ),
+        ReasonCode.BETTER_UNCERTAIN: Phrase("the improvement is not certain", "개선이 확실하지 않습니다"),
+        ReasonCode.BASELINE_ZERO: Phrase(
+            "from a baseline of 0 no relative change can be computed",
+            "기준 값이 0이라 변화율을 계산할 수 없습니다",
+        ),
+        ReasonCode.SUSPICIOUS_RISE: Phrase("{hint}", "{hint}"),
+        ReasonCode.RISE_WITH_LESS_MOTION: Phrase(
+            "motion fell by {motion_loss:.1%} at the same time; {hint}",
+            "동시에 Motion 값이 {motion_loss:.1%} 줄었습니다. {hint}",
+        ),
+        ReasonCode.FROZEN: Phrase(
+            "the video stands still in {videos} while the baseline's moves",
+            "기준 영상은 움직이지만 다음 영상은 멈춰 있습니다: {videos}",
+        ),
+    }
+)
+"""What follows the numbers of a comparison; None where they say everything."""
+
+OTHER_HINT: Final = Phrase(
+    "so large a rise is suspicious: look at the video", "상승폭이 지나치게 크므로 영상을 확인하세요"
+)
+"""For a metric without a hint of its own."""
+
+PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
+    {
+        "compared": Phrase("{baseline} -> {value}, {change}", "{baseline} → {value}, {change}"),
+        "compared_sets": Phrase(
+            "{baseline} -> {value} at n = {n} (reference {reference_n}), {change}",
+            "{baseline} → {value}(n = {n}, 레퍼런스 {reference_n}), {change}",
+        ),
+        "compared_floors": Phrase(
+            "{baseline} -> {value} at n = {n} (reference {reference_n}), of which {baseline_floor} and "
+            "{value_floor} are the floor at this n; above it, {change}",
+            "{baseline} → {value}(n = {n}, 레퍼런스 {reference_n}, 바닥값 {baseline_floor}, {value_floor}), "
+            "바닥값을 뺀 변화 {change}",
+        ),
+        "band": Phrase(
+            "{size} (band: warn from {warn:.2%}, fail beyond {fail:.2%})",
+            "{size}(허용 범위: 주의 {warn:.2%} 이상, 실패 {fail:.2%} 초과)",
+        ),
+        "same": Phrase("no change", "변화 없음"),
+        "infinite": Phrase("infinitely {way}", "무한대 {way}"),
+        "worse": Phrase("worse", "악화"),
+        "better": Phrase("better", "개선"),
+        "higher": Phrase("higher", "상승"),
+        "lower": Phrase("lower", "하락"),
+        "one_seed": Phrase("one seed: the band alone decides", "시드 1개: 허용 범위만으로 판정"),
+        "band_alone": Phrase("the band alone decides", "허용 범위만으로 판정"),
+        "no_interval": Phrase(
+            "n = {n}, no interval: the baseline cannot be told from 0",
+            "n = {n}, 기준 값을 0과 구별할 수 없어 신뢰구간 없음",
+        ),
+        "interval": Phrase(
+            "{level:.0%} interval of the loss {low:+.1%} to {high:+.1%}, n = {n}",
+            "악화율의 {level:.0%} 신뢰구간 {low:+.1%} ~ {high:+.1%}, n = {n}",
+        ),
+        "untested": Phrase(
+            "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
+        ),
+        "weak": Phrase(
+            "weak evidence, about {n_enough} would have been enough", "근거가 약함, 약 {n_enough}개면 충분"
+        ),
+        "weak_beyond": Phrase(
+            "weak evidence, more than 10,000 would have been enough", "근거가 약함, 10,000개를 넘어야 충분"
+        ),
+        "chance": Phrase(
+            "a chance of {chance:.0%} that all seeds would fail it",
+            "모든 시드를 쓰면 실패할 확률 {chance:.0%}",
+        ),
+        "count": Phrase("n = {n}", "n = {n}"),
+        "count_sets": Phrase("n = {n}, reference {reference_n}", "n = {n}, 레퍼런스 {reference_n}"),
+        "video": Phrase("{scenario} seed {seed}", "{scenario} 시드 {seed}"),
+        "more": Phrase(" and {more} more", " 외 {more}개"),
+        "nan": Phrase("NaN weights: {count}", "NaN 가중치가 있는 레이어 {count}개"),
+        "inf": Phrase("infinite weights: {count}", "무한대 가중치가 있는 레이어 {count}개"),
+        "zero_b": Phrase(
+            "targets that change nothing, all: {count}", "변화가 없는 레이어 {count}개(전체, 학습되지 않음)"
+        ),
+        "zero_some": Phrase("targets that change nothing: {count}", "변화가 없는 레이어 {count}개"),
+    }
+)
+"""Parts of sentences."""
 
 
-def first(things: list[str], most: int = 3) -> str:
-    """The first few of a list, and how many more there are."""
-    more = len(things) - most
-    return ", ".join(things[:most]) + (f" and {more} more" if more > 0 else "")
+def reason(judged: Judgement, language: Language = "en") -> str:
+    """Why an item has its verdict, with numbers.
+
+    Args:
+        judged: The item's judgement. One without a code is of a record of an earlier version, which has the
+            sentence in English only.
+        language: `"en"` or `"ko"`.
+    """
+    if judged.code is None:
+        return judged.reason
+    if judged.code in REASONS:
+        return REASONS[judged.code].say(language, **_fields(judged, language))
+    return "; ".join(
+        [_comparison(judged, language), *_evidence(judged, language), *_remark(judged, language)]
+    )
 
 
-def degenerate_words(degenerate: Mapping[tuple[str, int], str]) -> str:
-    """Videos that cannot be scored, with why; by scenario and seed."""
-    return first([f"{name} seed {seed}: {why}" for (name, seed), why in sorted(degenerate.items())])
+def aside(judged: Judgement, language: Language = "en") -> str:
+    """What a reason adds to the value, change and interval, which a table shows in columns.
+
+    Args:
+        judged: See `reason`.
+        language: `"en"` or `"ko"`.
+    """
+    if judged.kind == "limit" and judged.value is not None:
+        return ""
+    if judged.code not in REMARKS:
+        return reason(judged, language)
+    evidence = [*_evidence(judged, language)]
+    shown = judged.evidence is not None and None not in (judged.evidence.low, judged.evidence.high)
+    return "; ".join([*(evidence[1:] if shown else evidence), *_remark(judged, language)])
 
 
 def direction(metric: Metric, change: float, verdict: Verdict) -> str:
@@ -26,7 +227,7 @@ def direction(metric: Metric, change: float, verdict: Verdict) -> str:
     Args:
         metric: Of what.
         change: Relative change to the worse, not 0.
-        verdict: What is said of it.
+        verdict: Of the change.
     """
     if change > 0.0:
         return "worse"
@@ -35,30 +236,90 @@ def direction(metric: Metric, change: float, verdict: Verdict) -> str:
     return "better"
 
 
-def worded(metric: Metric, change: float, tolerance: ToleranceLike, verdict: Verdict) -> str:
-    """A relative change beside its band."""
-    band = f"band: warn from {tolerance.warn:.2%}, fail beyond {tolerance.fail:.2%}"
-    if change == 0.0:
-        size = "no change"
+def _fields(judged: Judgement, language: Language) -> dict[str, object]:
+    metric = METRICS.get(judged.metric)
+    signs = ((">=", judged.minimum), ("<=", judged.maximum))
+    count = "count" if judged.reference_n is None else "count_sets"
+    fields: dict[str, object] = {
+        "metric": judged.metric if metric is None else metric.name(language),
+        "value": _number(metric, judged.value),
+        "baseline": _number(metric, judged.baseline),
+        "n": judged.n,
+        "count": PARTS[count].say(language, n=judged.n, reference_n=judged.reference_n),
+        "bounds": ", ".join(f"{sign} {bound:g}" for sign, bound in signs if bound is not None),
+        "hint": (metric and metric.look_at(language)) or OTHER_HINT.say(language),
+    }
+    return fields | {name: _detail(name, value, language) for name, value in judged.details.items()}
+
+
+def _detail(name: str, value: Detail, language: Language) -> object:
+    """A detail as its phrase shows it: videos and problems of a file as lists of words."""
+    if not isinstance(value, tuple):
+        return value
+    listed = [each if isinstance(each, str) else _listed(name, *each, language) for each in value]
+    most = 3 if name == "videos" else len(listed)
+    more = PARTS["more"].say(language, more=len(listed) - most) if len(listed) > most else ""
+    separator = "; " if name == "problems" else ", "
+    return separator.join(listed[:most]) + more
+
+
+def _listed(name: str, what: str, number: int, why: str, language: Language) -> str:
+    if name == "problems":
+        return why if language == "en" or what not in PARTS else PARTS[what].say(language, count=number)
+    video = PARTS["video"].say(language, scenario=what, seed=number)
+    # why a video cannot be scored is known in English only; a number reads the same
+    return f"{video}: {why}" if why and (language == "en" or " " not in why) else video
+
+
+def _number(metric: Metric | None, value: float | None) -> str:
+    return "-" if metric is None or value is None else metric.format(value)
+
+
+def _comparison(judged: Judgement, language: Language) -> str:
+    evidence, metric = judged.evidence, METRICS.get(judged.metric)
+    fields = {**_fields(judged, language), "reference_n": judged.reference_n}
+    key = "compared" if judged.reference_n is None else "compared_sets"
+    if evidence is not None and None not in (evidence.baseline_floor, evidence.value_floor):
+        key = "compared_floors"
+        fields["baseline_floor"] = _number(metric, evidence.baseline_floor)
+        fields["value_floor"] = _number(metric, evidence.value_floor)
+    return PARTS[key].say(language, **fields, change=_change(judged, language))
+
+
+def _change(judged: Judgement, language: Language) -> str:
+    metric, change = METRICS.get(judged.metric), judged.change
+    if change == 0.0 or metric is None:
+        size = PARTS["same"].say(language)
+    elif change is not None:
+        size = f"{abs(change):.1%} {PARTS[direction(metric, change, judged.verdict)].say(language)}"
     else:
-        way = direction(metric, change, verdict)
-        size = f"infinitely {way}" if math.isinf(change) else f"{abs(change):.1%} {way}"
-    return f"{size} ({band})"
+        # from a baseline of 0 every change is infinite
+        loss = ((judged.value or 0.0) < (judged.baseline or 0.0)) is metric.higher_is_better
+        way = direction(metric, 1.0 if loss else -1.0, judged.verdict)
+        size = PARTS["infinite"].say(language, way=PARTS[way].say(language))
+    return PARTS["band"].say(language, size=size, warn=judged.warn or 0.0, fail=judged.fail or 0.0)
 
 
-def sureness(evidence: Evidence | None, n: int) -> str:
-    """How sure a change is: interval, n, what would have been enough, and what more seeds would say."""
-    if evidence is None:
-        return "one seed: the band alone decides" if n == 1 else "the band alone decides"
-    if evidence.low is None or evidence.high is None:
-        return f"n = {evidence.n}, no interval: the baseline cannot be told from 0"
-    interval = f"{evidence.level:.0%} interval of the loss {evidence.low:+.1%} to {evidence.high:+.1%}"
-    parts = [f"{interval}, n = {evidence.n}"]
-    if not evidence.tested:
-        parts.append("too few seeds for a test: the band alone decides")
-    elif evidence.weak:
-        enough = "more than 10,000" if evidence.n_enough is None else f"about {evidence.n_enough}"
-        parts.append(f"weak evidence, {enough} would have been enough")
-    if evidence.tested and not evidence.decisive and evidence.chance_to_fail is not None:
-        parts.append(f"a chance of {evidence.chance_to_fail:.0%} that all seeds would fail it")
-    return "; ".join(parts)
+def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
+    """How certain a change is: the interval first, then what more seeds would show."""
+    evidence = judged.evidence
+    if evidence is None and judged.change is not None:
+        yield PARTS["one_seed" if judged.n == 1 else "band_alone"].say(language)
+    elif evidence is None or evidence.low is None or evidence.high is None:
+        yield PARTS["no_interval"].say(language, n=judged.n if evidence is None else evidence.n)
+    else:
+        known = {"level": evidence.level, "low": evidence.low, "high": evidence.high, "n": evidence.n}
+        yield PARTS["interval"].say(language, **known)
+        if not evidence.tested:
+            yield PARTS["untested"].say(language)
+        elif evidence.weak:
+            enough = evidence.n_enough
+            yield PARTS["weak_beyond" if enough is None else "weak"].say(language, n_enough=enough)
+        if evidence.tested and not evidence.decisive and evidence.chance_to_fail is not None:
+            yield PARTS["chance"].say(language, chance=evidence.chance_to_fail)
+
+
+def _remark(judged: Judgement, language: Language) -> Iterator[str]:
+    phrase = None if judged.code is None else REMARKS[judged.code]
+    if phrase is not None:
+        yield phrase.say(language, **_fields(judged, language))

@@ -8,18 +8,18 @@ from typing import Literal
 from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.bands import frozen, rule
-from pytest_wanlora.verdict.judgement import Evidence, Judgement, ToleranceLike, Verdict
+from pytest_wanlora.verdict.judgement import Details, Evidence, Judgement, ReasonCode, ToleranceLike, Verdict
 from pytest_wanlora.verdict.measured import (
     NONE_DEGENERATE,
     Degenerate,
     Scores,
+    Unfit,
     mean_of,
     settled,
     unfit_for,
     unfit_set,
     worst_of,
 )
-from pytest_wanlora.verdict.reasons import first, sureness, worded
 
 
 def judge_regression(
@@ -62,13 +62,13 @@ def judge_regression(
         fail=tolerance.fail,
         n=sum(map(len, scores.values())),
     )
-    unfit = unfit_for(metric, scores, degenerate) or _unpaired(metric, scores, baseline)
+    unfit = unfit_for(scores, degenerate) or _unpaired(scores, baseline)
     if unfit is not None:
         return settled(blank, *unfit)
     pairs = {name: {seed: baseline[name][seed] for seed in of} for name, of in scores.items()}
     value, base = mean_of(scores), mean_of(pairs)
     change = float(statistics.change(base, value, metric.higher_is_better))
-    verdict, words = rule(
+    verdict, code = rule(
         metric,
         change,
         tolerance,
@@ -77,14 +77,16 @@ def judge_regression(
         motion_change=motion_change,
         motion_tolerance=motion_tolerance,
     )
-    still = _still(metric, scores, pairs)
-    if still:
-        verdict, words = Verdict.DEGENERATE, f"{still} while the baseline's moves"
-    numbers = f"{metric.format(base)} -> {metric.format(value)}, {worded(metric, change, tolerance, verdict)}"
+    details: Details = {}
+    if code is ReasonCode.RISE_WITH_LESS_MOTION and motion_change is not None:
+        details = {"motion_loss": motion_change}
+    if still := _still(metric, scores, pairs):
+        verdict, code, details = Verdict.DEGENERATE, ReasonCode.FROZEN, {"videos": still}
     return settled(
         blank,
         verdict,
-        "; ".join(filter(None, (numbers, sureness(evidence, blank.n), words))),
+        code,
+        details,
         baseline=base,
         value=value,
         change=change,
@@ -137,28 +139,26 @@ def judge_set(
         n=n,
         reference_n=reference_n,
     )
-    unfit = unfit_set(metric, value, "the candidate", degenerate)
-    if unfit is None and baseline is None:
-        unfit = Verdict.MISSING_BASELINE, f"the baseline has no {metric.id} here"
-    if unfit is None and n != baseline_n:
-        unfit = Verdict.INCOMPARABLE, f"{metric.id} of {n} and of {baseline_n} videos; allowed: equal numbers"
-    unfit = unfit or unfit_set(metric, baseline, "the baseline", NONE_DEGENERATE)
-    if unfit is not None or value is None or baseline is None:
-        return settled(blank, *(unfit or (Verdict.ERROR, "nothing was measured")))
-    numbers = f"{metric.format(baseline)} -> {metric.format(value)} at n = {n} (reference {reference_n})"
+    unfit = unfit_set(value, degenerate)
+    if unfit is not None or value is None:
+        return settled(blank, *(unfit or (Verdict.ERROR, ReasonCode.NOT_MEASURED, {})))
+    if baseline is None:
+        return settled(blank, Verdict.MISSING_BASELINE, ReasonCode.BASELINE_LACKS_METRIC, {})
+    if n != baseline_n:
+        counts: Details = {"baseline_n": baseline_n}
+        return settled(blank, Verdict.INCOMPARABLE, ReasonCode.UNEQUAL_SETS, counts)
+    if not math.isfinite(baseline):
+        broken: Details = {"videos": (str(baseline),)}
+        return settled(blank, Verdict.DEGENERATE, ReasonCode.BASELINE_NOT_FINITE, broken)
     change = float(statistics.change(baseline, value, metric.higher_is_better))
     if evidence is not None:
         change = evidence.change
-        floors = evidence.baseline_floor, evidence.value_floor
-        if floors[0] is not None and floors[1] is not None:
-            small = f"{metric.format(floors[0])} and {metric.format(floors[1])}"
-            numbers = f"{numbers}, of which {small} are the floor at this n; above it"
-    verdict, words = rule(metric, change, tolerance, evidence, weak=weak)
-    reason = f"{numbers}, {worded(metric, change, tolerance, verdict)}"
+    verdict, code = rule(metric, change, tolerance, evidence, weak=weak)
     return settled(
         blank,
         verdict,
-        "; ".join(filter(None, (reason, sureness(evidence, n), words))),
+        code,
+        {},
         baseline=baseline,
         value=value,
         change=change,
@@ -166,30 +166,19 @@ def judge_set(
     )
 
 
-def _unpaired(metric: Metric, scores: Scores, baseline: Scores) -> tuple[Verdict, str] | None:
-    """Why the baseline is no match for these scores, if it is not."""
-    missing = [
-        f"{name} seed {seed}"
-        for name, of in sorted(scores.items())
-        for seed in sorted(of)
-        if seed not in baseline.get(name, {})
-    ]
+def _unpaired(scores: Scores, baseline: Scores) -> Unfit | None:
+    """Why the baseline cannot be paired with these scores, if it cannot."""
+    pairs = [(name, seed) for name, of in sorted(scores.items()) for seed in sorted(of)]
+    missing = tuple((name, seed, "") for name, seed in pairs if seed not in baseline.get(name, {}))
     if missing:
-        return Verdict.MISSING_BASELINE, f"the baseline has no {metric.id} of {first(missing)}"
-    broken = [
-        f"{name} seed {seed}"
-        for name, of in sorted(scores.items())
-        for seed in sorted(of)
-        if not math.isfinite(baseline[name][seed])
-    ]
-    if broken:
-        return Verdict.ERROR, f"the baseline's {metric.id} is not finite for {first(broken)}"
-    return None
+        return Verdict.MISSING_BASELINE, ReasonCode.BASELINE_LACKS_VIDEOS, {"videos": missing}
+    values = ((name, seed, baseline[name][seed]) for name, seed in pairs)
+    broken = tuple((name, seed, str(value)) for name, seed, value in values if not math.isfinite(value))
+    return (Verdict.ERROR, ReasonCode.BASELINE_NOT_FINITE, {"videos": broken}) if broken else None
 
 
-def _still(metric: Metric, scores: Scores, pairs: Scores) -> str:
-    """The frozen videos in words, when the metric is motion and there are any."""
+def _still(metric: Metric, scores: Scores, pairs: Scores) -> tuple[tuple[str, int, str], ...]:
+    """The frozen videos, when the metric is motion."""
     if metric.id != "motion":
-        return ""
-    seeds = [f"{name} seed {seed}" for name in sorted(scores) for seed in frozen(scores[name], pairs[name])]
-    return f"the video stands still in {first(seeds)}" if seeds else ""
+        return ()
+    return tuple((name, seed, "") for name in sorted(scores) for seed in frozen(scores[name], pairs[name]))

@@ -288,7 +288,7 @@ def test_everything_that_is_missing_is_told_at_once(project: Project) -> None:
     result.stdout.fnmatch_lines(
         [
             "good may not be published: 24 of 24 items could not be measured",
-            "4 causes; nothing was loaded or rendered",
+            "not measured: 4 causes; nothing was loaded or rendered",
             "1. *model.dit*",
             "2. *scoring.clip.weights*",
         ]

@@ -42,7 +42,7 @@ class TestVerdicts:
         assert not any("test1_city" in nodeid for nodeid in failed)
         result.stdout.fnmatch_lines(
             [
-                "FAIL: sharpness of test2_nature (bad)",
+                "FAIL: Sharpness of test2_nature (bad)",
                 "*worse (band: warn from 2.00%, fail beyond 15.00%)*",
                 "higher is better",
                 "worst: test2_nature, seed *",
@@ -68,7 +68,7 @@ class TestVerdicts:
             "wanlora::test_limit[good-test2_nature-clip]",
             "wanlora::test_limit[good-all-fvd]",
         }
-        result.stdout.fnmatch_lines(["*demanded is at least 0.7*", "*reference 64), demanded is at most 1*"])
+        result.stdout.fnmatch_lines(["*limit: >= 0.7*", "*reference 64), limit: <= 1*"])
 
 
 class TestIntegrity:
@@ -431,4 +431,5 @@ def test_junit_carries_the_judgements(based: Project, run: Run) -> None:
         "wanlora_interval_level": repr(sharpness.evidence.level),
         "wanlora_weak": "false",
         "wanlora_reason": sharpness.reason,
+        "wanlora_code": "beyond_band",
     }

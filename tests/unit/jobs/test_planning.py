@@ -15,6 +15,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.jobs.job import Job, plan
 from pytest_wanlora.suite import Suite
+from pytest_wanlora.suite.fingerprint import fingerprint
 from tests import loras
 from tests.unusual import CAPTIONS, CPU, IMAGES, PROMPTS, write_unusual_suite
 
@@ -98,7 +99,7 @@ def test_another_producer_is_another_job(suite: Suite) -> None:
 def test_the_versions_of_the_metrics_are_part_of_a_job_and_the_reference_set_is_not(suite: Suite) -> None:
     before = planned(suite, None)[0]
     scoring = json.loads(before.shared)["suite"]["scoring"]
-    assert scoring["metrics"] == suite.fingerprint()["scoring"]["metrics"]
+    assert scoring["metrics"] == fingerprint(suite)["scoring"]["metrics"]
     assert "reference" not in scoring
     Path(suite.scoring.reference).unlink()
     assert planned(suite, None)[0].key == before.key

@@ -94,7 +94,7 @@ def renamed(record: RunRecord, names: Mapping[str, str]) -> RunRecord:
             return {swap(key): swap(each) for key, each in value.items()}
         return [swap(each) for each in value] if isinstance(value, list) else value
 
-    return RunRecord.model_validate_json(json.dumps(swap(json.loads(record.to_json()))))
+    return RunRecord.from_json(json.dumps(swap(json.loads(record.to_json()))))
 
 
 def videos(

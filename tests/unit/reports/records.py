@@ -26,10 +26,12 @@ from pytest_wanlora.verdict.judgement import (
     ItemOutcome,
     Judgement,
     PytestOutcome,
+    ReasonCode,
     Verdict,
     Worst,
 )
 from pytest_wanlora.verdict.limits import judge_limit, judge_set_limit
+from pytest_wanlora.verdict.reasons import reason
 
 SHA = "ab" * 32
 SCENARIOS = ("test1_korean_city", "test2_nature", "test3_action")
@@ -167,14 +169,14 @@ def compared(
             n_enough=enough if weak else None,
             method="paired-t",
         )
-    verdict, words = rule(METRICS[metric], change, tolerance, evidence)
+    verdict, code = rule(METRICS[metric], change, tolerance, evidence)
     known = Judgement(
         kind="regression",
         candidate=candidate,
         scenario=scenario,
         metric=metric,
         verdict=verdict,
-        reason=f"{baseline} -> {value}; {words}",
+        reason="",
         baseline=baseline,
         value=value,
         change=change if math.isfinite(change) else None,
@@ -183,8 +185,9 @@ def compared(
         n=n,
         evidence=evidence,
         worst=None if METRICS[metric].level == "set" else Worst(scenario, 3, value * 0.9, baseline),
+        code=code,
     )
-    return replace(known, **changed)
+    return replace(known, **{"reason": reason(known), **changed})
 
 
 def limited(
@@ -210,8 +213,23 @@ def limited(
     )
 
 
-def file_judged(
-    verdict: Verdict = Verdict.PASS, *, candidate: str = "epoch-0", reason: str = ""
-) -> Judgement:
-    words = reason or "80 of 80 targets patched (fused); the video differs from the base model's"
-    return Judgement("checkpoint", candidate, "", "", verdict, words, value=1.0)
+def file_judged(verdict: Verdict = Verdict.PASS, *, candidate: str = "epoch-0", words: str = "") -> Judgement:
+    known = Judgement(
+        "checkpoint",
+        candidate,
+        "",
+        "",
+        verdict,
+        words,
+        value=1.0,
+        code=None if words else ReasonCode.LORA_APPLIED,
+        details={
+            "patched": 80,
+            "targets": 80,
+            "mode": "fused",
+            "strength": 1.0,
+            "cosine": 1.0,
+            "relative_size": 0.01,
+        },
+    )
+    return replace(known, reason=reason(known))

@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports.stated import MEAN, Figure, Stated
 from pytest_wanlora.results.parts import BaselineCard, Failure, Role, Totals, Video
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
@@ -21,8 +20,9 @@ from pytest_wanlora.results.training_data import (
     TrainingDataCard,
 )
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
-from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.noise import NoiseFloor
+from pytest_wanlora.verdict.reasons import reason
 from pytest_wanlora.verdict.regressions import judge_regression, judge_set
 from tests.unit.reports.records import (
     PROMPTS,
@@ -33,6 +33,7 @@ from tests.unit.reports.records import (
     run_record,
     suite_card,
 )
+from tests.unit.reports.stated import MEAN, Figure, Stated
 
 DATA = Path(__file__).parents[2] / "data"
 SCORES: dict[str, Any] = yaml.safe_load((DATA / "report-2025-11-11.yaml").read_text(encoding="utf-8"))
@@ -204,9 +205,10 @@ def epochs_record(**changed: Any) -> RunRecord:  # noqa: ANN401 - any field
                 found = replace(
                     found,
                     verdict=Verdict.DEGENERATE,
-                    reason="0.389 % -> 0.020 %; the video stands still in test2_nature seed 1, test2_nature "
-                    "seed 4 while the baseline's moves",
+                    code=ReasonCode.FROZEN,
+                    details={"videos": ((NATURE, 1, ""), (NATURE, 4, ""))},
                 )
+                found = replace(found, reason=reason(found))
             judgements.append(found)
         judgements += [
             limited(scenario, "clip", _COURSE[scenario, "clip"][1 + index], clip, candidate=name)

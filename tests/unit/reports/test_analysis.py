@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.reports import analysis, bounds
-from pytest_wanlora.reports.analysis import TrendPoint
+from pytest_wanlora.reports import limits, summary, trend
+from pytest_wanlora.reports.trend import TrendPoint
 from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
@@ -35,7 +35,7 @@ class TestRows:
             compared(CITY, "clip", 1.0, 0.9),
             compared(CITY, "clip", 1.0, 0.9, candidate="epoch-1"),
         ]
-        found = analysis.rows(run_record(judgements, names=("epoch-0", "epoch-1")), "epoch-0")
+        found = summary.rows(run_record(judgements, names=("epoch-0", "epoch-1")), "epoch-0")
         assert [(row.scenario, row.metric) for row in found] == [
             (CITY, "clip"),
             (CITY, "fvd"),
@@ -57,14 +57,14 @@ class TestRows:
     def test_changes_are_those_of_the_numbers(
         self, baseline: float | None, value: float | None, difference: float | None, relative: float | None
     ) -> None:
-        judged = replace(compared(CITY, "fvd", 1.0, 1.0), baseline=baseline, value=value)
-        row = analysis.rows(run_record([judged]), "epoch-0")[0]
+        judged = replace(compared(CITY, "clip", 1.0, 1.0), baseline=baseline, value=value)
+        row = summary.rows(run_record([judged]), "epoch-0")[0]
         assert (row.difference, row.relative) == (difference, relative)
 
     def test_a_scenario_or_metric_that_the_suite_lacks_comes_last(self) -> None:
         odd = [replace(compared(CITY, "clip", 1.0, 1.0), scenario="gone"), compared(CITY, "clip", 1.0, 1.0)]
         odd.append(replace(compared(CITY, "clip", 1.0, 1.0), metric="unheard"))
-        found = analysis.rows(run_record(odd), "epoch-0")
+        found = summary.rows(run_record(odd), "epoch-0")
         assert [(row.scenario, row.metric) for row in found] == [
             (CITY, "clip"),
             (CITY, "unheard"),
@@ -92,21 +92,21 @@ class TestOutcome:
         ],
     )
     def test_kinds(self, judgements: list[Judgement], kind: str) -> None:
-        assert analysis.outcome(run_record(judgements), "epoch-0", NATURE).kind == kind
+        assert summary.outcome(run_record(judgements), "epoch-0", NATURE).kind == kind
 
     def test_an_item_that_nobody_judged_is_unmeasured(self) -> None:
         expected = [ItemId("regression", "epoch-0", NATURE, metric) for metric in ("clip", "fvd")]
-        found = analysis.outcome(
+        found = summary.outcome(
             run_record([compared(NATURE, "clip", 1.0, 1.0)], expected=expected), "epoch-0", NATURE
         )
         assert (found.kind, found.unmeasured) == ("unmeasured", ("fvd",))
 
     def test_metrics_are_told_apart(self) -> None:
-        found = analysis.outcome(epochs_record(), "epoch-0", NATURE)
+        found = summary.outcome(epochs_record(), "epoch-0", NATURE)
         assert found.failing == found.worse == ("clip", "fvd", "sharpness", "motion")
-        city = analysis.outcome(epochs_record(), "epoch-0", CITY)
+        city = summary.outcome(epochs_record(), "epoch-0", CITY)
         assert (city.better, city.worse, city.suspicious) == (("fvd",), ("clip",), ("sharpness",))
-        weak = analysis.outcome(epochs_record(), "epoch-1", NATURE)
+        weak = summary.outcome(epochs_record(), "epoch-1", NATURE)
         assert weak.weak == ("clip", "fvd")
         assert not weak.failing
 
@@ -117,12 +117,12 @@ class TestOutcome:
             compared(NATURE, "clip", 1.0, 0.5, candidate="epoch-1"),
         ]
         record = run_record(judgements, names=("epoch-0", "epoch-1"))
-        assert analysis.outcome(record, "epoch-0", NATURE).kind == "success"
+        assert summary.outcome(record, "epoch-0", NATURE).kind == "success"
 
     def test_one_seed_leaves_everything_untested(self) -> None:
-        found = analysis.outcome(mission_record(), "epoch-0", CITY)
+        found = summary.outcome(mission_record(), "epoch-0", CITY)
         assert found.untested == ("clip", "fvd", "temporal", "sharpness", "color", "overall")
-        assert [each.kind for each in analysis.outcomes(mission_record(), "epoch-0")] == [
+        assert [each.kind for each in summary.outcomes(mission_record(), "epoch-0")] == [
             "success",
             "failure",
             "slight_loss",
@@ -131,23 +131,23 @@ class TestOutcome:
     @given(st.sampled_from(list(Verdict)), st.floats(-1.0, 1.0))
     def test_what_fails_is_never_a_success(self, verdict: Verdict, change: float) -> None:
         judged = replace(compared(NATURE, "clip", 1.0, 1.0 - change), verdict=verdict)
-        kind = analysis.outcome(run_record([judged]), "epoch-0", NATURE).kind
+        kind = summary.outcome(run_record([judged]), "epoch-0", NATURE).kind
         assert (kind in ("failure", "unmeasured")) == verdict.fails
 
 
 class TestAverages:
     def test_plain_means(self) -> None:
-        found = analysis.averages(mission_record(), "epoch-0")["fvd"]
+        found = summary.averages(mission_record(), "epoch-0")["fvd"]
         assert found.baseline == pytest.approx(407.35 / 3)
         assert found.value == pytest.approx(620.93 / 3)
-        assert found.change == pytest.approx(213.58 / 3)
+        assert found.difference == pytest.approx(213.58 / 3)
         assert found.relative == pytest.approx(213.58 / 407.35)
         assert found.scenarios == 3
 
     def test_what_was_not_measured_is_not_averaged_away(self) -> None:
         judgements = [compared(CITY, "clip", 1.0, 0.9), failed(Verdict.ERROR)]
         judgements += [compared(ACTION, "clip", 1.0, 0.9), compared(ALL, "fvd", 1.0, 0.9)]
-        found = analysis.averages(run_record(judgements), "epoch-0")
+        found = summary.averages(run_record(judgements), "epoch-0")
         assert set(found) == {"clip"}
         assert (found["clip"].baseline, found["clip"].value, found["clip"].relative) == (None, None, None)
 
@@ -175,13 +175,13 @@ class TestLimits:
         bound: float | None,
         margin: float | None,
     ) -> None:
-        found = bounds.nearest(minimum, maximum, value)
+        found = limits.nearest(minimum, maximum, value)
         assert found[0] == bound
         assert found[1] == (None if margin is None else pytest.approx(margin))
 
     def test_shares_of_the_bound(self) -> None:
-        found = {row.metric: row for row in analysis.limit_summaries(mission_record(), "epoch-0")}
-        assert found["clip"].scenario == analysis.EACH
+        found = {row.metric: row for row in limits.limit_summaries(mission_record(), "epoch-0")}
+        assert found["clip"].scenario == limits.EACH
         assert found["clip"].share == pytest.approx(1.9924, abs=1e-4)
         assert found["clip"].margin == pytest.approx(0.5825 / 0.3 - 1)
         assert found["fvd"].baseline_share == pytest.approx(407.35 / 3 / 1140)
@@ -189,51 +189,51 @@ class TestLimits:
     def test_a_limit_of_each_scenario_has_its_worst_verdict(self) -> None:
         judgements = [limited(CITY, "clip", 2.0, CLIP), limited(NATURE, "clip", 1.0, CLIP)]
         judgements.append(limited(ACTION, "clip", 2.0, CLIP))
-        found = analysis.limit_summaries(run_record(judgements), "epoch-0")
-        assert [(row.scenario, row.judgement.verdict) for row in found] == [(analysis.EACH, Verdict.FAIL)]
+        found = limits.limit_summaries(run_record(judgements), "epoch-0")
+        assert [(row.scenario, row.judgement.verdict) for row in found] == [(limits.EACH, Verdict.FAIL)]
         assert found[0].margin == pytest.approx(-1 / 3)
         assert found[0].value == pytest.approx(5 / 3)
 
     def test_one_that_was_not_measured_leaves_no_mean(self) -> None:
         lost = replace(limited(NATURE, "clip", 2.0, CLIP), value=None, verdict=Verdict.ERROR)
-        found = analysis.limit_summaries(run_record([limited(CITY, "clip", 2.0, CLIP), lost]), "epoch-0")
+        found = limits.limit_summaries(run_record([limited(CITY, "clip", 2.0, CLIP), lost]), "epoch-0")
         assert (found[0].value, found[0].margin, found[0].judgement.verdict) == (None, None, Verdict.ERROR)
 
     def test_distances_of_other_numbers_of_videos_do_not_compare(self) -> None:
         limit = Limit(metric="fvd", max=2500.0, scenario="all")
         judgements = [compared(ALL, "fvd", 900.0, 800.0, n=24), limited(ALL, "fvd", 800.0, limit, n=12)]
-        assert analysis.limit_rows(run_record(judgements), "epoch-0")[0].baseline is None
+        assert limits.limit_rows(run_record(judgements), "epoch-0")[0].baseline is None
         judgements[1] = limited(ALL, "fvd", 800.0, limit, n=24)
-        assert analysis.limit_rows(run_record(judgements), "epoch-0")[0].baseline == 900.0
+        assert limits.limit_rows(run_record(judgements), "epoch-0")[0].baseline == 900.0
 
     def test_rapa(self) -> None:
-        assert analysis.is_rapa(mission_record())
-        assert analysis.published_scorers(mission_record())
-        assert not analysis.is_rapa(epochs_record())
-        assert not analysis.published_scorers(epochs_record())
+        assert limits.is_rapa(mission_record())
+        assert limits.published_scorers(mission_record())
+        assert not limits.is_rapa(epochs_record())
+        assert not limits.published_scorers(epochs_record())
 
     @pytest.mark.parametrize(
         "fingerprint", [{}, {"scoring": None}, {"scoring": {"clip": 1, "video_features": {}}}]
     )
     def test_scorers_that_nobody_knows_are_not_the_published_ones(self, fingerprint: dict[str, Any]) -> None:
         record = run_record([file_judged()], suite=suite_card(fingerprint=fingerprint))
-        assert not analysis.published_scorers(record)
+        assert not limits.published_scorers(record)
 
 
 def test_targets() -> None:
     record = epochs_record()
-    assert [(each.scenario, each.metric, each.reached) for each in analysis.targets(record, "epoch-2")] == [
+    assert [(each.scenario, each.metric, each.reached) for each in limits.targets(record, "epoch-2")] == [
         (CITY, "fvd", True),
         (NATURE, "clip", True),
         (NATURE, "fvd", False),
     ]
     unmeasured = run_record([], suite=record.suite)
-    assert [each.reached for each in analysis.targets(unmeasured, "epoch-0")] == [None, None, None]
+    assert [each.reached for each in limits.targets(unmeasured, "epoch-0")] == [None, None, None]
 
 
 class TestSeveralCheckpoints:
     def test_the_course_follows_the_command_line(self) -> None:
-        found = analysis.trend(epochs_record())
+        found = trend.trend(epochs_record())
         assert list(found) == ["clip", "fvd", "sharpness", "motion"]
         nature = [point for point in found["clip"] if point.scenario == NATURE]
         assert [(point.candidate, point.value, point.verdict) for point in nature] == [
@@ -245,14 +245,14 @@ class TestSeveralCheckpoints:
 
     def test_what_was_not_judged_has_its_place(self) -> None:
         record = run_record([compared(CITY, "clip", 1.0, 1.0)], names=("epoch-0", "epoch-1"), exit_status=0)
-        found = analysis.trend(record)["clip"]
+        found = trend.trend(record)["clip"]
         assert len(found) == 8
         assert [point.verdict for point in found if point.scenario == CITY] == [Verdict.PASS, None]
 
     def test_the_model_without_lora_is_no_point(self) -> None:
         base = CandidateCard(name="base", sha256=None, publishable=False, reason="")
-        assert analysis.trend(run_record([], candidates=(base,))) == {}
-        assert analysis.best(run_record([], candidates=(base,))).reason_key == "no_candidate"
+        assert trend.trend(run_record([], candidates=(base,))) == {}
+        assert trend.best(run_record([], candidates=(base,))).reason_key == "no_candidate"
 
     @pytest.mark.parametrize(
         ("changes", "direction"),
@@ -268,7 +268,7 @@ class TestSeveralCheckpoints:
     )
     def test_direction(self, changes: list[float | None], direction: str) -> None:
         points = [TrendPoint("c", ALL, 1.0, Verdict.PASS, 1.0, change) for change in changes]
-        assert analysis.direction(points) == direction
+        assert trend.direction(points) == direction
 
     def test_the_mean_loss_is_in_fail_bands(self) -> None:
         judgements = [
@@ -277,21 +277,21 @@ class TestSeveralCheckpoints:
             compared(CITY, "sharpness", 1.0, 3.0),  # suspicious: nothing is won
             compared(ALL, "clip", 1.0, 0.1),  # pooled: counted already
         ]
-        loss = analysis.mean_loss(run_record(judgements), "epoch-0")
+        loss = trend.mean_loss(run_record(judgements), "epoch-0")
         assert loss is not None
         assert loss[0] == pytest.approx((0.4 - 1.0 + 0.0) / 3)
         assert loss[1] == 3
-        assert analysis.mean_loss(run_record([failed(Verdict.ERROR)]), "epoch-0") is None
+        assert trend.mean_loss(run_record([failed(Verdict.ERROR)]), "epoch-0") is None
 
     def test_the_best_has_the_least_mean_loss_of_those_that_may_be_published(self) -> None:
-        found = analysis.best(epochs_record())
+        found = trend.best(epochs_record())
         assert (found.candidate, found.reason_key) == ("epoch-2", "least_loss")
         assert (found.numbers["publishable"], found.numbers["candidates"], found.numbers["next"]) == (
             2,
             3,
             "epoch-1",
         )
-        loss = analysis.mean_loss(epochs_record(), "epoch-2")
+        loss = trend.mean_loss(epochs_record(), "epoch-2")
         assert loss is not None
         assert found.numbers["loss"] == loss[0]
 
@@ -310,7 +310,7 @@ class TestSeveralCheckpoints:
             compared(CITY, "clip", 1.0, value, candidate=name)
             for name, value in zip(names, values, strict=True)
         ]
-        found = analysis.best(run_record(judgements, names=names))
+        found = trend.best(run_record(judgements, names=names))
         assert (found.candidate, found.reason_key) == (candidate, reason)
 
     def test_none_says_which_is_nearest(self) -> None:
@@ -319,21 +319,21 @@ class TestSeveralCheckpoints:
             for name, scenarios in (("epoch-0", SCENARIOS), ("epoch-1", SCENARIOS[:1]))
             for scenario in scenarios
         ]
-        found = analysis.best(run_record(judgements, names=EPOCHS[:2]))
+        found = trend.best(run_record(judgements, names=EPOCHS[:2]))
         assert (found.numbers["nearest"], found.numbers["failing"]) == ("epoch-1", 1)
 
     def test_a_partial_run_names_none(self) -> None:
-        found = analysis.best(run_record([compared(CITY, "clip", 1.0, 1.0)], partial=True))
+        found = trend.best(run_record([compared(CITY, "clip", 1.0, 1.0)], partial=True))
         assert (found.candidate, found.reason_key) == (None, "none_measured")
 
 
 class TestOverfit:
-    def course(self, before: float, now: float, width: float | None) -> analysis.Overfit | None:
+    def course(self, before: float, now: float, width: float | None) -> trend.Overfit | None:
         judgements = [
             compared(ALL, "clip", 1.0, 1.0 - before, candidate="epoch-0", width=width),
             compared(ALL, "clip", 1.0, 1.0 - now, candidate="epoch-1", width=width),
         ]
-        return analysis.overfit(run_record(judgements, names=EPOCHS[:2]), "epoch-1")
+        return trend.overfit(run_record(judgements, names=EPOCHS[:2]), "epoch-1")
 
     def test_what_was_better_before_for_certain(self) -> None:
         found = self.course(0.0, 0.04, 0.01)
@@ -359,4 +359,4 @@ class TestOverfit:
         assert self.course(0.0, 0.06, None) is not None
 
     def test_the_first_checkpoint_has_nothing_before_it(self) -> None:
-        assert analysis.overfit(epochs_record(), "epoch-0") is None
+        assert trend.overfit(epochs_record(), "epoch-0") is None

@@ -1,5 +1,8 @@
+"""Commands that can be typed, and names of files: one for each checkpoint, safe on every file system."""
+
 from __future__ import annotations
 
+import re
 import shlex
 import subprocess
 
@@ -8,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.reports import commands
+from pytest_wanlora.reports.commands import file_name, names_of
+from pytest_wanlora.results.parts import Paths
+from tests.unit.reports import gated
 from tests.unit.reports.records import file_judged, run_record
 from tests.unit.reports.sample_records import training_data
 
@@ -52,16 +58,16 @@ def test_the_checkpoint_is_named_as_it_was_typed(command: tuple[str, ...], file:
 )
 def test_the_training_data_is_named_as_it_was_typed(words: tuple[str, ...], file: str) -> None:
     record = run_record([file_judged()], command=("pytest", *words), training_data=training_data())
-    assert commands.metadata_file(record, "x.csv") == file
+    assert commands.metadata_file(record) == file
     untold = record.model_copy(update={"training_data": None})
-    assert commands.metadata_file(untold, "x.csv") == "x.csv"
+    assert commands.metadata_file(untold) == "METADATA.csv"
 
 
 @pytest.mark.parametrize(
     ("words", "name", "option"),
     [
         (("--wanlora-suite", "my suites/own.yaml"), "own", "--wanlora-suite 'my suites/own.yaml' "),
-        (("--wanlora-suite=own.yaml",), "own", "--wanlora-suite own.yaml "),
+        (("--wanlora-suite=own.yaml",), "own", "--wanlora-suite=own.yaml "),
         # the shapes of the checkpoint chose it
         ((), "tiny", "--wanlora-suite tiny "),
         # an ini file names it, and will again
@@ -82,3 +88,91 @@ def test_a_run_lies_where_runs_lie() -> None:
     assert commands.update_baseline(record) == "pytest --wanlora-suite tiny --update-baselines"
     again = commands.gate_again(record, record.candidates[0], "--wanlora-scale", "0.7")
     assert again == "pytest --lora loras/epoch-0.safetensors --wanlora-suite tiny --wanlora-scale 0.7"
+
+
+PATHS = Paths(
+    run="../out/run 1",
+    suite="../own.yaml",
+    checkpoints={"epoch-0": "../epochs/epoch-0.safetensors"},
+    training_data="../data/a.csv",
+)
+
+
+def test_paths_start_where_the_user_stood() -> None:
+    command = ("pytest", "--lora=../epochs", "--wanlora-output-dir", "../out", "--wanlora-baselines-dir=../b")
+    record = run_record([file_judged()], command=command, paths=PATHS, training_data=training_data())
+    card = record.candidates[0]
+    folders = "--wanlora-baselines-dir=../b --wanlora-output-dir ../out"
+    assert commands.run_folder(record) == "../out/run 1"
+    assert commands.suite_file(record) == "../own.yaml"
+    assert commands.metadata_file(record) == "../data/a.csv"
+    assert (
+        commands.gate_again(record, card, "--wanlora-scale", "0.7")
+        == f"pytest --lora ../epochs/epoch-0.safetensors --wanlora-suite tiny {folders} --wanlora-scale 0.7"
+    )
+    assert commands.update_baseline(record) == f"pytest --wanlora-suite tiny {folders} --update-baselines"
+
+
+@pytest.mark.parametrize("words", [("--wanlora-scale", "0.5"), ("--wanlora-scale=0.5",)])
+def test_an_option_is_replaced_not_repeated(words: tuple[str, ...]) -> None:
+    record = run_record([file_judged()], command=("pytest", "--lora", "epoch-0.safetensors", *words))
+    card = record.candidates[0]
+    assert "0.5" in commands.gate_again(record, card)
+    assert "0.5" not in commands.gate_again(record, card, "--wanlora-scale", "0.7")
+    assert "0.5" not in commands.update_baseline(record)
+
+
+def test_another_baseline_is_not_measured_by_this_command() -> None:
+    record = run_record([file_judged()], command=("pytest", "--wanlora-baseline", "accepted"))
+    assert commands.update_baseline(record) == ""
+    base = run_record([file_judged()], command=("pytest", "--wanlora-baseline=base"))
+    assert commands.update_baseline(base) == "pytest --wanlora-suite tiny --update-baselines"
+
+
+def test_one_item_is_run_without_options_that_choose_tests_or_write_files() -> None:
+    command = ["pytest", "--junitxml", "all.xml", "--lora=a.safetensors", "tests", "-k", "city"]
+    command += ["-p", "no:xdist", "--lora", "b c.safetensors", "--wanlora-no-cache", "-x"]
+    command += ["--wanlora-seeds=2", "wanlora::one"]
+    assert commands.item_again(command, "wanlora::two[a]") == (
+        "pytest --lora=a.safetensors --lora 'b c.safetensors' -p no:xdist --wanlora-no-cache "
+        "--wanlora-seeds=2 'wanlora::two[a]'"
+    )
+
+
+def test_one_checkpoint_needs_no_name() -> None:
+    assert file_name(gated.record(), "epoch-2", "receipt", ".json") == "receipt.json"
+
+
+def test_several_have_theirs() -> None:
+    record = gated.several("epoch-1", "epoch-2")
+    assert file_name(record, "epoch-1", "receipt", ".json") == "receipt-epoch-1.json"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../../etc/passwd",
+        "a b",
+        "에포크-2",
+        "x" * 300,
+        ".hidden",
+        "CON.",
+        "tab\there",
+        "half \udcff of it",
+        "🎬",
+        "",
+    ],
+)
+def test_what_is_no_plain_name_gets_a_digest(name: str) -> None:
+    card = gated.card(publishable=False).model_copy(update={"name": name})
+    found = names_of(gated.record(candidates=(card,)))
+    assert re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*-[0-9a-f]{8}|[0-9a-f]{8}", found[name])
+    assert len(found[name]) < 100
+
+
+@given(st.lists(st.text(min_size=1, max_size=8), min_size=1, max_size=5, unique=True))
+def test_no_two_are_alike_whatever_the_case(names: list[str]) -> None:
+    cards = tuple(gated.card(publishable=False).model_copy(update={"name": name}) for name in names)
+    found = names_of(gated.record(candidates=cards))
+    assert len({name.casefold() for name in found.values()}) == len(names)
+    assert not any(set(name) & set('/\\:*?"<>|') for name in found.values())

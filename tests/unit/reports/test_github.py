@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.reports import github, markdown
 from pytest_wanlora.reports.escaping import plain
+from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
@@ -55,7 +56,7 @@ class TestSummary:
         assert found.count("```") % 2 == 0
 
     def test_the_verdict_is_the_last_thing_to_go(self) -> None:
-        verdicts = "\n\n".join(markdown.blocks(epochs_record(), "en")[:2])
+        verdicts = "\n\n".join(blocks(PAGE)[:2])
         found = github.summary(epochs_record(), limit=len(verdicts.encode()) + SMALLEST + 2)
         assert found.startswith(verdicts)
 
@@ -74,8 +75,16 @@ class TestAnnotations:
     def test_errors_and_warnings(self) -> None:
         judgements = [compared(NATURE, "clip", 1.0, 0.5), compared(CITY, "clip", 1.0, 0.97)]
         assert [run(line) for line in github.annotations(run_record(judgements))] == [
-            ("error", "epoch-0: fail, CLIP score of test2_nature", "1.0 -> 0.5;"),
-            ("warning", "epoch-0: warn, CLIP score of test1_korean_city", "1.0 -> 0.97;"),
+            (
+                "error",
+                "epoch-0: fail, CLIPScore of test2_nature",
+                judgements[0].reason,
+            ),
+            (
+                "warning",
+                "epoch-0: warn, CLIPScore of test1_korean_city",
+                judgements[1].reason,
+            ),
         ]
 
     def test_one_reason_in_many_places_is_one_annotation(self) -> None:
@@ -86,7 +95,7 @@ class TestAnnotations:
             for scenario in SCENARIOS
         ]
         assert [run(line) for line in github.annotations(run_record(lost))] == [
-            ("error", "epoch-0: no baseline, CLIP score of test1_korean_city", "none: here (3 checks)")
+            ("error", "epoch-0: no baseline, CLIPScore of test1_korean_city", "none: here (3 checks)")
         ]
 
     def test_ten_of_a_kind_and_the_last_says_how_many_more(self) -> None:
@@ -133,7 +142,7 @@ class TestAnnotations:
         kind, title, message = run(lines[0])
         assert kind == "error"
         assert message == plain(reason, 2000, "en")
-        assert title == plain(f"{name}: fail, CLIP score of {name}|", 200, "en")
+        assert title == plain(f"{name}: fail, CLIPScore of {name}|", 200, "en")
 
     def test_a_command_within_a_name_stays_a_name(self) -> None:
         judged = replace(compared(NATURE, "clip", 1.0, 0.5), reason="x\n::error::y%0A::set-output::z")
@@ -143,7 +152,11 @@ class TestAnnotations:
         name = "a::b,file=/etc/passwd,title=%3A%25"
         judged = compared(NATURE, "clip", 1.0, 0.5, candidate=name)
         found = run(github.annotations(_named(name, judged))[0])
-        assert found == ("error", f"{name}: fail, CLIP score of test2_nature", "1.0 -> 0.5;")
+        assert found == (
+            "error",
+            f"{name}: fail, CLIPScore of test2_nature",
+            judged.reason,
+        )
 
 
 def _named(name: str, judged: object) -> RunRecord:

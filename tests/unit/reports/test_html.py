@@ -53,7 +53,7 @@ class TestPage:
         assert "may not be published" in words[verdict:matrix]
 
     def test_every_failing_item_is_named_with_its_numbers(self, epochs: Page) -> None:
-        assert "CLIP score, test2_nature" in epochs.words
+        assert "CLIPScore, test2_nature" in epochs.words
         assert "20.4% worse, 2.0610 → 1.6400; 5% is allowed" in epochs.words
         assert "degenerate" in epochs.words
 

@@ -9,25 +9,24 @@ from typing import Any, get_args
 
 import pytest
 
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.phrases import LANGUAGES, Language, Phrase
 from pytest_wanlora.reports import i18n
-from pytest_wanlora.reports.course import Direction
-from pytest_wanlora.reports.i18n import Phrase
 from pytest_wanlora.reports.next_steps import StepKey
 from pytest_wanlora.reports.summary import OutcomeKind
-from pytest_wanlora.reports.trend import BestReason
+from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
+from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
 from tests.unit.reports.markdown_reading import parse
 
 TABLES: dict[str, Mapping[Any, Phrase]] = {
     "verdict": i18n.VERDICTS,
     "outcome": i18n.OUTCOMES,
+    "run outcome": i18n.RUN_OUTCOMES,
     "test": i18n.TESTS,
     "direction": i18n.DIRECTIONS,
     "best": i18n.BEST,
-    "name": i18n.NAMES,
     "step": STEPS,
 }
 PHRASES: dict[str, Phrase] = {
@@ -42,7 +41,6 @@ SAME = {
     "page SIZE_OF",
     "page WHERE",
     "page SUSPICION_LOSS",
-    *(f"name {metric}" for metric in METRICS),
 }
 
 
@@ -56,11 +54,11 @@ def fields(text: str) -> list[tuple[str, str]]:
         (i18n.VERDICTS, set(Verdict)),
         (i18n.MARKS, set(Verdict)),
         (i18n.OUTCOMES, set(get_args(OutcomeKind))),
+        (i18n.RUN_OUTCOMES, set(RunOutcome)),
         (i18n.TESTS, set(PytestOutcome)),
         (i18n.DIRECTIONS, set(get_args(Direction))),
         (i18n.BEST, set(get_args(BestReason))),
         (STEPS, set(get_args(StepKey))),
-        (i18n.NAMES, set(METRICS)),
     ],
 )
 def test_every_key_has_its_words(table: dict[str, object], keys: set[str]) -> None:
@@ -84,8 +82,8 @@ def test_korean_is_korean_and_english_is_not(key: str) -> None:
 
 
 @pytest.mark.parametrize("key", PHRASES)
-@pytest.mark.parametrize("language", i18n.LANGUAGES)
-def test_phrases_are_plain_text(key: str, language: i18n.Language) -> None:
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_phrases_are_plain_text(key: str, language: Language) -> None:
     text = getattr(PHRASES[key], language)
     tokens = parse(f"x {text}")
     assert [token.type for token in tokens] == ["paragraph_open", "inline", "paragraph_close"]

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.phrases import LANGUAGES, Language
 from pytest_wanlora.reports import escaping, markdown
-from pytest_wanlora.reports.i18n import LANGUAGES, Language
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.parts import Failure
 from pytest_wanlora.results.run_record import RunRecord
@@ -84,7 +84,7 @@ def _record(take: Callable[[], str]) -> RunRecord:
     """A record in which everything that somebody can name has one of these names."""
     scenarios = [take() for _ in range(3)]
     candidates = [take(), take()]
-    judgements = [file_judged(Verdict.FAIL, candidate=candidates[0], reason=take())]
+    judgements = [file_judged(Verdict.FAIL, candidate=candidates[0], words=take())]
     judgements += [
         replace(found, reason=take(), verdict=verdict)
         for candidate in candidates

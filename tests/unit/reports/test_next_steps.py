@@ -7,8 +7,8 @@ from typing import Any, get_args
 
 import pytest
 
-from pytest_wanlora.reports import analysis, sentences
-from pytest_wanlora.reports.i18n import LANGUAGES
+from pytest_wanlora.phrases import LANGUAGES
+from pytest_wanlora.reports import next_steps, sentences
 from pytest_wanlora.reports.next_steps import Step, StepKey
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
@@ -77,7 +77,7 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     (
         "category_regressed",
         run_record([*GOOD, compared(NATURE, "fvd", 100.0, 200.0)]),
-        "data balance train_metadata.csv --suite tiny --toward .wanlora/runs/20260102-030405-1-epoch-0 "
+        "data balance METADATA.csv --suite tiny --toward .wanlora/runs/20260102-030405-1-epoch-0 "
         "--samples 1000",
     ),
     (
@@ -111,7 +111,7 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
 
 def steps(record: RunRecord) -> dict[str, Step]:
     last = record.candidates[-1].name
-    return {step.key: step for step in analysis.next_steps(record, last)}
+    return {step.key: step for step in next_steps.next_steps(record, last)}
 
 
 @pytest.mark.parametrize(("key", "record", "command"), CASES, ids=[case[0] for case in CASES])
@@ -155,7 +155,7 @@ def test_rules_that_do_not_hold(record: RunRecord, absent: str) -> None:
 
 
 def test_the_first_thing_comes_first() -> None:
-    order = [step.key for step in analysis.next_steps(mission_record(), "epoch-0")]
+    order = [step.key for step in next_steps.next_steps(mission_record(), "epoch-0")]
     assert order == [
         "category_regressed",
         "category_slipped",
@@ -167,7 +167,7 @@ def test_the_first_thing_comes_first() -> None:
 
 
 def test_with_several_candidates_the_command_names_one() -> None:
-    found = {step.key: step for step in analysis.next_steps(epochs_record(), "epoch-0")}
+    found = {step.key: step for step in next_steps.next_steps(epochs_record(), "epoch-0")}
     assert "--candidate epoch-0 " in found["category_regressed_share"].command
 
 
@@ -190,4 +190,4 @@ def test_the_model_without_lora_has_nothing_to_do(name: str) -> None:
         .candidates[0]
         .model_copy(update={"sha256": None, "name": "base", "publishable": False})
     )
-    assert analysis.next_steps(run_record([], candidates=(card,)), name) == ()
+    assert next_steps.next_steps(run_record([], candidates=(card,)), name) == ()

@@ -77,7 +77,7 @@ class TestFailure:
             _judged(), preview="cache/x/preview.mp4", again="pytest --lora X 'wanlora::i'"
         )
         assert text.splitlines() == [
-            "FAIL: sharpness of nature (epoch-0)",
+            "FAIL: Sharpness of nature (epoch-0)",
             "400.0 -> 200.0, 50.0% worse",
             "higher is better",
             "worst: nature, seed 3: 100.0, its pair 450.0",
@@ -95,20 +95,22 @@ class TestFailure:
         assert first.split(":")[0].isupper()
 
     def test_an_errors_own_next_command_is_the_only_one(self) -> None:
-        judged = _judged(Verdict.ERROR, reason="no such file\nnext: fetch it", value=None, worst=None)
+        judged = _judged(
+            Verdict.ERROR, reason="no such file", next_command="fetch it", value=None, worst=None
+        )
         text = terminal.failure(judged, preview=None, again="again")
         assert [line for line in text.splitlines() if line.startswith("next: ")] == ["next: fetch it"]
 
     def test_a_long_reason_is_cut_and_says_so_but_keeps_its_command(self) -> None:
-        reason = "\n".join(["x" * 99] * 20) + "\nnext: do this"
-        lines = terminal.failure(_judged(reason=reason), preview=None, again="again").splitlines()
+        judged = _judged(reason="\n".join(["x" * 99] * 20), next_command="do this")
+        lines = terminal.failure(judged, preview=None, again="again").splitlines()
         assert sum(map(len, lines)) < 900
         assert any(line.startswith("... (") and "characters more in the record" in line for line in lines)
         assert "next: do this" in lines
 
     def test_the_pooled_item_and_the_file_have_names(self) -> None:
         pooled = terminal.failure(_judged(scenario=ALL), preview=None, again="a")
-        assert pooled.startswith("FAIL: sharpness of all (epoch-0)")
+        assert pooled.startswith("FAIL: Sharpness of all (epoch-0)")
         file = _judged(kind="checkpoint", scenario="", metric="", value=None, worst=None)
         assert terminal.failure(file, preview=None, again="a").startswith(
             "FAIL: checkpoint of epoch-0 (epoch-0)"

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pytest_wanlora.phrases import LANGUAGES, Language
 from pytest_wanlora.reports import markdown
-from pytest_wanlora.reports.i18n import LANGUAGES, Language
-from tests.unit.reports.sample_records import epochs_record, mission_record, mission_stated
+from tests.unit.reports.sample_records import epochs_record, mission_record
 
 GOLDEN = Path(__file__).parent / "golden"
 COMMAND = "python -m tests.unit.reports.write_golden"
 
 
 def mission(language: Language) -> str:
-    return markdown.page(mission_record(), language, stated={"epoch-0": mission_stated()})
+    return markdown.page(mission_record(), language)
 
 
 def epochs(language: Language) -> str:

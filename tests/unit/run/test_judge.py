@@ -301,7 +301,7 @@ class TestBroken:
         assert {verdicts[item].verdict for item in verdicts if item not in errors} == {Verdict.PASS}
         for item in errors:
             assert "good, test2_nature, seed 6: out of memory" in verdicts[item].reason
-            assert "use a larger GPU" in verdicts[item].reason
+            assert verdicts[item].next_command == "use a larger GPU"
 
     def test_one_degenerate_video_makes_its_scenario_degenerate_and_no_other(
         self, open_gate: OpenGate

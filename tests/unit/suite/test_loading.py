@@ -29,6 +29,7 @@ from pytest_wanlora.suite import (
     option_value,
     packaged,
 )
+from pytest_wanlora.suite.fingerprint import fingerprint
 
 WriteSuite = Callable[..., Path]
 
@@ -713,7 +714,7 @@ def test_a_packaged_suite_names_the_device_of_its_packaged_baselines(
     found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/baseline.json")]
     assert len(found) == {"tiny": 1}.get(name, 0)
     for stored in found:
-        assert stored["fingerprint"] == suite.fingerprint()
+        assert stored["fingerprint"] == fingerprint(suite)
         assert environment.differences(stored["environment"], here)[0] == []
 
 

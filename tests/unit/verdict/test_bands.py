@@ -14,7 +14,7 @@ from benchmarks.evidence.bands import band
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Tolerance
 from pytest_wanlora.verdict.bands import frozen, rule
-from pytest_wanlora.verdict.judgement import Evidence, Verdict
+from pytest_wanlora.verdict.judgement import Evidence, ReasonCode, Verdict
 
 REPORT = Path(__file__).parents[2] / "data" / "report-2025-11-11.yaml"
 GATED = sorted(DEFAULT_TOLERANCES)
@@ -128,25 +128,22 @@ def test_no_warn_band_does_not_warn_of_no_change() -> None:
 @pytest.mark.parametrize("metric", ["temporal", "sharpness", "color", "motion"])
 def test_a_rise_beyond_the_fail_band_is_suspicious(metric: str) -> None:
     tolerance = DEFAULT_TOLERANCES[metric]
-    verdict, words = rule(METRICS[metric], -1.01 * tolerance.fail, tolerance)
-    assert verdict is Verdict.WARN
-    assert "look at" in words
+    found = rule(METRICS[metric], -1.01 * tolerance.fail, tolerance)
+    assert found == (Verdict.WARN, ReasonCode.SUSPICIOUS_RISE)
 
 
 def test_an_improvement_while_motion_falls_is_suspicious() -> None:
     metric, tolerance, still = METRICS["color"], DEFAULT_TOLERANCES["color"], DEFAULT_TOLERANCES["motion"]
     assert rule(metric, -0.22, tolerance)[0] is Verdict.BETTER
-    verdict, words = rule(metric, -0.22, tolerance, motion_change=0.3, motion_tolerance=still)
-    assert verdict is Verdict.WARN
-    assert "motion fell by 30.0%" in words
+    found = rule(metric, -0.22, tolerance, motion_change=0.3, motion_tolerance=still)
+    assert found == (Verdict.WARN, ReasonCode.RISE_WITH_LESS_MOTION)
 
 
 def test_better_is_said_only_when_it_is_certain() -> None:
     metric, tolerance = METRICS["clip"], DEFAULT_TOLERANCES["clip"]
     assert rule(metric, -0.3, tolerance, BETTER)[0] is Verdict.BETTER
-    verdict, words = rule(metric, -0.3, tolerance, replace(BETTER, high=0.02))
-    assert verdict is Verdict.PASS
-    assert "not certain" in words
+    found = rule(metric, -0.3, tolerance, replace(BETTER, high=0.02))
+    assert found == (Verdict.PASS, ReasonCode.BETTER_UNCERTAIN)
     assert rule(metric, -0.3, tolerance, replace(BETTER, low=None, high=None))[0] is Verdict.PASS
 
 

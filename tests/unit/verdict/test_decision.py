@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
-from pytest_wanlora.verdict.decision import decide, run_problem
+from pytest_wanlora.verdict.decision import RunOutcome, decide, run_problem
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement, PytestOutcome, Verdict
 
 GATED = sorted(DEFAULT_TOLERANCES)
@@ -115,3 +117,62 @@ def test_what_the_run_has_against_every_checkpoint(
 ) -> None:
     found = run_problem(exit_status, others, explained=explained)
     assert found == (f"the pytest run ended with {words}" if words else "")
+
+
+def _test(outcome: PytestOutcome) -> ItemOutcome:
+    return ItemOutcome("test_own.py::test_1", None, outcome)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "tests", "partial", "outcome"),
+    [
+        ([Verdict.PASS], [], False, RunOutcome.PASSED),
+        ([Verdict.PASS], [PytestOutcome.PASSED], False, RunOutcome.PASSED),
+        ([Verdict.WARN], [], True, RunOutcome.PARTIAL),
+        ([None], [], True, RunOutcome.PARTIAL),
+        ([Verdict.PASS], [PytestOutcome.SKIPPED], False, RunOutcome.PARTIAL),
+        ([Verdict.ERROR, None], [], True, RunOutcome.NOT_MEASURED),
+        ([Verdict.MISSING_BASELINE], [PytestOutcome.SKIPPED], False, RunOutcome.NOT_MEASURED),
+        ([Verdict.INCOMPARABLE], [PytestOutcome.FAILED], False, RunOutcome.FAILED),
+        ([Verdict.ERROR, Verdict.FAIL], [], True, RunOutcome.FAILED),
+        ([Verdict.DEGENERATE], [], False, RunOutcome.FAILED),
+        ([Verdict.PASS], [PytestOutcome.ERROR], False, RunOutcome.FAILED),
+    ],
+)
+def test_the_outcome_is_the_first_that_applies(
+    verdicts: list[Verdict | None], tests: list[PytestOutcome], partial: bool, outcome: RunOutcome
+) -> None:
+    items = [ItemId("regression", "epoch-0", f"s{number}", "clip") for number in range(len(verdicts))]
+    judged = [judgement(item, each) for item, each in zip(items, verdicts, strict=True) if each is not None]
+    assert decide(judged, items, [*map(_test, tests)], partial=partial).outcome is outcome
+
+
+def test_an_exit_code_that_nothing_explains_is_no_pass() -> None:
+    item = ItemId("regression", "epoch-0", "s0", "clip")
+    made = decide([judgement(item, Verdict.PASS)], [item], run_problem="exit code 3")
+    assert made.outcome is RunOutcome.PARTIAL
+
+
+def test_the_order_of_outcomes() -> None:
+    order = ["failed", "not_measured", "undecided", "partial", "passed"]
+    assert list(RunOutcome) == order
+    assert RunOutcome.first([]) is RunOutcome.PASSED
+    for at, name in enumerate(order):
+        assert RunOutcome.first(map(RunOutcome, reversed(order[at:]))) == name
+
+
+def test_equal_causes_stand_once() -> None:
+    items = [ItemId("limit", "epoch-0", f"s{number}", "clip") for number in range(5)]
+    lost = [
+        replace(judgement(item, Verdict.ERROR), reason="lost", next_command="again") for item in items[:2]
+    ]
+    both = replace(
+        judgement(items[2], Verdict.ERROR),
+        details={"causes": (("lost", 0, "again"), ("no\nfile", 0, "fetch it"))},
+    )
+    rest = [judgement(items[3], Verdict.PASS), judgement(items[4], Verdict.FAIL)]
+    found = decide([*lost, both, *rest], items).causes
+    assert [(cause.sentence, len(cause.judgements)) for cause in found] == [
+        ("lost; next: again", 3),
+        ("no; file; next: fetch it", 1),
+    ]

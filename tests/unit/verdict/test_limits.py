@@ -37,7 +37,7 @@ def test_a_limit_does_not_average_a_degenerate_video_away() -> None:
 def test_a_limit_is_judged_on_the_candidate_alone(value: float, verdict: Verdict) -> None:
     judged = limit({"s1": {0: value, 1: value}})
     assert judged.verdict is verdict
-    assert judged.reason == f"{value:.4f} (n = 2), demanded is at least 0.3"
+    assert judged.reason == f"{value:.4f} (n = 2), limit: >= 0.3"
     assert (judged.minimum, judged.maximum, judged.baseline) == (0.3, None, None)
 
 
@@ -76,4 +76,4 @@ def test_a_limit_on_a_set_always_tells_both_counts(value: float | None, verdict:
     assert judged.verdict is verdict
     assert (judged.n, judged.reference_n) == (12, 512)
     if value is not None and math.isfinite(value):
-        assert "(n = 12, reference 512), demanded is at most 1140" in judged.reason
+        assert "(n = 12, reference 512), limit: <= 1140" in judged.reason

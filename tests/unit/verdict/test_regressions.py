@@ -74,18 +74,18 @@ def test_the_pooled_item_is_the_mean_of_the_scenarios_means() -> None:
 @pytest.mark.parametrize(
     ("scores", "baseline", "verdict", "words"),
     [
-        ({}, {}, Verdict.ERROR, "no video was measured"),
+        ({}, {}, Verdict.ERROR, "no video of all was measured"),
         ({"s1": {}}, {"s1": {0: 1.0}}, Verdict.ERROR, "no video of s1 was measured"),
-        ({"s1": {0: 1.0}}, {}, Verdict.MISSING_BASELINE, "the baseline has no sharpness of s1 seed 0"),
+        ({"s1": {0: 1.0}}, {}, Verdict.MISSING_BASELINE, "the baseline has no Sharpness of s1 seed 0"),
         (
             {"s1": dict.fromkeys(range(5), 1.0)},
             {"s1": {0: 1.0}},
             Verdict.MISSING_BASELINE,
             "s1 seed 1, s1 seed 2, s1 seed 3 and 1 more",
         ),
-        ({"s1": {0: math.nan}}, {"s1": {0: 1.0}}, Verdict.DEGENERATE, "s1 seed 0 is nan"),
-        ({"s1": {0: math.inf}}, {"s1": {0: 1.0}}, Verdict.DEGENERATE, "s1 seed 0 is inf"),
-        ({"s1": {0: 1.0}}, {"s1": {0: math.nan}}, Verdict.ERROR, "not finite for s1 seed 0"),
+        ({"s1": {0: math.nan}}, {"s1": {0: 1.0}}, Verdict.DEGENERATE, "not finite: s1 seed 0: nan"),
+        ({"s1": {0: math.inf}}, {"s1": {0: 1.0}}, Verdict.DEGENERATE, "not finite: s1 seed 0: inf"),
+        ({"s1": {0: 1.0}}, {"s1": {0: math.nan}}, Verdict.ERROR, "not finite: s1 seed 0: nan"),
     ],
 )
 def test_what_was_not_measured_does_not_pass(
@@ -179,7 +179,7 @@ def test_what_more_seeds_would_say_is_told_where_the_interval_leaves_it_open() -
 def test_distances_are_compared_at_equal_n_only() -> None:
     judged = set_judgement(80.0, 80.0, baseline_n=16)
     assert judged.verdict is Verdict.INCOMPARABLE
-    assert judged.reason == "fvd of 4 and of 16 videos; allowed: equal numbers"
+    assert judged.reason == "FVD of 4 and of 16 videos; allowed: equal numbers"
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The absolute limits that a checkpoint was judged by, as rows of tables."""
+"""The absolute limits that a checkpoint was judged by, and the suite's targets, as rows of tables."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports.summary import Row, mean_of, place_of, rows
-from pytest_wanlora.verdict.judgement import Judgement
+from pytest_wanlora.reports.summary import Row, mean_of, ordered, place_of, rows, scenarios_of
+from pytest_wanlora.verdict.judgement import ALL, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
@@ -47,6 +47,27 @@ class LimitRow:
     margin: float | None
     n: int
     judgement: Judgement
+
+
+@dataclass(frozen=True)
+class Target:
+    """A value that more training is to reach; never gated.
+
+    Attributes:
+        scenario: Scenario id.
+        metric: Metric id.
+        target: What the suite names.
+        value: The candidate's; None where it was not measured.
+        reached: Whether it is at least as good; None where nothing was measured.
+        n: Videos the value rests on.
+    """
+
+    scenario: str
+    metric: str
+    target: float
+    value: float | None
+    reached: bool | None
+    n: int
 
 
 def limit_rows(record: RunRecord, candidate: str) -> tuple[LimitRow, ...]:
@@ -142,3 +163,23 @@ def published_scorers(record: RunRecord) -> bool:
     if not isinstance(clip, dict) or not isinstance(video, dict):
         return False
     return str(clip.get("model")).startswith("ViT-B-32") and video.get("kind") == "torchscript"
+
+
+def targets(record: RunRecord, candidate: str) -> tuple[Target, ...]:
+    """The suite's targets in its order, reached or not by a candidate."""
+    found = {(row.scenario, row.metric): row for row in rows(record, candidate)}
+    listed = []
+    for scenario in (*scenarios_of(record), ALL):
+        wanted = record.suite.targets.get(scenario, {})
+        for metric in ordered(wanted):
+            row = found.get((scenario, metric))
+            value = None if row is None else row.value
+            n = 0 if row is None else row.judgement.n
+            reached = None if value is None else _reaches(metric, value, wanted[metric])
+            listed.append(Target(scenario, metric, wanted[metric], value, reached, n))
+    return tuple(listed)
+
+
+def _reaches(metric: str, value: float, target: float) -> bool:
+    higher = metric not in METRICS or METRICS[metric].higher_is_better
+    return value >= target if higher else value <= target

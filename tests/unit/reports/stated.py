@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_wanlora.metrics import overall
-from pytest_wanlora.reports.bounds import limit_summaries
+from pytest_wanlora.reports.limits import limit_summaries
 from pytest_wanlora.reports.summary import averages, rows
 from pytest_wanlora.verdict.judgement import ALL
 
@@ -123,7 +123,7 @@ class _Figures:
             mean = self._means.get(stated.metric)
             if mean is None:
                 return None
-            found = (mean.baseline, mean.value, mean.change, mean.relative)
+            found = (mean.baseline, mean.value, mean.difference, mean.relative)
         else:
             row = self._rows.get((stated.scenario, stated.metric))
             if row is None:

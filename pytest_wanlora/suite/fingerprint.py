@@ -1,0 +1,188 @@
+"""Digests of the files of a suite, and what must be equal for two results to be comparable."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.suite.digests import digest
+from pytest_wanlora.suite.files import has_magic, resolve, verify
+from pytest_wanlora.suite.models import added_models
+from pytest_wanlora.suite.schema import Scenario, Suite
+
+
+def references(suite: Suite) -> Iterator[tuple[str, str]]:
+    """Yield (dotted key, reference) for every file of a suite, in the order of the file."""
+    model, scoring = suite.model, suite.scoring
+    for number, text in enumerate(model.dit):
+        yield f"model.dit[{number}]", text
+    yield "model.text_encoder", model.text_encoder
+    yield "model.vae", model.vae
+    yield "model.tokenizer", model.tokenizer
+    if scoring.clip.model_is_file:
+        yield "scoring.clip.model", scoring.clip.model
+    yield "scoring.clip.weights", scoring.clip.weights
+    yield "scoring.video_features.weights", scoring.video_features.weights
+    yield "scoring.reference", scoring.reference
+    for number, scenario in enumerate(suite.scenarios):
+        if scenario.input_image is not None:
+            yield f"scenarios[{number}].input_image", scenario.input_image
+        for name, part in scenario.key_parts().items():
+            if isinstance(part, Path):
+                yield f"scenarios[{number}].{name}", str(part)
+
+
+def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, str]:
+    """Find every local file of a suite and compare it with the digest that the suite states.
+
+    Files without a stated digest only have to exist. Files of the hub are checked by `verify` once they are
+    on the disk.
+
+    Args:
+        suite: The suite.
+        skip: Dotted keys to leave out, such as `scoring.reference` before there is one.
+
+    Returns:
+        Digest of every file that was compared.
+
+    Raises:
+        SuiteError: Files are missing or differ; names all of them.
+    """
+    complaints: list[str] = []
+    checked: dict[Path, str] = {}
+    command: str | None = None
+    for key, text in references(suite):
+        if key in skip:
+            continue
+        where = suite.where(key)
+        try:
+            reference = resolve(text, key=key, where=where)
+            checked |= verify(reference.paths, stated(suite, key, text), key=key, where=where)
+        except SuiteError as error:
+            complaints.append(error.message)
+            command = command or error.next_command
+    if complaints:
+        raise SuiteError("\n".join(complaints), next_command=command)
+    return checked
+
+
+def fingerprint(suite: Suite) -> dict[str, Any]:
+    """Return all that must be equal for two results to be comparable, as plain JSON data.
+
+    Model files and scorers by digest (by hub id where none is stated), sampling, the reference set and the
+    metrics' versions. Not the scenarios, limits or tolerances, and no paths. Stated digests are taken as
+    given: `check_digests` proves them.
+
+    Raises:
+        SuiteError: A local file is missing or cannot be read.
+    """
+    clip, video = suite.scoring.clip, suite.scoring.video_features
+    by_key = dict(references(suite))
+
+    def scored(key: str) -> dict[str, Any]:
+        return _identity(suite, key, by_key[key])
+
+    parts = {scenario.id: found for scenario in suite.scenarios if (found := key_parts(scenario))}
+    return {
+        **({"scenarios": parts} if parts else {}),
+        "model": {
+            "files": {key: scored(key) for key in by_key if key.startswith("model.")},
+            "register": _registered(suite.model.register),
+        },
+        "sampling": suite.sampling.identity(),
+        "scoring": {
+            "clip": {
+                "model": scored("scoring.clip.model") if clip.model_is_file else clip.model,
+                "weights": scored("scoring.clip.weights"),
+            },
+            "video_features": {
+                "kind": video.kind,
+                "module": video.module,
+                "weights": scored("scoring.video_features.weights"),
+            },
+            "reference": scored("scoring.reference"),
+            "sharpness_reference": suite.scoring.sharpness_reference,
+            "metrics": {metric.id: metric.version for metric in METRICS.values()},
+        },
+    }
+
+
+def key_parts(scenario: Scenario) -> dict[str, Any]:
+    """What a scenario of an installed type depends on besides its text; files by their digest.
+
+    Raises:
+        SuiteError: A file cannot be read.
+    """
+    found: dict[str, Any] = {}
+    for name, part in scenario.key_parts().items():
+        try:
+            found[name] = {"sha256": digest(part)} if isinstance(part, Path) else part
+        except OSError as error:
+            raise SuiteError(
+                f"scenario {scenario.id}: {name}: {part}: cannot be read: {error.strerror}",
+                next_command=f"ls -l {part}",
+            ) from error
+    return {"type": type(scenario).__qualname__, **found} if found else {}
+
+
+def _registered(name: str | None) -> str | None:
+    """`model.register` as the fingerprint has it: with the version, if an installed package provides it."""
+    if name is None or ":" in name:
+        return name
+    return f"{name} version {added_models()[name].value.version}"
+
+
+def identity(suite: Suite, key: str) -> dict[str, Any]:
+    """Name the content of one file of a suite as `fingerprint` does.
+
+    Args:
+        suite: The suite.
+        key: Dotted key, `model.text_encoder`.
+
+    Raises:
+        SuiteError: A local file is missing or cannot be read.
+    """
+    return _identity(suite, key, dict(references(suite))[key])
+
+
+def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
+    """Name the content of a reference by digests, or by its hub id where no digest is known.
+
+    A single file has one identity, wherever it lies, once its digest is stated.
+    """
+    digests = stated(suite, key, text)
+    reference = resolve(text, key=key, where=suite.where(key))
+    if reference.pattern is not None:
+        known = sorted(digests.values())
+        if known and not has_magic(reference.pattern):
+            return {"sha256": known}
+        return {"hub": f"{reference.hub_id}:{reference.pattern}", "sha256": known}
+    try:
+        return {"sha256": sorted(digests.get(path.name) or digest(path) for path in reference.paths)}
+    except OSError as error:
+        raise SuiteError(
+            f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
+            next_command=f"ls -l {error.filename}",
+        ) from error
+
+
+def stated(suite: Suite, key: str, text: str) -> dict[str, str]:
+    """Return the digests that the suite states for a key's files, by file name."""
+    name = text.rsplit(":", 1)[-1].replace("\\", "/").rsplit("/", 1)[-1]
+    single = {
+        "scoring.clip.weights": suite.scoring.clip.sha256,
+        "scoring.video_features.weights": suite.scoring.video_features.sha256,
+        "scoring.reference": suite.scoring.reference_sha256,
+    }
+    if key in single:
+        value = single[key]
+        return {name: value} if value else {}
+    if key.startswith("model."):
+        return {
+            known: value for known, value in suite.model.sha256.items() if name and fnmatchcase(known, name)
+        }
+    return {}

@@ -1,0 +1,130 @@
+"""What could not be measured does not look like a bad checkpoint, and each cause stands once in a view."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora.errors import RecordError
+from pytest_wanlora.reports import github, html, markdown, model_card, terminal
+from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.verdict.decision import RunOutcome
+from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, PytestOutcome, Verdict
+from tests.unit.reports.pages import parsed
+from tests.unit.reports.records import SCENARIOS, compared, run_record
+from tests.unit.reports.sample_records import epochs_record
+
+LOST = "no such file: base.safetensors"
+CAUSES = {"clip": (Verdict.ERROR, "the disk is full"), "fvd": (Verdict.MISSING_BASELINE, LOST)}
+
+
+@pytest.fixture
+def unmeasured() -> RunRecord:
+    judgements = [
+        replace(
+            compared(scenario, metric, 1.0, 1.0),
+            verdict=verdict,
+            reason=reason,
+            next_command=f"mend {metric}",
+            value=None,
+            code=None,
+        )
+        for scenario in SCENARIOS
+        for metric, (verdict, reason) in CAUSES.items()
+    ]
+    return run_record(judgements)
+
+
+def test_the_terminal_says_each_cause_once(unmeasured: RunRecord) -> None:
+    lines = terminal.summary(unmeasured, "results.json")
+    assert lines[0] == "not measured: 2 causes"
+    text = "\n".join(lines)
+    for number, (metric, (_, reason)) in enumerate(CAUSES.items(), 1):
+        assert text.count(reason) == 1
+        assert f"{number}. {reason}\n   {len(SCENARIOS)} items, the first test_regression" in text
+        assert text.count(f"next: mend {metric}") == 1
+
+
+def test_what_the_notes_say_is_not_said_again(unmeasured: RunRecord) -> None:
+    notes = tuple(cause.sentence for cause in unmeasured.causes)
+    text = "\n".join(terminal.summary(unmeasured.model_copy(update={"notes": notes}), "results.json"))
+    assert all(text.count(reason) == 1 for _, reason in CAUSES.values())
+
+
+def test_html_says_each_cause_once_before_the_scenarios(unmeasured: RunRecord) -> None:
+    text = html.page(unmeasured, Path("nowhere"))
+    page = parsed(text)
+    verdict = page.words.partition("Skip to the verdict")[2].partition("Matrix Each")[0]
+    assert "epoch-0 not measured: 2 causes" in verdict
+    assert '<section id="verdict" class="verdict none"' in text
+    for metric, (_, reason) in CAUSES.items():
+        assert verdict.count(reason) == 1
+        assert verdict.count(f"next: mend {metric}") == 1
+
+
+@pytest.mark.parametrize(
+    ("language", "headline"), [("en", "**Not measured: 2 causes.**"), ("ko", "**측정 안 됨: 원인 2건.**")]
+)
+def test_markdown_and_the_job_summary(unmeasured: RunRecord, language: str, headline: str) -> None:
+    for page in (markdown.page(unmeasured, language), github.summary(unmeasured, language=language)):  # type: ignore[arg-type]
+        verdict = page.splitlines()[2]
+        assert headline in verdict
+        assert verdict.startswith("🛑")
+        assert all(page.count(reason) == 1 for _, reason in CAUSES.values())
+    assert len(github.annotations(unmeasured)) == len(CAUSES)
+
+
+def test_the_record_says_the_outcome_and_one_that_does_not_follow_is_refused(unmeasured: RunRecord) -> None:
+    document = json.loads(unmeasured.to_json())
+    assert document["outcome"] == "not_measured"
+    assert RunRecord.from_json(unmeasured.to_json()) == unmeasured
+    document["outcome"] = "passed"
+    with pytest.raises(RecordError, match="its judgements and tests give 'not_measured'"):
+        RunRecord.from_json(json.dumps(document))
+
+
+def test_the_outcome_of_a_run_is_that_of_its_worst_checkpoint(unmeasured: RunRecord) -> None:
+    good = run_record([compared(SCENARIOS[0], "clip", 1.0, 1.0)])
+    assert good.outcome is RunOutcome.PASSED
+    assert epochs_record().outcome is RunOutcome.FAILED
+    assert good.model_copy(update={"partial": True}).outcome is RunOutcome.PARTIAL
+    assert good.model_copy(update={"exit_status": 1}).ended(1).outcome is RunOutcome.PARTIAL
+    other = unmeasured.model_copy(update={"other_failures": ("test_x.py::test",)})
+    assert other.outcome is RunOutcome.FAILED
+    skipped = (ItemOutcome("test_x.py::test", None, PytestOutcome.SKIPPED),)
+    assert good.model_copy(update={"project_tests": skipped}).outcome is RunOutcome.PARTIAL
+
+
+@pytest.mark.parametrize(("exit_status", "outcome"), [(0, RunOutcome.PASSED), (1, RunOutcome.PARTIAL)])
+def test_a_run_that_gates_nothing(exit_status: int, outcome: RunOutcome) -> None:
+    assert run_record([], names=()).model_copy(update={"exit_status": exit_status}).outcome is outcome
+
+
+def test_the_change_of_a_distance_is_the_one_above_its_floor_in_every_view() -> None:
+    known = [compared(scenario, "fvd", 100.0, 130.0, n=8, width=0.05) for scenario in (*SCENARIOS, ALL)]
+    # 100 - 60 -> 130 - 58: 80 % worse where the numbers as they stand say 30 %
+    judgements = [
+        replace(
+            each,
+            change=0.8,
+            reference_n=64,
+            evidence=replace(each.evidence, change=0.8, baseline_floor=60.0, value_floor=58.0),  # type: ignore[type-var]  # there is one
+        )
+        for each in known
+    ]
+    record = run_record(judgements)
+    views = {
+        "terminal": "\n".join(terminal.summary(record, "results.json")),
+        "html": html.page(record, Path("nowhere")),
+        "markdown": markdown.page(record, "en"),
+        "korean": markdown.page(record, "ko"),
+        "job summary": github.summary(record),
+        "model card": model_card.fragment(record, "epoch-0"),
+    }
+    for name, text in views.items():
+        assert re.search(r"80(\.0)?%", text), name
+        assert not re.search(r"[^0-9]30(\.0)?%", text), name
