@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -21,6 +20,8 @@ _SMALL_BUCKET = 8
 # One of four words changed is a similarity of 0.8 and a Jaccard similarity of 0.6, whose estimate from 36
 # minima is too low by 0.2 for 1 in 150 pairs.
 _SLACK = 0.4
+# One of many words changed lowers both alike.
+_MANY, _SLACK_OF_MANY = 16, 0.15
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class Signatures:
     Attributes:
         keys: uint64, shape (rows, bands); see `fingerprints.minhash`.
         sketches: uint8, shape (rows, minima).
+        sizes: Units of the prompts; uint32, shape (rows,).
     """
 
     keys: NDArray[np.uint64]
     sketches: NDArray[np.uint8]
+    sizes: NDArray[np.uint32]
 
 
 def find(
@@ -127,7 +130,8 @@ def _near(
 ) -> Iterator[tuple[int, int]]:
     """Pairs of a dropped and its kept row among rows of unique prompts, which come in their order."""
     sketches = signatures.sketches[unique]
-    least = math.floor(sketches.shape[1] * max(threshold - _SLACK, 0.0))
+    slack = np.where(signatures.sizes[unique] > _MANY, _SLACK_OF_MANY, _SLACK)
+    least = np.floor(sketches.shape[1] * np.maximum(threshold - slack, 0.0))
     buckets, count = _shared_buckets(signatures.keys, unique, sketches, least)
     kept_in = np.full((count, _KEPT_A_BUCKET), -1, dtype=np.int32)
     filled = np.zeros(count, dtype=np.uint8)
@@ -141,7 +145,7 @@ def _near(
         # a set: there are a handful of them, for which np.unique takes five times as long
         rivals = sorted(set(kept_in[mine].ravel().tolist()) - {-1})
         if rivals:
-            alike = np.count_nonzero(sketches[rivals] == sketches[place], axis=1) >= least
+            alike = np.count_nonzero(sketches[rivals] == sketches[place], axis=1) >= least[place]
             likely = compress(rivals, alike.tolist())
             match = next((rival for rival in likely if similarity(of(place), of(rival)) >= threshold), None)
             if match is not None:
@@ -153,7 +157,10 @@ def _near(
 
 
 def _shared_buckets(
-    keys: NDArray[np.uint64], unique: NDArray[np.int64], sketches: NDArray[np.uint8], least: int
+    keys: NDArray[np.uint64],
+    unique: NDArray[np.int64],
+    sketches: NDArray[np.uint8],
+    least: NDArray[np.float64],
 ) -> tuple[NDArray[np.int32], int]:
     """Numbers of the buckets that rows share, -1 where one is alone: (rows, bands); and how many.
 
@@ -172,7 +179,7 @@ def _shared_buckets(
         for offset in range(1, _SMALL_BUCKET):
             one = np.flatnonzero((bucket[offset:] == bucket[:-offset]) & small[offset:])
             alike = sketches[order[one]] == sketches[order[one + offset]]
-            one = one[np.count_nonzero(alike, axis=1) >= least]
+            one = one[np.count_nonzero(alike, axis=1) >= least[order[one]]]
             met[one] = met[one + offset] = True
         shared = np.zeros(len(sizes), dtype=bool)
         shared[bucket[met]] = True

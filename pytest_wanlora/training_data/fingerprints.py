@@ -86,7 +86,7 @@ def similarity(first: Sequence[str], second: Sequence[str]) -> float:
     return shared / (len(first) + len(second) - shared)
 
 
-def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint32]]:
     """MinHash signatures of the units of many texts: one key a band, and the lowest byte of every minimum.
 
     Args:
@@ -94,7 +94,8 @@ def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8
 
     Returns:
         Keys of shape (texts, `BANDS`): two texts whose keys are equal in one column may be similar. Sketches
-        of shape (texts, `BANDS * ROWS`): the share of equal bytes estimates the Jaccard similarity.
+        of shape (texts, `BANDS * ROWS`): the share of equal bytes estimates the Jaccard similarity. How many
+        units there are, shape (texts,).
     """
     sets = [units(text) for text in folded]
     begins = np.cumsum([0, *map(len, sets)])[:-1]
@@ -112,4 +113,4 @@ def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8
         band += minima * _BAND_MULTIPLIERS[number]
         band ^= band >> np.uint64(29)
         sketches[:, number] = minima & np.uint64(0xFF)
-    return keys, sketches
+    return keys, sketches, np.array([len(each) for each in sets], dtype=np.uint32)

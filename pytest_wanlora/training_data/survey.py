@@ -320,7 +320,7 @@ def _analysed(
             "prompt_digests": np.array([digest(text.strip()) for text in texts], dtype=np.uint64),
         }
         if near:
-            part["keys"], part["sketches"] = minhash(
+            part["keys"], part["sketches"], part["sizes"] = minhash(
                 [film_terms.without(shared.without(text)) for text in folded]
             )
         if similarity is not None:
@@ -336,7 +336,7 @@ def _analysed(
     table = np.full(NO_CATEGORY + 1, NO_CATEGORY, dtype=np.uint8)
     table[: len(reported)] = reported
     whole["categories"] = table[whole["owners"]]
-    signatures = Signatures(whole.pop("keys"), whole.pop("sketches")) if near else None
+    signatures = Signatures(*(whole.pop(name) for name in ("keys", "sketches", "sizes"))) if near else None
     return {**whole, "signatures": signatures}
 
 

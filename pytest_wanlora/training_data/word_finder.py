@@ -67,8 +67,12 @@ class WordFinder:
         for last, (length, forms) in self._automaton.iter(text.replace("_", " ")):
             start = last + 1 - length
             for rank, form in enumerate(forms):
-                if form.before.match(text, start) and (end := form.after.match(text, last + 1)):
-                    matches.append((start, -length, rank, end.end(), form))
+                # most words of Korean and Chinese may stand anywhere: no call for those
+                if form.before is not _ANYTHING and form.before.match(text, start) is None:
+                    continue
+                after = None if form.after is _ANYTHING else form.after.match(text, last + 1)
+                if after is not None or form.after is _ANYTHING:
+                    matches.append((start, -length, rank, after.end() if after else last + 1, form))
         matches.sort()
         found: dict[str, set[int]] = {}
         free: dict[str, int] = {}

@@ -135,12 +135,12 @@ def test_more_alike_prompts_than_a_bucket_keeps_are_still_dropped(tmp_path: Path
 def one_by_one(texts: Sequence[str], threshold: float) -> dict[int, int]:
     """The kept row of every dropped one, all pairs compared: what `find` says where no bucket is full."""
     folded = [fold(text) for text in texts]
-    keys, sketches = minhash(folded)
-    least = math.floor(sketches.shape[1] * max(threshold - 0.4, 0.0))
+    keys, sketches, sizes = minhash(folded)
     order = sorted(range(len(texts)), key=lambda row: digest(texts[row]))
     kept: list[int] = []
     found: dict[int, int] = {}
     for row in order:
+        least = math.floor(sketches.shape[1] * max(threshold - (0.15 if sizes[row] > 16 else 0.4), 0.0))
         for other in kept:
             meets = (keys[row] == keys[other]).any() and (sketches[row] == sketches[other]).sum() >= least
             if meets and similarity(units(folded[row]), units(folded[other])) >= threshold:

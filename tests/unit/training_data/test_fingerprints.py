@@ -57,7 +57,7 @@ def test_similarity_of_known_pairs(first: str, second: str, value: float) -> Non
 
 
 def test_blanks_case_and_punctuation_do_not_count() -> None:
-    keys, sketches = minhash([fold("A City, at night!"), fold("a city at  NIGHT")])
+    keys, sketches, _ = minhash([fold("A City, at night!"), fold("a city at  NIGHT")])
     assert np.array_equal(keys[0], keys[1])
     assert np.array_equal(sketches[0], sketches[1])
 
@@ -65,11 +65,12 @@ def test_blanks_case_and_punctuation_do_not_count() -> None:
 @given(st.lists(TEXT, min_size=1, max_size=6))
 def test_a_signature_does_not_depend_on_the_neighbours(texts: list[str]) -> None:
     folded = [fold(text) for text in texts]
-    keys, sketches = minhash(folded)
+    keys, sketches, sizes = minhash(folded)
     for row, text in enumerate(folded):
-        alone, sketch = minhash([text])
+        alone, sketch, size = minhash([text])
         assert np.array_equal(keys[row], alone[0])
         assert np.array_equal(sketches[row], sketch[0])
+        assert sizes[row] == size[0] == len(units(text))
 
 
 @pytest.mark.parametrize("changed", [1, 3, 6])
@@ -87,7 +88,7 @@ def test_bands_and_sketches_follow_the_theory(changed: int) -> None:
     truth = np.array(
         [len({*a} & {*b}) / len({*a, *b}) for a, b in zip(map(units, first), map(units, second), strict=True)]
     )
-    (keys, sketches), (other_keys, other_sketches) = minhash(first), minhash(second)
+    (keys, sketches, _), (other_keys, other_sketches, _) = minhash(first), minhash(second)
     met = float(np.mean((keys == other_keys).any(axis=1)))
     # the standard error of 1,500 pairs is below 0.013
     assert met == pytest.approx(float(np.mean(1 - (1 - truth**ROWS) ** BANDS)), abs=0.05)
