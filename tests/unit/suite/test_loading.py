@@ -23,8 +23,6 @@ from pytest_wanlora.suite import (
     Seeds,
     Suite,
     Tolerance,
-    check_fit,
-    find_for,
     load,
     option_value,
     packaged,
@@ -718,58 +716,6 @@ def test_loading_suites_needs_no_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-# which suite fits
-
-
-@dataclass(frozen=True)
-class Shapes:
-    dim: int | None
-    ffn_dim: int | None
-    blocks: int
-    block_count: int
-    name: str = "epoch-2"
-
-
-def test_the_suite_is_chosen_by_shapes() -> None:
-    assert find_for(Shapes(3072, 14336, 30, 30)).name == "wan2.2-ti2v-5b"
-    assert find_for(Shapes(3072, None, 30, 30)).name == "wan2.2-ti2v-5b"
-    tiny = load("tiny").model.architecture
-    assert find_for(Shapes(tiny.dim, tiny.ffn_dim, tiny.blocks, tiny.blocks)).name == "tiny"
-
-
-@pytest.mark.parametrize(
-    ("shapes", "misfit"),
-    [
-        (Shapes(1536, 8960, 30, 30), "dim: 1536; allowed: 3072"),
-        (Shapes(3072, 13824, 30, 30), "ffn_dim: 13824; allowed: 14336"),
-        (Shapes(3072, 14336, 15, 15), "blocks: 15; allowed: 30"),
-        (Shapes(3072, 14336, 40, 40), "blocks: 40; allowed: 30"),
-        (Shapes(3072, 14336, 30, 15), "blocks with a target: 15; allowed: 30"),
-        (Shapes(None, None, 30, 30), "dim: unknown; allowed: 3072"),
-    ],
-)
-def test_a_checkpoint_of_another_model_is_refused(shapes: Shapes, misfit: str) -> None:
-    with pytest.raises(SuiteError, match="epoch-2: fits no packaged suite") as caught:
-        find_for(shapes)
-    assert "wan2.2-ti2v-5b expects dim 3072, ffn_dim 14336, blocks 30" in caught.value.message
-    with pytest.raises(SuiteError) as caught:
-        check_fit(load("wan2.2-ti2v-5b"), shapes)
-    assert misfit in caught.value.message
-    assert "wan2.2-ti2v-5b.yaml:" in caught.value.message
-
-
-def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch, write_suite: WriteSuite) -> None:
-    two = {
-        "one": write_suite(name="one.yaml"),
-        "two": write_suite(("name: mine", "name: other"), name="two.yaml"),
-    }
-    monkeypatch.setattr("pytest_wanlora.suite.loading.packaged", lambda: two)
-    with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
-        find_for(Shapes(224, 896, 6, 6))
-    assert "mine expects" in caught.value.message
-    assert "other expects" in caught.value.message
 
 
 # what is read is what was checked
