@@ -215,6 +215,17 @@ def _parse_all(path: Path, keys: tuple[str, ...], to_name: Callable[[str], str |
     return tuple(item for item in parsed.values() if item is not None)
 
 
+def taken_apart(key: str) -> tuple[str, str] | None:
+    """A key's module as it is written, and what follows it; None for a key that no part of a LoRA has.
+
+    Example:
+        >>> taken_apart("diffusion_model.blocks.0.ffn.0.lora_A.weight")
+        ('diffusion_model.blocks.0.ffn.0', '.lora_A.weight')
+    """
+    found = _KEY.fullmatch(key)
+    return None if found is None else (found["module"], key[len(found["module"]) :])
+
+
 def _parse(name: str, key: str) -> _Key | None:
     found = _KEY.fullmatch(name)
     if found is None:

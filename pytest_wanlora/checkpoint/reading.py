@@ -101,6 +101,7 @@ def read(path: Path | str) -> Checkpoint:
         problems=health.problems(norms, zero),
         warnings=health.warnings(kept, zero, container.metadata, underscored=layout.underscored),
         zero_differences=len(targets) - len(kept) + len(layout.strays),
+        keys=tuple(container.entries),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_wanlora.checkpoint.formats import Kind
 from pytest_wanlora.checkpoint.names import wan_layer
+from pytest_wanlora.checkpoint.reads_in import readings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +84,7 @@ class Checkpoint:
         problems: What makes it unfit although it can be read; empty for a healthy file.
         warnings: What does not make it unfit, but may explain what it does.
         zero_differences: How many differences are zero and were left out.
+        keys: Of the file, in its order.
     """
 
     path: Path
@@ -100,6 +102,7 @@ class Checkpoint:
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
     zero_differences: int = 0
+    keys: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def identity(self) -> str:
@@ -185,6 +188,7 @@ class Checkpoint:
             "zero_targets": list(self.zero_targets),
             "problems": [{"code": problem.code, "words": problem.words} for problem in self.problems],
             "warnings": [{"code": warning.code, "words": warning.words} for warning in self.warnings],
+            "reads_in": [reading.card() for reading in readings(self)],
             "metadata": {
                 key: value if len(value) <= 200 else f"{value[:200]}…"
                 for key, value in sorted(self.metadata.items())

@@ -8,8 +8,9 @@ from typing import Any
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
+from pytest_wanlora.checkpoint.programs import PROGRAMS
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, say, say_json
-from pytest_wanlora.errors import CheckpointError, WanloraError
+from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -23,6 +24,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ),
     )
     parser.add_argument("files", nargs="+", metavar="FILE|FOLDER|GLOB")
+    parser.add_argument(
+        "--for",
+        dest="programs",
+        metavar="PROGRAM,...",
+        default=",".join(PROGRAMS),
+        help="programs to say of whether the file works there; default: %(default)s",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON, one object a file")
     parser.set_defaults(run_command=_run)
 
@@ -30,6 +38,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     code = OK
     cards = []
+    programs = _programs(arguments.programs)
     for path in checkpoints.expand(arguments.files):
         try:
             checkpoint = checkpoints.read(path)
@@ -43,6 +52,7 @@ def _run(arguments: argparse.Namespace) -> int:
                 complain(error)
             continue
         card = checkpoint.describe() | _fit(checkpoint)
+        card["reads_in"] = [each for each in card["reads_in"] if each["program"] in programs]
         cards.append(card)
         if card["problems"] or card["misfits"]:
             code = max(code, BAD)
@@ -52,6 +62,18 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json and (cards or code != USAGE):
         say_json(cards)
     return code
+
+
+def _programs(text: str) -> list[str]:
+    found = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in found if name not in PROGRAMS]
+    if unknown or not found:
+        raise SettingsError(
+            f"--for: {unknown[0] if unknown else text!r} is not known; allowed: {', '.join(PROGRAMS)}, "
+            "separated by commas",
+            next_command=f"python -m pytest_wanlora inspect FILE --for {','.join(PROGRAMS)}",
+        )
+    return found
 
 
 def _fit(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
@@ -94,7 +116,17 @@ def card_lines(card: dict[str, Any]) -> Iterable[str]:
         ("norm", f"{norm} of the whole update"),
         ("health", "; ".join(told) or ("nothing wrong with the numbers" if card["misfits"] else "good")),
     ]
-    return [card["name"], *(f"  {name:<8} {text}" for name, text in rows)]
+    rows += [(f"in {each['program']}", _read_in(each)) for each in card["reads_in"]]
+    return [card["name"], *(f"  {name:<12} {text}" for name, text in rows)]
+
+
+def _read_in(reading: dict[str, Any]) -> str:
+    """`works at scale 0.5 (0.3.64)`, or how much of it and why not all."""
+    scales = ", ".join(f"{scale:g}" for scale in reading["scales"])
+    counted = f" {reading['read']} of {reading['targets']} targets" if reading["state"] == "in part" else ""
+    at = f" at scale {scales}" if scales else ""
+    why = f": {reading['why']} [{reading['source']}]" if reading["why"] else ""
+    return f"{reading['state']}{counted}{at} ({reading['version']}){why}"
 
 
 def _alphas(card: dict[str, Any]) -> str:
