@@ -96,6 +96,11 @@ _LOKR_PARTS = (
 _LOHA = tuple(
     (f"blocks.0.ffn.0.hada_w{n}_{x}", (FFN, 2) if x == "a" else (2, DIM)) for n in (1, 2) for x in "ab"
 )
+_HEAD = (("head.head.diff", (16, DIM)), ("head.head.diff_b", (16,)))
+_NORMS = (("blocks.0.norm3.diff", (DIM,)), ("blocks.0.norm3.diff_b", (DIM,)))
+_WEIGHT = (("blocks.0.ffn.0.diff", (FFN, DIM)),)
+_PROJECTION = (("time_projection.1.diff_b", (6 * DIM,)),)
+_OF_DIFFUSERS = (("blocks.0.attn1.norm_q.diff", (DIM,)),)
 _CONFIG = {
     f"transformer.{key}": value
     for key, value in {
