@@ -72,17 +72,17 @@ def read(path: Path | str) -> Checkpoint:
     # numpy and hashlib release the interpreter lock: targets are measured in parallel, and with the digest
     with ThreadPoolExecutor() as pool:
         digest = pool.submit(_sha256, data)
-        found = pool.map(lambda target: health.norm(target, _parts(container, data, target)), targets)
-        norms = dict(zip((target.name for target in targets), found, strict=True))
+        found = pool.map(lambda target: health.measure(target, _parts(container, data, target)), targets)
+        measured = dict(zip((target.name for target in targets), found, strict=True))
         sha256 = digest.result()
     # a difference of zero changes nothing, whether it is left out or added
-    kept = tuple(target for target in targets if target.kind != "diff" or norms[target.name] != 0.0)
+    kept = tuple(each for each in targets if each.kind != "diff" or measured[each.name].norm != 0.0)
     if not kept:
         raise CheckpointError(
             f"{container.path}: changes nothing: all its {len(layout.groups)} differences are zero",
             next_command="give the file that the training saved",
         )
-    norms = {target.name: norms[target.name] for target in kept}
+    norms = {target.name: measured[target.name].norm for target in kept}
     zero = tuple(each.name for each in kept if health.without_effect(container, data, each, norms[each.name]))
     keys = [key for target in kept for key in target.keys.values()]
     return Checkpoint(
@@ -100,6 +100,7 @@ def read(path: Path | str) -> Checkpoint:
         zero_targets=zero,
         problems=health.problems(norms, zero),
         warnings=health.warnings(kept, zero, container.metadata, underscored=layout.underscored),
+        hints=health.hints(kept, measured),
         zero_differences=len(targets) - len(kept) + len(layout.strays),
         keys=tuple(container.entries),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -61,11 +61,22 @@ def readings(checkpoint: Checkpoint, programs: Sequence[str] = tuple(PROGRAMS)) 
     return tuple(_reading(checkpoint, PROGRAMS[name](checkpoint.keys)) for name in programs)
 
 
-def summary(cards: Sequence[dict[str, Any]]) -> str:
-    """`comfyui, diffusers; in part diffsynth; not musubi`, for a line of a report."""
-    states = {"works": "", "in part": "in part ", "nothing": "not "}
+def summary(cards: object, in_part: str = "in part", none: str = "not") -> str:
+    """`comfyui, diffusers; in part diffsynth; not musubi`, for a line of a report.
+
+    Args:
+        cards: What `Reading.card` gave, as a record has it; empty where it has something else.
+        in_part: Word for programs that read a part.
+        none: Word for those in which it does nothing.
+    """
+    listing = cards if isinstance(cards, (list, tuple)) else ()
+    states = {"works": "", "in part": f"{in_part} ", "nothing": f"{none} "}
     lists = {
-        words: ", ".join(str(card["program"]) for card in cards if card["state"] == state)
+        words: ", ".join(
+            str(card.get("program"))
+            for card in listing
+            if isinstance(card, Mapping) and card.get("state") == state
+        )
         for state, words in states.items()
     }
     return "; ".join(f"{words}{listed}" for words, listed in lists.items() if listed)
@@ -75,7 +86,8 @@ def _reading(checkpoint: Checkpoint, program: Program) -> Reading:
     keys = checkpoint.keys
     seen = program.seen(keys)
     refused = program.refuses(keys)
-    read = set() if refused else {key for key in keys if _reads(program, key, seen, keys)}
+    known = {rule.text for rule in program.endings + program.alphas}
+    read = set() if refused else {key for key in keys if _reads(program, key, seen, known, keys)}
     # what a program leaves out on purpose does not count as unknown to it
     unknown = [key for key in keys if key not in read and seen(key) is not None]
     if refused is None and program.strict is not None and unknown:
@@ -111,13 +123,12 @@ def _reading(checkpoint: Checkpoint, program: Program) -> Reading:
     )
 
 
-def _reads(program: Program, key: str, seen: Seen, keys: Keys) -> bool:
+def _reads(program: Program, key: str, seen: Seen, known: set[str], keys: Keys) -> bool:
     name = seen(key)
     parsed = None if name is None else formats.taken_apart(name)
     if parsed is None:
         return False
     module, ending = parsed
-    known = {rule.text for rule in program.endings + program.alphas}
     if ending not in known and re.sub(r"^(\.lora_[AB])\.[^.]+\.weight$", r"\1.*.weight", ending) not in known:
         return False
     # ComfyUI reads the one only beside the other (comfy/lora.py:65-70)

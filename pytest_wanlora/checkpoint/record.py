@@ -83,6 +83,7 @@ class Checkpoint:
         zero_targets: Names of targets that change nothing: the update is zero, or below what its type holds.
         problems: What makes it unfit although it can be read; empty for a healthy file.
         warnings: What does not make it unfit, but may explain what it does.
+        hints: What is unusual in its numbers, and no more than that.
         zero_differences: How many differences are zero and were left out.
         keys: Of the file, in its order.
     """
@@ -101,6 +102,7 @@ class Checkpoint:
     zero_targets: tuple[str, ...]
     problems: tuple[Problem, ...]
     warnings: tuple[Problem, ...] = ()
+    hints: tuple[Problem, ...] = ()
     zero_differences: int = 0
     keys: tuple[str, ...] = field(default=(), repr=False)
 
@@ -188,6 +190,7 @@ class Checkpoint:
             "zero_targets": list(self.zero_targets),
             "problems": [{"code": problem.code, "words": problem.words} for problem in self.problems],
             "warnings": [{"code": warning.code, "words": warning.words} for warning in self.warnings],
+            "hints": [{"code": hint.code, "words": hint.words} for hint in self.hints],
             "reads_in": [reading.card() for reading in readings(self)],
             "metadata": {
                 key: value if len(value) <= 200 else f"{value[:200]}…"

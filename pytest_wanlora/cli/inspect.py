@@ -9,6 +9,7 @@ from typing import Any
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.checkpoint.programs import PROGRAMS
+from pytest_wanlora.checkpoint.reads_in import summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
 
@@ -116,6 +117,8 @@ def card_lines(card: dict[str, Any]) -> Iterable[str]:
         ("norm", f"{norm} of the whole update"),
         ("health", "; ".join(told) or ("nothing wrong with the numbers" if card["misfits"] else "good")),
     ]
+    rows += [("hint", each["words"]) for each in card["hints"]]
+    rows += [("reads in", summary(card["reads_in"]))]
     rows += [(f"in {each['program']}", _read_in(each)) for each in card["reads_in"]]
     return [card["name"], *(f"  {name:<12} {text}" for name, text in rows)]
 

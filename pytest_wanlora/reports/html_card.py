@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from pytest_wanlora.checkpoint.reads_in import summary
 from pytest_wanlora.reports import plots
 from pytest_wanlora.reports.html_text import label
 
@@ -49,6 +50,7 @@ def facts(card: CandidateCard) -> tuple[Fact, ...]:
         Fact("Rank", _listed(known.get("ranks") or known.get("rank")) + (alphas and f", alpha {alphas}")),
         Fact("Targets", f"{known.get('targets', 'unknown')} layers"),
         Fact("Blocks", f"{known.get('block_count', '?')} of {blocks}"),
+        *([Fact("Reads in", reads)] if (reads := summary(known.get("reads_in"))) else []),
         Fact("Strength", f"{card.scale:g}"),
         Fact("SHA-256", str(card.sha256), digest=True),
     )

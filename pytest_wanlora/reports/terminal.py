@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS, Metric, grade
 from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
@@ -165,6 +166,8 @@ def _setting(record: RunRecord) -> str:
 
 def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
     lines = [_card_line(card)]
+    if reads := reads_in.summary((card.checkpoint or {}).get("reads_in")):
+        lines.append(f"  reads in: {reads}")
     own = [judged for judged in record.judgements if judged.candidate == card.name]
     if own and not record.videos and all(judged.verdict.unmeasured for judged in own):
         # the notes say why, once for all of them
