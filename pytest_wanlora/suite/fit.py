@@ -46,10 +46,8 @@ def find_for(
     if fitting:
         command = f"pytest --lora {shlex.quote(str(checkpoint.path))} --wanlora-suite {fitting[0].name}"
     else:
-        command = (
-            f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}, or give --wanlora-suite "
-            "a suite that was written for this model"
-        )
+        command = f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}"
+        lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
     raise SuiteError("\n".join(lines), next_command=command)
 
 

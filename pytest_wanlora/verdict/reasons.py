@@ -30,10 +30,12 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "unfused로 바꾸면 fuse 과정에서 사라지는 변화가 유지됩니다.",
         ),
         ReasonCode.LORA_WARNED: Phrase(
-            "{patched} of {targets} targets patched ({mode}); the video differs from the base model's; "
-            "in the file: {problems}",
-            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 베이스 모델과 다른 영상이 생성됩니다. "
-            "파일에서 확인할 점: {problems}",
+            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
+            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
+            "differs from the base model's; in the file: {problems}",
+            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
+            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
+            "생성됩니다. 파일에서 확인할 점: {problems}",
         ),
         ReasonCode.LORA_NOT_APPLIED: Phrase(
             "{patched} of {targets} targets patched, {changed} of them changed a weight",
