@@ -9,7 +9,7 @@ from typing import Any
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.checkpoint.programs import PROGRAMS
-from pytest_wanlora.checkpoint.reads_in import summary
+from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
 
@@ -53,7 +53,9 @@ def _run(arguments: argparse.Namespace) -> int:
                 complain(error)
             continue
         card = checkpoint.describe() | _fit(checkpoint)
-        card["reads_in"] = [each for each in card["reads_in"] if each["program"] in programs]
+        card["reads_in"] = [
+            each.card() | {"dropped_keys": list(each.dropped)} for each in readings(checkpoint, programs)
+        ]
         cards.append(card)
         if card["problems"] or card["misfits"]:
             code = max(code, BAD)

@@ -85,6 +85,14 @@ class TestInspect:
         printed = capsys.readouterr().out
         assert "reads in     diffsynth; not musubi" in printed
         assert "in comfyui" not in printed
+        assert cli.main(["inspect", "--json", str(lora), "--for", "musubi"]) == 0
+        (card,) = json.loads(capsys.readouterr().out)
+        (reading,) = card["reads_in"]
+        assert (reading["program"], reading["state"], len(reading["dropped_keys"])) == (
+            "musubi",
+            "nothing",
+            12,
+        )
 
     @pytest.mark.parametrize("programs", ["comfy", "", "diffusers,x"])
     def test_an_unknown_program_is_4(
