@@ -294,6 +294,11 @@ def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
     lines = [f"training data {data.file}, {data.prompts:,} prompts: {shares}"]
     if data.undecided:
         lines.append(f"  {data.undecided:,} of them have no word of the lists and count as other")
+    lines += [
+        f"  {count:,} of {name} count as other: no scenario is of {name}"
+        for name, count in data.folded.items()
+    ]
+    lines += [f"  ignored in {_share(share)} of them: {text!r}" for text, share in data.ignored.items()]
     lines += [f"  {line}" for line in aligned(rows, left=range(len(rows[0])))]
     lines += [f"  {_suspicion_line(each)}" for each in data.suspicions]
     lines += [f"  {_correlation_line(each)}" for each in data.correlations]

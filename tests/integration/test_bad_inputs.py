@@ -237,7 +237,7 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     ),
     "reference without a category": (
         _reference({"city": 8}),
-        ("the reference set has no videos of the category nature; it has city",),
+        ("the reference set has no videos of the category nature (of test2_nature); it has city",),
     ),
     "reference of other frames": (
         _reference({"all": 8}, frames=9),

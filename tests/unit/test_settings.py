@@ -208,12 +208,8 @@ REJECTED = {
     "output-dir": ("wanlora-output-dir", "", "a path"),
     "training-data": ("wanlora-training-data", "", "a path"),
     "training-data that is missing": (
-        "wanlora-training-data", "a.csv", "a file; <root>/a.csv is not there"
+        "wanlora-training-data", "a.csv", "a file or folder; <root>/a.csv is not there"
     ),
-    "training-data that is a folder": (
-        "wanlora-training-data", ".", "a file; <root> is a folder"
-    ),
-    "sign-key": ("wanlora-sign-key", " ", "a path"),
     "sign-key that is missing": ("wanlora-sign-key", "~/a", "a file; <root>/a is not there"),
 }  # fmt: skip
 REJECTED_INI_ONLY = {

@@ -413,6 +413,13 @@ REJECTED = {
         "scenarios[1].caption: missing; CLIP does not read this prompt, which has the letter '草', not a "
         "Latin one; allowed: a short English one",
     ),
+    "caption that CLIP cannot read": Bad(
+        "prompt: a meadow",
+        "prompt: a meadow\n    caption: 草地",
+        40,
+        "scenarios[1].caption: '草地': CLIP does not read it, it has the letter '草', not a Latin one; "
+        "allowed: a short English one",
+    ),
     # files
     "pickle": Bad(
         "vae: vae.safetensors",
@@ -727,3 +734,10 @@ def test_a_suite_can_be_dumped_and_built_again(write_suite: WriteSuite) -> None:
     again = Suite.model_validate({**dumped, "path": suite.path, "sha256": suite.sha256})
     assert again.model_dump() == suite.model_dump()
     json.dumps(suite.model_dump(mode="json"), allow_nan=False)
+
+
+def test_prompts_that_clip_cannot_read_are_all_named_and_nothing_else(write_suite: WriteSuite) -> None:
+    text = SUITE.replace("prompt: a meadow", "prompt: 草地").replace("prompt: a street", "prompt: 街道")
+    lines = refusal(write_suite(text=text))
+    keys = [line.partition(": ")[2].partition(":")[0] for line in lines if "scenarios" in line]
+    assert keys == ["scenarios[0].caption", "scenarios[1].caption"]
