@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
-from pytest_wanlora.files import file_sha256
+from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.predicate import AnyStatement, Limit, Predicate, PredicateV1
@@ -181,16 +181,12 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+        return read_regular(path, largest=_LARGEST)
     except OSError as error:
         raise RecordError(
             f"{path}: cannot be read: {error.strerror}",
             next_command="give the receipt that the gate wrote beside results.json, receipt.json",
         ) from error
-    if len(data) > _LARGEST:
-        raise RecordError(f"{path}: larger than {_LARGEST // 2**20} MiB: no receipt is")
-    return data
 
 
 def _digest(path: Path) -> str:

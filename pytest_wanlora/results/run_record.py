@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError, computed_field, model_validator
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import parse_json, read_regular, write_whole
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.folders import RECORD, records
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
@@ -185,8 +185,8 @@ class RunRecord(Part):
                 follow from its judgements.
         """
         try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            raw = parse_json(text)
+        except ValueError as error:
             raise RecordError(f"{source}: not JSON: {error}") from error
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if type(version) is not int or not OLDEST <= version <= SCHEMA_VERSION:
@@ -238,7 +238,7 @@ def load(path: Path) -> RunRecord:
     """
     file = path / RECORD if path.is_dir() else path
     try:
-        text = file.read_bytes()
+        text = read_regular(file)
     except OSError as error:
         raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
     record = RunRecord.from_json(text, source=str(file))
@@ -281,12 +281,12 @@ def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
     count = 0
     for path in records(folder):
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            # `clean` has deleted it
+            text = read_regular(path).decode(errors="replace")
+        except OSError:
+            # `clean` has deleted it, or it is a folder of that name
             continue
         try:
-            raw = json.loads(text)
+            raw = parse_json(text)
             named = {card["sha256"] for card in raw["candidates"]} if raw["suite"]["name"] == suite else set()
         except (ValueError, KeyError, TypeError):
             named = {sha256} if sha256 in text else set()

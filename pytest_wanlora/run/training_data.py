@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import file_sha256
 from pytest_wanlora.results.training_data import (
     CorrelationCard,
     ScenarioShare,
@@ -184,5 +184,4 @@ def _correlation(candidate: str, found: Correlation) -> CorrelationCard:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)

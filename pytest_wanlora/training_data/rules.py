@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import yaml
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import read_regular
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -170,7 +171,7 @@ def from_file(path: Path) -> Rules:
         DataError: The file is missing, is not YAML, or says what is not allowed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: the word lists cannot be read: {error}",
