@@ -94,7 +94,6 @@ class Outcomes:
         self.named = named
         self.judged: list[Judgement] = []
         self.stored: list[dict[str, Any]] = []
-        self.strangers: list[str] = []
         self._worker = workers.is_worker(config)
         self._collected = Collected()
         self._fates: dict[str, Fate] = {}
@@ -174,7 +173,7 @@ class Outcomes:
                 self.judged.append(judged)
             else:
                 self._failed[nodeid] = None
-                self.strangers.append(f"{judged.item}: judged on other inputs than the run began with")
+                self._fates[nodeid] = PytestOutcome.FAILED, "judged on other inputs than the run began with"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that could not be collected: its tests are not known."""

@@ -143,6 +143,8 @@ class Run:
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            github_actions.escape_output(self.config.get_terminal_writer(), os.environ)
         if reporter is not None and self.config.get_verbosity() >= 0:
             self.live = Live(reporter, self.config.pluginmanager.get_plugin("capturemanager"))
             self.gate.on_progress = self.live.show
@@ -222,7 +224,7 @@ class Run:
             left_out=left_out,
             project_tests=tests,
             other_failures=others,
-            notes=(*(f"worker {name} died" for name in outcomes.died), *outcomes.strangers),
+            notes=tuple(f"worker {name} died" for name in outcomes.died),
         )
         self._record(session, ending)
         if part:
