@@ -66,7 +66,8 @@ def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_it
 
 def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
     judged = gate.judge.judgement(item)
-    _tell(request, "judgement", Part(judgements=(judged,)).model_dump(mode="json"))
+    told = {"judgements": Part(judgements=(judged,)).model_dump(mode="json")}
+    _tell(request, "judgement", {**told, "identity": gate.identity(judged.candidate)})
     request.node.user_properties += [(f"{PROPERTY}_{name}", text) for name, text in properties(judged)]
     same = gate.judge.same_cause(judged)
     if judged.verdict.unmeasured and (same or gate.blocked):

@@ -126,8 +126,8 @@ class CandidateCard(StrictModel):
         scale: Strength of the LoRA.
         checkpoint: `Checkpoint.describe()`; None for the model without LoRA.
         norms: Block number to the norm of its layers' updates, for the card's plot.
-        runs: How many runs these bytes have had on this suite, this one included: re-running until green
-            shows.
+        runs: How many tries these bytes have had on this suite, this one included: sets of seeds that no
+            earlier run had. Trying until green shows.
         publishable: The decision.
         reason: One sentence.
     """

@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 
 from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.files import expand_home
 from pytest_wanlora.suite.digests import digest
 
 KINDS: Final = (
@@ -73,7 +74,7 @@ def anchored(text: str, *, folder: Path, baselines: Path) -> str:
             return text if root is None else str(root / inner)
     if not text.strip() or _PREFIX.match(text):
         raise ValueError(f"not a file reference; allowed: {KINDS}")
-    return str(folder / Path(text).expanduser())
+    return str(folder / expand_home(text))
 
 
 def inside_package(text: str) -> Path:
@@ -107,6 +108,12 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         if key == "scoring.reference":
             command = "python -m pytest_wanlora reference --help"
         raise SuiteError(f"{where}: {key}: {path}: no such file", next_command=command)
+    for found_path in paths:
+        if not (found_path.is_file() or found_path.is_dir()):
+            raise SuiteError(
+                f"{where}: {key}: {found_path}: a pipe or a device; allowed: a regular file",
+                next_command=f"ls -l {found_path}",
+            )
     return FileReference(key, text, "package" if inside else "file", paths)
 
 

@@ -170,7 +170,7 @@ def _baseline(**changes: object) -> Prepare:
 
 def _cut(name: str) -> Prepare:
     def cut(folder: Path) -> None:
-        path = folder / "baselines" / "fake" / "base" / name
+        (path,) = (folder / "baselines" / "fake" / "base").glob(name)
         path.write_bytes(path.read_bytes()[:100])
 
     return cut
@@ -211,9 +211,13 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
             "next: pytest --wanlora-suite fake.yaml --lora FILE --wanlora-baseline base",
         ),
     ),
-    "another schema": (_baseline(schema_version=2), ("schema_version is 2; allowed: 1",)),
+    "another schema": (_baseline(schema_version=3), ("schema_version is 3; allowed: 1, 2",)),
     "baseline is no JSON": (_cut("baseline.json"), ("baseline.json: not JSON",)),
-    "damaged features": (_cut("features.safetensors"), ("do not belong together",)),
+    "edited by hand": (
+        _baseline(created="2027-01-01"),
+        ("its seal does not fit what it says",),
+    ),
+    "damaged features": (_cut("features-*.safetensors"), ("do not belong together",)),
     "another suite's": (_baseline(suite="other"), ("it is of suite 'other'; allowed here: 'fake'",)),
     "another seed range": (
         _edit_suite("first: 2", "first: 2\n  start: 5"),
