@@ -117,6 +117,8 @@ class Anchors:
         """Of the row that tells about an item."""
         if judged.kind == "checkpoint" or judged.candidate not in self.candidates:
             return "checkpoint"
+        if judged.kind == "videos":
+            return self.panel(judged.scenario, judged.candidate)
         return f"{self.panel(judged.scenario, judged.candidate)}-{self.metrics.index(judged.metric)}"
 
 
@@ -299,6 +301,8 @@ def _cause(cause: Cause, anchors: Anchors) -> Line:
 def _place(judged: Judgement | ItemId) -> str:
     if judged.kind == "checkpoint":
         return "The file"
+    if judged.kind == "videos":
+        return f"Videos, {judged.scenario}"
     where = "all scenarios together" if judged.scenario == ALL else judged.scenario
     return f"{title_of(judged.metric)}{' limit' if judged.kind == 'limit' else ''}, {where}"
 

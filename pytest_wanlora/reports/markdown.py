@@ -150,6 +150,9 @@ class _View:
             if item.kind == "checkpoint":
                 by_place.setdefault(self._to.say("FILE"), [])
                 continue
+            if item.kind == "videos":
+                by_place.setdefault(self._to.place(item.scenario), []).append(self._to.say("SINGLE_VIDEOS"))
+                continue
             limit = f" ({self._to.say('ABSOLUTE')})" if item.kind == "limit" else ""
             by_place.setdefault(self._to.place(item.scenario), []).append(
                 self._to.metric(item.metric) + limit

@@ -23,6 +23,7 @@ from pytest_wanlora.reports.trend import Best
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict.judgement import ALL, Verdict
+from pytest_wanlora.verdict.reasons import reason
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -183,7 +184,10 @@ def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: 
     def say(page: Page, key: str, metrics: tuple[str, ...]) -> list[str]:
         return [page.say(language, **{key: metric_names(metrics, language)})] if metrics else []
 
+    place = ("videos", candidate, outcome.scenario)
+    ruined = [j for j in record.judgements if (j.kind, j.candidate, j.scenario) == place]
     said = [
+        *(f"{reason(j, language).rstrip('.')}." for j in ruined if j.verdict is Verdict.FAIL),
         *say(Page.FAILED, "failing", failing),
         *say(Page.SPOILT, "metrics", spoilt),
         *say(Page.BROKEN, "metrics", outcome.broken),

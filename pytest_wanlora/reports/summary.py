@@ -211,16 +211,19 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
     absent = [
         item.metric
         for item in record.expected
-        if (item.candidate, item.scenario) == (candidate, scenario) and item not in judged
+        if (item.candidate, item.scenario) == (candidate, scenario) and item not in judged and item.metric
     ]
+    ruined = any(each.kind == "videos" and each.verdict in _LOSSES for each in items)
     compared = [each for each in items if each.kind == "regression"]
     limits = [each for each in items if each.kind == "limit"]
     worse = _where(compared, lambda each: each.verdict in (*_LOSSES, Verdict.WARN) and _lost(each))
     failing = _where(compared, lambda each: each.verdict in _LOSSES)
     broken = _where(limits, lambda each: each.verdict in _LOSSES)
-    unmeasured = ordered([*absent, *(each.metric for each in items if each.verdict in _UNMEASURED)])
+    unmeasured = ordered(
+        [*absent, *(each.metric for each in items if each.verdict in _UNMEASURED and each.metric)]
+    )
     kind: OutcomeKind = "success"
-    if failing or broken:
+    if failing or broken or ruined:
         kind = "failure"
     elif unmeasured or not items:
         kind = "unmeasured"

@@ -81,7 +81,7 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         again: What runs this item alone.
     """
     place = judged.scenario or judged.candidate
-    title = METRICS[judged.metric].title if judged.metric in METRICS else "checkpoint"
+    title = METRICS[judged.metric].title if judged.metric in METRICS else judged.kind
     lines = [f"{_MARKS[judged.verdict]}: {title} of {place} ({judged.candidate})", *_cut(judged.reason)]
     metric = METRICS.get(judged.metric)
     if metric is not None and judged.value is not None:
@@ -90,8 +90,8 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         worst = judged.worst
         pair = "" if worst.baseline is None else f", its pair {metric.format(worst.baseline)}"
         lines.append(f"worst: {worst.scenario}, seed {worst.seed}: {metric.format(worst.value)}{pair}")
-        if preview is not None:
-            lines.append(f"       {preview}")
+    if judged.worst is not None and preview is not None:
+        lines.append(f"       {preview}" if metric is not None else f"see: {preview}")
     lines.append(f"next: {judged.next_command or again}")
     return "\n".join(lines)
 
@@ -174,6 +174,11 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
         f"  {_first_line(judged.reason)}"
         for judged in own
         if judged.kind == "checkpoint" and not judged.verdict.unmeasured
+    ]
+    lines += [
+        f"  videos of {judged.scenario}: {_first_line(judged.reason)}: {_MARKS[judged.verdict]}"
+        for judged in own
+        if judged.kind == "videos" and judged.verdict.fails and not judged.verdict.unmeasured
     ]
     compared = [judged for judged in own if judged.kind == "regression"]
     if compared:

@@ -197,6 +197,7 @@ class Page(Enum):
     RAPA = Phrase("RAPA 2025 limits", "RAPA 2025 기준 평가")
     LIMITS = Phrase("Absolute limits", "절대 기준 평가")
     LIMIT = Phrase("limit", "기준")
+    SINGLE_VIDEOS = Phrase("single videos", "개별 비디오")
     ABSOLUTE = Phrase("absolute limit", "절대 기준")
     LIMIT_LINE = Phrase("{value}, limit: {bounds}", "{value}, 기준 {bounds}")
     MARGIN = Phrase("margin", "여유")

@@ -24,6 +24,7 @@ from pytest_wanlora.verdict.judgement import ALL, Detail, Details, ItemId, Judge
 from pytest_wanlora.verdict.measured import Scores, settled
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 from pytest_wanlora.verdict.sequential import Assessment, assess
+from pytest_wanlora.verdict.videos import judge_videos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,7 +78,12 @@ class Judge:
         Args:
             item: One of `gate.items`.
         """
-        kinds = {"checkpoint": self._checkpoint, "limit": self._limit, "regression": self._regression}
+        kinds = {
+            "checkpoint": self._checkpoint,
+            "videos": self._videos,
+            "limit": self._limit,
+            "regression": self._regression,
+        }
         if self.gate.blocked:
             return self._blocked(item)
         try:
@@ -183,8 +189,22 @@ class Judge:
             degenerate=degenerate,
         )
 
-    def _regression(self, item: ItemId) -> Judgement:
-        metric = METRICS[item.metric]
+    def _videos(self, item: ItemId) -> Judgement:
+        chosen = self._compared(item)[1]
+        tolerances = self.gate.suite.tolerances
+        metrics = [METRICS[name] for name in tolerances if METRICS[name].level == "video"]
+        stored = self.standard.baseline.scores.get(item.scenario, {})
+        return judge_videos(
+            item.candidate,
+            item.scenario,
+            {metric: scores_of(chosen, metric.id)[item.scenario] for metric in metrics},
+            {metric: [of[metric.id] for of in stored.values() if metric.id in of] for metric in metrics},
+            tolerances,
+            degenerates(chosen),
+        )
+
+    def _compared(self, item: ItemId) -> tuple[Settled, dict[str, tuple[JobResult, ...]]]:
+        """The candidate's comparison, and the results of an item's scenarios."""
         own = self._scenarios(item)
         self.standard.require(own)
         for scenario in own:
@@ -193,7 +213,11 @@ class Judge:
         for scenario in own:
             if scenario.id in settled.broken:
                 raise settled.broken[scenario.id]
-        chosen = {scenario.id: settled.results[scenario.id] for scenario in own}
+        return settled, {scenario.id: settled.results[scenario.id] for scenario in own}
+
+    def _regression(self, item: ItemId) -> Judgement:
+        metric = METRICS[item.metric]
+        settled, chosen = self._compared(item)
         assessment = settled.assessment
         evidence = None if assessment is None else assessment.evidence.get((item.scenario, item.metric))
         tolerances = self.gate.suite.tolerances
@@ -271,7 +295,8 @@ class Judge:
         """
         if candidate.name in self._settled:
             return self._settled[candidate.name]
-        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind == "regression"]
+        kinds = ("regression", "videos")
+        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in kinds]
         places = {item.scenario for item in chosen}
         scenarios = [
             each

@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 #: The scenario of items that pool the whole suite.
 ALL = "all"
-Kind = Literal["checkpoint", "limit", "regression"]
+Kind = Literal["checkpoint", "videos", "limit", "regression"]
 
 # a record that holds a key nobody knows was not written by this package
 _STRICT: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -70,6 +70,9 @@ class ReasonCode(StrEnum):
     BASELINE_LACKS_METRIC = "baseline_lacks_metric"
     UNEQUAL_SETS = "unequal_sets"
     CHANGE_UNDEFINED = "change_undefined"
+    # single videos
+    VIDEOS_SOUND = "videos_sound"
+    VIDEOS_BROKEN = "videos_broken"
     # limits
     LIMIT_KEPT = "limit_kept"
     LIMIT_BROKEN = "limit_broken"
@@ -248,10 +251,10 @@ class ItemId:
     """What names one item of a run.
 
     Attributes:
-        kind: `"checkpoint"`, `"limit"` or `"regression"`.
+        kind: `"checkpoint"`, `"videos"`, `"limit"` or `"regression"`.
         candidate: Name of the checkpoint.
         scenario: Its scenario, `"all"` for the pooled item; empty for the checkpoint's own.
-        metric: Metric id; for the checkpoint's own items the check.
+        metric: Metric id; for the checkpoint's own items the check; empty for its videos.
     """
 
     __pydantic_config__ = _STRICT

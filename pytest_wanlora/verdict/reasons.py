@@ -80,6 +80,14 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "{baseline} -> {value}: no relative change can be computed",
             "{baseline} → {value}: 변화율을 계산할 수 없습니다.",
         ),
+        ReasonCode.VIDEOS_SOUND: Phrase(
+            "none of {n} videos is far outside the baseline's own seeds",
+            "비디오 {n}개 중 기준의 시드 범위를 크게 벗어난 것이 없습니다.",
+        ),
+        ReasonCode.VIDEOS_BROKEN: Phrase(
+            "{count} of {n} videos are broken, far outside the baseline's own seeds: {broken}",
+            "비디오 {n}개 중 {count}개가 기준의 시드 범위를 크게 벗어났습니다: {broken}",
+        ),
         ReasonCode.LIMIT_KEPT: Phrase(
             "{value} ({count}), limit: {bounds}", "{value}({count}), 기준 {bounds}"
         ),
@@ -257,9 +265,9 @@ def _detail(name: str, value: Detail, language: Language) -> object:
     if not isinstance(value, tuple):
         return value
     listed = [each if isinstance(each, str) else _listed(name, *each, language) for each in value]
-    most = 3 if name == "videos" else len(listed)
+    most = 3 if name in ("videos", "broken") else len(listed)
     more = PARTS["more"].say(language, more=len(listed) - most) if len(listed) > most else ""
-    separator = "; " if name == "problems" else ", "
+    separator = "; " if name in ("problems", "broken") else ", "
     return separator.join(listed[:most]) + more
 
 
@@ -267,8 +275,8 @@ def _listed(name: str, what: str, number: int, why: str, language: Language) -> 
     if name == "problems":
         return why if language == "en" or what not in PARTS else PARTS[what].say(language, count=number)
     video = PARTS["video"].say(language, scenario=what, seed=number)
-    # why a video cannot be scored is known in English only; a number reads the same
-    return f"{video}: {why}" if why and (language == "en" or " " not in why) else video
+    # why a video cannot be scored is known in English only; numbers read the same
+    return f"{video}: {why}" if why and (language == "en" or " " not in why or name == "broken") else video
 
 
 def _number(metric: Metric | None, value: float | None) -> str:

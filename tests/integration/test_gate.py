@@ -26,13 +26,13 @@ class TestVerdicts:
     def test_a_good_checkpoint_is_publishable(self, based: Project, run: Run) -> None:
         result = run("--lora", "good.safetensors")
         assert result.ret == pytest.ExitCode.OK
-        result.stdout.fnmatch_lines(["good may be published: all 24 items pass"])
+        result.stdout.fnmatch_lines(["good may be published: all 26 items pass"])
         record = results.load(based.records()[-1])
         (card,) = record.candidates
         assert card.publishable
         assert record.exit_status == 0
         assert {judged.verdict for judged in record.judgements} <= {Verdict.PASS, Verdict.BETTER}
-        assert len(record.judgements) == 24
+        assert len(record.judgements) == 26
 
     def test_a_bad_checkpoint_fails_where_it_is_bad(self, based: Project, run: Run) -> None:
         result = run("--lora", "bad.safetensors")
@@ -94,7 +94,7 @@ class TestSelection:
         result = based.run("--lora", "good.safetensors", "-k", "sharpness")
         result.stdout.fnmatch_lines(
             [
-                "good may not be published: 21 of 24 were not measured*",
+                "good may not be published: 23 of 26 were not measured*",
                 "Only part of the gate ran; exit code 1, because 0 means publishable.",
             ]
         )
@@ -185,7 +185,7 @@ class TestBaselines:
         assert "may be published" not in accepted.stdout.str()
         result = based.run("--lora", "bad.safetensors", "--wanlora-baseline", "accepted")
         assert result.ret == pytest.ExitCode.OK
-        result.stdout.fnmatch_lines(["bad may be published: all 24 items pass"])
+        result.stdout.fnmatch_lines(["bad may be published: all 26 items pass"])
 
     def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(self, project: Project) -> None:
         testing.write_suite(project.path, limits=[{"metric": "clip", "min": 0.5}])
@@ -210,7 +210,7 @@ class TestBaselines:
         self._edit(based, device="cuda", device_name="NVIDIA A100")
         result = based.run("--lora", "good.safetensors")
         result.stdout.fnmatch_lines(
-            ["*device_name: baseline NVIDIA A100, here cpu", "*= 24 not measured in *"]
+            ["*device_name: baseline NVIDIA A100, here cpu", "*= 26 not measured in *"]
         )
         record = results.load(based.records()[-1])
         verdicts = {judged.verdict for judged in record.judgements if judged.kind == "regression"}
@@ -289,7 +289,7 @@ class TestRecord:
             pytest.ExitCode.NO_TESTS_COLLECTED
         )
         (record,) = [results.load(path) for path in based.records()]
-        assert len(record.left_out) == 24
+        assert len(record.left_out) == 26
         assert not record.candidates[0].publishable
 
     def test_what_a_run_leaves_is_not_for_git(self, based: Project) -> None:

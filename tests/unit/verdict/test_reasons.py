@@ -32,6 +32,7 @@ APPLIED: Details = {
 VIDEOS: Details = {"videos": (("city", 3, "it is black"), ("city", 4, "nan"))}
 MESSAGE: Details = {"message": "no such file: x.safetensors", "more": 2}
 DETAILS: dict[ReasonCode, Details] = {
+    ReasonCode.VIDEOS_BROKEN: {"count": 1, "broken": (("test2_nature", 3, "clip 0.3 < 1.2 (base 2.0)"),)},
     **{code: APPLIED for code in ReasonCode if code.startswith("lora_")},
     **{code: MESSAGE for code in ReasonCode if code.startswith("not_rendered")},
     **dict.fromkeys((ReasonCode.NO_BASELINE, ReasonCode.INCOMPARABLE, ReasonCode.ERROR), MESSAGE),
