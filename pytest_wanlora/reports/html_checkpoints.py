@@ -39,6 +39,7 @@ _KINDS = {
     Verdict.BETTER: "better",
     Verdict.PASS: "pass",
     Verdict.WARN: "warn",
+    Verdict.UNDECIDED: "unknown",
     Verdict.FAIL: "fail",
     Verdict.DEGENERATE: "fail",
 }
@@ -226,7 +227,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         state, headline = "none", "was measured as a baseline"
     elif not (decision.failing or decision.unmeasured or decision.tests or decision.run_problem):
         state, headline = "none", "was judged in part only"
-    elif decision.outcome is RunOutcome.NOT_MEASURED:
+    elif decision.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
         state = "none"
         headline = sentences.outcome_headline(decision.outcome, len(decision.causes), "en")
     return CandidateView(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _OUTCOME_VERDICTS: Final[dict[OutcomeKind, Verdict]] = {
     "success": Verdict.PASS,
     "slight_loss": Verdict.WARN,
+    "undecided": Verdict.UNDECIDED,
     "failure": Verdict.FAIL,
     "unmeasured": Verdict.MISSING_BASELINE,
 }
@@ -89,9 +90,11 @@ class _View:
         verdict = sentences.verdict_text(of, self._language, self._to.name)
         decision = self._record.decision(of.name)
         sign, headline = self._to.sign(of.publishable), ""
-        if decision.outcome is RunOutcome.NOT_MEASURED:
+        if decision.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
             said = sentences.outcome_headline(decision.outcome, len(decision.causes), self._language)
-            sign, headline = self._to.sign(Verdict.ERROR), f"**{said[0].upper()}{said[1:]}.** "
+            undecided = decision.outcome is RunOutcome.UNDECIDED
+            sign = self._to.sign(Verdict.UNDECIDED if undecided else Verdict.ERROR)
+            headline = f"**{said[0].upper()}{said[1:]}.** "
         reason = sentences.decision_text(self._record, of, self._language, self._to.name)
         return markdown(f"{sign} **{verdict}** {headline}{reason}")
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.metrics import METRICS, Metric, grade
 from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
-from pytest_wanlora.reports.summary import change_words
+from pytest_wanlora.reports.summary import change_words, more_videos
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
@@ -24,6 +24,7 @@ _MARKS = {
     Verdict.BETTER: "better",
     Verdict.PASS: "pass",
     Verdict.WARN: "WARN",
+    Verdict.UNDECIDED: "UNDECIDED",
     Verdict.FAIL: "FAIL",
     Verdict.MISSING_BASELINE: "NO BASELINE",
     Verdict.INCOMPARABLE: "INCOMPARABLE",
@@ -120,7 +121,7 @@ def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> lis
         ]
         return [*decisions, *causes, f"record: {place}"]
     lines = [_setting(record)]
-    if record.outcome is RunOutcome.NOT_MEASURED:
+    if record.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
         lines.insert(0, sentences.outcome_headline(record.outcome, len(record.causes), "en"))
     if record.baseline is not None:
         baseline = record.baseline
@@ -190,6 +191,7 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
     ]
     if own:
         verdict = "may be published" if card.publishable else "may not be published"
+        lines += [f"  {line}" for line in _more_videos(record, card)]
         lines.append(f"{card.name} {verdict}: {card.reason}")
         if card.publishable and record.receipts_refused:
             lines += [
@@ -197,6 +199,19 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
                 f"  next: {gate_again(record, card)}, which reuses the videos",
             ]
     return lines
+
+
+def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
+    """What would decide the items that are neither a pass nor a fail."""
+    found = more_videos(record, card.name)
+    if found is None:
+        return
+    videos, seconds = found
+    if videos is None:
+        yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
+        return
+    time = "" if seconds is None else f" ({duration(seconds)})"
+    yield f"undecided: about {videos} more videos{time} would decide; next: raise seeds.most"
 
 
 def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:

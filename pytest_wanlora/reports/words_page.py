@@ -36,6 +36,10 @@ class Page(Enum):
     )
     WHERE = Phrase(" ({where})", "({where})")
     WARNING = Phrase("Warnings: {warnings}.", "주의: {warnings}개.")
+    UNDECIDED_ITEMS = Phrase(
+        "Undecided: {undecided} of {expected} checks lie beyond their band and are not proven.",
+        "검사 항목 {expected}개 중 {undecided}개가 허용 범위를 넘었으나 입증되지 않아 판정을 보류합니다.",
+    )
     UNMEASURED = Phrase(
         "Not measured, which is not passed: {unmeasured} of {expected} checks.",
         "검사 항목 {expected}개 중 {unmeasured}개를 측정하지 못했습니다. 측정하지 않은 항목은 통과로 보지 "

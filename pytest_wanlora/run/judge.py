@@ -226,7 +226,7 @@ class Judge:
         scores = scores_of(chosen, metric.id)
         baseline = self.standard.baseline.metric(metric.id)
         motion = scores_of(chosen, "motion")
-        return regressions.judge_regression(
+        judged = regressions.judge_regression(
             metric,
             candidate=item.candidate,
             scenario=item.scenario,
@@ -234,11 +234,12 @@ class Judge:
             baseline=baseline,
             tolerance=tolerances[metric.id],
             evidence=evidence,
-            weak=self.gate.suite.weak,
+            undecided=self.gate.suite.undecided,
             degenerate=degenerates(chosen),
             motion_change=self._motion_change(motion),
             motion_tolerance=tolerances.get("motion"),
         )
+        return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
 
     def _motion_change(self, motion: Scores) -> float | None:
         stored = self.standard.baseline.metric("motion", list(motion))
@@ -269,7 +270,8 @@ class Judge:
                 np.stack([self.standard.baseline.features[name, seed] for name in chosen for seed in seeds]),
                 chosen,
             )
-        return regressions.judge_set(
+        evidence = None if assessment is None else assessment.evidence.get((item.scenario, item.metric))
+        judged = regressions.judge_set(
             metric,
             candidate=item.candidate,
             scenario=item.scenario,
@@ -279,10 +281,11 @@ class Judge:
             baseline_n=common * len(chosen),
             reference_n=len(self.standard.reference_rows(chosen)),
             tolerance=self.gate.suite.tolerances[metric.id],
-            evidence=None if assessment is None else assessment.evidence.get((item.scenario, item.metric)),
-            weak=self.gate.suite.weak,
+            evidence=evidence,
+            undecided=self.gate.suite.undecided,
             degenerate=degenerate,
         )
+        return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
 
     def settle(self, candidate: Candidate) -> Settled:
         """Render a candidate's videos, look by look, until nothing more would be learnt from the next.
@@ -321,7 +324,7 @@ class Judge:
     def _plan(self, scenarios: Sequence[Scenario]) -> Plan:
         seeds = self.gate.suite.seeds
         stored = min(self.standard.stored_seeds(scenario.id) for scenario in scenarios)
-        return Plan.doubling(seeds.first, min(seeds.most, stored))
+        return Plan.between(seeds.first, min(seeds.most, stored))
 
     def _look(
         self,
@@ -366,8 +369,14 @@ class Judge:
             candidate=table(lambda _, each: each.scores),
             baseline=table(lambda name, each: stored[name][each.seed]),
             sets=self._sets(results) if FVD.id in metrics else None,
+            stored={
+                name: np.array(
+                    [[of.get(metric.id, np.nan) for of in stored[name].values()] for metric in video]
+                ).reshape(len(video), len(stored[name]))
+                for name in results
+            },
         )
-        return assess(paired, self.gate.suite.tolerances, plan, weak=self.gate.suite.weak)
+        return assess(paired, self.gate.suite.tolerances, plan)
 
     def _sets(self, results: Mapping[str, Sequence[JobResult]]) -> PairedSets:
         features: list[NDArray[np.float32]] = []

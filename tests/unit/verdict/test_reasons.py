@@ -158,7 +158,7 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
 @pytest.mark.parametrize(
     ("code", "changed", "words"),
     [
-        (ReasonCode.BEYOND_BAND_WEAK, {}, "weak evidence, about 20 would have been enough; a chance of 40%"),
+        (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more would decide; a chance of 40%"),
         (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, decisive=True)}, ""),
         (ReasonCode.BETTER, {"evidence": None}, "the band alone decides"),
         (ReasonCode.BETTER, {"evidence": None, "change": None}, "no interval"),
