@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
+#: Kinds of items that are judged against the baseline.
+_COMPARED = ("regression", "videos")
 
 
 @dataclass(frozen=True)
@@ -151,14 +153,25 @@ class Judge:
             for limit in self.gate.suite.limits
             if limit.metric == item.metric and limit.scenario in (item.scenario, _usual(item))
         ]
-        results = {
-            scenario.id: self.gate.results(
-                self.gate.jobs(self.gate.candidate(item.candidate), [scenario], self.gate.first_look)
-            )
-            for scenario in self._scenarios(item)
-        }
+        results = self._rendered(item)
         judged = [self._one_limit(item, metric, limit, results) for limit in limits]
         return max(judged, key=lambda each: each.verdict.severity)
+
+    def _rendered(self, item: ItemId) -> Mapping[str, Sequence[JobResult]]:
+        """All videos of an item's scenarios: what the comparison rendered, or the first look without one."""
+        own = self._scenarios(item)
+        candidate = self.gate.candidate(item.candidate)
+        compared = {each.scenario for each in self.gate.chosen_items(candidate) if each.kind in _COMPARED}
+        if compared & {ALL, *(scenario.id for scenario in own)}:
+            try:
+                return self._compared(item)[1]
+            except WanloraError:
+                # a limit needs no baseline: what cannot be compared is limited by the first look
+                pass
+        return {
+            scenario.id: self.gate.results(self.gate.jobs(candidate, [scenario], self.gate.first_look))
+            for scenario in own
+        }
 
     def _one_limit(
         self,
@@ -298,8 +311,7 @@ class Judge:
         """
         if candidate.name in self._settled:
             return self._settled[candidate.name]
-        kinds = ("regression", "videos")
-        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in kinds]
+        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in _COMPARED]
         places = {item.scenario for item in chosen}
         scenarios = [
             each

@@ -149,10 +149,8 @@ def _one(contrast: Contrast, index: int) -> Contrast:
 
 def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios: int, fail: float) -> Row:
     taken = tuple(plan.looks[i] for i in plan.taken(common))
-    p_value = min(
-        (sets.compared(scenario, look).p_value / share for look, share in plan.tested_looks if look in taken),
-        default=1.0,
-    )
+    tested = [each for each in plan.tested_looks if each[0] in taken and each[0] >= _FEWEST_FOR_A_SET]
+    p_value = min((sets.compared(scenario, look).p_value / share for look, share in tested), default=1.0)
     compared = sets.compared(scenario, common)
     low, high = statistics.interval(compared.contrast, plan.tail, logarithmic=False)
     contrast = compared.contrast

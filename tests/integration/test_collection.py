@@ -42,14 +42,14 @@ def test_several_checkpoints_are_gated_one_after_the_other(project: Project) -> 
 @pytest.mark.parametrize(
     ("chosen", "count", "each"),
     [
-        (["-k", "test2_nature"], 8, "test2_nature"),
+        (["-k", "test2_nature"], 9, "test2_nature"),
         (["-k", "sharpness"], 3, "sharpness"),
         (["-k", "test_limit"], 2, "test_limit"),
         (["-m", "wanlora"], 26, "wanlora::"),
         (["wanlora::test_regression[good-test2_nature-sharpness]"], 1, "[good-test2_nature-sharpness]"),
         (["wanlora::test_limit"], 2, "test_limit"),
         (["wanlora::test_limit", "wanlora::test_checkpoint[good]"], 3, "wanlora::"),
-        (["--deselect", "wanlora::test_regression"], 3, "wanlora::"),
+        (["--deselect", "wanlora::test_regression"], 5, "wanlora::"),
     ],
     ids=lambda value: str(value) if not isinstance(value, list) else " ".join(value),
 )

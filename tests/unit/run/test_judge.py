@@ -111,6 +111,7 @@ class TestCheckpoint:
 class TestLimits:
     def test_the_first_look_is_rendered_at_the_strength_that_was_asked_for(self, open_gate: OpenGate) -> None:
         gate = open_gate()
+        gate.select([ItemId("limit", "good", NATURE, "clip")])
         assert judged(gate, "limit", NATURE, "clip").n == 3
         assert made(gate) == [("good", NATURE, seed) for seed in SEEDS]
         assert isinstance(gate.producer, Sketches)
@@ -129,7 +130,7 @@ class TestLimits:
         kept = judged(gate, "limit", CITY, "clip")
         assert (kept.verdict, kept.minimum) == (Verdict.PASS, 0.3)
         pooled = judged(gate, "limit", ALL, "clip")
-        assert (pooled.verdict, pooled.minimum, pooled.maximum, pooled.n) == (Verdict.PASS, 0.1, 2.0, 6)
+        assert (pooled.verdict, pooled.minimum, pooled.maximum, pooled.n) == (Verdict.PASS, 0.1, 2.0, 9)
 
     def test_a_limit_of_one_scenario_alone_is_judged_there(self, open_gate: OpenGate) -> None:
         gate = open_gate()
@@ -195,6 +196,19 @@ class TestLooks:
             *(("good", CITY, seed) for seed in range(5, 9)),
             *(("good", NATURE, seed) for seed in SEEDS),
         ]
+
+    def test_a_limit_is_judged_on_all_videos_that_were_rendered(
+        self, open_gate: OpenGate, looks: Looks
+    ) -> None:
+        # seed 8, of the second look, spoils the mean of four that three would have kept
+        gate = open_gate(lambda job, made: scored(made, clip=0.01 if own(job) and job.seed == 8 else 0.9))
+        looks.unsettled = [(CITY, NATURE)]
+        found = judged(gate, "limit", NATURE, "clip")
+        assert (found.verdict, found.n) == (Verdict.FAIL, 4)
+        # without a comparison there are the videos of the first look alone
+        alone = open_gate()
+        alone.select([ItemId("limit", "good", NATURE, "clip")])
+        assert judged(alone, "limit", NATURE, "clip").n == 3
 
     def test_looks_go_on_to_the_last(self, open_gate: OpenGate, looks: Looks) -> None:
         looks.unsettled = [(NATURE,)] * 4
