@@ -60,7 +60,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("wanlora-previews", None, "write an mp4 of every video", "yes"),
     Option("wanlora-allow-environment", None, "compare with baselines of other GPUs and versions", "no"),
     Option(
-        "wanlora-training-data", "FILE", "metadata of the training, put beside the verdicts", "not looked at"
+        "wanlora-training-data", "PATH", "captions of the training, put beside the verdicts", "not looked at"
     ),
     Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
 )
@@ -210,6 +210,18 @@ def parse_file(given: Given) -> Path:
     path = Path(parse_path(given))
     if not path.is_file():
         raise given.refused(f"a file; {path} is {'a folder' if path.is_dir() else 'not there'}")
+    return path
+
+
+def parse_data(given: Given) -> Path:
+    """Return the absolute path of a file or folder that is there.
+
+    Raises:
+        SettingsError: Empty, or not there.
+    """
+    path = Path(parse_path(given))
+    if not path.exists():
+        raise given.refused(f"a file or folder; {path} is not there")
     return path
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
+from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import commands, i18n, limits, sentences, summary, trend
@@ -16,6 +17,7 @@ from pytest_wanlora.reports.markdown_filters import Filters, blocks, environment
 from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.summary import Average, Outcome, OutcomeKind, Row
 from pytest_wanlora.reports.trend import TrendPoint
+from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
 
@@ -100,6 +102,13 @@ class _View:
 
     def lora(self, of: CandidateCard) -> dict[str, str]:
         return _chosen(of.checkpoint, ("format", "dtype", "rank", "targets"))
+
+    def reads_in(self, of: CandidateCard) -> str:
+        """The programs that read the file."""
+        words = (Page.READS_IN_PART, Page.READS_NOT)
+        return reads_in.summary(
+            (of.checkpoint or {}).get("reads_in"), *(each.say(self._language) for each in words)
+        )
 
     def applied(self, of: CandidateCard) -> dict[str, str]:
         """How many layers got the LoRA; empty where no video tells, or the file was not judged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS, Metric, grade
 from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
@@ -166,6 +167,8 @@ def _setting(record: RunRecord) -> str:
 
 def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
     lines = [_card_line(card)]
+    if reads := reads_in.summary((card.checkpoint or {}).get("reads_in")):
+        lines.append(f"  reads in: {reads}")
     own = [judged for judged in record.judgements if judged.candidate == card.name]
     if own and not record.videos and all(judged.verdict.unmeasured for judged in own):
         # the notes say why, once for all of them
@@ -311,6 +314,11 @@ def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
     lines = [f"training data {data.file}, {data.prompts:,} prompts: {shares}"]
     if data.undecided:
         lines.append(f"  {data.undecided:,} of them have no word of the lists and count as other")
+    lines += [
+        f"  {count:,} of {name} count as other: no scenario is of {name}"
+        for name, count in data.folded.items()
+    ]
+    lines += [f"  ignored in {_share(share)} of them: {text!r}" for text, share in data.ignored.items()]
     lines += [f"  {line}" for line in aligned(rows, left=range(len(rows[0])))]
     lines += [f"  {_suspicion_line(each)}" for each in data.suspicions]
     lines += [f"  {_correlation_line(each)}" for each in data.correlations]

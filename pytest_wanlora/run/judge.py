@@ -29,6 +29,7 @@ from pytest_wanlora.verdict.videos import judge_videos
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pytest_wanlora.checkpoint import Problem
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.metrics import Metric
     from pytest_wanlora.run.session import Candidate, Gate
@@ -119,8 +120,7 @@ class Judge:
 
     def _file_problems(self, item: ItemId) -> tuple[tuple[str, int, str], ...]:
         checkpoint = self.gate.candidate(item.candidate).checkpoint
-        problems = () if checkpoint is None else checkpoint.problems
-        return tuple((problem.code, len(problem.targets), problem.words) for problem in problems)
+        return _listed(() if checkpoint is None else checkpoint.problems)
 
     def _checkpoint(self, item: ItemId) -> Judgement:
         if problems := self._file_problems(item):
@@ -140,6 +140,9 @@ class Judge:
         names = ("mode", "strength", "cosine", "relative_size")
         details = {**counted, **{name: getattr(applied, name) for name in names}}
         if abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL:
+            if warned := _listed(() if candidate.checkpoint is None else candidate.checkpoint.warnings):
+                details = {**details, "problems": warned}
+                return said(item, Verdict.WARN, ReasonCode.LORA_WARNED, details, value=applied.strength)
             return said(item, Verdict.PASS, ReasonCode.LORA_APPLIED, details, value=applied.strength)
         return said(item, Verdict.WARN, ReasonCode.LORA_ROUNDED_AWAY, details, value=applied.strength)
 
@@ -450,6 +453,10 @@ def degenerates(results: Mapping[str, Sequence[JobResult]]) -> dict[tuple[str, i
 def features_of(results: Mapping[str, Sequence[JobResult]], each: int | None = None) -> NDArray[np.float32]:
     """Video features, (videos, D), of the first videos of each scenario."""
     return np.stack([result.features["video"] for of in results.values() for result in of[:each]])
+
+
+def _listed(problems: Sequence[Problem]) -> tuple[tuple[str, int, str], ...]:
+    return tuple((problem.code, len(problem.targets), problem.words) for problem in problems)
 
 
 def _usual(item: ItemId) -> str:

@@ -294,11 +294,14 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
     except WanloraError as error:
         yield finding(error.message)
         return
-    wanted = dict.fromkeys(scenario.category for scenario in request.scenarios)
-    lacking = [name for name in wanted if name not in reference.sets and frechet.EVERY not in reference.sets]
+    lacking: dict[str, list[str]] = {}
+    for scenario in request.scenarios:
+        if scenario.category not in reference.sets and frechet.EVERY not in reference.sets:
+            lacking.setdefault(scenario.category, []).append(scenario.id)
     if lacking:
+        named = ", ".join(f"{category} (of {', '.join(ids)})" for category, ids in lacking.items())
         yield finding(
-            f"{paths[0]}: the reference set has no videos of the category {', '.join(lacking)}; "
+            f"{paths[0]}: the reference set has no videos of the category {named}; "
             f"it has {', '.join(reference.sets)}"
         )
     if reference.frames != suite.sampling.frames:

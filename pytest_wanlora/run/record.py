@@ -190,7 +190,7 @@ def _card(gate: Gate, candidate: Candidate) -> CandidateCard:
         name=candidate.name,
         sha256=checkpoint.sha256,
         scale=gate.settings.scale,
-        checkpoint=checkpoint.describe(),
+        checkpoint={**checkpoint.describe(), "model_blocks": gate.suite.model.architecture.blocks},
         norms=block_norms(checkpoint.norms),
         runs=1 + results.runs_so_far(gate.settings.output_dir, checkpoint.sha256, gate.suite.name),
         publishable=False,

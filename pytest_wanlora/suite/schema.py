@@ -46,10 +46,15 @@ from pytest_wanlora.suite.sampling import Sampling
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
 
 
+def _foreign(text: str) -> str | None:
+    letter = next((each for each in text if each.isalpha() and ord(each) > 0x24F), None)
+    return None if letter is None else f"has the letter {letter!r}, not a Latin one"
+
+
 def unreadable_by_clip(text: str) -> str | None:
     """Return why CLIP cannot read a text, as `has 64 words`, or None; tokens are not counted here."""
-    if (letter := next((each for each in text if each.isalpha() and ord(each) > 0x24F), None)) is not None:
-        return f"has the letter {letter!r}, not a Latin one"
+    if (foreign := _foreign(text)) is not None:
+        return foreign
     words = len(text.split())
     return (
         f"has {words} words and CLIP reads about {_LONGEST_PROMPT_FOR_CLIP}"
@@ -316,6 +321,8 @@ class Scenario(_Model):
                 f"missing; CLIP does not read this prompt, which {reason}; allowed: a short English one",
                 key="caption",
             )
+        if self.caption is not None and (reason := _foreign(self.caption)):
+            raise refusal(f"CLIP does not read it, it {reason}; allowed: a short English one", key="caption")
         return self
 
 

@@ -75,22 +75,27 @@ def write_table(
     Args:
         output: The file.
         kind: One of `metadata.FORMATS`.
-        columns: Names of the columns; the header of a csv, not used otherwise.
-        records: Texts by column (csv) or objects (json, jsonl), as `metadata.Row.record` has them.
+        columns: Names of the columns: the header of a csv, the keys of a record of texts in json.
+        records: Texts by column, or objects (json, jsonl only), as `metadata.Row.record` has them.
 
     Raises:
         DataError: The system refuses.
     """
 
     def write(file: IO[str]) -> None:
-        if kind == "csv":
-            plain = csv.writer(file, lineterminator="\n")
+        if kind in ("csv", "tsv"):
+            mark = "," if kind == "csv" else "\t"
+            plain = csv.writer(file, lineterminator="\n", delimiter=mark)
             # Python 3.11 leaves a carriage return unquoted, and readers then end the row there
-            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            quoted = csv.writer(file, lineterminator="\n", delimiter=mark, quoting=csv.QUOTE_ALL)
             for record in chain([columns], records):
                 (quoted if any("\r" in text for text in record) else plain).writerow(record)
             return
-        lines = (json.dumps(record, ensure_ascii=False) for record in records)
+        objects = (
+            record if isinstance(record, Mapping) else dict(zip(columns, record, strict=True))
+            for record in records
+        )
+        lines = (json.dumps(record, ensure_ascii=False) for record in objects)
         if kind == "jsonl":
             file.writelines(f"{line}\n" for line in lines)
             return

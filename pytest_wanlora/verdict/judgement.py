@@ -53,6 +53,7 @@ class ReasonCode(StrEnum):
     FILE_BROKEN = "file_broken"
     LORA_APPLIED = "lora_applied"
     LORA_ROUNDED_AWAY = "lora_rounded_away"
+    LORA_WARNED = "lora_warned"
     LORA_NOT_APPLIED = "lora_not_applied"
     LORA_WITHOUT_EFFECT = "lora_without_effect"
     LORA_NOT_KNOWN_APPLIED = "lora_not_known_applied"

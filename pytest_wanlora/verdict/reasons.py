@@ -29,6 +29,14 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "유지, 코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. sampling.lora_mode 값을 "
             "unfused로 바꾸면 fuse 과정에서 사라지는 변화가 유지됩니다.",
         ),
+        ReasonCode.LORA_WARNED: Phrase(
+            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
+            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
+            "differs from the base model's; in the file: {problems}",
+            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
+            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
+            "생성됩니다. 파일에서 확인할 점: {problems}",
+        ),
         ReasonCode.LORA_NOT_APPLIED: Phrase(
             "{patched} of {targets} targets patched, {changed} of them changed a weight",
             "대상 레이어 {targets}개 중 {patched}개에만 적용되었고 가중치가 바뀐 레이어는 {changed}개입니다.",
@@ -198,6 +206,10 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "targets that change nothing, all: {count}", "변화가 없는 레이어 {count}개(전체, 학습되지 않음)"
         ),
         "zero_some": Phrase("targets that change nothing: {count}", "변화가 없는 레이어 {count}개"),
+        "alpha_some": Phrase("targets without alpha: {count}", "alpha 값이 없는 레이어 {count}개"),
+        "alpha_header": Phrase(
+            "targets without the header's alpha: {count}", "헤더의 alpha 값이 텐서에 없는 레이어 {count}개"
+        ),
     }
 )
 """Parts of sentences."""

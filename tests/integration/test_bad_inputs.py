@@ -49,10 +49,10 @@ USAGE: dict[str, tuple[Prepare, tuple[str, ...], tuple[str, ...]]] = {
         ("--lora", "wide.safetensors"),
         ("does not fit the model of suite fake", "dim: 32; allowed: 16"),
     ),
-    "half the blocks": (
-        lambda f: testing.write_lora(f / "half.safetensors", blocks=1),
-        ("--lora", "half.safetensors"),
-        ("does not fit the model of suite fake", "blocks: 1; allowed: 2"),
+    "more blocks than the model has": (
+        lambda f: testing.write_lora(f / "long.safetensors", blocks=3),
+        ("--lora", "long.safetensors"),
+        ("does not fit the model of suite fake", "blocks: 3; allowed: 2"),
     ),
     "no such suite": (_nothing, (*GOOD, "--wanlora-suite", "tinny"), ("did you mean tiny?",)),
     "suite is no YAML": (
@@ -237,7 +237,7 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     ),
     "reference without a category": (
         _reference({"city": 8}),
-        ("the reference set has no videos of the category nature; it has city",),
+        ("the reference set has no videos of the category nature (of test2_nature); it has city",),
     ),
     "reference of other frames": (
         _reference({"all": 8}, frames=9),

@@ -18,8 +18,7 @@ from tests.integration.conftest import Project
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the packages that work."""
     target = tmp_path_factory.mktemp("packages")
-    for name in ("flicker", "csv_report", "slash_format", "depth_scenario", "other_model"):
-        install(target, name)
+    install(target, "flicker", "csv_report", "slash_format", "depth_scenario", "other_model")
     return target
 
 

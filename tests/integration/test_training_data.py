@@ -80,8 +80,11 @@ def test_it_is_read_once_and_by_no_worker(trained: Project) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"video,caption\na,b\n", "there is no column 'prompt'; the columns are 'video', 'caption'"),
-        (None, "a file; *metadata.csv is not there"),
+        (
+            b"video,words\na,b\n",
+            "there is no column 'prompt' or 'caption' or 'text'; there is 'video', 'words'",
+        ),
+        (None, "a file or folder; *metadata.csv is not there"),
     ],
 )
 def test_bad_metadata_is_a_usage_error_before_anything_is_rendered(

@@ -48,6 +48,19 @@ class TestCheckpoint:
         assert (found.verdict, found.reason) == (Verdict.FAIL, "something is wrong")
         assert made(gate) == []
 
+    @pytest.mark.parametrize("code", ["zero_some", "alpha_some", "alpha_header"])
+    def test_a_warning_of_the_file_is_one_of_the_item(self, open_gate: OpenGate, code: str) -> None:
+        gate = open_gate()
+        warned = dataclasses.replace(
+            gate.candidates[0].checkpoint,  # type: ignore[type-var]  # there is one
+            warnings=(Problem(code=code, words="1 of 6 targets change nothing", targets=("blocks.0",)),),
+        )
+        gate.candidates = (Candidate("good", warned),)
+        found = judged(gate, "checkpoint")
+        assert found.verdict is Verdict.WARN
+        assert found.reason.endswith("in the file: 1 of 6 targets change nothing")
+        assert made(gate) != []
+
     @pytest.mark.parametrize(
         ("strength", "cosine", "verdict"),
         [

@@ -23,8 +23,6 @@ from pytest_wanlora.suite import (
     Seeds,
     Suite,
     Tolerance,
-    check_fit,
-    find_for,
     load,
     option_value,
     packaged,
@@ -422,6 +420,13 @@ REJECTED = {
         "scenarios[1].caption: missing; CLIP does not read this prompt, which has the letter '草', not a "
         "Latin one; allowed: a short English one",
     ),
+    "caption that CLIP cannot read": Bad(
+        "prompt: a meadow",
+        "prompt: a meadow\n    caption: 草地",
+        40,
+        "scenarios[1].caption: '草地': CLIP does not read it, it has the letter '草', not a Latin one; "
+        "allowed: a short English one",
+    ),
     # files
     "pickle": Bad(
         "vae: vae.safetensors",
@@ -727,58 +732,6 @@ def test_loading_suites_needs_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-# which suite fits
-
-
-@dataclass(frozen=True)
-class Shapes:
-    dim: int | None
-    ffn_dim: int | None
-    blocks: int
-    block_count: int
-    name: str = "epoch-2"
-
-
-def test_the_suite_is_chosen_by_shapes() -> None:
-    assert find_for(Shapes(3072, 14336, 30, 30)).name == "wan2.2-ti2v-5b"
-    assert find_for(Shapes(3072, None, 30, 30)).name == "wan2.2-ti2v-5b"
-    tiny = load("tiny").model.architecture
-    assert find_for(Shapes(tiny.dim, tiny.ffn_dim, tiny.blocks, tiny.blocks)).name == "tiny"
-
-
-@pytest.mark.parametrize(
-    ("shapes", "misfit"),
-    [
-        (Shapes(1536, 8960, 30, 30), "dim: 1536; allowed: 3072"),
-        (Shapes(3072, 13824, 30, 30), "ffn_dim: 13824; allowed: 14336"),
-        (Shapes(3072, 14336, 15, 15), "blocks: 15; allowed: 30"),
-        (Shapes(3072, 14336, 40, 40), "blocks: 40; allowed: 30"),
-        (Shapes(3072, 14336, 30, 15), "blocks with a target: 15; allowed: 30"),
-        (Shapes(None, None, 30, 30), "dim: unknown; allowed: 3072"),
-    ],
-)
-def test_a_checkpoint_of_another_model_is_refused(shapes: Shapes, misfit: str) -> None:
-    with pytest.raises(SuiteError, match="epoch-2: fits no packaged suite") as caught:
-        find_for(shapes)
-    assert "wan2.2-ti2v-5b expects dim 3072, ffn_dim 14336, blocks 30" in caught.value.message
-    with pytest.raises(SuiteError) as caught:
-        check_fit(load("wan2.2-ti2v-5b"), shapes)
-    assert misfit in caught.value.message
-    assert "wan2.2-ti2v-5b.yaml:" in caught.value.message
-
-
-def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch, write_suite: WriteSuite) -> None:
-    two = {
-        "one": write_suite(name="one.yaml"),
-        "two": write_suite(("name: mine", "name: other"), name="two.yaml"),
-    }
-    monkeypatch.setattr("pytest_wanlora.suite.loading.packaged", lambda: two)
-    with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
-        find_for(Shapes(224, 896, 6, 6))
-    assert "mine expects" in caught.value.message
-    assert "other expects" in caught.value.message
-
-
 # what is read is what was checked
 
 
@@ -788,3 +741,10 @@ def test_a_suite_can_be_dumped_and_built_again(write_suite: WriteSuite) -> None:
     again = Suite.model_validate({**dumped, "path": suite.path, "sha256": suite.sha256})
     assert again.model_dump() == suite.model_dump()
     json.dumps(suite.model_dump(mode="json"), allow_nan=False)
+
+
+def test_prompts_that_clip_cannot_read_are_all_named_and_nothing_else(write_suite: WriteSuite) -> None:
+    text = SUITE.replace("prompt: a meadow", "prompt: 草地").replace("prompt: a street", "prompt: 街道")
+    lines = refusal(write_suite(text=text))
+    keys = [line.partition(": ")[2].partition(":")[0] for line in lines if "scenarios" in line]
+    assert keys == ["scenarios[0].caption", "scenarios[1].caption"]
