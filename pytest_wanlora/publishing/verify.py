@@ -315,7 +315,13 @@ def _beyond(judged: Judgement, said: PredicateV1) -> bool:
     band = said.suite.tolerances.get(judged.metric)
     if band is None or judged.change is None or judged.metric not in METRICS:
         return False
-    verdict, _ = rule(METRICS[judged.metric], judged.change, band, judged.evidence, weak=said.suite.weak)
+    verdict, _ = rule(
+        METRICS[judged.metric],
+        judged.change,
+        band,
+        judged.evidence,
+        undecided="warn" if said.suite.weak == "warn" else "block",
+    )
     return verdict.fails
 
 

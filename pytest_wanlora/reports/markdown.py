@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _OUTCOME_VERDICTS: Final[dict[OutcomeKind, Verdict]] = {
     "success": Verdict.PASS,
     "slight_loss": Verdict.WARN,
+    "undecided": Verdict.UNDECIDED,
     "failure": Verdict.FAIL,
     "unmeasured": Verdict.MISSING_BASELINE,
 }
@@ -91,9 +92,11 @@ class _View:
         verdict = sentences.verdict_text(of, self._language, self._to.name)
         decision = self._record.decision(of.name)
         sign, headline = self._to.sign(of.publishable), ""
-        if decision.outcome is RunOutcome.NOT_MEASURED:
+        if decision.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
             said = sentences.outcome_headline(decision.outcome, len(decision.causes), self._language)
-            sign, headline = self._to.sign(Verdict.ERROR), f"**{said[0].upper()}{said[1:]}.** "
+            undecided = decision.outcome is RunOutcome.UNDECIDED
+            sign = self._to.sign(Verdict.UNDECIDED if undecided else Verdict.ERROR)
+            headline = f"**{said[0].upper()}{said[1:]}.** "
         reason = sentences.decision_text(self._record, of, self._language, self._to.name)
         return markdown(f"{sign} **{verdict}** {headline}{reason}")
 
@@ -158,6 +161,9 @@ class _View:
         for item in items:
             if item.kind == "checkpoint":
                 by_place.setdefault(self._to.say("FILE"), [])
+                continue
+            if item.kind == "videos":
+                by_place.setdefault(self._to.place(item.scenario), []).append(self._to.say("SINGLE_VIDEOS"))
                 continue
             limit = f" ({self._to.say('ABSOLUTE')})" if item.kind == "limit" else ""
             by_place.setdefault(self._to.place(item.scenario), []).append(

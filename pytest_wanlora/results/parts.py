@@ -101,7 +101,7 @@ class SuiteCard(StrictModel):
         limits: As in the suite: `metric`, `min`, `max`, `scenario`.
         tolerances: Metric to `warn`, `fail`, `better`.
         looks: Pairs of a scenario at each look.
-        weak: Verdict on weak evidence beyond a band.
+        weak: `"warn"`: a loss beyond its band that is not proven warns; `"fail"`: it does not pass.
         metrics: Metric to the version of its recipe.
     """
 

@@ -157,8 +157,8 @@ def _suite(gate: Gate) -> SuiteCard:
         targets={scenario.id: dict(scenario.target) for scenario in suite.scenarios if scenario.target},
         limits=tuple(limit.model_dump(mode="json") for limit in suite.limits),
         tolerances={name: tolerance.model_dump() for name, tolerance in suite.tolerances.items()},
-        looks=Plan.doubling(suite.seeds.first, suite.seeds.most).looks,
-        weak=suite.weak,
+        looks=Plan.between(suite.seeds.first, suite.seeds.most).looks,
+        weak="warn" if suite.undecided == "warn" else "fail",
     )
 
 

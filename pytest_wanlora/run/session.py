@@ -370,6 +370,8 @@ def demanded(gate: Gate, candidate: Candidate) -> tuple[ItemId, ...]:
             if place == ALL or place in ids
         ]
     if not gate.settings.update_baselines:
+        if any(METRICS[metric].level == "video" for metric in gate.suite.tolerances):
+            found += [ItemId("videos", candidate.name, place, "") for place in ids]
         found += [
             ItemId("regression", candidate.name, place, metric)
             for place in (*ids, ALL)

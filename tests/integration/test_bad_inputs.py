@@ -273,11 +273,11 @@ def test_what_is_missing_is_found_before_rendering(based: Project, name: str, wo
     assert "Traceback" not in text
     assert len(text.splitlines()) <= 40
     assert based.rendered() == []
-    result.stdout.fnmatch_lines(["*= 24 not measured in *"])
+    result.stdout.fnmatch_lines(["*= 26 not measured in *"])
     record = results.load(based.records()[-1])
     assert record.exit_status == 1
     assert not record.candidates[0].publishable
-    assert len(record.judgements) == 24
+    assert len(record.judgements) == 26
     assert all(judged.verdict.unmeasured for judged in record.judgements)
     assert json.loads((based.records()[-1].parent / "receipt.json").read_text())["predicate"]["verdict"] == {
         "publishable": False,
@@ -291,7 +291,7 @@ def test_everything_that_is_missing_is_told_at_once(project: Project) -> None:
     result = project.run(*GOOD)
     result.stdout.fnmatch_lines(
         [
-            "good may not be published: 24 of 24 items could not be measured",
+            "good may not be published: 26 of 26 items could not be measured",
             "not measured: 4 causes; nothing was loaded or rendered",
             "1. *model.dit*",
             "2. *scoring.clip.weights*",

@@ -117,7 +117,7 @@ def test_what_is_left_out_has_defaults(write_suite: WriteSuite) -> None:
     assert suite.tolerances == DEFAULT_TOLERANCES
     assert suite.seeds == Seeds(first=4, most=16, start=0)
     assert suite.limits == ()
-    assert suite.weak == "warn"
+    assert suite.undecided == "block"
     assert suite.device == "auto"
     assert suite.sampling.lora_mode == "fused"
 
@@ -224,7 +224,14 @@ REJECTED = {
         "name: mine\npath: elsewhere",
         2,
         "path: unknown key; allowed: name, schema_version, device, model, sampling, scoring, limits, "
-        "tolerances, weak, scenarios, seeds, categories",
+        "tolerances, undecided, scenarios, seeds, categories",
+    ),
+    "a key of an earlier version": Bad(
+        "name: mine",
+        "name: mine\nweak: fail",
+        2,
+        "weak: 'fail': the key is now undecided; allowed: undecided: block (a loss that is not proven keeps "
+        "the checkpoint from being published, the default) or undecided: warn",
     ),
     "another device": Bad(
         "name: mine", "name: mine\ndevice: gpu", 2, "device: 'gpu'; allowed: 'auto', 'cpu' or 'cuda'"
@@ -593,7 +600,7 @@ def test_where_names_the_nearest_line(write_suite: WriteSuite) -> None:
     assert suite.where("scenarios[1].prompt") == f"{path}:39"
     assert suite.where("model.dit[0]") == f"{path}:5"
     assert suite.where("sampling.tiled") == f"{path}:10"
-    assert suite.where("weak") == f"{path}:1"
+    assert suite.where("undecided") == f"{path}:1"
 
 
 # enough videos for what is gated
