@@ -76,8 +76,8 @@ class Metadata:
 
     Args:
         path: The file; its ending says which of `FORMATS` it is.
-        prompt_column: Name of the prompts' column; by default the first of `PROMPTS` that is there.
-        video_column: Name of the videos' column; by default the first of `VIDEOS` that is there.
+        prompt_column: By default the first of `PROMPTS` that is there.
+        video_column: By default the first of `VIDEOS` that is there.
         needs_video: Whether a table without a column of videos is refused.
 
     Attributes:
@@ -243,17 +243,13 @@ class Metadata:
                 )
             try:
                 value = json.loads(line, object_pairs_hook=self._object)
-            except json.JSONDecodeError as error:
-                raise self._broken_line(number, error.msg) from error
-            except RecursionError as error:
-                raise self._broken_line(number, "it is nested too deeply") from error
+            except (json.JSONDecodeError, RecursionError) as error:
+                reason = getattr(error, "msg", "it is nested too deeply")
+                raise DataError(
+                    f"{self.path}: line {number} is not JSON: {reason}; each line is one object",
+                    next_command=self._look(number),
+                ) from error
             yield self._json_row(number, value)
-
-    def _broken_line(self, number: int, reason: str) -> DataError:
-        return DataError(
-            f"{self.path}: line {number} is not JSON: {reason}; each line is one object",
-            next_command=self._look(number),
-        )
 
     def _json_rows(self) -> Iterator[Row]:
         text = self._text.read()
@@ -267,10 +263,9 @@ class Metadata:
         look = f"python -m json.tool {_quoted(self.path)}"
         try:
             values = json.loads(text, object_pairs_hook=self._object)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{self.path} is not JSON: {error}", next_command=look) from error
-        except RecursionError as error:
-            raise DataError(f"{self.path} is not JSON: it is nested too deeply", next_command=look) from error
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise DataError(f"{self.path} is not JSON: {reason}", next_command=look) from error
         del text
         if isinstance(values, dict) and any(map(_names_a_clip, values.items())):
             self.kind, self.columns = "by path", ("video", "prompt")
