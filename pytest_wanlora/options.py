@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.files import expand_home
 
 if TYPE_CHECKING:
     import pytest
@@ -194,11 +195,14 @@ def parse_path(given: Given) -> str:
     """Make a file, folder or glob absolute.
 
     Raises:
-        SettingsError: Empty.
+        SettingsError: Empty, or no path.
     """
     if not given.text.strip():
         raise given.refused("a path")
-    return str(given.folder / Path(given.text).expanduser())
+    try:
+        return str(given.folder / expand_home(given.text))
+    except ValueError as error:
+        raise given.refused(f"a path; {error}") from error
 
 
 def parse_file(given: Given) -> Path:

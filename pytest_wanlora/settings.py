@@ -21,7 +21,8 @@ from pytest_wanlora.options import Given
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_wanlora.suite import Scenario, Shapes, Suite
+    from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.suite import Scenario, Suite
 
 BASE: Final = "base"
 """Baseline of the model without LoRA."""
@@ -205,7 +206,7 @@ def _home(config: pytest.Config) -> Path:
     return root if meant or config.option.rootdir else here
 
 
-def load_suite(settings: Settings, checkpoints: Sequence[Shapes]) -> Suite:
+def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
     """Load the suite that the user named, or else the packaged one that the checkpoints fit.
 
     Args:

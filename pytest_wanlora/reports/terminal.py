@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS, Metric, grade
 from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
-from pytest_wanlora.reports.summary import change_words
+from pytest_wanlora.reports.summary import change_words, more_videos
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
@@ -24,6 +25,7 @@ _MARKS = {
     Verdict.BETTER: "better",
     Verdict.PASS: "pass",
     Verdict.WARN: "WARN",
+    Verdict.UNDECIDED: "UNDECIDED",
     Verdict.FAIL: "FAIL",
     Verdict.MISSING_BASELINE: "NO BASELINE",
     Verdict.INCOMPARABLE: "INCOMPARABLE",
@@ -81,7 +83,7 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         again: What runs this item alone.
     """
     place = judged.scenario or judged.candidate
-    title = METRICS[judged.metric].title if judged.metric in METRICS else "checkpoint"
+    title = METRICS[judged.metric].title if judged.metric in METRICS else judged.kind
     lines = [f"{_MARKS[judged.verdict]}: {title} of {place} ({judged.candidate})", *_cut(judged.reason)]
     metric = METRICS.get(judged.metric)
     if metric is not None and judged.value is not None:
@@ -90,8 +92,8 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         worst = judged.worst
         pair = "" if worst.baseline is None else f", its pair {metric.format(worst.baseline)}"
         lines.append(f"worst: {worst.scenario}, seed {worst.seed}: {metric.format(worst.value)}{pair}")
-        if preview is not None:
-            lines.append(f"       {preview}")
+    if judged.worst is not None and preview is not None:
+        lines.append(f"       {preview}" if metric is not None else f"see: {preview}")
     lines.append(f"next: {judged.next_command or again}")
     return "\n".join(lines)
 
@@ -120,7 +122,7 @@ def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> lis
         ]
         return [*decisions, *causes, f"record: {place}"]
     lines = [_setting(record)]
-    if record.outcome is RunOutcome.NOT_MEASURED:
+    if record.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
         lines.insert(0, sentences.outcome_headline(record.outcome, len(record.causes), "en"))
     if record.baseline is not None:
         baseline = record.baseline
@@ -165,6 +167,8 @@ def _setting(record: RunRecord) -> str:
 
 def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
     lines = [_card_line(card)]
+    if reads := reads_in.summary((card.checkpoint or {}).get("reads_in")):
+        lines.append(f"  reads in: {reads}")
     own = [judged for judged in record.judgements if judged.candidate == card.name]
     if own and not record.videos and all(judged.verdict.unmeasured for judged in own):
         # the notes say why, once for all of them
@@ -174,6 +178,11 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
         f"  {_first_line(judged.reason)}"
         for judged in own
         if judged.kind == "checkpoint" and not judged.verdict.unmeasured
+    ]
+    lines += [
+        f"  videos of {judged.scenario}: {_first_line(judged.reason)}: {_MARKS[judged.verdict]}"
+        for judged in own
+        if judged.kind == "videos" and judged.verdict.fails and not judged.verdict.unmeasured
     ]
     compared = [judged for judged in own if judged.kind == "regression"]
     if compared:
@@ -185,6 +194,7 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
     ]
     if own:
         verdict = "may be published" if card.publishable else "may not be published"
+        lines += [f"  {line}" for line in _more_videos(record, card)]
         lines.append(f"{card.name} {verdict}: {card.reason}")
         if card.publishable and record.receipts_refused:
             lines += [
@@ -192,6 +202,19 @@ def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
                 f"  next: {gate_again(record, card)}, which reuses the videos",
             ]
     return lines
+
+
+def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
+    """What would decide the items that are neither a pass nor a fail."""
+    found = more_videos(record, card.name)
+    if found is None:
+        return
+    videos, seconds = found
+    if videos is None:
+        yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
+        return
+    time = "" if seconds is None else f" ({duration(seconds)})"
+    yield f"undecided: about {videos} more videos{time} would decide; next: raise seeds.most"
 
 
 def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:

@@ -63,7 +63,8 @@ class Finding:
         if isinstance(item, str):
             return _STORING in self.concerns
         level = METRICS[item.metric].level if item.metric in METRICS else ""
-        return not self.concerns.isdisjoint({item.kind, level})
+        kind = _COMPARISONS if item.kind == "videos" else item.kind
+        return not self.concerns.isdisjoint({kind, level})
 
     @property
     def sentence(self) -> str:

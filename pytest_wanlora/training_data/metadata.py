@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import open_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable
 from pytest_wanlora.training_data.videos import ENDINGS
 
@@ -369,7 +370,7 @@ def _kind(path: Path) -> str:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {_quoted(path.parent)}"

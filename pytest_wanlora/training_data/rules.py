@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import yaml
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import read_regular
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -197,7 +198,7 @@ def from_file(path: Path) -> Rules:
     if str(path) in PACKAGED and not path.exists():
         return packaged_rules(str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: the word lists cannot be read: {error}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import create_beside
 
 
 def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool = False) -> None:
@@ -52,11 +54,11 @@ def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:
     Raises:
         DataError: The system refuses: no room, no right.
     """
-    temporary = output.with_name(f".{output.name}-{os.getpid()}")
     try:
+        opened, temporary = create_beside(output)
         try:
             # a lone half of a surrogate pair, which JSON may hold, is written as the escape that it came from
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            with io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())

@@ -145,7 +145,7 @@ def test_a_model_brings_its_suite_and_its_version(extended: Project) -> None:
     told = in_their_process(
         "import pytest_wanlora as w; print(w.load_suite('other_model').model.architecture.dim)", extended.path
     )
-    assert told.strip() == "24"
+    assert told.strip() == "26"
     suite = (extended.path / "fake.yaml").read_text(encoding="utf-8")
     named = suite.replace("  name: fake Wan\n", "  name: fake Wan\n  register: other_model\n")
     (extended.path / "fake.yaml").write_text(named, encoding="utf-8")

@@ -49,7 +49,7 @@ def test_the_record_and_the_terminal_name_the_rare_category(trained: Project) ->
             "training data metadata.csv, 100 prompts: urban 97.0%, nature 3.0%, other 0.0%",
             "  scenario      category  share       bad   good",
             "  test1_urban   urban     97.0%       pass  pass",
-            "  test2_nature  nature    3.0%, rare  FAIL  pass",
+            "  test2_nature  nature    3.0%, rare  UNDECIDED  pass",
             "  bad: test2_nature is worse in * by *%, and nature is rare in the training data: "
             "3.0% of the prompts, urban 97.0%",
         ]
