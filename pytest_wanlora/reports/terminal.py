@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.metrics import METRICS, Metric, grade
 from pytest_wanlora.reports import sentences
 from pytest_wanlora.reports.commands import gate_again
-from pytest_wanlora.reports.summary import change_words
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.standing import judged_change
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
@@ -239,7 +239,7 @@ def _table(record: RunRecord, compared: Sequence[Judgement]) -> list[str]:
                 metric.title,
                 _number(metric, judged.baseline),
                 _number(metric, judged.value) + _grade(judged),
-                change_words(judged),
+                judged_change(judged),
                 str(judged.n),
                 _MARKS[judged.verdict],
             )

@@ -16,6 +16,7 @@ from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.training_data import ScenarioShare
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.standing import STANDINGS, Standing
 from tests.unit.reports.markdown_reading import Table, sections, tables
 from tests.unit.reports.records import SCENARIOS, compared, file_judged, run_record
 from tests.unit.reports.sample_records import (
@@ -214,7 +215,7 @@ def _is_course(found: Table, language: Language) -> bool:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_weak_evidence_says_how_many_videos_would_be_enough(language: Language) -> None:
     page = markdown.page(epochs_record(), language)
-    assert Page.ENOUGH.say(language, n_enough=19) in page
+    assert STANDINGS[Standing.WEAK].say(language, n_enough=19) in page
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
