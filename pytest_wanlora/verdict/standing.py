@@ -170,7 +170,8 @@ def interval_words(judged: Judgement, language: Language = "en") -> str:
     if evidence is None or evidence.low is None or evidence.high is None:
         return ""
     low, high = evidence.low, evidence.high
-    gain = WAYS[_way(-1.0, metric, judged.verdict)].say(language)
+    lost = judged.change is not None and judged.change > 0.0
+    gain = WAYS["better" if lost else _way(-1.0, metric, judged.verdict)].say(language)
     if low < 0.0 < high:
         return WAYS["across"].say(language, low=-low, high=high, gain=gain)
     way = gain if high <= 0.0 and low < 0.0 else WAYS["worse"].say(language)
