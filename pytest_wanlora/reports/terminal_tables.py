@@ -57,7 +57,9 @@ def headline(judged: Judgement) -> str:
     """
     metric, place = METRICS.get(judged.metric), judged.scenario or judged.candidate
     title = judged.kind if metric is None else metric.title
-    if metric is None or judged.value is None or judged.verdict is Verdict.DEGENERATE:
+    if metric is not None and judged.verdict is Verdict.DEGENERATE:
+        return f"{title} (see the videos) {place}"
+    if metric is None or judged.value is None:
         return f"{title} {word(judged.verdict)} {place}"
     if judged.kind == "limit":
         bounds = ((judged.minimum, "min"), (judged.maximum, "max"))
