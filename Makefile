@@ -26,7 +26,10 @@ gate: $(INSTALLED)  ## gate an example LoRA with the embedded model, on a CPU
 gate-bad: $(INSTALLED)  ## gate the example that must not be published; fails, as it should
 	$(RUN)/pytest --lora examples/epoch-0.safetensors
 
-test: lint types docs unit integration  ## everything CI runs: lint, types, documentation, tests
+test: $(INSTALLED) browser  ## everything CI runs: lint, types, documentation, tests
+	$(MAKE) --jobs=3 --output-sync=target lint types docs
+	@# the long tests first, so that no worker waits for another at the end
+	$(RUN)/pytest tests/integration tests/unit -n auto --dist worksteal
 
 lint: $(INSTALLED)  ## style, import layers
 	$(RUN)/ruff check .

@@ -1,6 +1,6 @@
 """How fast `data report` reads prompts, beside the usual ways to look for words.
 
-Run `python benchmarks/data_report.py [--rows 1000000] [--workers 2]`. It writes a metadata file of made-up
+Run `python benchmarks/data_report.py [--rows 1000000]`. It writes a metadata file of made-up
 captions in three languages (words of `tests/data/captions.csv` in random order), then measures:
 
 * the whole report: reading, categories, languages, lengths, exact and near duplicates, looking for the files;
@@ -39,7 +39,6 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--workers", type=int, default=2)
     arguments = parser.parse_args()
     rules = packaged_rules()
     print(f"word lists: {sum(map(len, rules.words.values())):,} words")
@@ -49,11 +48,10 @@ def main() -> None:
         megabytes = path.stat().st_size / 2**20
         print(f"{arguments.rows:,} prompts, {megabytes:.0f} MiB\n")
         print(f"{'what':<52} {'prompts':>10} {'wall s':>8} {'cpu s':>8} {'us a prompt':>12}")
-        measure_report(path, rules, arguments.workers)
+        measure_report(path, rules)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        peak_worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     measure_ways(prompts, rules)
-    print(f"\npeak memory of the report: {peak:.0f} MiB, of a worker {peak_worker:.0f} MiB")
+    print(f"\npeak memory of the report: {peak:.0f} MiB")
 
 
 def write_metadata(path: Path, rows: int) -> list[str]:
@@ -88,21 +86,20 @@ def write_metadata(path: Path, rows: int) -> list[str]:
     return sample
 
 
-def measure_report(path: Path, rules: Rules, workers: int) -> None:
+def measure_report(path: Path, rules: Rules) -> None:
     """Time the whole report and its two halves.
 
     Args:
         path: The metadata.
         rules: The word lists.
-        workers: Processes.
     """
     wall, cpu = time.perf_counter(), _cpu()
-    with take(Source(path, path.parent), rules, workers=workers) as survey:
-        _line(f"walk through the file, {workers} processes", len(survey), wall, cpu)
-        middle, middle_cpu = time.perf_counter(), _cpu()
-        report = build(survey, survey.duplicates(), threshold=THRESHOLD)
-        _line("duplicates and the report's numbers", report.rows, middle, middle_cpu)
-        _line("the whole report", report.rows, wall, cpu)
+    survey = take(Source(path, path.parent), rules)
+    _line("walk through the file", len(survey), wall, cpu)
+    middle, middle_cpu = time.perf_counter(), _cpu()
+    report = build(survey, survey.duplicates(), threshold=THRESHOLD)
+    _line("duplicates and the report's numbers", report.rows, middle, middle_cpu)
+    _line("the whole report", report.rows, wall, cpu)
 
 
 def measure_ways(prompts: Sequence[str], rules: Rules) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora import errors
 from pytest_wanlora.errors import JobError, RecordError, SettingsError, WanloraError
+from pytest_wanlora.files import read_regular
 from pytest_wanlora.options import OPTIONS, Option
 from pytest_wanlora.results.run_record import RunRecord, load
 
@@ -102,7 +103,7 @@ def read_receipt(path: str | Path) -> AnyStatement:
     from pytest_wanlora.publishing.receipt import parse
 
     try:
-        data = Path(path).read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
     return parse(data, source=str(path))

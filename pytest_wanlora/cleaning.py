@@ -6,7 +6,6 @@ and nothing else. Links are neither followed nor deleted, and what a run in prog
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import stat
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pytest_wanlora.files import DELETED, delete_whole
+from pytest_wanlora.files import DELETED, delete_whole, parse_json, read_regular
 from pytest_wanlora.results.folders import LATEST, RECORD, records
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _KEY: Final = re.compile(r"[0-9a-f]{64}")
 #: Left by a process that died while it stored an entry, or deleted one.
 _LEFT_ENTRY: Final = re.compile(
-    rf"\.new-(?P<new>[0-9a-f]{{64}})-[0-9]+|{re.escape(DELETED)}[0-9a-f]{{8}}-(?P<old>[0-9a-f]{{64}})"
+    rf"\.new-(?P<new>[0-9a-f]{{64}})-[0-9a-f]+|{re.escape(DELETED)}[0-9a-f]{{8}}-(?P<old>[0-9a-f]{{64}})"
 )
 _ENTRY_FILE: Final = re.compile(r"result\.json|features\.safetensors|preview\.mp4")
 #: All that a run writes into its folder.
@@ -34,7 +33,7 @@ _RUN_FILE: Final = re.compile(
     r"|samples/.+\.mp4|board/[^/]+"
 )
 #: A file that `write_whole` had not renamed yet.
-_TEMPORARY: Final = re.compile(r"\.([^/]+)-[0-9]+")
+_TEMPORARY: Final = re.compile(r"\.([^/]+)-[0-9a-f]+")
 #: Folders of the cache that all runs share: they count, and are kept.
 _SHARED: Final = ("prompts", "compiled")
 #: A process that stores an entry needs seconds; one that notes nothing on its board for a day has died.
@@ -254,8 +253,8 @@ def _in_progress(folder: Path) -> bool:
 
 def _json(path: Path) -> object:
     try:
-        document: object = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        document: object = parse_json(read_regular(path))
+    except (OSError, ValueError):
         return None
     return document
 

@@ -36,6 +36,10 @@ __all__ = [
     "WanloraError",
 ]
 
+LONGEST = 1900
+"""Characters of a message in one line that are kept; a list of several may have `LINES` of a third of it."""
+LINES = 40
+
 
 class WanloraError(Exception):
     """Root of every error that a user can mend.
@@ -46,7 +50,7 @@ class WanloraError(Exception):
         next_command: What to type or do next; printed last, as ``next: ...``.
 
     Attributes:
-        message: As given.
+        message: As given, with long lines cut.
         next_command: As given.
 
     Example:
@@ -57,7 +61,7 @@ class WanloraError(Exception):
 
     def __init__(self, message: str, *, next_command: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
+        self.message = _limited(message)
         self.next_command = next_command
 
     def __str__(self) -> str:
@@ -112,6 +116,17 @@ class DataError(WanloraError):
 
 class ExtensionError(WanloraError):
     """An installed extension cannot be loaded, is incomplete, or uses a name that is taken."""
+
+
+def _limited(message: str) -> str:
+    """A message without what a file with a huge value would put into it."""
+    lines = message.splitlines()
+    most = LONGEST if len(message) <= LONGEST or len(lines) < 2 else LONGEST // 3
+    if len(lines) <= LINES and all(len(line) <= most for line in lines):
+        return message
+    kept = [line if len(line) <= most else f"{line[:most]}... ({len(line)} characters)" for line in lines]
+    more = [f"... and {len(kept) - LINES} lines more"] if len(kept) > LINES else []
+    return "\n".join([*kept[:LINES], *more])
 
 
 def _rebuild(kind: type[WanloraError], message: str, next_command: str | None) -> WanloraError:

@@ -1,16 +1,21 @@
-"""Atomic writes and deletions, shared JSON files and digests of files."""
+"""Files: read only if they are regular, written and deleted atomically; JSON, home folders, digests."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Mapping
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import Any, Final
+
+from pydantic_core import from_json
 
 from pytest_wanlora.errors import JobError
 
@@ -18,8 +23,95 @@ DELETED: Final = ".old-"
 """Prefix of a folder's name while it is being deleted."""
 
 
+LARGEST: Final = 256 * 2**20
+"""Bytes of the largest file that is read as a whole without being a checkpoint, weights or features."""
+# what a name may have besides, and stay below the 255 bytes that file systems allow
+_NAME_BYTES: Final = 200
+_READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
+
+
+def open_regular(path: str | Path) -> BufferedReader:
+    """Open a regular file for reading; a pipe or device would block, or never end.
+
+    Raises:
+        OSError: Not readable, or no regular file.
+    """
+    # without waiting for the other end of a pipe
+    descriptor = os.open(path, _READ)
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
+        return os.fdopen(descriptor, "rb")
+    os.close(descriptor)
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    raise OSError(errno.EINVAL, "not a regular file (a pipe or a device)", str(path))
+
+
+def read_regular(path: str | Path, *, largest: int = LARGEST) -> bytes:
+    """Read a regular file.
+
+    Args:
+        path: The file.
+        largest: Bytes that it may have.
+
+    Raises:
+        OSError: Not readable, no regular file, or larger.
+    """
+    with open_regular(path) as file:
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise OSError(errno.EFBIG, f"larger than {largest // 2**20} MiB, which is allowed", str(path))
+    return data
+
+
+def parse_json(data: bytes | str) -> Any:  # noqa: ANN401 - JSON is anything
+    """Parse JSON that somebody else may have written.
+
+    Raises:
+        ValueError: Not JSON in UTF-8, with a number that is not finite, or nested deeper than 200 levels.
+    """
+    return from_json(data, allow_inf_nan=False)
+
+
+def expand_home(text: str | Path) -> Path:
+    """Replace `~` and `~user` at the beginning of a path.
+
+    Raises:
+        ValueError: There is no such user, or no such path can be.
+    """
+    if "\0" in str(text):
+        raise ValueError("a path has no NUL character")
+    # unlike Path.expanduser it leaves ./~name alone
+    expanded = os.path.expanduser(text)  # noqa: PTH111
+    if str(expanded).startswith("~"):
+        user = Path(text).parts[0]
+        raise ValueError(f"{user} is no user's home folder; a file of that name is ./{user}")
+    return Path(expanded)
+
+
+def create_beside(path: Path) -> tuple[BufferedWriter, Path]:
+    """Create a temporary file in the folder of another, under a name that nobody can have taken.
+
+    Args:
+        path: The file that it will replace.
+
+    Returns:
+        The new file, open for writing, and its path.
+
+    Raises:
+        OSError: It cannot be created.
+    """
+    name = path.name.encode(errors="surrogateescape")[:_NAME_BYTES].decode(errors="ignore")
+    temporary = path.with_name(f".{name}-{secrets.token_hex(8)}")
+    # never through a link: what another user has put there is not written to
+    return os.fdopen(os.open(temporary, _CREATE, 0o666), "wb"), temporary
+
+
 def write_whole(path: Path, data: bytes) -> None:
-    """Write a file atomically: to a temporary file in the same folder, which is then renamed.
+    """Write a file atomically: to a new temporary file in the same folder, which is then renamed.
+
+    A link at `path` is replaced; what it points to stays as it is.
 
     Args:
         path: The file; its folder is made if need be.
@@ -29,9 +121,9 @@ def write_whole(path: Path, data: bytes) -> None:
         OSError: The folder cannot be made or written, or the disk is full; the old file is then untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{os.getpid()}")
+    opened, temporary = create_beside(path)
     try:
-        with temporary.open("wb") as file:
+        with opened as file:
             file.write(data)
             file.flush()
             # without it a crash of the machine may leave the new name with none of the new bytes
@@ -68,14 +160,14 @@ def file_sha256(path: str | Path) -> str:
     Raises:
         OSError: Not readable.
     """
-    with Path(path).open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_note(path: Path) -> dict[str, Any] | None:
-    """The object in a file; None if it is not there (yet)."""
+    """The object in a file of this run; None if it is not there (yet)."""
     try:
-        note = json.loads(path.read_text(encoding="utf-8"))
+        note = parse_json(read_regular(path))
     except FileNotFoundError:
         return None
     return note if isinstance(note, dict) else None

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import inspect
 import math
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.files import file_sha256
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 
@@ -37,7 +41,7 @@ class Metric:
         title_ko: Name in Korean; `title` when left out.
         tolerance: `warn` and `fail` of a suite that states none, as 0.05 for 5 %; None: only suites that
             state a tolerance gate on it.
-        hint: What a reader should look at when the metric rises by more than its band.
+        hint: For `two_sided` metrics: what to look at when a score has improved suspiciously much.
         hint_ko: The same in Korean; `hint` when left out.
         score: Scores one video, uint8 (frames, height, width, 3), RGB. For metrics of installed packages;
             the built-in ones are computed together.
@@ -243,6 +247,23 @@ def added_set_scores(features: NDArray[Any]) -> dict[str, float]:
     }
 
 
+def added_code() -> dict[str, str]:
+    """SHA-256 of the file that defines each score of installed packages, by metric id.
+
+    Part of a video's key: a changed file is measured again, also while its author has not raised the version.
+    """
+    return {each.id: _code_sha256(score) for each in METRICS.values() if (score := each.score) is not None}
+
+
+def _code_sha256(score: Callable[..., float]) -> str:
+    try:
+        path = inspect.getsourcefile(inspect.unwrap(score))
+    except TypeError:
+        # an object with `__call__`
+        path = inspect.getsourcefile(type(score))
+    return "" if path is None or not Path(path).is_file() else file_sha256(path)
+
+
 def _number(metric: Metric, score: Callable[[Any], float], measured: NDArray[Any]) -> float:
     view = measured.view()
     view.flags.writeable = False  # one extension must not change what the next one measures
@@ -251,9 +272,10 @@ def _number(metric: Metric, score: Callable[[Any], float], measured: NDArray[Any
         value = float(score(view))
     # code of another package: whatever it raises, the video has no score
     except Exception as error:
+        place = traceback.extract_tb(error.__traceback__)[-1]
         raise ScoringError(
             f"metric {metric.id} failed on an array of shape {measured.shape}: "
-            f"{type(error).__name__}: {error}",
+            f"{type(error).__name__}: {error} ({place.filename}:{place.lineno})",
             next_command=remedy,
         ) from error
     if not math.isfinite(value):

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.files import expand_home
 
 if TYPE_CHECKING:
     import pytest
@@ -60,7 +61,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("wanlora-previews", None, "write an mp4 of every video", "yes"),
     Option("wanlora-allow-environment", None, "compare with baselines of other GPUs and versions", "no"),
     Option(
-        "wanlora-training-data", "FILE", "metadata of the training, put beside the verdicts", "not looked at"
+        "wanlora-training-data", "PATH", "captions of the training, put beside the verdicts", "not looked at"
     ),
     Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
 )
@@ -194,11 +195,14 @@ def parse_path(given: Given) -> str:
     """Make a file, folder or glob absolute.
 
     Raises:
-        SettingsError: Empty.
+        SettingsError: Empty, or no path.
     """
     if not given.text.strip():
         raise given.refused("a path")
-    return str(given.folder / Path(given.text).expanduser())
+    try:
+        return str(given.folder / expand_home(given.text))
+    except ValueError as error:
+        raise given.refused(f"a path; {error}") from error
 
 
 def parse_file(given: Given) -> Path:
@@ -210,6 +214,18 @@ def parse_file(given: Given) -> Path:
     path = Path(parse_path(given))
     if not path.is_file():
         raise given.refused(f"a file; {path} is {'a folder' if path.is_dir() else 'not there'}")
+    return path
+
+
+def parse_data(given: Given) -> Path:
+    """Return the absolute path of a file or folder that is there.
+
+    Raises:
+        SettingsError: Empty, or not there.
+    """
+    path = Path(parse_path(given))
+    if not path.exists():
+        raise given.refused(f"a file or folder; {path} is not there")
     return path
 
 

@@ -5,6 +5,7 @@ Nothing but the options is imported until `--lora` or `--update-baselines` is gi
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,7 +95,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
             config.stash[GATE] = switch_on(config, settings)
     except WanloraError as error:
-        raise pytest.UsageError(str(error)) from error
+        from pytest_wanlora.hooks.github_actions import escaped
+
+        raise pytest.UsageError(escaped(str(error), os.environ)) from error
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -21,7 +21,8 @@ from pytest_wanlora.options import Given
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_wanlora.suite import Scenario, Shapes, Suite
+    from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.suite import Scenario, Suite
 
 BASE: Final = "base"
 """Baseline of the model without LoRA."""
@@ -67,7 +68,7 @@ class Settings:
         cache: Whether jobs of earlier runs are reused.
         previews: Whether mp4 files are written.
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
-        training_data: DiffSynth's metadata of the training, absolute; None where it is not looked at.
+        training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
         sources: Where the values come from that a message may have to name, by option: `--wanlora-seeds`,
             `wanlora_seeds in pytest.ini`.
@@ -185,7 +186,7 @@ def read(config: pytest.Config) -> Settings | None:
         cache=value("wanlora-cache", options.parse_flag, True),
         previews=value("wanlora-previews", options.parse_flag, True),
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
-        training_data=value("wanlora-training-data", options.parse_file, None),
+        training_data=value("wanlora-training-data", options.parse_data, None),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
         sources={name: found.source for name, found in given.items() if found is not None},
         typed=tuple(map(str, config.invocation_params.args)),
@@ -205,7 +206,7 @@ def _home(config: pytest.Config) -> Path:
     return root if meant or config.option.rootdir else here
 
 
-def load_suite(settings: Settings, checkpoints: Sequence[Shapes]) -> Suite:
+def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
     """Load the suite that the user named, or else the packaged one that the checkpoints fit.
 
     Args:

@@ -35,12 +35,14 @@ class WorkerConfig:
         gpu: For CUDA_VISIBLE_DEVICES; None leaves it unchanged.
         name: Of the worker.
         workers: Number of workers.
+        handover: What the controller has read; see `run.handover`.
     """
 
     run_folder: Path
     gpu: str | None
     name: str
     workers: int
+    handover: str
 
 
 def is_worker(config: pytest.Config) -> bool:
@@ -86,6 +88,7 @@ def read_worker_config(config: pytest.Config) -> WorkerConfig | None:
         gpu=sent["gpu"],
         name=workerinput["workerid"],
         workers=workerinput["workercount"],
+        handover=sent["handover"],
     )
 
 
@@ -134,10 +137,12 @@ class Controller:
     Args:
         run_folder: The run's folder.
         gpus: To assign; empty where the user named a device.
+        handover: What this process has read, for the workers.
     """
 
-    def __init__(self, run_folder: Path, gpus: Gpus) -> None:
+    def __init__(self, run_folder: Path, gpus: Gpus, handover: str = "") -> None:
         self.run_folder = run_folder
+        self.handover = handover
         self.gpus = gpus
         self.expected: tuple[str, ...] = ()
         self.died: list[str] = []
@@ -145,7 +150,11 @@ class Controller:
     def pytest_configure_node(self, node: Node) -> None:
         """Send a worker the run's folder and its GPU before it starts."""
         name = str(node.gateway.id)
-        node.workerinput[_KEY] = {"run_folder": str(self.run_folder), "gpu": self.gpus.assign(name)}
+        node.workerinput[_KEY] = {
+            "run_folder": str(self.run_folder),
+            "gpu": self.gpus.assign(name),
+            "handover": self.handover,
+        }
 
     def pytest_xdist_node_collection_finished(self, node: Node, ids: Sequence[str]) -> None:
         """Store the node ids whose results must arrive; every worker collects the same."""

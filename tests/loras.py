@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import safe_open
+
+from pytest_wanlora.checkpoint import Checkpoint
+from pytest_wanlora.checkpoint.record import Target
 
 __all__ = [
     "DIFFUSERS_NAMES",
@@ -24,6 +28,7 @@ __all__ = [
     "Raw",
     "State",
     "encode",
+    "known",
     "random_lora",
     "read_state",
     "rewrite",
@@ -206,3 +211,47 @@ def _module(name: str, naming: str) -> str:
     if naming == "diffusers":
         return f"blocks.{block}.{DIFFUSERS_NAMES[layer]}"
     return name.replace(".", "_") if naming == "kohya" else name
+
+
+def known(
+    dim: int | None = 3072,
+    ffn_dim: int | None = 14336,
+    blocks: Collection[int] = range(30),
+    *,
+    name: str = "epoch-2",
+    more: Mapping[str, tuple[int, ...]] = MappingProxyType({}),
+) -> Checkpoint:
+    """What would be known of a file with such targets: none is written.
+
+    Args:
+        dim: Of `self_attn.q`; None for none.
+        ffn_dim: Of `ffn.0`; None for none.
+        blocks: That have those layers.
+        name: Of the checkpoint.
+        more: Other targets, by name with their shapes.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+    for block in blocks:
+        if dim is not None:
+            shapes[f"blocks.{block}.self_attn.q"] = (dim, dim)
+        if dim is not None and ffn_dim is not None:
+            shapes[f"blocks.{block}.ffn.0"] = (ffn_dim, dim)
+    targets = tuple(
+        Target(name=each, shape=shape, rank=1, alpha=None, keys={})
+        for each, shape in {**shapes, **more}.items()
+    )
+    return Checkpoint(
+        path=Path(f"{name}.safetensors"),
+        name=name,
+        sha256="0" * 64,
+        size=1,
+        format="bare",
+        dtype="float32",
+        parameters=1,
+        targets=targets,
+        alpha_source="none",
+        metadata={},
+        norms=dict.fromkeys((target.name for target in targets), 1.0),
+        zero_targets=(),
+        problems=(),
+    )

@@ -1,8 +1,8 @@
 """A second fake project, in which no value is the usual one, so that code cannot pass it by.
 
 Seeds 3 and 12 that begin with 5, a strength of 0.8, captions that are not the prompts, input images, several
-limits for one metric, named and not, weak evidence that fails, bands of its own, and batches that are scored
-in the background.
+limits for one metric, named and not, unproven losses that block, bands of its own, and batches that are
+scored in the background.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def write_unusual_suite(folder: Path, **changes: Any) -> Path:  # noqa: ANN401 -
     ).hexdigest()
     suite["sampling"]["batch"] = 4
     suite |= {
-        "weak": "fail",
+        "undecided": "block",
         "tolerances": {"sharpness": {"warn": 0.03, "fail": 0.3}, "kvd": {"warn": 0.1, "fail": 0.9}},
         "seeds": {"first": FIRST, "most": MOST, "start": START},
         "scenarios": [

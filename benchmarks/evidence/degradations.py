@@ -14,8 +14,6 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DEGRADATIONS", "Degradation", "Frames", "blur", "desaturate", "flicker", "freeze", "noise"]
-
 Frames = NDArray[np.uint8]
 Degradation = Callable[[Frames, int], Frames]
 
@@ -60,6 +58,34 @@ def noise(video: Frames, seed: int, *, levels: float) -> Frames:
     return _quantised(video + np.random.default_rng((seed, 2)).normal(0.0, levels, video.shape))
 
 
+def television(video: Frames, seed: int) -> Frames:
+    """Uniform noise, as a television without a signal shows: what a sampler gives that has diverged."""
+    return np.random.default_rng((seed, 3)).integers(0, 256, video.shape, dtype=np.uint8)
+
+
+def mush(video: Frames, seed: int) -> Frames:
+    """Soft coloured blotches that drift: what a LoRA of far too great a strength often gives."""
+    generator = np.random.default_rng((seed, 4))
+    frames, height, width, _ = video.shape
+    grids = generator.normal(128.0, 40.0, (2, 6, 10, 3))
+    steps = np.linspace(0.0, 1.0, frames)
+    return np.stack(
+        [_quantised(cv2.resize((1.0 - step) * grids[0] + step * grids[1], (width, height))) for step in steps]
+    )
+
+
+def near_black(video: Frames, seed: int) -> Frames:
+    """Keep a tenth of the brightness: just above what counts as black."""
+    del seed
+    return _quantised(0.1 * video.astype(np.float64))
+
+
+def near_grey(video: Frames, seed: int) -> Frames:
+    """Keep a tenth of the contrast around middle grey."""
+    del seed
+    return _quantised(128.0 + 0.1 * (video.astype(np.float64) - 128.0))
+
+
 def _quantised(video: NDArray[np.float64]) -> Frames:
     return np.asarray(video.round().clip(0, 255).astype(np.uint8))
 
@@ -72,3 +98,12 @@ DEGRADATIONS: dict[str, Degradation] = {
     **{f"noise-{step:g}": partial(noise, levels=step) for step in _NOISE},
 }
 """Name, with its strength, to the loss."""
+
+
+RUINED: dict[str, Degradation] = {
+    "noise": television,
+    "mush": mush,
+    "near-black": near_black,
+    "near-grey": near_grey,
+}
+"""Single videos that no viewer would accept, by name."""

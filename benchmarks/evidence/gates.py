@@ -43,10 +43,10 @@ class Design:
 
 
 DESIGNS: Mapping[str, Design] = {
-    "sequential": Design(Plan.doubling(4, 16)),
-    "tiny": Design(Plan.doubling(4, 8)),
+    "sequential": Design(Plan.between(4, 16)),
+    "tiny": Design(Plan.between(4, 8)),
     "fixed": Design(Plan((16,))),
-    "patient": Design(Plan.doubling(4, 32)),
+    "patient": Design(Plan.between(4, 32)),
     "single": Design(Plan((1,))),
 }
 """The suite's default looks; those of the tiny suite; 16 videos at once; twice as many at most; one video."""
@@ -191,7 +191,11 @@ def play(pairs: PairedScores, tolerances: Mapping[str, ToleranceLike], design: D
         videos, *sides = pairs.sets.of(ALL, 1)
         value, base = (distance(videos, rows.ravel())[0] for rows in sides)
         verdicts[ALL, "fvd"] = band(METRICS["fvd"], base, value, tolerances["fvd"])[1]
-    return replace(result, verdicts=verdicts, fails=any(verdict.fails for verdict in verdicts.values()))
+    return replace(
+        result,
+        verdicts=verdicts,
+        fails=any(verdict.fails for verdict in verdicts.values()),
+    )
 
 
 @dataclass

@@ -4,7 +4,8 @@
 epoch-0=examples/epoch-0.safetensors@1.0``; `--first 384` takes the seeds from there on.
 
 Every condition is the base model (``-``) or a LoRA at a strength; `--degrade CONDITION` adds that condition's
-videos spoilt by each loss of `benchmarks.evidence.degradations`. The noise of a seed, the time steps and the
+videos spoilt by each loss of `benchmarks.evidence.degradations`, and `--ruin CONDITION` its videos ruined
+altogether, those of another scenario among them. The noise of a seed, the time steps and the
 guidance are the pipeline's own, so a row of the bank is the video that the gate renders, to rounding; batches
 make it fast enough on a GPU for hundreds of seeds. Scores come from the suite's own scorers. A bank that was
 cut short goes on where it stopped.
@@ -25,7 +26,7 @@ from diffsynth.models.wan_video_dit import WanModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from benchmarks.evidence.degradations import DEGRADATIONS, Degradation, Frames
+from benchmarks.evidence.degradations import DEGRADATIONS, RUINED, Degradation, Frames
 from pytest_wanlora.scoring.scorer import Scorer
 from pytest_wanlora.suite import Suite, load
 from pytest_wanlora.tiny.registration import FOLDER
@@ -35,6 +36,8 @@ from tools.tiny_world.train_dit import DIT, GRID, Captions, PaddedCrossAttention
 from tools.tiny_world.training import device
 
 BATCH = 128
+#: Ending of the condition whose videos show another scenario than their own.
+WRONG_SCENARIO = "+ruined-wrong-scenario"
 METRICS = (
     "clip",
     "clip_cosine",
@@ -125,6 +128,7 @@ def main() -> None:
     parser.add_argument(
         "--degrade", action="append", default=[], metavar="NAME", help="also spoil its videos"
     )
+    parser.add_argument("--ruin", action="append", default=[], metavar="NAME", help="also ruin its videos")
     parser.add_argument("conditions", nargs="+", metavar="NAME=LORA@STRENGTH")
     arguments = parser.parse_args()
     suite, seeds = load("tiny"), range(arguments.first, arguments.first + arguments.seeds)
@@ -142,20 +146,26 @@ def main() -> None:
             wanted = {
                 name + key: loss for key, loss in losses.items() if not key or name in arguments.degrade
             }
+            if name in arguments.ruin:
+                wanted |= {f"{name}+ruined-{key}": loss for key, loss in RUINED.items()}
+                wanted[f"{name}{WRONG_SCENARIO}"] = None
             if all(f"{each}/{scenario.id}/scores" in bank for each in wanted for scenario in suite.scenarios):
                 continue
             dit = fused(lora, float(strength or 1))
             for scenario in suite.scenarios:
                 row = said[scenario.prompt]
                 clean = render(dit, vae, table[row : row + 1], table[:1], seeds, suite)
+                following = suite.scenarios[(suite.scenarios.index(scenario) + 1) % len(suite.scenarios)]
                 for spoilt, loss in wanted.items():
-                    judge = partial(score, caption=scenario.clip_caption, loss=loss)
+                    # a video of the wrong prompt: this scenario's video, scored and stored as the next one's
+                    at = following if spoilt.endswith(WRONG_SCENARIO) else scenario
+                    judge = partial(score, caption=at.clip_caption, loss=loss)
                     scored = pool.map(judge, list(zip(seeds, clean, strict=True)), chunksize=4)
                     scores = torch.tensor([values for values, _ in scored])
-                    bank[f"{spoilt}/{scenario.id}/scores"] = scores
+                    bank[f"{spoilt}/{at.id}/scores"] = scores
                     # half precision: its rounding of 5e-4 is far below what two seeds differ by
                     features = np.stack([features for _, features in scored]).astype(np.float16)
-                    bank[f"{spoilt}/{scenario.id}/features"] = torch.from_numpy(features)
+                    bank[f"{spoilt}/{at.id}/features"] = torch.from_numpy(features)
                 print(f"{name}: {scenario.id} done", flush=True)
             save_file(bank, arguments.out, metadata=metadata)
 

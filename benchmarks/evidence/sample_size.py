@@ -29,7 +29,7 @@ def needed_pairs(ground: Ground) -> dict[str, dict[str, int | None]]:
     other items leave to the first one at the last look, and a point estimate beyond the band. The larger
     number of the two is given; the loss is as large as it is, so the estimate lies half a band beyond.
     """
-    plan, base = Plan.doubling(4, 16), ground.bank.base
+    plan, base = Plan.between(4, 16), ground.bank.base
     found: dict[str, dict[str, int | None]] = {}
     for model, side in ground.neutral.items():
         tails = _tails(ground, side, plan)
@@ -47,8 +47,8 @@ def needed_pairs(ground: Ground) -> dict[str, dict[str, int | None]]:
                     float(contrast.spread(ratio)[0]) for ratio in (1.0, at_band(METRICS[metric], fail))
                 )
                 found[model][f"{place}/{metric}"] = _larger(
-                    statistics.needed(_SIZE * fail * mean, none, pairs, tails[place, metric]),
-                    statistics.needed((_SIZE - 1.0) * fail * mean, edge, pairs, 0.5),
+                    multiplicity.needed(_SIZE * fail * mean, none, pairs, tails[place, metric]),
+                    multiplicity.needed((_SIZE - 1.0) * fail * mean, edge, pairs, 0.5),
                 )
     return found
 
@@ -80,8 +80,8 @@ def _contrast(ground: Ground, side: Side, place: str, metric: str) -> tuple[Cont
     base = ground.bank.base
     chosen = base.scenarios if place == ALL else (place,)
     if metric != "fvd":
-        parts = [statistics.paired(side.of(name, metric), base.of(name, metric)) for name in chosen]
-        return parts[0] if len(parts) == 1 else statistics.pooled(parts), base.size
+        sides = [[each.of(name, metric) for name in chosen] for each in (side, base)]
+        return statistics.pooled(*sides), base.size
     n = _PAIRS_FOR_A_DISTANCE
     both = [np.concatenate([each.features[name][:n] for name in chosen]) for each in (side, base)]
     rows = np.arange(n * len(chosen)).reshape(-1, n)

@@ -1,15 +1,21 @@
 """The baseline store: what candidates are compared with, in files that people can read and diff.
 
-`baselines/<suite>/<name>/` holds `baseline.json` (everything but arrays, sorted) and `features.safetensors`
-(one tensor a scenario, a row a seed). The JSON names the digest of the features, so two files that do not
-belong together are found out. Beside them may lie the `videos`.
+`baselines/<suite>/<name>/` holds `baseline.json` (everything but arrays, sorted) and
+`features-<digest>.safetensors` (one tensor a scenario, a row a seed). The JSON names the digest of the
+features and is written last: until it is renamed into place the old baseline is whole, and from then on the
+new one is. It has a digest of its own, so an edit by hand is found out. Beside them may lie the `videos`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import hashlib
 import json
+import re
+import shlex
+import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,12 +30,19 @@ from pytest_wanlora import environment as environments
 from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError, IncomparableError
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import parse_json, read_regular, write_whole
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.noise import NoiseFloor
 
-SCHEMA_VERSION = 1
-_JSON, _FEATURES = "baseline.json", "features.safetensors"
+SCHEMA_VERSION = 2
+_VERSIONS = (1, SCHEMA_VERSION)
+_JSON = "baseline.json"
+#: Of the features of version 1, whose name does not depend on what they are.
+_OLD_FEATURES = "features.safetensors"
+_LARGEST_FEATURES = 2**32
+#: Left by a process that died while it wrote; none needs an hour for that.
+_LEFT = re.compile(r"\.(videos|baseline\.json|features-[0-9a-f]+\.safetensors)-[0-9a-f]{16}")
+_LEFT_SECONDS = 3600.0
 _FORMAT = "wanlora-features-1"
 
 
@@ -66,12 +79,13 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
         scores: Scenario, seed, metric id to score; every video has the same metrics.
         sets: Scenario or `"all"`, then `fvd`, `kvd`, `n` and `reference_n`.
         noise: Changes of each metric that chance alone explains.
-        features_sha256: Of `features.safetensors`.
+        features_sha256: Of the file with the features.
+        seal: SHA-256 over all else in `baseline.json`; empty in version 1, which has none.
         features: Scenario and seed to one video's features, float32 (D,); kept in that file.
         digest: SHA-256 of `baseline.json` as read or written; empty before that.
     """
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1, 2] = 2
     suite: str
     name: str
     created: str
@@ -85,6 +99,7 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
     sets: dict[str, dict[str, Finite]] = Field(default_factory=dict)
     noise: tuple[NoiseFloor, ...] = ()
     features_sha256: str = ""
+    seal: str = ""
     features: dict[tuple[str, int], NDArray[np.float32]] = Field(default_factory=dict, exclude=True)
     digest: str = Field(default="", exclude=True)
 
@@ -145,34 +160,59 @@ def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseli
             f"--wanlora-baseline {(near or stored)[0]}",
         )
     others = f"\nStored for this suite: {', '.join(stored)}." if stored else ""
-    found = load_folder(place, suite, name=name, others=others, suite_option=suite_option)
+    found = _read_twice(place, suite, name, update_command(suite_option or suite, name), others)
     if found.name != name:
         raise BaselineError(
             f"{place / _JSON}: it is the baseline {found.name!r}; allowed here: {name!r}",
             next_command=update_command(suite_option or suite, name),
         )
+    _require_seal(found, place, update_command(suite_option or suite, name))
     return found
 
 
-def load_folder(
-    place: Path, suite: str, *, name: str = "base", others: str = "", suite_option: str = ""
-) -> Baseline:
+def load_folder(place: Path, suite: str, *, name: str = "base", suite_option: str = "") -> Baseline:
     """Read the baseline of a folder, whatever its name.
 
     Args:
-        place: Holds `baseline.json` and `features.safetensors`.
+        place: Holds `baseline.json` and the features.
         suite: The suite it must be of.
         name: The requested name, for the next command of an error.
-        others: What else there is, for the same.
         suite_option: As for `load`.
 
     Raises:
         BaselineError: As `load`.
     """
-    path = place / _JSON
     again = update_command(suite_option or suite, name)
+    found = _read_twice(place, suite, name, again)
+    _require_seal(found, place, again)
+    return found
+
+
+def _require_seal(found: Baseline, place: Path, again: str) -> None:
+    if found.schema_version > 1 and found.seal != _seal(found.model_dump(mode="json")):
+        raise BaselineError(
+            f"{place / _JSON}: its seal does not fit what it says: it was edited or damaged; "
+            "allowed: as it was written",
+            next_command=f"git checkout -- {shlex.quote(str(place))}, or measure it again: {again}",
+        )
+
+
+def _read_twice(place: Path, suite: str, name: str, again: str, others: str = "") -> Baseline:
     try:
-        data = path.read_bytes()
+        return _read(place, suite, name, again, others)
+    except _ReplacedError:
+        # an update has removed the old features between the reading of the two files
+        return _read(place, suite, name, again, others)
+
+
+class _ReplacedError(BaselineError):
+    """The features that the JSON names are not there."""
+
+
+def _read(place: Path, suite: str, name: str, again: str, others: str) -> Baseline:
+    path = place / _JSON
+    try:
+        data = read_regular(path)
     except FileNotFoundError:
         raise BaselineError(
             f"{place}: there is no baseline {name!r} of suite {suite!r}{others}", next_command=again
@@ -184,20 +224,23 @@ def load_folder(
         raise BaselineError(
             f"{path}: it is of suite {document['suite']!r}; allowed here: {suite!r}", next_command=again
         )
-    features = _read_features(place / _FEATURES, document["features_sha256"], document["scores"], again)
+    sha256 = document["features_sha256"]
+    file = features_file(place, sha256) if document["schema_version"] > 1 else place / _OLD_FEATURES
+    features = _read_features(file, sha256, document["scores"], again)
     return Baseline(**document, features=features, digest=hashlib.sha256(data).hexdigest())
 
 
 def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
     """The checked fields of a baseline's JSON."""
     try:
-        raw = json.loads(data)
+        raw = parse_json(data)
     except ValueError as error:
         raise BaselineError(f"{path}: not JSON: {error}", next_command=again) from error
     version = raw.get("schema_version") if isinstance(raw, dict) else None
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version not in _VERSIONS:
         raise BaselineError(
-            f"{path}: schema_version is {version!r}; allowed: {SCHEMA_VERSION}", next_command=again
+            f"{path}: schema_version is {str(version)[:80]}; allowed: {', '.join(map(str, _VERSIONS))}",
+            next_command=again,
         )
     try:
         checked = Baseline.model_validate_json(data)
@@ -220,13 +263,30 @@ def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
     }
 
 
+def features_file(place: Path, sha256: str) -> Path:
+    """Where a baseline keeps its features; another measurement has another file.
+
+    Args:
+        place: Folder of the baseline.
+        sha256: Of the file.
+    """
+    return place / f"features-{sha256[:16]}.safetensors"
+
+
+def _seal(document: Mapping[str, Any]) -> str:
+    """Digest of everything in a baseline's JSON but the seal itself."""
+    rest = {name: value for name, value in document.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
 def _read_features(
     path: Path, sha256: str, scores: Mapping[str, Mapping[int, object]], again: str
 ) -> dict[tuple[str, int], NDArray[np.float32]]:
     try:
-        data = path.read_bytes()
+        data = read_regular(path, largest=_LARGEST_FEATURES)
     except OSError as error:
-        raise BaselineError(f"{path}: cannot be read: {error.strerror}", next_command=again) from error
+        kind = _ReplacedError if isinstance(error, FileNotFoundError) else BaselineError
+        raise kind(f"{path}: cannot be read: {error.strerror}", next_command=again) from error
     found = hashlib.sha256(data).hexdigest()
     if found != sha256:
         raise BaselineError(
@@ -252,10 +312,10 @@ def _read_features(
 def write(
     baseline: Baseline, root: Path, *, videos: Mapping[tuple[str, int], Path] | None = None
 ) -> Baseline:
-    """Write a baseline, each file to a temporary one in its folder and then by a rename.
+    """Write a baseline: the features under a name of their own, then the JSON, whose rename is the commit.
 
-    A crash between the two renames leaves files that `load` refuses, never a wrong baseline, and never videos
-    of another measurement beside the numbers.
+    A crash before that leaves the old baseline as it was, without its videos at worst; one after it leaves
+    the new one. There are never videos of another measurement beside the numbers.
 
     Args:
         baseline: With features for exactly the videos that have scores.
@@ -281,7 +341,9 @@ def write(
         if not np.isfinite(rows).all():
             raise BaselineError(f"baseline {baseline.name}: features of {scenario} are not finite")
     features = safetensors.numpy.save(tensors, metadata={"format": _FORMAT})
-    complete = baseline.model_copy(update={"features_sha256": hashlib.sha256(features).hexdigest()})
+    sha256 = hashlib.sha256(features).hexdigest()
+    complete = baseline.model_copy(update={"schema_version": SCHEMA_VERSION, "features_sha256": sha256})
+    complete = complete.model_copy(update={"seal": _seal(complete.model_dump(mode="json"))})
     document = json.dumps(
         _sorted(complete.model_dump(mode="json")), indent=1, ensure_ascii=False, allow_nan=False
     )
@@ -289,15 +351,36 @@ def write(
     place = folder(root, baseline.suite, baseline.name)
     try:
         with pictures.replacing(place, videos or {}) as withdraw_old:
-            write_whole(place / _FEATURES, features)
+            write_whole(features_file(place, sha256), features)
             withdraw_old()
             write_whole(place / _JSON, data)
+        _remove_replaced(place, sha256)
     except OSError as error:
         raise BaselineError(
             f"{place}: cannot be written: {error.strerror}",
             next_command="make it writable, or name another folder with --wanlora-baselines-dir",
         ) from error
     return complete.model_copy(update={"digest": hashlib.sha256(data).hexdigest()})
+
+
+def _remove_replaced(place: Path, sha256: str) -> None:
+    """Remove the features of earlier measurements, and what processes left that died."""
+    kept = {features_file(place, sha256).name, *_named_features(place)}
+    for path in place.glob("features*.safetensors"):
+        if path.name not in kept:
+            path.unlink(missing_ok=True)
+    for path in place.iterdir():
+        if _LEFT.fullmatch(path.name) and path.lstat().st_mtime < time.time() - _LEFT_SECONDS:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _named_features(place: Path) -> Iterator[str]:
+    """The features of the JSON that is there now: another process may have written it since."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        yield features_file(place, parse_json(read_regular(place / _JSON))["features_sha256"]).name
 
 
 def _sorted(value: object) -> object:

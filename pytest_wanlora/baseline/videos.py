@@ -6,7 +6,7 @@ and one that is missing is no error.
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,7 +42,7 @@ def replacing(place: Path, videos: Mapping[tuple[str, int], Path]) -> Iterator[C
     Raises:
         OSError: They cannot be copied, removed or renamed.
     """
-    final, new = place / _FOLDER, place / f".{_FOLDER}-{os.getpid()}"
+    final, new = place / _FOLDER, place / f".{_FOLDER}-{secrets.token_hex(8)}"
 
     def withdraw() -> None:
         if final.is_dir():

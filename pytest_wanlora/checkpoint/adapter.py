@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.files import read_regular
 
 _Number = TypeVar("_Number", int, float)
 
@@ -104,7 +105,7 @@ def read_beside(path: Path) -> AdapterConfig | None:
     """
     file = path.parent / CONFIG_NAME
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_regular(file).decode()
     except FileNotFoundError:
         return None
     except (OSError, UnicodeDecodeError) as error:

@@ -277,7 +277,10 @@ def _refuse_by_name(path: Path, mode: int) -> None:
             next_command=f"pytest --lora {shlex.quote(f'{path}/*.safetensors')}",
         )
     if not stat.S_ISREG(mode):
-        raise CheckpointError(f"{path}: is not a regular file (a pipe or a device)")
+        raise CheckpointError(
+            f"{path}: is not a regular file (a pipe or a device)",
+            next_command=f"ls -l {shlex.quote(str(path))}",
+        )
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise _pickle(path, f"its suffix is {path.suffix!r}")
     shard = _SHARD.search(path.stem)

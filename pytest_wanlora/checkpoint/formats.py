@@ -1,4 +1,4 @@
-"""The dialects of Wan LoRA keys, and their translation into the model's own layer names."""
+"""The dialects of Wan LoRA keys: which keys belong together, and to which layer."""
 
 from __future__ import annotations
 
@@ -7,122 +7,65 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Final, Literal
 
+from pytest_wanlora.checkpoint import names
+from pytest_wanlora.checkpoint.refusals import ALLOWED, PLAIN, refuse_by_name
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 
-_INDEX = r"(?:0|[1-9][0-9]{0,3})"
-_BLOCK_LAYERS: Mapping[str, str] = {
-    "self_attn.q": "attn1.to_q",
-    "self_attn.k": "attn1.to_k",
-    "self_attn.v": "attn1.to_v",
-    "self_attn.o": "attn1.to_out.0",
-    "cross_attn.q": "attn2.to_q",
-    "cross_attn.k": "attn2.to_k",
-    "cross_attn.v": "attn2.to_v",
-    "cross_attn.o": "attn2.to_out.0",
-    "cross_attn.k_img": "attn2.add_k_proj",
-    "cross_attn.v_img": "attn2.add_v_proj",
-    "ffn.0": "ffn.net.0.proj",
-    "ffn.2": "ffn.net.2",
-}
-_OTHER_LAYERS: Mapping[str, str] = {
-    "text_embedding.0": "condition_embedder.text_embedder.linear_1",
-    "text_embedding.2": "condition_embedder.text_embedder.linear_2",
-    "time_embedding.0": "condition_embedder.time_embedder.linear_1",
-    "time_embedding.2": "condition_embedder.time_embedder.linear_2",
-    "time_projection.1": "condition_embedder.time_proj",
-    "img_emb.proj.1": "condition_embedder.image_embedder.ff.net.0.proj",
-    "img_emb.proj.3": "condition_embedder.image_embedder.ff.net.2",
-    "patch_embedding": "patch_embedding",
-    "head.head": "proj_out",
-}
-# within a block and outside of them, each: their name -> ours
-_DIFFUSERS = tuple({theirs: ours for ours, theirs in m.items()} for m in (_BLOCK_LAYERS, _OTHER_LAYERS))
-_KOHYA = tuple({ours.replace(".", "_"): ours for ours in m} for m in (_BLOCK_LAYERS, _OTHER_LAYERS))
-_DOTTED_BLOCK = re.compile(rf"blocks\.(?P<index>{_INDEX})\.(?P<layer>.+)")
-_KOHYA_BLOCK = re.compile(rf"blocks_(?P<index>{_INDEX})_(?P<layer>.+)")
-_DIFFUSERS_ONLY = re.compile(r"(^|\.)(attn1|attn2|ffn\.net|condition_embedder)\.|^proj_out$")
+Kind = Literal["lora", "lokr", "loha", "diff"]
 
-# the first that fits a key is its dialect, so a prefix of another comes after it
-_PREFIXES: Mapping[str, str] = {
-    "base_model.model.": "peft",
-    "diffusion_model.": "comfyui",
-    "lora_unet__": "wan-fun",
-    "lora_unet_": "kohya",
-    "transformer.": "diffusers",
-    "pipe.dit.": "pipe.dit",
-}
+#: What PEFT puts before every module; only such files have their alpha in another file.
+PEFT: Final = "base_model.model."
+_AFTER_BLOCKS: Final = 10_000
 _KEY = re.compile(
-    r"(?P<module>.+)\.(?:(?P<half>lora_A|lora_B|lora_down|lora_up)(?P<adapter>\.[^.]+)?\.weight|(?P<alpha>alpha))"
+    r"(?P<module>.+?)(?:"
+    r"\.(?P<half>lora_A|lora_B|lora_down|lora_up)(?:(?P<adapter>\.[^.]+)?\.weight)?"
+    r"|[._](?P<old>lora(?:_linear_layer)?)\.(?P<side>down|up|A|B)\.weight"
+    r"|\.(?P<alpha>alpha|lora_alpha)"
+    r"|\.(?P<diff>diff|diff_b|diff_m|w_norm|b_norm)"
+    r"|\.(?P<factor>lokr_w[12](?:_[ab])?|hada_w[12]_[ab])"
+    r")"
 )
-_DOWN = {"lora_A", "lora_down"}
-_LONGEST_KEY = 300
-_AFTER_BLOCKS = 10_000
-
-_PLAIN = "train or export a plain LoRA (lora_A and lora_B, or lora_down and lora_up, per layer)"
-# What is refused by name: pattern of the key, what it is, what to do.
-_REFUSED: tuple[tuple[re.Pattern[str], str, str], ...] = tuple(
-    (re.compile(pattern), what, remedy)
-    for pattern, what, remedy in (
-        (r"(^|\.)lokr_", "LoKr (a Kronecker product) is not a LoRA", _PLAIN),
-        (r"(^|\.)hada_", "LoHa (a Hadamard product) is not a LoRA", _PLAIN),
-        (
-            r"(^|\.)(lora_magnitude_vector|dora_scale)(\.|$)",
-            "DoRA's magnitudes would be ignored when the LoRA is applied",
-            "train with use_dora off, or merge the magnitudes into a plain LoRA",
-        ),
-        (r"\.diff_b$", "a bias difference (.diff_b) would be dropped when the LoRA is applied", _PLAIN),
-        (r"\.diff$", "a weight difference (.diff) would be dropped when the LoRA is applied", _PLAIN),
-        (
-            r"\.lora_(A|B|down|up)(\.[^.]+)?\.bias$",
-            "a bias in a LoRA layer cannot be applied",
-            "train with lora_bias off",
-        ),
-        (r"(^|\.)lora_embedding_[AB]", "a LoRA of an embedding table is not supported", _PLAIN),
-        (r"\.lora_mid\.", "LoCon's third factor (lora_mid) is not supported", _PLAIN),
-        (r"(^|\.)(oft_|boft_|ia3_|vera_lambda|glora)", "OFT, IA3, VeRA and GLoRA are not LoRA", _PLAIN),
-        (
-            r"\.(w_norm|b_norm|set_weight|reshape_weight)$",
-            "a weight beside the LoRA would be dropped",
-            _PLAIN,
-        ),
-        (r"modules_to_save", "a whole layer would be dropped", "train without modules_to_save"),
-        (
-            r"^(transformer_[2-9]|pipe\.dit[2-9])\.",
-            "a LoRA for a second expert (14B models have two) in one file",
-            "save one file for each expert and gate each on its own",
-        ),
-        (
-            r"^(text_encoder(_[2-9])?|te[1-9]?|lora_te[1-9]?|pipe\.text_encoder)[._]",
-            "a LoRA of the text encoder; only the video model's own layers are supported",
-            "train or export without the text encoder",
-        ),
-        (
-            r"^(unet\.|lora_unet_(down|mid|up|input|output)_)",
-            "a LoRA of an image UNet, not of a Wan model",
-            "check which model it was trained for",
-        ),
-    )
-)
+_SIDES: Final[Mapping[str, str]] = {"A": "lora_A", "down": "lora_A", "B": "lora_B", "up": "lora_B"}
+_MISSING: Final[Mapping[str, str]] = {"lora_A": "lora_A (lora_down)", "lora_B": "lora_B (lora_up)"}
+# reported names of the usual pairs of a prefix and a way to name layers
+_USUAL: Final[Mapping[tuple[str, str], str]] = {
+    ("diffusion_model.", "wan"): "comfyui",
+    ("lora_unet__", "flat"): "wan-fun",
+    ("lora_unet_", "flat"): "kohya",
+    ("transformer.", "diffusers"): "diffusers",
+    ("", "diffusers"): "diffusers",
+    ("pipe.dit.", "wan"): "pipe.dit",
+    ("lycoris_", "flat"): "lycoris",
+    ("lycoris_", "flat diffusers"): "lycoris",
+}
+_NAMINGS: Final[Mapping[str, str]] = {
+    "wan": "Wan's names",
+    "diffusers": "diffusers' names",
+    "flat": "underscored names",
+    "flat diffusers": "diffusers' names with underscores",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Pair:
+class Group:
     """The keys of one target.
 
     Attributes:
-        name: The layer in the model's own names: ``blocks.0.self_attn.q``.
-        module: The same as the file calls it, without prefix.
-        down_key: Key of A, (rank, in).
-        up_key: Key of B, (out, rank).
+        name: The layer in the model's own names, `blocks.0.self_attn.q`; with `.bias` where its bias is
+            changed.
+        module: As the file calls it, without prefix.
+        kind: How the update is made of the tensors.
+        keys: Part to key: `lora_A` (rank, in) and `lora_B` (out, rank); `diff`; LyCORIS's names of factors.
         alpha_key: Key of alpha, if the file has one.
     """
 
     name: str
     module: str
-    down_key: str
-    up_key: str
+    kind: Kind
+    keys: Mapping[str, str]
     alpha_key: str | None
 
 
@@ -131,15 +74,22 @@ class Layout:
     """How a file's keys were understood.
 
     Attributes:
-        format: ``diffsynth``, ``pipe.dit`` (the same, prefix not removed when saved), ``bare``,
-            ``comfyui``, ``peft``, ``diffusers``, ``kohya``, ``wan-fun``, or one of an installed package.
+        format: `diffsynth`, `pipe.dit` (the same, prefix not removed when saved), `bare`, `comfyui`, `peft`,
+            `diffusers`, `kohya`, `wan-fun`, `lycoris`, one of an installed package, or in words a prefix and
+            names that no program writes together.
         prefix: What stands before every module.
-        pairs: Sorted by block number, then name.
+        diffusers: Whether layers have diffusers' names.
+        underscored: Whether names are as kohya's scripts write them, which always write alpha too.
+        groups: Sorted by block number, then name.
+        strays: Keys of differences of what no Wan model has; harmless where they are zero.
     """
 
     format: str
     prefix: str
-    pairs: tuple[Pair, ...]
+    diffusers: bool
+    underscored: bool
+    groups: tuple[Group, ...]
+    strays: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -165,7 +115,9 @@ def added_formats() -> tuple[Extension[LoraFormat], ...]:
     Raises:
         ExtensionError: One of them cannot be used.
     """
-    return extensions("wanlora.lora_formats", LoraFormat, taken=(*_PREFIXES.values(), "diffsynth", "bare"))
+    return extensions(
+        "wanlora.lora_formats", LoraFormat, taken=(*_USUAL.values(), "diffsynth", "bare", "peft")
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -173,15 +125,14 @@ class _Key:
     key: str
     prefix: str
     module: str
-    half: str  # lora_A, lora_B, lora_down, lora_up or alpha
-    adapter: str
+    part: str  # lora_A, lora_B, alpha, diff, or a factor
+    style: tuple[str, str]  # how halves of a LoRA are called, and the adapter's name; empty for other parts
+    bias: bool = False
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Dialect:
-    format: str
-    prefix: str
-    to_name: Callable[[str], str | None]
+    @property
+    def name(self) -> str | None:
+        own = names.own_name(self.module)
+        return own if own is None or not self.bias else f"{own}.bias"
 
 
 def layout(path: Path, keys: Iterable[str]) -> Layout:
@@ -192,129 +143,62 @@ def layout(path: Path, keys: Iterable[str]) -> Layout:
         keys: All keys of the file.
 
     Returns:
-        The format and its targets, at least one, each with both halves.
+        The format and its targets, each with all its parts.
 
     Raises:
-        CheckpointError: A key is of a refused kind or unknown, half of a pair is missing, formats
-            are mixed, two keys mean the same layer, or nothing is a layer of a Wan model.
+        CheckpointError: A key is of a refused kind or unknown, a part of a target is missing, formats
+            are mixed, two keys mean the same, or a target is no layer of a Wan model.
     """
     keys = tuple(keys)
     added = [each for each in added_formats() if each.value.detect(keys)]
     if len(added) > 1:
-        names = " and ".join(f"{each.name} of {each.distribution}" for each in added)
+        several = " and ".join(f"{each.name} of {each.distribution}" for each in added)
         raise CheckpointError(
-            f"{path}: the formats {names} both read this file; allowed is one",
+            f"{path}: the formats {several} both read this file; allowed is one",
             next_command=f"pip uninstall {added[0].distribution.partition(' ')[0]}",
         )
-    if not keys:
-        raise CheckpointError(f"{path}: holds no tensors at all", next_command="save the LoRA again")
-    _refuse_kinds(path, keys)
+    refuse_by_name(path, keys)
     parsed = _parse_all(path, keys, added[0].value.to_name if added else str)
-    dialect = _Dialect(format=added[0].name, prefix="", to_name=str) if added else _dialect(path, parsed)
-    halves: dict[str, dict[str, _Key]] = {}
+    _refuse_mixed(path, parsed)
+    parts_of: dict[str, set[str]] = {}
     for item in parsed:
-        name = dialect.to_name(item.module)
+        parts_of.setdefault(item.module, set()).add(item.part)
+    # programs add a difference whole, whatever alpha stands beside it
+    parsed = tuple(
+        item for item in parsed if item.part != "alpha" or parts_of[item.module] != {"alpha", "diff"}
+    )
+    _refuse_unknown_layers(path, parsed)
+    known: dict[str, dict[str, _Key]] = {}
+    strays = []
+    for item in parsed:
+        name = item.name
         if name is None:
+            strays.append(item.key)
+            continue
+        parts = known.setdefault(name, {})
+        if item.part in parts:
             raise CheckpointError(
-                f"{path}: {item.key!r}: {item.module!r} is no layer of a Wan model by the names that "
-                f"{dialect.format} files use",
-                next_command="check which model it was trained for; other model families cannot be judged",
-            )
-        kind = "alpha" if item.half == "alpha" else "down" if item.half in _DOWN else "up"
-        known = halves.setdefault(name, {})
-        if kind in known:
-            raise CheckpointError(
-                f"{path}: {known[kind].key!r} and {item.key!r} are both {kind} of {name!r}, allowed is one",
+                f"{path}: {parts[item.part].key!r} and {item.key!r} are both {item.part} of {name!r}, "
+                "allowed is one",
                 next_command="save the LoRA again from one adapter",
             )
-        known[kind] = item
-    pairs = tuple(_pair(path, name, halves[name]) for name in sorted(halves, key=_order))
-    if not any(wan_layer(pair.name) for pair in pairs):
-        raise CheckpointError(
-            f"{path}: none of its {len(pairs)} targets is a layer of a Wan model; the first is "
-            f"{pairs[0].name!r}, expected are names such as 'blocks.0.self_attn.q'",
-            next_command="check which model it was trained for; other model families cannot be judged",
-        )
-    return Layout(format=dialect.format, prefix=dialect.prefix, pairs=pairs)
-
-
-def wan_layer(name: str) -> tuple[int | None, str] | None:
-    """Take a layer name of the Wan video model apart.
-
-    Args:
-        name: In the model's own names.
-
-    Returns:
-        (block, layer within the block) or (None, name) for a layer outside the blocks; None when
-        the name is of no layer that a Wan model has.
-
-    Example:
-        >>> wan_layer("blocks.12.ffn.0")
-        (12, 'ffn.0')
-    """
-    found = _DOTTED_BLOCK.fullmatch(name)
-    if found and found["layer"] in _BLOCK_LAYERS:
-        return int(found["index"]), found["layer"]
-    return (None, name) if name in _OTHER_LAYERS else None
-
-
-def diffusers_name(module: str) -> str | None:
-    """Translate diffusers' name of a Wan layer into the model's own.
-
-    The table is diffusers' own (``lora_conversion_utils.py``), read backwards.
-
-    Args:
-        module: ``blocks.0.attn1.to_q``.
-
-    Returns:
-        ``blocks.0.self_attn.q``, or None when diffusers has no such layer.
-    """
-    return _translate(module, _DOTTED_BLOCK, *_DIFFUSERS)
-
-
-def kohya_name(module: str) -> str | None:
-    """Translate kohya's underscored name of a Wan layer into the model's own.
-
-    Args:
-        module: ``blocks_0_self_attn_q``.
-
-    Returns:
-        ``blocks.0.self_attn.q``, or None when there is no such layer. Underscores cannot be undone by
-        rule (``self_attn``), so only the layers that a Wan model has are known.
-    """
-    return _translate(module, _KOHYA_BLOCK, *_KOHYA)
-
-
-def _translate(
-    module: str, block: re.Pattern[str], in_block: Mapping[str, str], outside: Mapping[str, str]
-) -> str | None:
-    found = block.fullmatch(module)
-    if found is None:
-        return outside.get(module)
-    layer = in_block.get(found["layer"])
-    return None if layer is None else f"blocks.{found['index']}.{layer}"
-
-
-def _refuse_kinds(path: Path, keys: tuple[str, ...]) -> None:
-    for key in keys:
-        if len(key) > _LONGEST_KEY:
-            raise CheckpointError(
-                f"{path}: {key[:80]!r}... is a key of {len(key)} characters, allowed are {_LONGEST_KEY}",
-                next_command="save the LoRA again",
-            )
-    for pattern, what, remedy in _REFUSED:
-        found = [key for key in keys if pattern.search(key)]
-        if found:
-            raise CheckpointError(
-                f"{path}: {found[0]!r} ({len(found)} of {len(keys)} keys): {what}; "
-                "allowed are lora_A and lora_B (or lora_down and lora_up) and alpha",
-                next_command=remedy,
-            )
+        parts[item.part] = item
+    groups = tuple(_group(path, name, known[name]) for name in sorted(known, key=_order))
+    prefix = parsed[0].prefix
+    diffusers = any(names.is_diffusers(item.module) for item in parsed)
+    return Layout(
+        format=added[0].name if added else _format(parsed, diffusers),
+        prefix=prefix,
+        diffusers=diffusers,
+        underscored=prefix.startswith(("lora_unet_", "lora_transformer_", "lycoris_")),
+        groups=groups,
+        strays=tuple(strays),
+    )
 
 
 def _parse_all(path: Path, keys: tuple[str, ...], to_name: Callable[[str], str | None]) -> tuple[_Key, ...]:
-    names = {key: to_name(key) for key in keys}
-    parsed = {key: None if name is None else _parse(name, key) for key, name in names.items()}
+    called = {key: to_name(key) for key in keys}
+    parsed = {key: None if name is None else _parse(name, key) for key, name in called.items()}
     unknown = [key for key, item in parsed.items() if item is None]
     if len(unknown) == len(keys):
         raise CheckpointError(
@@ -325,71 +209,143 @@ def _parse_all(path: Path, keys: tuple[str, ...], to_name: Callable[[str], str |
     if unknown:
         raise CheckpointError(
             f"{path}: {unknown[0]!r} ({len(unknown)} of {len(keys)} keys) is unknown and would be dropped; "
-            "allowed are lora_A and lora_B (or lora_down and lora_up) and alpha",
-            next_command=_PLAIN,
+            f"{ALLOWED}",
+            next_command=PLAIN,
         )
     return tuple(item for item in parsed.values() if item is not None)
 
 
+def taken_apart(key: str) -> tuple[str, str] | None:
+    """A key's module as it is written, and what follows it; None for a key that no part of a LoRA has.
+
+    Example:
+        >>> taken_apart("diffusion_model.blocks.0.ffn.0.lora_A.weight")
+        ('diffusion_model.blocks.0.ffn.0', '.lora_A.weight')
+    """
+    found = _KEY.fullmatch(key)
+    return None if found is None else (found["module"], key[len(found["module"]) :])
+
+
 def _parse(name: str, key: str) -> _Key | None:
-    prefix = next((prefix for prefix in _PREFIXES if name.startswith(prefix)), "")
-    found = _KEY.fullmatch(name, len(prefix))
+    found = _KEY.fullmatch(name)
     if found is None:
         return None
-    return _Key(
-        key=key,
-        prefix=prefix,
-        module=found["module"],
-        half=found["half"] or "alpha",
-        adapter=found["adapter"] or "",
-    )
+    prefix, module = names.split(found["module"])
+    if found["diff"] == "diff_m" and not module.endswith("modulation"):
+        module = f"{module}.modulation"
+    style = ("", "")
+    if found["half"]:
+        part = _SIDES[found["half"].removeprefix("lora_")]
+        style = ("AB" if found["half"] in _SIDES.values() else "down/up", found["adapter"] or "")
+    elif found["old"]:
+        part, style = _SIDES[found["side"]], (found["old"], "")
+    elif found["diff"]:
+        part = "diff"
+    else:
+        part = found["factor"] or "alpha"
+    bias = found["diff"] in ("diff_b", "b_norm")
+    return _Key(key=key, prefix=prefix, module=module, part=part, style=style, bias=bias)
 
 
-def _dialect(path: Path, parsed: tuple[_Key, ...]) -> _Dialect:
-    first: dict[tuple[str, str, bool], _Key] = {}
+def _refuse_mixed(path: Path, parsed: tuple[_Key, ...]) -> None:
+    styles: dict[tuple[str, str], _Key] = {}
     prefixes: dict[str, _Key] = {}
     for item in parsed:
         prefixes.setdefault(item.prefix, item)
-        if item.half != "alpha":
-            first.setdefault((item.prefix, item.adapter, item.half in ("lora_A", "lora_B")), item)
-    if len(first) > 1 or len(prefixes) > 1:
-        one, other = (*(first if len(first) > 1 else prefixes).values(),)[:2]
+        if item.style[0]:
+            styles.setdefault(item.style, item)
+    for different in (styles, prefixes):
+        if len(different) > 1:
+            one, other = (*different.values(),)[:2]
+            raise CheckpointError(
+                f"{path}: mixes formats: {one.key!r} beside {other.key!r}, allowed is one in a file",
+                next_command="save the LoRA again with one tool",
+            )
+    if all(item.part == "alpha" for item in parsed):
         raise CheckpointError(
-            f"{path}: mixes formats: {one.key!r} beside {other.key!r}, allowed is one in a file",
-            next_command="save the LoRA again with one tool",
+            f"{path}: only alphas such as {parsed[0].key!r}, no lora_A or lora_B", next_command=PLAIN
         )
-    if not first:
-        raise CheckpointError(
-            f"{path}: only alphas such as {parsed[0].key!r}, no lora_A or lora_B", next_command=_PLAIN
-        )
-    prefix, adapter, _ = next(iter(first))
-    if prefix in ("lora_unet_", "lora_unet__"):
-        return _Dialect(format=_PREFIXES[prefix], prefix=prefix, to_name=kohya_name)
-    either = prefix in ("", "base_model.model.")
-    if prefix == "transformer." or (either and any(_DIFFUSERS_ONLY.search(item.module) for item in parsed)):
-        return _Dialect(format=_PREFIXES.get(prefix, "diffusers"), prefix=prefix, to_name=diffusers_name)
-    plain = "diffsynth" if adapter else "bare"
-    return _Dialect(format=_PREFIXES.get(prefix, plain), prefix=prefix, to_name=str)
 
 
-def _pair(path: Path, name: str, found: Mapping[str, _Key]) -> Pair:
-    down, up, alpha = found.get("down"), found.get("up"), found.get("alpha")
-    if down is None or up is None:
-        there = next(iter(found.values()))
-        missing = "lora_A (lora_down)" if down is None else "lora_B (lora_up)"
+def _refuse_unknown_layers(path: Path, parsed: tuple[_Key, ...]) -> None:
+    """Refuse targets that no Wan model has; differences are left for `reading`: zeros change nothing."""
+    whole = {item.module: item for item in parsed if item.part != "diff"}
+    unknown = [item for item in whole.values() if not names.is_linear(item.name or "")]
+    if not unknown:
+        return
+    first = unknown[0]
+    why, next_command = names.why_unknown(first.module)
+    if len(unknown) == len(whole):
         raise CheckpointError(
-            f"{path}: {there.key!r} has no partner: {missing} of {name!r} is missing",
+            f"{path}: none of its {len(whole)} targets is a layer of a Wan model; the first is "
+            f"{first.module!r}, expected are names such as 'blocks.0.self_attn.q': {why}",
+            next_command=next_command,
+        )
+    counted = "1 target is" if len(unknown) == 1 else f"{len(unknown)} targets are"
+    raise CheckpointError(
+        f"{path}: {counted} no layer of a Wan model (of {len(whole)}): {first.key!r}: {first.module!r} is no "
+        f"layer of a Wan model: {why}",
+        next_command=next_command,
+    )
+
+
+def _group(path: Path, name: str, found: Mapping[str, _Key]) -> Group:
+    keys = {part: item.key for part, item in found.items() if part != "alpha"}
+    kinds = {_kind(part) for part in keys}
+    first = next(iter(found.values()))
+    if len(kinds) > 1:
+        raise CheckpointError(
+            f"{path}: {' and '.join(map(repr, keys.values()))} all change {name!r}; programs disagree on "
+            "what that means, allowed is one kind for a layer",
+            next_command="save the LoRA again from one training",
+        )
+    kind: Kind = next(iter(kinds), "lora")
+    if missing := _missing(kind, keys):
+        raise CheckpointError(
+            f"{path}: {first.key!r} has no partner: {_MISSING.get(missing, missing)} of {name!r} is missing",
             next_command="save the LoRA again; was the file filtered or cut?",
         )
-    return Pair(
+    alpha = found.get("alpha")
+    return Group(
         name=name,
-        module=down.module,
-        down_key=down.key,
-        up_key=up.key,
+        module=first.module,
+        kind=kind,
+        keys=keys,
         alpha_key=None if alpha is None else alpha.key,
     )
 
 
+def _kind(part: str) -> Kind:
+    if part.startswith("lokr"):
+        return "lokr"
+    return "loha" if part.startswith("hada") else "diff" if part == "diff" else "lora"
+
+
+def _missing(kind: Kind, keys: Mapping[str, str]) -> str | None:
+    """The first part that a target lacks."""
+    if kind == "lokr":
+        sides: list[str] = []
+        for whole in ("lokr_w1", "lokr_w2"):
+            sides += [whole] if whole in keys else [f"{whole}_a", f"{whole}_b"]
+            if whole not in keys and not any(f"{whole}_{letter}" in keys for letter in "ab"):
+                return whole
+    else:
+        factors = [f"hada_w{number}_{letter}" for number in (1, 2) for letter in "ab"]
+        sides = {"lora": ["lora_A", "lora_B"], "loha": factors, "diff": ["diff"]}[kind]
+    return next((part for part in sides if part not in keys), None)
+
+
+def _format(parsed: tuple[_Key, ...], diffusers: bool) -> str:
+    prefix = parsed[0].prefix
+    flat = not any("." in item.module for item in parsed)
+    naming = ("flat diffusers" if diffusers else "flat") if flat else ("diffusers" if diffusers else "wan")
+    if PEFT in prefix:
+        return "peft"
+    if not prefix and naming == "wan":
+        return "diffsynth" if any(item.style[1] for item in parsed) else "bare"
+    return _USUAL.get((prefix, naming), f"{prefix or 'no prefix'} and {_NAMINGS[naming]}")
+
+
 def _order(name: str) -> tuple[int, str]:
-    block, layer = wan_layer(name) or (None, name)
+    block, layer = names.wan_layer(name) or (None, name)
     return (_AFTER_BLOCKS if block is None else block, layer)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.files import expand_home
 
 _SUFFIX = ".safetensors"
 _MAGIC = re.compile(r"[*?[]")
@@ -103,10 +104,9 @@ def _expand_one(argument: str) -> Iterable[Path]:
             f"--lora: {argument!r} is no path, allowed are files, folders and globs",
             next_command="pytest --lora <file.safetensors>",
         )
-    path = Path(argument)
     try:
-        path = path.expanduser()
-    except RuntimeError as error:
+        path = expand_home(argument)
+    except ValueError as error:
         raise CheckpointError(
             f"--lora: {argument!r}: {error}", next_command="write the folder out in full"
         ) from error

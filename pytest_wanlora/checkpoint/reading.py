@@ -5,18 +5,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 
-from pytest_wanlora.checkpoint import adapter, formats
+from pytest_wanlora.checkpoint import adapter, formats, health, kinds, names
 from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tensor, open_container
-from pytest_wanlora.checkpoint.record import Checkpoint, Problem, Target, widths
+from pytest_wanlora.checkpoint.record import Checkpoint, Target, widths
 from pytest_wanlora.errors import CheckpointError
+
+_ONE_TRAINING: Final = "save the LoRA again from one training"
+_EXCHANGED: Final = "; its A and B look exchanged: (out, rank) x (rank, in)"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,43 +56,58 @@ def read(path: Path | str) -> Checkpoint:
     """
     container = open_container(Path(path))
     layout = formats.layout(container.path, container.entries)
-    plain = tuple(_shaped(container, pair) for pair in layout.pairs)
+    plain = tuple(_shaped(container, group) for group in layout.groups)
+    _refuse_exchanged(container.path, plain)
     _refuse_contradicting_widths(container.path, plain)
     config = _config(container, layout)
     data = container.read()
+    _refuse_strays(container, layout, data)
     targets = tuple(
-        _with_alpha(container, data, target, pair, config)
-        for target, pair in zip(plain, layout.pairs, strict=True)
+        _with_alpha(container, data, target, group, config)
+        for target, group in zip(plain, layout.groups, strict=True)
     )
-    source = "file" if any(pair.alpha_key for pair in layout.pairs) else "none"
+    source = "file" if any(group.alpha_key for group in layout.groups) else "none"
     if config is not None:
-        source = adapter.CONFIG_NAME if layout.format == "peft" else adapter.METADATA_KEY
+        source = adapter.CONFIG_NAME if _is_peft(layout) else adapter.METADATA_KEY
     # numpy and hashlib release the interpreter lock: targets are measured in parallel, and with the digest
     with ThreadPoolExecutor() as pool:
         digest = pool.submit(_sha256, data)
-        found = pool.map(lambda target: _norm(container, data, target), targets)
-        norms = dict(zip((target.name for target in targets), found, strict=True))
+        found = pool.map(lambda target: health.measure(target, _parts(container, data, target)), targets)
+        measured = dict(zip((target.name for target in targets), found, strict=True))
         sha256 = digest.result()
-    problems, zero = _health(norms)
-    dtypes = {FLOATS[container.entries[key].dtype][0] for t in targets for key in (t.down_key, t.up_key)}
+    # a difference of zero changes nothing, whether it is left out or added
+    kept = tuple(each for each in targets if each.kind != "diff" or measured[each.name].norm != 0.0)
+    if not kept:
+        raise CheckpointError(
+            f"{container.path}: changes nothing: all its {len(layout.groups)} differences are zero",
+            next_command="give the file that the training saved",
+        )
+    norms = {target.name: measured[target.name].norm for target in kept}
+    zero = tuple(each.name for each in kept if health.without_effect(container, data, each, norms[each.name]))
+    keys = [key for target in kept for key in target.keys.values()]
     return Checkpoint(
         path=container.path,
         name=container.path.stem,
         sha256=sha256,
         size=container.size,
         format=layout.format,
-        dtype="+".join(sorted(dtypes)),
-        targets=targets,
+        dtype="+".join(sorted({FLOATS[container.entries[key].dtype][0] for key in keys})),
+        parameters=sum(math.prod(container.entries[key].shape) for key in keys),
+        targets=kept,
         alpha_source=source,
         metadata=container.metadata,
         norms={name: norm if math.isfinite(norm) else math.nan for name, norm in norms.items()},
         zero_targets=zero,
-        problems=problems,
+        problems=health.problems(norms, zero),
+        warnings=health.warnings(kept, zero, container.metadata, underscored=layout.underscored),
+        hints=health.hints(kept, measured),
+        zero_differences=len(targets) - len(kept) + len(layout.strays),
+        keys=tuple(container.entries),
     )
 
 
 def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
-    """The LoRA in the model's own names, ready to be applied with scale 1.
+    """The LoRA in the model's own names.
 
     Args:
         checkpoint: What ``read`` gave.
@@ -96,7 +115,8 @@ def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
     Returns:
         ``{"blocks.0.self_attn.q.lora_A.weight": Tensor, "blocks.0.self_attn.q.lora_B.weight": ...}``:
         A of shape (rank, in), B of (out, rank). The bits are the file's own. Only where alpha differs
-        from the rank, A is multiplied by alpha / rank in float32 and stays float32.
+        from the rank, A is multiplied by alpha / rank in float32 and stays float32. Of other kinds the parts,
+        ``blocks.0.self_attn.q.lokr_w1``; their updates have the target's scale.
 
     Raises:
         CheckpointError: The file is no longer the one that ``read`` saw, or A leaves the range of
@@ -136,10 +156,10 @@ def contents(checkpoint: Checkpoint) -> Iterator[Contents]:
 def _contents(checkpoint: Checkpoint, container: Container, data: memoryview) -> Contents:
     tensors, starts = {}, {}
     for target in checkpoint.targets:
-        for side, key in (("lora_A", target.down_key), ("lora_B", target.up_key)):
-            name = f"{target.name}.{side}.weight"
+        for part, key in target.keys.items():
+            name = f"{target.name}.{part}" + (".weight" if target.kind == "lora" else "")
             stored = container.tensor(key, data)
-            tensors[name] = _folded(checkpoint.path, target, stored) if side == "lora_A" else stored
+            tensors[name] = _folded(checkpoint.path, target, stored) if part == "lora_A" else stored
             if tensors[name] is stored:
                 starts[name] = container.entries[key].start
     return Contents(file=data, tensors=tensors, starts=starts)
@@ -167,47 +187,114 @@ def _folded(path: Path, target: Target, down: Tensor) -> Tensor:
         after = before * np.float32(target.scale)
     if np.isfinite(before).all() and not np.isfinite(after).all():
         raise CheckpointError(
-            f"{path}: {target.down_key!r} times alpha / rank ({target.scale:g}) is beyond float32",
+            f"{path}: {target.keys['lora_A']!r} times alpha / rank ({target.scale:g}) is beyond float32",
             next_command="save the LoRA again with a smaller alpha",
         )
     return Tensor(dtype="float32", shape=down.shape, data=after.astype("<f4").tobytes())
 
 
-def _shaped(container: Container, pair: formats.Pair) -> Target:
-    down, up = (container.entries[key] for key in (pair.down_key, pair.up_key))
-    for key, entry in ((pair.down_key, down), (pair.up_key, up)):
-        if entry.dtype not in FLOATS:
-            raise CheckpointError(
-                f"{container.path}: {key!r} is of type {entry.dtype}, allowed are {', '.join(FLOATS)}",
-                next_command="save the LoRA as bfloat16, float16 or float32",
-            )
-        if len(entry.shape) != 2:
-            raise CheckpointError(
-                f"{container.path}: {key!r} has shape {list(entry.shape)}, allowed are 2 dimensions "
-                "(a linear layer; LoRAs of convolutions are not supported)",
-                next_command="train without convolutions such as patch_embedding",
-            )
-        if 0 in entry.shape:
-            raise CheckpointError(
-                f"{container.path}: {key!r} has shape {list(entry.shape)}, allowed is 1 or more each",
-                next_command="gather the weights before saving (DeepSpeed ZeRO-3, FSDP), and save again",
-            )
-    if down.shape[0] != up.shape[1]:
-        raise CheckpointError(
-            f"{container.path}: ranks differ: {down.shape[0]} by {pair.down_key!r} {list(down.shape)}, "
-            f"{up.shape[1]} by {pair.up_key!r} {list(up.shape)}; allowed are (rank, in) and (out, rank)",
-            next_command="save the LoRA again from one training",
-        )
+def _parts(container: Container, data: memoryview, target: Target) -> dict[str, Tensor]:
+    return {part: container.tensor(key, data) for part, key in target.keys.items()}
+
+
+def _shaped(container: Container, group: formats.Group) -> Target:
+    shapes = {part: container.entries[key].shape for part, key in group.keys.items()}
+    for part, key in group.keys.items():
+        _refuse_type_and_shape(container, key, part, group.name)
+    shape = kinds.shape_of(group.kind, shapes)
+    if shape is None:
+        raise CheckpointError(_unfitting(container.path, group, shapes), next_command=_ONE_TRAINING)
     return Target(
-        name=pair.name,
-        rank=down.shape[0],
-        in_features=down.shape[1],
-        out_features=up.shape[0],
+        name=group.name,
+        kind=group.kind,
+        shape=shape,
+        rank=kinds.rank_of(group.kind, shapes),
         alpha=None,
-        down_key=pair.down_key,
-        up_key=pair.up_key,
-        alpha_key=pair.alpha_key,
+        keys=group.keys,
+        alpha_key=group.alpha_key,
     )
+
+
+def _unfitting(path: Path, group: formats.Group, shapes: Mapping[str, tuple[int, ...]]) -> str:
+    if group.kind == "lora":
+        down, up = shapes["lora_A"], shapes["lora_B"]
+        hint = _EXCHANGED if down[1] == up[0] < min(down[0], up[1]) else ""
+        return (
+            f"{path}: ranks differ: {down[0]} by {group.keys['lora_A']!r} {list(down)}, "
+            f"{up[1]} by {group.keys['lora_B']!r} {list(up)}; allowed are (rank, in) and (out, rank){hint}"
+        )
+    shown = ", ".join(f"{group.keys[part]!r} {list(shape)}" for part, shape in shapes.items())
+    return f"{path}: the factors of {group.name!r} do not fit together: {shown}"
+
+
+def _refuse_type_and_shape(container: Container, key: str, part: str, name: str) -> None:
+    entry = container.entries[key]
+    if entry.dtype not in FLOATS:
+        raise CheckpointError(
+            f"{container.path}: {key!r} is of type {entry.dtype}, allowed are {', '.join(FLOATS)}",
+            next_command="save the LoRA as bfloat16, float16 or float32",
+        )
+    shape = list(entry.shape)
+    if 0 in shape:
+        raise CheckpointError(
+            f"{container.path}: {key!r} has shape {shape}, allowed is 1 or more each; DeepSpeed's ZeRO-3 and "
+            "FSDP leave such tensors where the weights are not gathered first",
+            next_command="gather the weights before saving (DeepSpeed ZeRO-3, FSDP), and save again",
+        )
+    if part == "diff":
+        wanted = _dimensions(name)
+        if len(shape) != wanted:
+            raise CheckpointError(
+                f"{container.path}: {key!r} has shape {shape}, allowed are {wanted} dimensions for {name!r}",
+                next_command=_ONE_TRAINING,
+            )
+    elif len(shape) == 1:
+        raise CheckpointError(
+            f"{container.path}: {key!r} has shape {shape}, allowed are 2 dimensions; FSDP and ZeRO-3 keep "
+            "weights flat and in parts",
+            next_command="gather the weights before saving (DeepSpeed ZeRO-3, FSDP), and save again",
+        )
+    elif len(shape) != 2 or name == "patch_embedding":
+        raise CheckpointError(
+            f"{container.path}: {key!r} has shape {shape}, allowed are 2 dimensions, of a linear layer "
+            f"({name} {'is a convolution' if name == 'patch_embedding' else 'is one'}; LoRAs of convolutions "
+            "are not supported)",
+            next_command="train without convolutions such as patch_embedding",
+        )
+
+
+def _dimensions(name: str) -> int:
+    """Of the weight that a difference is added to."""
+    if name.endswith("modulation"):
+        return 3
+    if name == "patch_embedding":
+        return 5
+    return 2 if names.is_linear(name) else 1
+
+
+def _refuse_strays(container: Container, layout: formats.Layout, data: memoryview) -> None:
+    for key in layout.strays:
+        entry = container.entries[key]
+        if entry.dtype not in FLOATS or container.tensor(key, data).float64().any():
+            raise CheckpointError(
+                f"{container.path}: {key!r} is no layer of a Wan model, and this difference is not zero: it "
+                "would be dropped",
+                next_command="save the LoRA again for the model that it was trained on",
+            )
+
+
+def _refuse_exchanged(path: Path, targets: tuple[Target, ...]) -> None:
+    pairs = [target for target in targets if target.kind == "lora"]
+    # a rank above both widths is no low rank
+    if pairs and all(target.rank > max(target.shape) for target in pairs):
+        first = pairs[0]
+        keys = " and ".join(map(repr, first.keys.values()))
+        raise CheckpointError(
+            f"{path}: A and B look exchanged: (out, rank) x (rank, in), in all {len(pairs)} targets: "
+            f"by {keys} the model has width {first.shape[0]} and the LoRA rank {first.rank}; "
+            "allowed are lora_A (rank, in) and lora_B (out, rank)",
+            next_command="save the LoRA again with the names of A and B exchanged",
+        )
 
 
 def _refuse_contradicting_widths(path: Path, targets: tuple[Target, ...]) -> None:
@@ -217,18 +304,23 @@ def _refuse_contradicting_widths(path: Path, targets: tuple[Target, ...]) -> Non
         if value != expected:
             raise CheckpointError(
                 f"{path}: contradicts itself: the model's {what} is {expected} by {known.name!r} and "
-                f"{value} by {target.name!r}; no Wan model has both",
-                next_command="save the LoRA again from one training",
+                f"{value} by {target.name!r}; no Wan model has both"
+                + next((_EXCHANGED for each in (target, known) if 0 < max(each.shape) < each.rank), ""),
+                next_command=_ONE_TRAINING,
             )
 
 
+def _is_peft(layout: formats.Layout) -> bool:
+    return formats.PEFT in layout.prefix
+
+
 def _config(container: Container, layout: formats.Layout) -> adapter.AdapterConfig | None:
-    if layout.format == "diffusers":
-        return adapter.from_metadata(container.path, container.metadata)
-    if layout.format != "peft":
-        return None
+    if not _is_peft(layout):
+        # pipelines of diffusers write it, whatever the layers are called
+        usual = layout.diffusers or "transformer." in layout.prefix
+        return adapter.from_metadata(container.path, container.metadata) if usual else None
     config = adapter.read_beside(container.path)
-    if config is None and not all(pair.alpha_key for pair in layout.pairs):
+    if config is None and not all(group.alpha_key for group in layout.groups if group.kind == "lora"):
         raise CheckpointError(
             f"{container.path}: PEFT keeps alpha in {adapter.CONFIG_NAME}, which is not in "
             f"{container.path.parent}; without it the strength of this LoRA is unknown",
@@ -241,15 +333,15 @@ def _with_alpha(
     container: Container,
     data: memoryview,
     target: Target,
-    pair: formats.Pair,
+    group: formats.Group,
     config: adapter.AdapterConfig | None,
 ) -> Target:
-    inside = None if pair.alpha_key is None else _alpha(container, pair.alpha_key, data)
-    outside = None if config is None else config.alpha_for(pair.module, target.rank)
+    inside = None if group.alpha_key is None else _alpha(container, group.alpha_key, data)
+    outside = None if config is None or target.kind != "lora" else config.alpha_for(group.module, target.rank)
     # bfloat16 holds an alpha to 0.4 %
     if inside is not None and outside is not None and not math.isclose(inside, outside, rel_tol=5e-3):
         raise CheckpointError(
-            f"{container.path}: contradicts itself: {pair.alpha_key!r} is {inside:g}, "
+            f"{container.path}: contradicts itself: {group.alpha_key!r} is {inside:g}, "
             f"the LoraConfig of the file says {outside:g}",
             next_command="save the LoRA again with its config",
         )
@@ -276,42 +368,3 @@ def _alpha(container: Container, key: str, data: memoryview) -> float:
             next_command="save the LoRA again with alpha equal to its rank",
         )
     return float(alpha)
-
-
-def _norm(container: Container, data: memoryview, target: Target) -> float:
-    """Frobenius norm of a target's update; NaN or infinite if its weights are, infinite beyond float32."""
-    down = container.tensor(target.down_key, data).float64()
-    up = container.tensor(target.up_key, data).float64()
-    if np.isnan(down).any() or np.isnan(up).any():
-        return math.nan
-    if np.isinf(down).any() or np.isinf(up).any():
-        return math.inf
-    # ||B A||_F^2 = tr(A^T B^T B A) = sum((B^T B) * (A A^T)), two rank x rank matrices
-    with np.errstate(over="ignore", invalid="ignore"):
-        squared = float(np.sum((up.T @ up) * (down @ down.T)))
-        norm = target.scale * math.sqrt(max(squared, 0.0)) if math.isfinite(squared) else math.inf
-    return norm if norm <= np.finfo(np.float32).max else math.inf
-
-
-def _health(norms: Mapping[str, float]) -> tuple[tuple[Problem, ...], tuple[str, ...]]:
-    """What is wrong with the weights, and which targets change nothing."""
-    nan = [name for name, norm in norms.items() if math.isnan(norm)]
-    inf = [name for name, norm in norms.items() if math.isinf(norm)]
-    zero = [name for name, norm in norms.items() if norm == 0.0]
-    return tuple(_problems(nan, inf, zero, len(norms))), tuple(zero)
-
-
-def _problems(nan: list[str], inf: list[str], zero: list[str], total: int) -> Iterable[Problem]:
-    if nan:
-        yield _problem("nan", nan, total, "have weights that are NaN: the training diverged")
-    if inf:
-        yield _problem("inf", inf, total, "have infinite weights or an update beyond float32")
-    if len(zero) == total:
-        yield _problem("zero_b", zero, total, "change nothing (B @ A is zero): it was not trained")
-    elif zero:
-        yield _problem("zero_some", zero, total, "change nothing (B @ A is zero): remove or train them")
-
-
-def _problem(code: str, names: list[str], total: int, words: str) -> Problem:
-    sentence = f"{len(names)} of {total} targets {words}; the first is {names[0]}"
-    return Problem(code=code, words=sentence, targets=tuple(names))

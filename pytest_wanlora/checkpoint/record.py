@@ -11,47 +11,48 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pytest_wanlora.checkpoint.formats import wan_layer
+from pytest_wanlora.checkpoint.formats import Kind
+from pytest_wanlora.checkpoint.names import wan_layer
+from pytest_wanlora.checkpoint.reads_in import readings
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Target:
-    """One layer that the LoRA changes.
+    """One weight that the LoRA changes.
 
     Attributes:
-        name: In the model's own names: ``blocks.0.self_attn.q``.
-        rank: From 1.
-        in_features: Columns of A.
-        out_features: Rows of B.
+        name: The layer in the model's own names, `blocks.0.self_attn.q`; with `.bias` for its bias.
+        kind: How the update is made: `lora`, `lokr`, `loha` or `diff`, the difference itself.
+        shape: Of the update: (out, in), or a difference's own.
+        rank: What alpha is divided by; 0 for what takes no alpha.
         alpha: The update is alpha / rank * B @ A; None: the file tells none, which all formats that
             leave it out mean as rank.
-        down_key: Key of A in the file.
-        up_key: Key of B in the file.
+        keys: Part to its key in the file; see `formats.Group`.
         alpha_key: Key of alpha in the file, None when it came from elsewhere or nowhere.
     """
 
     name: str
+    kind: Kind = "lora"
+    shape: tuple[int, ...]
     rank: int
-    in_features: int
-    out_features: int
     alpha: float | None
-    down_key: str
-    up_key: str
+    keys: Mapping[str, str] = field(hash=False)
     alpha_key: str | None = None
 
     @property
     def scale(self) -> float:
-        """What B @ A is multiplied by: alpha / rank, 1 when there is no alpha."""
-        return 1.0 if self.alpha is None else self.alpha / self.rank
+        """What the update is multiplied by: alpha / rank, 1 when there is no alpha or no rank."""
+        return 1.0 if self.alpha is None or not self.rank else self.alpha / self.rank
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Problem:
-    """Why a file that can be read may still not be published.
+    """Why a file that can be read may still not be published, or what to know before it is.
 
     Attributes:
-        code: ``nan``, ``inf``, ``zero_b`` (the whole LoRA changes nothing) or ``zero_some`` (some of
-            its targets change nothing).
+        code: ``nan``, ``inf``, ``zero_b`` (the whole LoRA changes nothing); of warnings ``zero_some`` (some
+            of its targets change nothing), ``alpha_some`` (alpha is missing on some targets) or
+            ``alpha_header`` (only the header tells alpha).
         words: One sentence with the number of targets and the first of them.
         targets: Names of those concerned.
     """
@@ -72,14 +73,19 @@ class Checkpoint:
         size: Bytes.
         format: As in ``formats.Layout``.
         dtype: torch's names of the tensors' types, joined by ``+`` when there are several.
+        parameters: Numbers that its targets are made of.
         targets: Sorted by block number, then name; at least one.
         alpha_source: ``file`` (tensors), ``adapter_config.json``, ``lora_adapter_metadata``, or
             ``none``: alpha is the rank.
         metadata: Of the header.
         norms: Target name -> Frobenius norm of alpha / rank * B @ A; NaN where the weights are not
             finite.
-        zero_targets: Names of targets whose update is exactly zero.
+        zero_targets: Names of targets that change nothing: the update is zero, or below what its type holds.
         problems: What makes it unfit although it can be read; empty for a healthy file.
+        warnings: What does not make it unfit, but may explain what it does.
+        hints: What is unusual in its numbers, and no more than that.
+        zero_differences: How many differences are zero and were left out.
+        keys: Of the file, in its order.
     """
 
     path: Path
@@ -88,12 +94,17 @@ class Checkpoint:
     size: int
     format: str
     dtype: str
+    parameters: int
     targets: tuple[Target, ...]
     alpha_source: str
     metadata: Mapping[str, str] = field(hash=False)
     norms: Mapping[str, float] = field(hash=False)
     zero_targets: tuple[str, ...]
     problems: tuple[Problem, ...]
+    warnings: tuple[Problem, ...] = ()
+    hints: tuple[Problem, ...] = ()
+    zero_differences: int = 0
+    keys: tuple[str, ...] = field(default=(), repr=False)
 
     @property
     def identity(self) -> str:
@@ -110,12 +121,12 @@ class Checkpoint:
     @property
     def ranks(self) -> tuple[int, ...]:
         """The different ranks, ascending."""
-        return tuple(sorted({target.rank for target in self.targets}))
+        return tuple(sorted({target.rank for target in self.targets if target.rank}))
 
     @property
     def rank(self) -> int:
-        """The largest rank."""
-        return self.ranks[-1]
+        """The largest rank; 0 for a file of differences alone."""
+        return max(self.ranks, default=0)
 
     @property
     def dim(self) -> int | None:
@@ -147,7 +158,7 @@ class Checkpoint:
 
         Norms that are not finite are None; metadata values are cut to 200 characters.
         """
-        kinds = Counter((wan_layer(target.name) or (None, target.name))[1] for target in self.targets)
+        kinds = Counter(_layer(target.name) for target in self.targets)
         finite = {name: norm for name, norm in self.norms.items() if math.isfinite(norm)}
         total = math.hypot(*finite.values()) if len(finite) == len(self.norms) else None
         strongest = max(finite, key=finite.__getitem__, default=None)
@@ -161,8 +172,11 @@ class Checkpoint:
             "dtype": self.dtype,
             "rank": self.rank,
             "ranks": list(self.ranks),
-            "alphas": sorted({target.alpha for target in self.targets if target.alpha is not None}),
+            "alphas": sorted({t.alpha for t in self.targets if t.rank and t.alpha is not None}),
             "alpha_source": self.alpha_source,
+            "alpha_targets": sum(bool(t.rank) and t.alpha is not None for t in self.targets),
+            "ranked_targets": sum(bool(target.rank) for target in self.targets),
+            "kinds": dict(sorted(Counter(target.kind for target in self.targets).items())),
             "targets": len(self.targets),
             "layers": dict(sorted(kinds.items())),
             "blocks": self.blocks,
@@ -170,11 +184,14 @@ class Checkpoint:
             "dim": self.dim,
             "ffn_dim": self.ffn_dim,
             "text_dim": self.text_dim,
-            "parameters": sum(t.rank * (t.in_features + t.out_features) for t in self.targets),
+            "parameters": self.parameters,
             "norm": total,
             "strongest": None if strongest is None else {"target": strongest, "norm": finite[strongest]},
             "zero_targets": list(self.zero_targets),
             "problems": [{"code": problem.code, "words": problem.words} for problem in self.problems],
+            "warnings": [{"code": warning.code, "words": warning.words} for warning in self.warnings],
+            "hints": [{"code": hint.code, "words": hint.words} for hint in self.hints],
+            "reads_in": [reading.card() for reading in readings(self)],
             "metadata": {
                 key: value if len(value) <= 200 else f"{value[:200]}…"
                 for key, value in sorted(self.metadata.items())
@@ -207,20 +224,23 @@ def widths(targets: tuple[Target, ...]) -> tuple[tuple[Target, str, int], ...]:
             continue
         _, kind = layer
         entry, leave = _WIDTHS.get(kind.partition(".")[0] if "_attn." in kind else kind, (None, None))
-        if entry is not None:
-            found.append((target, entry, target.in_features))
+        shape = target.shape
+        if kind == "time_projection.1" and shape[0] % 6 == 0:
+            found.append((target, "dim", shape[0] // 6))
+        if entry is not None and len(shape) > 1:
+            found.append((target, entry, shape[-1]))
         if leave is not None:
-            found.append((target, leave, target.out_features))
+            found.append((target, leave, shape[0]))
     return tuple(found)
 
 
-def verify_against(checkpoint: Checkpoint, dit_shapes: Mapping[str, tuple[int, int]]) -> tuple[str, ...]:
+def verify_against(checkpoint: Checkpoint, dit_shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
     """Compare a LoRA's targets with the layers of a loaded model.
 
     Args:
         checkpoint: The LoRA.
-        dit_shapes: Layer name -> shape of its weight, (out_features, in_features), for every linear
-            layer of the model: ``{"blocks.0.self_attn.q": (3072, 3072), ...}``.
+        dit_shapes: Name of a target -> shape of what it changes: ``{"blocks.0.self_attn.q": (3072, 3072),
+            "blocks.0.self_attn.q.bias": (3072,), ...}``, for every weight of the model.
 
     Returns:
         One line for each target that the model does not have or has in another shape, beginning with
@@ -229,15 +249,23 @@ def verify_against(checkpoint: Checkpoint, dit_shapes: Mapping[str, tuple[int, i
     lies = []
     for target in checkpoint.targets:
         have = dit_shapes.get(target.name)
-        want = (target.out_features, target.in_features)
         if have is None:
             lies.append(f"{target.name}: the model has no such layer")
-        elif tuple(have) != want:
+        elif tuple(have) != target.shape:
             lies.append(
-                f"{target.name}: the LoRA is for {want[0]}x{want[1]} (out x in), the model's layer is "
-                f"{have[0]}x{have[1]}"
+                f"{target.name}: the LoRA is for {_by(target.shape)} (out x in), "
+                f"the model's layer is {_by(have)}"
             )
     return tuple(lies)
+
+
+def _layer(name: str) -> str:
+    layer = (wan_layer(name) or (None, name))[1]
+    return f"{layer}.bias" if name.endswith(".bias") else layer
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 _WIDTHS: Mapping[str, tuple[str | None, str | None]] = {
@@ -252,4 +280,8 @@ _WIDTHS: Mapping[str, tuple[str | None, str | None]] = {
     "time_projection.1": ("dim", None),
     "head.head": ("dim", None),
     "img_emb.proj.3": (None, "dim"),
+    "patch_embedding": (None, "dim"),
+    "norm3": (None, "dim"),
+    "modulation": ("dim", None),
+    "head.modulation": ("dim", None),
 }

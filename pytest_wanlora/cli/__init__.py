@@ -11,7 +11,18 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 
-from pytest_wanlora.cli import clean, compare, doctor, examples, init, inspect, reference, show, verify
+from pytest_wanlora.cli import (
+    clean,
+    compare,
+    convert,
+    doctor,
+    examples,
+    init,
+    inspect,
+    reference,
+    show,
+    verify,
+)
 from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import WanloraError
@@ -32,7 +43,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    modules = (examples, init, inspect, show, compare, verify, doctor, reference, training_data, clean)
+    modules = (
+        examples,
+        init,
+        inspect,
+        convert,
+        show,
+        compare,
+        verify,
+        doctor,
+        reference,
+        training_data,
+        clean,
+    )
     for module in modules:
         module.add_parser(commands)
     try:

@@ -1,4 +1,4 @@
-"""`python -m pytest_wanlora data report|balance|categorize`."""
+"""`python -m pytest_wanlora data report|balance|categorize|import`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.training_data import balance, need
+from pytest_wanlora.training_data import balance
+from pytest_wanlora.training_data.categories import COLUMNS, decisions
+from pytest_wanlora.training_data.clip_similarity import ClipTextSimilarity, TextSimilarity
 from pytest_wanlora.training_data.duplicates import THRESHOLD
-from pytest_wanlora.training_data.exporting import COLUMNS, decisions
 from pytest_wanlora.training_data.metadata import FORMATS
-from pytest_wanlora.training_data.report import build, read_clips
+from pytest_wanlora.training_data.report import build, draw_lines, report_lines
 from pytest_wanlora.training_data.rules import Rules, from_file, of_suite, packaged_rules
-from pytest_wanlora.training_data.similarity import TextSimilarity
 from pytest_wanlora.training_data.survey import Progress, Source, Survey, take
-from pytest_wanlora.training_data.tables import draw_lines, report_lines
-from pytest_wanlora.training_data.videos import Target
+from pytest_wanlora.training_data.videos import BROKEN, URLS, State, Target, read_clips
 from pytest_wanlora.training_data.writing import check_output, write_table
 
 if TYPE_CHECKING:
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 OK: Final = 0
 BAD: Final = 1
 _TI2V_MULTIPLE: Final = 32
-_SMALL = 32 << 20  # bytes; starting processes takes longer than analysing fewer
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -76,7 +76,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     balanced.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     balanced.add_argument("--repeat", action="store_true", help="repeat rows of a category that is short")
-    balanced.add_argument("--drop", choices=("near", "exact", "none"), default="near", help=_DROP)
+    balanced.add_argument("--drop", choices=("near", "exact", "none"), default="exact", help=_DROP)
     balanced.add_argument(
         "--near-duplicates", type=_threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
     )
@@ -89,6 +89,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     categorize.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     categorize.set_defaults(run_command=_categorize)
 
+    imported = kinds.add_parser("import", help="write the metadata that DiffSynth trains on")
+    _read(imported)
+    imported.add_argument("--to", choices=("diffsynth",), required=True, help="whose metadata")
+    imported.add_argument(
+        "--output", type=Path, help="a .csv, .json or .jsonl file; default: metadata.csv beside the videos"
+    )
+    imported.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
+    imported.add_argument("--videos", choices=("none", "exist"), default="exist", help=_VIDEOS)
+    imported.set_defaults(run_command=_import)
+
 
 _VIDEOS = "look for the video files, or decode each of them to its end, which is slow; default: exist"
 _MULTIPLE = "what the model needs sizes to be multiples of: 32 for TI2V-5B (default), 16 for other Wan models"
@@ -96,37 +106,50 @@ _NEAR = f"similarity from which on prompts are near duplicates, 0 to 1; default:
 _TOWARD = (
     "a run's results.json: raise the shares (of --share, else equal ones) of categories that regressed in it"
 )
-_DROP = "which repeated prompts are left out before the draw; default: near"
+_FORMS = (
+    "a folder of clips with captions, a .csv, .tsv, .json or .jsonl table, a .toml or .yaml config, a .zip"
+)
+_TRIGGER = "leave this text out of every prompt; what 9 of 10 prompts share is left out anyway"
+_WORKERS = "videos that are read at a time; default: as many as there are cores, 4 at most"
+_DROP = "which repeated prompts are left out before the draw; default: exact"
 
 
 def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("metadata", type=Path, help="DiffSynth's training metadata: .csv, .json or .jsonl")
+    _read(parser)
     parser.add_argument("--suite", metavar="NAME|FILE", help="take its categories and their words")
     parser.add_argument(
-        "--categories", type=Path, metavar="FILE", help="more words, as categories.yaml has them"
+        "--categories", type=Path, metavar="FILE", help="more or other words; subjects: people, animals, ..."
     )
     parser.add_argument(
         "--clip", action="store_true", help="ask the suite's CLIP about prompts that no word decides"
     )
     parser.add_argument("--device", default="cpu", help="where CLIP runs; default: cpu")
+    parser.add_argument("--workers", type=_count, help=_WORKERS)
+
+
+def _read(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("metadata", type=Path, help=_FORMS)
     parser.add_argument("--base", type=Path, help="folder of the videos; default: the metadata's")
-    parser.add_argument("--prompt-column", default="prompt", metavar="NAME")
-    parser.add_argument("--video-column", default="video", metavar="NAME")
-    parser.add_argument(
-        "--workers", type=_count, help="processes; default: as many as there are cores, 4 at most"
-    )
+    parser.add_argument("--trigger", action="append", metavar="TEXT", help=_TRIGGER)
+    parser.add_argument("--prompt-column", metavar="NAME", help="default: prompt, caption, text, ...")
+    parser.add_argument("--video-column", metavar="NAME", help="default: video, video_path, file_name, ...")
 
 
 def _report(arguments: argparse.Namespace) -> int:
     suite = _suite(arguments)
     target = _target(arguments, suite)
-    with _survey(arguments, suite, check_videos=arguments.videos != "none") as survey:
-        duplicates = survey.duplicates(threshold=arguments.near_duplicates)
-        report = build(survey, duplicates, threshold=arguments.near_duplicates)
-        if arguments.videos == "read":
-            report = report.with_clips(
-                read_clips(survey, target, workers=_cores(), progress=_progress("videos"))
-            )
+    survey = _survey(arguments, suite, check_videos=arguments.videos != "none")
+    duplicates = survey.duplicates(threshold=arguments.near_duplicates)
+    report = build(survey, duplicates, threshold=arguments.near_duplicates)
+    if arguments.videos == "read":
+        with survey.source.open() as metadata:
+            states = zip(metadata, survey.video_states, strict=True)
+            paths = [
+                survey.source.folder / (row.video or "") for row, state in states if state == State.PRESENT
+            ]
+        workers = arguments.workers or min(os.cpu_count() or 1, 4)
+        read = read_clips(paths, target, workers=workers, progress=_progress("videos"))
+        report = report.with_clips(read)
     if arguments.json:
         _say([json.dumps(report.to_json(), indent=1, ensure_ascii=False)])
     else:
@@ -140,28 +163,82 @@ def _balance(arguments: argparse.Namespace) -> int:
             "--share or --toward must say which shares are wanted",
             next_command="add --share urban=0.3,nature=0.3,action=0.2,other=0.2, or --toward RUN",
         )
-    _same_ending(arguments.output, arguments.metadata)
+    kind = _output_kind(arguments.output, arguments.metadata)
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     suite = _suite(arguments)
     rules = _rules(arguments, suite)
     shares = _shares(arguments, rules)
     check_videos = arguments.videos != "none"
-    with _survey(arguments, suite, check_videos=check_videos, near=arguments.drop == "near") as survey:
-        drawn = balance.draw(
-            survey,
-            shares,
-            arguments.samples,
-            seed=arguments.seed,
-            drop=arguments.drop,
-            threshold=arguments.near_duplicates,
-            repeat=arguments.repeat,
-        )
-        records = survey.records(drawn.rows)
-        with survey.source.open() as metadata:
-            kind, columns = metadata.kind, metadata.columns
-        write_table(arguments.output, kind, columns, (records[row].record for row in drawn.rows))
-        _say(draw_lines(arguments.output, arguments.seed, survey.counts(), drawn))
+    survey = _survey(arguments, suite, check_videos=check_videos, near=arguments.drop == "near")
+    drawn = balance.draw(
+        survey,
+        shares,
+        arguments.samples,
+        seed=arguments.seed,
+        drop=arguments.drop,
+        threshold=arguments.near_duplicates,
+        repeat=arguments.repeat,
+    )
+    records = survey.records(drawn.rows)
+    write_table(arguments.output, kind, survey.columns, (records[row].record for row in drawn.rows))
+    _say(draw_lines(arguments.output, arguments.seed, survey.counts(repeats=False), drawn))
+    _say(survey.shared.notes)
     return OK
+
+
+def _import(arguments: argparse.Namespace) -> int:
+    source = _source(arguments, check_videos=arguments.videos != "none", near=False)
+    output = arguments.output or source.folder / "metadata.csv"
+    kind = output.suffix.lower().removeprefix(".")
+    if kind not in ("csv", "json", "jsonl"):
+        raise DataError(
+            f"--output: {output} does not end in .csv, .json or .jsonl, which DiffSynth reads",
+            next_command=f"--output {shlex.quote(str(output.with_suffix('.csv')))}",
+        )
+    check_output(output, sources=[arguments.metadata], overwrite=arguments.overwrite)
+    survey = take(source, packaged_rules(), progress=_progress("rows"))
+    if survey.kind == "archive":
+        raise DataError(
+            f"{source.path}: DiffSynth reads no archive",
+            next_command=f"unzip {shlex.quote(str(source.path))} -d FOLDER, and import FOLDER",
+        )
+    unusable = ~survey.present | np.isin(survey.video_states, list(BROKEN))
+    if unusable.any():
+        place = survey.records([int(np.flatnonzero(unusable)[0])]).popitem()[1]
+        what = "has no prompt" if place.prompt is None else "has no usable video"
+        raise DataError(
+            f"{source.path}: {np.count_nonzero(unusable):,} of {len(survey):,} rows would stop the training, "
+            f"such as {survey.unit} {place.place}: {place.video or '(no name)'} {what}; nothing was written",
+            next_command=f"python -m pytest_wanlora data report {shlex.quote(str(source.path))}",
+        )
+    with source.open() as metadata:
+        rows = [
+            [_within(row.video, source.folder, output.parent), row.prompt or ""]
+            for row in metadata
+            for _ in range(row.repeats)
+        ]
+    write_table(output, kind, ("video", "prompt"), rows)
+    repeated = f", {len(survey):,} clips as often as an epoch takes them" if len(rows) > len(survey) else ""
+    _say(
+        [
+            f"wrote {output}: {len(rows):,} rows{repeated}",
+            "next: train with --dataset_base_path "
+            f"{shlex.quote(str(output.parent))} --dataset_metadata_path {shlex.quote(str(output))}",
+        ]
+    )
+    return OK
+
+
+def _within(video: str | None, base: Path, folder: Path) -> str:
+    """The name of a video as seen from the folder of the new table."""
+    if video is None or video.startswith(URLS):
+        return video or ""
+    path = (base / video).absolute()
+    return (
+        path.relative_to(folder.absolute()).as_posix()
+        if path.is_relative_to(folder.absolute())
+        else str(path)
+    )
 
 
 def _categorize(arguments: argparse.Namespace) -> int:
@@ -175,12 +252,14 @@ def _categorize(arguments: argparse.Namespace) -> int:
     suite = _suite(arguments)
     rules = _rules(arguments, suite)
     similarity = _similarity(arguments, suite)
-    with _source(arguments, check_videos=False, near=False).open() as metadata:
-        found = decisions(metadata, rules, similarity)
+    survey = take(_source(arguments, check_videos=False, near=False), rules, progress=_progress("rows"))
+    with survey.source.open() as metadata:
+        found = decisions(metadata, rules, similarity, survey.shared)
         columns = [metadata.unit, "video", "prompt", *COLUMNS]
-        records = found if kind != "csv" else ([str(row[name]) for name in columns] for row in found)
+        texts = kind in ("csv", "tsv")
+        records = ([str(row[name]) for name in columns] for row in found) if texts else found
         write_table(arguments.output, kind, columns, records)
-    _say([f"wrote {arguments.output}"])
+    _say([f"wrote {arguments.output}", *survey.shared.notes])
     return OK
 
 
@@ -203,46 +282,42 @@ def _similarity(arguments: argparse.Namespace, suite: Suite | None) -> TextSimil
         return None
     if suite is None:
         raise DataError("--clip needs a suite, whose CLIP model it asks", next_command="add --suite NAME")
-    from pytest_wanlora.training_data.clip_similarity import ClipTextSimilarity
-
     return ClipTextSimilarity(suite.scoring.clip, device=arguments.device)
 
 
 def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
     shares = (
-        need.equal_shares(rules.names) if arguments.share is None else balance.parse_shares(arguments.share)
+        balance.equal_shares(rules.names)
+        if arguments.share is None
+        else balance.parse_shares(arguments.share)
     )
     balance.check_shares(shares, rules.names)
     if arguments.toward is not None:
-        shares = need.raised(shares, need.outcomes(arguments.toward, arguments.candidate))
+        shares = balance.raised(shares, balance.outcomes(arguments.toward, arguments.candidate))
     return shares
 
 
 def _source(arguments: argparse.Namespace, *, check_videos: bool, near: bool) -> Source:
-    base = arguments.metadata.parent if arguments.base is None else arguments.base
-    if check_videos and arguments.base is not None and not base.is_dir():
-        raise DataError(f"--base: there is no folder {base}", next_command="ls")
+    if check_videos and arguments.base is not None and not arguments.base.is_dir():
+        raise DataError(f"--base: there is no folder {arguments.base}", next_command="ls")
     return Source(
         path=arguments.metadata,
-        base=base,
+        base=arguments.base,
         prompt_column=arguments.prompt_column,
         video_column=arguments.video_column,
         check_videos=check_videos,
         near=near,
+        triggers=tuple(arguments.trigger or ()),
     )
 
 
 def _survey(
     arguments: argparse.Namespace, suite: Suite | None, *, check_videos: bool, near: bool = True
 ) -> Survey:
-    source = _source(arguments, check_videos=check_videos, near=near)
-    size = source.path.stat().st_size if source.path.is_file() else 0
-    workers = arguments.workers or (1 if size < _SMALL else _cores())
     return take(
-        source,
+        _source(arguments, check_videos=check_videos, near=near),
         _rules(arguments, suite),
         similarity=_similarity(arguments, suite),
-        workers=workers,
         progress=_progress("rows"),
     )
 
@@ -268,12 +343,18 @@ def _target(arguments: argparse.Namespace, suite: Suite | None) -> Target:
     return Target(height=height, width=width, frames=frames, multiple=arguments.multiple or _TI2V_MULTIPLE)
 
 
-def _same_ending(output: Path, metadata: Path) -> None:
-    if output.suffix.lower() != metadata.suffix.lower():
+def _output_kind(output: Path, source: Path) -> str:
+    """The form of a table that is drawn from a source: its own, or any where the source is no such table."""
+    kind = output.suffix.lower().removeprefix(".")
+    own = source.suffix.lower().removeprefix(".")
+    wanted = (own,) if own in FORMATS and not source.is_dir() else FORMATS
+    if kind not in wanted:
+        endings = " or ".join(f".{each}" for each in wanted)
         raise DataError(
-            f"--output: {output} does not end in {metadata.suffix}, as {metadata} does",
-            next_command=f"--output {shlex.quote(str(output.with_suffix(metadata.suffix)))}",
+            f"--output: {output} does not end in {endings}" + (f", as {source} does" if kind != own else ""),
+            next_command=f"--output {shlex.quote(str(output.with_suffix('.' + wanted[0])))}",
         )
+    return kind
 
 
 def _count(text: str) -> int:
@@ -297,10 +378,6 @@ def _threshold(text: str) -> float:
     if not 0 < value <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and up to 1")
     return value
-
-
-def _cores() -> int:
-    return min(os.cpu_count() or 1, 4)
 
 
 def _progress(what: str) -> Progress | None:

@@ -59,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="prompts in a YAML file: the key scenarios, as in a suite",
     )
     parser.add_argument(
-        "--training-data", type=Path, metavar="FILE", help="metadata of the training: .csv, .json or .jsonl"
+        "--training-data", type=Path, metavar="PATH", help="captions of the training, a file or a folder"
     )
     parser.add_argument(
         "--trigger", metavar="TEXT", help="words to put in front of every prompt that lacks them"

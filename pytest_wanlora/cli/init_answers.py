@@ -13,6 +13,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import complain, say
 from pytest_wanlora.cli.terminal import Terminal
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.files import expand_home
 from pytest_wanlora.new_project import ci_files, metadata, scenarios
 from pytest_wanlora.new_project.scenarios import NewScenario
 
@@ -108,9 +109,18 @@ def collect(arguments: argparse.Namespace, terminal: Terminal | None) -> Answers
 def within(folder: Path, path: Path) -> Path:
     """Return a path as it is written in a folder: relative to it if it is inside, else absolute."""
     # not `resolve`: a link inside the folder stays relative
-    target = Path(os.path.normpath(path.expanduser().absolute()))
+    target = Path(os.path.normpath(_at_home(path).absolute()))
     start = Path(os.path.normpath(folder.absolute()))
     return target.relative_to(start) if target.is_relative_to(start) else target
+
+
+def _at_home(path: Path | str) -> Path:
+    try:
+        return expand_home(path)
+    except ValueError as error:
+        raise SettingsError(
+            f"{path}: {error}; allowed: a path", next_command="write the folder out in full"
+        ) from error
 
 
 def _require(arguments: argparse.Namespace, given: Sequence[NewScenario]) -> None:
@@ -252,7 +262,7 @@ def _some_text(text: str) -> str:
 def _optional_file(text: str) -> Path | None:
     if not text:
         return None
-    path = Path(text).expanduser()
+    path = _at_home(text)
     if not path.is_file():
         raise SettingsError(f"{path}: no such file; allowed: a file, or Enter for none")
     return path

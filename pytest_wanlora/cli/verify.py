@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.publishing.policy import Policy, read_policy
 
 if TYPE_CHECKING:
     from pytest_wanlora.publishing.predicate import AnyStatement
@@ -40,6 +43,30 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--suite", metavar="NAME", help="the suite that must have been gated on")
     parser.add_argument("--suite-sha256", metavar="DIGEST", help="SHA-256 of that suite's file")
+    parser.add_argument(
+        "--scale", metavar="NUMBER", help="strength of the LoRA that must have been gated (default: 1)"
+    )
+    parser.add_argument("--min-seeds", metavar="N", help="fewest videos of each scenario")
+    parser.add_argument("--baseline-sha256", metavar="DIGEST", help="SHA-256 of the baseline's baseline.json")
+    parser.add_argument(
+        "--band",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="BAND",
+        help="the largest fail band of a metric, relative: 'fvd<=0.25'; in quotes",
+    )
+    parser.add_argument(
+        "--environment",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what the receipt's environment must say, such as 'device_name=NVIDIA H200'",
+    )
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="a YAML file with these demands, by the options' names"
+    )
     parser.add_argument(
         "--max-runs", metavar="N", help="most runs these bytes may have had: running until green shows"
     )
@@ -72,31 +99,98 @@ def _run(arguments: argparse.Namespace) -> int:
 def _demands(arguments: argparse.Namespace) -> Demands:
     from pytest_wanlora.publishing import verify
 
-    digest, runs = arguments.suite_sha256, arguments.max_runs
-    if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
-        raise SettingsError(
-            f"--suite-sha256: {digest!r} is no digest; allowed: 64 hexadecimal digits",
-            next_command="sha256sum SUITE.yaml",
-        )
-    if runs is not None and not re.fullmatch("[1-9][0-9]{0,8}", runs):
-        raise SettingsError(
-            f"--max-runs: {runs!r} is not allowed; allowed: a whole number from 1",
-            next_command="--max-runs 1",
-        )
+    for name, file in (("suite_sha256", "SUITE.yaml"), ("baseline_sha256", "baseline.json")):
+        digest, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
+        if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
+            raise SettingsError(
+                f"{option}: {digest!r} is no digest; allowed: 64 hexadecimal digits",
+                next_command=f"sha256sum {file}",
+            )
+    for name in ("max_runs", "min_seeds"):
+        number, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
+        if number is not None and not re.fullmatch("[1-9][0-9]{0,8}", number):
+            raise SettingsError(
+                f"{option}: {number!r} is not allowed; allowed: a whole number from 1",
+                next_command=f"{option} 1",
+            )
+    policy = Policy() if arguments.policy is None else read_policy(arguments.policy)
     if arguments.signature is not None and arguments.allowed_signers is None:
         raise SettingsError(
             "--signature: without --allowed-signers no signature is looked at; allowed: together",
             next_command="add --allowed-signers FILE --signer ID",
         )
+    given = {
+        "suite": arguments.suite,
+        "suite_sha256": arguments.suite_sha256,
+        "scale": None if arguments.scale is None else _number("--scale", arguments.scale),
+        "min_seeds": None if arguments.min_seeds is None else int(arguments.min_seeds),
+        "baseline_sha256": arguments.baseline_sha256,
+        "max_runs": None if arguments.max_runs is None else int(arguments.max_runs),
+        "signer": arguments.signer,
+    }
+    chosen = {name: _once(name, value, getattr(policy, name)) for name, value in given.items()}
+    bands = dict(_band(text) for text in arguments.band)
+    environment = dict(_pair(text) for text in arguments.environment)
+    for key in sorted((bands.keys() & policy.bands) | (environment.keys() & policy.environment)):
+        _once(f"band, --environment: {key}", key, key)
+    if chosen["scale"] is None:
+        del chosen["scale"]
+    if unknown := sorted(policy.bands.keys() - METRICS.keys()):
+        raise SettingsError(
+            f"--policy: {arguments.policy}: bands.{unknown[0]}: no such metric; "
+            f"allowed: {', '.join(METRICS)}",
+            next_command="correct the metric",
+        )
     return verify.Demands(
-        bounds=tuple(verify.parse_bound(text) for text in arguments.require),
-        suite=arguments.suite,
-        suite_sha256=digest,
-        max_runs=None if runs is None else int(runs),
+        bounds=tuple(verify.parse_bound(text) for text in (*policy.require, *arguments.require)),
+        bands={**policy.bands, **bands},
+        environment={**policy.environment, **environment},
         allowed_signers=arguments.allowed_signers,
-        signer=arguments.signer,
         signature=arguments.signature,
+        **chosen,
     )
+
+
+def _once(name: str, given: object, in_policy: object) -> Any:  # noqa: ANN401 - of the demand's own type
+    """A demand of the command line or of the policy: the one may not loosen the other."""
+    if given is not None and in_policy is not None:
+        raise SettingsError(
+            f"--{name.replace('_', '-')}: the policy file has it too; allowed: in one of both",
+            next_command="leave the option out, or change the policy",
+        )
+    return in_policy if given is None else given
+
+
+def _number(option: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise SettingsError(
+            f"{option}: {text!r} is not allowed; allowed: a number", next_command=f"{option} 1.0"
+        )
+    return value
+
+
+def _band(text: str) -> tuple[str, float]:
+    metric, sign, number = text.partition("<=")
+    if not sign or metric.strip() not in METRICS:
+        raise SettingsError(
+            f"--band: {text!r} is no band; allowed: 'METRIC<=NUMBER' with one of {', '.join(METRICS)}",
+            next_command="--band 'fvd<=0.25', in quotes",
+        )
+    return metric.strip(), _number("--band", number)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, sign, value = text.partition("=")
+    if not sign or not key:
+        raise SettingsError(
+            f"--environment: {text!r} is not allowed; allowed: KEY=VALUE, of the receipt's environment",
+            next_command="python -m json.tool receipt.json",
+        )
+    return key, value
 
 
 def _lines(found: AnyStatement, demands: Demands, *, signed: bool) -> Iterator[str]:

@@ -67,7 +67,7 @@ def subject(item: pytest.Item) -> ItemId | str | None:
 class GateModule(pytest.Module):
     """The package's test functions under the root folder's node ids.
 
-    Its path need not exist: it gives the items their ids, in any root folder the same.
+    Its node id is the same in any root folder, which stands in for the file that it does not have.
     """
 
     selection: Selection
@@ -117,8 +117,9 @@ class GatePlugin:
     def _module(self, session: pytest.Session) -> GateModule:
         from pytest_wanlora import gate_tests
 
+        # a path that exists: plugins look at its time, --new-first among them
         module: GateModule = GateModule.from_parent(
-            session, path=session.config.rootpath / PREFIX, name=PREFIX
+            session, path=session.config.rootpath, name=PREFIX, nodeid=PREFIX
         )
         module.obj = gate_tests
         module.selection = self.selection

@@ -7,10 +7,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from _pytest._io import TerminalWriter
+
     from pytest_wanlora.results.run_record import RunRecord
 
 SUMMARY_LIMIT: Final = 2**20
 """Bytes of one step's summary; GitHub drops all of a larger one."""
+
+
+def escaped(text: str, environ: Mapping[str, str]) -> str:
+    """A text that a runner of GitHub does not obey: its old commands may stand anywhere in a line.
+
+    Args:
+        text: What is to be printed, with names of files in it.
+        environ: Environment variables; without `GITHUB_ACTIONS=true` the text stays as it is.
+    """
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return text
+    return text.replace("##[", "## [")
+
+
+def escape_output(writer: TerminalWriter, environ: Mapping[str, str]) -> None:
+    """Escape everything that pytest prints, node ids and failures included."""
+    if environ.get("GITHUB_ACTIONS") != "true":
+        return
+    real = writer.write
+
+    def write(msg: str, *, flush: bool = False, **markup: bool) -> None:
+        real(escaped(msg, environ), flush=flush, **markup)
+
+    writer.write = write  # type: ignore[method-assign]  # pytest has no hook for what it prints
 
 
 def say(record: RunRecord, folder: Path, environ: Mapping[str, str]) -> list[str]:

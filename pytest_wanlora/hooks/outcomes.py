@@ -156,7 +156,7 @@ class Outcomes:
         raised = ""
         for each in told:
             if "judgement" in each and report.when == "call":
-                self.judged += Part.model_validate(each["judgement"]).judgements
+                self._take(report.nodeid, each["judgement"])
             elif "stored" in each and report.when == "call":
                 self.stored.append(each["stored"])
             elif "project_test" in each:
@@ -170,6 +170,15 @@ class Outcomes:
             known = self._fates.setdefault(report.nodeid, fate)
             if _WORST.index(fate[0]) > _WORST.index(known[0]):
                 self._fates[report.nodeid] = fate
+
+    def _take(self, nodeid: str, told: dict[str, Any]) -> None:
+        """Take a judgement in; one that passes must be on the bytes that this process has read."""
+        for judged in Part.model_validate(told["judgements"]).judgements:
+            if judged.verdict.fails or told["identity"] == self.gate.identity(judged.candidate):
+                self.judged.append(judged)
+            else:
+                self._failed[nodeid] = None
+                self._fates[nodeid] = PytestOutcome.FAILED, "judged on other inputs than the run began with"
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that could not be collected: its tests are not known."""

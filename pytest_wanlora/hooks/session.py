@@ -27,6 +27,7 @@ from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.publishing import ssh_signature
 from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
+from pytest_wanlora.run.handover import packed, unpacked
 from pytest_wanlora.run.record import Ending, build
 from pytest_wanlora.run.session import Gate, open_gate
 
@@ -65,6 +66,7 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         make_producer=make_producer,
         run_folder=None if worker is None else worker.run_folder,
         who="main" if worker is None else worker.name,
+        handed=None if worker is None else unpacked(worker.handover),
     )
     dry = settings.plan or bool(config.getoption("collectonly"))
     if worker is None and not dry and settings.sign_key is not None:
@@ -72,6 +74,8 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         ssh_signature.check_key(settings.sign_key)
     planned = workers.planned(config)
     if worker is None and not config.getoption("collectonly"):
+        # read now, before the preflight and all others read the same
+        _ = gate.digests
         gate.examine()
         if settings.plan or gate.blocked:
             # nothing is rendered, so no worker has anything to do
@@ -86,7 +90,7 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
     if workers.is_controller(config):
         # a GPU that was named by its number is for all of them
         gpus = workers.Gpus.visible() if gate.device.name in ("auto", "cuda") else workers.Gpus(())
-        controller = workers.Controller(gate.run_folder, gpus)
+        controller = workers.Controller(gate.run_folder, gpus, packed(gate))
         config.pluginmanager.register(controller)
     # without names, which `-p no:NAME` could block: what they do must not be left out
     config.pluginmanager.register(GatePlugin(selection, node_names(gate)))
@@ -142,6 +146,8 @@ class Run:
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        if reporter is not None:
+            github_actions.escape_output(self.config.get_terminal_writer(), os.environ)
         if reporter is not None and self.config.get_verbosity() >= 0:
             self.live = Live(reporter, self.config.pluginmanager.get_plugin("capturemanager"))
             self.gate.on_progress = self.live.show

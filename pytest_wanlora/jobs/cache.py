@@ -19,12 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock, Timeout
 
-from pytest_wanlora.files import unwritable, write_json, write_whole
+from pytest_wanlora.files import parse_json, read_regular, unwritable, write_json, write_whole
 from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced, digest
+from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
+_DIMENSIONS: Final = {"video": 1, "clip_frames": 2}
 #: Nothing else takes a run's own lock, but `cleaning` opens it for an instant.
 _LOCK_SECONDS = 10.0
 
@@ -57,12 +59,13 @@ class Cache:
         Raises:
             JobError: It cannot; names the folder and what to do.
         """
-        probe = self.folder / f".probe-{os.getpid()}"
+        probe = self.folder / f".probe-{secrets.token_hex(8)}"
         # the name says since when: opening a lock changes the time of its file
         name = f"run-{time.time():.0f}-{secrets.token_hex(4)}.lock"
         try:
             self.locks.mkdir(parents=True, exist_ok=True)
-            probe.write_bytes(b"0")
+            with probe.open("xb"):
+                pass
             probe.unlink()
             self._run = FileLock(self.locks / name)
             self._run.acquire(timeout=_LOCK_SECONDS)
@@ -122,13 +125,14 @@ class Cache:
         """
         folder = self.folder / job.key
         try:
-            document = json.loads((folder / "result.json").read_text(encoding="utf-8"))
+            document = parse_json(read_regular(folder / "result.json"))
             claimed_digest = document.pop("digest")
             if digest(document) != claimed_digest:
                 raise _DamagedError("result.json does not fit its digest")
-            if document["schema_version"] != SCHEMA_VERSION:
-                raise _DamagedError(f"schema version {document['schema_version']}, not {SCHEMA_VERSION}")
-            features = _read_features(folder / "features.safetensors", document["features_sha256"])
+            entry = _Entry.model_validate(document)
+            if entry.key != job.key or any(entry.job.get(k) != v for k, v in _about(job).items()):
+                raise _DamagedError("it is the result of another job")
+            features = _read_features(folder / "features.safetensors", entry)
         except FileNotFoundError:
             if folder.exists():
                 logger.warning("cache entry %s is incomplete; rendering %s again", folder, job.label)
@@ -142,17 +146,17 @@ class Cache:
         preview = folder / "preview.mp4"
         return JobResult(
             job=job,
-            scores=document["scores"],
-            degenerate=document["degenerate"],
+            scores=entry.scores,
+            degenerate=entry.degenerate,
             features=features,
-            frames_sha256=document["frames_sha256"],
-            seconds=document["seconds"],
-            applied=None if document["applied"] is None else Applied(**document["applied"]),
-            notes=document["notes"],
+            frames_sha256=entry.frames_sha256,
+            seconds=entry.seconds,
+            applied=entry.applied,
+            notes=entry.notes,
             folder=folder,
             preview=preview if preview.is_file() else None,
             reused=reused,
-            finished=document["finished"],
+            finished=entry.finished,
         )
 
     def store(self, job: Job, produced: Produced) -> None:
@@ -165,7 +169,7 @@ class Cache:
         # the holder of the claim is the only writer: leftover temporary folders belong to crashed workers
         for stale in self.folder.glob(f".new-{job.key}-*"):
             shutil.rmtree(stale, ignore_errors=True)
-        folder = self.folder / f".new-{job.key}-{os.getpid()}"
+        folder = self.folder / f".new-{job.key}-{secrets.token_hex(8)}"
         try:
             folder.mkdir(parents=True)
             features_sha256 = _write_features(folder / "features.safetensors", produced.features)
@@ -177,13 +181,8 @@ class Cache:
                 "job": {
                     "candidate": job.candidate,
                     "candidate_sha256": job.candidate_sha256,
-                    "identity": job.identity,
-                    "scale": job.scale,
                     "scenario": job.scenario,
-                    "prompt": job.prompt,
-                    "caption": job.caption,
-                    "seed": job.seed,
-                    "shared": json.loads(job.shared),
+                    **_about(job),
                 },
                 "scores": dict(produced.scores),
                 "degenerate": produced.degenerate,
@@ -219,7 +218,35 @@ def is_locked(path: Path) -> bool:
 
 
 class _DamagedError(Exception):
-    """A cache entry that does not fit its own digests."""
+    """A cache entry that does not fit its own digests, or its job."""
+
+
+class _Entry(StrictModel):
+    """`result.json`, without its digest."""
+
+    schema_version: Literal[1]
+    key: Sha256
+    job: dict[str, Any]
+    scores: dict[str, Finite]
+    degenerate: str | None
+    features_sha256: Sha256
+    frames_sha256: str
+    seconds: Finite
+    applied: Applied | None
+    notes: dict[str, Any]
+    finished: Finite
+
+
+def _about(job: Job) -> dict[str, Any]:
+    """Of a job, what its key is made of and an entry states in words."""
+    return {
+        "identity": job.identity,
+        "scale": job.scale,
+        "prompt": job.prompt,
+        "caption": job.caption,
+        "seed": job.seed,
+        "shared": json.loads(job.shared),
+    }
 
 
 def _write_features(path: Path, features: Mapping[str, NDArray[np.float32]]) -> str:
@@ -230,11 +257,23 @@ def _write_features(path: Path, features: Mapping[str, NDArray[np.float32]]) -> 
     return hashlib.sha256(data).hexdigest()
 
 
-def _read_features(path: Path, sha256: str) -> Mapping[str, NDArray[np.float32]]:
+def _read_features(path: Path, entry: _Entry) -> Mapping[str, NDArray[np.float32]]:
+    import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = path.read_bytes()
-    if hashlib.sha256(data).hexdigest() != sha256:
+    data = read_regular(path)
+    if hashlib.sha256(data).hexdigest() != entry.features_sha256:
         raise _DamagedError("features.safetensors does not fit its digest")
-    features: Mapping[str, NDArray[np.float32]] = load(data)
+    try:
+        features: Mapping[str, NDArray[np.float32]] = load(data)
+    except SafetensorError as error:
+        raise _DamagedError(f"features.safetensors: {error}") from error
+    for name, array in features.items():
+        if array.dtype != np.float32 or not array.size or not np.isfinite(array).all():
+            raise _DamagedError(f"features.safetensors: {name} holds anything but finite float32 numbers")
+        if array.ndim != _DIMENSIONS.get(name, array.ndim):
+            raise _DamagedError(f"features.safetensors: {name} has the shape {array.shape}")
+    if entry.degenerate is None and not (entry.scores and "video" in features):
+        raise _DamagedError("a video that is not degenerate has no scores or no features")
     return features

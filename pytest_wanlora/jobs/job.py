@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import file_sha256
+from pytest_wanlora.metrics import added_code
 from pytest_wanlora.suite import resolve
 from pytest_wanlora.suite.fingerprint import fingerprint, key_parts
 
@@ -326,7 +327,8 @@ def _rendering(suite: Suite) -> dict[str, Any]:
     whole = fingerprint(suite.model_copy(update={"scoring": scoring}))
     kept = {name: value for name, value in whole["scoring"].items() if name != "reference"}
     own = {name: value for name, value in whole.items() if name != "scenarios"}  # each job has its own
-    return {**own, "scoring": kept}
+    code = added_code()
+    return {**own, "scoring": {**kept, **({"code": code} if code else {})}}
 
 
 def input_image(suite: Suite, scenario: Scenario) -> Path | None:

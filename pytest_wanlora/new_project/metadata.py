@@ -9,11 +9,9 @@ from pathlib import Path
 from typing import Final
 
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.training_data.analysis import NO_CATEGORY
 from pytest_wanlora.training_data.rules import extended, packaged_rules
 from pytest_wanlora.training_data.survey import Source, take
 
-_PROMPTS: Final = "prompt"
 _USUAL: Final = 0.9
 _MOST_WORDS: Final = 12
 _SAMPLE: Final = 2000
@@ -27,7 +25,7 @@ class Training:
 
     Attributes:
         path: The metadata.
-        prompts: Rows with a prompt.
+        prompts: Prompts that an epoch takes: rows with a prompt, with their repeats.
         shares: Share of the prompts by category, 0 to 1; of categories that have words in the lists.
         opening: The words that most prompts begin with; None if they begin differently.
         opening_share: Share of the prompts that begin with them.
@@ -50,25 +48,21 @@ def read(path: Path, categories: Iterable[str] = ()) -> Training:
     """Walk through the metadata, as a gate with `--wanlora-training-data` does.
 
     Args:
-        path: DiffSynth's training metadata.
+        path: The training data, in any form that `forms` reads.
         categories: Those of the scenarios; the packaged ones when empty.
 
     Raises:
         DataError: It cannot be read, or has no prompt in it.
     """
     rules = extended(packaged_rules(), {}, names=categories)
-    source = Source(
-        path, path.parent, prompt_column=_PROMPTS, video_column=_PROMPTS, check_videos=False, near=False
-    )
     try:
-        with take(source, rules) as survey:
-            present = survey.categories != NO_CATEGORY
-            prompts = int(present.sum())
-            if not prompts:
-                raise DataError(f"{path}: none of its {len(survey):,} rows has a prompt")
-            counts = survey.counts(present)
-            rows = present.nonzero()[0][:: -(-prompts // _SAMPLE)]
-            opening, share = _opening([survey.prompts[row] for row in rows.tolist()])
+        survey = take(Source(path, check_videos=False, near=False), rules)
+        prompts = survey.taken(survey.present)
+        if not prompts:
+            raise DataError(f"{path}: none of its {len(survey):,} rows has a prompt")
+        counts = survey.counts(survey.present)
+        rows = survey.present.nonzero()[0]
+        opening, share = _opening([survey.prompts[row] for row in rows[:: -(-len(rows) // _SAMPLE)].tolist()])
     except DataError as error:
         raise DataError(
             f"--training-data: {error.message}", next_command=f"python -m pytest_wanlora data report {path}"

@@ -107,7 +107,7 @@ class Suite(StrictModel):
         limits: In force.
         tolerances: In force: metric to `warn`, `fail`, `better`.
         looks: Pairs of a scenario at each look.
-        weak: Verdict on weak evidence beyond a band.
+        weak: `"warn"`: a loss beyond its band that is not proven warns; `"fail"`: it does not pass.
         metrics: Metric to the version of its recipe.
     """
 
@@ -177,7 +177,11 @@ class Decided(StrictModel):
 
 def _as_known(judged: Judgement, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
     """A judgement as versions 1 and 2 have it: of a reason the sentence alone."""
-    return {name: value for name, value in write(judged).items() if name not in _LATER}
+    known = {name: value for name, value in write(judged).items() if name not in _LATER}
+    if known["evidence"] is not None and known["evidence"]["band"] is None:
+        # a receipt of before the band could be wider than the suite's is the same to the byte
+        del known["evidence"]["band"]
+    return known
 
 
 _LATER: Final = frozenset({"code", "details", "next_command"})

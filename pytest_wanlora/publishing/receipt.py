@@ -16,6 +16,7 @@ import rfc8785
 from pydantic import TypeAdapter, ValidationError
 
 from pytest_wanlora.errors import RecordError
+from pytest_wanlora.files import parse_json
 from pytest_wanlora.publishing.predicate import (
     PREDICATE_TYPE,
     STATEMENT_TYPE,
@@ -130,6 +131,8 @@ def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
     """
     try:
         raw = json.loads(data.decode("utf-8"), parse_constant=_refuse_constant)
+        # jiter has the limit of depth
+        parse_json(data)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{source}: not JSON: {error}") from error
     if not isinstance(raw, dict):

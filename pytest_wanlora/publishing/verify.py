@@ -10,19 +10,19 @@ from __future__ import annotations
 import math
 import re
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
-from pytest_wanlora.files import file_sha256
+from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.predicate import AnyStatement, Limit, Predicate, PredicateV1
 from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.decision import decide
-from pytest_wanlora.verdict.judgement import ALL, Judgement
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 
 EACH = "each"
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
@@ -56,6 +56,11 @@ class Demands:
         bounds: Limits that must have been in force, and kept.
         suite: Name of the suite.
         suite_sha256: Digest of its file.
+        scale: Strength that must have been gated.
+        min_seeds: Fewest videos of each scenario.
+        baseline_sha256: Digest of the baseline's `baseline.json`.
+        bands: Metric to the largest fail band that may have been in force.
+        environment: Key of the receipt's environment to the value that it must have.
         max_runs: Most runs that these bytes may have had.
         allowed_signers: File of keys that may have signed; None where no signature is required.
         signer: Who of them must have.
@@ -65,6 +70,11 @@ class Demands:
     bounds: tuple[Bound, ...] = ()
     suite: str | None = None
     suite_sha256: str | None = None
+    scale: float = 1.0
+    min_seeds: int | None = None
+    baseline_sha256: str | None = None
+    bands: Mapping[str, float] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
     max_runs: int | None = None
     allowed_signers: Path | None = None
     signer: str | None = None
@@ -174,6 +184,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         *_of_the_bytes(found, checkpoint, sha256),
         *_of_the_decision(found.predicate),
         *_of_the_session(found.predicate, checkpoint),
+        *_of_the_whole(found.predicate),
         *_of_the_demands(found.predicate, demands),
     )
     return Verification(problems, found, signed=signer is not None)
@@ -181,16 +192,12 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
 
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
+        return read_regular(path, largest=_LARGEST)
     except OSError as error:
         raise RecordError(
             f"{path}: cannot be read: {error.strerror}",
             next_command="give the receipt that the gate wrote beside results.json, receipt.json",
         ) from error
-    if len(data) > _LARGEST:
-        raise RecordError(f"{path}: larger than {_LARGEST // 2**20} MiB: no receipt is")
-    return data
 
 
 def _digest(path: Path) -> str:
@@ -263,12 +270,58 @@ def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
         )
 
 
+def _of_the_whole(said: PredicateV1) -> Iterable[str]:
+    """Problems of what its own suite demands: items, videos, a baseline. Version 1 was not held to that."""
+    if not isinstance(said, Predicate):
+        return
+    suite, name = said.suite, said.checkpoint.name
+    if not suite.scenarios or not suite.looks or suite.looks[0] < 1:
+        yield "its suite has no scenarios or no looks, so nothing was measured"
+        return
+    missing = sorted(_demanded(said) - set(said.expected))
+    if missing:
+        yield f"its suite demands {missing[0]} and {len(missing)} items in all that it leaves out"
+    first = suite.looks[0]
+    for scenario in suite.scenarios:
+        seeds = said.seeds.get(scenario, ())
+        if len(set(seeds)) < first:
+            yield f"{scenario}: videos of {len(set(seeds))} seeds; its suite demands {first}"
+    for judged in said.items:
+        if judged.candidate == name and judged.kind != "checkpoint" and judged.metric:
+            least = first * (len(suite.scenarios) if judged.scenario == ALL else 1)
+            if judged.n < least and not judged.verdict.fails:
+                yield f"{judged.item} rests on {judged.n} videos; its suite demands {least}"
+    if said.baseline is None and any(item.kind == "regression" for item in _demanded(said)):
+        yield "it names no baseline, and its suite demands comparisons with one"
+
+
+def _demanded(said: PredicateV1) -> set[ItemId]:
+    """Every item that a receipt's suite demands, as a run lists them."""
+    suite, name = said.suite, said.checkpoint.name
+    found = {ItemId("checkpoint", name, "", "")}
+    for limit in suite.limits:
+        places = suite.scenarios if limit.scenario == EACH else (limit.scenario,)
+        found |= {ItemId("limit", name, place, limit.metric) for place in places}
+    found |= {
+        ItemId("regression", name, place, metric)
+        for place in (*suite.scenarios, ALL)
+        for metric in suite.tolerances
+    }
+    return found
+
+
 def _beyond(judged: Judgement, said: PredicateV1) -> bool:
     """Whether a comparison fails by its own numbers."""
     band = said.suite.tolerances.get(judged.metric)
     if band is None or judged.change is None or judged.metric not in METRICS:
         return False
-    verdict, _ = rule(METRICS[judged.metric], judged.change, band, judged.evidence, weak=said.suite.weak)
+    verdict, _ = rule(
+        METRICS[judged.metric],
+        judged.change,
+        band,
+        judged.evidence,
+        undecided="warn" if said.suite.weak == "warn" else "block",
+    )
     return verdict.fails
 
 
@@ -278,10 +331,34 @@ def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
     digest = said.suite.digest.sha256
     if demands.suite_sha256 is not None and digest != demands.suite_sha256.lower():
         yield f"the suite's file has SHA-256 {digest}, required: {demands.suite_sha256.lower()}"
+    if said.checkpoint.scale != demands.scale:
+        yield f"gated at strength {said.checkpoint.scale:g}, required: {demands.scale:g}"
+    if demands.min_seeds is not None:
+        for scenario in said.suite.scenarios or ("",):
+            count = len(set(said.seeds.get(scenario, ())))
+            if count < demands.min_seeds:
+                yield f"{scenario}: videos of {count} seeds, required: >= {demands.min_seeds}"
+    if demands.baseline_sha256 is not None:
+        compared = None if said.baseline is None else said.baseline.digest.sha256
+        if compared != demands.baseline_sha256.lower():
+            yield f"compared with the baseline {compared}, required: {demands.baseline_sha256.lower()}"
     if demands.max_runs is not None and said.runs > demands.max_runs:
         yield f"run {said.runs} of these bytes, required: <= {demands.max_runs}"
+    yield from _of_the_circumstances(said, demands)
     for bound in demands.bounds:
         yield from _of_one_bound(said, bound)
+
+
+def _of_the_circumstances(said: PredicateV1, demands: Demands) -> Iterable[str]:
+    for metric, most in demands.bands.items():
+        band = said.suite.tolerances.get(metric)
+        if band is None or not band.fail <= most:
+            force = "none" if band is None else f"{band.fail:g}"
+            yield f"the fail band of {metric} was {force}, required: <= {most:g}"
+    for key, value in demands.environment.items():
+        here = said.environment.get(key)
+        if str(here) != value:
+            yield f"gated where {key} is {here!s:.80}, required: {value}"
 
 
 def _of_one_bound(said: PredicateV1, bound: Bound) -> Iterable[str]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from pytest_wanlora.checkpoint.reads_in import summary
 from pytest_wanlora.reports import plots
 from pytest_wanlora.reports.html_text import label
 
@@ -42,12 +43,14 @@ def facts(card: CandidateCard) -> tuple[Fact, ...]:
     size = known.get("size")
     megabytes = f", {size / 2**20:.1f} MiB" if isinstance(size, int) else ""
     alphas = _listed(known.get("alphas"))
+    blocks = known.get("model_blocks") or known.get("blocks", "?")
     return (
         Fact("File", f"{known.get('file', card.name)}{megabytes}"),
         Fact("Format", f"{known.get('format', 'unknown')}, {known.get('dtype', 'unknown')}"),
         Fact("Rank", _listed(known.get("ranks") or known.get("rank")) + (alphas and f", alpha {alphas}")),
         Fact("Targets", f"{known.get('targets', 'unknown')} layers"),
-        Fact("Blocks", f"{known.get('blocks', '?')} of {known.get('block_count', '?')}"),
+        Fact("Blocks", f"{known.get('block_count', '?')} of {blocks}"),
+        *([Fact("Reads in", reads)] if (reads := summary(known.get("reads_in"))) else []),
         Fact("Strength", f"{card.scale:g}"),
         Fact("SHA-256", str(card.sha256), digest=True),
     )
@@ -59,10 +62,11 @@ def _listed(values: object) -> str:
 
 
 def problems(card: CandidateCard) -> tuple[str, ...]:
-    """What is wrong with the file, in words."""
-    listed = (card.checkpoint or {}).get("problems")
+    """What is wrong with the file, or to be known of it, in words."""
+    known = card.checkpoint or {}
     return tuple(
         str(each.get("words", each.get("code", ""))) if isinstance(each, Mapping) else str(each)
+        for listed in (known.get("problems"), known.get("warnings"))
         for each in (listed if isinstance(listed, (list, tuple)) else ())
     )
 

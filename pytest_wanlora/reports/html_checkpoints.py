@@ -40,6 +40,7 @@ _KINDS = {
     Verdict.BETTER: "better",
     Verdict.PASS: "pass",
     Verdict.WARN: "warn",
+    Verdict.UNDECIDED: "unknown",
     Verdict.FAIL: "fail",
     Verdict.DEGENERATE: "fail",
 }
@@ -116,6 +117,8 @@ class Anchors:
         """Of the row that tells about an item."""
         if judged.kind == "checkpoint" or judged.candidate not in self.candidates:
             return "checkpoint"
+        if judged.kind == "videos":
+            return self.panel(judged.scenario, judged.candidate)
         return f"{self.panel(judged.scenario, judged.candidate)}-{self.metrics.index(judged.metric)}"
 
 
@@ -223,7 +226,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         state, headline = "none", "was measured as a baseline"
     elif not (decision.failing or decision.unmeasured or decision.tests or decision.run_problem):
         state, headline = "none", "was judged in part only"
-    elif decision.outcome is RunOutcome.NOT_MEASURED:
+    elif decision.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
         state = "none"
         headline = sentences.outcome_headline(decision.outcome, len(decision.causes), "en")
     return CandidateView(
@@ -298,6 +301,8 @@ def _cause(cause: Cause, anchors: Anchors) -> Line:
 def _place(judged: Judgement | ItemId) -> str:
     if judged.kind == "checkpoint":
         return "The file"
+    if judged.kind == "videos":
+        return f"Videos, {judged.scenario}"
     where = "all scenarios together" if judged.scenario == ALL else judged.scenario
     return f"{title_of(judged.metric)}{' limit' if judged.kind == 'limit' else ''}, {where}"
 

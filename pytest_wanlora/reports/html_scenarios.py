@@ -25,7 +25,13 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.parts import Pair
     from pytest_wanlora.results.run_record import RunRecord
 
-_OUTCOMES = {"success": "pass", "slight_loss": "warn", "failure": "fail", "unmeasured": "unknown"}
+_OUTCOMES = {
+    "success": "pass",
+    "slight_loss": "warn",
+    "undecided": "unknown",
+    "failure": "fail",
+    "unmeasured": "unknown",
+}
 
 
 @dataclass(frozen=True)

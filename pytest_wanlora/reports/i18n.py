@@ -22,6 +22,7 @@ MARKS: Final[Mapping[Verdict, str]] = MappingProxyType(
         Verdict.BETTER: "🎉",
         Verdict.PASS: "✅",
         Verdict.WARN: "⚠️",
+        Verdict.UNDECIDED: "⚖️",
         Verdict.FAIL: "❌",
         Verdict.MISSING_BASELINE: "❓",
         Verdict.INCOMPARABLE: "⛔",
@@ -36,6 +37,7 @@ VERDICTS: Final[Mapping[Verdict, Phrase]] = MappingProxyType(
         Verdict.BETTER: Phrase("better", "개선"),
         Verdict.PASS: Phrase("pass", "통과"),
         Verdict.WARN: Phrase("warn", "주의"),
+        Verdict.UNDECIDED: Phrase("undecided", "판정 보류"),
         Verdict.FAIL: Phrase("fail", "실패"),
         Verdict.MISSING_BASELINE: Phrase("no baseline", "기준 없음"),
         Verdict.INCOMPARABLE: Phrase("incomparable", "비교 불가"),
@@ -81,6 +83,7 @@ OUTCOMES: Final[Mapping[OutcomeKind, Phrase]] = MappingProxyType(
     {
         "success": Phrase("success", "성공 사례"),
         "slight_loss": Phrase("slight loss", "소폭 악화"),
+        "undecided": Phrase("undecided", "판정 보류"),
         "failure": Phrase("failure", "실패 사례"),
         "unmeasured": Phrase("not measured", "측정 안 됨"),
     }

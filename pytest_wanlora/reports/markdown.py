@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from markupsafe import Markup
 
+from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import commands, i18n, limits, sentences, summary, trend
@@ -17,6 +18,7 @@ from pytest_wanlora.reports.markdown_filters import Filters, blocks, environment
 from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.summary import Average, Outcome, OutcomeKind, Row
 from pytest_wanlora.reports.trend import TrendPoint
+from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
 from pytest_wanlora.verdict.standing import Standing, standing, standing_words
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 _OUTCOME_VERDICTS: Final[dict[OutcomeKind, Verdict]] = {
     "success": Verdict.PASS,
     "slight_loss": Verdict.WARN,
+    "undecided": Verdict.UNDECIDED,
     "failure": Verdict.FAIL,
     "unmeasured": Verdict.MISSING_BASELINE,
 }
@@ -91,14 +94,23 @@ class _View:
         verdict = sentences.verdict_text(of, self._language, self._to.name)
         decision = self._record.decision(of.name)
         sign, headline = self._to.sign(of.publishable), ""
-        if decision.outcome is RunOutcome.NOT_MEASURED:
+        if decision.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
             said = sentences.outcome_headline(decision.outcome, len(decision.causes), self._language)
-            sign, headline = self._to.sign(Verdict.ERROR), f"**{said[0].upper()}{said[1:]}.** "
+            undecided = decision.outcome is RunOutcome.UNDECIDED
+            sign = self._to.sign(Verdict.UNDECIDED if undecided else Verdict.ERROR)
+            headline = f"**{said[0].upper()}{said[1:]}.** "
         reason = sentences.decision_text(self._record, of, self._language, self._to.name)
         return markdown(f"{sign} **{verdict}** {headline}{reason}")
 
     def lora(self, of: CandidateCard) -> dict[str, str]:
         return _chosen(of.checkpoint, ("format", "dtype", "rank", "targets"))
+
+    def reads_in(self, of: CandidateCard) -> str:
+        """The programs that read the file."""
+        words = (Page.READS_IN_PART, Page.READS_NOT)
+        return reads_in.summary(
+            (of.checkpoint or {}).get("reads_in"), *(each.say(self._language) for each in words)
+        )
 
     def applied(self, of: CandidateCard) -> dict[str, str]:
         """How many layers got the LoRA; empty where no video tells, or the file was not judged."""
@@ -151,6 +163,9 @@ class _View:
         for item in items:
             if item.kind == "checkpoint":
                 by_place.setdefault(self._to.say("FILE"), [])
+                continue
+            if item.kind == "videos":
+                by_place.setdefault(self._to.place(item.scenario), []).append(self._to.say("SINGLE_VIDEOS"))
                 continue
             limit = f" ({self._to.say('ABSOLUTE')})" if item.kind == "limit" else ""
             by_place.setdefault(self._to.place(item.scenario), []).append(
@@ -230,7 +245,7 @@ class _View:
     def steps(self, of: CandidateCard) -> Iterator[tuple[Markup, str]]:
         """What to do next, each with its command."""
         steps = next_steps(self._record, of.name)
-        for step, after in zip(steps, (*steps[1:], None), strict=True):
+        for step, after in zip(steps, (*steps, None)[1:], strict=True):
             # several steps may end in one command: show it behind the last of them that stand together
             shown = after is None or after.command != step.command
             said = markdown(sentences.step_text(step, self._language, self._to.name))

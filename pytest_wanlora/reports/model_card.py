@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import summary
@@ -101,6 +102,7 @@ def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None =
             record=record,
             card=card,
             file=card.checkpoint["file"],
+            reads_in=reads_in.summary(card.checkpoint.get("reads_in")),
             compared=summary.rows(record, candidate),
             limits=limit_rows(record, candidate),
             receipt=markdown(file_name(record, candidate, "receipt", ".json")),

@@ -60,13 +60,16 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
     decision = record.decision(card.name)
     expected = len([item for item in record.expected if item.candidate == card.name])
     said = []
-    failed = [judged for judged in decision.failing if not judged.verdict.unmeasured]
+    undecided = decision.undecided
+    failed = [j for j in decision.failing if not j.verdict.unmeasured and j not in undecided]
     if failed:
         scenarios = [name for name in record.suite.prompts if any(j.scenario == name for j in failed)]
         where = ", ".join(map(quote, scenarios))
         placed = Page.WHERE.say(language, where=where) if where else ""
         said.append(Page.FAILING.say(language, failing=len(failed), expected=expected) + placed + ".")
-    count = len(decision.unmeasured) + len(decision.failing) - len(failed)
+    if undecided:
+        said.append(Page.UNDECIDED_ITEMS.say(language, undecided=len(undecided), expected=expected))
+    count = len(decision.unmeasured) + len(decision.failing) - len(failed) - len(undecided)
     if count:
         said.append(Page.UNMEASURED.say(language, unmeasured=count, expected=expected))
     tests = len(record.tests_of(card.name))
@@ -192,7 +195,10 @@ def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: 
     def say(page: Page, key: str, metrics: tuple[str, ...]) -> list[str]:
         return [page.say(language, **{key: metric_names(metrics, language)})] if metrics else []
 
+    place = ("videos", candidate, outcome.scenario)
+    ruined = [j for j in record.judgements if (j.kind, j.candidate, j.scenario) == place]
     said = [
+        *(f"{reason(j, language).rstrip('.')}." for j in ruined if j.verdict is Verdict.FAIL),
         *say(Page.FAILED, "failing", failing),
         *say(Page.SPOILT, "metrics", spoilt),
         *say(Page.BROKEN, "metrics", outcome.broken),
@@ -210,7 +216,7 @@ def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: 
 def _beyond(row: Row) -> bool:
     judged = row.judgement
     return (
-        judged.verdict is Verdict.WARN
+        judged.verdict in (Verdict.WARN, Verdict.UNDECIDED)
         and judged.change is not None
         and judged.fail is not None
         and judged.change > judged.fail

@@ -17,9 +17,10 @@ from pytest_wanlora.verdict.standing import Standing, standing
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-OutcomeKind = Literal["success", "slight_loss", "failure", "unmeasured"]
+OutcomeKind = Literal["success", "slight_loss", "undecided", "failure", "unmeasured"]
 
 _LOSSES = (Verdict.FAIL, Verdict.DEGENERATE)
+_LESSER = (Verdict.WARN, Verdict.UNDECIDED)
 _UNMEASURED = (Verdict.MISSING_BASELINE, Verdict.INCOMPARABLE, Verdict.ERROR)
 
 
@@ -198,19 +199,24 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
     absent = [
         item.metric
         for item in record.expected
-        if (item.candidate, item.scenario) == (candidate, scenario) and item not in judged
+        if (item.candidate, item.scenario) == (candidate, scenario) and item not in judged and item.metric
     ]
+    ruined = any(each.kind == "videos" and each.verdict in _LOSSES for each in items)
     compared = [each for each in items if each.kind == "regression"]
     limits = [each for each in items if each.kind == "limit"]
-    worse = _where(compared, lambda each: each.verdict in (*_LOSSES, Verdict.WARN) and _lost(each))
+    worse = _where(compared, lambda each: each.verdict in (*_LOSSES, *_LESSER) and _lost(each))
     failing = _where(compared, lambda each: each.verdict in _LOSSES)
     broken = _where(limits, lambda each: each.verdict in _LOSSES)
-    unmeasured = ordered([*absent, *(each.metric for each in items if each.verdict in _UNMEASURED)])
+    unmeasured = ordered(
+        [*absent, *(each.metric for each in items if each.verdict in _UNMEASURED and each.metric)]
+    )
     kind: OutcomeKind = "success"
-    if failing or broken:
+    if failing or broken or ruined:
         kind = "failure"
     elif unmeasured or not items:
         kind = "unmeasured"
+    elif any(each.verdict is Verdict.UNDECIDED for each in items):
+        kind = "undecided"
     elif worse:
         kind = "slight_loss"
     return Outcome(
@@ -228,6 +234,37 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
         ),
         unmeasured=unmeasured,
     )
+
+
+def more_videos(record: RunRecord, candidate: str) -> tuple[int | None, float | None] | None:
+    """How many more videos would decide what is undecided, and how long they take; None if nothing is.
+
+    Args:
+        record: The run.
+        candidate: Name of the checkpoint.
+
+    Returns:
+        Videos of all scenarios concerned, None where 10,000 of one would not be enough or nothing can be
+        said; seconds as this run's videos took, None where it rendered none.
+    """
+    undecided = record.decision(candidate).undecided
+    if not undecided:
+        return None
+    scenarios = len(scenarios_of(record))
+    more: dict[str, int] = {}
+    for judged in undecided:
+        evidence = judged.evidence
+        if evidence is None or evidence.n_enough is None:
+            return None, None
+        # the pooled item's are of all scenarios together
+        missing = max(1, evidence.n_enough - evidence.n)
+        for name in scenarios_of(record) if judged.scenario == ALL else (judged.scenario,):
+            each = -(-missing // scenarios) if judged.scenario == ALL else missing
+            more[name] = max(more.get(name, 0), each)
+    rendered = record.totals.rendered
+    each_takes = record.totals.rendering_seconds / rendered if rendered else None
+    videos = sum(more.values())
+    return videos, None if each_takes is None else videos * each_takes
 
 
 def _lost(judged: Judgement) -> bool:

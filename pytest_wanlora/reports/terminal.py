@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import sentences, trend
 from pytest_wanlora.reports.commands import gate_again
+from pytest_wanlora.reports.summary import more_videos
 from pytest_wanlora.reports.terminal_tables import (
     MOST_OF_SEVERAL,
     WIDTH,
@@ -81,7 +83,7 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         again: What runs this item alone.
     """
     place = judged.scenario or judged.candidate
-    title = METRICS[judged.metric].title if judged.metric in METRICS else "checkpoint"
+    title = METRICS[judged.metric].title if judged.metric in METRICS else judged.kind
     lines = [f"{word(judged.verdict)}: {title} of {place} ({judged.candidate})", *_cut(judged.reason)]
     metric = METRICS.get(judged.metric)
     if metric is not None and judged.value is not None:
@@ -90,8 +92,8 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
         worst = judged.worst
         pair = "" if worst.baseline is None else f", its pair {metric.format(worst.baseline)}"
         lines.append(f"worst: {worst.scenario}, seed {worst.seed}: {metric.format(worst.value)}{pair}")
-        if preview is not None:
-            lines.append(f"       {preview}")
+    if judged.worst is not None and preview is not None:
+        lines.append(f"       {preview}" if metric is not None else f"see: {preview}")
     lines.append(f"next: {judged.next_command or again}")
     return "\n".join(lines)
 
@@ -127,7 +129,7 @@ def summary(
         ]
         return [*decisions, *causes, f"record: {place}"]
     lines = _setting(record, width)
-    if record.outcome is RunOutcome.NOT_MEASURED:
+    if record.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
         lines.insert(0, Line(sentences.outcome_headline(record.outcome, len(record.causes), "en"), red=True))
     if record.baseline is not None:
         baseline = record.baseline
@@ -178,6 +180,8 @@ def _setting(record: RunRecord, width: int) -> list[str]:
 
 def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: bool, full: bool) -> list[str]:
     lines = _card_lines(card, width, full=full)
+    if reads := reads_in.summary((card.checkpoint or {}).get("reads_in")):
+        lines += wrapped(f"reads in: {reads}", width, "  ")
     own = [judged for judged in record.judgements if judged.candidate == card.name]
     if own and not record.videos and all(judged.verdict.unmeasured for judged in own):
         # the notes say why, once for all of them
@@ -201,6 +205,7 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
     if own:
         lines.append(f"  {counted(own)}{'' if full else '; -v shows each'}")
         verdict = "may be published" if card.publishable else "may not be published"
+        lines += [f"  {line}" for line in _more_videos(record, card)]
         said = wrapped(f"{card.name} {verdict}: {card.reason}", width)
         lines += [
             Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
@@ -220,6 +225,19 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
 
 def _first_line(reason: str) -> str:
     return reason.partition("\n")[0]
+
+
+def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
+    """What would decide the items that are neither a pass nor a fail."""
+    found = more_videos(record, card.name)
+    if found is None:
+        return
+    videos, seconds = found
+    if videos is None:
+        yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
+        return
+    time = "" if seconds is None else f" ({duration(seconds)})"
+    yield f"undecided: about {videos} more videos{time} would decide; next: raise seeds.most"
 
 
 def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:
@@ -269,6 +287,11 @@ def _training_data(record: RunRecord, data: TrainingDataCard, width: int) -> lis
     lines = wrapped(f"training data {data.file}, {data.prompts:,} prompts: {shares}", width)
     if data.undecided:
         lines.append(f"  {data.undecided:,} of them have no word of the lists and count as other")
+    lines += [
+        f"  {count:,} of {name} count as other: no scenario is of {name}"
+        for name, count in data.folded.items()
+    ]
+    lines += [f"  ignored in {_share(share)} of them: {text!r}" for text, share in data.ignored.items()]
     lines += [f"  {line}" for line in aligned(rows, left=range(len(rows[0])))]
     for said in (*map(_suspicion_line, data.suspicions), *map(_correlation_line, data.correlations)):
         lines += wrapped(said, width, "  ")

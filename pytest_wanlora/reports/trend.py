@@ -262,7 +262,7 @@ def _pooled(record: RunRecord, candidate: str) -> dict[str, Judgement]:
 def _lost_since(before: Judgement, now: Judgement) -> bool:
     if before.change is None or now.change is None or now.warn is None or now.fail is None:
         return False
-    if now.verdict not in (Verdict.WARN, Verdict.FAIL) or now.change <= 0.0:
+    if now.verdict not in (Verdict.WARN, Verdict.UNDECIDED, Verdict.FAIL) or now.change <= 0.0:
         return False
     lost = now.change - before.change
     high = None if before.evidence is None else before.evidence.high

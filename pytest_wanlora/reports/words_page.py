@@ -40,6 +40,10 @@ class Page(Enum):
     )
     WHERE = Phrase(" ({where})", "({where})")
     WARNING = Phrase("Warnings: {warnings}.", "주의: {warnings}개.")
+    UNDECIDED_ITEMS = Phrase(
+        "Undecided: {undecided} of {expected} checks lie beyond their band and are not proven.",
+        "검사 항목 {expected}개 중 {undecided}개가 허용 범위를 넘었으나 입증되지 않아 판정을 보류합니다.",
+    )
     UNMEASURED = Phrase(
         "Not measured, which is not passed: {unmeasured} of {expected} checks.",
         "검사 항목 {expected}개 중 {unmeasured}개를 측정하지 못했습니다. 측정하지 않은 항목은 통과로 보지 "
@@ -92,6 +96,9 @@ class Page(Enum):
     DATE = Phrase("date (UTC)", "실행 일시(UTC)")
     FILE = Phrase("checkpoint", "체크포인트")
     LORA = Phrase("LoRA", "LoRA 정보")
+    READS_IN = Phrase("reads in", "적용되는 프로그램")
+    READS_IN_PART = Phrase("in part", "일부만")
+    READS_NOT = Phrase("not", "안 됨:")
     LORA_FORM = Phrase(
         "{format}, {dtype}, rank {rank}, {targets} layers, scale {scale}",
         "{format}, {dtype}, rank {rank}, 대상 레이어 {targets}개, scale {scale}",
@@ -211,6 +218,7 @@ class Page(Enum):
     RAPA = Phrase("RAPA 2025 limits", "RAPA 2025 기준 평가")
     LIMITS = Phrase("Absolute limits", "절대 기준 평가")
     LIMIT = Phrase("limit", "기준")
+    SINGLE_VIDEOS = Phrase("single videos", "개별 비디오")
     ABSOLUTE = Phrase("absolute limit", "절대 기준")
     LIMIT_LINE = Phrase("{value}, limit: {bounds}", "{value}, 기준 {bounds}")
     MARGIN = Phrase("margin", "여유")

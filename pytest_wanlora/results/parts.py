@@ -101,7 +101,7 @@ class SuiteCard(StrictModel):
         limits: As in the suite: `metric`, `min`, `max`, `scenario`.
         tolerances: Metric to `warn`, `fail`, `better`.
         looks: Pairs of a scenario at each look.
-        weak: Verdict on weak evidence beyond a band.
+        weak: `"warn"`: a loss beyond its band that is not proven warns; `"fail"`: it does not pass.
         metrics: Metric to the version of its recipe.
     """
 
@@ -126,8 +126,8 @@ class CandidateCard(StrictModel):
         scale: Strength of the LoRA.
         checkpoint: `Checkpoint.describe()`; None for the model without LoRA.
         norms: Block number to the norm of its layers' updates, for the card's plot.
-        runs: How many runs these bytes have had on this suite, this one included: re-running until green
-            shows.
+        runs: How many tries these bytes have had on this suite, this one included: sets of seeds that no
+            earlier run had. Trying until green shows.
         publishable: The decision.
         reason: One sentence.
     """

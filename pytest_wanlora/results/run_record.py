@@ -8,14 +8,14 @@ earlier versions are read too (`migration`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pydantic import ValidationError, computed_field, model_validator
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import parse_json, read_regular, write_whole
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.folders import RECORD, records
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
@@ -34,6 +34,8 @@ from pytest_wanlora.verdict.decision import Cause, Decision, RunOutcome, causes,
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
+#: pytest's exit code of a run that was stopped by hand.
+_INTERRUPTED = 2
 T = TypeVar("T")
 K = TypeVar("K", bound=Any)
 
@@ -185,8 +187,8 @@ class RunRecord(Part):
                 follow from its judgements.
         """
         try:
-            raw = json.loads(text)
-        except (ValueError, RecursionError) as error:
+            raw = parse_json(text)
+        except ValueError as error:
             raise RecordError(f"{source}: not JSON: {error}") from error
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if type(version) is not int or not OLDEST <= version <= SCHEMA_VERSION:
@@ -238,7 +240,7 @@ def load(path: Path) -> RunRecord:
     """
     file = path / RECORD if path.is_dir() else path
     try:
-        text = file.read_bytes()
+        text = read_regular(file)
     except OSError as error:
         raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
     record = RunRecord.from_json(text, source=str(file))
@@ -267,31 +269,48 @@ def write(record: RunRecord, path: Path) -> None:
         raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def runs_so_far(folder: Path, sha256: str, suite: str) -> int:
-    """Count the earlier runs of a checkpoint, by digest, on a suite.
+def runs_so_far(folder: Path, sha256: str, suite: str, seeds: Collection[int] | None = None) -> int:
+    """Count the tries of a checkpoint, by digest, on a suite: runs with noise that no earlier one had.
+
+    The same seeds give the same videos, so a run that reuses or repeats them is no further try; nor is one
+    that was interrupted.
 
     Args:
         folder: Holds a folder for each run.
         sha256: Of the checkpoint.
         suite: Name of the suite.
+        seeds: Of the run that asks, which has no record yet; None: of none.
 
     Returns:
-        Runs with a record that names them; damaged records count too if they still show the digest.
+        Tries; a record that is damaged or names no videos counts as one if it shows the digest.
     """
     count = 0
+    tried: list[frozenset[int]] = []
     for path in records(folder):
         try:
-            text = path.read_text(encoding="utf-8", errors="replace")
-        except FileNotFoundError:
-            # `clean` has deleted it
+            text = read_regular(path).decode(errors="replace")
+        except OSError:
+            # `clean` has deleted it, or it is a folder of that name
             continue
         try:
-            raw = json.loads(text)
-            named = {card["sha256"] for card in raw["candidates"]} if raw["suite"]["name"] == suite else set()
-        except (ValueError, KeyError, TypeError):
-            named = {sha256} if sha256 in text else set()
-        count += sha256 in named
-    return count
+            raw = parse_json(text)
+            if raw["suite"]["name"] != suite or raw.get("exit_status") == _INTERRUPTED:
+                continue
+            names = {card["name"] for card in raw["candidates"] if card["sha256"] == sha256}
+            found = frozenset(
+                int(each["seed"])
+                for each in raw.get("videos", ())
+                if each["role"] == "candidate" and each["candidate"] in names
+            )
+        except (ValueError, KeyError, TypeError, AttributeError):
+            count += sha256 in text
+            continue
+        if names and not found:
+            count += 1
+        elif names and not any(found <= earlier for earlier in tried):
+            tried.append(found)
+    own = frozenset(seeds or ())
+    return count + len(tried) + (bool(own) and not any(own <= earlier for earlier in tried))
 
 
 def merge(parts: Iterable[Part]) -> Part:

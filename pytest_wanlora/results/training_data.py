@@ -88,6 +88,8 @@ class TrainingDataCard(StrictModel):
         languages: Prompts by language.
         undecided: Prompts that no word decides; all of them count for `other`.
         ties: Prompts that words of several categories decide alike.
+        folded: Prompts by category that no scenario has; they count for `other`.
+        ignored: Text that nearly all prompts share, left out, with the share of those that have it.
         scenarios: By scenario id, in the suite's order.
         suspicions: By candidate in their order; empty where the numbers carry none.
         correlations: One a candidate, where there are enough scenarios and categories.
@@ -102,6 +104,8 @@ class TrainingDataCard(StrictModel):
     languages: dict[str, Count]
     undecided: Count
     ties: Count
+    folded: dict[str, Count] = Field(default_factory=dict)
+    ignored: dict[str, Share] = Field(default_factory=dict)
     scenarios: dict[str, ScenarioShare]
     suspicions: tuple[SuspicionCard, ...] = ()
     correlations: tuple[CorrelationCard, ...] = ()

@@ -57,9 +57,8 @@ def estimate(gate: Gate, workers: int) -> Estimate:
         workers: Processes that would render.
     """
     first = _by_key(job for item in gate.chosen_in_order() for job in gate.needs(item))
-    compared = {
-        item.candidate for item in gate.chosen if not isinstance(item, str) and item.kind == "regression"
-    }
+    kinds = ("regression", "videos")
+    compared = {item.candidate for item in gate.chosen if not isinstance(item, str) and item.kind in kinds}
     last = first | _by_key(
         job
         for name in sorted(compared)

@@ -16,7 +16,7 @@ from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError, WanloraError
 from pytest_wanlora.jobs.job import image_sha256, input_image
-from pytest_wanlora.suite import hub, option_value, references, resolve, stated, verify
+from pytest_wanlora.suite import hub, option_value, references, refuse_repeated, resolve, stated, verify
 from pytest_wanlora.suite.digests import digest
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class ModelFiles:
                 problems[key] = Problem(key, error.message, _command(error, text))
         if whole:
             self._settle(missing, problems)
+            self._refuse_repeated(problems)
         self.problems = tuple(problems[key] for key, _ in keys if key in problems)
 
     def digest(self, key: str) -> str | None:
@@ -127,6 +128,21 @@ class ModelFiles:
             )
             return values * _BYTES[dtype]
         return None
+
+    def _refuse_repeated(self, problems: dict[str, Problem]) -> None:
+        """Find parts of the model whose files have a tensor in common."""
+        parts: dict[str, list[str]] = {}
+        for key in self.found:
+            parts.setdefault(key.partition("[")[0], []).append(key)
+        for part, keys in parts.items():
+            if part not in ("model.dit", "model.vae", "model.text_encoder"):
+                continue
+            last = keys[-1]
+            try:
+                paths = [path for key in keys for path in self.found[key]]
+                refuse_repeated(paths, key=part, where=self.suite.where(last))
+            except SuiteError as error:
+                problems[last] = Problem(last, error.message, _command(error, ""))
 
     def _settle(self, missing: Sequence[FileReference], problems: dict[str, Problem]) -> None:
         """Tell what can be fetched from what cannot."""

@@ -24,10 +24,12 @@ from pytest_wanlora.verdict.judgement import ALL, Detail, Details, ItemId, Judge
 from pytest_wanlora.verdict.measured import Scores, settled
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 from pytest_wanlora.verdict.sequential import Assessment, assess
+from pytest_wanlora.verdict.videos import judge_videos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pytest_wanlora.checkpoint import Problem
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.metrics import Metric
     from pytest_wanlora.run.session import Candidate, Gate
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
+#: Kinds of items that are judged against the baseline.
+_COMPARED = ("regression", "videos")
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,12 @@ class Judge:
         Args:
             item: One of `gate.items`.
         """
-        kinds = {"checkpoint": self._checkpoint, "limit": self._limit, "regression": self._regression}
+        kinds = {
+            "checkpoint": self._checkpoint,
+            "videos": self._videos,
+            "limit": self._limit,
+            "regression": self._regression,
+        }
         if self.gate.blocked:
             return self._blocked(item)
         try:
@@ -111,8 +120,7 @@ class Judge:
 
     def _file_problems(self, item: ItemId) -> tuple[tuple[str, int, str], ...]:
         checkpoint = self.gate.candidate(item.candidate).checkpoint
-        problems = () if checkpoint is None else checkpoint.problems
-        return tuple((problem.code, len(problem.targets), problem.words) for problem in problems)
+        return _listed(() if checkpoint is None else checkpoint.problems)
 
     def _checkpoint(self, item: ItemId) -> Judgement:
         if problems := self._file_problems(item):
@@ -132,6 +140,9 @@ class Judge:
         names = ("mode", "strength", "cosine", "relative_size")
         details = {**counted, **{name: getattr(applied, name) for name in names}}
         if abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL:
+            if warned := _listed(() if candidate.checkpoint is None else candidate.checkpoint.warnings):
+                details = {**details, "problems": warned}
+                return said(item, Verdict.WARN, ReasonCode.LORA_WARNED, details, value=applied.strength)
             return said(item, Verdict.PASS, ReasonCode.LORA_APPLIED, details, value=applied.strength)
         return said(item, Verdict.WARN, ReasonCode.LORA_ROUNDED_AWAY, details, value=applied.strength)
 
@@ -145,14 +156,25 @@ class Judge:
             for limit in self.gate.suite.limits
             if limit.metric == item.metric and limit.scenario in (item.scenario, _usual(item))
         ]
-        results = {
-            scenario.id: self.gate.results(
-                self.gate.jobs(self.gate.candidate(item.candidate), [scenario], self.gate.first_look)
-            )
-            for scenario in self._scenarios(item)
-        }
+        results = self._rendered(item)
         judged = [self._one_limit(item, metric, limit, results) for limit in limits]
         return max(judged, key=lambda each: each.verdict.severity)
+
+    def _rendered(self, item: ItemId) -> Mapping[str, Sequence[JobResult]]:
+        """All videos of an item's scenarios: what the comparison rendered, or the first look without one."""
+        own = self._scenarios(item)
+        candidate = self.gate.candidate(item.candidate)
+        compared = {each.scenario for each in self.gate.chosen_items(candidate) if each.kind in _COMPARED}
+        if compared & {ALL, *(scenario.id for scenario in own)}:
+            try:
+                return self._compared(item)[1]
+            except WanloraError:
+                # a limit needs no baseline: what cannot be compared is limited by the first look
+                pass
+        return {
+            scenario.id: self.gate.results(self.gate.jobs(candidate, [scenario], self.gate.first_look))
+            for scenario in own
+        }
 
     def _one_limit(
         self,
@@ -183,8 +205,22 @@ class Judge:
             degenerate=degenerate,
         )
 
-    def _regression(self, item: ItemId) -> Judgement:
-        metric = METRICS[item.metric]
+    def _videos(self, item: ItemId) -> Judgement:
+        chosen = self._compared(item)[1]
+        tolerances = self.gate.suite.tolerances
+        metrics = [METRICS[name] for name in tolerances if METRICS[name].level == "video"]
+        stored = self.standard.baseline.scores.get(item.scenario, {})
+        return judge_videos(
+            item.candidate,
+            item.scenario,
+            {metric: scores_of(chosen, metric.id)[item.scenario] for metric in metrics},
+            {metric: [of[metric.id] for of in stored.values() if metric.id in of] for metric in metrics},
+            tolerances,
+            degenerates(chosen),
+        )
+
+    def _compared(self, item: ItemId) -> tuple[Settled, dict[str, tuple[JobResult, ...]]]:
+        """The candidate's comparison, and the results of an item's scenarios."""
         own = self._scenarios(item)
         self.standard.require(own)
         for scenario in own:
@@ -193,7 +229,11 @@ class Judge:
         for scenario in own:
             if scenario.id in settled.broken:
                 raise settled.broken[scenario.id]
-        chosen = {scenario.id: settled.results[scenario.id] for scenario in own}
+        return settled, {scenario.id: settled.results[scenario.id] for scenario in own}
+
+    def _regression(self, item: ItemId) -> Judgement:
+        metric = METRICS[item.metric]
+        settled, chosen = self._compared(item)
         assessment = settled.assessment
         evidence = None if assessment is None else assessment.evidence.get((item.scenario, item.metric))
         tolerances = self.gate.suite.tolerances
@@ -202,7 +242,7 @@ class Judge:
         scores = scores_of(chosen, metric.id)
         baseline = self.standard.baseline.metric(metric.id)
         motion = scores_of(chosen, "motion")
-        return regressions.judge_regression(
+        judged = regressions.judge_regression(
             metric,
             candidate=item.candidate,
             scenario=item.scenario,
@@ -210,11 +250,12 @@ class Judge:
             baseline=baseline,
             tolerance=tolerances[metric.id],
             evidence=evidence,
-            weak=self.gate.suite.weak,
+            undecided=self.gate.suite.undecided,
             degenerate=degenerates(chosen),
             motion_change=self._motion_change(motion),
             motion_tolerance=tolerances.get("motion"),
         )
+        return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
 
     def _motion_change(self, motion: Scores) -> float | None:
         stored = self.standard.baseline.metric("motion", list(motion))
@@ -245,7 +286,8 @@ class Judge:
                 np.stack([self.standard.baseline.features[name, seed] for name in chosen for seed in seeds]),
                 chosen,
             )
-        return regressions.judge_set(
+        evidence = None if assessment is None else assessment.evidence.get((item.scenario, item.metric))
+        judged = regressions.judge_set(
             metric,
             candidate=item.candidate,
             scenario=item.scenario,
@@ -255,10 +297,11 @@ class Judge:
             baseline_n=common * len(chosen),
             reference_n=len(self.standard.reference_rows(chosen)),
             tolerance=self.gate.suite.tolerances[metric.id],
-            evidence=None if assessment is None else assessment.evidence.get((item.scenario, item.metric)),
-            weak=self.gate.suite.weak,
+            evidence=evidence,
+            undecided=self.gate.suite.undecided,
             degenerate=degenerate,
         )
+        return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
 
     def settle(self, candidate: Candidate) -> Settled:
         """Render a candidate's videos, look by look, until nothing more would be learnt from the next.
@@ -271,7 +314,7 @@ class Judge:
         """
         if candidate.name in self._settled:
             return self._settled[candidate.name]
-        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind == "regression"]
+        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in _COMPARED]
         places = {item.scenario for item in chosen}
         scenarios = [
             each
@@ -296,7 +339,7 @@ class Judge:
     def _plan(self, scenarios: Sequence[Scenario]) -> Plan:
         seeds = self.gate.suite.seeds
         stored = min(self.standard.stored_seeds(scenario.id) for scenario in scenarios)
-        return Plan.doubling(seeds.first, min(seeds.most, stored))
+        return Plan.between(seeds.first, min(seeds.most, stored))
 
     def _look(
         self,
@@ -341,8 +384,14 @@ class Judge:
             candidate=table(lambda _, each: each.scores),
             baseline=table(lambda name, each: stored[name][each.seed]),
             sets=self._sets(results) if FVD.id in metrics else None,
+            stored={
+                name: np.array(
+                    [[of.get(metric.id, np.nan) for of in stored[name].values()] for metric in video]
+                ).reshape(len(video), len(stored[name]))
+                for name in results
+            },
         )
-        return assess(paired, self.gate.suite.tolerances, plan, weak=self.gate.suite.weak)
+        return assess(paired, self.gate.suite.tolerances, plan)
 
     def _sets(self, results: Mapping[str, Sequence[JobResult]]) -> PairedSets:
         features: list[NDArray[np.float32]] = []
@@ -404,6 +453,10 @@ def degenerates(results: Mapping[str, Sequence[JobResult]]) -> dict[tuple[str, i
 def features_of(results: Mapping[str, Sequence[JobResult]], each: int | None = None) -> NDArray[np.float32]:
     """Video features, (videos, D), of the first videos of each scenario."""
     return np.stack([result.features["video"] for of in results.values() for result in of[:each]])
+
+
+def _listed(problems: Sequence[Problem]) -> tuple[tuple[str, int, str], ...]:
+    return tuple((problem.code, len(problem.targets), problem.words) for problem in problems)
 
 
 def _usual(item: ItemId) -> str:

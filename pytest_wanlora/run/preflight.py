@@ -63,7 +63,8 @@ class Finding:
         if isinstance(item, str):
             return _STORING in self.concerns
         level = METRICS[item.metric].level if item.metric in METRICS else ""
-        return not self.concerns.isdisjoint({item.kind, level})
+        kind = _COMPARISONS if item.kind == "videos" else item.kind
+        return not self.concerns.isdisjoint({kind, level})
 
     @property
     def sentence(self) -> str:
@@ -293,11 +294,14 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
     except WanloraError as error:
         yield finding(error.message)
         return
-    wanted = dict.fromkeys(scenario.category for scenario in request.scenarios)
-    lacking = [name for name in wanted if name not in reference.sets and frechet.EVERY not in reference.sets]
+    lacking: dict[str, list[str]] = {}
+    for scenario in request.scenarios:
+        if scenario.category not in reference.sets and frechet.EVERY not in reference.sets:
+            lacking.setdefault(scenario.category, []).append(scenario.id)
     if lacking:
+        named = ", ".join(f"{category} (of {', '.join(ids)})" for category, ids in lacking.items())
         yield finding(
-            f"{paths[0]}: the reference set has no videos of the category {', '.join(lacking)}; "
+            f"{paths[0]}: the reference set has no videos of the category {named}; "
             f"it has {', '.join(reference.sets)}"
         )
     if reference.frames != suite.sampling.frames:

@@ -109,7 +109,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         environment=gate.environment.record(),
         versions=versions(),
         suite=_suite(gate),
-        candidates=tuple(_card(gate, each) for each in gate.candidates),
+        candidates=tuple(_card(gate, each, merged.videos) for each in gate.candidates),
         baseline=baseline,
         expected=gate.items,
         left_out=ending.left_out,
@@ -157,8 +157,8 @@ def _suite(gate: Gate) -> SuiteCard:
         targets={scenario.id: dict(scenario.target) for scenario in suite.scenarios if scenario.target},
         limits=tuple(limit.model_dump(mode="json") for limit in suite.limits),
         tolerances={name: tolerance.model_dump() for name, tolerance in suite.tolerances.items()},
-        looks=Plan.doubling(suite.seeds.first, suite.seeds.most).looks,
-        weak=suite.weak,
+        looks=Plan.between(suite.seeds.first, suite.seeds.most).looks,
+        weak="warn" if suite.undecided == "warn" else "fail",
     )
 
 
@@ -179,20 +179,22 @@ def _fingerprint(suite: Suite) -> dict[str, Any]:
         return {"incomplete": error.message}
 
 
-def _card(gate: Gate, candidate: Candidate) -> CandidateCard:
+def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> CandidateCard:
     """The card without its decision, which the record takes."""
     checkpoint = candidate.checkpoint
     if checkpoint is None:
         return CandidateCard(
             name=candidate.name, sha256=None, scale=0.0, publishable=False, reason="the model without LoRA"
         )
+    folder = gate.settings.output_dir
+    seeds = {v.seed for v in videos if v.role == "candidate" and v.candidate == candidate.name}
     return CandidateCard(
         name=candidate.name,
         sha256=checkpoint.sha256,
         scale=gate.settings.scale,
-        checkpoint=checkpoint.describe(),
+        checkpoint={**checkpoint.describe(), "model_blocks": gate.suite.model.architecture.blocks},
         norms=block_norms(checkpoint.norms),
-        runs=1 + results.runs_so_far(gate.settings.output_dir, checkpoint.sha256, gate.suite.name),
+        runs=max(1, results.runs_so_far(folder, checkpoint.sha256, gate.suite.name, seeds)),
         publishable=False,
         reason="",
     )

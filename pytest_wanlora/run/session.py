@@ -7,7 +7,7 @@ they share is the cache and the run's folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property, partial
@@ -35,6 +35,7 @@ from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
     from pytest_wanlora.run.preflight import Finding, Preflight
     from pytest_wanlora.run.training_data import TrainingData
@@ -116,6 +117,28 @@ class Gate:
         """Seeds of the first look; of the last one when baselines are stored."""
         seeds = self.suite.seeds
         return self.seeds(seeds.most if self.settings.update_baselines else seeds.first)
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """Digests of what this process has read, by what it is; see `run.handover`."""
+        from pytest_wanlora.run.handover import digests
+
+        return digests(self)
+
+    def identity(self, candidate: str) -> str:
+        """Digest of all that a judgement on a candidate rests on, as this process has read it."""
+        from pytest_wanlora.run.handover import identity
+
+        return identity(self, candidate)
+
+    def require_same(self, handed: Handover) -> None:
+        """Block everything if this process has read something else than the one that started the run."""
+        from pytest_wanlora.run.preflight import Finding
+
+        changed = handed.differing(self.digests)
+        if changed:
+            again = "wait until nothing writes to the run's files, then run the same command again"
+            self.blocked = (Finding("inputs", f"changed after the run began: {changed}", again),)
 
     @cached_property
     def items(self) -> tuple[ItemId, ...]:
@@ -350,6 +373,8 @@ def demanded(gate: Gate, candidate: Candidate) -> tuple[ItemId, ...]:
             if place == ALL or place in ids
         ]
     if not gate.settings.update_baselines:
+        if any(METRICS[metric].level == "video" for metric in gate.suite.tolerances):
+            found += [ItemId("videos", candidate.name, place, "") for place in ids]
         found += [
             ItemId("regression", candidate.name, place, metric)
             for place in (*ids, ALL)
@@ -383,12 +408,29 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     if not settings.lora:
         return (Candidate(BASE, None),)
     paths = checkpoints.expand(settings.lora)
-    names = checkpoints.unique_names(paths)
-    return tuple(
-        # a file called base.safetensors must not be taken for the model without LoRA
-        Candidate(f"{name}-lora" if name == BASE else name, checkpoints.read(path))
-        for name, path in zip(names, paths, strict=True)
-    )
+    # a file called base.safetensors must not be taken for the model without LoRA
+    names = [f"{name}-lora" if name == BASE else name for name in checkpoints.unique_names(paths)]
+    return tuple(Candidate(name, checkpoints.read(path)) for name, path in zip(names, paths, strict=True))
+
+
+def distinct(candidates: Iterable[Candidate], scenarios: Iterable[str]) -> tuple[Candidate, ...]:
+    """Rename candidates until no two items of a run have the same id: `x` in `y-z` and `x-y` in `z`.
+
+    Args:
+        candidates: In their order; the first of two keeps its name.
+        scenarios: Ids of what is rendered.
+    """
+    places = (*scenarios, ALL)
+    taken: set[str] = set()
+    found = []
+    for each in candidates:
+        names = chain([each.name], (f"{each.name}-{number}" for number in count(2)))
+        # a place is empty for the item on the file itself, which has no scenario in its id
+        ids = ((name, {f"{name}-{place}" for place in ("", *places)}) for name in names)
+        name, own = next((name, own) for name, own in ids if taken.isdisjoint(own))
+        taken |= own
+        found.append(Candidate(name, each.checkpoint))
+    return tuple(found)
 
 
 def open_gate(
@@ -397,6 +439,7 @@ def open_gate(
     make_producer: Callable[[Suite, Environment], Producer],
     run_folder: Path | None = None,
     who: str = "main",
+    handed: Handover | None = None,
 ) -> Gate:
     """Read what the settings name and build the gate; nothing is written and no model is loaded.
 
@@ -405,12 +448,16 @@ def open_gate(
         make_producer: Makes what renders and scores.
         run_folder: Of a run that another process began; None begins one.
         who: Name of this process in the run's notes.
+        handed: What that process has read.
 
     Raises:
         WanloraError: A checkpoint, the suite or a setting is wrong.
     """
     resolve_extensions()
-    candidates = read_candidates(settings)
+    if handed is None:
+        candidates = read_candidates(settings)
+    else:
+        candidates = tuple(Candidate(name, known) for name, known in handed.checkpoints.items())
     suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
     device = settings.device_for(suite)
     environment = environments.detect(suite.sampling.dtype, device.name)
@@ -422,11 +469,13 @@ def open_gate(
         from pytest_wanlora.run import training_data
 
         data = training_data.read(settings.training_data, suite)
+    scenarios = settings.selected(suite)
+    candidates = candidates if handed else distinct(candidates, [each.id for each in scenarios])
     folder = run_folder or new_run_folder(settings.output_dir, candidates)
-    return Gate(
+    gate = Gate(
         settings=settings,
         suite=suite,
-        scenarios=settings.selected(suite),
+        scenarios=scenarios,
         candidates=candidates,
         device=device,
         environment=environment,
@@ -436,6 +485,9 @@ def open_gate(
         cache=Cache(settings.cache_dir),
         training_data=data,
     )
+    if handed is not None:
+        gate.require_same(handed)
+    return gate
 
 
 def no_gpu(settings: Settings, suite: Suite, device: Device) -> WanloraError:

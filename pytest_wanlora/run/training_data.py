@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,17 +16,14 @@ from pytest_wanlora.results.training_data import (
     SuspicionCard,
     TrainingDataCard,
 )
-from pytest_wanlora.training_data.analysis import MEANS, NO_CATEGORY
 from pytest_wanlora.training_data.attribution import LEVEL, Correlation, Suspicion, is_rare, suspect
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.rules import of_suite
-from pytest_wanlora.training_data.survey import Source, take
+from pytest_wanlora.training_data.survey import MEANS, Source, take
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Scenario, Suite
     from pytest_wanlora.verdict.judgement import Judgement
-
-_PROMPTS = "prompt"
 
 
 @dataclass(frozen=True)
@@ -42,6 +38,8 @@ class TrainingData:
         languages: Prompts by language.
         undecided: Prompts that no word decides.
         ties: Prompts that words of several categories decide alike.
+        folded: Prompts by category that no scenario has; they count as `other`.
+        ignored: Text that nearly all prompts share, left out, with the share of those that have it.
     """
 
     path: Path
@@ -51,10 +49,12 @@ class TrainingData:
     languages: Mapping[str, int]
     undecided: int
     ties: int
+    folded: Mapping[str, int] = field(default_factory=dict)
+    ignored: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def prompts(self) -> int:
-        """Rows with a prompt."""
+        """Prompts that an epoch takes: rows with a prompt, with their repeats."""
         return sum(self.languages.values())
 
     @property
@@ -69,34 +69,32 @@ def read(path: Path, suite: Suite) -> TrainingData:
     The videos are not looked at, nor is their column needed.
 
     Args:
-        path: DiffSynth's training metadata.
+        path: The training data, in any form that `forms` reads.
         suite: Whose categories are counted.
 
     Raises:
         DataError: The metadata cannot be read, or has no prompt in it.
     """
     rules = of_suite(suite)
-    source = Source(
-        path, path.parent, prompt_column=_PROMPTS, video_column=_PROMPTS, check_videos=False, near=False
-    )
     try:
-        with take(source, rules) as survey:
-            present = survey.categories != NO_CATEGORY
-            if not present.any():
-                raise DataError(f"{path}: none of its {len(survey):,} rows has a prompt")
-            counted = np.bincount(survey.languages[present], minlength=len(LANGUAGES))
-            means = np.bincount(survey.means[present], minlength=len(MEANS))
-            found = TrainingData(
-                path=path,
-                sha256=_digest(path),
-                rows=len(survey),
-                counts={name: n for name, n in survey.counts(present).items() if name in rules.decidable},
-                languages={name: int(n) for name, n in zip(LANGUAGES, counted, strict=True) if n},
-                undecided=int(means[MEANS.index(Means.NOTHING)]),
-                ties=int(means[MEANS.index(Means.TIE)]),
-            )
-            if source.state() != survey.version:
-                raise DataError(f"{path} changed while it was read")
+        survey = take(Source(path, check_videos=False, near=False), rules)
+        present = survey.present
+        if not present.any():
+            raise DataError(f"{path}: none of its {len(survey):,} rows has a prompt")
+        weights = survey.repeats[present]
+        counted = np.bincount(survey.languages[present], weights, minlength=len(LANGUAGES))
+        means = np.bincount(survey.means[present], weights, minlength=len(MEANS))
+        found = TrainingData(
+            path=path,
+            sha256=survey.sha256(),
+            rows=len(survey),
+            counts={name: n for name, n in survey.counts(present).items() if name in rules.decidable},
+            languages={name: round(n) for name, n in zip(LANGUAGES, counted, strict=True) if n},
+            undecided=round(means[MEANS.index(Means.NOTHING)]),
+            ties=round(means[MEANS.index(Means.TIE)]),
+            folded=survey.folded,
+            ignored=survey.shared.shares,
+        )
     except DataError as error:
         raise DataError(
             f"--wanlora-training-data (ini: wanlora_training_data): {error.message}",
@@ -143,6 +141,8 @@ def card(
         languages=dict(data.languages),
         undecided=data.undecided,
         ties=data.ties,
+        folded=dict(data.folded),
+        ignored=dict(data.ignored),
         scenarios={
             name: ScenarioShare(
                 category=category,
@@ -181,8 +181,3 @@ def _correlation(candidate: str, found: Correlation) -> CorrelationCard:
         rho=found.rho,
         p_value=found.p_value,
     )
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import html
-import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import util
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.files import parse_json, read_regular
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -73,7 +73,7 @@ def _described(model: str, config: Path | None) -> dict[str, Any]:
             next_command='python -c "import open_clip; print(open_clip.list_models())"',
         )
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = parse_json(read_regular(path))
         return dict(found)
     except (OSError, ValueError, TypeError) as error:
         raise ScoringError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.files import parse_json, read_regular
 from pytest_wanlora.scoring.determinism import exact_arithmetic
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
 from pytest_wanlora.scoring.weights import fetch, summary
@@ -209,7 +209,7 @@ def _from_config(config_path: Path, weights: Path) -> _Parts:
 
 def _read_config(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = parse_json(read_regular(path))
     except (OSError, ValueError) as error:
         raise ScoringError(f"scoring.clip.model: {path} is not readable JSON: {error}") from error
     keys = set(config) if isinstance(config, dict) else set()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import read_regular, write_whole
 
 #: Name of the set that serves every category.
 EVERY = "all"
@@ -184,7 +184,7 @@ def read_reference(path: Path, *, sha256: str, extractor_sha256: str) -> Referen
             that are not finite.
     """
     try:
-        data = path.read_bytes()
+        data = read_regular(path, largest=2**30)
     except OSError as error:
         raise _reference_error(path, f"cannot be read: {error.strerror}") from error
     found = hashlib.sha256(data).hexdigest()

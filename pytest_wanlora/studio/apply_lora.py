@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.checkpoint import contents
+from pytest_wanlora.checkpoint.kinds import update
 from pytest_wanlora.errors import StudioError
-from pytest_wanlora.jobs.job import Applied
+from pytest_wanlora.studio.sums import Sums, norm, products, read, squared
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
     from pytest_wanlora.checkpoint import Checkpoint, Contents
+    from pytest_wanlora.jobs.job import Applied
 
 _ALIGNED = 16  # bytes
 _ROW = 1024
@@ -32,10 +33,12 @@ class Lora:
     Attributes:
         down: The halves that DiffSynth calls lora_A.
         up: Those it calls lora_B.
+        others: Parts of the targets of other kinds, by the target's name.
     """
 
     down: Mapping[str, Tensor]
     up: Mapping[str, Tensor]
+    others: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
     def state_dict(self) -> dict[str, Tensor]:
         """Under the names that DiffSynth reads."""
@@ -58,6 +61,7 @@ def uploaded(found: Contents, device: str | torch.device) -> Lora:
 
     bits = torch.frombuffer(found.file, dtype=torch.uint8).to(device)
     halves: dict[str, dict[str, Tensor]] = {"lora_A": {}, "lora_B": {}}
+    others: dict[str, dict[str, Tensor]] = {}
     for key, raw in found.tensors.items():
         if key in found.starts:
             own = bits[found.starts[key] :][: len(raw.data)]
@@ -67,16 +71,23 @@ def uploaded(found: Contents, device: str | torch.device) -> Lora:
             # no type may begin there, and of matrices that begin there other kernels might make other bits
             own = own.clone()
         name, _, side = key.removesuffix(".weight").rpartition(".")
-        halves[side][name] = own.view(getattr(torch, raw.dtype)).reshape(raw.shape)
-    return Lora(halves["lora_A"], halves["lora_B"])
+        value = own.view(getattr(torch, raw.dtype)).reshape(raw.shape)
+        if side in halves:
+            halves[side][name] = value
+        else:
+            others.setdefault(name, {})[side] = value
+    return Lora(halves["lora_A"], halves["lora_B"], others)
 
 
 def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
-    """Find the layer of every target and check that its shape fits.
+    """Find the layer of every target that is a LoRA's, and check that all targets fit the model.
 
     Args:
         model: The diffusion transformer.
         checkpoint: Names the targets.
+
+    Returns:
+        By name; targets of other kinds are parameters, which `_parameters` finds.
 
     Raises:
         StudioError: The file names layers that the model lacks, or shapes differ. Nothing was changed.
@@ -88,14 +99,27 @@ def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
         for name, module in model.named_modules()
         if getattr(module, "weight", None) is not None and module.weight.dim() == 2
     }
-    lies = verify_against(checkpoint, {name: tuple(module.weight.shape) for name, module in linear.items()})
+    lora = {target.name for target in checkpoint.targets if target.kind == "lora"}
+    shapes = {name: tuple(each.shape) for name, each in _parameters(model).items() if name not in lora}
+    shapes |= {name: tuple(module.weight.shape) for name, module in linear.items()}
+    lies = verify_against(checkpoint, shapes)
     if lies:
         raise StudioError(
             f"{checkpoint.path}: {len(lies)} of its {len(checkpoint.targets)} targets do not fit the model: "
             f"{_some(lies)}\nA LoRA that is applied in part is not the LoRA that was trained.",
             next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
         )
-    return {target.name: linear[target.name] for target in checkpoint.targets}
+    return {target.name: linear[target.name] for target in checkpoint.targets if target.kind == "lora"}
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """What targets of other kinds than a LoRA change, under the names of targets."""
+    return {_plain(name).removesuffix(".weight"): value for name, value in model.named_parameters()}
+
+
+def _others(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Parameter]:
+    known = _parameters(model)
+    return {target.name: known[target.name] for target in checkpoint.targets if target.kind != "lora"}
 
 
 @contextmanager
@@ -117,19 +141,22 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
         StudioError: A target is missing, does not fit, or was not patched.
         CheckpointError: The file is no longer the one that was read.
     """
-    layers = targets(pipe.dit, checkpoint)
-    saved = _copies(layers)
+    layers, others = targets(pipe.dit, checkpoint), _others(pipe.dit, checkpoint)
+    changed = {name: module.weight for name, module in layers.items()} | others
+    saved = _copies(changed)
     try:
         with contents(checkpoint) as found:
             lora = uploaded(found, pipe.device)
-            _fuse(pipe, layers, lora, scale)
-            applied = _measure(pipe, layers, saved, lora, checkpoint, scale)
+            if layers:
+                _fuse(pipe, layers, lora, scale)
+            added = _add(pipe, others, lora, checkpoint, scale)
+            applied = _measure(pipe, layers, saved, lora, added, checkpoint, scale)
         # only here is the file proven to be the checkpoint
         del found, lora
         yield applied
     finally:
-        for name, module in layers.items():
-            module.weight.data.copy_(saved[name])
+        for name, weight in changed.items():
+            weight.data.copy_(saved[name])
 
 
 def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) -> None:  # noqa: ANN401
@@ -149,17 +176,52 @@ def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) 
         module.weight.data.copy_(module.weight.detach().to(**like) + delta)
 
 
+def _add(
+    pipe: Any,  # noqa: ANN401 - untyped
+    parameters: Mapping[str, nn.Parameter],
+    lora: Lora,
+    checkpoint: Checkpoint,
+    scale: float,
+) -> Sums:
+    """Add to parameters what is no LoRA, in float32, rounded once to the parameter's own type."""
+    import torch
+
+    dots, reals, bases, changed = [], [], [], 0
+    for target in checkpoint.targets:
+        if target.kind == "lora":
+            continue
+        parameter = parameters[target.name]
+        before = parameter.detach().to(pipe.device, copy=True)
+        parts = {part: value.float() for part, value in lora.others[target.name].items()}
+        # nothing in place: float32 tensors are those of the file and of the model themselves
+        delta = update(target.kind, parts) * (scale * target.scale)
+        parameter.data.copy_(before.float() + delta)
+        after = parameter.detach().to(pipe.device)
+        real = after.float() - before.float()
+        dots.append((delta * real).sum(dtype=torch.float64))
+        reals.append(norm(real))
+        bases.append(norm(before))
+        changed += not torch.equal(after, before)
+    return read(dots, squared(reals), squared(bases), changed=changed) if dots else Sums([], [], [])
+
+
 @contextmanager
 def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
-    """Apply a LoRA by DiffSynth's hot loading, without changing the weights; otherwise as `fused`."""
+    """Apply a LoRA by DiffSynth's hot loading, without changing the weights; otherwise as `fused`.
+
+    What is no LoRA cannot be kept beside the weights: it is added to them.
+    """
     from diffsynth.core import LoRAHotLoadMixin
 
     names = targets(pipe.dit, checkpoint).keys()
     pipe.enable_lora_hot_loading(pipe.dit)
+    others = _others(pipe.dit, checkpoint)
+    saved = _copies(others)
     try:
         with contents(checkpoint) as found:
             lora = uploaded(found, pipe.device)
             _load_beside(pipe, lora, scale)
+            added = _add(pipe, others, lora, checkpoint, scale)
             patched = {
                 module.name: module
                 for module in pipe.dit.modules()
@@ -167,12 +229,14 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
             }
             if missing := sorted(names - patched.keys()):
                 raise _not_patched(checkpoint, missing)
-            applied = _measure_beside(pipe, patched, lora, checkpoint, scale)
+            applied = _measure_beside(pipe, patched, lora, added, checkpoint, scale)
         # only here is the file proven to be the checkpoint
         del found, lora
         yield applied
     finally:
         pipe.clear_lora(verbose=0)
+        for name, parameter in others.items():
+            parameter.data.copy_(saved[name])
 
 
 def _load_beside(pipe: Any, lora: Lora, scale: float) -> None:  # noqa: ANN401 - untyped
@@ -180,39 +244,12 @@ def _load_beside(pipe: Any, lora: Lora, scale: float) -> None:  # noqa: ANN401 -
     pipe.load_lora(pipe.dit, state_dict=state, alpha=scale, hotload=True)
 
 
-@dataclass(frozen=True)
-class _Sums:
-    """Of each layer: the change's product with the intended one, its square, the square of the weights."""
-
-    dot: Sequence[float]
-    real2: Sequence[float]
-    base2: Sequence[float]
-
-    def applied(self, checkpoint: Checkpoint, scale: float, *, changed: int, mode: str) -> Applied:
-        # the reader knows what the proven file asks for, however the device came by its matrices
-        meant2 = math.fsum((scale * norm) ** 2 for norm in checkpoint.norms.values())
-        dot, real2, base2 = map(math.fsum, (self.dot, self.real2, self.base2))
-        if not all(math.isfinite(value) for value in (dot, real2, meant2)):
-            raise StudioError(
-                f"{checkpoint.path}: applying it gives weights that are not finite",
-                next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
-            )
-        return Applied(
-            targets=len(checkpoint.targets),
-            patched=len(checkpoint.targets),
-            changed=changed,
-            strength=math.sqrt(real2 / meant2) if meant2 > 0 else 0.0,
-            cosine=dot / math.sqrt(real2 * meant2) if real2 * meant2 > 0 else 0.0,
-            relative_size=math.sqrt(meant2 / base2) if base2 > 0 else 0.0,
-            mode=mode,
-        )
-
-
 def _measure(
     pipe: Any,  # noqa: ANN401 - untyped
     layers: Mapping[str, nn.Linear],
     saved: Mapping[str, Tensor],
     lora: Lora,
+    added: Sums,
     checkpoint: Checkpoint,
     scale: float,
 ) -> Applied:
@@ -226,9 +263,9 @@ def _measure(
         up, down = lora.up[name].float(), lora.down[name].float()
         # <real, B A> = sum((B^T real) * A), without a second matrix of the layer's size
         dots.append(scale * ((up.T @ real) * down).sum(dtype=torch.float64))
-        reals.append(_norm(real))
-        bases.append(_norm(before))
-    sums = _read(dots, _squared(reals), _squared(bases))
+        reals.append(norm(real))
+        bases.append(norm(before))
+    sums = read(dots, squared(reals), squared(bases)) if layers else Sums([], [], [])
     # a square may be 0 although something changed: those few are compared
     unmoved = [
         name
@@ -244,76 +281,33 @@ def _measure(
             passed_over.append(name)
     if passed_over:
         raise _not_patched(checkpoint, passed_over)
-    return sums.applied(checkpoint, scale, changed=len(layers) - len(unmoved), mode="fused")
+    moved = len(layers) - len(unmoved) + added.changed
+    return (sums + added).applied(checkpoint, scale, changed=moved, mode="fused")
 
 
 def _measure_beside(
     pipe: Any,  # noqa: ANN401 - untyped
     patched: Mapping[str, Any],
     lora: Lora,
+    added: Sums,
     checkpoint: Checkpoint,
     scale: float,
 ) -> Applied:
     import torch
 
+    if not patched:
+        return added.applied(checkpoint, scale, changed=added.changed, mode="unfused")
     # several LoRAs on one layer are one of all their ranks
     real = [
         (torch.cat(list(module.lora_B_weights), 1), torch.cat(list(module.lora_A_weights)))
         for module in patched.values()
     ]
     meant = [(lora.up[name], lora.down[name]) for name in patched]
-    bases = [_norm(module.weight.detach().to(pipe.device)) for module in patched.values()]
+    bases = [norm(module.weight.detach().to(pipe.device)) for module in patched.values()]
     # rounding may leave less than nothing of a square
-    sums = _read(scale * _products(real, meant), _products(real, real).clamp_min(0), _squared(bases))
-    return sums.applied(checkpoint, scale, changed=sum(real2 > 0 for real2 in sums.real2), mode="unfused")
-
-
-def _products(first: Sequence[tuple[Tensor, Tensor]], second: Sequence[tuple[Tensor, Tensor]]) -> Tensor:
-    """<B A, D C> of each (B, A) with its (D, C), float64: sum((B^T D) * (A C^T)), never the layer's size.
-
-    Layers of one shape are computed together: alone, each is too small for a GPU.
-    """
-    import torch
-
-    groups: dict[Any, list[int]] = {}
-    for index, (one, other) in enumerate(zip(first, second, strict=True)):
-        groups.setdefault(tuple((matrix.shape, matrix.dtype) for matrix in (*one, *other)), []).append(index)
-    found = []
-    for indices in groups.values():
-        up, down, other_up, other_down = (
-            torch.stack([pairs[index][side] for index in indices]).double()
-            for pairs in (first, second)
-            for side in (0, 1)
-        )
-        found.append(((up.mT @ other_up) * (down @ other_down.mT)).sum((1, 2)))
-    order = torch.tensor([index for indices in groups.values() for index in indices])
-    return torch.cat(found)[order.argsort().to(found[0].device)]
-
-
-def _norm(matrix: Tensor) -> Tensor:
-    """Frobenius norm in float32; of the rows, then of their norms.
-
-    Over the whole matrix at once a CPU adds up squares until they no longer count: 3e-3 off at 3072x14336.
-    """
-    import torch
-
-    norm = torch.linalg.vector_norm
-    whole: Tensor = norm(norm(matrix, dim=1, dtype=torch.float32))
-    return whole
-
-
-def _squared(norms: Sequence[Tensor]) -> Tensor:
-    import torch
-
-    return torch.stack(list(norms)).double().square()
-
-
-def _read(dots: Sequence[Tensor] | Tensor, real2: Tensor, base2: Tensor) -> _Sums:
-    """Fetch all sums from the device, waiting for it once."""
-    import torch
-
-    dot = dots if isinstance(dots, torch.Tensor) else torch.stack(list(dots))
-    return _Sums(*torch.stack([dot, real2, base2]).tolist())
+    sums = read(scale * products(real, meant), products(real, real).clamp_min(0), squared(bases))
+    moved = sum(real2 > 0 for real2 in sums.real2) + added.changed
+    return (sums + added).applied(checkpoint, scale, changed=moved, mode="unfused")
 
 
 def _not_patched(checkpoint: Checkpoint, names: Sequence[str]) -> StudioError:
@@ -325,13 +319,13 @@ def _not_patched(checkpoint: Checkpoint, names: Sequence[str]) -> StudioError:
     )
 
 
-def _copies(layers: Mapping[str, nn.Linear]) -> dict[str, Tensor]:
-    """Copies of the layers' weights, on the CPU where their device lacks room for them twice over."""
+def _copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of weights, on the CPU where their device lacks room for them twice over."""
     import torch
 
-    weights = {name: module.weight.detach() for name, module in layers.items()}
-    first = next(iter(weights.values()))
-    if first.device.type == "cuda":
+    weights = {name: value.detach() for name, value in parameters.items()}
+    first = next(iter(weights.values()), None)
+    if first is not None and first.device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(first.device)
         if free <= 2 * sum(weight.numel() * weight.element_size() for weight in weights.values()):
             return {name: weight.to("cpu", copy=True) for name, weight in weights.items()}

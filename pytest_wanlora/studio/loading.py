@@ -14,7 +14,15 @@ from pytest_wanlora.errors import StudioError, WanloraError
 from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.memory import explained
 from pytest_wanlora.studio.silence import quiet
-from pytest_wanlora.suite import check_digests, option_value, references, resolve, stated, verify
+from pytest_wanlora.suite import (
+    check_digests,
+    option_value,
+    references,
+    refuse_repeated,
+    resolve,
+    stated,
+    verify,
+)
 from pytest_wanlora.suite.models import register
 
 if TYPE_CHECKING:
@@ -183,6 +191,7 @@ class Loader:
 
     def _begin(self, keys: Sequence[str]) -> tuple[list[Path], Reading | None]:
         paths = [path for key in keys for path in self._paths(key)]
+        refuse_repeated(paths, key=keys[0].partition("[")[0], where=self.suite.where(keys[0]))
         return paths, self._reading(paths)
 
     def _paths(self, key: str) -> list[Path]:

@@ -1,8 +1,9 @@
 """Suites: what to render, how to score it and what may be published; loaded from YAML."""
 
-from pytest_wanlora.suite.files import FileReference, resolve, verify
+from pytest_wanlora.suite.files import FileReference, refuse_repeated, resolve, verify
 from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated
-from pytest_wanlora.suite.loading import Shapes, check_fit, find_for, gated_set, load, option_value, packaged
+from pytest_wanlora.suite.fit import check_fit, find_for, misfits
+from pytest_wanlora.suite.loading import gated_set, load, option_value, packaged
 from pytest_wanlora.suite.sampling import LEVERS, Sampling
 from pytest_wanlora.suite.schema import (
     DEFAULT_TOLERANCES,
@@ -31,7 +32,6 @@ __all__ = [
     "Scenario",
     "Scoring",
     "Seeds",
-    "Shapes",
     "Suite",
     "Tolerance",
     "VideoFeatures",
@@ -41,9 +41,11 @@ __all__ = [
     "gated_set",
     "identity",
     "load",
+    "misfits",
     "option_value",
     "packaged",
     "references",
+    "refuse_repeated",
     "resolve",
     "stated",
     "unreadable_by_clip",

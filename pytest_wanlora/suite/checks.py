@@ -90,6 +90,8 @@ def translated(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> Iterat
     for error in errors:
         path = tuple(part for part in error["loc"] if part != "[key]")
         kind, context, value = error["type"], error.get("ctx", {}), error["input"]
+        if kind == "too_short" and len(value) >= context["min_length"]:
+            continue  # it counts the elements without an error of their own
         if kind == "wanlora":
             if context["key"]:
                 path = (*path, context["key"])

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.files import file_sha256, write_whole
+from pytest_wanlora.files import file_sha256, parse_json, read_regular, write_whole
 
 #: Smaller files are hashed anew by every process.
 LARGE: Final = 64 * 2**20
@@ -50,7 +50,7 @@ def _file_digest(path: str, state: tuple[int, ...]) -> str:
         return file_sha256(path)
     note = memory_folder() / f"{hashlib.sha256(path.encode()).hexdigest()}.json"
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        known = json.loads(note.read_text(encoding="utf-8"))
+        known = parse_json(read_regular(note))
         if known["path"] == path and known["state"] == list(state):
             return str(known["sha256"])
     found = file_sha256(path)

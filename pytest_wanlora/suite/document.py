@@ -17,6 +17,7 @@ from typing import Final, TypeAlias
 import yaml
 
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.files import read_regular
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value sits: `("scenarios", 0, "prompt")`."""
@@ -160,7 +161,7 @@ def _content(path: Path) -> bytes:
                 f"{path}: {size} bytes; allowed: suite files up to {LARGEST_FILE} bytes",
                 next_command=f"head {path}",
             )
-        return path.read_bytes()
+        return read_regular(path, largest=LARGEST_FILE)
     except FileNotFoundError as error:
         raise SuiteError(f"{path}: no such file", next_command=f"ls {path.parent}") from error
     except OSError as error:

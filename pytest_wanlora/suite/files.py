@@ -9,7 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
+from safetensors import SafetensorError
+
+from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.files import expand_home
 from pytest_wanlora.suite.digests import digest
 
 KINDS: Final = (
@@ -70,7 +74,7 @@ def anchored(text: str, *, folder: Path, baselines: Path) -> str:
             return text if root is None else str(root / inner)
     if not text.strip() or _PREFIX.match(text):
         raise ValueError(f"not a file reference; allowed: {KINDS}")
-    return str(folder / Path(text).expanduser())
+    return str(folder / expand_home(text))
 
 
 def inside_package(text: str) -> Path:
@@ -104,6 +108,12 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         if key == "scoring.reference":
             command = "python -m pytest_wanlora reference --help"
         raise SuiteError(f"{where}: {key}: {path}: no such file", next_command=command)
+    for found_path in paths:
+        if not (found_path.is_file() or found_path.is_dir()):
+            raise SuiteError(
+                f"{where}: {key}: {found_path}: a pipe or a device; allowed: a regular file",
+                next_command=f"ls -l {found_path}",
+            )
     return FileReference(key, text, "package" if inside else "file", paths)
 
 
@@ -142,6 +152,35 @@ def verify(
             )
         result[path] = actual
     return result
+
+
+def refuse_repeated(paths: Collection[Path], *, key: str, where: str = "suite") -> None:
+    """Refuse files of one part of a model that have a tensor in common.
+
+    Loaders would keep the last one in silence: two experts would become one of them.
+
+    Args:
+        paths: The files; those that are no whole safetensors files are for others to refuse.
+        key: Dotted key that names them, for messages.
+        where: File and line, for messages.
+
+    Raises:
+        SuiteError: Names a tensor and two files.
+    """
+    seen: dict[str, Path] = {}
+    for path in (each for each in paths if each.suffix == ".safetensors"):
+        try:
+            entries, _ = read_header(path, path.stat().st_size)
+        except (SafetensorError, OSError, ValueError):
+            continue
+        for name in entries:
+            if name in seen:
+                raise SuiteError(
+                    f"{where}: {key}: tensor {name!r} is in both {seen[name]} and {path}: two experts are "
+                    "not one model; allowed: the shards of one denoiser, each tensor in one of them",
+                    next_command=f"name the files of one expert in {key.partition('[')[0]}",
+                )
+        seen |= dict.fromkeys(entries, path)
 
 
 def _matches(path: Path) -> tuple[Path, ...]:

@@ -7,7 +7,6 @@ import importlib.resources
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -15,7 +14,7 @@ from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.models import added_models
-from pytest_wanlora.suite.schema import Architecture, Suite
+from pytest_wanlora.suite.schema import Suite
 
 
 def packaged() -> dict[str, Path]:
@@ -103,98 +102,6 @@ def gated_set(suite: Suite, count: int, scenarios: Sequence[str] | None = None) 
         if METRICS[limit.metric].level == "set" and alone:
             return limit.metric, f"limits[{number}]"
     return None
-
-
-class Shapes(Protocol):
-    """What of a checkpoint tells which model it belongs to."""
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-
-    @property
-    def dim(self) -> int | None:
-        """Width of the blocks; None when no target shows it."""
-
-    @property
-    def ffn_dim(self) -> int | None:
-        """Width inside the feed-forward layers; None when no target shows it."""
-
-    @property
-    def blocks(self) -> int:
-        """Highest block number plus one."""
-
-    @property
-    def block_count(self) -> int:
-        """How many different blocks have a target."""
-
-
-def find_for(
-    checkpoint: Shapes, *, baselines: Path = Path("baselines"), seeds: tuple[int, int] | None = None
-) -> Suite:
-    """Choose the packaged suite whose model a checkpoint fits.
-
-    Args:
-        checkpoint: Anything with `name`, `dim`, `ffn_dim`, `blocks` and `block_count`.
-        baselines: See `load`.
-        seeds: See `load`.
-
-    Raises:
-        SuiteError: None or several fit; lists what was seen and what each suite expects.
-    """
-    suites = [load(path, baselines=baselines, seeds=seeds) for path in packaged().values()]
-    fitting = [suite for suite in suites if not _misfits(suite, checkpoint)]
-    if len(fitting) == 1:
-        return fitting[0]
-    what = "fits several packaged suites" if fitting else "fits no packaged suite"
-    lines = [f"{checkpoint.name}: {what}; it has {_seen(checkpoint)}"]
-    lines += [f"  {suite.name} expects {_expected(suite.model.architecture)}" for suite in suites]
-    command = "pytest --lora FILE --wanlora-suite SUITE, with one that was written for this model"
-    raise SuiteError("\n".join(lines), next_command=command)
-
-
-def check_fit(suite: Suite, checkpoint: Shapes) -> None:
-    """Refuse a checkpoint of another model than the suite's.
-
-    Args:
-        suite: The suite that the user chose.
-        checkpoint: See `find_for`.
-
-    Raises:
-        SuiteError: A width or the number of blocks differs, or blocks have no target.
-    """
-    if misfits := _misfits(suite, checkpoint):
-        place = f"suite {suite.name} ({suite.where('model.architecture')})"
-        lines = [f"{checkpoint.name}: does not fit the model of {place}"]
-        lines += [f"  {misfit}" for misfit in misfits]
-        command = "leave --wanlora-suite out, to choose the suite by the checkpoint's shapes"
-        raise SuiteError("\n".join(lines), next_command=command)
-
-
-def _misfits(suite: Suite, checkpoint: Shapes) -> list[str]:
-    expected = suite.model.architecture
-    pairs = [
-        ("dim", checkpoint.dim, expected.dim),
-        ("ffn_dim", checkpoint.ffn_dim, expected.ffn_dim),
-        ("blocks", checkpoint.blocks, expected.blocks),
-        ("blocks with a target", checkpoint.block_count, expected.blocks),
-    ]
-    # a LoRA without feed-forward targets does not show ffn_dim; one that shows no width at all fits nothing
-    return [
-        f"{key}: {'unknown' if seen is None else seen}; allowed: {wanted}"
-        for key, seen, wanted in pairs
-        if seen != wanted and not (key == "ffn_dim" and seen is None)
-    ]
-
-
-def _seen(checkpoint: Shapes) -> str:
-    widths = [("dim", checkpoint.dim), ("ffn_dim", checkpoint.ffn_dim)]
-    text = ", ".join(f"{key} {'unknown' if width is None else width}" for key, width in widths)
-    return f"{text}, blocks {checkpoint.blocks} ({checkpoint.block_count} with a target)"
-
-
-def _expected(architecture: Architecture) -> str:
-    return f"dim {architecture.dim}, ffn_dim {architecture.ffn_dim}, blocks {architecture.blocks}"
 
 
 def option_value(suite: Suite) -> str:

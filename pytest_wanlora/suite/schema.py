@@ -46,10 +46,15 @@ from pytest_wanlora.suite.sampling import Sampling
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
 
 
+def _foreign(text: str) -> str | None:
+    letter = next((each for each in text if each.isalpha() and ord(each) > 0x24F), None)
+    return None if letter is None else f"has the letter {letter!r}, not a Latin one"
+
+
 def unreadable_by_clip(text: str) -> str | None:
     """Return why CLIP cannot read a text, as `has 64 words`, or None; tokens are not counted here."""
-    if (letter := next((each for each in text if each.isalpha() and ord(each) > 0x24F), None)) is not None:
-        return f"has the letter {letter!r}, not a Latin one"
+    if (foreign := _foreign(text)) is not None:
+        return foreign
     words = len(text.split())
     return (
         f"has {words} words and CLIP reads about {_LONGEST_PROMPT_FOR_CLIP}"
@@ -250,7 +255,7 @@ class Seeds(_Model):
 
     Attributes:
         first: Seeds of the first look.
-        most: Seeds of the last look; the number doubles in between.
+        most: Seeds of the last look; between them a run looks at 2, 3, 4, 6, 8, 12, 16, 24, ... seeds.
         start: The first seed; the others follow it.
     """
 
@@ -316,6 +321,8 @@ class Scenario(_Model):
                 f"missing; CLIP does not read this prompt, which {reason}; allowed: a short English one",
                 key="caption",
             )
+        if self.caption is not None and (reason := _foreign(self.caption)):
+            raise refusal(f"CLIP does not read it, it {reason}; allowed: a short English one", key="caption")
         return self
 
 
@@ -364,7 +371,8 @@ class Suite(_Model):
         scoring: How it is scored.
         limits: Absolute bounds.
         tolerances: Bands by metric, the defaults included.
-        weak: Verdict on a change beyond the band that is not significant at the last look.
+        undecided: What a change beyond its band does that is not proven at the last look: it blocks, or it
+            warns.
         scenarios: At least one.
         seeds: How many videos a scenario.
         categories: Words by language by category, for the training data's statistics.
@@ -384,7 +392,7 @@ class Suite(_Model):
         BeforeValidator(_with_defaults),
         Field(default_factory=default_tolerances),
     ]
-    weak: Literal["warn", "fail"] = "warn"
+    undecided: Literal["block", "warn"] = "block"
     scenarios: Annotated[tuple[AnyScenario, ...], Field(min_length=1)]
     seeds: Seeds = Seeds()
     categories: Mapping[Text, Mapping[Name, tuple[Text, ...]]] = Field(default_factory=dict)
@@ -392,6 +400,17 @@ class Suite(_Model):
     sha256: str = Field(exclude=True)
 
     _lines: Mapping[str, int] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _renamed(cls, data: Any) -> Any:  # noqa: ANN401  not yet checked
+        if isinstance(data, Mapping) and "weak" in data:
+            raise refusal(
+                "the key is now undecided; allowed: undecided: block (a loss that is not proven keeps the "
+                "checkpoint from being published, the default) or undecided: warn",
+                key="weak",
+            )
+        return data
 
     @model_validator(mode="after")
     def _gates_something(self) -> Suite:

@@ -10,19 +10,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Literal
+from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.errors import DataError
-from pytest_wanlora.training_data.analysis import NO_CATEGORY
+from pytest_wanlora.errors import DataError, RecordError
 from pytest_wanlora.training_data.duplicates import THRESHOLD
 from pytest_wanlora.training_data.survey import Survey
 from pytest_wanlora.training_data.videos import BROKEN
 
 Drop = Literal["near", "exact", "none"]
 """Which repeated prompts are left out before the draw."""
+
+FACTORS: Final = {"fail": Fraction(2), "warn": Fraction(3, 2)}
+"""What the share of a category is multiplied by, by the worst verdict on its scenarios."""
+
+_NAME_IT: Final = "name one with --candidate"
 
 _NO_VIDEO = "without a usable video"
 _EXAMPLE = "--share urban=0.3,nature=0.3,action=0.2,other=0.2"
@@ -141,7 +146,7 @@ def draw(
     samples: int,
     *,
     seed: int,
-    drop: Drop = "near",
+    drop: Drop = "exact",
     threshold: float = THRESHOLD,
     repeat: bool = False,
 ) -> Draw:
@@ -166,7 +171,7 @@ def draw(
         raise DataError(f"--samples: {samples} is not 1 or more", next_command="such as --samples 1000")
     wanted = apportion(shares, samples)
     usable, dropped = _usable(survey, drop, threshold)
-    available = survey.counts(usable)
+    available = survey.counts(usable, repeats=False)
     short = [
         name for name, count in wanted.items() if count > available[name] and not (repeat and available[name])
     ]
@@ -193,7 +198,7 @@ def draw(
 
 
 def _usable(survey: Survey, drop: Drop, threshold: float) -> tuple[NDArray[np.bool_], dict[str, int]]:
-    usable = survey.categories != NO_CATEGORY
+    usable = survey.present.copy()
     dropped = {"without a prompt": int(np.count_nonzero(~usable))}
     broken = usable & np.isin(survey.video_states, list(BROKEN))
     dropped[_NO_VIDEO] = int(np.count_nonzero(broken))
@@ -239,3 +244,108 @@ def _mixed(digests: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     for shift, multiplier in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
         mixed = (mixed ^ (mixed >> np.uint64(shift))) * np.uint64(multiplier)
     return mixed ^ (mixed >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One comparison of a run.
+
+    Attributes:
+        scenario: Scenario id.
+        category: The scenario's category.
+        verdict: Of the comparison with the baseline.
+    """
+
+    scenario: str
+    category: str
+    verdict: str
+
+
+def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[str, Fraction]:
+    """Raise the shares of the categories that regressed.
+
+    Each category's share is multiplied by 2 if a comparison of one of its scenarios failed, else by 3/2 if
+    one is a warning, else by 1; then all are divided by their sum. Other verdicts raise nothing: what was not
+    measured, or not against this baseline, says nothing about the data.
+
+    Args:
+        base: Shares to start from, with the sum 1.
+        outcomes: The run's comparisons.
+
+    Returns:
+        Exact shares with the sum 1.
+
+    Raises:
+        DataError: Nothing regressed, or what did has no share to raise.
+    """
+    factors = dict.fromkeys(base, Fraction(1))
+    regressed: set[str] = set()
+    for outcome in outcomes:
+        factor = FACTORS.get(outcome.verdict)
+        if factor is not None:
+            regressed.add(outcome.category)
+            if outcome.category in factors:
+                factors[outcome.category] = max(factor, factors[outcome.category])
+    if not regressed:
+        raise DataError(
+            "--toward: no comparison of the run warns or fails, so no category needs more",
+            next_command="leave --toward out and say the shares with --share",
+        )
+    weights = {name: share * factors[name] for name, share in base.items()}
+    if all(weights[name] == base[name] for name in base):
+        raise DataError(
+            f"--toward: {', '.join(sorted(regressed))} regressed but have no share to raise; "
+            f"there are {', '.join(base)}",
+            next_command="give them one with --share",
+        )
+    total = sum(weights.values(), Fraction(0))
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def outcomes(run: Path, candidate: str | None = None) -> list[Outcome]:
+    """The comparisons of a run.
+
+    Args:
+        run: A `results.json`, or its folder.
+        candidate: Whose comparisons; may be left out where the run has one candidate.
+
+    Returns:
+        One outcome for each comparison of a scenario; pooled items and limits are left out.
+
+    Raises:
+        DataError: The record cannot be read, has several candidates, or none of that name.
+    """
+    # pydantic and scipy come with it; only --toward needs them
+    from pytest_wanlora import results
+
+    try:
+        record = results.load(run)
+    except RecordError as error:
+        raise DataError(
+            f"--toward: {error.message}; a run's folder or its results.json is needed",
+            next_command="ls .wanlora/runs",
+        ) from error
+    names = [card.name for card in record.candidates]
+    if candidate is None and len(names) != 1:
+        raise DataError(
+            f"{run}: the run has {len(names)} candidates: {', '.join(names)}", next_command=_NAME_IT
+        )
+    if candidate is not None and candidate not in names:
+        raise DataError(f"{run}: there is no candidate {candidate!r}; there are {', '.join(names)}")
+    return [
+        Outcome(item.scenario, record.suite.prompts[item.scenario].category, item.verdict.value)
+        for item in record.judgements
+        if item.kind == "regression"
+        and item.candidate == (candidate or names[0])
+        and item.scenario in record.suite.prompts
+    ]
+
+
+def equal_shares(categories: Iterable[str]) -> dict[str, Fraction]:
+    """The same share for every category, where `--toward` is given none to start from.
+
+    Args:
+        categories: At least one.
+    """
+    names = list(categories)
+    return dict.fromkeys(names, Fraction(1, len(names)))

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
+from itertools import islice
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.training_data.rules import OTHER, Rules, WordFinder, fold
+from pytest_wanlora.training_data.clip_similarity import TextSimilarity, nearest
+from pytest_wanlora.training_data.film_terms import closing, opening
+from pytest_wanlora.training_data.forms import Clips
+from pytest_wanlora.training_data.metadata import Metadata
+from pytest_wanlora.training_data.rules import OTHER, Rules, fold
+from pytest_wanlora.training_data.shared_text import SharedText
+from pytest_wanlora.training_data.word_finder import WordFinder
 
 UNDETERMINED = "und"
 """Language of a prompt without a letter of a language that is known here (the code of BCP 47)."""
@@ -33,6 +41,17 @@ _LETTERS_A_SYLLABLE = 2.5
 _FIRST_SENTENCE = re.compile(r"[.!?](?= )|(?<=[^ -~])[!?]|。")
 _SHORTEST_SENTENCE = 20
 _LATER = 0.2
+_LONE = 0.5  # weight of an ambiguous word where no other word speaks for its category
+_DOUBT = 3.0  # weight that is missing from a prompt with few words of the lists
+# How often a decision is right by its part of the weight and the doubt, on prompts that changed the lists.
+_PARTS, _RIGHT = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0), (0.35, 0.55, 0.72, 0.78, 0.86, 0.95, 0.97)
+_TIE_IS_RIGHT = 0.65
+_NOTHING_IS_OTHER = 0.7
+
+COLUMNS: Final = ("category", "decided_by", "confidence", "language", "reason")
+"""Columns that stand after `row`, the video and the prompt."""
+
+_CHUNK = 256
 
 # share that the weight of words counts with, their language, their indexes
 _Hit = tuple[float, str, set[int]]
@@ -59,8 +78,9 @@ class Decision:
         category: One of the rules' `names`.
         means: `words` (one category's words weigh most), `tie` (several weigh the same: the order decided),
             `similarity`, or `nothing` (no word matched, so `other`).
-        confidence: 0 to 1. For words and ties the decided category's share of all matched weight; for
-            similarity the softmax over the categories, which is not calibrated; for nothing 0.
+        confidence: 0 to 1, how often such a decision is right: by the decided category's part of all matched
+            weight, little where that is little; for similarity the softmax over the categories, which is not
+            calibrated; 0 without a prompt.
         language: `en`, `ko`, `zh`, `ja` or `und`.
         reason: The words by category, the decided one first, as `urban: neon sign, street; nature: rain`; or
             the description that was nearest.
@@ -71,6 +91,9 @@ class Decision:
     confidence: float
     language: str
     reason: str
+
+
+_NO_PROMPT: Final = Decision(OTHER, Means.NOTHING, 0.0, UNDETERMINED, "no prompt")
 
 
 def languages_of(folded: Sequence[str]) -> NDArray[np.uint8]:
@@ -120,13 +143,16 @@ class Categorizer:
 
     Args:
         rules: The word lists.
+        shared: What is left out of all prompts.
     """
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: Rules, shared: SharedText | None = None) -> None:
         self.rules = rules
+        self._shared = shared or SharedText()
         self._words: dict[str, list[str]] = {}
         self._finder = WordFinder(rules.words)
         self._entries: dict[str, tuple[list[int], list[float]]] = {}
+        self._ambiguous: dict[str, set[int]] = {}
         places = {category: place for place, category in enumerate(rules.order)}
         for language, table in rules.words.items():
             self._words[language] = list(table)
@@ -134,6 +160,8 @@ class Categorizer:
                 [-1 if category is None else places[category] for category, _ in table.values()],
                 [weight for _, weight in table.values()],
             )
+            unsure = rules.ambiguous.get(language, frozenset())
+            self._ambiguous[language] = {place for place, word in enumerate(table) if word in unsure}
         self._public = [category if category in rules.names else OTHER for category in rules.order]
 
     def decide(self, prompt: str) -> Decision:
@@ -153,16 +181,19 @@ class Categorizer:
         folded = [fold(prompt) for prompt in prompts]
         decided = []
         for hits, language in zip(self._hits(folded), languages_of(folded).tolist(), strict=True):
-            place, tie, confidence = self._weigh(hits)
+            place, tie, part = self._weigh(hits)
             category, means, reason = OTHER, Means.NOTHING, "no word of the lists"
+            confidence = _NOTHING_IS_OTHER
             if place >= 0:
+                right = float(np.interp(part, _PARTS, _RIGHT))
+                confidence = min(right, _TIE_IS_RIGHT) if tie else right
                 category, means = self._public[place], Means.TIE if tie else Means.WORDS
                 reason = self._reason(hits, place)
             decided.append(Decision(category, means, confidence, LANGUAGES[language], reason))
         return decided
 
     def decide_many(self, folded: Sequence[str]) -> list[tuple[str, Means]]:
-        """Category and means of many prompts; as `explain`, without what costs time.
+        """Category, one of the rules' `order`, and means of many prompts, without what costs `explain` time.
 
         Args:
             folded: Prompts that `rules.fold` returned.
@@ -173,17 +204,21 @@ class Categorizer:
             if place < 0:
                 decided.append((OTHER, Means.NOTHING))
             else:
-                decided.append((self._public[place], Means.TIE if tie else Means.WORDS))
+                decided.append((self.rules.order[place], Means.TIE if tie else Means.WORDS))
         return decided
 
     def _hits(self, folded: Sequence[str]) -> list[list[_Hit]]:
         """Words of each text by language, with the share that their weight counts with."""
         hits: list[list[_Hit]] = []
-        for text in folded:
-            end = _FIRST_SENTENCE.search(text, _SHORTEST_SENTENCE)
+        for whole in folded:
+            text = self._shared.without(whole)
+            start = opening(text)
+            end = _FIRST_SENTENCE.search(text, start + _SHORTEST_SENTENCE)
             split = len(text) if end is None else end.end()
+            split = closing(text, start, split)
             # All languages, whatever the prompt's own: Korean prompts say "neon sign" too.
-            first, later = self._finder.find(text[:split]), self._finder.find(text[split:])
+            first = self._finder.find(text[start:split])
+            later = self._finder.find(f"{text[:start]}. {text[split:]}") if start or split < len(text) else {}
             own: list[_Hit] = []
             for language in self._words:
                 found = first.get(language, set())
@@ -194,18 +229,38 @@ class Categorizer:
             hits.append(own)
         return hits
 
+    def knows(self, word: str) -> bool:
+        """Whether a folded word is in the lists of a category.
+
+        Args:
+            word: A word.
+        """
+        return any(
+            self._entries[language][0][place] >= 0
+            for language, places in self._finder.find(word).items()
+            for place in places
+        )
+
     def _weigh(self, hits: Iterable[_Hit]) -> tuple[int, bool, float]:
         scores = [0.0] * (len(self._public) + 1)
+        unsure: list[tuple[int, float]] = []
         for share, language, words in hits:
             places, weights = self._entries[language]
+            ambiguous = self._ambiguous[language]
             for word in words:
-                scores[places[word]] += share * weights[word]
+                if word in ambiguous:
+                    unsure.append((places[word], share * weights[word]))
+                else:
+                    scores[places[word]] += share * weights[word]
+        known = scores.copy()
+        for place, weight in unsure:
+            scores[place] += weight if known[place] else min(weight, _LONE)
         scores.pop()  # of the neutral words, whose place is -1
         best = max(scores)
         if best == 0:
             return -1, False, 0.0
         place = scores.index(best)
-        return place, scores.count(best) > 1, best / sum(scores)
+        return place, scores.count(best) > 1, best / (sum(scores) + _DOUBT)
 
     def _reason(self, hits: Iterable[_Hit], place: int) -> str:
         found: dict[int, list[str]] = {}
@@ -216,3 +271,65 @@ class Categorizer:
                     found.setdefault(owner, []).append(self._words[language][word])
         order = sorted(found, key=lambda owner: (owner != place, owner))
         return "; ".join(f"{self.rules.order[owner]}: {', '.join(found[owner])}" for owner in order)
+
+
+def decisions(
+    metadata: Metadata | Clips,
+    rules: Rules,
+    similarity: TextSimilarity | None = None,
+    shared: SharedText | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Decide every row.
+
+    Args:
+        metadata: The rows.
+        rules: The word lists.
+        similarity: Asked where words do not decide.
+        shared: What is left out of all prompts.
+
+    Returns:
+        For each row its place in the file, video, prompt and `COLUMNS`. A row without a prompt is `other`,
+        decided by `nothing`.
+
+    Raises:
+        DataError: The metadata cannot be read.
+    """
+    categorizer = Categorizer(rules, shared)
+    rows = iter(metadata)
+    while chunk := list(islice(rows, _CHUNK)):
+        explained = categorizer.explain([row.prompt or "" for row in chunk])
+        decided = [
+            _NO_PROMPT if row.prompt is None else decision
+            for row, decision in zip(chunk, explained, strict=True)
+        ]
+        if similarity is not None:
+            _ask(similarity, rules, [row.prompt or "" for row in chunk], decided)
+        for row, decision in zip(chunk, decided, strict=True):
+            yield {
+                metadata.unit: row.place,
+                "video": row.video or "",
+                "prompt": row.prompt or "",
+                "category": decision.category,
+                "decided_by": decision.means.value,
+                "confidence": round(decision.confidence, 3),
+                "language": decision.language,
+                "reason": decision.reason,
+            }
+
+
+def _ask(similarity: TextSimilarity, rules: Rules, prompts: list[str], decided: list[Decision]) -> None:
+    asked = [
+        row
+        for row, decision in enumerate(decided)
+        if decision.means in UNDECIDED and prompts[row] and decision.language in similarity.languages
+    ]
+    answers = nearest(similarity, [prompts[row] for row in asked], rules)
+    for row, (place, confidence, cosine) in zip(asked, answers, strict=True):
+        name = rules.names[place]
+        decided[row] = replace(
+            decided[row],
+            category=name,
+            means=Means.SIMILARITY,
+            confidence=confidence,
+            reason=f"nearest to {rules.descriptions[name]!r} (cosine {cosine:.3f})",
+        )

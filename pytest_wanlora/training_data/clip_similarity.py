@@ -1,17 +1,75 @@
-"""Text similarity by the CLIP model that a suite scores with. Importing this module does not import torch."""
+"""The category of a prompt that no word decides: the nearest description, by a suite's CLIP.
+
+Importing this module does not import torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.errors import DataError, ScoringError
+from pytest_wanlora.training_data.rules import Rules
 
 if TYPE_CHECKING:
     from pytest_wanlora.scoring.clip import ClipScorer, ClipSettings
+
+LOGIT_SCALE = 100.0
+"""Where CLIP's own training clips the factor of its cosines (Radford et al. 2021, section 2.5)."""
+
+
+class TextSimilarity(Protocol):
+    """How near texts are to one another, for instance by CLIP's text tower."""
+
+    @property
+    def languages(self) -> Collection[str]:
+        """Languages that the model reads, out of `categories.LANGUAGES`; no other is put to it."""
+
+    def cosines(self, texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
+        """Compare every text with every other.
+
+        Args:
+            texts: At least one.
+            others: At least one.
+
+        Returns:
+            Cosines from -1 to 1, shape (texts, others).
+        """
+
+
+def nearest(
+    similarity: TextSimilarity, prompts: Sequence[str], rules: Rules
+) -> list[tuple[int, float, float]]:
+    """Decide prompts by the nearest description.
+
+    Args:
+        similarity: Compares texts.
+        prompts: Prompts in languages that `similarity` reads.
+        rules: Says what the categories look like.
+
+    Returns:
+        For each prompt the index of the category in `rules.names`, the softmax of the cosines times
+        `LOGIT_SCALE` at it (0 to 1, not calibrated), and its cosine.
+
+    Raises:
+        DataError: The similarities are not finite, or of another shape.
+    """
+    if not prompts:
+        return []
+    cosines = similarity.cosines(prompts, [rules.descriptions[name] for name in rules.names]).astype(
+        np.float64
+    )
+    if cosines.shape != (len(prompts), len(rules.names)) or not np.isfinite(cosines).all():
+        raise DataError(f"the text similarity gave {cosines.shape} values or NaN for {len(prompts)} prompts")
+    powers = np.exp(LOGIT_SCALE * (cosines - cosines.max(axis=1, keepdims=True)))
+    shares = powers / powers.sum(axis=1, keepdims=True)
+    best = cosines.argmax(axis=1)
+    return [
+        (int(place), float(shares[row, place]), float(cosines[row, place])) for row, place in enumerate(best)
+    ]
 
 
 class ClipTextSimilarity:

@@ -1,9 +1,9 @@
-"""Which prompts say the same: exact and near duplicates, found in memory that does not hold the prompts."""
+"""Which prompts say the same: exact and near duplicates."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import compress
@@ -11,18 +11,16 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.training_data.fingerprints import jaccard, shingles, squeeze
-from pytest_wanlora.training_data.prompts import PromptStore
-from pytest_wanlora.training_data.rules import fold
+from pytest_wanlora.training_data.fingerprints import similarity, units
 
 THRESHOLD = 0.8
-"""Similarity from which on two prompts are near duplicates: one word of a line changed, not half of it."""
+"""Similarity from which on two prompts are near duplicates: one word of four or more changed."""
 
 _KEPT_A_BUCKET = 8
 _SMALL_BUCKET = 8
-# An estimate from 24 minima, four of which are equal anyway, is too low by more than this for 1 in 300 pairs
-# at the threshold, and for fewer above it.
-_SLACK = 0.15
+# One of four words changed is a similarity of 0.8 and a Jaccard similarity of 0.6, whose estimate from 36
+# minima is too low by 0.2 for 1 in 150 pairs.
+_SLACK = 0.4
 
 
 @dataclass(frozen=True)
@@ -75,12 +73,13 @@ class Signatures:
 
 
 def find(
-    prompts: PromptStore,
+    prompts: Sequence[str],
     digests: NDArray[np.uint64],
     order: NDArray[np.uint64],
     signatures: Signatures | None,
     *,
-    among: NDArray[np.bool_] | None = None,
+    text_of: Callable[[str], str],
+    among: NDArray[np.bool_],
     threshold: float = THRESHOLD,
 ) -> Duplicates:
     """Find the duplicates among all prompts.
@@ -92,26 +91,26 @@ def find(
     duplicates are missed, none is made up.
 
     Args:
-        prompts: The prompts; a row without one is no duplicate.
+        prompts: The prompts.
         digests: `fingerprints.digest` of each prompt, shape (rows,).
         order: A fingerprint of the whole row, which says who of several exact duplicates is kept.
         signatures: Of each prompt. None: exact duplicates only.
-        among: Rows that count, bool, shape (rows,); all by default. The others stand for themselves alone.
+        text_of: What of a prompt is compared, folded.
+        among: Rows that count, each with a prompt, bool, shape (rows,). The others stand for themselves.
         threshold: Similarity from 0 to 1.
     """
     rows = len(digests)
     kept = np.arange(rows, dtype=np.int64)
-    present = prompts.present() if among is None else prompts.present() & among
     # sorted by prompt, then by row: the first of each run of equal digests stays
     ranked = np.lexsort((order, digests))
-    ranked = ranked[present[ranked]]
+    ranked = ranked[among[ranked]]
     first = np.flatnonzero(np.diff(digests[ranked], prepend=digests[ranked[:1]] ^ np.uint64(1)))
     runs = np.diff(np.append(first, len(ranked)))
     kept[ranked] = np.repeat(ranked[first], runs)
     exact = kept != np.arange(rows)
     if signatures is not None:
         targets = np.arange(rows, dtype=np.int64)
-        for dropped, row in _near(prompts, ranked[first], signatures, threshold):
+        for dropped, row in _near(prompts, ranked[first], signatures, text_of, threshold):
             targets[dropped] = row
         # the exact repeats of a dropped row are near repeats of what it repeats
         exact &= targets[kept] == kept
@@ -120,7 +119,11 @@ def find(
 
 
 def _near(
-    prompts: PromptStore, unique: NDArray[np.int64], signatures: Signatures, threshold: float
+    prompts: Sequence[str],
+    unique: NDArray[np.int64],
+    signatures: Signatures,
+    text_of: Callable[[str], str],
+    threshold: float,
 ) -> Iterator[tuple[int, int]]:
     """Pairs of a dropped and its kept row among rows of unique prompts, which come in their order."""
     sketches = signatures.sketches[unique]
@@ -130,8 +133,8 @@ def _near(
     filled = np.zeros(count, dtype=np.uint8)
 
     @lru_cache(maxsize=4096)
-    def of(place: int) -> frozenset[str]:
-        return shingles(squeeze(fold(prompts[int(unique[place])])))
+    def of(place: int) -> tuple[str, ...]:
+        return units(text_of(prompts[unique[place]]))
 
     for place in np.flatnonzero((buckets >= 0).any(axis=1)).tolist():
         mine = buckets[place][buckets[place] >= 0]
@@ -140,7 +143,7 @@ def _near(
         if rivals:
             alike = np.count_nonzero(sketches[rivals] == sketches[place], axis=1) >= least
             likely = compress(rivals, alike.tolist())
-            match = next((rival for rival in likely if jaccard(of(place), of(rival)) >= threshold), None)
+            match = next((rival for rival in likely if similarity(of(place), of(rival)) >= threshold), None)
             if match is not None:
                 yield int(unique[place]), int(unique[match])
                 continue

@@ -5,33 +5,34 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import cache
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 from numpy.typing import NDArray
 
-SHINGLE: Final = 4
-"""Letters a shingle: two prompts are as similar as their sets of runs of four letters (Jaccard)."""
+BANDS: Final = 12
+ROWS: Final = 3
+"""Minima a band. Two prompts of Jaccard similarity s share a band with probability 1 - (1 - s**3)**12:
+0.9998 at 0.8, 0.95 at 0.6, 0.35 at 0.33 (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets,
+section 3.4)."""
 
-BANDS: Final = 6
-ROWS: Final = 4
-"""Minima a band. Two prompts of similarity s share at least one band with probability 1 - (1 - s**4)**6: 0.96
-at
-0.8, 0.998 at 0.9, 0.32 at 0.5 (Leskovec, Rajaraman and Ullman, Mining of Massive Datasets, section 3.4)."""
-
-_NO_LETTER = re.compile(r"[\W_]+")
-_PLANE = 0x10000
-_END = 0x110000  # no character: after each text, a part of its last runs
-# Odd multipliers of a polynomial over four letters, and of the finalizer of a 32-bit mixer by C. Wellons.
-_LETTERS: Final = np.array([0x9E3779B1, 0x85EBCA77, 0xC2B2AE3D, 0x27D4EB2F], dtype=np.uint32)
-_MIX: Final = (np.uint32(0x21F0AAAD), np.uint32(0x735A2D97))
+# words; syllables and characters of Korean, Chinese and Japanese one by one
+_UNIT: Final = re.compile(r"[가-힣ぁ-ヿ㐀-鿿]|[^\W_가-힣ぁ-ヿ㐀-鿿]+(?:'[a-z]+)?")
+_SYLLABLE: Final = re.compile("[가-힣ぁ-ヿ㐀-鿿]")
+_LITTLE: Final = (
+    "a an the and or of in on at to from by with for into onto over under near next up down out as is are "
+    "was were be being been it its his her their he she they this that there while"
+)
+_PARTICLES: Final = "은는이가을를의에서도와과로고있다한하습니들" + "的了着在一个只和与是上里中正"
+_SAY_LITTLE: Final = frozenset([*_LITTLE.split(), *_PARTICLES])
+_FEW: Final = 4
 
 
 def _constants() -> tuple[NDArray[np.uint32], NDArray[np.uint32], NDArray[np.uint64]]:
     """Odd multipliers and masks of the hash functions, and of the bands, the same in every process."""
     count = BANDS * ROWS
-    stream = np.frombuffer(hashlib.shake_128(b"pytest-wanlora minhash 1").digest(16 * count), dtype="<u4")
+    stream = np.frombuffer(hashlib.shake_128(b"pytest-wanlora minhash 2").digest(16 * count), dtype="<u4")
     multipliers = stream[:count].astype(np.uint32) | np.uint32(1)
     masks = stream[count : 2 * count].astype(np.uint32)
     bands = stream[2 * count :].astype("<u4").view("<u8").astype(np.uint64)[:count] | np.uint64(1)
@@ -52,104 +53,63 @@ def digest(text: str) -> int:
     )
 
 
-def squeeze(folded: str) -> str:
-    """The letters and digits of a folded text.
+def units(folded: str) -> tuple[str, ...]:
+    """What two prompts are compared by: the different words, in Korean, Chinese and Japanese the characters.
 
     Args:
-        folded: A text that `rules.fold` returned.
+        folded: A text that `rules.fold` returned. Words such as `the` count only if there are no others.
+
+    Returns:
+        At least one unit, in their order.
     """
-    return _NO_LETTER.sub("", folded)
+    found = dict.fromkeys(_UNIT.findall(folded))
+    return tuple(each for each in found if each not in _SAY_LITTLE) or tuple(found) or ("",)
 
 
-def similarity(first: str, second: str) -> float:
-    """Jaccard similarity of two squeezed texts' sets of shingles, 0 to 1.
+def similarity(first: Sequence[str], second: Sequence[str]) -> float:
+    """How similar two prompts are, 0 to 1.
+
+    It is the Jaccard similarity, but where they differ in one word (two characters): the share of the longer
+    one that both have, so that one of four words changed is 0.8. Of four words or fewer the first is what
+    the prompt is about, and another one there is another prompt.
 
     Args:
-        first: A text that `squeeze` returned.
-        second: Another.
+        first: What `units` returned of one.
+        second: Of the other.
     """
-    return jaccard(shingles(first), shingles(second))
-
-
-def shingles(squeezed: str) -> frozenset[str]:
-    """The runs of `SHINGLE` letters that begin at a letter of a squeezed text or at its end; never empty.
-
-    Args:
-        squeezed: A text that `squeeze` returned.
-    """
-    ended = squeezed + "\n" * SHINGLE
-    return frozenset(ended[at : at + SHINGLE] for at in range(len(squeezed) + 1))
-
-
-def jaccard(first: frozenset[str], second: frozenset[str]) -> float:
-    """Size of the intersection over size of the union, 0 to 1.
-
-    Args:
-        first: A set, not empty.
-        second: Another.
-    """
-    shared = len(first & second)
+    shared, most = len(set(first) & set(second)), max(len(first), len(second))
+    if _SYLLABLE.match(first[0]) or _SYLLABLE.match(first[-1]):
+        if most - shared <= 2:
+            return shared / most
+    elif most - shared <= 1 and (most > _FEW or first[0] == second[0]):
+        return (shared + 1) / (most + 1)
     return shared / (len(first) + len(second) - shared)
 
 
 def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
-    """MinHash signatures of many texts' shingles: one key a band, and the lowest byte of every minimum.
+    """MinHash signatures of the units of many texts: one key a band, and the lowest byte of every minimum.
 
     Args:
         folded: Texts that `rules.fold` returned; at least one.
 
     Returns:
         Keys of shape (texts, `BANDS`): two texts whose keys are equal in one column may be similar. Sketches
-        of shape (texts, `BANDS * ROWS`): the share of equal bytes estimates the similarity.
+        of shape (texts, `BANDS * ROWS`): the share of equal bytes estimates the Jaccard similarity.
     """
-    letters, begins = _letters(folded)
-    hashes = _shingle_hashes(letters)[letters[: 1 - SHINGLE] > 0]
+    sets = [units(text) for text in folded]
+    begins = np.cumsum([0, *map(len, sets)])[:-1]
+    hashes = np.array([crc32(unit.encode("utf-8", "surrogatepass")) for each in sets for unit in each])
+    hashes = hashes.astype(np.uint32)
     keys = np.zeros((len(folded), BANDS), dtype=np.uint64)
     sketches = np.zeros((len(folded), BANDS * ROWS), dtype=np.uint8)
     for number in range(BANDS * ROWS):
         hashed = hashes ^ _MASKS[number]
         hashed *= _MULTIPLIERS[number]
+        hashed ^= hashed >> np.uint32(15)
+        hashed *= _MULTIPLIERS[-1 - number]
         minima = np.minimum.reduceat(hashed, begins).astype(np.uint64)
         band = keys[:, number // ROWS]
         band += minima * _BAND_MULTIPLIERS[number]
         band ^= band >> np.uint64(29)
         sketches[:, number] = minima & np.uint64(0xFF)
     return keys, sketches
-
-
-def _letters(folded: Sequence[str]) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
-    """Squeeze all texts at once.
-
-    Returns:
-        The letters of all texts, each text followed by `_END` and zeros; and where its runs begin among the
-        runs that begin at a letter or an end.
-    """
-    joined = np.frombuffer("".join(folded).encode("utf-32-le", "surrogatepass"), dtype="<u4")
-    kept = _kept()[np.minimum(joined, _PLANE - 1)]
-    borders = np.cumsum([0, *map(len, folded)])
-    counts = np.diff(np.concatenate(([0], np.cumsum(kept)))[borders])
-    texts = np.arange(len(folded))
-    letters = np.zeros(int(counts.sum()) + SHINGLE * len(folded), dtype=np.uint32)
-    letters[np.arange(int(counts.sum())) + np.repeat(SHINGLE * texts, counts)] = joined[kept]
-    letters[np.cumsum(counts) + SHINGLE * texts] = _END
-    return letters, np.cumsum(counts + 1) - (counts + 1)
-
-
-@cache
-def _kept() -> NDArray[np.bool_]:
-    """Which characters of the basic plane `squeeze` keeps; what lies beyond is kept with the last entry."""
-    kept = np.array([_NO_LETTER.match(chr(code)) is None for code in range(_PLANE)])
-    kept[-1] = True
-    return kept
-
-
-def _shingle_hashes(letters: NDArray[np.uint32]) -> NDArray[np.uint32]:
-    count = len(letters) - (SHINGLE - 1)
-    hashes = np.zeros(count, dtype=np.uint32)
-    for offset in range(SHINGLE):
-        hashes += letters[offset : offset + count] * _LETTERS[offset]
-    for shift, multiplier in zip((16, 15), _MIX, strict=True):
-        hashes ^= hashes >> np.uint32(shift)
-        hashes *= multiplier
-    hashes ^= hashes >> np.uint32(15)
-    return hashes

@@ -1,7 +1,7 @@
-"""DiffSynth's training metadata, read row by row: csv, json (a list of objects) or jsonl.
+"""Tables of training data, read row by row: csv, tsv, json (objects in a list or by path) or jsonl.
 
 What the training's own reader (pandas for csv, `json` for the others) would refuse or take for something else
-is refused here with its place; what it would read is read the same way.
+is refused here with its place; what it would read is read the same way. `forms` reads everything else.
 """
 
 from __future__ import annotations
@@ -9,18 +9,24 @@ from __future__ import annotations
 import csv
 import io
 import json
-import re
+import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import open_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable
+from pytest_wanlora.training_data.videos import ENDINGS
 
-FORMATS = ("csv", "json", "jsonl")
+FORMATS = ("csv", "tsv", "json", "jsonl")
 """Told by the file's ending, as the training does; any other ending is read as csv there and refused here."""
+
+PROMPTS = ("prompt", "caption", "text", "captions", "prompts", "description")
+VIDEOS = ("video", "video_path", "file_name", "path", "image", "image_path", "file", "filename")
+"""Names of the columns, in this order, where none is named: those of DiffSynth, musubi-tuner and others."""
 
 # What pandas.read_csv takes for a missing value: such a prompt reaches the training as NaN.
 _MISSING = frozenset(
@@ -29,13 +35,22 @@ _MISSING = frozenset(
         *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
     )
 )
-_CHUNK = 1 << 18
 _START = 4096
 _LONGEST_CSV_FIELD = 131_072  # csv's own limit, left alone: it is shared by the whole process
-_LONGEST_JSON_RECORD = 1 << 24
-_NO_BLANK = re.compile(r"[^ \t\r\n]")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
-_ANOTHER = "name the metadata that the training reads (its --dataset_metadata_path)"
+_CSV_REASONS = (
+    (
+        "field limit",
+        f"a field is longer than {_LONGEST_CSV_FIELD:,} characters: a quote that is never closed?",
+    ),
+    ("unexpected end of data", "the file ends within a quoted field: a quote that is never closed?"),
+    (
+        "expected after",
+        'text follows a closing quote; a quote within a quoted field is written twice (""like this"")',
+    ),
+)
+_ANOTHER = "name the data that the training reads"
+_BY_PATH = ("caption", "prompt", "text", "tags")  # what kohya's {path: {...}} says of a clip
 
 
 class Row(NamedTuple):
@@ -45,52 +60,65 @@ class Row(NamedTuple):
         place: Line of the file that the row ends on (csv, jsonl), or number of the record (json), from 1.
         prompt: The prompt, None where the training would read none.
         video: The path or URL of the video as it stands there, None where there is none.
-        record: All columns: texts in the order of `Metadata.columns` (csv), or the object (json, jsonl).
+        record: All columns: texts in the order of `Metadata.columns` (csv, tsv), or the object (json, jsonl).
+        repeats: How often an epoch takes the row.
     """
 
     place: int
     prompt: str | None
     video: str | None
     record: list[str] | dict[str, Any]
+    repeats: int = 1
 
 
 class Metadata:
-    """Reads a metadata file once, from front to back; holds one row at a time.
+    """Reads a table once, from front to back.
 
     Args:
         path: The file; its ending says which of `FORMATS` it is.
-        prompt_column: Name of the prompts' column.
-        video_column: Name of the videos' column.
+        prompt_column: By default the first of `PROMPTS` that is there.
+        video_column: By default the first of `VIDEOS` that is there.
+        needs_video: Whether a table without a column of videos is refused.
 
     Attributes:
         path: As given.
         kind: One of `FORMATS`.
         columns: Names in the file's order; empty for json and jsonl, whose records have their own.
         size: Bytes of the file.
+        files: The files that are read: this one.
+        unit: What `Row.place` counts: `line` or `record`.
+        notes: What the user should know of how it was read.
 
     Raises:
-        DataError: The file is missing, empty, not UTF-8, of another format, or lacks a column. The iteration
-            raises it too, with the place of what is wrong.
-
-    Example:
-        >>> with Metadata(Path("metadata.csv")) as metadata:  # doctest: +SKIP
-        ...     prompts = [row.prompt for row in metadata]
+        DataError: It is missing, empty, not UTF-8, of another format, or lacks a column; the iteration too.
     """
 
-    def __init__(self, path: Path, *, prompt_column: str = "prompt", video_column: str = "video") -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        prompt_column: str | None = None,
+        video_column: str | None = None,
+        needs_video: bool = True,
+    ) -> None:
         self.path = path
         self.kind = _kind(path)
         self.columns: tuple[str, ...] = ()
-        self._names = (prompt_column, video_column)
-        self._raw: BinaryIO = _open(path)
+        self.files = [path]
+        self.unit = "record" if self.kind == "json" else "line"
+        self.notes: list[str] = []
+        self._asked = (prompt_column, video_column)
+        self._needs_video = needs_video
+        self._known: dict[tuple[str, ...], tuple[str, str | None]] = {}
+        self._raw = _open(path)
         self.size = path.stat().st_size
         # csv may begin with a byte order mark, since pandas skips it; Python's json refuses it, and so do we
-        encoding = "utf-8-sig" if self.kind == "csv" else "utf-8"
-        self._text = io.TextIOWrapper(self._raw, encoding=encoding, newline="")
-        self._reader = csv.reader(self._text, strict=True)
+        table = self.kind in ("csv", "tsv")
+        self._text = io.TextIOWrapper(self._raw, encoding="utf-8-sig" if table else "utf-8", newline="")
+        self._reader = csv.reader(self._text, strict=True, delimiter="\t" if self.kind == "tsv" else ",")
         self._row_end = 0  # the line that the last whole row of a csv ends on
         try:
-            if self.kind == "csv":
+            if table:
                 self.columns = self._header()
         except BaseException:
             self.close()
@@ -113,25 +141,34 @@ class Metadata:
         """Bytes read so far, to say how far along a pass is."""
         return self._raw.tell()
 
-    @property
-    def unit(self) -> str:
-        """What `Row.place` counts: `line` or `record`."""
-        return "record" if self.kind == "json" else "line"
-
     def __iter__(self) -> Iterator[Row]:
         """Read the rows; at least one, in the file's order."""
-        rows = {"csv": self._csv_rows, "json": self._json_rows, "jsonl": self._jsonl_rows}[self.kind]()
-        number = 0
+        rows = {"json": self._json_rows, "jsonl": self._jsonl_rows}.get(self.kind, self._csv_rows)()
         try:
-            for row in rows:
-                number += 1
-                yield row
+            first = next(rows, None)
+            if first is None:
+                raise DataError(f"{self.path}: there is no row in it", next_command=_ANOTHER)
+            yield first
+            yield from rows
         except UnicodeDecodeError as error:
             raise undecodable(self.path) from error
         except csv.Error as error:
             raise self._broken_csv(error) from error
-        if number == 0:
-            raise DataError(f"{self.path}: there is no row in it", next_command=_ANOTHER)
+
+    def _names(self, columns: Sequence[str], place: str) -> tuple[str, str | None]:
+        """The columns of prompts and videos of a header or an object."""
+        key = tuple(columns)
+        if key not in self._known:
+            prompt = _named(columns, self._asked[0], PROMPTS)
+            video = _named(columns, self._asked[1], VIDEOS)
+            if prompt is None:
+                raise _unnamed(columns, place, self._asked[0], PROMPTS, "--prompt-column")
+            if video is None and (self._needs_video or self._asked[1]):
+                raise _unnamed(columns, place, self._asked[1], VIDEOS, "--video-column")
+            if (not self._known and prompt != "prompt") or video not in (None, "video"):
+                self.notes.append(f"the prompts are those of {prompt!r}, the videos those of {video!r}")
+            self._known[key] = (prompt, video)
+        return self._known[key]
 
     def _header(self) -> tuple[str, ...]:
         try:
@@ -153,24 +190,22 @@ class Metadata:
                 next_command=self._look(1),
             )
         for mark, marks in _SEPARATORS.items():
-            if len(header) == 1 and mark in header[0] and not set(self._names) & set(header):
+            if len(header) == 1 and mark in header[0] and self.kind == "csv" and not self._asked[0]:
                 raise DataError(
                     f"{self.path}: line 1 is one column, {_short(header[0])}: it is separated by {marks}, "
                     "the training reads commas",
-                    next_command="export the table again, separated by commas",
+                    next_command="export the table again, separated by commas"
+                    + (", or let its name end in .tsv" if mark == "\t" else ""),
                 )
-        for name, option in zip(self._names, ("--prompt-column", "--video-column"), strict=True):
-            if name not in header:
-                raise DataError(
-                    f"{self.path}: there is no column {name!r}; the columns are {_listed(header)}",
-                    next_command=f"name another column with {option} NAME",
-                )
+        self._names(header, f"{self.path}: there is no column")
         self._row_end = self._reader.line_num
         return tuple(header)
 
     def _csv_rows(self) -> Iterator[Row]:
         width = len(self.columns)
-        prompt_at, video_at = (self.columns.index(name) for name in self._names)
+        names = self._names(self.columns, f"{self.path}: there is no column")
+        prompt_at = self.columns.index(names[0])
+        video_at = None if names[1] is None else self.columns.index(names[1])
         for record in self._reader:
             if len(record) != width:
                 if not record:  # an empty line, which pandas skips
@@ -182,7 +217,7 @@ class Metadata:
                     next_command=self._look(self._reader.line_num),
                 )
             self._row_end = self._reader.line_num
-            prompt, video = record[prompt_at], record[video_at]
+            prompt, video = record[prompt_at], "" if video_at is None else record[video_at]
             yield Row(
                 self._row_end,
                 None if prompt in _MISSING or prompt.isspace() else prompt,
@@ -193,17 +228,7 @@ class Metadata:
     def _broken_csv(self, error: csv.Error) -> DataError:
         # a quote that is never closed swallows what follows: the place to look at is where the row begins
         line = self._row_end + 1
-        reason = str(error)
-        if "field limit" in reason:
-            reason = (
-                f"a field is longer than {_LONGEST_CSV_FIELD:,} characters: a quote that is never closed?"
-            )
-        elif "unexpected end of data" in reason:
-            reason = "the file ends within a quoted field: a quote that is never closed?"
-        elif "expected after" in reason:
-            reason = (
-                'text follows a closing quote; a quote within a quoted field is written twice (""like this"")'
-            )
+        reason = next((said for part, said in _CSV_REASONS if part in str(error)), str(error))
         return DataError(f"{self.path}: the row on line {line}: {reason}", next_command=self._look(line))
 
     def _look(self, line: int) -> str:
@@ -218,22 +243,65 @@ class Metadata:
                 )
             try:
                 value = json.loads(line, object_pairs_hook=self._object)
-            except json.JSONDecodeError as error:
-                raise self._broken_line(number, error.msg) from error
-            except RecursionError as error:
-                raise self._broken_line(number, "it is nested too deeply") from error
+            except (json.JSONDecodeError, RecursionError) as error:
+                reason = getattr(error, "msg", "it is nested too deeply")
+                raise DataError(
+                    f"{self.path}: line {number} is not JSON: {reason}; each line is one object",
+                    next_command=self._look(number),
+                ) from error
             yield self._json_row(number, value)
-
-    def _broken_line(self, number: int, reason: str) -> DataError:
-        return DataError(
-            f"{self.path}: line {number} is not JSON: {reason}; each line is one object",
-            next_command=self._look(number),
-        )
 
     def _json_rows(self) -> Iterator[Row]:
-        values = _Array(self._text, self.path, json.JSONDecoder(object_pairs_hook=self._object))
-        for number, value in enumerate(values, start=1):
-            yield self._json_row(number, value)
+        text = self._text.read()
+        if text.startswith("\ufeff"):
+            copy = self.path.with_name(f"{self.path.stem}.plain{self.path.suffix}")
+            raise DataError(
+                f"{self.path} begins with a byte order mark, at which the training's JSON reader stops",
+                next_command=f"tail -c +4 {_quoted(self.path)} > {_quoted(copy)}",
+            )
+        # the standard reader, which the training uses, shows line and column
+        look = f"python -m json.tool {_quoted(self.path)}"
+        try:
+            values = json.loads(text, object_pairs_hook=self._object)
+        except (json.JSONDecodeError, RecursionError) as error:
+            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+            raise DataError(f"{self.path} is not JSON: {reason}", next_command=look) from error
+        del text
+        if isinstance(values, dict) and any(map(_names_a_clip, values.items())):
+            self.kind, self.columns = "by path", ("video", "prompt")
+            self.notes.append("an object by path, as kohya's trainers and diffusion-pipe have it")
+            yield from self._rows_by_path(values)
+        elif isinstance(values, list):
+            for number, value in enumerate(values, start=1):
+                yield self._json_row(number, value)
+        else:
+            raise DataError(
+                f"{self.path}: neither a JSON list of objects nor captions by path; it begins with "
+                f"{_short(json.dumps(values, ensure_ascii=False))}",
+                next_command=look,
+            )
+
+    def _rows_by_path(self, values: dict[str, Any]) -> Iterator[Row]:
+        number = 0
+        for path, said in values.items():
+            captions = said if isinstance(said, list) else [said]
+            if isinstance(said, dict):
+                captions = [said[name] for name in _BY_PATH if name in said][:1]
+            wrong = next((each for each in captions if not isinstance(each, str | None)), None)
+            if wrong is not None:
+                raise DataError(
+                    f"{self.path}: {_short(path)}: its caption is {_short(str(wrong))}, not a text",
+                    next_command="write it in double quotes",
+                )
+            video = path
+            if path.rpartition(".")[2].lower() not in ENDINGS:
+                # kohya's older files name a clip without its ending
+                there = (f"{path}.{ending}" for ending in sorted(ENDINGS))
+                video = next((each for each in there if os.path.exists(self.path.parent / each)), path)  # noqa: PTH110  many
+            for caption in captions or [None]:
+                number += 1
+                text = caption if caption and not caption.isspace() else None
+                yield Row(number, text, video, [video, text or ""])
 
     def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         value = dict(pairs)
@@ -251,16 +319,11 @@ class Metadata:
         if not isinstance(value, dict):
             raise DataError(
                 f"{place} is not an object with columns but {_short(str(value))}",
-                next_command="write it as {" + ", ".join(f'"{name}": "..."' for name in self._names) + "}",
+                next_command='write it as {"video": "...", "prompt": "..."}',
             )
         texts: list[str | None] = []
-        for name, option in zip(self._names, ("--prompt-column", "--video-column"), strict=True):
-            if name not in value:
-                raise DataError(
-                    f"{place} has no {name!r}; it has {_listed(list(value))}",
-                    next_command=f"name another column with {option} NAME",
-                )
-            text = value[name]
+        for name in self._names(list(value), f"{place} has no"):
+            text = None if name is None else value[name]
             if text is not None and not isinstance(text, str):
                 raise DataError(
                     f"{place}: {name!r} is {_short(str(text))}, not a text",
@@ -270,16 +333,36 @@ class Metadata:
         return Row(number, texts[0], texts[1], value)
 
 
+def _named(columns: Sequence[str], asked: str | None, usual: Sequence[str]) -> str | None:
+    if asked is not None:
+        return asked if asked in columns else None
+    by_name = {name.strip().casefold(): name for name in reversed(columns)}
+    return next((by_name[name] for name in usual if name in by_name), None)
+
+
+def _unnamed(
+    columns: Sequence[str], place: str, asked: str | None, usual: Sequence[str], option: str
+) -> DataError:
+    wish = " or ".join(repr(name) for name in ((asked,) if asked is not None else usual[:3]))
+    return DataError(
+        f"{place} {wish}; there is {_listed(list(columns)) or 'nothing'}",
+        next_command=f"name another column with {option} NAME",
+    )
+
+
+def _names_a_clip(item: tuple[str, Any]) -> bool:
+    path, said = item
+    if isinstance(said, dict):
+        return any(isinstance(said.get(name), str) for name in _BY_PATH)
+    return isinstance(said, str | list) and path.rpartition(".")[2].lower() in ENDINGS
+
+
 def _kind(path: Path) -> str:
-    if path.is_dir():
-        raise DataError(
-            f"{path} is a folder; name the .csv, .json or .jsonl file in it",
-            next_command=f"ls {_quoted(path)}",
-        )
     kind = path.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise DataError(
-            f"{path}: {path.suffix or 'no ending'}; training metadata ends in .csv, .json or .jsonl",
+            f"{path}: {path.suffix or 'no ending'}; training data is a folder or ends in "
+            ".csv, .tsv, .json, .jsonl, .toml, .yaml or .zip",
             next_command=_ANOTHER,
         )
     return kind
@@ -287,7 +370,7 @@ def _kind(path: Path) -> str:
 
 def _open(path: Path) -> BinaryIO:
     try:
-        file = path.open("rb")
+        file = open_regular(path)
     except OSError as error:
         raise DataError(
             f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {_quoted(path.parent)}"
@@ -302,84 +385,6 @@ def _open(path: Path) -> BinaryIO:
         file.close()
         raise
     return file
-
-
-class _Array:
-    """The elements of a JSON array, decoded one at a time."""
-
-    def __init__(self, text: io.TextIOWrapper, path: Path, decoder: json.JSONDecoder) -> None:
-        self._text = text
-        self._path = path
-        self._decoder = decoder
-        self._buffer = ""
-        self._at = 0
-
-    def __iter__(self) -> Iterator[object]:
-        if self._next() != "[":
-            if self._buffer.startswith("\ufeff"):
-                copy = self._path.with_name(f"{self._path.stem}.plain{self._path.suffix}")
-                raise DataError(
-                    f"{self._path} begins with a byte order mark, at which the training's JSON reader stops",
-                    next_command=f"tail -c +4 {_quoted(self._path)} > {_quoted(copy)}",
-                )
-            raise self._broken(f"not a JSON list of objects; it begins with {self._rest()}")
-        self._at += 1
-        number = 0
-        if self._next() == "]":
-            self._at += 1
-        else:
-            while True:
-                number += 1
-                yield self._element(number)
-                mark = self._next()
-                if mark not in (",", "]"):
-                    raise self._broken(f"after record {number} stands {self._rest()}, not ',' or ']'")
-                self._at += 1
-                if mark == "]":
-                    break
-                self._next()
-        if self._next():
-            raise self._broken(f"after the end of the list stands {self._rest()}")
-
-    def _element(self, number: int) -> object:
-        while True:
-            try:
-                value, end = self._decoder.raw_decode(self._buffer, self._at)
-                # a number at the very end may go on in the next chunk
-                if end < len(self._buffer):
-                    self._at = end
-                    return value
-                problem = "the file ends within the list"
-            except json.JSONDecodeError as error:
-                problem = error.msg
-            except RecursionError:
-                problem = "it is nested too deeply"
-            if len(self._buffer) - self._at > _LONGEST_JSON_RECORD or not self._more():
-                raise self._broken(f"record {number} is not JSON: {problem}; it begins {self._rest()}")
-
-    def _broken(self, reason: str) -> DataError:
-        # the standard reader, which the training uses, shows line and column
-        return DataError(f"{self._path}: {reason}", next_command=f"python -m json.tool {_quoted(self._path)}")
-
-    def _next(self) -> str:
-        """The next character that is no blank, where `_at` then stands; empty at the end of the file."""
-        while True:
-            found = _NO_BLANK.search(self._buffer, self._at)
-            if found is not None:
-                self._at = found.start()
-                return found.group()
-            self._at = len(self._buffer)
-            if not self._more():
-                return ""
-
-    def _more(self) -> bool:
-        chunk = self._text.read(_CHUNK)
-        self._buffer = self._buffer[self._at :] + chunk
-        self._at = 0
-        return bool(chunk)
-
-    def _rest(self) -> str:
-        return _short(self._buffer[self._at : self._at + 100])
 
 
 def _quoted(path: Path) -> str:

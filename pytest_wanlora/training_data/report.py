@@ -1,25 +1,26 @@
-"""What a training set is made of: the numbers of `data report`, as JSON and as a table."""
+"""What a training set is made of: the numbers of `data report`, as JSON and as text for a terminal."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.training_data.analysis import MEANS, NO_CATEGORY
+from pytest_wanlora.text_table import aligned
+from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.duplicates import Duplicates
-from pytest_wanlora.training_data.survey import Survey
-from pytest_wanlora.training_data.videos import BROKEN, State, Target, fit, read_all
+from pytest_wanlora.training_data.survey import MEANS, Survey
+from pytest_wanlora.training_data.videos import BROKEN, Reading, State
 
 SCHEMA_VERSION: Final = 1
 _EXAMPLES = 5
 _LONGEST_EXAMPLE = 80
+_BAR = 30
 
 
 @dataclass(frozen=True)
@@ -66,46 +67,17 @@ class Repeats:
     videos: int
 
 
-@dataclass
-class Clips:
-    """What reading the video files showed; counts of videos.
-
-    Attributes:
-        target: What the training is told to make of them.
-        read: Videos that could be read to their end.
-        unreadable: Videos that could not.
-        reasons: The first few of them, with the reason.
-        sizes: Videos by `WIDTHxHEIGHT`.
-        frames: Videos by number of frames.
-        enlarged: Videos that the training scales up.
-        cropped: Videos that it cuts.
-        most_cropped: Largest share of a video's area that is cut off, 0 to 1.
-        short: Videos with fewer frames than the target's.
-        lost_frames: Frames of those that the rounding to 4n + 1 drops.
-        refused: Videos of a size that the model stops at.
-    """
-
-    target: Target
-    read: int = 0
-    unreadable: int = 0
-    reasons: list[str] = field(default_factory=list)
-    sizes: Counter[str] = field(default_factory=Counter)
-    frames: Counter[int] = field(default_factory=Counter)
-    enlarged: int = 0
-    cropped: int = 0
-    most_cropped: float = 0.0
-    short: int = 0
-    lost_frames: int = 0
-    refused: int = 0
-
-
 @dataclass(frozen=True)
 class Report:
-    """The report on one metadata file.
+    """The report on training data.
 
     Attributes:
-        path: The file.
+        path: The file or folder.
         rows: Its rows.
+        taken: Prompts that an epoch takes: rows with a prompt as often as the config repeats them. All counts
+            below are of these but for those of examples, repeats and videos.
+        notes: What the user should know of how it was read.
+        folded: Rows by category of the word lists that is not reported; they are in `other`.
         without_prompt: Rows whose prompt is empty or would be read as missing; not in any count below.
         categories: Rows by category, `other` last.
         languages: Rows by language.
@@ -123,6 +95,9 @@ class Report:
 
     path: Path
     rows: int
+    taken: int
+    notes: tuple[str, ...]
+    folded: Mapping[str, int]
     without_prompt: int
     categories: Mapping[str, int]
     languages: Mapping[str, int]
@@ -135,7 +110,7 @@ class Report:
     repeats: Repeats
     videos: Mapping[str, int]
     broken_examples: tuple[str, ...]
-    clips: Clips | None = None
+    clips: Reading | None = None
 
     @property
     def shares(self) -> dict[str, float]:
@@ -149,7 +124,7 @@ class Report:
         unreadable = self.clips.unreadable if self.clips is not None else 0
         return sum(self.videos.get(state.name.lower(), 0) for state in BROKEN) + unreadable
 
-    def with_clips(self, clips: Clips) -> Report:
+    def with_clips(self, clips: Reading) -> Report:
         """The same report with what reading the files showed.
 
         Args:
@@ -171,11 +146,11 @@ def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report
     """Make the report of a survey.
 
     Args:
-        survey: What was found, its prompts still open.
+        survey: What was found.
         duplicates: What repeats what in it.
         threshold: The similarity that `duplicates` were found with.
     """
-    present = survey.categories != NO_CATEGORY
+    present = survey.present
     undecided = present & (survey.means == MEANS.index(Means.NOTHING))
     spoken = [index for index in range(len(LANGUAGES)) if bool((present & (survey.languages == index)).any())]
     by_language = {index: present & (survey.languages == index) for index in spoken}
@@ -183,20 +158,28 @@ def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report
     return Report(
         path=survey.source.path,
         rows=len(survey),
+        taken=survey.taken(present),
+        notes=survey.notes,
+        folded=survey.folded,
         without_prompt=int(np.count_nonzero(~present)),
         categories=survey.counts(present),
-        languages={LANGUAGES[index]: int(np.count_nonzero(rows)) for index, rows in by_language.items()},
+        languages={LANGUAGES[index]: survey.taken(rows) for index, rows in by_language.items()},
         category_by_language={
             name: {LANGUAGES[index]: per_language[index][name] for index in spoken}
             for name in survey.rules.names
         },
-        undecided=int(np.count_nonzero(undecided)),
-        ties=int(np.count_nonzero(present & (survey.means == MEANS.index(Means.TIE)))),
-        by_similarity=int(np.count_nonzero(present & (survey.means == MEANS.index(Means.SIMILARITY)))),
+        undecided=survey.taken(undecided),
+        ties=survey.taken(present & (survey.means == MEANS.index(Means.TIE))),
+        by_similarity=survey.taken(present & (survey.means == MEANS.index(Means.SIMILARITY))),
         undecided_examples=tuple(
             _cut(survey.prompts[int(row)]) for row in np.flatnonzero(undecided)[:_EXAMPLES]
         ),
-        lengths={LANGUAGES[index]: _lengths(survey.characters[rows]) for index, rows in by_language.items()},
+        lengths={
+            LANGUAGES[index]: _lengths(
+                np.array([len(survey.prompts[row]) for row in np.flatnonzero(rows).tolist()])
+            )
+            for index, rows in by_language.items()
+        },
         repeats=_repeats(survey, duplicates, threshold),
         videos={
             state.name.lower(): int(count)
@@ -207,51 +190,7 @@ def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report
     )
 
 
-def read_clips(
-    survey: Survey, target: Target, *, workers: int = 2, progress: Callable[[int, float], None] | None = None
-) -> Clips:
-    """Read every video file that is there; slow, each is decoded to its end.
-
-    Args:
-        survey: What was found, with the states of the files.
-        target: What the training is told to make of them.
-        workers: ffmpeg processes at a time.
-        progress: Told the videos done and their share of all.
-
-    Raises:
-        DataError: The metadata changed since the survey.
-    """
-    clips = Clips(target)
-    total = max(int(np.count_nonzero(survey.video_states == State.PRESENT)), 1)
-    for done, (path, found) in enumerate(read_all(_paths(survey), workers=workers), start=1):
-        if isinstance(found, str):
-            clips.unreadable += 1
-            if len(clips.reasons) < _EXAMPLES:
-                clips.reasons.append(f"{path}: {found}")
-        else:
-            made = fit(found, target)
-            clips.read += 1
-            clips.sizes[f"{found.width}x{found.height}"] += 1
-            clips.frames[found.frames] += 1
-            clips.enlarged += made.enlarged
-            clips.cropped += made.cropped > 0.001
-            clips.most_cropped = max(clips.most_cropped, made.cropped)
-            clips.short += found.frames < target.frames
-            clips.lost_frames += made.lost_frames
-            clips.refused += made.refused
-        if progress is not None:
-            progress(done, done / total)
-    return clips
-
-
-def _paths(survey: Survey) -> Iterator[Path]:
-    with survey.source.open() as metadata:
-        for row, state in zip(metadata, survey.video_states, strict=False):
-            if state == State.PRESENT and row.video is not None:
-                yield survey.source.base / row.video
-
-
-def _lengths(characters: NDArray[np.uint32]) -> Lengths:
+def _lengths(characters: NDArray[np.int64]) -> Lengths:
     return Lengths(
         least=int(characters.min()),
         median=float(np.median(characters)),
@@ -282,9 +221,8 @@ def _broken_examples(survey: Survey) -> tuple[str, ...]:
     if not len(broken):
         return ()
     records = survey.records(int(row) for row in broken)
-    unit = "record" if survey.source.path.suffix.lower() == ".json" else "line"
     return tuple(
-        f"{unit} {records[int(row)].place}: {_cut(records[int(row)].video or '(no name)')}: "
+        f"{survey.unit} {records[int(row)].place}: {_cut(records[int(row)].video or '(no name)')}: "
         f"{State(survey.video_states[row]).name.lower()}"
         for row in broken
     )
@@ -293,3 +231,158 @@ def _broken_examples(survey: Survey) -> tuple[str, ...]:
 def _cut(text: str) -> str:
     line = " ".join(text.split())
     return line if len(line) <= _LONGEST_EXAMPLE else line[: _LONGEST_EXAMPLE - 1] + "…"
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """A report as lines of text.
+
+    Args:
+        report: The report.
+    """
+    with_prompt = report.rows - report.without_prompt
+    yield f"{report.path}: {report.rows:,} rows, {with_prompt:,} with a prompt"
+    if report.taken != with_prompt:
+        yield f"  counted as often as an epoch takes them: {report.taken:,} prompts"
+    yield from (f"  {note}" for note in report.notes)
+    if report.without_prompt:
+        yield f"  {report.without_prompt:,} rows have no prompt, or one that the training reads as missing"
+    yield ""
+    languages = list(report.languages)
+    rows = [
+        [name, f"{count:,}", _percent(report.shares[name]), _bar(report.shares[name])]
+        + [f"{report.category_by_language[name][language]:,}" for language in languages]
+        for name, count in report.categories.items()
+    ]
+    yield from _table(["category", "rows", "share", "", *languages], rows)
+    yield ""
+    yield from folded_lines(report.folded)
+    yield from _decided(report)
+    yield ""
+    yield from _table(
+        ["language", "rows", "share", "characters: least", "median", "95 %", "most"],
+        [
+            [
+                language,
+                f"{count:,}",
+                _percent(count / max(report.taken, 1)),
+                f"{report.lengths[language].least:,}",
+                f"{report.lengths[language].median:,.0f}",
+                f"{report.lengths[language].p95:,.0f}",
+                f"{report.lengths[language].most:,}",
+            ]
+            for language, count in report.languages.items()
+        ],
+    )
+    yield ""
+    yield from _repeats_lines(report.repeats)
+    yield ""
+    yield from _videos(report)
+
+
+def folded_lines(folded: Mapping[str, int]) -> Iterator[str]:
+    """Which categories count as `other`, as lines of text.
+
+    Args:
+        folded: Prompts by category.
+    """
+    for name, count in folded.items():
+        yield f"{count:,} prompts of {name} count as other: no scenario of the suite is of {name}"
+
+
+def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) -> Iterator[str]:
+    """What was drawn, as lines of text.
+
+    Args:
+        output: The file that was written.
+        seed: Of the draw.
+        before: Rows of the whole set by category.
+        drawn: The draw.
+    """
+    yield f"{output}: {len(drawn.rows):,} rows, seed {seed}"
+    if drawn.dropped:
+        yield "left out before: " + ", ".join(
+            f"{count:,} {reason}" for reason, count in drawn.dropped.items()
+        )
+    totals = max(sum(before.values()), 1), max(len(drawn.rows), 1)
+    rows = [
+        [
+            name,
+            f"{count:,}",
+            _percent(count / totals[0]),
+            f"{drawn.available[name]:,}",
+            f"{drawn.wanted.get(name, 0):,}",
+            _percent(drawn.wanted.get(name, 0) / totals[1]),
+        ]
+        for name, count in before.items()
+    ]
+    yield from _table(["category", "rows there", "share", "usable", "drawn", "share"], rows)
+    for name, (least, most) in drawn.repeated.items():
+        times = f"{least}" if least == most else f"{least} or {most}"
+        yield f"repeated: {name} has {drawn.distinct[name]:,} different rows, each is taken {times} times"
+
+
+def _decided(report: Report) -> Iterator[str]:
+    yield f"prompts without a word of the lists, which count as other: {report.undecided:,}"
+    for example in report.undecided_examples:
+        yield f"  such as: {example}"
+    if report.ties:
+        yield (
+            "prompts that weigh the same for several categories, the first of which has them: "
+            f"{report.ties:,}"
+        )
+    if report.by_similarity:
+        yield f"prompts decided by text similarity: {report.by_similarity:,}"
+
+
+def _repeats_lines(repeats: Repeats) -> Iterator[str]:
+    near = (
+        "not looked for"
+        if repeats.near is None
+        else f"{repeats.near:,} (similarity from {repeats.threshold:g})"
+    )
+    yield f"repeated prompts: {repeats.exact:,} exact, near: {near}"
+    for group in repeats.largest:
+        yield f"  {group.rows:,} rows {'exactly' if group.exact else 'nearly'}: {group.prompt}"
+    if repeats.videos:
+        yield f"repeated videos: {repeats.videos:,} rows name a video that another row names"
+
+
+def _videos(report: Report) -> Iterator[str]:
+    yield "videos: " + ", ".join(f"{count:,} {state}" for state, count in report.videos.items())
+    for example in report.broken_examples:
+        yield f"  the training would stop at {example}"
+    if report.videos.get(State.MISSING.name.lower()):
+        yield "  next: name the folder of the videos with --base, or do not look for them: --videos none"
+    if report.clips is not None:
+        yield from _clips(report.clips)
+
+
+def _clips(clips: Reading) -> Iterator[str]:
+    target = clips.target
+    size = "their own size" if target.height is None else f"{target.width}x{target.height}"
+    yield f"  read: {clips.read:,}, unreadable: {clips.unreadable:,}"
+    for reason in clips.reasons:
+        yield f"    {reason}"
+    yield "  sizes: " + ", ".join(f"{count:,} of {size}" for size, count in clips.sizes.most_common(6))
+    yield "  frames: " + ", ".join(
+        f"{count:,} with {frames}" for frames, count in clips.frames.most_common(6)
+    )
+    yield f"  trained at {size} and up to {target.frames} frames:"
+    most = _percent(clips.most_cropped)
+    yield f"    {clips.enlarged:,} are enlarged, {clips.cropped:,} cropped (at most {most} of the area)"
+    yield f"    {clips.short:,} are shorter; rounding to 4n + 1 drops {clips.lost_frames:,} of their frames"
+    if clips.refused:
+        yield f"    {clips.refused:,} are not sized in multiples of {target.multiple}: the model stops"
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    left = [number for number, title in enumerate(header) if number == 0 or not title]
+    yield from aligned([header, *rows], left=left)
+
+
+def _bar(share: float) -> str:
+    return "█" * round(share * _BAR)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -1,20 +1,20 @@
-"""Word lists: the packaged ones, what a suite adds to them, and finding their words in a text."""
+"""Word lists: the packaged ones, and what a suite or a file adds to them or puts in their place."""
 
 from __future__ import annotations
 
-import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import read_regular
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -28,24 +28,16 @@ OTHER = "other"
 NEUTRAL = "neutral"
 """Not a category: words that say nothing, listed because a shorter word within them would mislead."""
 
+PACKAGED: Final = ("categories", "subjects")
+"""Names of the word lists that come with this package."""
+
 MAX_WORD: Final = 60
 """Longest word or phrase of a list, in characters."""
 
 _FORM = "write it as categories: {space: {en: [rocket, orbit=3]}, neutral: {en: [rocket science]}}"
 _PLAIN_WEIGHT = 10.0
 _SECTION_KEYS = frozenset({"description", "words"})
-_TOP_KEYS = frozenset({"order", NEUTRAL, "categories"})
-
-_ANYTHING = re.compile("")
-_NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9])")
-_NO_LATIN = re.compile(r"(?![a-z0-9])")
-_ANY_ENDING = re.compile(r"[a-z]*(?![a-z0-9])")
-_NO_HANGUL_BEFORE = re.compile("(?<![가-힣])")
-# particles that may follow a Korean word of one syllable
-_PARTICLE = re.compile(
-    "(?=(?:으로|에서|에는|에도|에서는|까지|부터|처럼|마다|들이|들을|들은|들의|위에|위로"
-    "|[이가을를은는의에도와과로만들])?(?![가-힣]))"
-)
+_TOP_KEYS = frozenset({"order", NEUTRAL, "categories", "replace"})
 
 
 def fold(text: str) -> str:
@@ -71,12 +63,14 @@ class Rules:
         names: The categories that are reported; words of any other category in `order` count for `other`.
         descriptions: What each of `names` looks like, for text similarity. By category.
         words: Category and weight by word by language; category None is neutral.
+        ambiguous: Words by language that count little where no other word of their category is near.
     """
 
     order: tuple[str, ...]
     names: tuple[str, ...]
     descriptions: Mapping[str, str]
     words: Mapping[str, Mapping[str, tuple[str | None, float]]]
+    ambiguous: Mapping[str, frozenset[str]] = field(default_factory=dict)
 
     @property
     def decidable(self) -> frozenset[str]:
@@ -85,15 +79,19 @@ class Rules:
         return frozenset(self.names) & (worded | {OTHER})
 
 
+_EMPTY: Final = Rules((), (), {}, {language: {} for language in LANGUAGES})
+
+
 @cache
-def packaged_rules() -> Rules:
-    """The word lists of this package: action, urban, nature, other; read once a process."""
-    text = (
-        resources.files("pytest_wanlora.training_data")
-        .joinpath("categories.yaml")
-        .read_text(encoding="utf-8")
-    )
-    return _parse(_yaml(text, "categories.yaml"), "categories.yaml")
+def packaged_rules(name: str = "categories") -> Rules:
+    """Word lists of this package, read once a process.
+
+    Args:
+        name: `categories` (action, urban, nature, other) or `subjects` (people, animals, ..., other).
+    """
+    file = f"{name}.yaml"
+    text = resources.files("pytest_wanlora.training_data").joinpath(file).read_text(encoding="utf-8")
+    return _of_document(_yaml(text, file), file, _EMPTY)
 
 
 def extended(
@@ -103,9 +101,9 @@ def extended(
 
     Args:
         rules: What to start from.
-        categories: Words by language by category, as a suite's `categories` has them. A list of words (weight
-            10; `"word=3"` says another weight, `"word=0"` drops the word), or words by weight. `neutral` in
-            place of a category disarms words. A word that is named here leaves the category that it had.
+        categories: Words by language by category, as a suite's `categories` has them: a list of words (weight
+            10; `"word=3"` says another weight, `"word=0"` drops the word, `"word?"` is ambiguous), or words
+            by weight. `neutral` in place of a category disarms words. A word leaves the category it had.
         names: Further categories to report, such as those of a suite's scenarios. Where neither `names` nor
             `categories` name any, all categories of `rules` are reported.
         source: Where `categories` come from, for messages.
@@ -117,6 +115,7 @@ def extended(
         DataError: A language, weight or word that is not allowed.
     """
     words = {language: dict(table) for language, table in rules.words.items()}
+    ambiguous = {language: set(rules.ambiguous.get(language, ())) for language in words}
     descriptions = dict(rules.descriptions)
     for category, section in categories.items():
         target = None if category == NEUTRAL else category
@@ -125,14 +124,18 @@ def extended(
             descriptions[target] = description
         for language, listed in by_language.items():
             for word, weight in listed.items():
-                words[language].pop(word, None)
+                plain = word.removesuffix("?")
+                words[language].pop(plain, None)
+                ambiguous[language].discard(plain)
                 if weight > 0:
-                    words[language][word] = (target, weight)
+                    words[language][plain] = (target, weight)
+                    if plain != word or (language == "ko" and len(plain) == 1):
+                        ambiguous[language].add(plain)
     reported = list(dict.fromkeys([*names, *(name for name in categories if name != NEUTRAL)])) or list(
         rules.names
     )
     fresh = [name for name in reported if name not in rules.order]
-    order = (*fresh, *rules.order)
+    order = (*fresh, *rules.order) if OTHER in (*fresh, *rules.order) else (*fresh, *rules.order, OTHER)
     shown = tuple(name for name in order if name in reported and name != OTHER)
     if not shown:
         shown = tuple(name for name in rules.names if name != OTHER)
@@ -141,6 +144,7 @@ def extended(
         names=(*shown, OTHER),
         descriptions={name: descriptions.get(name, name) for name in (*shown, OTHER)},
         words=words,
+        ambiguous={language: frozenset(found) for language, found in ambiguous.items()},
     )
 
 
@@ -152,46 +156,88 @@ def of_suite(suite: Suite, rules: Rules | None = None) -> Rules:
         rules: What they are added to; by default the packaged ones.
     """
     names = [scenario.category for scenario in suite.scenarios]
-    return extended(
-        packaged_rules() if rules is None else rules,
-        suite.categories,
-        names=names,
-        source=f"{suite.path}: categories",
-    )
+    base = with_subjects(packaged_rules() if rules is None else rules, names)
+    return extended(base, suite.categories, names=names, source=f"{suite.path}: categories")
+
+
+def with_subjects(rules: Rules, names: Iterable[str]) -> Rules:
+    """Add the packaged words of subjects that are asked for by name and have none yet.
+
+    Args:
+        rules: What they are added to. A word that a subject has leaves the category that it had.
+        names: Categories, such as `food`.
+    """
+    subjects = packaged_rules("subjects")
+    asked = [name for name in dict.fromkeys(names) if name in subjects.names and name not in rules.order]
+    sections = {
+        name: {
+            language: [
+                f"{word}{'?' * (word in subjects.ambiguous[language])}={weight:g}"
+                for word, (category, weight) in table.items()
+                if category == name
+            ]
+            for language, table in subjects.words.items()
+        }
+        for name in asked
+    }
+    descriptions = {name: subjects.descriptions[name] for name in asked}
+    found = extended(rules, sections, names=[*asked, *rules.names])
+    return replace(found, descriptions={**found.descriptions, **descriptions})
 
 
 def from_file(path: Path) -> Rules:
-    """The packaged rules, extended by a YAML file in the form of `categories.yaml`.
+    """Rules of a YAML file: the packaged ones with its words, or its own alone.
 
     Args:
-        path: The file. `order` and `neutral` may be left out.
+        path: The file, or `subjects` for the packaged lists of that name. Its keys: `categories`, `neutral`,
+            `order` (which category wins a tie), `replace: true` (nothing of the packaged lists is kept).
 
     Raises:
         DataError: The file is missing, is not YAML, or says what is not allowed.
     """
+    if str(path) in PACKAGED and not path.exists():
+        return packaged_rules(str(path))
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode()
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(
             f"{path}: the word lists cannot be read: {error}",
-            next_command=f"ls {shlex.quote(str(path.parent))}",
+            next_command=f"ls {shlex.quote(str(path.parent))}, or --categories subjects",
         ) from error
-    base = packaged_rules()
     try:
         document = _yaml(text, str(path))
-        sections = dict(_mapping(document.get("categories", {}), f"{path}: categories"))
-        if NEUTRAL in document:
-            sections[NEUTRAL] = document[NEUTRAL]
-        return extended(base, sections, names=base.names, source=str(path))
+        kept = document.get("replace", False)
+        if not isinstance(kept, bool):
+            raise DataError(f"{path}: replace: {kept!r}; allowed: true, false")
+        return _of_document(document, str(path), _EMPTY if kept else packaged_rules())
     except DataError as error:
         raise DataError(str(error), next_command=_FORM) from error
 
 
-def _parse(document: Mapping[str, Any], source: str) -> Rules:
-    order = tuple(document["order"])
-    empty = Rules(order, order, {}, {language: {} for language in LANGUAGES})
-    sections = {**document["categories"], NEUTRAL: document[NEUTRAL]}
-    return extended(empty, sections, names=order, source=source)
+def _of_document(document: Mapping[str, Any], source: str, base: Rules) -> Rules:
+    sections = dict(_mapping(document.get("categories", {}), f"{source}: categories"))
+    if not sections and base is _EMPTY:
+        raise DataError(f"{source}: categories: missing, and nothing is kept")
+    names = [*sections, *(name for name in base.names if name not in sections)]
+    if NEUTRAL in document:
+        sections[NEUTRAL] = document[NEUTRAL]
+    found = extended(base, sections, names=names, source=source)
+    order = document.get("order")
+    if order is None:
+        return found
+    if not isinstance(order, list) or len(set(map(str, order))) < len(order):
+        raise DataError(f"{source}: order: {order!r} is not a list of categories, each named once")
+    unknown = next((name for name in order if name not in found.order), None)
+    if unknown is not None:
+        raise DataError(
+            f"{source}: order: there is no category {unknown!r}; there are {', '.join(found.order)}"
+        )
+
+    def sort(names: Iterable[str]) -> tuple[str, ...]:
+        # those that are not named keep their places behind
+        return tuple(sorted(names, key=lambda name: order.index(name) if name in order else len(order)))
+
+    return replace(found, order=sort(found.order), names=(*sort(n for n in found.names if n != OTHER), OTHER))
 
 
 def _yaml(text: str, source: str) -> Mapping[str, Any]:
@@ -250,9 +296,9 @@ def _entry(entry: str, weight: float, where: str) -> tuple[str, float]:
         if not 0 <= weight <= 1000:
             raise DataError(f"{where}: {entry!r}: the weight after `=` is not a number from 0 to 1000")
     word = " ".join(fold(text).replace("-", " ").split())
-    if not word.strip("*") or len(word) > MAX_WORD:
+    if not word.strip("*?") or len(word) > MAX_WORD:
         raise DataError(f"{where}: {entry!r} is not a word of 1 to {MAX_WORD} characters")
-    if "*" in word[:-1]:
+    if "*" in word.removesuffix("?")[:-1]:
         raise DataError(f"{where}: {entry!r}: `*` is allowed at the end of a word only")
     return word, weight
 
@@ -261,98 +307,3 @@ def _mapping(value: object, where: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
         raise DataError(f"{where}: {value!r} is not a mapping")
     return value
-
-
-class _Form(NamedTuple):
-    """One way to write a word: what must stand before it, and what `after` adds to it."""
-
-    text: str
-    language: str
-    word: int
-    before: re.Pattern[str] = _ANYTHING
-    after: re.Pattern[str] = _ANYTHING
-
-
-class WordFinder:
-    """Finds the words of all lists in one pass over a text, by an Aho-Corasick automaton.
-
-    English words are whole words; the regular plural is found too, and `*` at the end stands for any ending.
-    Korean words are found anywhere, with `^` only at the beginning of a word; those of one syllable only
-    alone or before a particle. Chinese words are found anywhere. A blank of a word also matches a hyphen.
-
-    Args:
-        words: Folded words by language. Their place in the sequence is their index.
-    """
-
-    def __init__(self, words: Mapping[str, Iterable[str]]) -> None:
-        forms: dict[str, list[_Form]] = {}
-        for language, listed in words.items():
-            for form in _FORMS[language](language, list(listed)):
-                forms.setdefault(form.text, []).append(form)
-        # `verify` runs without it
-        import ahocorasick
-
-        self._automaton = ahocorasick.Automaton()
-        for text, entries in forms.items():
-            self._automaton.add_word(text, (len(text), entries))
-        self._automaton.make_automaton()
-
-    def find(self, folded: str) -> dict[str, set[int]]:
-        """Indexes of the words in a text by language: leftmost first, the longest at each place.
-
-        Args:
-            folded: A text that `fold` returned.
-        """
-        if not self._automaton:
-            return {}
-        text = folded.replace("-", " ")
-        matches = []
-        for last, (length, forms) in self._automaton.iter(text):
-            start = last + 1 - length
-            for rank, form in enumerate(forms):
-                if form.before.match(text, start) and (end := form.after.match(text, last + 1)):
-                    matches.append((start, -length, rank, end.end(), form))
-        matches.sort()
-        found: dict[str, set[int]] = {}
-        free: dict[str, int] = {}
-        for start, _, _, end, form in matches:
-            if start >= free.get(form.language, 0):
-                found.setdefault(form.language, set()).add(form.word)
-                free[form.language] = end
-        return found
-
-
-def _english(language: str, words: list[str]) -> Iterator[_Form]:
-    exact = {word: index for index, word in enumerate(words) if not word.endswith("*")}
-    for word, index in list(exact.items()):
-        # a plural that is listed itself keeps its own index
-        exact.setdefault(_plural(word), index)
-    for word, index in exact.items():
-        yield _Form(word, language, index, _NO_LATIN_BEFORE, _NO_LATIN)
-    for index, word in enumerate(words):
-        if word.endswith("*"):
-            yield _Form(word[:-1], language, index, _NO_LATIN_BEFORE, _ANY_ENDING)
-
-
-def _korean(language: str, words: list[str]) -> Iterator[_Form]:
-    begins = {word[1:] for word in words if word.startswith("^")}
-    for word, index in {word.removeprefix("^"): index for index, word in enumerate(words)}.items():
-        if len(word) == 1 and "가" <= word <= "힣":
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE, _PARTICLE)
-        else:
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE if word in begins else _ANYTHING)
-
-
-def _chinese(language: str, words: list[str]) -> Iterator[_Form]:
-    yield from (_Form(word, language, index) for index, word in enumerate(words))
-
-
-_FORMS: Final = {"en": _english, "ko": _korean, "zh": _chinese}
-
-
-def _plural(word: str) -> str:
-    if re.search(r"(?:s|x|z|ch|sh)$", word):
-        return word + "es"
-    if re.search(r"[^aeiou]y$", word):
-        return word[:-1] + "ies"
-    return word + "s"

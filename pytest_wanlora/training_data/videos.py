@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 from itertools import islice
 from pathlib import Path
@@ -15,10 +16,13 @@ IMAGE_ENDINGS = frozenset({"jpg", "jpeg", "png", "webp", "bmp"})
 VIDEO_ENDINGS = frozenset({"gif", "mp4", "avi", "mov", "wmv", "mkv", "flv", "webm"})
 """Endings that DiffSynth's `UnifiedDataset` opens as videos; it stops at any other."""
 
-_ENDINGS = VIDEO_ENDINGS | IMAGE_ENDINGS
-_URLS = ("http://", "https://")
+ENDINGS = VIDEO_ENDINGS | IMAGE_ENDINGS
+"""Both."""
+
+URLS = ("http://", "https://")
 _LOADER_MULTIPLE = 16
 _FRAME_STEP = 4
+_EXAMPLE_REASONS = 5
 _LONGEST_REASON = 200
 _NO_FRAME = "no frame of it can be decoded"
 
@@ -49,9 +53,9 @@ def state_of(video: str | None, base: str) -> State:
     """
     if video is None:
         return State.NAMELESS
-    if video.startswith(_URLS):
+    if video.startswith(URLS):
         return State.REMOTE
-    if video.rpartition(".")[2].lower() not in _ENDINGS:
+    if video.rpartition(".")[2].lower() not in ENDINGS:
         return State.UNSUPPORTED
     try:
         found = os.stat(os.path.join(base, video))  # noqa: PTH116, PTH118  see `base`
@@ -121,6 +125,39 @@ class Fit:
     refused: bool
 
 
+@dataclass
+class Reading:
+    """What reading the video files showed; counts of videos.
+
+    Attributes:
+        target: What the training is told to make of them.
+        read: Videos that could be read to their end.
+        unreadable: Videos that could not.
+        reasons: The first few of them, with the reason.
+        sizes: Videos by `WIDTHxHEIGHT`.
+        frames: Videos by number of frames.
+        enlarged: Videos that the training scales up.
+        cropped: Videos that it cuts.
+        most_cropped: Largest share of a video's area that is cut off, 0 to 1.
+        short: Videos with fewer frames than the target's.
+        lost_frames: Frames of those that the rounding to 4n + 1 drops.
+        refused: Videos of a size that the model stops at.
+    """
+
+    target: Target
+    read: int = 0
+    unreadable: int = 0
+    reasons: list[str] = field(default_factory=list)
+    sizes: Counter[str] = field(default_factory=Counter)
+    frames: Counter[int] = field(default_factory=Counter)
+    enlarged: int = 0
+    cropped: int = 0
+    most_cropped: float = 0.0
+    short: int = 0
+    lost_frames: int = 0
+    refused: int = 0
+
+
 def fit(clip: Clip, target: Target) -> Fit:
     """Follow DiffSynth's `ImageCropAndResize` and `LoadVideo` (diffsynth/core/data/operators.py, 2.1).
 
@@ -151,6 +188,43 @@ def fit(clip: Clip, target: Target) -> Fit:
         lost_frames=clip.frames - frames if clip.frames < target.frames else 0,
         refused=height % target.multiple > 0 or width % target.multiple > 0 or 0 in (height, width),
     )
+
+
+def read_clips(
+    paths: Sequence[Path],
+    target: Target,
+    *,
+    workers: int = 2,
+    progress: Callable[[int, float], None] | None = None,
+) -> Reading:
+    """Read every video file; slow, each is decoded to its end.
+
+    Args:
+        paths: The files.
+        target: What the training is told to make of them.
+        workers: ffmpeg processes at a time.
+        progress: Told the videos done and their share of all.
+    """
+    clips = Reading(target)
+    for done, (path, found) in enumerate(read_all(paths, workers=workers), start=1):
+        if isinstance(found, str):
+            clips.unreadable += 1
+            if len(clips.reasons) < _EXAMPLE_REASONS:
+                clips.reasons.append(f"{path}: {found}")
+        else:
+            made = fit(found, target)
+            clips.read += 1
+            clips.sizes[f"{found.width}x{found.height}"] += 1
+            clips.frames[found.frames] += 1
+            clips.enlarged += made.enlarged
+            clips.cropped += made.cropped > 0.001
+            clips.most_cropped = max(clips.most_cropped, made.cropped)
+            clips.short += found.frames < target.frames
+            clips.lost_frames += made.lost_frames
+            clips.refused += made.refused
+        if progress is not None:
+            progress(done, done / len(paths))
+    return clips
 
 
 def read_all(paths: Iterable[Path], *, workers: int = 2) -> Iterator[tuple[Path, Clip | str]]:

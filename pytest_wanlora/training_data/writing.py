@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import os
 import shlex
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import create_beside
 
 
 def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool = False) -> None:
@@ -52,11 +54,11 @@ def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:
     Raises:
         DataError: The system refuses: no room, no right.
     """
-    temporary = output.with_name(f".{output.name}-{os.getpid()}")
     try:
+        opened, temporary = create_beside(output)
         try:
             # a lone half of a surrogate pair, which JSON may hold, is written as the escape that it came from
-            with temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            with io.TextIOWrapper(opened, encoding="utf-8", errors="backslashreplace", newline="") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -75,22 +77,27 @@ def write_table(
     Args:
         output: The file.
         kind: One of `metadata.FORMATS`.
-        columns: Names of the columns; the header of a csv, not used otherwise.
-        records: Texts by column (csv) or objects (json, jsonl), as `metadata.Row.record` has them.
+        columns: Names of the columns: the header of a csv, the keys of a record of texts in json.
+        records: Texts by column, or objects (json, jsonl only), as `metadata.Row.record` has them.
 
     Raises:
         DataError: The system refuses.
     """
 
     def write(file: IO[str]) -> None:
-        if kind == "csv":
-            plain = csv.writer(file, lineterminator="\n")
+        if kind in ("csv", "tsv"):
+            mark = "," if kind == "csv" else "\t"
+            plain = csv.writer(file, lineterminator="\n", delimiter=mark)
             # Python 3.11 leaves a carriage return unquoted, and readers then end the row there
-            quoted = csv.writer(file, lineterminator="\n", quoting=csv.QUOTE_ALL)
+            quoted = csv.writer(file, lineterminator="\n", delimiter=mark, quoting=csv.QUOTE_ALL)
             for record in chain([columns], records):
                 (quoted if any("\r" in text for text in record) else plain).writerow(record)
             return
-        lines = (json.dumps(record, ensure_ascii=False) for record in records)
+        objects = (
+            record if isinstance(record, Mapping) else dict(zip(columns, record, strict=True))
+            for record in records
+        )
+        lines = (json.dumps(record, ensure_ascii=False) for record in objects)
         if kind == "jsonl":
             file.writelines(f"{line}\n" for line in lines)
             return

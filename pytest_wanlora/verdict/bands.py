@@ -23,7 +23,7 @@ def rule(
     tolerance: ToleranceLike,
     evidence: Evidence | None = None,
     *,
-    weak: Literal["warn", "fail"] = "warn",
+    undecided: Literal["block", "warn"] = "block",
     motion_change: float | None = None,
     motion_tolerance: ToleranceLike | None = None,
 ) -> tuple[Verdict, ReasonCode]:
@@ -33,28 +33,28 @@ def rule(
         metric: Of what.
         change: Relative change to the worse.
         tolerance: Its band.
-        evidence: How sure; None or untested: the band alone decides.
-        weak: Verdict on a change beyond the band that is not significant.
+        evidence: How sure; None: the band alone decides.
+        undecided: What a change beyond the band that is not proven does: it blocks, or it warns.
         motion_change: How `motion` changed in the same scenario.
         motion_tolerance: Its band.
 
     Returns:
         The verdict, and why.
     """
-    tested = evidence is not None and evidence.tested
+    fail = tolerance.fail if evidence is None else evidence.fail_band(tolerance.fail)
     if math.isnan(change):
         return Verdict.ERROR, ReasonCode.CHANGE_UNDEFINED
-    if change > tolerance.fail + _ROUNDING:
-        if evidence is None or not tested or evidence.significant:
+    if change > fail + _ROUNDING:
+        if evidence is None or evidence.significant:
             return Verdict.FAIL, ReasonCode.BEYOND_BAND
         if evidence.seconded:
             return Verdict.FAIL, ReasonCode.FAILED_WITH_SIBLING
-        if weak == "fail":
-            return Verdict.FAIL, ReasonCode.WEAK_EVIDENCE_FAILS
-        return Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK
+        if undecided == "warn":
+            return Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK
+        return Verdict.UNDECIDED, ReasonCode.UNDECIDED if evidence.tested else ReasonCode.TOO_FEW_PAIRS
     if change > 0.0 and change >= tolerance.warn - _ROUNDING:
         return Verdict.WARN, ReasonCode.WITHIN_WARN_BAND
-    if metric.two_sided and -change > tolerance.fail + _ROUNDING:
+    if metric.two_sided and -change > fail + _ROUNDING:
         return Verdict.WARN, ReasonCode.SUSPICIOUS_RISE
     if -change >= tolerance.better - _ROUNDING:
         stiller = (

@@ -70,7 +70,7 @@ class Decision:
     Attributes:
         publishable: Nothing fails, everything that was expected was judged, once, every project test passed,
             and nothing was left out of the run.
-        failing: Judgements that fail, worst first.
+        failing: Judgements that keep the checkpoint from being published, worst first.
         warnings: Judgements that warn.
         unmeasured: Items that were expected and not judged.
         tests: Project tests that did not pass.
@@ -89,13 +89,21 @@ class Decision:
     @property
     def outcome(self) -> RunOutcome:
         """How the checkpoint's part of the run ended."""
-        if any(not judged.verdict.unmeasured for judged in self.failing) or any(
+        undecided = self.undecided
+        if any(not j.verdict.unmeasured and j not in undecided for j in self.failing) or any(
             test.outcome in _TESTS_FAILED for test in self.tests
         ):
             return RunOutcome.FAILED
-        if self.failing:
+        if len(self.failing) > len(undecided):
             return RunOutcome.NOT_MEASURED
+        if undecided:
+            return RunOutcome.UNDECIDED
         return RunOutcome.PASSED if self.publishable else RunOutcome.PARTIAL
+
+    @property
+    def undecided(self) -> tuple[Judgement, ...]:
+        """Those of the failing that are neither a pass nor a fail."""
+        return tuple(judged for judged in self.failing if judged.verdict is Verdict.UNDECIDED)
 
     @property
     def causes(self) -> tuple[Cause, ...]:
@@ -186,15 +194,18 @@ def _reasons(
     if not expected:
         yield "nothing was to be measured: the suite and the selection leave no item"
         return
-    failed = [j for j in failing if not j.verdict.unmeasured]
-    if failed:
-        scenarios = sorted({j.scenario for j in failed if j.scenario not in ("", ALL)})
-        metrics = [m for m in METRICS if any(j.metric == m for j in failed)]
-        where = f" in {', '.join(scenarios)}" if scenarios else ""
-        what = f" ({', '.join(metrics)})" if metrics else ""
-        yield f"{len(failed)} of {expected} items fail{where}{what}"
-    if len(failing) > len(failed):
-        yield f"{len(failing) - len(failed)} of {expected} items could not be measured"
+    undecided = [j for j in failing if j.verdict is Verdict.UNDECIDED]
+    lost = [j for j in failing if j.verdict.unmeasured]
+    failed = [j for j in failing if j not in undecided and j not in lost]
+    for found, words in ((failed, "fail"), (undecided, "are undecided")):
+        if found:
+            scenarios = sorted({j.scenario for j in found if j.scenario not in ("", ALL)})
+            metrics = [m for m in METRICS if any(j.metric == m for j in found)]
+            where = f" in {', '.join(scenarios)}" if scenarios else ""
+            what = f" ({', '.join(metrics)})" if metrics else ""
+            yield f"{len(found)} of {expected} items {words}{where}{what}"
+    if lost:
+        yield f"{len(lost)} of {expected} items could not be measured"
     if unmeasured:
         yield f"{len(unmeasured)} of {expected} were not measured, the first {unmeasured[0]}"
     if repeated:

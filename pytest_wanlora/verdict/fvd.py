@@ -209,6 +209,8 @@ class SetContrast:
         contrast: Of the distances above their floors; scatter by the jackknife over seeds. Where the baseline
             cannot be told from the reference, its estimate is raised to the smallest distance that can be.
         resolved: False where that was needed.
+        least: The smallest relative change that so many videos can tell: one trace of the reference's
+            covariance, divided by their number, over the baseline's estimate.
         kvd_difference: Kernel distance of the candidate less that of the baseline.
         kvd_statistic: That difference in standard errors, over the pairs.
         p_value: Of that difference, by swapping labels within pairs.
@@ -220,6 +222,7 @@ class SetContrast:
     baseline_floor: float
     contrast: Contrast
     resolved: bool
+    least: float
     kvd_difference: float
     kvd_statistic: float
     p_value: float
@@ -248,7 +251,10 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows) -> SetContrast:
     if not resolved:
         # the change is kept, only what it is divided by is raised
         contrast = _contrast(c_fvd - c_floor + smallest - (b_fvd - b_floor), smallest, *scatter)
+    # the scenarios of a seed share its noise, so their labels are swapped together: one number a seed
     differences = pair_differences(videos, candidate.ravel(), baseline.ravel())
+    differences = differences.reshape(candidate.shape).mean(axis=0)
+    base = float(contrast.baseline)
     return SetContrast(
         candidate=c_fvd,
         baseline=b_fvd,
@@ -256,6 +262,7 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows) -> SetContrast:
         baseline_floor=b_floor,
         contrast=contrast,
         resolved=resolved,
+        least=videos.reference.trace / candidate.size / base if base > 0.0 else 0.0,
         kvd_difference=float(differences.mean()),
         kvd_statistic=_in_errors(differences),
         p_value=sign_flip(differences),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from pytest_wanlora.metrics import BUILT_IN, Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.fvd import SetContrast
-from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.judgement import ALL, ToleranceLike
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
 
 Item = tuple[str, str]
@@ -36,6 +37,7 @@ class Row:
         high: Upper bound.
         p_value: That it is no change to the worse, corrected for the looks.
         statistic: The change to the worse in standard errors, of what the test is on.
+        fail: Fail band: the suite's, or what the n of a distance can tell if that is more.
         set_contrast: Of a distance.
     """
 
@@ -49,6 +51,7 @@ class Row:
     high: float
     p_value: float
     statistic: float
+    fail: float
     set_contrast: SetContrast | None = None
 
 
@@ -57,13 +60,16 @@ def at_band(metric: Metric, fail: float) -> float:
     return 1.0 - fail if metric.higher_is_better else 1.0 + fail
 
 
-def rows(scores: PairedScores, scenario: str, plan: Plan) -> list[Row]:
+def rows(
+    scores: PairedScores, scenario: str, plan: Plan, tolerances: Mapping[str, ToleranceLike]
+) -> list[Row]:
     """Take the rows of a scenario, or of all; items without two pairs have none.
 
     Args:
         scores: The pairs so far.
         scenario: Its id, or `"all"`.
         plan: Looks and levels.
+        tolerances: By metric id.
     """
     by_name = scores.pairs()
     most = max(by_name.values()) if scenario == ALL else by_name[scenario]
@@ -71,14 +77,22 @@ def rows(scores: PairedScores, scenario: str, plan: Plan) -> list[Row]:
     taken = [plan.looks[i] for i in plan.taken(most)]
     found = []
     if total >= 2 and min(by_name.values() if scenario == ALL else [most]) >= 2 and scores.metrics:
-        found += _score_rows(scores, scenario, plan, taken, total)
+        found += _score_rows(scores, scenario, plan, taken, total, tolerances)
     common = min(by_name.values()) if scenario == ALL else most
     if scores.sets is not None and common >= _FEWEST_FOR_A_SET:
-        found.append(_set_row(scores.sets, scenario, plan, common, len(by_name) if scenario == ALL else 1))
+        scenarios = len(by_name) if scenario == ALL else 1
+        found.append(_set_row(scores.sets, scenario, plan, common, scenarios, tolerances[FVD.id].fail))
     return found
 
 
-def _score_rows(scores: PairedScores, scenario: str, plan: Plan, taken: list[int], total: int) -> list[Row]:
+def _score_rows(
+    scores: PairedScores,
+    scenario: str,
+    plan: Plan,
+    taken: list[int],
+    total: int,
+    tolerances: Mapping[str, ToleranceLike],
+) -> list[Row]:
     higher = np.array([metric.higher_is_better for metric in scores.metrics])
     p_values = np.ones(len(scores.metrics))
     for look, share in plan.tested_looks:
@@ -104,17 +118,20 @@ def _score_rows(scores: PairedScores, scenario: str, plan: Plan, taken: list[int
             high=float(high[i]),
             p_value=float(p_values[i]),
             statistic=float(statistic[i]),
+            fail=tolerances[metric.id].fail,
         )
         for i, metric in enumerate(scores.metrics)
     ]
 
 
 def _contrast(scores: PairedScores, scenario: str, n: int) -> Contrast:
-    chosen = scores.candidate if scenario == ALL else {scenario: scores.candidate[scenario]}
-    parts = [
-        statistics.paired(scores.candidate[name][:, :n], scores.baseline[name][:, :n]) for name in chosen
-    ]
-    return parts[0] if len(parts) == 1 else statistics.pooled(parts)
+    chosen = list(scores.candidate) if scenario == ALL else [scenario]
+    sides = [[side[name][:, :n] for name in chosen] for side in (scores.candidate, scores.baseline)]
+    known = scores.baseline if scores.stored is None else scores.stored
+    stored = [known[name] for name in chosen]
+    if len(chosen) == 1:
+        return statistics.paired(sides[0][0], sides[1][0], stored[0])
+    return statistics.pooled(sides[0], sides[1], stored)
 
 
 def _one(contrast: Contrast, index: int) -> Contrast:
@@ -125,15 +142,15 @@ def _one(contrast: Contrast, index: int) -> Contrast:
         baseline_variance=contrast.baseline_variance[index],
         covariance=contrast.covariance[index],
         pairs=contrast.pairs,
+        prior=None if contrast.prior is None else contrast.prior[index],
+        prior_freedom=contrast.prior_freedom,
     )
 
 
-def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios: int) -> Row:
+def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios: int, fail: float) -> Row:
     taken = tuple(plan.looks[i] for i in plan.taken(common))
-    p_value = min(
-        (sets.compared(scenario, look).p_value / share for look, share in plan.tested_looks if look in taken),
-        default=1.0,
-    )
+    tested = [each for each in plan.tested_looks if each[0] in taken and each[0] >= _FEWEST_FOR_A_SET]
+    p_value = min((sets.compared(scenario, look).p_value / share for look, share in tested), default=1.0)
     compared = sets.compared(scenario, common)
     low, high = statistics.interval(compared.contrast, plan.tail, logarithmic=False)
     contrast = compared.contrast
@@ -148,5 +165,6 @@ def _set_row(sets: PairedSets, scenario: str, plan: Plan, common: int, scenarios
         high=float(high) - 1.0,
         p_value=p_value,
         statistic=compared.kvd_statistic,
+        fail=max(fail, compared.least),
         set_contrast=compared,
     )

@@ -11,18 +11,19 @@ from pydantic import ConfigDict
 
 #: The scenario of items that pool the whole suite.
 ALL = "all"
-Kind = Literal["checkpoint", "limit", "regression"]
+Kind = Literal["checkpoint", "videos", "limit", "regression"]
 
 # a record that holds a key nobody knows was not written by this package
 _STRICT: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 
 class Verdict(StrEnum):
-    """The closed set of verdicts; those from `FAIL` on are failing."""
+    """The closed set of verdicts; from `UNDECIDED` on they keep the checkpoint from being published."""
 
     BETTER = "better"
     PASS = "pass"  # noqa: S105  a verdict, no password
     WARN = "warn"
+    UNDECIDED = "undecided"
     FAIL = "fail"
     MISSING_BASELINE = "missing_baseline"
     INCOMPARABLE = "incomparable"
@@ -52,6 +53,7 @@ class ReasonCode(StrEnum):
     FILE_BROKEN = "file_broken"
     LORA_APPLIED = "lora_applied"
     LORA_ROUNDED_AWAY = "lora_rounded_away"
+    LORA_WARNED = "lora_warned"
     LORA_NOT_APPLIED = "lora_not_applied"
     LORA_WITHOUT_EFFECT = "lora_without_effect"
     LORA_NOT_KNOWN_APPLIED = "lora_not_known_applied"
@@ -70,6 +72,9 @@ class ReasonCode(StrEnum):
     BASELINE_LACKS_METRIC = "baseline_lacks_metric"
     UNEQUAL_SETS = "unequal_sets"
     CHANGE_UNDEFINED = "change_undefined"
+    # single videos
+    VIDEOS_SOUND = "videos_sound"
+    VIDEOS_BROKEN = "videos_broken"
     # limits
     LIMIT_KEPT = "limit_kept"
     LIMIT_BROKEN = "limit_broken"
@@ -79,7 +84,9 @@ class ReasonCode(StrEnum):
     BEYOND_BAND = "beyond_band"
     BEYOND_BAND_WEAK = "beyond_band_weak"
     FAILED_WITH_SIBLING = "failed_with_sibling"
-    WEAK_EVIDENCE_FAILS = "weak_evidence_fails"
+    WEAK_EVIDENCE_FAILS = "weak_evidence_fails"  # of records of an earlier version
+    UNDECIDED = "undecided"
+    TOO_FEW_PAIRS = "too_few_pairs"
     BETTER = "better"
     BETTER_UNCERTAIN = "better_uncertain"
     BASELINE_ZERO = "baseline_zero"
@@ -198,6 +205,8 @@ class Evidence:
         value_floor: The same for the candidate's.
         kvd_difference: Candidate's kernel distance less the baseline's: what the test of `fvd` is on.
         reference_n: Videos in the reference set of a distance.
+        band: Fail band that was used where it is wider than the suite's: of a distance whose n cannot tell so
+            little.
     """
 
     __pydantic_config__ = _STRICT
@@ -222,6 +231,11 @@ class Evidence:
     value_floor: float | None = None
     kvd_difference: float | None = None
     reference_n: int | None = None
+    band: float | None = None
+
+    def fail_band(self, fail: float) -> float:
+        """The fail band that was used, where the suite's is `fail`."""
+        return fail if self.band is None else max(fail, self.band)
 
 
 @dataclass(frozen=True)
@@ -248,10 +262,10 @@ class ItemId:
     """What names one item of a run.
 
     Attributes:
-        kind: `"checkpoint"`, `"limit"` or `"regression"`.
+        kind: `"checkpoint"`, `"videos"`, `"limit"` or `"regression"`.
         candidate: Name of the checkpoint.
         scenario: Its scenario, `"all"` for the pooled item; empty for the checkpoint's own.
-        metric: Metric id; for the checkpoint's own items the check.
+        metric: Metric id; for the checkpoint's own items the check; empty for its videos.
     """
 
     __pydantic_config__ = _STRICT
@@ -315,6 +329,13 @@ class Judgement:
     code: ReasonCode | None = None
     details: Details = field(default_factory=dict)
     next_command: str = ""
+
+    @property
+    def shown(self) -> bool | None:
+        """Whether a comparison that passes is shown to be within its band; None of anything else."""
+        if self.kind != "regression" or self.verdict.fails:
+            return None
+        return self.evidence is not None and self.evidence.decisive
 
     @property
     def explained(self) -> str:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
 
 from pytest_wanlora.verdict.evidence import Contrast, Floats
 
+#: Chance of a verdict to be settled by `needed` videos if the change is really as large as it was seen.
+_POWER = 0.8
+_MOST_VIDEOS = 10_000
 # halvings of the bracket: a level is then exact to 1e-9 of alpha
 _HALVINGS = 30
 
@@ -131,3 +135,30 @@ def chance_significant(statistic: float, *, pairs: int, most: int, level: float)
     growth = most / pairs
     ahead = statistic * math.sqrt(growth) - wanted
     return float(special.stdtr(pairs - 1.0, ahead / math.sqrt(growth - 1.0)))
+
+
+def needed(gap: float, error: float, pairs: int, tail: float) -> int | None:
+    """Pairs that would settle a difference of this size, with 80 % power.
+
+    Args:
+        gap: Distance of the estimate from the value in question, in the unit of `error`.
+        error: Standard error that `pairs` pairs gave.
+        pairs: From 2.
+        tail: One-sided level of the test.
+
+    Returns:
+        The smallest such number, at least 2; None beyond 10,000, where the difference is as good as zero.
+    """
+    if not (math.isfinite(gap) and math.isfinite(error)) or gap <= 0.0:
+        return None
+    numbers, reach = _reach(tail)
+    enough = reach * error * math.sqrt(pairs) <= gap
+    return int(numbers[np.argmax(enough)]) if enough.any() else None
+
+
+@lru_cache(maxsize=16)
+def _reach(tail: float) -> tuple[Floats, Floats]:
+    """Numbers of pairs, and the gap that each settles in units of one pair's deviation."""
+    numbers = np.arange(2, _MOST_VIDEOS + 1, dtype=np.float64)
+    quantiles = special.stdtrit(numbers - 1.0, 1.0 - tail) + special.stdtrit(numbers - 1.0, _POWER)
+    return numbers, quantiles / np.sqrt(numbers)

@@ -64,12 +64,15 @@ class PairedScores:
         candidate: By scenario, (M, n) in the order of the seeds, n >= 1; n may differ between scenarios.
         baseline: Scores of the pairs.
         sets: Features; None: `fvd` is not judged.
+        stored: All finite scores that the baseline has, (M, N) by scenario, whether or not they have a pair;
+            None: those of the pairs.
     """
 
     metrics: tuple[Metric, ...]
     candidate: Mapping[str, Floats]
     baseline: Mapping[str, Floats]
     sets: PairedSets | None = None
+    stored: Mapping[str, Floats] | None = None
 
     def first(self, pairs: Mapping[str, int]) -> PairedScores:
         """The same with so many pairs of each scenario."""

@@ -31,6 +31,14 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "유지, 코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. sampling.lora_mode 값을 "
             "unfused로 바꾸면 fuse 과정에서 사라지는 변화가 유지됩니다.",
         ),
+        ReasonCode.LORA_WARNED: Phrase(
+            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
+            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
+            "differs from the base model's; in the file: {problems}",
+            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
+            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
+            "생성됩니다. 파일에서 확인할 점: {problems}",
+        ),
         ReasonCode.LORA_NOT_APPLIED: Phrase(
             "{patched} of {targets} targets patched, {changed} of them changed a weight",
             "대상 레이어 {targets}개 중 {patched}개에만 적용되었고 가중치가 바뀐 레이어는 {changed}개입니다.",
@@ -82,6 +90,14 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "{baseline} -> {value}: no relative change can be computed",
             "{baseline} → {value}: 변화율을 계산할 수 없습니다.",
         ),
+        ReasonCode.VIDEOS_SOUND: Phrase(
+            "none of {n} videos is far outside the baseline's own seeds",
+            "비디오 {n}개 중 기준의 시드 범위를 크게 벗어난 것이 없습니다.",
+        ),
+        ReasonCode.VIDEOS_BROKEN: Phrase(
+            "{count} of {n} videos are broken, far outside the baseline's own seeds: {broken}",
+            "비디오 {n}개 중 {count}개가 기준의 시드 범위를 크게 벗어났습니다: {broken}",
+        ),
         ReasonCode.LIMIT_KEPT: Phrase(
             "{value} ({count}), limit: {bounds}", "{value}({count}), 기준 {bounds}"
         ),
@@ -99,6 +115,11 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
         ReasonCode.BEYOND_BAND: None,
         ReasonCode.BEYOND_BAND_WEAK: None,
         ReasonCode.BETTER: None,
+        ReasonCode.UNDECIDED: None,
+        ReasonCode.TOO_FEW_PAIRS: Phrase(
+            "undecided: so few seeds cannot prove a loss",
+            "판정 보류: 시드가 적어 악화를 입증할 수 없습니다",
+        ),
         ReasonCode.FAILED_WITH_SIBLING: Phrase(
             "another item of the scenario has failed for certain, so no more were rendered",
             "같은 시나리오의 다른 항목이 이미 확실히 실패하여 비디오를 더 생성하지 않았습니다",
@@ -160,11 +181,13 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
         ),
         "weak": Phrase(
-            "weak evidence, about {n_enough} would have been enough", "근거가 약함, 약 {n_enough}개면 충분"
+            "not proven, about {more} more would decide", "입증되지 않음, 약 {more}개 더 있으면 판정 가능"
         ),
         "weak_beyond": Phrase(
-            "weak evidence, more than 10,000 would have been enough", "근거가 약함, 10,000개를 넘어야 충분"
+            "not proven, even 10,000 would not decide", "입증되지 않음, 10,000개로도 판정 불가"
         ),
+        "shown": Phrase("shown to be within its band", "허용 범위 안임이 입증됨"),
+        "not_shown": Phrase("not shown to be within its band", "허용 범위 안임이 입증되지는 않음"),
         "chance": Phrase(
             "a chance of {chance:.0%} that all seeds would fail it",
             "모든 시드를 쓰면 실패할 확률 {chance:.0%}",
@@ -179,6 +202,10 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "targets that change nothing, all: {count}", "변화가 없는 레이어 {count}개(전체, 학습되지 않음)"
         ),
         "zero_some": Phrase("targets that change nothing: {count}", "변화가 없는 레이어 {count}개"),
+        "alpha_some": Phrase("targets without alpha: {count}", "alpha 값이 없는 레이어 {count}개"),
+        "alpha_header": Phrase(
+            "targets without the header's alpha: {count}", "헤더의 alpha 값이 텐서에 없는 레이어 {count}개"
+        ),
     }
 )
 """Parts of sentences."""
@@ -238,9 +265,9 @@ def _detail(name: str, value: Detail, language: Language) -> object:
     if not isinstance(value, tuple):
         return value
     listed = [each if isinstance(each, str) else _listed(name, *each, language) for each in value]
-    most = 3 if name == "videos" else len(listed)
+    most = 3 if name in ("videos", "broken") else len(listed)
     more = PARTS["more"].say(language, more=len(listed) - most) if len(listed) > most else ""
-    separator = "; " if name == "problems" else ", "
+    separator = "; " if name in ("problems", "broken") else ", "
     return separator.join(listed[:most]) + more
 
 
@@ -248,8 +275,8 @@ def _listed(name: str, what: str, number: int, why: str, language: Language) -> 
     if name == "problems":
         return why if language == "en" or what not in PARTS else PARTS[what].say(language, count=number)
     video = PARTS["video"].say(language, scenario=what, seed=number)
-    # why a video cannot be scored is known in English only; a number reads the same
-    return f"{video}: {why}" if why and (language == "en" or " " not in why) else video
+    # why a video cannot be scored is known in English only; numbers read the same
+    return f"{video}: {why}" if why and (language == "en" or " " not in why or name == "broken") else video
 
 
 def _number(metric: Metric | None, value: float | None) -> str:
@@ -288,14 +315,17 @@ def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
     else:
         bounds = interval_words(judged, language)
         yield PARTS["interval"].say(language, level=evidence.level, bounds=bounds, n=evidence.n)
+        beyond = judged.change is not None and judged.change > (judged.fail or 0.0)
         known = standing(judged)
-        if known is Standing.BAND_ALONE:
+        if judged.shown is not None and not beyond:
+            yield PARTS["shown" if judged.shown else "not_shown"].say(language)
+        elif known is Standing.BAND_ALONE:
             yield PARTS["untested"].say(language)
         elif known is Standing.WORSE:
             yield STANDINGS[known].say(language)
         elif known is Standing.WEAK:
-            enough = evidence.n_enough
-            yield PARTS["weak_beyond" if enough is None else "weak"].say(language, n_enough=enough)
+            more = None if evidence.n_enough is None else max(1, evidence.n_enough - evidence.n)
+            yield PARTS["weak_beyond" if more is None else "weak"].say(language, more=more)
         if known in (Standing.UNLIKELY, Standing.WEAK) and evidence.chance_to_fail is not None:
             yield PARTS["chance"].say(language, chance=evidence.chance_to_fail)
 

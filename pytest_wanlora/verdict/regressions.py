@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Literal
 
 from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import evidence as statistics
+from pytest_wanlora.verdict import reasons
 from pytest_wanlora.verdict.bands import frozen, rule
 from pytest_wanlora.verdict.judgement import Details, Evidence, Judgement, ReasonCode, ToleranceLike, Verdict
 from pytest_wanlora.verdict.measured import (
@@ -31,7 +33,7 @@ def judge_regression(
     baseline: Scores,
     tolerance: ToleranceLike,
     evidence: Evidence | None = None,
-    weak: Literal["warn", "fail"] = "warn",
+    undecided: Literal["block", "warn"] = "block",
     degenerate: Degenerate = NONE_DEGENERATE,
     motion_change: float | None = None,
     motion_tolerance: ToleranceLike | None = None,
@@ -46,7 +48,7 @@ def judge_regression(
         baseline: The baseline's; further seeds are left aside.
         tolerance: The band.
         evidence: From `sequential.assess`; None: the band alone decides.
-        weak: Verdict on weak evidence beyond the band.
+        undecided: What a change beyond its band that is not proven does.
         degenerate: Videos of the candidate that cannot be scored.
         motion_change: How `motion` changed in the same scenario.
         motion_tolerance: Its band.
@@ -73,7 +75,7 @@ def judge_regression(
         change,
         tolerance,
         evidence,
-        weak=weak,
+        undecided=undecided,
         motion_change=motion_change,
         motion_tolerance=motion_tolerance,
     )
@@ -107,7 +109,7 @@ def judge_set(
     reference_n: int,
     tolerance: ToleranceLike,
     evidence: Evidence | None = None,
-    weak: Literal["warn", "fail"] = "warn",
+    undecided: Literal["block", "warn"] = "block",
     degenerate: Degenerate = NONE_DEGENERATE,
 ) -> Judgement:
     """Judge a distance of the candidate's videos against the baseline's distance at the same n.
@@ -124,7 +126,7 @@ def judge_set(
         tolerance: The band.
         evidence: From `sequential.assess`: then the change is that of the distances above their floors; None:
             the band alone decides on the distances as they are.
-        weak: Verdict on weak evidence beyond the band.
+        undecided: What a change beyond its band that is not proven does.
         degenerate: Videos of the candidate that cannot be scored.
     """
     blank = Judgement(
@@ -153,7 +155,8 @@ def judge_set(
     change = float(statistics.change(baseline, value, metric.higher_is_better))
     if evidence is not None:
         change = evidence.change
-    verdict, code = rule(metric, change, tolerance, evidence, weak=weak)
+        blank = replace(blank, fail=evidence.fail_band(tolerance.fail))
+    verdict, code = rule(metric, change, tolerance, evidence, undecided=undecided)
     return settled(
         blank,
         verdict,
@@ -164,6 +167,20 @@ def judge_set(
         change=change,
         evidence=evidence,
     )
+
+
+def without_call(judged: Judgement, undecided: Literal["block", "warn"]) -> Judgement:
+    """The judgement of a gate whose pairs are too few for any evidence: it may call no loss a failure.
+
+    Args:
+        judged: By the band alone.
+        undecided: What a change beyond its band that is not proven does.
+    """
+    if judged.verdict is not Verdict.FAIL:
+        return judged
+    verdict = Verdict.WARN if undecided == "warn" else Verdict.UNDECIDED
+    called = replace(judged, verdict=verdict, code=ReasonCode.TOO_FEW_PAIRS)
+    return replace(called, reason=reasons.reason(called))
 
 
 def _unpaired(scores: Scores, baseline: Scores) -> Unfit | None:

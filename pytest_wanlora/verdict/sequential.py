@@ -14,19 +14,16 @@ items: all must pass.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
-from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict import multiplicity
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.items import FVD, Item, Row, at_band, rows
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ToleranceLike
 from pytest_wanlora.verdict.pairs import PairedScores
-
-Weak = Literal["warn", "fail"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +46,6 @@ def assess(
     tolerances: Mapping[str, ToleranceLike],
     plan: Plan,
     *,
-    weak: Weak = "warn",
     powers: bool = True,
 ) -> Assessment:
     """Assess all items of one candidate from the pairs rendered so far.
@@ -58,51 +54,52 @@ def assess(
         scores: The pairs.
         tolerances: By metric id, for every metric of `scores` and for `fvd` if there are features.
         plan: Looks and levels.
-        weak: Verdict on weak evidence beyond the band: with `"fail"` the band alone can make an item fail.
         powers: Whether to compute the pairs that would have been enough.
 
     Raises:
         KeyError: A metric has no tolerance.
     """
-    found = [row for scenario in (*scores.candidate, ALL) for row in rows(scores, scenario, plan)]
-    fails = [tolerances[row.metric.id].fail for row in found]
-    adjusted, levels = _corrected(found, fails, plan)
+    found = [row for scenario in (*scores.candidate, ALL) for row in rows(scores, scenario, plan, tolerances)]
+    adjusted, levels = _corrected(found, plan)
     evidence = {}
-    for row, fail, p_value, level in zip(found, fails, adjusted.tolist(), levels.tolist(), strict=True):
-        told = _evidence(row, p_value, fail, plan, _chance(row, fail, plan, level, weak))
+    for row, p_value, level in zip(found, adjusted.tolist(), levels.tolist(), strict=True):
+        told = _evidence(row, p_value, plan, _chance(row, plan, level))
+        if row.fail > tolerances[row.metric.id].fail:
+            told = replace(told, band=row.fail)
         if powers and told.weak:
-            told = replace(told, n_enough=_enough(row, fail, plan, level))
+            told = replace(told, n_enough=_enough(row, plan, level))
         evidence[row.item] = told
-    failed = _failed(evidence, tolerances)
-    evidence |= _seconded(evidence, tolerances, failed)
+    beyond = {row.item for row in found if row.change > row.fail}
+    failed = _failed(evidence, beyond)
+    evidence |= _seconded(evidence, beyond, failed)
+    over = bool(failed) and plan.stop_at_failure
     judged = [metric.id for metric in scores.metrics] + ([FVD.id] if scores.sets is not None else [])
     open_items = {}
     for scenario, pairs in scores.pairs().items():
         if plan.following(pairs) is not None:
             mine = {metric: evidence.get((scenario, metric)) for metric in judged}
-            over = scenario in failed and plan.stop_at_failure
-            still_open = () if over else _open(mine, tolerances, plan)
+            past = frozenset(metric for place, metric in beyond if place == scenario)
+            still_open = () if over else _open(mine, past, plan)
             if still_open or pairs < plan.looks[0]:
                 open_items[scenario] = still_open
     return Assessment(evidence, tuple(open_items), open_items)
 
 
-def _corrected(found: list[Row], fails: list[float], plan: Plan) -> tuple[Floats, Floats]:
+def _corrected(found: list[Row], plan: Plan) -> tuple[Floats, Floats]:
     """Adjusted p-values, and the level at which each item would hold alone, at all looks together."""
     # the claim that may be false is that of a failure, which takes both: significant, and beyond the band
-    claims = [row.p_value if row.change > fail else 1.0 for row, fail in zip(found, fails, strict=True)]
+    claims = [row.p_value if row.change > row.fail else 1.0 for row in found]
     looks, shares = [look for look, _ in plan.tested_looks], [share for _, share in plan.tested_looks]
     # the most that an item can add to the run's chance of a false failure, by the look that proves it
     sizes = [
-        multiplicity.beyond_by_chance(row.contrast, at_band(row.metric, fail), looks)
-        for row, fail in zip(found, fails, strict=True)
+        multiplicity.beyond_by_chance(row.contrast, at_band(row.metric, row.fail), looks) for row in found
     ]
     taken = np.reshape(sizes, (len(found), len(looks)))
     return multiplicity.holm(np.array(claims), taken, shares), multiplicity.levels(taken, shares, plan.alpha)
 
 
-def _evidence(row: Row, adjusted: float, fail: float, plan: Plan, chance: float | None) -> Evidence:
-    inside, outside, beyond = row.high < fail, row.low > fail, row.change > fail
+def _evidence(row: Row, adjusted: float, plan: Plan, chance: float | None) -> Evidence:
+    inside, outside, beyond = row.high < row.fail, row.low > row.fail, row.change > row.fail
     spared = not beyond and chance is not None and chance <= plan.futility
     significant = plan.tests and adjusted <= plan.alpha
     known = bool(np.isfinite(row.low) and np.isfinite(row.high))
@@ -120,7 +117,7 @@ def _evidence(row: Row, adjusted: float, fail: float, plan: Plan, chance: float 
         tested=plan.tests,
         significant=significant,
         seconded=False,
-        weak=not ((beyond and significant) or inside or spared or (outside and not plan.tests)),
+        weak=not ((beyond and significant) or inside or spared),
         n_enough=None,
         method="paired-t" if compared is None else "jackknife, label swap",
         chance_to_fail=chance,
@@ -130,16 +127,16 @@ def _evidence(row: Row, adjusted: float, fail: float, plan: Plan, chance: float 
     )
 
 
-def _chance(row: Row, fail: float, plan: Plan, level: float, weak: Weak) -> float | None:
+def _chance(row: Row, plan: Plan, level: float) -> float | None:
     """Chance that the last look would fail the item; None if this was it, or if it cannot be told."""
     most = plan.looks[-1]
     if row.item[0] == ALL or row.pairs >= most or not float(row.contrast.baseline) > 0.0:
         return None
     higher = row.metric.higher_is_better
     beyond = multiplicity.chance_beyond(
-        row.contrast, at_band(row.metric, fail), most=most, higher_is_better=higher
+        row.contrast, at_band(row.metric, row.fail), most=most, higher_is_better=higher
     )
-    if not plan.tests or weak == "fail":
+    if not plan.tests:
         return beyond
     last = level * plan.shares()[-1]
     if row.set_contrast is not None and last < 0.5**most:
@@ -148,51 +145,52 @@ def _chance(row: Row, fail: float, plan: Plan, level: float, weak: Weak) -> floa
     return min(beyond, significant)
 
 
-def _enough(row: Row, fail: float, plan: Plan, level: float) -> int | None:
+def _enough(row: Row, plan: Plan, level: float) -> int | None:
     """Pairs to tell the change from none (beyond the band), or from the band (within it)."""
-    base, beyond = float(row.contrast.baseline), row.change > fail
+    base, beyond = float(row.contrast.baseline), row.change > row.fail
     if not base > 0.0:
         return None
     ratio = float(row.contrast.candidate) / base
-    against = 1.0 if beyond else at_band(row.metric, fail)
+    against = 1.0 if beyond else at_band(row.metric, row.fail)
     error = float(row.contrast.spread(against)[0]) / base
     tail = level * plan.shares()[-1] if beyond and plan.tests else plan.tail
-    return statistics.needed(abs(ratio - against), error, row.pairs, tail)
+    return multiplicity.needed(abs(ratio - against), error, row.pairs, tail)
 
 
-def _failed(evidence: Mapping[Item, Evidence], tolerances: Mapping[str, ToleranceLike]) -> frozenset[str]:
+def _failed(evidence: Mapping[Item, Evidence], beyond: AbstractSet[Item]) -> frozenset[str]:
     """Scenarios of which an item has failed for certain."""
     return frozenset(
-        scenario
-        for (scenario, metric), found in evidence.items()
-        if found.change > tolerances[metric].fail and found.decisive and found.significant
+        item[0] for item, found in evidence.items() if item in beyond and found.decisive and found.significant
     )
 
 
 def _seconded(
-    evidence: Mapping[Item, Evidence], tolerances: Mapping[str, ToleranceLike], failed: frozenset[str]
+    evidence: Mapping[Item, Evidence], beyond: AbstractSet[Item], failed: frozenset[str]
 ) -> dict[Item, Evidence]:
     """Items that fail beside one that has failed for certain: no more is rendered to prove them too."""
     return {
         (scenario, metric): replace(found, seconded=True, weak=False, n_enough=None)
         for (scenario, metric), found in evidence.items()
         if (scenario in failed or (scenario == ALL and failed))
-        and found.change > tolerances[metric].fail
+        and (scenario, metric) in beyond
         and found.decisive
         and not found.significant
     }
 
 
-def _open(
-    mine: Mapping[str, Evidence | None], tolerances: Mapping[str, ToleranceLike], plan: Plan
-) -> tuple[str, ...]:
-    """Metrics of a scenario that further pairs could still settle; those without evidence among them."""
+def _open(mine: Mapping[str, Evidence | None], beyond: AbstractSet[str], plan: Plan) -> tuple[str, ...]:
+    """Metrics of a scenario that further pairs could still settle; those without evidence among them.
+
+    An item beyond its band is open until it is proven: as it is, it would be undecided.
+    """
     return tuple(
         metric
         for metric, found in mine.items()
         if found is None
+        or (metric in beyond and found.weak)
         or (
-            (not found.decisive or (found.weak and found.change > tolerances[metric].fail))
+            metric not in beyond
+            and not found.decisive
             and (found.chance_to_fail is None or found.chance_to_fail > plan.futility)
         )
     )

@@ -10,10 +10,11 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 
-def install(target: Path, name: str) -> None:
-    """Install one of the packages here into a folder, without a network."""
+def install(target: Path, *names: str) -> None:
+    """Install some of the packages here into a folder, without a network."""
     # a build writes into the source folder
-    source = shutil.copytree(HERE / name, target.parent / f"source-{target.name}" / name, dirs_exist_ok=True)
+    copies = target.parent / f"source-{target.name}"
+    sources = [str(shutil.copytree(HERE / name, copies / name, dirs_exist_ok=True)) for name in names]
     command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     options = ["--no-index", "--no-build-isolation", "--no-deps", "--target", str(target)]
-    subprocess.run([*command, *options, str(source)], check=True)
+    subprocess.run([*command, *options, *sources], check=True)

@@ -49,10 +49,10 @@ USAGE: dict[str, tuple[Prepare, tuple[str, ...], tuple[str, ...]]] = {
         ("--lora", "wide.safetensors"),
         ("does not fit the model of suite fake", "dim: 32; allowed: 16"),
     ),
-    "half the blocks": (
-        lambda f: testing.write_lora(f / "half.safetensors", blocks=1),
-        ("--lora", "half.safetensors"),
-        ("does not fit the model of suite fake", "blocks: 1; allowed: 2"),
+    "more blocks than the model has": (
+        lambda f: testing.write_lora(f / "long.safetensors", blocks=3),
+        ("--lora", "long.safetensors"),
+        ("does not fit the model of suite fake", "blocks: 3; allowed: 2"),
     ),
     "no such suite": (_nothing, (*GOOD, "--wanlora-suite", "tinny"), ("did you mean tiny?",)),
     "suite is no YAML": (
@@ -170,7 +170,7 @@ def _baseline(**changes: object) -> Prepare:
 
 def _cut(name: str) -> Prepare:
     def cut(folder: Path) -> None:
-        path = folder / "baselines" / "fake" / "base" / name
+        (path,) = (folder / "baselines" / "fake" / "base").glob(name)
         path.write_bytes(path.read_bytes()[:100])
 
     return cut
@@ -211,9 +211,13 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
             "next: pytest --wanlora-suite fake.yaml --lora FILE --wanlora-baseline base",
         ),
     ),
-    "another schema": (_baseline(schema_version=2), ("schema_version is 2; allowed: 1",)),
+    "another schema": (_baseline(schema_version=3), ("schema_version is 3; allowed: 1, 2",)),
     "baseline is no JSON": (_cut("baseline.json"), ("baseline.json: not JSON",)),
-    "damaged features": (_cut("features.safetensors"), ("do not belong together",)),
+    "edited by hand": (
+        _baseline(created="2027-01-01"),
+        ("its seal does not fit what it says",),
+    ),
+    "damaged features": (_cut("features-*.safetensors"), ("do not belong together",)),
     "another suite's": (_baseline(suite="other"), ("it is of suite 'other'; allowed here: 'fake'",)),
     "another seed range": (
         _edit_suite("first: 2", "first: 2\n  start: 5"),
@@ -237,7 +241,7 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
     ),
     "reference without a category": (
         _reference({"city": 8}),
-        ("the reference set has no videos of the category nature; it has city",),
+        ("the reference set has no videos of the category nature (of test2_nature); it has city",),
     ),
     "reference of other frames": (
         _reference({"all": 8}, frames=9),
@@ -269,11 +273,11 @@ def test_what_is_missing_is_found_before_rendering(based: Project, name: str, wo
     assert "Traceback" not in text
     assert len(text.splitlines()) <= 40
     assert based.rendered() == []
-    result.stdout.fnmatch_lines(["*= 24 not measured in *"])
+    result.stdout.fnmatch_lines(["*= 26 not measured in *"])
     record = results.load(based.records()[-1])
     assert record.exit_status == 1
     assert not record.candidates[0].publishable
-    assert len(record.judgements) == 24
+    assert len(record.judgements) == 26
     assert all(judged.verdict.unmeasured for judged in record.judgements)
     assert json.loads((based.records()[-1].parent / "receipt.json").read_text())["predicate"]["verdict"] == {
         "publishable": False,
@@ -287,7 +291,7 @@ def test_everything_that_is_missing_is_told_at_once(project: Project) -> None:
     result = project.run(*GOOD)
     result.stdout.fnmatch_lines(
         [
-            "good may not be published: 24 of 24 items could not be measured",
+            "good may not be published: 26 of 26 items could not be measured",
             "not measured: 4 causes; nothing was loaded or rendered",
             "1. *model.dit*",
             "2. *scoring.clip.weights*",

@@ -42,14 +42,14 @@ def test_several_checkpoints_are_gated_one_after_the_other(project: Project) -> 
 @pytest.mark.parametrize(
     ("chosen", "count", "each"),
     [
-        (["-k", "test2_nature"], 8, "test2_nature"),
+        (["-k", "test2_nature"], 9, "test2_nature"),
         (["-k", "sharpness"], 3, "sharpness"),
         (["-k", "test_limit"], 2, "test_limit"),
-        (["-m", "wanlora"], 24, "wanlora::"),
+        (["-m", "wanlora"], 26, "wanlora::"),
         (["wanlora::test_regression[good-test2_nature-sharpness]"], 1, "[good-test2_nature-sharpness]"),
         (["wanlora::test_limit"], 2, "test_limit"),
         (["wanlora::test_limit", "wanlora::test_checkpoint[good]"], 3, "wanlora::"),
-        (["--deselect", "wanlora::test_regression"], 3, "wanlora::"),
+        (["--deselect", "wanlora::test_regression"], 5, "wanlora::"),
     ],
     ids=lambda value: str(value) if not isinstance(value, list) else " ".join(value),
 )
@@ -65,7 +65,7 @@ def test_an_id_that_does_not_exist_is_a_usage_error(project: Project) -> None:
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
         [
-            "*not found: wanlora::test_limit[[]good-all-fvd]; this run has 24 items*",
+            "*not found: wanlora::test_limit[[]good-all-fvd]; this run has 26 items*",
             "next: pytest --collect-only*",
         ]
     )
@@ -87,11 +87,11 @@ class TestOtherTests:
 
     def test_without_paths_the_gate_alone_is_collected(self, project: Project) -> None:
         result = project.run("--lora", "good.safetensors", "--collect-only", "-q")
-        assert len(_ids(result)) == 24
+        assert len(_ids(result)) == 26
 
     def test_testpaths_do_not_count_as_paths(self, project: Project) -> None:
         project.pytester.makeini("[pytest]\ntestpaths = tests")
-        assert len(_ids(project.run("--lora", "good.safetensors", "--collect-only", "-q"))) == 24
+        assert len(_ids(project.run("--lora", "good.safetensors", "--collect-only", "-q"))) == 26
 
     def test_paths_are_collected_beside_the_gate(self, project: Project) -> None:
         ids = _ids(project.run("--lora", "good.safetensors", "--collect-only", "-q", "tests"))
@@ -121,7 +121,7 @@ class TestOtherTests:
 
     def test_renamed_test_functions_do_not_hide_the_gate(self, project: Project) -> None:
         project.pytester.makeini("[pytest]\npython_functions = check_*\npython_files = check_*.py")
-        assert len(_ids(project.run("--lora", "good.safetensors", "--collect-only", "-q"))) == 24
+        assert len(_ids(project.run("--lora", "good.safetensors", "--collect-only", "-q"))) == 26
 
     @pytest.mark.parametrize("mode", ["prepend", "append", "importlib"])
     def test_import_modes(self, project: Project, mode: str) -> None:
@@ -156,7 +156,7 @@ def test_the_items_run_from_a_subfolder_too(project: Project) -> None:
         )
     finally:
         os.chdir(project.path)
-    assert len(_ids(result)) == 24
+    assert len(_ids(result)) == 26
 
 
 def test_switched_off_nothing_of_the_gate_is_imported(tmp_path: Path) -> None:

@@ -76,7 +76,13 @@ def test_the_printed_commands_lead_to_a_verdict(tmp_path: Path) -> None:
     # with so few steps the verdict is open; that everything was judged is not
     assert done.returncode in (0, 1), done.stdout + done.stderr
     record = results.load(max(tmp_path.glob(".wanlora/runs/*-epoch-2/results.json")))
-    assert {str(each.verdict) for each in record.judgements} <= {"better", "pass", "warn", "fail"}
+    assert {str(each.verdict) for each in record.judgements} <= {
+        "better",
+        "pass",
+        "warn",
+        "undecided",
+        "fail",
+    }
     assert {each.scenario for each in record.judgements} >= {*PROMPTS, "all"}
     (card,) = record.candidates
     assert card.publishable == (done.returncode == 0)

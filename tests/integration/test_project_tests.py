@@ -189,7 +189,7 @@ def test_one_that_passes_is_listed(based: Project, name: str) -> None:
     assert {test.name.removeprefix("test_own.py::"): test.candidate for test in record.project_tests} == tests
     assert all(test.passed for test in record.project_tests)
     assert record.candidates[0].publishable
-    assert record.candidates[0].reason == f"all 24 items and {len(tests)} project tests pass"
+    assert record.candidates[0].reason == f"all 26 items and {len(tests)} project tests pass"
     assert problems(based) == ()
 
 
@@ -359,7 +359,7 @@ class TestSeveralCheckpoints:
         assert len(problems(based, "better", "receipt-better.json")) == 3
         result.stdout.fnmatch_lines(
             [
-                "good may be published: all 24 items and 1 project tests pass",
+                "good may be published: all 26 items and 1 project tests pass",
                 "  but verify refuses its receipt: the pytest run ended with exit code 1",
                 "  next: pytest --lora good.safetensors *, which reuses the videos",
             ]

@@ -49,7 +49,7 @@ def test_the_record_and_the_terminal_name_the_rare_category(trained: Project) ->
             "training data metadata.csv, 100 prompts: urban 97.0%, nature 3.0%, other 0.0%",
             "  scenario      category  share       bad   good",
             "  test1_urban   urban     97.0%       pass  pass",
-            "  test2_nature  nature    3.0%, rare  FAIL  pass",
+            "  test2_nature  nature    3.0%, rare  UNDECIDED  pass",
             "  bad: test2_nature is worse in * by *%, and nature is rare in the training data: "
             "3.0% of the prompts, urban 97.0%",
         ]
@@ -80,8 +80,11 @@ def test_it_is_read_once_and_by_no_worker(trained: Project) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"video,caption\na,b\n", "there is no column 'prompt'; the columns are 'video', 'caption'"),
-        (None, "a file; *metadata.csv is not there"),
+        (
+            b"video,words\na,b\n",
+            "there is no column 'prompt' or 'caption' or 'text'; there is 'video', 'words'",
+        ),
+        (None, "a file or folder; *metadata.csv is not there"),
     ],
 )
 def test_bad_metadata_is_a_usage_error_before_anything_is_rendered(

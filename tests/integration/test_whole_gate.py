@@ -25,7 +25,7 @@ class Way(NamedTuple):
     Attributes:
         outcome: What the record says about them.
         words: What the terminal says.
-        left: How many of 24 items it leaves out.
+        left: How many of 26 items it leaves out.
         arguments: Of the command line.
         conftest: What a conftest.py has besides the producer.
         plugin: A plugin's code; a conftest.py's hooks on single items do not reach the gate's.
@@ -34,7 +34,7 @@ class Way(NamedTuple):
 
     outcome: PytestOutcome
     words: str
-    left: int = 24
+    left: int = 26
     arguments: tuple[str, ...] = ()
     conftest: str = ""
     plugin: str = ""
@@ -194,9 +194,9 @@ def test_what_was_left_out_is_said_and_does_not_end_with_0(beside: Project, name
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     said = result.stdout.str()
     (line,) = [line for line in result.outlines if line.startswith("good: left out: ")]
-    first = FIRST if way.left == 24 else line.partition("the first ")[2].partition(": ")[0]
-    assert line == f"good: left out: {way.left} of 24 items, the first {first}: {way.words}"
-    nothing = way.left == 24
+    first = FIRST if way.left == 26 else line.partition("the first ")[2].partition(": ")[0]
+    assert line == f"good: left out: {way.left} of 26 items, the first {first}: {way.words}"
+    nothing = way.left == 26
     closing = "Nothing of the gate was judged" if nothing else "Only part of the gate ran"
     assert f"{closing}; exit code 1, because 0 means publishable." in said
     assert "may be published" not in said
@@ -213,7 +213,7 @@ def test_what_was_left_out_is_said_and_does_not_end_with_0(beside: Project, name
         assert {each.name for each in record.left_out} == {
             str(item) for item in set(record.expected) - {judged.item for judged in record.judgements}
         }
-        assert len(record.judgements) == 24 - way.left
+        assert len(record.judgements) == 26 - way.left
         found = verify(path.parent / "receipt.json", beside.path / "good.safetensors", Demands())
         assert not found.verified
 
@@ -223,13 +223,13 @@ def test_nothing_collected_at_all_keeps_its_exit_code(beside: Project, run: Run)
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
     result.stdout.fnmatch_lines(
         [
-            "good: left out: 24 of 24 items, the first test_checkpoint[[]good]: deselected: -k 'unrelated'",
+            "good: left out: 26 of 26 items, the first test_checkpoint[[]good]: deselected: -k 'unrelated'",
             "Nothing of the gate was judged; exit code 5, because 0 means publishable.",
         ]
     )
     # `latest` leads to a record that says so, not to an earlier run's receipt
     (record,) = [results.load(path) for path in beside.records()]
-    assert len(record.left_out) == 24
+    assert len(record.left_out) == 26
     assert not record.candidates[0].publishable
     assert record.exit_status == pytest.ExitCode.NO_TESTS_COLLECTED
 
@@ -258,7 +258,7 @@ def test_ids_on_the_command_line_name_a_part(beside: Project, run: Run) -> None:
     result = run("--lora", "good.safetensors", "wanlora::test_limit", "test_other.py")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["good: left out: 22 of 24 items, the first *: not among the test ids on the command line"]
+        ["good: left out: 24 of 26 items, the first *: not among the test ids on the command line"]
     )
 
 
@@ -267,9 +267,9 @@ def test_each_checkpoint_and_reason_has_its_line(beside: Project, run: Run) -> N
     result = run("--lora", ".", "-k", "not limit")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert [line for line in result.outlines if ": left out: " in line] == [
-        "bad: left out: 2 of 24 items, the first test_limit[bad-test1_city-clip]: deselected: -k 'not limit'",
-        "bad: left out: 7 of 24 items, the first test_regression[bad-all-clip]: skipped: no time",
-        "good: left out: 2 of 24 items, the first test_limit[good-test1_city-clip]: "
+        "bad: left out: 2 of 26 items, the first test_limit[bad-test1_city-clip]: deselected: -k 'not limit'",
+        "bad: left out: 7 of 26 items, the first test_regression[bad-all-clip]: skipped: no time",
+        "good: left out: 2 of 26 items, the first test_limit[good-test1_city-clip]: "
         "deselected: -k 'not limit'",
     ]
 
@@ -285,7 +285,7 @@ def test_a_report_that_was_turned_changes_no_verdict(beside: Project, outcome: s
     result = beside.run("--lora", "bad.safetensors", *arguments, workers=workers)
     assert "failed" not in result.parseoutcomes()
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["bad may not be published: * items fail*"])
+    result.stdout.fnmatch_lines(["bad may not be published: * items are undecided*"])
     record = results.load(beside.records()[-1])
     assert record.exit_status == pytest.ExitCode.TESTS_FAILED
     assert not record.left_out
@@ -299,7 +299,7 @@ def test_xfail_on_what_fails_changes_no_verdict(beside: Project, strict: bool) -
     result = beside.run("--lora", "bad.safetensors", "-k", "not all")
     assert result.parseoutcomes()["xfailed"] > 1
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["bad may not be published: * items fail*"])
+    result.stdout.fnmatch_lines(["bad may not be published: * items are undecided*"])
 
 
 def test_xfail_on_what_passes_leaves_nothing_out(beside: Project) -> None:
@@ -317,11 +317,11 @@ def test_a_set_up_that_fails_judges_nothing_and_says_so(beside: Project) -> None
     )
     result = beside.run("--lora", "good.safetensors")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
-    result.stdout.fnmatch_lines(["good: left out: 2 of 24 items, *: error: setup: OSError: no licence"])
+    result.stdout.fnmatch_lines(["good: left out: 2 of 26 items, *: error: setup: OSError: no licence"])
     record = results.load(beside.records()[-1])
     # the checkpoint's own item explains the exit code
     assert record.other_failures == ()
-    assert record.candidates[0].reason.startswith("2 of 24 were not measured")
+    assert record.candidates[0].reason.startswith("2 of 26 were not measured")
 
 
 def test_a_tear_down_that_fails_is_held_against_every_checkpoint(beside: Project) -> None:
@@ -343,7 +343,7 @@ def test_a_run_that_is_stopped_says_what_was_not_run(beside: Project) -> None:
     result = beside.run("--lora", "bad.safetensors", "-x")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
-        ["bad: left out: 13 of 24 items, *: not run: the run was stopped: stopping after 1 failures"]
+        ["bad: left out: 15 of 26 items, *: not run: the run was stopped: stopping after 1 failures"]
     )
 
 
@@ -356,7 +356,7 @@ def test_what_the_last_run_left_to_do_is_a_part(beside: Project, option: str) ->
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     flag = {"--lf": "--last-failed", "--sw": "--stepwise"}[option]
     result.stdout.fnmatch_lines(
-        [f"bad: left out: * of 24 items, *: deselected: {flag}", "Only part of the gate*"]
+        [f"bad: left out: * of 26 items, *: deselected: {flag}", "Only part of the gate*"]
     )
 
 

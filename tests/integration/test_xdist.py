@@ -89,9 +89,9 @@ def test_when_no_worker_may_be_replaced_the_lost_items_are_told(based: Project) 
     assert not record.candidates[0].publishable
     assert record.exit_status == result.ret
     assert {each.outcome for each in record.left_out} == {PytestOutcome.LOST}
-    assert len(record.left_out) + len(record.judgements) == 24
+    assert len(record.left_out) + len(record.judgements) == 26
     result.stdout.fnmatch_lines(
-        ["good: left out: * of 24 items, *: lost with its worker: worker gw?, gw? died"]
+        ["good: left out: * of 26 items, *: lost with its worker: worker gw?, gw? died"]
     )
 
 

@@ -6,12 +6,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from pytest_wanlora import testing
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.run.update_baseline import store
 from tests import unusual
+
+# a deadline is a wall time: how long an example takes depends on what else the machine does
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
 
 OpenGate = Callable[..., Gate]
 

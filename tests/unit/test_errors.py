@@ -44,3 +44,11 @@ def test_an_error_survives_the_way_between_processes(kind: type[errors.WanloraEr
     error = pickle.loads(pickle.dumps(kind("what", next_command="how")))  # noqa: S301 - our own bytes
     assert type(error) is kind
     assert str(error) == "what\nnext: how"
+
+
+@pytest.mark.parametrize("message", ["x" * 10**6, "\n".join(["y" * 9000] * 3), "\n".join(["z"] * 10**5)])
+def test_no_message_is_endless(message: str) -> None:
+    found = errors.WanloraError(message, next_command="ls")
+    assert len(found.message) <= 2000
+    assert str(found).endswith("\nnext: ls")
+    assert errors.WanloraError("as it was\n  and so on").message == "as it was\n  and so on"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -122,3 +124,20 @@ def test_a_score_that_is_none_is_an_error(declare: Declare, score: str, complain
     declare(GOOD.replace("v.mean()", score))
     with pytest.raises(ScoringError, match=complaint):
         metrics.added_scores(VIDEO)
+
+
+def test_a_score_that_raises_names_its_line(declare: Declare) -> None:
+    declare(GOOD.replace("v.mean()", "1 / 0"))
+    with pytest.raises(ScoringError, match=r"ZeroDivisionError: division by zero \(.*declared_one\.py:\d+\)"):
+        metrics.added_scores(VIDEO)
+
+
+def test_a_changed_file_is_another_code(declare: Declare) -> None:
+    assert metrics.added_code() == {}
+    declare(GOOD)
+    (before,) = metrics.added_code().items()
+    path = Path(inspect.getfile(METRICS["glow"].score or test_a_changed_file_is_another_code))
+    path.write_text(path.read_text(encoding="utf-8") + "# measured again\n", encoding="utf-8")
+    (after,) = metrics.added_code().items()
+    assert before[0] == after[0] == "glow"
+    assert before[1] != after[1] == hashlib.sha256(path.read_bytes()).hexdigest()

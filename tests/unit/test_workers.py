@@ -93,7 +93,9 @@ class TestOrders:
             }
         )
         orders = workers.read_worker_config(config)
-        assert orders == workers.WorkerConfig(run_folder=tmp_path, gpu="7", name="gw1", workers=2)
+        assert orders == workers.WorkerConfig(
+            run_folder=tmp_path, gpu="7", name="gw1", workers=2, handover="told"
+        )
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "7"
 
     def test_other_processes_keep_theirs(self, monkeypatch: pytest.MonkeyPatch) -> None:

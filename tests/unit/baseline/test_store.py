@@ -65,6 +65,10 @@ def measured(seeds: int = 12, name: str = "base") -> Baseline:
     )
 
 
+def features_of(written: Baseline, root: Path) -> Path:
+    return store.features_file(root / written.suite / written.name, written.features_sha256)
+
+
 def edit(path: Path, **changed: Any) -> None:  # noqa: ANN401  JSON is anything
     document = json.loads(path.read_text())
     path.write_text(json.dumps({**document, **changed}))
@@ -92,7 +96,8 @@ def test_the_same_baseline_is_the_same_files(tmp_path: Path) -> None:
     )
     assert write(turned, tmp_path / "two").digest == first.digest
     files = sorted(path.name for path in (tmp_path / "one/tiny/base").iterdir())
-    assert files == ["baseline.json", "features.safetensors"]
+    features = store.features_file(tmp_path, load(tmp_path / "one", "tiny", "base").features_sha256)
+    assert files == ["baseline.json", features.name]
 
 
 def test_seeds_are_in_the_order_of_numbers(tmp_path: Path) -> None:
@@ -141,8 +146,13 @@ def test_no_baseline_names_the_next_command_and_what_there_is(tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
-        ({"schema_version": 2}, "schema_version is 2; allowed: 1"),
-        ({"schema_version": None}, "schema_version is None; allowed: 1"),
+        ({"schema_version": 3}, "schema_version is 3; allowed: 1, 2"),
+        ({"schema_version": None}, "schema_version is None; allowed: 1, 2"),
+        ({"schema_version": 2.0}, "schema_version is 2.0; allowed: 1, 2"),
+        ({"created": "2027-01-02T03:04:05Z"}, "its seal does not fit what it says: it was edited"),
+        ({"sets": {}}, "its seal does not fit"),
+        ({"versions": {"torch": "1.0"}}, "its seal does not fit"),
+        ({"seal": ""}, "its seal does not fit"),
         ({"suite": "wan"}, "it is of suite 'wan'; allowed here: 'tiny'"),
         ({"name": "accepted"}, "it is the baseline 'accepted'; allowed here: 'base'"),
         ({"surprise": 1}, "surprise: Extra inputs are not permitted"),
@@ -153,10 +163,10 @@ def test_no_baseline_names_the_next_command_and_what_there_is(tmp_path: Path) ->
         ({"scores": {"s1": {}}}, "no video"),
         (
             {"scores": {"s1": {"0": {"clip": 0.5}}}},
-            r"features\.safetensors: s1: shape \(12, 8\); allowed: 1 rows",
+            r"features-[0-9a-f]{16}\.safetensors: s1: shape \(12, 8\); allowed: 1 rows",
         ),
         ({"scores": {"s3": {"0": {"clip": 0.5}}}}, r"s3: shape \(0, 0\)"),
-        ({"features_sha256": "0" * 64}, "do not belong together"),
+        ({"features_sha256": "0" * 64}, "features-0{16}.safetensors: cannot be read"),
     ],
 )
 def test_a_damaged_baseline_is_refused_by_name(tmp_path: Path, changed: dict[str, Any], words: str) -> None:
@@ -180,23 +190,76 @@ def test_what_is_no_baseline_is_refused(tmp_path: Path, text: str) -> None:
 
 @pytest.mark.parametrize("damage", [b"", b"no tensors", b"\x08\x00\x00\x00\x00\x00\x00\x00{}      "])
 def test_damaged_features_are_refused(tmp_path: Path, damage: bytes) -> None:
-    write(measured(), tmp_path)
-    (tmp_path / "tiny/base/features.safetensors").write_bytes(damage)
-    with pytest.raises(BaselineError, match=r"features\.safetensors"):
+    features_of(write(measured(), tmp_path), tmp_path).write_bytes(damage)
+    with pytest.raises(BaselineError, match=r"features-[0-9a-f]+\.safetensors: .*do not belong together"):
         load(tmp_path, "tiny", "base")
 
 
 def test_missing_features_are_refused(tmp_path: Path) -> None:
-    write(measured(), tmp_path)
-    (tmp_path / "tiny/base/features.safetensors").unlink()
-    with pytest.raises(BaselineError, match=r"features\.safetensors: cannot be read"):
+    features_of(write(measured(), tmp_path), tmp_path).unlink()
+    with pytest.raises(BaselineError, match=r"features-[0-9a-f]+\.safetensors: cannot be read"):
         load(tmp_path, "tiny", "base")
 
 
-def test_a_crash_between_the_files_leaves_nothing_that_loads(
+def test_one_edited_score_is_found_out(tmp_path: Path) -> None:
+    write(measured(), tmp_path)
+    path = tmp_path / "tiny/base/baseline.json"
+    document = json.loads(path.read_text())
+    document["scores"]["s2"]["3"]["clip"] *= 1.0 + 1e-12
+    path.write_text(json.dumps(document))
+    with pytest.raises(BaselineError, match="its seal does not fit") as refused:
+        load(tmp_path, "tiny", "base")
+    assert "git checkout" in str(refused.value.next_command)
+    with pytest.raises(BaselineError, match="its seal does not fit"):
+        load_folder(path.parent, "tiny")
+
+
+def test_a_baseline_of_version_1_is_read(tmp_path: Path) -> None:
+    written = write(measured(), tmp_path)
+    features_of(written, tmp_path).rename(tmp_path / "tiny/base/features.safetensors")
+    path = tmp_path / "tiny/base/baseline.json"
+    document = {name: value for name, value in json.loads(path.read_text()).items() if name != "seal"}
+    path.write_text(json.dumps({**document, "schema_version": 1}))
+    assert load(tmp_path, "tiny", "base").scores == written.scores
+    write(measured(seeds=13), tmp_path)
+    assert not (tmp_path / "tiny/base/features.safetensors").exists(), "replaced, and removed then"
+
+
+def test_features_that_an_update_has_just_replaced_are_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(measured(), tmp_path)
+    real, reads = files.read_regular, []
+
+    def read(path: Path, *, largest: int = 2**30) -> bytes:
+        data = real(path, largest=largest)
+        reads.append(path.name)
+        if len(reads) == 1:
+            write(measured(seeds=13), tmp_path)
+        return data
+
+    monkeypatch.setattr(store, "read_regular", read)
+    assert load(tmp_path, "tiny", "base").seeds("s1") == tuple(range(13))
+
+
+def test_what_a_process_left_that_died_is_removed_after_an_hour(tmp_path: Path) -> None:
+    write(measured(), tmp_path)
+    place = tmp_path / "tiny/base"
+    old, new, other = (place / f".baseline.json-{8 * mark}" for mark in ("0a", "0b", "x"))
+    for path in (old, new, other):
+        path.write_text("{")
+    folder = place / f".videos-{8 * '0c'}"
+    folder.mkdir()
+    for path in (old, folder):
+        os.utime(path, (0, 0))
+    write(measured(seeds=13), tmp_path)
+    assert {path.name for path in place.glob(".*")} == {new.name, other.name}
+
+
+def test_a_full_disk_between_the_files_leaves_the_old_baseline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = write(measured(), tmp_path)
     other = measured()
     other = other.model_copy(update={"features": {video: -row for video, row in other.features.items()}})
     real = files.write_whole
@@ -209,8 +272,7 @@ def test_a_crash_between_the_files_leaves_nothing_that_loads(
     monkeypatch.setattr(store, "write_whole", crash)
     with pytest.raises(BaselineError, match="No space left on device"):
         write(other, tmp_path)
-    with pytest.raises(BaselineError, match="do not belong together"):
-        load(tmp_path, "tiny", "base")
+    assert load(tmp_path, "tiny", "base").digest == before.digest
     assert not list(tmp_path.rglob(".*"))
 
 

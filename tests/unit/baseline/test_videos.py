@@ -8,6 +8,7 @@ import pytest
 
 from pytest_wanlora import files
 from pytest_wanlora.baseline import load, video_file, write
+from pytest_wanlora.baseline.store import features_file
 from pytest_wanlora.errors import BaselineError
 from tests.unit.baseline.test_store import measured
 
@@ -53,7 +54,7 @@ def test_a_video_that_cannot_be_copied_leaves_everything_as_it_was(tmp_path: Pat
     assert kept(tmp_path) == {"s1-0.mp4": "first s1 0"}
     assert sorted(path.name for path in (tmp_path / PLACE).iterdir()) == [
         "baseline.json",
-        "features.safetensors",
+        features_file(tmp_path / PLACE, before.features_sha256).name,
         "videos",
     ]
 

@@ -160,19 +160,11 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
         lambda f: loras.write(f / "m.safetensors", {f"{NAME}.weight": ONE}),
         ("no LoRA in it", f"'{NAME}.weight'", "lora_A"),
     ),
-    "LoKr": (lora({f"{COMFY}.lokr_w1": ONE}, "comfyui"), ("LoKr", f"'{COMFY}.lokr_w1'", "plain LoRA")),
-    "LoKr of kohya": (lora({f"{KOHYA}.lokr_w2_a": ONE}, "kohya"), ("LoKr", f"'{KOHYA}.lokr_w2_a'")),
-    "LoHa": (lora({f"{KOHYA}.hada_w1_a": ONE}, "kohya"), ("LoHa", f"'{KOHYA}.hada_w1_a'")),
     "DoRA of PEFT": (
         lora({f"base_model.model.{NAME}.lora_magnitude_vector": ONE}, "peft"),
         ("DoRA", f"'base_model.model.{NAME}.lora_magnitude_vector'"),
     ),
     "DoRA of kohya": (lora({f"{KOHYA}.dora_scale": ONE}, "kohya"), ("DoRA", f"'{KOHYA}.dora_scale'")),
-    "diff": (
-        lora({"diffusion_model.blocks.0.norm3.diff": ONE}, "comfyui"),
-        ("(.diff)", "'diffusion_model.blocks.0.norm3.diff'", "dropped"),
-    ),
-    "diff_b": (lora({f"{COMFY}.diff_b": ONE}, "comfyui"), ("(.diff_b)", f"'{COMFY}.diff_b'", "dropped")),
     "lora_B.bias": (
         lora({f"{NAME}.lora_B.default.bias": ONE}),
         ("bias", f"'{NAME}.lora_B.default.bias'", "lora_bias"),
@@ -269,17 +261,9 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
         lora({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": ONE}, "diffusers"),
         ("'single_transformer_blocks.0.attn.to_q' is no layer of a Wan model", "diffusers"),
     ),
-    "original names under diffusers' prefix": (
-        lora({f"transformer.{NAME}.lora_A.weight": ONE}, "diffusers"),
-        (f"'{NAME}' is no layer of a Wan model",),
-    ),
     "another model of kohya": (
         lora({"lora_unet_blocks_0_attn_q.lora_down.weight": ONE}, "kohya"),
         ("'blocks_0_attn_q' is no layer of a Wan model", "kohya"),
-    ),
-    "compiled model": (
-        lambda f: loras.write(f / "a.safetensors", {f"_orig_mod.{NAME}.lora_{x}.weight": ONE for x in "AB"}),
-        ("none of its 1 targets", f"'_orig_mod.{NAME}'"),
     ),
     "two widths": (
         lora(

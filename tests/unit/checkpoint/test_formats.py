@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_wanlora import checkpoint
-from pytest_wanlora.checkpoint import formats
+from pytest_wanlora.checkpoint import names
 from tests import loras
 
 
@@ -14,21 +14,23 @@ from tests import loras
 @pytest.mark.parametrize("block", [0, 29])
 def test_names_of_all_dialects_come_back(layer: str, block: int) -> None:
     name = f"blocks.{block}.{layer}"
-    assert formats.wan_layer(name) == (block, layer)
-    assert formats.diffusers_name(f"blocks.{block}.{loras.DIFFUSERS_NAMES[layer]}") == name
-    assert formats.kohya_name(name.replace(".", "_")) == name
+    theirs = f"blocks.{block}.{loras.DIFFUSERS_NAMES[layer]}"
+    assert names.wan_layer(name) == (block, layer)
+    assert names.diffusers_name(name) == theirs
+    for written in (name, theirs, name.replace(".", "_"), theirs.replace(".", "_")):
+        assert names.own_name(written) == name
+    assert names.is_diffusers(theirs)
+    assert not names.is_diffusers(name)
 
 
 @pytest.mark.parametrize(
     "name", ["blocks.00.ffn.0", "blocks.0.ffn.1", "blocks.x.ffn.0", "ffn.0", "self_attn.q", ""]
 )
 def test_names_that_no_model_has_are_none(name: str) -> None:
-    assert formats.wan_layer(name) is None
-    assert formats.kohya_name(name.replace(".", "_")) is None
-    assert (
-        formats.diffusers_name(name.replace("self_attn.q", "attn1.to_q").replace("ffn.0", "ffn.net.2"))
-        is None
-    )
+    assert names.wan_layer(name) is None
+    assert names.diffusers_name(name) is None
+    assert names.own_name(name) is None
+    assert names.own_name(name.replace("self_attn.q", "attn1.to_q").replace("ffn.0", "ffn.net.2")) is None
 
 
 def test_targets_are_sorted_by_number_not_by_text(tmp_path: Path) -> None:

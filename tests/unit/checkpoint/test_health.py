@@ -66,7 +66,9 @@ def test_some_zero_targets_are_named(tmp_path: Path, half: str) -> None:
     state = loras.random_lora()
     state[half] = loras.Raw("BF16", state[half].shape, bytes(len(state[half].data)))
     read = checkpoint.read(loras.write(tmp_path / "a.safetensors", state))
-    assert [(problem.code, problem.targets) for problem in read.problems] == [("zero_some", (NAME,))]
+    assert read.problems == ()
+    assert [(warning.code, warning.targets) for warning in read.warnings] == [("zero_some", (NAME,))]
+    assert read.warnings[0].words.startswith("1 of 20 targets change nothing")
     assert read.zero_targets == (NAME,)
 
 
@@ -100,3 +102,63 @@ def test_the_norm_is_that_of_the_whole_update(
     # the square itself to a multiple of 5e-324.
     bound = 1e-7 * float(alpha / 3 * np.linalg.norm(up) * np.linalg.norm(down)) + 1e-150
     assert checkpoint.read(path).norms["text_embedding.0"] == pytest.approx(expected, rel=1e-9, abs=bound)
+
+
+class TestHints:
+    """What is unusual is told, and refuses nothing."""
+
+    def read(self, folder: Path, state: loras.State) -> checkpoint.Checkpoint:
+        found = checkpoint.read(loras.write(folder / "a.safetensors", state))
+        assert (found.problems, found.warnings) == ((), ())
+        return found
+
+    def test_an_even_lora_has_none(self, tmp_path: Path) -> None:
+        assert self.read(tmp_path, loras.random_lora(blocks=6)).hints == ()
+
+    def test_the_example_loras_have_none(self) -> None:
+        files = sorted((Path(checkpoint.__file__).parent.parent / "examples").glob("*.safetensors"))
+        assert len(files) == 3
+        assert [checkpoint.read(file).hints for file in files] == [(), (), ()]
+
+    @pytest.mark.parametrize(("factor", "told"), [(5.0, True), (0.2, True), (2.0, False), (0.5, False)])
+    def test_a_layer_far_from_its_kind_is_told(self, tmp_path: Path, factor: float, told: bool) -> None:
+        state = loras.random_lora(blocks=6, dtype="F32", layers=("self_attn.q", "ffn.0"))
+        values = np.frombuffer(state[UP].data, "<f4").reshape(16, 4) * factor
+        hints = self.read(tmp_path, state | {UP: loras.encode(values)}).hints
+        assert [(hint.code, hint.targets) for hint in hints] == ([("outlier", (NAME,))] if told else [])
+
+    def test_an_update_in_one_direction_is_told(self, tmp_path: Path) -> None:
+        state = loras.random_lora(blocks=1, dtype="F32")
+        rng = np.random.default_rng(1)
+        down, up = rng.normal(size=(4, 16)), rng.normal(size=(16, 4))
+        down[1:] *= 1e-2
+        (hint,) = self.read(tmp_path, state | {DOWN: loras.encode(down), UP: loras.encode(up)}).hints
+        assert (hint.code, hint.targets) == ("one_direction", (NAME,))
+
+    def test_a_block_that_learned_nothing_is_told(self, tmp_path: Path) -> None:
+        state = loras.random_lora(blocks=6, dtype="F32")
+        weak = {
+            key: loras.encode(np.frombuffer(raw.data, "<f4").reshape(raw.shape) * 1e-3)
+            for key, raw in state.items()
+            if key.startswith("blocks.3.") and "lora_B" in key
+        }
+        hints = {hint.code: hint for hint in self.read(tmp_path, state | weak).hints}
+        assert hints["dead_block"].targets == ("3",)
+        assert len(hints["outlier"].targets) == 10
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), rank=st.integers(4, 12), power=st.floats(2.0, 6.0))
+def test_the_share_of_one_direction_is_that_of_the_singular_values(
+    seed: int, rank: int, power: float
+) -> None:
+    from pytest_wanlora.checkpoint import health
+
+    rng = np.random.default_rng(seed)
+    sizes = 1.0 / np.arange(1, rank + 1) ** power
+    up, down = rng.normal(size=(40, rank)) * sizes, rng.normal(size=(rank, 30))
+    squares = np.linalg.svd(up @ down, compute_uv=False) ** 2
+    found = health._largest(up.T @ up, down @ down.T)
+    assert found <= squares[0] * (1 + 1e-9)
+    if squares[0] / squares.sum() > 0.9:
+        assert found == pytest.approx(squares[0], rel=1e-6)

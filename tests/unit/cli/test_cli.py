@@ -11,6 +11,7 @@ import pytest
 
 from pytest_wanlora import cli, environment, results, testing
 from pytest_wanlora.publishing import receipt as receipts
+from tests import loras
 from tests.unit.reports import gated
 
 
@@ -42,6 +43,63 @@ class TestInspect:
         path = testing.write_lora(tmp_path / "zero.safetensors", size=0.0)
         assert cli.main(["inspect", str(path)]) == 1
         assert "change nothing (B @ A is zero)" in capsys.readouterr().out
+
+    def test_a_file_that_no_suite_can_gate_is_1(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        state = loras.random_lora(dim=192, ffn_dim=768, blocks=8, layers=("cross_attn.q", "cross_attn.k_img"))
+        path = loras.write(tmp_path / "image.safetensors", state)
+        assert cli.main(["inspect", str(path)]) == 1
+        printed = capsys.readouterr().out
+        assert "tiny: trained for an image-to-video model (k_img): 8 targets that tiny lacks" in printed
+        assert "good" not in printed
+        assert cli.main(["inspect", "--json", str(path)]) == 1
+        (card,) = json.loads(capsys.readouterr().out)
+        assert card["suite"] is None
+        assert card["misfits"] == [
+            "tiny: trained for an image-to-video model (k_img): 8 targets that tiny lacks"
+        ]
+
+    def test_a_refused_file_is_1_and_does_not_hide_the_others(
+        self, lora: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        loras.write(lora.with_name("a.safetensors"), {"blocks.0.x.weight": loras.encode([1.0])})
+        assert cli.main(["inspect", "--json", str(lora.parent)]) == 1
+        refused, card = json.loads(capsys.readouterr().out)
+        assert "no LoRA in it" in refused["refused"]["message"]
+        assert card["name"] == "epoch-2"
+        assert cli.main(["inspect", str(lora.parent)]) == 1
+        captured = capsys.readouterr()
+        assert "no LoRA in it" in captured.err
+        assert "epoch-2" in captured.out
+
+    def test_some_blocks_are_counted_against_the_model(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = loras.write(tmp_path / "a.safetensors", loras.random_lora(dim=192, ffn_dim=768, blocks=5))
+        assert cli.main(["inspect", str(path)]) == 0
+        assert "50 in 5 of 8 blocks" in capsys.readouterr().out
+
+    def test_programs_are_chosen(self, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["inspect", str(lora), "--for", "diffsynth, musubi"]) == 0
+        printed = capsys.readouterr().out
+        assert "reads in     diffsynth; not musubi" in printed
+        assert "in comfyui" not in printed
+        assert cli.main(["inspect", "--json", str(lora), "--for", "musubi"]) == 0
+        (card,) = json.loads(capsys.readouterr().out)
+        (reading,) = card["reads_in"]
+        assert (reading["program"], reading["state"], len(reading["dropped_keys"])) == (
+            "musubi",
+            "nothing",
+            12,
+        )
+
+    @pytest.mark.parametrize("programs", ["comfy", "", "diffusers,x"])
+    def test_an_unknown_program_is_4(
+        self, lora: Path, capsys: pytest.CaptureFixture[str], programs: str
+    ) -> None:
+        assert cli.main(["inspect", str(lora), "--for", programs]) == 4
+        assert "allowed: comfyui, diffusers, diffsynth, wan2gp, musubi" in capsys.readouterr().err
 
     def test_a_missing_file_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["inspect", str(tmp_path / "x.safetensors")]) == 4

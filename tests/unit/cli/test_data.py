@@ -13,7 +13,7 @@ import pytest
 from pytest_wanlora.cli.data import add_parser
 from pytest_wanlora.errors import DataError, WanloraError
 from tests.unit.training_data.sets import CAPTIONS, prompts, write_csv, write_prompts
-from tests.unit.training_data.test_need import write_run
+from tests.unit.training_data.test_balance import write_run
 from tests.unit.training_data.test_videos import video
 
 SHARE = "urban=0.3,nature=0.3,action=0.2,other=0.2"
@@ -96,7 +96,7 @@ def test_progress_goes_to_a_terminal_only(
     write_prompts(folder / "m.csv", prompts(urban=3))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     assert run("report", "m.csv", "--videos", "none") == 0
-    assert capsys.readouterr().err == "\r3 rows, 99 %\r3 rows, 100 %\n"
+    assert capsys.readouterr().err == "\r3 rows, 50 %\r3 rows, 99 %\r3 rows, 100 %\n"
 
 
 @pytest.mark.parametrize("value", ["0", "1.5", "much", "nan"])
@@ -237,3 +237,41 @@ def test_categorize_refuses_another_ending_and_an_old_file(folder: Path) -> None
     with pytest.raises(DataError, match="exists"):
         run("categorize", CAPTIONS, "--output", "old.csv")
     assert run("categorize", CAPTIONS, "--output", "old.csv", "--overwrite") == 0
+
+
+def test_import_writes_what_diffsynth_trains_on(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = folder / "clips"
+    clips.mkdir()
+    for name in "ab":
+        (clips / f"{name}.mp4").write_bytes(b"x")
+        (clips / f"{name}.txt").write_text(f"a tram, {name}")
+    assert run("import", "clips", "--to", "diffsynth") == 0
+    assert (clips / "metadata.csv").read_text() == 'video,prompt\na.mp4,"a tram, a"\nb.mp4,"a tram, b"\n'
+    assert "--dataset_base_path clips --dataset_metadata_path clips/metadata.csv" in capsys.readouterr().out
+    (folder / "d.toml").write_text('[[directory]]\npath = "clips"\nnum_repeats = 2\n')
+    assert run("import", "d.toml", "--to", "diffsynth", "--output", "m.jsonl") == 0
+    lines = [json.loads(line) for line in (folder / "m.jsonl").read_text().splitlines()]
+    assert [line["video"] for line in lines] == ["clips/a.mp4"] * 2 + ["clips/b.mp4"] * 2
+    assert run("report", "m.jsonl") == 0
+
+
+def test_import_refuses_what_would_stop_the_training(folder: Path) -> None:
+    (folder / "a.mp4").write_bytes(b"x")
+    with pytest.raises(DataError, match=r"1 of 1 rows would stop the training.*a.mp4 has no prompt"):
+        run("import", ".", "--to", "diffsynth")
+    (folder / "a.txt").write_text("a tram")
+    with pytest.raises(DataError, match=r"does not end in .csv, .json or .jsonl"):
+        run("import", ".", "--to", "diffsynth", "--output", "m.tsv")
+    assert not (folder / "metadata.csv").exists()
+
+
+def test_a_folder_is_balanced_into_a_table(folder: Path) -> None:
+    (folder / "clips").mkdir()
+    for name, prompt in (("a", "a tram"), ("b", "a lake")):
+        (folder / "clips" / f"{name}.mp4").write_bytes(b"x")
+        (folder / "clips" / f"{name}.txt").write_text(prompt)
+    common = ("balance", "clips", "--samples", 1, "--share", "nature=1")
+    assert run(*common, "--output", "b.jsonl") == 0
+    assert json.loads((folder / "b.jsonl").read_text()) == {"video": "b.mp4", "prompt": "a lake"}
+    with pytest.raises(DataError, match=r"does not end in \.csv or"):
+        run(*common, "--output", "b.txt")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from pytest_wanlora.files import write_whole
 from pytest_wanlora.jobs import cache as cache_module
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
-from pytest_wanlora.jobs.job import Applied
+from pytest_wanlora.jobs.job import Applied, digest
 from tests.unit.jobs.made import Counting, ensure, job, produced
 
 
@@ -67,6 +69,83 @@ class TestCache:
         assert not result.reused
         assert "damaged" in caplog.text
         assert cache.load(job(), reused=True) is not None
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"seed": 4},
+            {"identity": "1" * 64},
+            {"scale": 0.5},
+            {"caption": "a dog"},
+            {"prompt": "a dog"},
+            {"shared": '{"suite":"t"}'},
+        ],
+    )
+    def test_the_entry_of_another_job_is_not_taken(
+        self, cache: Cache, board: Board, changes: dict[str, object], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        other = job(**changes)  # type: ignore[arg-type]  # any field
+        cache.store(other, produced(other))
+        (cache.folder / other.key).rename(cache.folder / job().key)
+        render = Counting()
+        ensure([job()], render, cache, board)
+        assert render.calls == [0]
+        assert "it is the result of another job" in caplog.text
+
+    @pytest.mark.parametrize(
+        ("changes", "words"),
+        [
+            ({"scores": {"clip": "high"}}, "scores.clip"),
+            ({"scores": {}}, "has no scores or no features"),
+            ({"scores": [1.0]}, "scores"),
+            ({"frames_sha256": None}, "frames_sha256"),
+            ({"applied": {"targets": 2}}, "applied"),
+            ({"schema_version": 2}, "schema_version"),
+            ({"more": 1}, "more"),
+            ({"job": []}, "job"),
+        ],
+    )
+    def test_an_entry_of_another_shape_is_not_taken(
+        self,
+        cache: Cache,
+        board: Board,
+        changes: dict[str, object],
+        words: str,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        cache.store(job(), produced(job()))
+        path = cache.folder / job().key / "result.json"
+        document = {**json.loads(path.read_text()), **changes}
+        document.pop("digest")
+        path.write_text(json.dumps({**document, "digest": digest(document)}))
+        render = Counting()
+        ensure([job()], render, cache, board)
+        assert render.calls == [0]
+        assert words in caplog.text
+
+    @pytest.mark.parametrize(
+        "features",
+        [
+            {"video": np.ones((2, 2), np.float32)},
+            {"video": np.ones(2, np.float64)},
+            {"video": np.full(2, np.nan, np.float32)},
+            {"clip_frames": np.ones((2, 2), np.float32)},
+            {"video": np.ones(0, np.float32)},
+        ],
+    )
+    def test_features_of_another_shape_are_not_taken(
+        self, cache: Cache, board: Board, features: dict[str, np.ndarray[Any, Any]]
+    ) -> None:
+        cache.store(job(), dataclasses.replace(produced(job()), features=features))
+        render = Counting()
+        ensure([job()], render, cache, board)
+        assert render.calls == [0]
+
+    @pytest.mark.parametrize("content", ["[" * 200_000, '{"digest":' * 2000, "1"])
+    def test_json_of_any_depth_is_only_damage(self, cache: Cache, content: str) -> None:
+        cache.store(job(), produced(job()))
+        (cache.folder / job().key / "result.json").write_text(content)
+        assert cache.load(job(), reused=True) is None
 
     def test_an_incomplete_entry_is_rendered_again(self, cache: Cache, board: Board) -> None:
         cache.store(job(), produced(job()))

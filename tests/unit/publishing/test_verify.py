@@ -111,7 +111,7 @@ class TestBytes:
     def test_an_endless_receipt_is_not_read_to_its_end(self, desk: Desk) -> None:
         desk.receipt.unlink()
         desk.receipt.symlink_to("/dev/zero")
-        with pytest.raises(RecordError, match="larger than 32 MiB"):
+        with pytest.raises(RecordError, match="not a regular file"):
             desk.problems()
 
 
@@ -599,3 +599,132 @@ class TestCommand:
         printed = capsys.readouterr().out
         assert "\x1b" not in printed
         assert "\u202e" not in printed
+
+
+class TestWhole:
+    """A receipt that was sealed again must still hold all that its own suite demands."""
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda p: p.update(seeds={}), "videos of 0 seeds; its suite demands 2"),
+            (lambda p: p["seeds"].pop(p["suite"]["scenarios"][-1]), "videos of 0 seeds"),
+            (lambda p: p["seeds"].update({p["suite"]["scenarios"][0]: [0]}), "videos of 1 seeds"),
+            (lambda p: p["seeds"].update({p["suite"]["scenarios"][0]: [0, 0]}), "videos of 1 seeds"),
+            (lambda p: [item.update(n=0) for item in p["items"]], "rests on 0 videos"),
+            (lambda p: [item.update(n=1) for item in p["items"] if item["metric"] == "fvd"], "rests on 1 v"),
+            (lambda p: p.update(baseline=None), "it names no baseline"),
+            (lambda p: p["suite"].update(scenarios=[]), "no scenarios or no looks"),
+            (lambda p: p["suite"].update(looks=[]), "no scenarios or no looks"),
+            (
+                lambda p: p.update(
+                    items=[item for item in p["items"] if item["kind"] != "regression"],
+                    expected=[item for item in p["expected"] if item["kind"] != "regression"],
+                ),
+                "items in all that it leaves out",
+            ),
+            (
+                lambda p: p.update(
+                    items=[item for item in p["items"] if item["kind"] != "checkpoint"],
+                    expected=[item for item in p["expected"] if item["kind"] != "checkpoint"],
+                ),
+                r"demands test_checkpoint\[epoch-2\]",
+            ),
+        ],
+    )
+    def test_what_its_suite_demands_must_be_in_it(
+        self, desk: Desk, change: Callable[[dict[str, Any]], object], words: str
+    ) -> None:
+        assert any(re.search(words, problem) for problem in desk.forged(change).problems())
+
+
+SCENARIO = json.loads(PASSING)["predicate"]["suite"]["scenarios"][0]
+BASELINE = json.loads(PASSING)["predicate"]["baseline"]["digest"]["sha256"]
+DEVICE = json.loads(PASSING)["predicate"]["environment"]
+
+
+class TestCircumstances:
+    """What changes the meaning of a pass can be demanded, on the command line and in a policy file."""
+
+    @pytest.mark.parametrize(
+        ("demands", "words"),
+        [
+            ({"scale": 0.8}, "gated at strength 1, required: 0.8"),
+            ({"min_seeds": 64}, f"{SCENARIO}: videos of "),
+            ({"baseline_sha256": "0" * 64}, "compared with the baseline "),
+            ({"bands": {"clip": 0.001}}, "the fail band of clip was "),
+            ({"bands": {"drift": 0.1}}, "the fail band of drift was none, required: <= 0.1"),
+            ({"environment": {"device": "tpu"}}, "required: tpu"),
+            ({"environment": {"no such key": "x"}}, "gated where no such key is None, required: x"),
+        ],
+    )
+    def test_what_does_not_hold_is_refused(self, desk: Desk, demands: dict[str, Any], words: str) -> None:
+        problems = desk.problems(**demands)
+        assert problems
+        assert all(words in problem or "videos of" in problem for problem in problems)
+
+    def test_what_holds_is_verified(self, desk: Desk) -> None:
+        assert desk.problems(baseline_sha256=BASELINE.upper(), min_seeds=2, bands={"clip": 1.0}) == ()
+        key, value = next((k, v) for k, v in DEVICE.items() if isinstance(v, str))
+        assert desk.problems(environment={key: value}) == ()
+
+    def test_another_strength_than_1_must_be_asked_for(self, desk: Desk) -> None:
+        desk.forged(lambda p: p["checkpoint"].update(scale=1e-6))
+        assert desk.problems() == ("gated at strength 1e-06, required: 1",)
+        assert desk.main("--scale", "1e-6") == 0
+
+    def test_a_policy_file_is_the_same_demands(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        policy = desk.folder / "policy.yaml"
+        policy.write_text(
+            f"require: ['clip>=0.3']\nsuite: {json.loads(PASSING)['predicate']['suite']['name']}\n"
+            f"scale: 1.0\nmin_seeds: 2\nbaseline_sha256: '{BASELINE}'\nbands: {{clip: 1.0}}\n"
+        )
+        assert desk.main("--policy", str(policy)) == 0
+        policy.write_text(policy.read_text().replace("min_seeds: 2", "min_seeds: 65"))
+        assert desk.main("--policy", str(policy)) == 1
+        assert "required: >= 65" in capsys.readouterr().err
+        assert desk.main("--policy", str(policy), "--min-seeds", "1") == 4
+        assert "--min-seeds: the policy file has it too" in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("", "it requires nothing"),
+            ("[]", "it requires nothing"),
+            ("seeds: 4", "seeds: Extra inputs are not permitted"),
+            ("min_seeds: 0", "min_seeds: "),
+            ("bands: {nothing: 0.1}", "bands.nothing: no such metric"),
+            ("suite_sha256: abc", "suite_sha256: "),
+            ("{", "not YAML"),
+            ("[" * 5000, "not YAML"),
+            ("scale: .nan", "scale: "),
+        ],
+    )
+    def test_a_policy_that_is_none_is_a_usage_error(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str], text: str, words: str
+    ) -> None:
+        (desk.folder / "policy.yaml").write_text(text)
+        assert desk.main("--policy", str(desk.folder / "policy.yaml")) == 4
+        assert words in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("--scale", "one"),
+            ("--scale", "nan"),
+            ("--min-seeds", "0"),
+            ("--baseline-sha256", "abc"),
+            ("--band", "fvd>=1"),
+            ("--band", "none<=1"),
+            ("--band", "fvd<=x"),
+            ("--environment", "device"),
+            ("--policy", "/dev/zero"),
+        ],
+    )
+    def test_a_demand_that_is_none_is_a_usage_error(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str], arguments: tuple[str, str]
+    ) -> None:
+        assert desk.main(*arguments) == 4
+        error = capsys.readouterr().err
+        assert arguments[0] in error
+        assert "next: " in error

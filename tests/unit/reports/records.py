@@ -169,7 +169,7 @@ def compared(
             n_enough=enough if weak else None,
             method="paired-t",
         )
-    verdict, code = rule(METRICS[metric], change, tolerance, evidence)
+    verdict, code = rule(METRICS[metric], change, tolerance, evidence, undecided="warn")
     known = Judgement(
         kind="regression",
         candidate=candidate,

@@ -28,7 +28,7 @@ from tests.unit.reports.sample_records import (
     mission_stated,
 )
 from tests.unit.reports.stated import MEAN, Stated, disagreements
-from tests.unit.reports.write_golden import COMMAND, GOLDEN, PAGES
+from tests.unit.reports.write_golden import COMMAND, GOLDEN, PAGES, TERMINALS
 
 #: Worked out by hand from the report's table: what it states, what its scores give, to the decimals shown.
 OFF = {
@@ -56,7 +56,7 @@ def test_the_page_is_as_it_was(name: str) -> None:
 
 
 def test_every_golden_file_is_compared() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == set(PAGES)
+    assert {path.name for path in GOLDEN.iterdir()} == {*PAGES, *TERMINALS}
 
 
 class TestTheReportItGrewFrom:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
@@ -322,9 +323,37 @@ def test_earlier_runs_of_the_same_bytes_are_counted(tmp_path: Path) -> None:
     for name, text in {"four": json.dumps(raw), "cut": record().to_json()[:-40], "empty": ""}.items():
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(text)
-    # the one that was cut still shows the digest: an accident must not hide a run
-    assert runs_so_far(tmp_path, SHA, "tiny") == 3
+    # one and two have the same seeds: the second is no further try. The one that was cut still shows the
+    # digest: an accident must not hide a run
+    assert runs_so_far(tmp_path, SHA, "tiny") == 2
     assert runs_so_far(tmp_path / "nowhere", SHA, "tiny") == 0
+
+
+@pytest.mark.parametrize(
+    ("earlier", "seeds", "tries"),
+    [
+        ((), {0, 1}, 1),
+        (((0, 1), (0, 1), (0, 1)), {0, 1}, 1),
+        (((0, 1),), {0}, 1),
+        (((0, 1), (5, 6)), {0, 1}, 2),
+        (((0, 1), (5, 6)), {9}, 3),
+        (((0, 1), (0, 1, 2, 3), (0, 1)), {0, 1}, 2),
+    ],
+)
+def test_what_counts_as_a_try_is_new_noise(
+    tmp_path: Path, earlier: tuple[tuple[int, ...], ...], seeds: set[int], tries: int
+) -> None:
+    for number, of in enumerate(earlier):
+        raw = json.loads(record().to_json())
+        raw["videos"] = [{**raw["videos"][0], "role": "candidate", "candidate": NAME, "seed": s} for s in of]
+        folder = tmp_path / f"run-{number}"
+        folder.mkdir()
+        (folder / "results.json").write_text(json.dumps(raw))
+        os.utime(folder / "results.json", (number, number))
+    (tmp_path / "stopped").mkdir()
+    stopped = {**json.loads(record().to_json()), "exit_status": 2, "videos": []}
+    (tmp_path / "stopped/results.json").write_text(json.dumps(stopped))
+    assert runs_so_far(tmp_path, SHA, "tiny", seeds) == tries
 
 
 def leaves(value: object, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:

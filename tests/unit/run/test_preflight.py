@@ -19,6 +19,7 @@ from pytest_wanlora.run.inputs import ModelFiles
 from pytest_wanlora.run.preflight import Preflight, Request, examine
 from pytest_wanlora.suite import Suite, hub
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
+from tests import loras
 
 FIVE_B = "wan2.2-ti2v-5b"
 CLIP = ItemId("limit", "x", "test2_nature", "clip")
@@ -254,3 +255,24 @@ def test_the_next_command_names_the_folder_of_the_baselines(here: Path) -> None:
         f" {FIVE_B} --update-baselines --wanlora-baselines-dir b"
     ]
     assert found.findings[-2].next_command.endswith("--videos FOLDER --baselines-dir b")
+
+
+@pytest.mark.parametrize(("changed", "found"), [(1, ["model.dit[1]"]), (0, [])])
+def test_a_tensor_in_two_files_of_one_part_is_missing_an_expert(
+    here: Path, tiny: Callable[..., Suite], changed: int, found: list[str]
+) -> None:
+    tiny()
+    names = ("one.safetensors", "two.safetensors")
+    for number, name in enumerate(names):
+        key = "blocks.0.ffn.0.weight" if changed else f"blocks.{number}.ffn.0.weight"
+        loras.write(here / "files" / name, {key: loras.encode([1.0 + number])})
+    lines = "\n".join(f"    - files/{name}" for name in names)
+    two = tiny(
+        ("  dit: files/dit.safetensors", f"  dit:\n{lines}"),
+        ("    dit.safetensors: f87198f30d3fe8f323041a34a8ec1f63184b1ab95885d381a8294f776f0fb357\n", ""),
+    )
+    findings = [each for each in look(two).findings if each.what.startswith("model.")]
+    assert [each.what for each in findings] == found
+    for each in findings:
+        assert "tensor 'blocks.0.ffn.0.weight' is in both" in each.message
+        assert "two experts are not one model" in each.message

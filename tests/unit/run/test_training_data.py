@@ -71,6 +71,22 @@ def test_three_languages_and_rows_without_a_prompt_are_counted(tmp_path: Path, t
     assert found.counts == {"action": 1, "urban": 1, "nature": 1, "other": 1}
 
 
+def test_a_folder_of_captions_is_read_and_a_config_with_its_repeats(tmp_path: Path, tiny: Suite) -> None:
+    for name, prompt in (("a", "a neon street in Seoul"), ("b", "a waterfall")):
+        (tmp_path / f"{name}.mp4").touch()
+        (tmp_path / f"{name}.txt").write_text(prompt)
+    found = read(tmp_path, tiny)
+    assert (found.rows, found.counts["urban"], found.counts["nature"]) == (2, 1, 1)
+    (tmp_path / "b.txt").rename(tmp_path / "c.txt")
+    (tmp_path / "more").mkdir()
+    (tmp_path / "more" / "m.jsonl").write_text('{"video_path": "x", "caption": "a waterfall"}')
+    config = tmp_path / "data.toml"
+    config.write_text('[[datasets]]\nvideo_jsonl_file = "more/m.jsonl"\nnum_repeats = 3\n')
+    found = read(config, tiny)
+    assert (found.rows, found.prompts, found.counts["nature"], found.languages) == (1, 3, 3, {"en": 3})
+    assert len(found.sha256) == 64
+
+
 def test_the_videos_column_is_not_needed(tmp_path: Path, tiny: Suite) -> None:
     path = tmp_path / "metadata.csv"
     path.write_text("prompt,image\na neon street in Seoul,x.png\n", encoding="utf-8")
@@ -80,12 +96,12 @@ def test_the_videos_column_is_not_needed(tmp_path: Path, tiny: Suite) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "words"),
     [
-        ("metadata.csv", "video,caption\na,b\n", "no column 'prompt'; the columns are 'video', 'caption'"),
+        ("metadata.csv", "video,words\na,b\n", "no column 'prompt' or 'caption' or 'text'; there is 'video'"),
         ("metadata.csv", "video,prompt\n", "there is no row in it"),
         ("metadata.csv", 'video,prompt\na,""\n', "none of its 1 rows has a prompt"),
         ("metadata.csv", 'video,prompt\na,"b\n', "a quote that is never closed?"),
         ("metadata.jsonl", "{}\n", "has no 'prompt'"),
-        ("metadata.txt", "a\n", "training metadata ends in .csv, .json or .jsonl"),
+        ("metadata.txt", "a\n", "training data is a folder or ends in"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_names_the_option_and_the_file(

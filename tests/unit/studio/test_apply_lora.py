@@ -16,7 +16,7 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.environment import detect
 from pytest_wanlora.errors import CheckpointError, StudioError
 from pytest_wanlora.jobs.job import Applied
-from pytest_wanlora.studio import apply_lora
+from pytest_wanlora.studio import apply_lora, sums
 from pytest_wanlora.studio.pipeline import Studio
 from tests import loras
 from tests.unit.studio.random_wan import BLOCKS, DIM, FFN, LAYERS, write_lora, write_suite
@@ -145,7 +145,7 @@ def test_norms_of_large_matrices_are_exact_to_single_precision() -> None:
     matrix = (torch.rand(1024, 4096, generator=torch.Generator().manual_seed(0)) - 0.5).bfloat16()
     expected = matrix.double().square().sum().sqrt().item()
     for given in (matrix, matrix.float()):
-        assert apply_lora._norm(given).item() == pytest.approx(expected, rel=5e-6)
+        assert sums.norm(given).item() == pytest.approx(expected, rel=5e-6)
 
 
 def figures(applied: Applied) -> tuple[float, float, float]:
@@ -265,7 +265,7 @@ def test_layers_that_wait_outside_the_gpu_get_the_strength_too() -> None:
 
 class TestSums:
     def _applied(self, lora: checkpoints.Checkpoint, dot: float, real: float = 1.0) -> Applied:
-        return apply_lora._Sums([dot], [real], [1.0]).applied(lora, 1.0, changed=1, mode="fused")
+        return sums.Sums([dot], [real], [1.0]).applied(lora, 1.0, changed=1, mode="fused")
 
     def test_a_change_the_other_way_has_a_negative_cosine(self, lora: checkpoints.Checkpoint) -> None:
         assert self._applied(lora, -0.5).cosine == -self._applied(lora, 0.5).cosine < 0

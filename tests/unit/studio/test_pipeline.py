@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -230,3 +231,16 @@ def test_a_file_that_diffsynth_does_not_know_is_named(
     model = good.model.model_copy(update={"dit": (str(tmp_path / "odd.safetensors"),)})
     with pytest.raises(StudioError, match=r"DiffSynth cannot load the model.*Cannot detect the model type"):
         _ = Studio(good.model_copy(update={"model": model}), environment).pipe
+
+
+def test_two_experts_are_not_loaded_over_each_other(
+    folder: Path, environment: Environment, tmp_path: Path
+) -> None:
+    chosen = write_suite(folder)
+    other = shutil.copy(chosen.model.dit[0], tmp_path / "low_noise.safetensors")
+    model = chosen.model.model_copy(update={"dit": (*chosen.model.dit, str(other))})
+    studio = Studio(chosen.model_copy(update={"model": model}), environment, threads=1)
+    with pytest.raises(
+        SuiteError, match=r"model\.dit: tensor .* is in both .*: two experts are not one model"
+    ):
+        studio.load()

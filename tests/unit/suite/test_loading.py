@@ -23,8 +23,6 @@ from pytest_wanlora.suite import (
     Seeds,
     Suite,
     Tolerance,
-    check_fit,
-    find_for,
     load,
     option_value,
     packaged,
@@ -119,7 +117,7 @@ def test_what_is_left_out_has_defaults(write_suite: WriteSuite) -> None:
     assert suite.tolerances == DEFAULT_TOLERANCES
     assert suite.seeds == Seeds(first=4, most=16, start=0)
     assert suite.limits == ()
-    assert suite.weak == "warn"
+    assert suite.undecided == "block"
     assert suite.device == "auto"
     assert suite.sampling.lora_mode == "fused"
 
@@ -226,7 +224,14 @@ REJECTED = {
         "name: mine\npath: elsewhere",
         2,
         "path: unknown key; allowed: name, schema_version, device, model, sampling, scoring, limits, "
-        "tolerances, weak, scenarios, seeds, categories",
+        "tolerances, undecided, scenarios, seeds, categories",
+    ),
+    "a key of an earlier version": Bad(
+        "name: mine",
+        "name: mine\nweak: fail",
+        2,
+        "weak: 'fail': the key is now undecided; allowed: undecided: block (a loss that is not proven keeps "
+        "the checkpoint from being published, the default) or undecided: warn",
     ),
     "another device": Bad(
         "name: mine", "name: mine\ndevice: gpu", 2, "device: 'gpu'; allowed: 'auto', 'cpu' or 'cuda'"
@@ -415,6 +420,13 @@ REJECTED = {
         "scenarios[1].caption: missing; CLIP does not read this prompt, which has the letter '草', not a "
         "Latin one; allowed: a short English one",
     ),
+    "caption that CLIP cannot read": Bad(
+        "prompt: a meadow",
+        "prompt: a meadow\n    caption: 草地",
+        40,
+        "scenarios[1].caption: '草地': CLIP does not read it, it has the letter '草', not a Latin one; "
+        "allowed: a short English one",
+    ),
     # files
     "pickle": Bad(
         "vae: vae.safetensors",
@@ -588,7 +600,7 @@ def test_where_names_the_nearest_line(write_suite: WriteSuite) -> None:
     assert suite.where("scenarios[1].prompt") == f"{path}:39"
     assert suite.where("model.dit[0]") == f"{path}:5"
     assert suite.where("sampling.tiled") == f"{path}:10"
-    assert suite.where("weak") == f"{path}:1"
+    assert suite.where("undecided") == f"{path}:1"
 
 
 # enough videos for what is gated
@@ -720,58 +732,6 @@ def test_loading_suites_needs_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
-# which suite fits
-
-
-@dataclass(frozen=True)
-class Shapes:
-    dim: int | None
-    ffn_dim: int | None
-    blocks: int
-    block_count: int
-    name: str = "epoch-2"
-
-
-def test_the_suite_is_chosen_by_shapes() -> None:
-    assert find_for(Shapes(3072, 14336, 30, 30)).name == "wan2.2-ti2v-5b"
-    assert find_for(Shapes(3072, None, 30, 30)).name == "wan2.2-ti2v-5b"
-    tiny = load("tiny").model.architecture
-    assert find_for(Shapes(tiny.dim, tiny.ffn_dim, tiny.blocks, tiny.blocks)).name == "tiny"
-
-
-@pytest.mark.parametrize(
-    ("shapes", "misfit"),
-    [
-        (Shapes(1536, 8960, 30, 30), "dim: 1536; allowed: 3072"),
-        (Shapes(3072, 13824, 30, 30), "ffn_dim: 13824; allowed: 14336"),
-        (Shapes(3072, 14336, 15, 15), "blocks: 15; allowed: 30"),
-        (Shapes(3072, 14336, 40, 40), "blocks: 40; allowed: 30"),
-        (Shapes(3072, 14336, 30, 15), "blocks with a target: 15; allowed: 30"),
-        (Shapes(None, None, 30, 30), "dim: unknown; allowed: 3072"),
-    ],
-)
-def test_a_checkpoint_of_another_model_is_refused(shapes: Shapes, misfit: str) -> None:
-    with pytest.raises(SuiteError, match="epoch-2: fits no packaged suite") as caught:
-        find_for(shapes)
-    assert "wan2.2-ti2v-5b expects dim 3072, ffn_dim 14336, blocks 30" in caught.value.message
-    with pytest.raises(SuiteError) as caught:
-        check_fit(load("wan2.2-ti2v-5b"), shapes)
-    assert misfit in caught.value.message
-    assert "wan2.2-ti2v-5b.yaml:" in caught.value.message
-
-
-def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch, write_suite: WriteSuite) -> None:
-    two = {
-        "one": write_suite(name="one.yaml"),
-        "two": write_suite(("name: mine", "name: other"), name="two.yaml"),
-    }
-    monkeypatch.setattr("pytest_wanlora.suite.loading.packaged", lambda: two)
-    with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
-        find_for(Shapes(224, 896, 6, 6))
-    assert "mine expects" in caught.value.message
-    assert "other expects" in caught.value.message
-
-
 # what is read is what was checked
 
 
@@ -781,3 +741,10 @@ def test_a_suite_can_be_dumped_and_built_again(write_suite: WriteSuite) -> None:
     again = Suite.model_validate({**dumped, "path": suite.path, "sha256": suite.sha256})
     assert again.model_dump() == suite.model_dump()
     json.dumps(suite.model_dump(mode="json"), allow_nan=False)
+
+
+def test_prompts_that_clip_cannot_read_are_all_named_and_nothing_else(write_suite: WriteSuite) -> None:
+    text = SUITE.replace("prompt: a meadow", "prompt: 草地").replace("prompt: a street", "prompt: 街道")
+    lines = refusal(write_suite(text=text))
+    keys = [line.partition(": ")[2].partition(":")[0] for line in lines if "scenarios" in line]
+    assert keys == ["scenarios[0].caption", "scenarios[1].caption"]

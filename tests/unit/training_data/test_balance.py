@@ -8,8 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.training_data.balance import Draw, apportion, check_shares, draw, parse_shares
+from pytest_wanlora.training_data.balance import (
+    Draw,
+    Outcome,
+    apportion,
+    check_shares,
+    draw,
+    equal_shares,
+    outcomes,
+    parse_shares,
+    raised,
+)
+from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict
+from tests.unit.reports.records import run_record, suite_card
 from tests.unit.training_data.sets import prompts, survey, write_csv, write_prompts
 
 SHARES = parse_shares("urban=0.3,nature=0.3,action=0.2,other=0.2")
@@ -80,15 +93,15 @@ def test_remainders_are_broken_by_the_larger_share_then_by_order() -> None:
 
 
 def drawn(path: Path, shares: dict[str, Fraction], samples: int, **options: object) -> Draw:
-    with survey(path) as found:
-        return draw(found, shares, samples, **{"seed": 0, **options})  # type: ignore[arg-type]  # by test
+    found = survey(path)
+    return draw(found, shares, samples, **{"seed": 0, **options})  # type: ignore[arg-type]  # by test
 
 
 def test_a_draw_has_the_exact_counts_and_no_repeats(tmp_path: Path) -> None:
     path = write_prompts(tmp_path / "m.csv", prompts(urban=80, nature=40, action=20, other=20))
-    with survey(path) as found:
-        result = draw(found, SHARES, 100, seed=3)
-        counted = found.counts(np.isin(np.arange(len(found)), result.rows))
+    found = survey(path)
+    result = draw(found, SHARES, 100, seed=3)
+    counted = found.counts(np.isin(np.arange(len(found)), result.rows))
     assert counted == {"action": 20, "urban": 30, "nature": 30, "other": 20}
     assert len(set(result.rows)) == len(result.rows) == 100
     assert result.repeated == {}
@@ -102,9 +115,9 @@ def test_the_same_seed_draws_the_same_rows_whatever_their_order(tmp_path: Path) 
     second = write_csv(tmp_path / "b.csv", [rows[place] for place in order])
 
     def names(path: Path, seed: int) -> list[str | None]:
-        with survey(path) as found:
-            result = draw(found, SHARES, 60, seed=seed)
-            records = found.records(result.rows)
+        found = survey(path)
+        result = draw(found, SHARES, 60, seed=seed)
+        records = found.records(result.rows)
         return [records[row].video for row in result.rows]
 
     assert names(first, 0) == names(second, 0)
@@ -168,8 +181,8 @@ def test_rows_without_a_video_are_left_out_and_their_repeats_stay(tmp_path: Path
     (tmp_path / "there.mp4").write_bytes(b"x")
     text = prompts(urban=1)[0]
     path = write_csv(tmp_path / "m.csv", [("gone.mp4", text), ("there.mp4", text), ("gone.mp4", text + "!")])
-    with survey(path, check_videos=True) as found:
-        result = draw(found, {"urban": Fraction(1)}, 1, seed=0)
+    found = survey(path, check_videos=True)
+    result = draw(found, {"urban": Fraction(1)}, 1, seed=0)
     assert result.rows == (1,)
     assert result.dropped == {"without a usable video": 2}
 
@@ -179,3 +192,91 @@ def test_no_samples_are_refused(tmp_path: Path, samples: int) -> None:
     path = write_prompts(tmp_path / "m.csv", prompts(urban=3))
     with pytest.raises(DataError, match="not 1 or more"):
         drawn(path, {"urban": Fraction(1)}, samples)
+
+
+EQUAL = equal_shares(["urban", "nature", "action", "other"])
+
+
+def outcome(category: str, verdict: str) -> Outcome:
+    return Outcome(f"test_{category}", category, verdict)
+
+
+def test_failing_categories_double_and_warning_ones_grow_by_half() -> None:
+    found = raised(
+        EQUAL,
+        [
+            outcome("nature", "warn"),
+            outcome("nature", "fail"),
+            outcome("nature", "pass"),
+            outcome("action", "warn"),
+            outcome("urban", "better"),
+        ],
+    )
+    assert found == {
+        "urban": Fraction(2, 11),
+        "nature": Fraction(4, 11),
+        "action": Fraction(3, 11),
+        "other": Fraction(2, 11),
+    }
+    assert sum(found.values()) == 1
+
+
+@pytest.mark.parametrize(
+    "verdict", ["pass", "better", "error", "incomparable", "missing_baseline", "degenerate"]
+)
+def test_nothing_is_raised_by_what_did_not_regress(verdict: str) -> None:
+    with pytest.raises(DataError, match="no comparison of the run warns or fails"):
+        raised(EQUAL, [outcome("nature", verdict)])
+
+
+@pytest.mark.parametrize("category", ["space", "other"])
+def test_a_category_without_a_share_cannot_be_raised(category: str) -> None:
+    shares = {"urban": Fraction(1), "other": Fraction(0)}
+    with pytest.raises(DataError, match=f"{category} regressed but have no share"):
+        raised(shares, [outcome(category, "fail")])
+
+
+def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"--toward: .*cannot be read.*a run's folder or its results.json"):
+        outcomes(tmp_path)
+
+
+def judged(item: ItemId, verdict: str) -> Judgement:
+    return Judgement(item.kind, item.candidate, item.scenario, item.metric, Verdict(verdict), "a reason")
+
+
+def write_run(path: Path, *, candidates: tuple[str, ...] = ("epoch-0",), **verdicts: str) -> Path:
+    """Write a run record whose one comparison a category has this verdict."""
+    items = [
+        ItemId("regression", name, f"test_{category}", "sharpness")
+        for name in candidates
+        for category in verdicts
+    ]
+    pooled = [ItemId("regression", name, "all", "fvd") for name in candidates]
+    limits = [ItemId("limit", name, "test_urban", "clip") for name in candidates]
+    # neither the pooled item nor a limit says which category needs more
+    judgements = [
+        *(judged(item, verdicts[item.scenario.removeprefix("test_")]) for item in items),
+        *(judged(item, "fail") for item in (*pooled, *limits)),
+    ]
+    prompts = {
+        f"test_{name}": Prompt(category=name, prompt="a prompt", caption="a caption") for name in verdicts
+    }
+    record = run_record(judgements, names=candidates, suite=suite_card(prompts=prompts))
+    path.write_text(record.to_json(), encoding="utf-8")
+    return path
+
+
+def test_the_comparisons_of_a_run_with_their_categories(tmp_path: Path) -> None:
+    write_run(tmp_path / "results.json", nature="fail", urban="pass")
+    expected = [outcome("nature", "fail"), outcome("urban", "pass")]
+    assert outcomes(tmp_path) == outcomes(tmp_path / "results.json", "epoch-0") == expected
+
+
+def test_several_candidates_need_a_name(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "results.json", candidates=("epoch-0", "epoch-1"), nature="fail")
+    with pytest.raises(DataError, match="2 candidates: epoch-0, epoch-1\nnext: name one with --candidate"):
+        outcomes(path)
+    with pytest.raises(DataError, match="no candidate 'epoch-7'"):
+        outcomes(path, "epoch-7")
+    assert outcomes(path, "epoch-1") == [outcome("nature", "fail")]

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.errors import DataError, ScoringError
 from pytest_wanlora.scoring import clip
-from pytest_wanlora.training_data.clip_similarity import ClipTextSimilarity
+from pytest_wanlora.training_data.clip_similarity import ClipTextSimilarity, nearest
+from pytest_wanlora.training_data.rules import packaged_rules
+from tests.unit.training_data.test_survey import Nearest
 
 
 class FakeScorer:
@@ -65,7 +67,7 @@ def test_a_word_that_cannot_be_read_is_refused(similarity: ClipTextSimilarity) -
 
 
 def test_importing_the_package_does_not_import_torch_or_pytest() -> None:
-    modules = "clip_similarity attribution need report"
+    modules = "clip_similarity attribution balance report"
     script = (
         "import sys, importlib\n"
         f"for name in {modules.split()!r}:\n"
@@ -74,3 +76,23 @@ def test_importing_the_package_does_not_import_torch_or_pytest() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_nearest_description_with_its_softmax() -> None:
+    place, confidence, cosine = nearest(Nearest(), ["x"], packaged_rules())[0]
+    assert packaged_rules().names[place] == "urban"
+    assert cosine == pytest.approx(0.1)
+    assert confidence == pytest.approx(np.exp(10) / (np.exp(10) + 3))
+
+
+def test_no_prompts_ask_nothing() -> None:
+    asked = Nearest()
+    assert nearest(asked, [], packaged_rules()) == []
+    assert asked.asked == []
+
+
+@pytest.mark.parametrize("value", [np.full((1, 4), np.nan), np.zeros((1, 3)), np.zeros((2, 4))])
+def test_a_model_that_fails_is_refused(value: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Nearest, "cosines", lambda *_: value)
+    with pytest.raises(DataError, match="text similarity"):
+        nearest(Nearest(), ["x"], packaged_rules())

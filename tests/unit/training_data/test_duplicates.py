@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pytest_wanlora.training_data.duplicates import Duplicates
-from pytest_wanlora.training_data.fingerprints import digest, minhash, similarity, squeeze
+from pytest_wanlora.training_data.fingerprints import digest, minhash, similarity, units
 from pytest_wanlora.training_data.rules import fold
 from tests.unit.training_data.sets import prompts, survey, write_prompts
 
@@ -20,8 +20,8 @@ LONG = "A yellow tram climbs a steep street of the old town in the evening light
 def duplicates(
     tmp_path: Path, texts: Sequence[str], *, near: bool = True, threshold: float = 0.8
 ) -> Duplicates:
-    with survey(write_prompts(tmp_path / "m.csv", texts), near=near) as found:
-        return found.duplicates(threshold=threshold)
+    found = survey(write_prompts(tmp_path / "m.csv", texts), near=near)
+    return found.duplicates(threshold=threshold)
 
 
 def test_equal_prompts_are_exact_and_alike_ones_near(tmp_path: Path) -> None:
@@ -57,6 +57,33 @@ def test_short_captions_with_another_word_are_no_duplicates(tmp_path: Path) -> N
     assert duplicates(tmp_path, texts).near_count == 0
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (
+            "an old fisherman mends a net on the pier",
+            "an old fisherman mends a net on the pier, 4k, cinematic",
+        ),
+        ("老渔夫在码头上补渔网", "老渔夫在码头边补渔网"),
+        ("늙은 어부가 그물을 고치고 있다.", "늙은 어부가 그물을 고치고 있습니다."),
+        ("a potter shapes a bowl in her workshop", "a potter shapes a vase in her workshop"),
+    ],
+)
+def test_short_prompts_with_one_word_changed_or_film_terms_added_are_near(
+    tmp_path: Path, first: str, second: str
+) -> None:
+    assert duplicates(tmp_path, [first, second, "a lake"]).near_count == 1
+
+
+def test_what_all_prompts_share_makes_none_near(tmp_path: Path) -> None:
+    style = (
+        "qqvv, ink drawing with thick outlines, washed pastel palette, slow handheld camera, muted shadows"
+    )
+    assert duplicates(tmp_path, [f"{style}, a teapot", f"{style}, a tiger"]).near_count == 0
+    things = [f"{style}, {text}" for text in prompts(urban=8, nature=8, other=8)]
+    assert duplicates(tmp_path, things).near_count == 0
+
+
 def test_which_row_is_kept_does_not_depend_on_the_order(tmp_path: Path) -> None:
     texts = [LONG, LONG.replace("yellow", "red"), LONG + " slowly", *prompts(urban=30), LONG]
     rows = [(f"{number}.mp4", text) for number, text in enumerate(texts)]
@@ -66,8 +93,8 @@ def test_which_row_is_kept_does_not_depend_on_the_order(tmp_path: Path) -> None:
         shuffled = [rows[place] for place in order]
         path = tmp_path / f"{seed}.csv"
         path.write_text("video,prompt\n" + "".join(f'{video},"{text}"\n' for video, text in shuffled))
-        with survey(path) as found:
-            repeats = found.duplicates()
+        found = survey(path)
+        repeats = found.duplicates()
         own = np.flatnonzero(repeats.kept == np.arange(len(rows)))
         kept.add(frozenset(shuffled[row][0] for row in own))
         assert len(own) == 31
@@ -82,11 +109,11 @@ def test_every_dropped_row_has_a_kept_one_that_is_kept(tmp_path: Path) -> None:
 
 
 def test_only_rows_that_count_stand_for_others(tmp_path: Path) -> None:
-    with survey(write_prompts(tmp_path / "m.csv", [LONG, LONG, LONG + "!"])) as found:
-        everything = found.duplicates()
-        kept = int(everything.kept[0])
-        among = np.arange(3) != kept
-        rest = found.duplicates(among=among)
+    found = survey(write_prompts(tmp_path / "m.csv", [LONG, LONG, LONG + "!"]))
+    everything = found.duplicates()
+    kept = int(everything.kept[0])
+    among = np.arange(3) != kept
+    rest = found.duplicates(among=among)
     assert rest.kept[kept] == kept
     assert len({int(row) for row in rest.kept[among]}) == 1
 
@@ -109,14 +136,14 @@ def one_by_one(texts: Sequence[str], threshold: float) -> dict[int, int]:
     """The kept row of every dropped one, all pairs compared: what `find` says where no bucket is full."""
     folded = [fold(text) for text in texts]
     keys, sketches = minhash(folded)
-    least = math.floor(sketches.shape[1] * max(threshold - 0.15, 0.0))
+    least = math.floor(sketches.shape[1] * max(threshold - 0.4, 0.0))
     order = sorted(range(len(texts)), key=lambda row: digest(texts[row]))
     kept: list[int] = []
     found: dict[int, int] = {}
     for row in order:
         for other in kept:
             meets = (keys[row] == keys[other]).any() and (sketches[row] == sketches[other]).sum() >= least
-            if meets and similarity(squeeze(folded[row]), squeeze(folded[other])) >= threshold:
+            if meets and similarity(units(folded[row]), units(folded[other])) >= threshold:
                 found[row] = other
                 break
         else:
@@ -144,6 +171,8 @@ def test_near_duplicates_are_those_of_all_pairs(
             for first, second, color in edits
         )
     )
+    # another prompt, so that nothing is shared by all
+    texts.append("lorem ipsum dolor sit amet")
     found = duplicates(tmp_path, texts, threshold=threshold)
     dropped = {row: int(to) for row, to in enumerate(found.kept) if to != row}
     assert dropped == one_by_one(texts, threshold)

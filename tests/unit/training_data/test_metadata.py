@@ -20,7 +20,7 @@ TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="
 
 
 def rows_of(path: Path, **columns: str) -> list[Row]:
-    with Metadata(path, **columns) as metadata:
+    with Metadata(path, **columns) as metadata:  # type: ignore[arg-type]  # names only
         return list(metadata)
 
 
@@ -96,10 +96,10 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.csv", b"video,prompt\n", ["no row"]),
         (
             "m.csv",
-            b"video,caption\na.mp4,x\n",
-            ["no column 'prompt'", "'video', 'caption'", "--prompt-column"],
+            b"video,words\na.mp4,x\n",
+            ["no column 'prompt' or 'caption' or 'text'", "'video', 'words'", "--prompt-column"],
         ),
-        ("m.csv", b"file,prompt\na.mp4,x\n", ["no column 'video'", "--video-column"]),
+        ("m.csv", b"clip,prompt\na.mp4,x\n", ["no column 'video'", "--video-column"]),
         ("m.csv", b"a.mp4,a city\n", ["no column 'prompt'", "'a city'"]),
         ("m.csv", b"video,prompt,prompt\na.mp4,x,y\n", ["line 1", "'prompt' 2 times"]),
         (
@@ -124,16 +124,20 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.json", f'[{{"video": "a", "prompt": "{KOREAN}"}}]'.encode("cp949"), ["not UTF-8", "CP949"]),
         ("m.json", b"", ["is empty"]),
         ("m.json", b"[]", ["no row"]),
-        ("m.json", b'{"video": "a.mp4", "prompt": "x"}', ["not a JSON list"]),
+        (
+            "m.json",
+            b'{"video": "a.mp4", "prompt": "x"}',
+            ["neither a JSON list of objects nor captions by path"],
+        ),
         ("m.json", b'\xef\xbb\xbf[{"video": "a", "prompt": "x"}]', ["byte order mark"]),
-        ("m.json", b'[{"video": "a", "prompt": "x"}', ["record 1", "ends within the list"]),
-        ("m.json", b'[{"video": "a", "prompt": "x"} {"video"', ["after record 1"]),
-        ("m.json", b'[{"video": "a", "prompt": "x"}, {"video": "b", "prom', ["record 2 is not JSON"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"}', ["is not JSON", "line 1 column"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"} {"video"', ["is not JSON"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"}, {"video": "b", "prom', ["is not JSON", "line 1 column"]),
         ("m.json", b'[{"video": "a", "prompt": "x"}, 3]', ["record 2 is not an object"]),
-        ("m.json", b'[{"video": "a", "prompt": "x"}] rest', ["after the end", "rest"]),
-        ("m.json", b'[{"video": "a", "prompt": "x"},]', ["record 2 is not JSON"]),
-        ("m.json", b"[" * 100_000, ["record 1", "too deeply"]),
-        ("m.json", b'[{"video": "a", "caption": "x"}]', ["record 1 has no 'prompt'", "'caption'"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"}] rest', ["Extra data"]),
+        ("m.json", b'[{"video": "a", "prompt": "x"},]', ["is not JSON", "line 1 column"]),
+        ("m.json", b"[" * 100_000, ["too deeply"]),
+        ("m.json", b'[{"video": "a", "words": "x"}]', ["record 1 has no 'prompt'", "'words'"]),
         ("m.json", b'[{"video": "a", "prompt": 3}]', ["record 1", "'prompt' is '3', not a text"]),
         ("m.json", b'[{"video": ["a", "b"], "prompt": "x"}]', ["record 1", "'video'", "not a text"]),
         ("m.json", b'[{"video": "a", "prompt": "x", "prompt": "y"}]', ["'prompt' twice"]),
@@ -141,7 +145,7 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.jsonl", b'{"video": "a", "prompt": "x"}\n{"video"\n', ["line 2 is not JSON"]),
         ("m.jsonl", b'{"prompt": "x"}\n', ["line 1 has no 'video'"]),
         ("m.jsonl", b"[" * 100_000, ["line 1", "too deeply"]),
-        ("m.parquet", b"PAR1", [".parquet", ".csv, .json or .jsonl"]),
+        ("m.parquet", b"PAR1", [".parquet", ".csv, .tsv, .json, .jsonl"]),
         ("metadata", b"video,prompt\n", ["no ending"]),
     ],
 )
@@ -156,10 +160,62 @@ def test_bad_files_are_refused_with_their_place(
     assert len(message) < 400
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "No such file" in bad(tmp_path / "m.csv")
-    (tmp_path / "n.csv").mkdir()
-    assert "is a folder; name the .csv" in bad(tmp_path / "n.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("m.csv", "video_path,caption\na.mp4,a tram\n"),
+        ("m.csv", "text,file_name\na tram,a.mp4\n"),
+        ("m.csv", "Path,Prompt\na.mp4,a tram\n"),
+        ("m.tsv", "video\tprompt\na.mp4\ta tram\n"),
+        ("m.jsonl", '{"video_path": "a.mp4", "caption": "a tram"}\n'),
+        ("m.json", '[{"file_name": "a.mp4", "text": "a tram"}]'),
+        ("m.json", '{"a.mp4": {"caption": "a tram", "tags": "x"}}'),
+        ("m.json", '{"a.mp4": {"tags": "a tram"}}'),
+        ("m.json", '{"a.mp4": "a tram"}'),
+        ("m.json", '{"a.mp4": ["a tram"]}'),
+    ],
+)
+def test_columns_are_found_by_their_usual_names(tmp_path: Path, name: str, content: str) -> None:
+    path = tmp_path / name
+    path.write_text(content)
+    assert [(row.video, row.prompt) for row in rows_of(path)] == [("a.mp4", "a tram")]
+
+
+def test_the_names_of_the_training_come_first_and_others_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("caption,prompt,path,video\nc,p,y,v\n")
+    with Metadata(path) as metadata:
+        assert [(row.video, row.prompt) for row in metadata] == [("v", "p")]
+        assert metadata.notes == []
+    path.write_text("caption,path\nc,y\n")
+    with Metadata(path) as metadata:
+        assert metadata.notes == ["the prompts are those of 'caption', the videos those of 'path'"]
+
+
+def test_captions_by_path_may_be_several_or_none_and_name_no_ending(tmp_path: Path) -> None:
+    (tmp_path / "b.mp4").touch()
+    path = tmp_path / "m.json"
+    path.write_text('{"a.mp4": ["one", "two"], "b": {"caption": " "}, "c": "three"}')
+    assert [(row.video, row.prompt) for row in rows_of(path)] == [
+        ("a.mp4", "one"),
+        ("a.mp4", "two"),
+        ("b.mp4", None),
+        ("c", "three"),
+    ]
+
+
+def test_a_column_of_videos_may_be_missing_where_none_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("prompt\na tram\n")
+    with Metadata(path, needs_video=False) as metadata:
+        assert [(row.video, row.prompt) for row in metadata] == [(None, "a tram")]
+    # one that was asked for must be there all the same
+    with pytest.raises(DataError, match="no column 'clip'"):
+        Metadata(path, video_column="clip", needs_video=False)
 
 
 @given(st.lists(st.tuples(TEXT, TEXT, TEXT), min_size=1, max_size=8))

@@ -5,16 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora.training_data.report import Report, build, read_clips
-from pytest_wanlora.training_data.tables import report_lines
-from pytest_wanlora.training_data.videos import Target
+from pytest_wanlora.training_data.report import Report, build, report_lines
+from pytest_wanlora.training_data.videos import Target, read_clips
 from tests.unit.training_data.sets import CAPTIONS, prompts, survey, write_csv, write_prompts
 from tests.unit.training_data.test_videos import video
 
 
 def report_on(path: Path, *, check_videos: bool = False, near: bool = True) -> Report:
-    with survey(path, check_videos=check_videos, near=near) as found:
-        return build(found, found.duplicates(), threshold=0.8)
+    found = survey(path, check_videos=check_videos, near=near)
+    return build(found, found.duplicates(), threshold=0.8)
 
 
 def test_shares_are_right_to_the_row(tmp_path: Path) -> None:
@@ -87,11 +86,13 @@ def test_files_are_read_and_rounded(tmp_path: Path) -> None:
     (tmp_path / "c.mp4").write_bytes(b"no video")
     path = write_csv(tmp_path / "m.csv", [(f"{name}.mp4", "a tram") for name in "abcd"])
     told: list[float] = []
-    with survey(path, check_videos=True) as found:
-        report = build(found, found.duplicates(), threshold=0.8)
-        clips = read_clips(
-            found, Target(48, 64, frames=9, multiple=16), progress=lambda _, share: told.append(share)
-        )
+    found = survey(path, check_videos=True)
+    report = build(found, found.duplicates(), threshold=0.8)
+    clips = read_clips(
+        [tmp_path / f"{name}.mp4" for name in "abc"],
+        Target(48, 64, frames=9, multiple=16),
+        progress=lambda _, share: told.append(share),
+    )
     assert (clips.read, clips.unreadable) == (2, 1)
     assert clips.sizes == {"64x48": 1, "96x48": 1}
     assert clips.frames == {9: 1, 6: 1}

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,68 @@ def test_a_category_without_words_cannot_be_found_in_a_prompt() -> None:
     suite = load("tiny").model_copy(update={"categories": {"space": {"en": ("rocket",)}}})
     template = suite.scenarios[0]
     more = tuple(
-        template.model_copy(update={"id": name, "category": name}) for name in ("space", "food", "nature")
+        template.model_copy(update={"id": name, "category": name}) for name in ("space", "cloth", "nature")
     )
     rules = of_suite(suite.model_copy(update={"scenarios": more}))
-    assert rules.names == ("space", "food", "nature", "other")
+    assert rules.names == ("space", "cloth", "nature", "other")
     assert rules.decidable == {"space", "nature", "other"}
+
+
+def test_a_file_may_replace_the_packaged_lists_and_say_the_order(tmp_path: Path) -> None:
+    path = tmp_path / "words.yaml"
+    path.write_text("replace: true\norder: [b, a]\ncategories: {a: {en: [tram]}, b: {en: [lake]}}\n")
+    rules = from_file(path)
+    assert (rules.names, rules.order) == (("b", "a", "other"), ("b", "a", "other"))
+    decide = Categorizer(rules).decide
+    assert decide("a tram at a lake").category == "b"
+    assert decide("a skyscraper").means == "nothing"
+    path.write_text("order: [nature, urban]\n")
+    assert from_file(path).names == ("nature", "urban", "action", "other")
+    assert Categorizer(from_file(path)).decide("a volcano and a skyline").category == "nature"
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("order: [animal]", "order: there is no category 'animal'; there are action"),
+        ("order: urban", "order: 'urban' is not a list"),
+        ("order: [urban, urban]", "each named once"),
+        ("replace: 1", "replace: 1; allowed: true, false"),
+        ("replace: true", "categories: missing"),
+        ("categories: {a: {word: {en: [x]}}}", "unknown language 'word'"),
+    ],
+)
+def test_what_a_file_says_wrong_of_order_and_replacing_is_refused(
+    tmp_path: Path, text: str, word: str
+) -> None:
+    path = tmp_path / "words.yaml"
+    path.write_text(text)
+    with pytest.raises(DataError, match=re.escape(word)):
+        from_file(path)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("a young woman in a forest", "people"),
+        ("두 남자가 걷는다", "people"),
+        ("一只猫在沙发上", "animals"),
+        ("a plate of spaghetti", "food"),
+        ("밤거리의 승용차", "vehicles"),
+        ("a cozy living room with a fireplace", "rooms"),
+        ("几何图案的动态图形", "graphics"),
+        ("a waterfall", "other"),
+    ],
+)
+def test_the_lists_of_subjects(prompt: str, category: str) -> None:
+    assert Categorizer(from_file(Path("subjects"))).decide(prompt).category == category
+
+
+def test_a_suite_that_names_a_subject_takes_its_words() -> None:
+    suite = load("tiny")
+    more = suite.scenarios[0].model_copy(update={"id": "f", "category": "food"})
+    rules = of_suite(suite.model_copy(update={"scenarios": (*suite.scenarios, more)}))
+    assert "food" in rules.decidable
+    decide = Categorizer(rules).decide
+    assert decide("a bowl of ramen").category == "food"
+    assert decide("a neon street").category == "urban"

@@ -9,10 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.training_data.analysis import CHUNK, MEANS, NO_CATEGORY
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.rules import packaged_rules
-from pytest_wanlora.training_data.survey import Source, Survey, take
+from pytest_wanlora.training_data.survey import CHUNK, MEANS, NO_CATEGORY, Source, take
 from pytest_wanlora.training_data.videos import State
 from tests.unit.training_data.sets import prompts, survey, write_csv, write_prompts
 
@@ -32,10 +31,6 @@ class Nearest:
         return cosines
 
 
-def columns(found: Survey) -> dict[str, NDArray[np.generic]]:
-    return {name: value for name, value in vars(found).items() if isinstance(value, np.ndarray)}
-
-
 def test_a_survey_counts_categories_languages_lengths_and_videos(tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(b"x")
     (tmp_path / "b.mp4").write_bytes(b"")
@@ -47,34 +42,21 @@ def test_a_survey_counts_categories_languages_lengths_and_videos(tmp_path: Path)
         ("https://x/e.mp4", ""),
         ("", "a chef"),
     ]
-    with survey(write_csv(tmp_path / "m.csv", rows), check_videos=True) as found:
-        assert len(found) == 6
-        assert found.counts() == {"action": 1, "urban": 1, "nature": 1, "other": 2}
-        assert [LANGUAGES[index] for index in found.languages] == ["en", "ko", "zh", "en", "und", "en"]
-        assert list(found.characters) == [22, 8, 5, 11, 0, 6]
-        assert found.categories[4] == NO_CATEGORY
-        assert MEANS[found.means[3]] == Means.NOTHING
-        assert [State(state) for state in found.video_states] == [
-            State.PRESENT,
-            State.EMPTY,
-            State.MISSING,
-            State.UNSUPPORTED,
-            State.REMOTE,
-            State.NAMELESS,
-        ]
-        assert found.prompts[1] == "벚꽃이 핀 연못"
-
-
-def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
-    path = write_prompts(tmp_path / "m.csv", prompts(urban=CHUNK, nature=CHUNK, other=7))
-    source = Source(path, tmp_path)
-    with take(source, packaged_rules()) as one, take(source, packaged_rules(), workers=2) as two:
-        assert len(one) == 2 * CHUNK + 7
-        for name, column in columns(one).items():
-            assert np.array_equal(column, columns(two)[name]), name
-        assert [two.prompts[row] for row in (0, CHUNK, 2 * CHUNK + 6)] == [
-            one.prompts[row] for row in (0, CHUNK, 2 * CHUNK + 6)
-        ]
+    found = survey(write_csv(tmp_path / "m.csv", rows), check_videos=True)
+    assert len(found) == 6
+    assert found.counts() == {"action": 1, "urban": 1, "nature": 1, "other": 2}
+    assert [LANGUAGES[index] for index in found.languages] == ["en", "ko", "zh", "en", "und", "en"]
+    assert found.categories[4] == NO_CATEGORY
+    assert MEANS[found.means[3]] == Means.NOTHING
+    assert [State(state) for state in found.video_states] == [
+        State.PRESENT,
+        State.EMPTY,
+        State.MISSING,
+        State.UNSUPPORTED,
+        State.REMOTE,
+        State.NAMELESS,
+    ]
+    assert found.prompts[1] == "벚꽃이 핀 연못"
 
 
 def test_similarity_is_asked_where_words_do_not_decide_and_in_its_language_only(tmp_path: Path) -> None:
@@ -83,18 +65,19 @@ def test_similarity_is_asked_where_words_do_not_decide_and_in_its_language_only(
         ["a tram", "lorem ipsum", "a volcano and a skyline", "어쩌고 저쩌고", ""],
     )
     nearest = Nearest()
-    with take(Source(path, tmp_path), packaged_rules(), similarity=nearest) as found:
-        assert nearest.asked == ["lorem ipsum", "a volcano and a skyline"]
-        assert found.counts() == {"action": 0, "urban": 3, "nature": 0, "other": 1}
-        means = [MEANS[index] for index in found.means]
+    found = take(Source(path, tmp_path), packaged_rules(), similarity=nearest)
+    assert nearest.asked == ["lorem ipsum", "a volcano and a skyline"]
+    assert found.counts() == {"action": 0, "urban": 3, "nature": 0, "other": 1}
+    means = [MEANS[index] for index in found.means]
     assert means[:4] == [Means.WORDS, Means.SIMILARITY, Means.SIMILARITY, Means.NOTHING]
 
 
 def test_progress_is_told(tmp_path: Path) -> None:
     path = write_prompts(tmp_path / "m.csv", prompts(urban=CHUNK + 1))
     told: list[tuple[int, float]] = []
-    take(Source(path, tmp_path), packaged_rules(), progress=lambda *now: told.append(now)).prompts.close()
-    assert [done for done, _ in told] == [CHUNK, CHUNK + 1, CHUNK + 1]
+    take(Source(path, tmp_path), packaged_rules(), progress=lambda *now: told.append(now))
+    assert [done for done, _ in told] == [CHUNK, CHUNK + 1] * 2 + [CHUNK + 1]
+    assert [share for _, share in told] == sorted(share for _, share in told)
     # a terminal ends the line where it is told that all is done: once
     assert [share for _, share in told if share >= 1] == [1.0]
     assert told[-1][1] == 1
@@ -104,26 +87,26 @@ def test_rows_are_read_again_whole(tmp_path: Path) -> None:
     path = tmp_path / "m.jsonl"
     records = [{"video": f"{n}.mp4", "prompt": "a tram", "fps": n} for n in range(5)]
     path.write_text("".join(f"{json.dumps(record)}\n" for record in records))
-    with survey(path) as found:
-        assert {number: row.record for number, row in found.records([4, 1, 4]).items()} == {
-            1: records[1],
-            4: records[4],
-        }
+    found = survey(path)
+    assert {number: row.record for number, row in found.records([4, 1, 4]).items()} == {
+        1: records[1],
+        4: records[4],
+    }
 
 
 def test_a_file_that_changes_in_between_is_noticed(tmp_path: Path) -> None:
     path = write_prompts(tmp_path / "m.csv", ["a tram", "a forest"])
-    with survey(path) as found:
-        write_prompts(path, ["a tram", "a forest", "a chef"])
-        with pytest.raises(DataError, match="changed while it was read"):
-            found.records([0])
+    found = survey(path)
+    write_prompts(path, ["a tram", "a forest", "a chef"])
+    with pytest.raises(DataError, match="changed while it was read"):
+        found.records([0])
 
 
 def test_the_order_of_keys_in_an_object_does_not_change_its_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "m.json"
     path.write_text('[{"video": "a.mp4", "prompt": "x"}, {"prompt": "x", "video": "a.mp4"}]')
-    with survey(path) as found:
-        assert found.row_digests[0] == found.row_digests[1]
+    found = survey(path)
+    assert found.row_digests[0] == found.row_digests[1]
 
 
 def test_an_error_in_the_middle_is_raised(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.training_data.rules import LANGUAGES, WordFinder, fold, packaged_rules
+from pytest_wanlora.training_data.rules import LANGUAGES, fold, packaged_rules
+from pytest_wanlora.training_data.word_finder import WordFinder
 from tests.unit.training_data.sets import CAPTIONS
 
 

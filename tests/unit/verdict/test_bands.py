@@ -147,27 +147,42 @@ def test_better_is_said_only_when_it_is_certain() -> None:
     assert rule(metric, -0.3, tolerance, replace(BETTER, low=None, high=None))[0] is Verdict.PASS
 
 
+UNPROVEN = replace(CERTAIN, significant=False, weak=True)
+
+
 @pytest.mark.parametrize(
-    ("found", "weak", "verdict"),
+    ("found", "undecided", "expected"),
     [
-        (CERTAIN, "warn", Verdict.FAIL),
-        (replace(CERTAIN, significant=False, weak=True), "warn", Verdict.WARN),
-        (replace(CERTAIN, significant=False, weak=True), "fail", Verdict.FAIL),
-        (replace(CERTAIN, significant=False, seconded=True), "warn", Verdict.FAIL),
-        (replace(CERTAIN, significant=False, tested=False), "warn", Verdict.FAIL),
-        (None, "warn", Verdict.FAIL),
+        (CERTAIN, "block", (Verdict.FAIL, ReasonCode.BEYOND_BAND)),
+        (CERTAIN, "warn", (Verdict.FAIL, ReasonCode.BEYOND_BAND)),
+        (UNPROVEN, "block", (Verdict.UNDECIDED, ReasonCode.UNDECIDED)),
+        (UNPROVEN, "warn", (Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK)),
+        (replace(UNPROVEN, seconded=True), "block", (Verdict.FAIL, ReasonCode.FAILED_WITH_SIBLING)),
+        (replace(UNPROVEN, tested=False), "block", (Verdict.UNDECIDED, ReasonCode.TOO_FEW_PAIRS)),
+        (replace(UNPROVEN, tested=False), "warn", (Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK)),
+        (None, "block", (Verdict.FAIL, ReasonCode.BEYOND_BAND)),
     ],
 )
 def test_beyond_the_band_the_evidence_decides(
-    found: Evidence | None, weak: Literal["warn", "fail"], verdict: Verdict
+    found: Evidence | None, undecided: Literal["block", "warn"], expected: tuple[Verdict, ReasonCode]
 ) -> None:
-    assert rule(METRICS["clip"], 0.3, DEFAULT_TOLERANCES["clip"], found, weak=weak)[0] is verdict
+    assert rule(METRICS["clip"], 0.3, DEFAULT_TOLERANCES["clip"], found, undecided=undecided) == expected
+
+
+@pytest.mark.parametrize(
+    ("band", "verdict"), [(None, Verdict.FAIL), (0.35, Verdict.WARN), (0.1, Verdict.FAIL)]
+)
+def test_a_band_that_so_few_videos_cannot_see_is_widened_and_never_narrowed(
+    band: float | None, verdict: Verdict
+) -> None:
+    known = replace(CERTAIN, change=0.3, band=band)
+    assert rule(METRICS["fvd"], 0.3, DEFAULT_TOLERANCES["fvd"], known)[0] is verdict
 
 
 @given(change=st.floats(-2, 0.05), metric=st.sampled_from(GATED))
 def test_evidence_never_fails_what_lies_within_the_band(change: float, metric: str) -> None:
     tolerance = Tolerance(warn=0.01, fail=0.05)
-    assert not rule(METRICS[metric], change, tolerance, replace(CERTAIN, change=change), weak="fail")[0].fails
+    assert not rule(METRICS[metric], change, tolerance, replace(CERTAIN, change=change))[0].fails
 
 
 def test_frozen_is_told_from_calm() -> None:

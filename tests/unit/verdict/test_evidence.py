@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from pytest_wanlora.verdict.evidence import (
     Plan,
     change,
     interval,
-    needed,
     p_worse,
     paired,
     pooled,
     sign_flip,
 )
+from pytest_wanlora.verdict.multiplicity import needed
 
 REPEATS = 4000
 
@@ -59,25 +60,70 @@ def test_false_alarms_of_one_test_are_as_many_as_promised(shape: str, deviation:
     assert np.mean(p_worse(paired(candidate, baseline), True) <= 0.05) <= 0.05 + 0.0103
 
 
-def test_p_is_that_of_the_paired_t_test() -> None:
+def test_without_skewness_p_is_that_of_the_paired_t_test() -> None:
     candidate, baseline = draw("skewed", 0.4, (8,), 0.5, seed=3)
     expected = stats.ttest_rel(candidate, baseline, alternative="less").pvalue
-    assert float(p_worse(paired(candidate, baseline), True)) == pytest.approx(expected, rel=1e-12)
-    assert float(p_worse(paired(candidate, baseline), False)) == pytest.approx(1 - expected, rel=1e-12)
+    plain = replace(paired(candidate, baseline), skewness=None)
+    assert float(p_worse(plain, True)) == pytest.approx(expected, rel=1e-12)
+    assert float(p_worse(plain, False)) == pytest.approx(1 - expected, rel=1e-12)
 
 
-def test_pooling_is_the_mean_of_scenarios_with_welch_degrees_of_freedom() -> None:
-    first = draw("normal", 0.1, (4,), 0.0, seed=4)
-    second = [3.0 * side for side in draw("normal", 0.3, (16,), 0.0, seed=5)]
-    both = pooled([paired(*first), paired(*second)])
-    assert float(both.candidate) == pytest.approx((first[0].mean() + second[0].mean()) / 2)
-    differences = [side[0] - side[1] for side in (first, second)]
-    # Welch's test of the two mean differences is the pooled contrast with one sign turned
-    welch = stats.ttest_ind(differences[0], -differences[1], equal_var=False)
-    error, degrees = both.spread(1.0)
-    assert float(degrees) == pytest.approx(welch.df, rel=1e-12)
-    assert float((both.candidate - both.baseline) / error) == pytest.approx(welch.statistic, rel=1e-12)
-    assert both.total == 20
+def test_most_a_little_worse_and_few_much_better_is_no_proof() -> None:
+    # a mean loss of 1 whose single gain has a long tail, by hand: deviations 0.5 seven times and -3.5 once
+    loss = np.array([1.5] * 7 + [-2.5])
+    base = np.full(8, 10.0)
+    contrast = paired(base - loss, base)
+    t = 1.0 / np.sqrt(14.0 / (8 * 7))
+    k = ((7 * 0.125 - 42.875) / 8) / 1.75**1.5 / np.sqrt(8)
+    straight = t + k * t**2 / 3 + k**2 * t**3 / 27 + k / 6
+    assert straight < t
+    assert float(p_worse(contrast, True)) == pytest.approx(stats.t.sf(straight, 7), rel=1e-9)
+    # to the other side skewness makes t too small: it is left as it is, and so is the direction
+    mirrored = paired(base - (2.0 - loss), base)
+    assert float(p_worse(mirrored, True)) == pytest.approx(stats.t.sf(t, 7), rel=1e-9)
+    assert float(p_worse(contrast, False)) == pytest.approx(stats.t.sf(-t, 7), rel=1e-9)
+
+
+def test_the_baselines_own_scatter_keeps_pairs_that_agree_by_luck_from_seeming_certain() -> None:
+    base = np.array([10.0, 10.2, 9.8, 10.0])
+    stored = np.array([9.0, 11.0, 9.0, 11.0, 10.0])  # a variance of 1
+    contrast = paired(base - 1.0, base, stored)
+    error, degrees = contrast.spread(1.0)
+    # 3 degrees of no scatter and 4 of 0.7 times the baseline's: 4 * 0.7 / 7 for a pair
+    assert float(error) == pytest.approx(np.sqrt(0.4 / 4))
+    assert float(degrees) == 7.0
+    assert float(p_worse(contrast, True)) == pytest.approx(stats.t.sf(1.0 / np.sqrt(0.1), 7), rel=1e-9)
+    # three stored seeds count for two degrees, one for none
+    assert float(paired(base - 1.0, base, stored[:3]).spread(1.0)[1]) == 5.0
+    assert float(p_worse(paired(base - 1.0, base, stored[:1]), True)) == 0.0
+
+
+def test_pooling_takes_the_scenarios_of_a_seed_together() -> None:
+    generator = np.random.default_rng(4)
+    base = [5.0 + generator.standard_normal(8) for _ in range(3)]
+    shared = generator.standard_normal(8)
+    losses = [0.3 + shared + 0.1 * generator.standard_normal(8) for _ in range(3)]
+    both = pooled([b - loss for b, loss in zip(base, losses, strict=True)], base)
+    # the same as one scenario whose score is the mean of the three
+    alone = paired(np.mean(base, axis=0) - np.mean(losses, axis=0), np.mean(base, axis=0))
+    for ratio in (1.0, 0.9):
+        together, one = both.spread(ratio), alone.spread(ratio)
+        assert float(together[0]) == pytest.approx(float(one[0]), rel=1e-12)
+        assert float(together[1]) == pytest.approx(7.0)
+    assert both.skewness is not None
+    assert alone.skewness is not None
+    assert float(both.skewness) == pytest.approx(float(alone.skewness))
+    assert both.pairs == (8,)
+
+
+def test_scenarios_of_unequal_numbers_weigh_the_same() -> None:
+    first, second = np.array([1.0, 3.0]), np.array([4.0, 4.0, 6.0, 6.0])
+    both = pooled([first, second], [np.ones(2), np.ones(4)])
+    assert float(both.candidate) == 3.5
+    # half of (-1, 1) / sqrt(2) and half of (-1, -1, 1, 1) / sqrt(12), summed by seed
+    brought = 0.5 * (np.array([-1, 1, 0, 0]) / np.sqrt(2) + np.array([-1, -1, 1, 1]) / np.sqrt(12))
+    assert float(both.spread(1.0)[0]) == pytest.approx(np.sqrt(brought @ brought))
+    assert both.pairs == (2,)
 
 
 @given(
@@ -187,23 +233,40 @@ def test_no_difference_is_no_evidence() -> None:
 
 @pytest.mark.parametrize(
     ("first", "most", "looks"),
-    [(4, 16, (4, 8, 16)), (1, 1, (1,)), (4, 4, (4,)), (5, 12, (5, 10, 12)), (3, 16, (3, 6, 12, 16))],
+    [
+        (4, 16, (4, 6, 8, 12, 16)),
+        (1, 1, (1,)),
+        (4, 4, (4,)),
+        (5, 13, (5, 6, 8, 12, 13)),
+        (3, 16, (3, 4, 6, 8, 12, 16)),
+        (2, 40, (2, 3, 4, 6, 8, 12, 16, 24, 32, 40)),
+    ],
 )
-def test_looks_double_up_to_the_most(first: int, most: int, looks: tuple[int, ...]) -> None:
-    assert Plan.doubling(first, most).looks == looks
+def test_looks_climb_to_the_most(first: int, most: int, looks: tuple[int, ...]) -> None:
+    assert Plan.between(first, most).looks == looks
+
+
+def test_what_each_look_may_spend() -> None:
+    # (n / 16)^3, and what was spent before is taken off
+    assert Plan.between(2, 16).shares() == pytest.approx(
+        (0.0, 27 / 4096, 37 / 4096, 152 / 4096, 296 / 4096, 1216 / 4096, 2368 / 4096)
+    )
+    assert [look for look, _ in Plan.between(2, 16).tested_looks] == [3, 4, 6, 8, 12, 16]
+    assert not Plan.between(1, 2).tests
+    assert Plan.between(1, 3).tests
 
 
 def test_impossible_looks_are_refused() -> None:
     with pytest.raises(ValueError, match="first is 5 and most is 4"):
-        Plan.doubling(5, 4)
+        Plan.between(5, 4)
 
 
 @given(st.integers(1, 20), st.integers(1, 64))
 def test_looks_never_spend_more_than_there_is(first: int, most: int) -> None:
-    plan = Plan.doubling(min(first, most), most)
+    plan = Plan.between(min(first, most), most)
     shares = plan.shares()
     assert sum(shares) == pytest.approx(1.0 if plan.tests else 0.0)
-    assert all(share == 0.0 for share, n in zip(shares, plan.looks, strict=True) if n < 8)
+    assert all(share == 0.0 for share, n in zip(shares, plan.looks, strict=True) if n < 3)
     # the same interval whatever the number of looks
     assert plan.level == pytest.approx(0.9)
     assert plan.following(plan.looks[-1]) is None

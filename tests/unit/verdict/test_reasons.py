@@ -32,6 +32,7 @@ APPLIED: Details = {
 VIDEOS: Details = {"videos": (("city", 3, "it is black"), ("city", 4, "nan"))}
 MESSAGE: Details = {"message": "no such file: x.safetensors", "more": 2}
 DETAILS: dict[ReasonCode, Details] = {
+    ReasonCode.VIDEOS_BROKEN: {"count": 1, "broken": (("test2_nature", 3, "clip 0.3 < 1.2 (base 2.0)"),)},
     **{code: APPLIED for code in ReasonCode if code.startswith("lora_")},
     **{code: MESSAGE for code in ReasonCode if code.startswith("not_rendered")},
     **dict.fromkeys((ReasonCode.NO_BASELINE, ReasonCode.INCOMPARABLE, ReasonCode.ERROR), MESSAGE),
@@ -45,7 +46,8 @@ DETAILS: dict[ReasonCode, Details] = {
         ),
         VIDEOS,
     ),
-    ReasonCode.FILE_BROKEN: {"problems": (("zero_some", 2, "2 of 6 targets change nothing"),)},
+    ReasonCode.FILE_BROKEN: {"problems": (("zero_b", 6, "6 of 6 targets change nothing"),)},
+    ReasonCode.LORA_WARNED: {**APPLIED, "problems": (("zero_some", 2, "2 of 6 targets change nothing"),)},
     ReasonCode.NO_VIDEO: {"places": ("city", "nature")},
     ReasonCode.UNEQUAL_SETS: {"baseline_n": 16},
     ReasonCode.RISE_WITH_LESS_MOTION: {"motion_loss": 0.3},
@@ -157,7 +159,7 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
 @pytest.mark.parametrize(
     ("code", "changed", "words"),
     [
-        (ReasonCode.BEYOND_BAND_WEAK, {}, "weak evidence, about 20 would have been enough; a chance of 40%"),
+        (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more would decide; a chance of 40%"),
         (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, high=0.14)}, ""),
         (ReasonCode.BETTER, {"evidence": None}, "the band alone decides"),
         (ReasonCode.BETTER, {"evidence": None, "change": None}, "no interval"),

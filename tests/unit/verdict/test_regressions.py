@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
 from pytest_wanlora.verdict.evidence import Plan
-from pytest_wanlora.verdict.judgement import ALL, Evidence, Judgement, Verdict, Worst
+from pytest_wanlora.verdict.judgement import ALL, Evidence, Judgement, ReasonCode, Verdict, Worst
 from pytest_wanlora.verdict.pairs import PairedScores
-from pytest_wanlora.verdict.regressions import judge_regression, judge_set
+from pytest_wanlora.verdict.regressions import judge_regression, judge_set, without_call
 from pytest_wanlora.verdict.sequential import assess
 
 SHARP = METRICS["sharpness"]
@@ -54,6 +54,17 @@ def test_a_loss_is_told_with_its_numbers() -> None:
     assert judged.reason == (
         "500.0 -> 250.0, 50.0% worse (band: warn from 2.00%, fail beyond 15.00%); the band alone decides"
     )
+
+
+def test_a_gate_without_evidence_calls_no_loss_a_failure() -> None:
+    lost = regression({"s1": {0: 300.0}}, {"s1": {0: 400.0}})
+    called = without_call(lost, "block")
+    assert (lost.verdict, called.verdict) == (Verdict.FAIL, Verdict.UNDECIDED)
+    assert called.code is ReasonCode.TOO_FEW_PAIRS
+    assert called.reason.endswith("undecided: so few seeds cannot prove a loss")
+    assert without_call(lost, "warn").verdict is Verdict.WARN
+    kept = regression({"s1": {0: 400.0}}, {"s1": {0: 400.0}})
+    assert without_call(kept, "block") is kept
 
 
 def test_one_seed_is_decided_by_the_band_and_says_so() -> None:
@@ -139,7 +150,7 @@ def gathered(candidate: Scores, baseline: Scores) -> Evidence:
         for side in (candidate, baseline)
     ]
     scores = PairedScores((SHARP,), rows[0], rows[1])
-    return assess(scores, DEFAULT_TOLERANCES, Plan.doubling(4, 16)).evidence["s1", "sharpness"]
+    return assess(scores, DEFAULT_TOLERANCES, Plan.between(4, 16)).evidence["s1", "sharpness"]
 
 
 def test_evidence_and_means_agree() -> None:
@@ -150,7 +161,7 @@ def test_evidence_and_means_agree() -> None:
     judged = regression(candidate, baseline, evidence=evidence)
     assert judged.change == pytest.approx(evidence.change, rel=1e-12)
     assert judged.verdict is Verdict.FAIL
-    assert "90% interval 50.0% to 50.0% worse, n = 16" in judged.reason
+    assert "90% interval 47.6% to 52.3% worse, n = 16" in judged.reason
 
 
 def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:
@@ -160,9 +171,10 @@ def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:
     evidence = gathered(candidate, baseline)
     judged = regression(candidate, baseline, evidence=evidence)
     assert evidence.weak
-    assert judged.verdict is Verdict.WARN
-    assert f"weak evidence, about {evidence.n_enough} would have been enough" in judged.reason
-    assert regression(candidate, baseline, evidence=evidence, weak="fail").verdict is Verdict.FAIL
+    assert evidence.n_enough is not None
+    assert (judged.verdict, judged.code) == (Verdict.UNDECIDED, ReasonCode.UNDECIDED)
+    assert f"not proven, about {evidence.n_enough - 16} more would decide" in judged.reason
+    assert regression(candidate, baseline, evidence=evidence, undecided="warn").verdict is Verdict.WARN
 
 
 def test_what_more_seeds_would_say_is_told_where_the_interval_leaves_it_open() -> None:

@@ -1,0 +1,179 @@
+"""The table that the rule is accepted by: `python -m benchmarks.evidence.acceptance [--bank held-out]`.
+
+Plays gates of every kind with the looks of both packaged suites, on a bank and in made-up worlds, and prints
+a row for each: shares that fail, are undecided, pass and pass with everything shown, and the mean number of
+videos. A kind whose videos the bank lacks is named and left out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+
+import numpy as np
+
+from benchmarks.evidence.bank import BANKS, BASE, Side, read
+from benchmarks.evidence.fixtures import NEUTRAL, Ground
+from benchmarks.evidence.gates import Pairing, Stage, draw
+from benchmarks.evidence.losses import Loss
+from benchmarks.evidence.replay import VIDEOS, GateResult, run_gate
+from benchmarks.evidence.scenarios import CHECKPOINTS, REPORT_LOSS
+from benchmarks.evidence.tables import interval
+from benchmarks.evidence.worlds import NOISES, WORLDS, gate
+from benchmarks.markdown import table
+from pytest_wanlora.suite import load
+from pytest_wanlora.verdict.evidence import Plan
+from pytest_wanlora.verdict.judgement import Verdict
+
+#: First and last look of the packaged suites.
+PACKAGED = ((4, 16), (4, 8))
+#: Last looks at which false alarms are counted too: no setting may raise them.
+SETTINGS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64)
+#: Share of the videos that are ruined.
+RARE = 0.125
+RUINED = ("noise", "mush", "near-black", "near-grey", "wrong-scenario")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One kind of gate.
+
+    Attributes:
+        name: In the table.
+        looks: First and last.
+        model: A condition of the bank, or a world.
+        neutral: Whether its means are moved onto the base's.
+        pairing: How seeds are drawn.
+        loss: Planted.
+        ruined: Kind of the videos that replace an eighth of them.
+        noise: Of a world; 0: a bank's.
+    """
+
+    name: str
+    looks: tuple[int, int]
+    model: str
+    neutral: bool = False
+    pairing: Pairing = "paired"
+    loss: Loss | None = None
+    ruined: str = ""
+    noise: float = 0.0
+
+
+def rows() -> Iterator[Row]:
+    """Every kind, with the looks of both packaged suites; the base with all settings of seeds."""
+    scenarios = [scenario.id for scenario in load("tiny").scenarios]
+    for looks in PACKAGED:
+        yield Row("base, other seeds", looks, BASE, pairing="unpaired")
+        for model in NEUTRAL:
+            yield Row(f"{model}, lost nothing", looks, model, neutral=True)
+            yield Row(f"{model}, labels swapped", looks, model, neutral=True, pairing="swapped")
+        yield from (Row(model, looks, model) for model in CHECKPOINTS)
+        for place in scenarios:
+            loss = Loss(place, REPORT_LOSS)
+            yield Row(f"the report's loss in {place}", looks, NEUTRAL[0], neutral=True, loss=loss)
+        for kind in RUINED:
+            yield Row(f"1 in 8 videos: {kind}", looks, NEUTRAL[0], neutral=True, ruined=kind)
+        for world in WORLDS:
+            for noise in NOISES:
+                yield Row(f"{world}, {noise:g} bands", looks, world, noise=noise)
+    for most in SETTINGS:
+        looks = (min(3, most), most)
+        yield Row("base, other seeds", looks, BASE, pairing="unpaired")
+        yield Row(f"{NEUTRAL[1]}, lost nothing", looks, NEUTRAL[1], neutral=True)
+
+
+@cache
+def _ground(part: str) -> Ground:
+    return Ground.of("held-out" if part == "held-out" else "design")
+
+
+@cache
+def _ruined(part: str) -> dict[str, Side]:
+    """Sides of ruined videos, which `Ground` leaves out where they have no score."""
+    whole = read(BANKS[part], load("tiny")).sides
+    mark = f"{BASE}+ruined-"
+    return {name.removeprefix(mark): side for name, side in whole.items() if name.startswith(mark)}
+
+
+def _with_ruined(side: Side, ruined: Side, number: int) -> Side:
+    """A side whose videos are ruined with the chance `RARE`, each on its own."""
+    generator = np.random.default_rng((number, 8))
+    scores, features = {}, {}
+    for name in side.scenarios:
+        rare = generator.random(side.size) < RARE
+        scores[name] = np.where(rare, ruined.scores[name], side.scores[name])
+        features[name] = np.where(rare[:, None], ruined.features[name], side.features[name])
+    return replace(side, scores=scores, features=features)
+
+
+def _gates(row: Row, part: str, gates: int) -> Iterator[GateResult]:
+    first, most = row.looks
+    plan = Plan.between(first, most)
+    if row.noise:
+        tolerances = load("tiny").tolerances
+        for number in range(gates):
+            yield run_gate(gate(row.model, number, tolerances, noise=row.noise, pairs=most), tolerances, plan)
+        return
+    ground = _ground(part)
+    side = ground.side(row.model, neutral=row.neutral, loss=row.loss)
+    stage = Stage(side, ground.bank.base, ground.references)
+    for number in range(gates):
+        if row.ruined:
+            spoilt = _with_ruined(side, _ruined(part)[row.ruined], number)
+            stage = Stage(spoilt, ground.bank.base, ground.references)
+        drawn = draw(number, ground.bank.base.size, row.pairing, pairs=most)
+        yield run_gate(stage.pairs(drawn), ground.suite.tolerances, plan)
+
+
+def played(row: Row, part: str, gates: int) -> tuple[str, ...]:
+    """The row's cells in the table."""
+    looks = f"{row.looks[0]} to {row.looks[1]}"
+    if row.ruined and row.ruined not in _ruined(part):
+        return row.name, looks, *["the bank has no such videos"] * 6
+    found = list(_gates(row, part, gates))
+    compared = sum(_compared(result) for result in found)
+    broken = sum(any(i[1] == VIDEOS and v.fails for i, v in result.verdicts.items()) for result in found)
+    low, high = interval(compared, len(found))
+    shares = (
+        np.mean([getattr(result, name) for result in found]) for name in ("undecided", "passes", "shown")
+    )
+    videos = np.mean([sum(result.pairs.values()) for result in found])
+    return (
+        row.name,
+        looks,
+        f"{compared / len(found):.1%} ({low:.1%} to {high:.1%})",
+        f"{broken / len(found):.1%}",
+        *(f"{share:.1%}" for share in shares),
+        f"{videos:.1f}",
+    )
+
+
+def _compared(result: GateResult) -> bool:
+    """Whether an item other than the single videos fails."""
+    return any(
+        verdict.fails and verdict is not Verdict.UNDECIDED and item[1] != VIDEOS
+        for item, verdict in result.verdicts.items()
+    )
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bank", choices=sorted(BANKS), default="held-out")
+    parser.add_argument("--gates", type=int, default=500, help="of each kind (default: 500)")
+    parser.add_argument("--only", default="", help="rows whose name has this text")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    arguments = parser.parse_args()
+    wanted = [row for row in rows() if arguments.only in row.name]
+    head = ("gates", "looks", "fail by a comparison", "by a broken video", "undecided", "pass", "all shown")
+    with ProcessPoolExecutor(arguments.processes) as pool:
+        pending = [pool.submit(played, row, arguments.bank, arguments.gates) for row in wanted]
+        print(table((*head, "videos"), [each.result() for each in pending]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""What the process that starts a run has read, for its workers: they judge the same inputs or nothing.
+
+A trainer may write its next checkpoint, or somebody edit the suite or the baseline, while a run starts. So
+the checkpoints are read once, and what is known of them is sent; of all else the digests are.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from pydantic import TypeAdapter
+
+from pytest_wanlora.checkpoint import Checkpoint
+from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.jobs.job import digest
+from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.suite.fingerprint import fingerprint
+
+if TYPE_CHECKING:
+    from pytest_wanlora.run.session import Gate
+
+#: What a process says of an input that it cannot read; its items fail for that.
+_UNREAD = "not read"
+
+
+@dataclass(frozen=True)
+class Handover:
+    """What a worker is told.
+
+    Attributes:
+        checkpoints: Name of the candidate to what is known of its file; None for the model without LoRA.
+        digests: What was read to its digest.
+    """
+
+    checkpoints: Mapping[str, Checkpoint | None]
+    digests: Mapping[str, str]
+
+    def differing(self, found: Mapping[str, str]) -> str:
+        """Say in one line which inputs this process has found otherwise; empty if none."""
+        lines = [
+            f"{name} is {of[:12]} here and was {self.digests[name][:12]}"
+            for name, of in found.items()
+            if of != self.digests.get(name)
+        ]
+        return "; ".join(lines)
+
+
+def digests(gate: Gate) -> Mapping[str, str]:
+    """Digests of what a run reads besides its checkpoints: suite, the files it names, baseline.
+
+    Whoever opened the gate has read them by then, or reads them now.
+    """
+    found = {"the suite": gate.suite.sha256}
+    try:
+        texts = {name: text.model_dump() for name, text in prompts(gate.suite, gate.scenarios).items()}
+        found["a file of the suite"] = digest([fingerprint(gate.suite), texts])
+    except WanloraError:
+        # a missing file is a finding of the preflight
+        found["a file of the suite"] = _UNREAD
+    if not gate.settings.update_baselines:
+        try:
+            found["the baseline"] = gate.judge.standard.baseline.digest
+        except WanloraError:
+            found["the baseline"] = _UNREAD
+    return MappingProxyType(found)
+
+
+def identity(gate: Gate, candidate: str) -> str:
+    """Digest of all that a judgement on a candidate rests on, as this process has read it."""
+    checkpoint = gate.candidate(candidate).checkpoint
+    return digest([None if checkpoint is None else checkpoint.identity, dict(gate.digests)])
+
+
+def packed(gate: Gate) -> str:
+    """What the workers of a gate are told, as text."""
+    known = {
+        each.name: None if each.checkpoint is None else asdict(each.checkpoint) for each in gate.candidates
+    }
+    for described in known.values():
+        if described is not None:
+            # JSON has no NaN
+            norms = described["norms"].items()
+            described["norms"] = {name: norm if math.isfinite(norm) else None for name, norm in norms}
+    return json.dumps({"checkpoints": known, "digests": dict(gate.digests)}, default=str, allow_nan=False)
+
+
+def unpacked(text: str) -> Handover:
+    """What `packed` made of a gate."""
+    told = json.loads(text)
+    for described in told["checkpoints"].values():
+        if described is not None:
+            norms = described["norms"].items()
+            described["norms"] = {name: math.nan if norm is None else norm for name, norm in norms}
+    known = {
+        name: None if described is None else _checkpoint().validate_python(described)
+        for name, described in told["checkpoints"].items()
+    }
+    return Handover(MappingProxyType(known), MappingProxyType(told["digests"]))
+
+
+@cache
+def _checkpoint() -> TypeAdapter[Checkpoint]:
+    return TypeAdapter(Checkpoint)

@@ -1,0 +1,321 @@
+"""Training data as trainers keep it: tables, folders and archives of clips with captions, and their configs.
+
+musubi-tuner, ai-toolkit, diffusion-pipe and kohya's trainers read folders with a caption beside each clip
+(`clip.mp4`, `clip.txt`), tables, or a config that names several of both with their repeats; fal reads an
+archive of such a folder. The captions are read as the trainer would, the clips are not opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+import tomllib
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Self
+
+import yaml
+
+from pytest_wanlora.errors import DataError
+from pytest_wanlora.training_data.encodings import check_start, undecodable
+from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
+from pytest_wanlora.training_data.videos import ENDINGS
+
+_Folder = Path | zipfile.Path
+
+_CONFIGS: Final = ("toml", "yaml", "yml")
+_CAPTIONS: Final = (".txt", ".caption")
+_REPEATS: Final = re.compile(r"([1-9]\d*)_")  # kohya's name of a folder: 10_qqvv
+# musubi-tuner, kohya, diffusion-pipe, ai-toolkit, finetrainers; a key `path` elsewhere names something else
+_PARTS: Final = ("general", "datasets", "subsets", "directory", "config", "process")
+_PLACES: Final = (
+    *("path", "folder_path", "dataset_path", "image_dir", "video_dir", "image_directory", "video_directory"),
+    *("train_data_dir", "data_root", "metadata_file", "in_json", "image_jsonl_file", "video_jsonl_file"),
+)
+
+
+@dataclass(frozen=True)
+class _Settings:
+    """What a config says of a folder."""
+
+    repeats: int = 1
+    endings: tuple[str, ...] = _CAPTIONS
+    prefix: str = ""
+    suffix: str = ""
+    default: str | None = None
+
+
+class Clips:
+    """Reads a folder, an archive or a config once, as `Metadata` reads a table.
+
+    Args:
+        path: A folder, a .zip file, or a config of a trainer.
+        table: Opens the tables in it.
+
+    Attributes:
+        path: As given.
+        kind: `folder`, `archive` or `config`.
+        columns: Those of a table with the same rows.
+        unit: What `Row.place` counts.
+        files: The files that were read: captions, tables, configs.
+        notes: What the user should know of how it was read.
+        size: 0, since how much there is to read is not known before.
+        position: 0.
+    """
+
+    columns = ("video", "prompt")
+    unit = "clip"
+    size = 0
+    position = 0
+
+    def __init__(self, path: Path, table: Callable[[Path], Metadata] = Metadata) -> None:
+        self.path = path
+        self.kind = "folder" if path.is_dir() else "archive" if _ending(path) == "zip" else "config"
+        self.files: list[Path] = []
+        self.notes: list[str] = []
+        self._table = table
+        self._archive: zipfile.ZipFile | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._archive is not None:
+            self._archive.close()
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read the rows; at least one. The names of clips in a config are absolute."""
+        numbers = count(1)
+        if self.kind == "config":
+            rows = self._of_config(_mapping(self.path), _Settings())
+        elif self.kind == "archive":
+            rows = self._of_folder(self._opened(), _Settings())
+        else:
+            rows = self._of_folder(self.path, _Settings())
+        for row in rows:
+            video = row.video
+            if video is not None and self.kind == "folder":
+                video = Path(video).relative_to(self.path).as_posix()
+            record = [video or "", row.prompt or ""]
+            yield Row(next(numbers), row.prompt, video, record, row.repeats)
+        if next(numbers) == 1:
+            raise self._refused("it names no folder of clips and no table", ".")
+
+    def _refused(self, message: str, word: str) -> DataError:
+        return DataError(
+            f"{self.path}: {message}", next_command=f"grep -n {word} {shlex.quote(str(self.path))}"
+        )
+
+    def _opened(self) -> zipfile.Path:
+        self.files.append(self.path)
+        try:
+            self._archive = zipfile.ZipFile(self.path)
+        except (OSError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"{self.path} cannot be read: {error}", next_command=f"unzip -l {shlex.quote(str(self.path))}"
+            ) from error
+        return zipfile.Path(self._archive)
+
+    def _of_config(self, config: Mapping[str, Any], outer: _Settings) -> Iterator[Row]:
+        if isinstance(config.get("general"), Mapping):
+            outer = self._settings(config["general"], outer)
+        settings = self._settings(config, outer)
+        found = [name for name in _PLACES if config.get(name) is not None]
+        wrong = next((name for name in found if not isinstance(config[name], str)), None)
+        if wrong is not None:
+            raise self._refused(f"{wrong}: {config[wrong]!r} is not the path of a folder or a table", wrong)
+        if found == ["image_dir", "metadata_file"]:
+            found = ["metadata_file"]  # kohya's table names clips of that folder
+        for name in found:
+            yield from self._of_place(name, config[name], settings, config.get("image_dir"))
+        for name in _PARTS:
+            inner = config.get(name)
+            if name == "general" or inner is None:
+                continue
+            for part in inner if isinstance(inner, list) else [inner]:
+                if isinstance(part, Mapping):
+                    yield from self._of_config(part, settings)
+
+    def _settings(self, config: Mapping[str, Any], outer: _Settings) -> _Settings:
+        repeats = config.get("num_repeats", config.get("repeats", outer.repeats))
+        if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+            raise self._refused(f"num_repeats: {repeats!r} is not a whole number from 1", "repeats")
+        ending = config.get("caption_extension", config.get("caption_ext"))
+        return replace(
+            outer,
+            repeats=repeats,
+            endings=(f".{str(ending).lstrip('.')}",) if ending else outer.endings,
+            prefix=str(config.get("caption_prefix") or outer.prefix),
+            suffix=str(config.get("caption_suffix") or outer.suffix),
+            default=config.get("class_tokens", config.get("default_caption", outer.default)),
+        )
+
+    def _of_place(self, key: str, named: str, settings: _Settings, clips: str | None) -> Iterator[Row]:
+        place = self._found(named)
+        if place is None:
+            raise self._refused(
+                f"{key}: there is no {named!r}, neither beside the config nor in {Path.cwd()}", key
+            )
+        if place.is_dir():
+            yield from self._of_folder(place, settings)
+        else:
+            base = self._found(clips) if clips else None
+            yield from self._of_table(place, base or place.parent, settings)
+
+    def _found(self, named: str) -> Path | None:
+        # trainers start from the working folder; a config that was copied with its data, from its own
+        places = (self.path.parent / named, Path(named))
+        return next((place.resolve() for place in places if place.exists()), None)
+
+    def _of_table(self, path: Path, base: Path, settings: _Settings) -> Iterator[Row]:
+        with self._table(path) as table:
+            self.files.append(path)
+            for row in table:
+                video = None if row.video is None else str(base / row.video)
+                if video is not None and not Path(video).exists() and Path(row.video or "").exists():
+                    video = str(Path(row.video or "").resolve())
+                yield row._replace(
+                    prompt=_whole(row.prompt, settings), video=video, repeats=row.repeats * settings.repeats
+                )
+            self.notes += [f"{path.name}: {note}" for note in table.notes]
+
+    def _of_folder(self, folder: _Folder, settings: _Settings) -> Iterator[Row]:
+        rows = list(self._walked(folder, settings))
+        if not rows:
+            raise DataError(
+                f"{self.path}: {_name(folder)} has no clip with a caption beside it, such as clip.mp4 and "
+                "clip.txt, and no table",
+                next_command=f"ls {shlex.quote(_name(folder))}",
+            )
+        yield from rows
+
+    def _walked(self, folder: _Folder, settings: _Settings) -> Iterator[Row]:
+        """The clips of a folder; of one that has none, those of its folders."""
+        entries = [each for each in folder.iterdir() if not each.name.startswith((".", "__MACOSX"))]
+        entries.sort(key=lambda each: each.name)
+        files = {each.name: each for each in entries if each.is_file()}
+        clips = [name for name in files if _ending(name) in ENDINGS]
+        captions = {name for name in files if name.endswith(settings.endings)}
+        beside = {clip: self._beside(clip, captions, settings) for clip in clips}
+        tables = [name for name in files if _ending(name) in FORMATS]
+        if tables and not any(beside.values()) and isinstance(folder, Path):
+            named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
+            if len(named) > 1:
+                raise DataError(
+                    f"{folder}: there are several tables in it: {', '.join(named)}",
+                    next_command=f"name one: {shlex.quote(str(folder / named[0]))}",
+                )
+            yield from self._of_table(folder / named[0], folder, settings)
+        elif clips:
+            for clip in clips:
+                caption = beside[clip]
+                text = None if caption is None else self._read(files[caption])
+                yield Row(0, _whole(text, settings), _name(files[clip]), [], settings.repeats)
+            orphans = sorted(captions - set(beside.values()))
+            if orphans:
+                self.notes.append(
+                    f"{len(orphans):,} captions have no clip of their name and are not read, such as "
+                    f"{_name(files[orphans[0]])}"
+                )
+        elif captions:
+            # the clips are elsewhere
+            for caption in sorted(captions):
+                yield Row(0, _whole(self._read(files[caption]), settings), None, [], settings.repeats)
+        else:
+            for each in entries:
+                if each.is_dir():
+                    repeats = _REPEATS.match(each.name)
+                    times = int(repeats[1]) if repeats else 1
+                    yield from self._walked(each, replace(settings, repeats=settings.repeats * times))
+
+    def _beside(self, clip: str, captions: set[str], settings: _Settings) -> str | None:
+        stem = clip.rpartition(".")[0]
+        names = (name for ending in settings.endings for name in (stem + ending, clip + ending))
+        return next((name for name in names if name in captions), None)
+
+    def _read(self, file: _Folder) -> str | None:
+        data = file.read_bytes()
+        real = file if isinstance(file, Path) else self.path
+        if isinstance(file, Path):
+            self.files.append(file)
+        check_start(real, data[:64])
+        try:
+            text = data.decode("utf-8-sig").strip()
+        except UnicodeDecodeError as error:
+            if isinstance(file, Path):
+                raise undecodable(file) from error
+            raise DataError(f"{self.path}: {_name(file)} in it is not UTF-8") from error
+        return text or None
+
+
+def opened(
+    path: Path,
+    *,
+    prompt_column: str | None = None,
+    video_column: str | None = None,
+    needs_video: bool = True,
+) -> Metadata | Clips:
+    """Open training data of any form for one pass.
+
+    Args:
+        path: A table (`metadata.FORMATS`), a folder, a .zip file, or a config (.toml, .yaml).
+        prompt_column: Name of the prompts' column, None for a usual one.
+        video_column: Name of the videos' column, None for a usual one.
+        needs_video: Whether a table without a column of videos is refused.
+
+    Raises:
+        DataError: It is of none of these forms, or cannot be read.
+    """
+    table = partial(Metadata, prompt_column=prompt_column, video_column=video_column, needs_video=needs_video)
+    return Clips(path, table) if path.is_dir() or _ending(path) in ("zip", *_CONFIGS) else table(path)
+
+
+def digest(path: Path, files: list[Path]) -> str:
+    """SHA-256 of training data: of the file, or of the names and digests of all files that were read.
+
+    Args:
+        path: The training data.
+        files: `Clips.files` or `Metadata.files` after the pass.
+    """
+    digests = []
+    for file in files:
+        with file.open("rb") as opened_file:
+            digests.append(hashlib.file_digest(opened_file, "sha256").hexdigest())
+    if files == [path]:
+        return digests[0]
+    # absolute paths would make the digest another one on every machine
+    lines = sorted(f"{file.name}\0{value}\n" for file, value in zip(files, digests, strict=True))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _mapping(path: Path) -> Mapping[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        config = tomllib.loads(text) if _ending(path) == "toml" else yaml.safe_load(text)
+    except UnicodeDecodeError as error:
+        raise undecodable(path) from error
+    except (OSError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise DataError(
+            f"{path} cannot be read: {error}", next_command=f"ls -l {shlex.quote(str(path.parent))}"
+        ) from error
+    if not isinstance(config, Mapping):
+        raise DataError(f"{path}: it is no mapping", next_command=f"head {shlex.quote(str(path))}")
+    return config
+
+
+def _whole(text: str | None, settings: _Settings) -> str | None:
+    text = text or settings.default
+    return f"{settings.prefix}{text}{settings.suffix}" if text else None
+
+
+def _ending(path: Path | str) -> str:
+    return str(path).rpartition(".")[2].lower()
+
+
+def _name(entry: _Folder) -> str:
+    return str(entry) if isinstance(entry, Path) else entry.at

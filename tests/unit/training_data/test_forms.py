@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora.errors import DataError
+from pytest_wanlora.training_data.forms import digest, opened
+
+Found = list[tuple[str | None, str | None, int]]
+
+
+def write(folder: Path, **files: str) -> Path:
+    """Write files; `__` in a name stands for a dot, `_in_` for a folder."""
+    for name, text in files.items():
+        path = folder / name.replace("_in_", "/").replace("__", ".")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    return folder
+
+
+def rows(path: Path) -> Found:
+    with opened(path) as data:
+        return [(row.video, row.prompt, row.repeats) for row in data]
+
+
+def bad(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        rows(path)
+    assert "\nnext: " in str(caught.value)
+    return str(caught.value)
+
+
+def test_a_folder_of_clips_and_captions(tmp_path: Path) -> None:
+    write(tmp_path, b__mp4="x", b__txt="a tram\n", a__PNG="x", a__txt="\ufeff벚꽃", c__mov="x", notes__md="x")
+    assert rows(tmp_path) == [("a.PNG", "벚꽃", 1), ("b.mp4", "a tram", 1), ("c.mov", None, 1)]
+
+
+def test_a_caption_without_a_clip_is_told_and_not_read(tmp_path: Path) -> None:
+    write(tmp_path, a__mp4="x", a__txt="a tram", readme__txt="how it was filmed")
+    with opened(tmp_path) as data:
+        assert [row.prompt for row in data] == ["a tram"]
+    assert data.notes == [
+        f"1 captions have no clip of their name and are not read, such as {tmp_path / 'readme.txt'}"
+    ]
+
+
+def test_captions_alone_are_read_without_videos(tmp_path: Path) -> None:
+    assert rows(write(tmp_path, a__txt="a tram", b__txt="a lake")) == [
+        (None, "a tram", 1),
+        (None, "a lake", 1),
+    ]
+
+
+def test_folders_in_a_folder_and_the_repeats_in_their_names(tmp_path: Path) -> None:
+    write(tmp_path, **{"10_qqvv_in_a__mp4": "x", "10_qqvv_in_a__caption": "one", "other_in_b__mp4": "x"})
+    assert rows(tmp_path) == [("10_qqvv/a.mp4", "one", 10), ("other/b.mp4", None, 1)]
+
+
+def test_a_folder_with_a_table(tmp_path: Path) -> None:
+    write(tmp_path, a__mp4="x", metadata__jsonl='{"file_name": "a.mp4", "text": "a tram"}\n')
+    assert rows(tmp_path) == [("a.mp4", "a tram", 1)]
+    write(tmp_path, a__txt="beside it")
+    assert rows(tmp_path) == [("a.mp4", "beside it", 1)]
+
+
+def test_the_captions_of_diffusion_pipe(tmp_path: Path) -> None:
+    write(tmp_path, a__mp4="x", captions__json='{"a.mp4": ["one", "two"]}')
+    assert rows(tmp_path) == [("a.mp4", "one", 1), ("a.mp4", "two", 1)]
+
+
+def test_an_archive(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for name, text in (("set/a.mp4", "x"), ("set/a.txt", "a tram"), ("__MACOSX/set/._a.txt", "x")):
+            archive.writestr(name, text)
+    assert rows(tmp_path / "data.zip") == [("set/a.mp4", "a tram", 1)]
+
+
+MUSUBI = """
+[general]
+caption_extension = ".caption"
+num_repeats = 2
+[[datasets]]
+video_directory = "clips"
+[[datasets]]
+video_jsonl_file = "more/m.jsonl"
+num_repeats = 5
+"""
+KOHYA = """
+[[datasets]]
+num_repeats = 3
+  [[datasets.subsets]]
+  image_dir = "clips"
+  caption_extension = ".caption"
+  caption_prefix = "qqvv, "
+  [[datasets.subsets]]
+  image_dir = "more"
+  class_tokens = "qqvv man"
+  num_repeats = 4
+"""
+DIFFUSION_PIPE = """
+num_repeats = 7
+[[directory]]
+path = "clips"
+"""
+AI_TOOLKIT = """
+job: extension
+config:
+  name: x
+  process:
+    - type: sd_trainer
+      datasets:
+        - folder_path: clips
+          caption_ext: caption
+      model: {name_or_path: none}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "expected"),
+    [
+        ("m.toml", MUSUBI, [("clips/a.mp4", "a tram", 2), ("more/b.mp4", "a lake", 5)]),
+        ("m.toml", KOHYA, [("clips/a.mp4", "qqvv, a tram", 3), ("more/b.mp4", "qqvv man", 4)]),
+        ("m.toml", DIFFUSION_PIPE, [("clips/a.mp4", "a tram", 7)]),
+        ("m.yaml", AI_TOOLKIT, [("clips/a.mp4", "a tram", 1)]),
+    ],
+)
+@pytest.mark.parametrize("beside", [True, False])
+def test_configs(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    config: str,
+    expected: Found,
+    beside: bool,
+) -> None:
+    data = write(tmp_path / "data", clips_in_a__mp4="x", clips_in_a__caption="a tram")
+    table = "" if config is KOHYA else '{"video_path": "more/b.mp4", "caption": "a lake"}'
+    write(data, more_in_b__mp4="x")
+    if table:
+        write(data, more_in_m__jsonl=table if not beside else table.replace("more/", ""))
+    folder = data if beside else tmp_path / "configs"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(config)
+    monkeypatch.chdir(tmp_path if beside else data)
+    assert rows(folder / name) == [(str(data / str(video)), *rest) for video, *rest in expected]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "words"),
+    [
+        ("m.toml", '[[directory]]\npath = "gone"\n', ["m.toml: path: there is no 'gone'"]),
+        ("m.toml", "[[directory]]\npath = 3\n", ["path: 3 is not the path of a folder"]),
+        ("m.toml", '[[directory]]\npath = "."\nnum_repeats = 0.5\n', ["num_repeats: 0.5 is not a whole"]),
+        ("m.toml", "lr = 1e-4\n", ["names no folder of clips"]),
+        ("m.toml", "[[directory\n", ["m.toml cannot be read", "line 1"]),
+        ("m.yaml", "- a\n", ["it is no mapping"]),
+        ("m.yaml", "a: [\n", ["m.yaml cannot be read"]),
+        ("m.zip", "no archive", ["m.zip cannot be read", "not a zip"]),
+    ],
+)
+def test_bad_configs_are_refused(tmp_path: Path, name: str, text: str, words: list[str]) -> None:
+    message = bad(write(tmp_path, **{name.replace(".", "__"): text}) / name)
+    assert all(word in message for word in words)
+
+
+def test_bad_folders_are_refused(tmp_path: Path) -> None:
+    assert "no clip with a caption beside it" in bad(tmp_path)
+    write(tmp_path, a__csv="video,prompt\na,b\n", b__csv="video,prompt\na,b\n")
+    assert "several tables in it: a.csv, b.csv" in bad(tmp_path)
+    (tmp_path / "c.mp4").touch()
+    (tmp_path / "c.txt").write_bytes("벚꽃이 핀 연못".encode("cp949"))
+    assert "c.txt is not UTF-8" in bad(tmp_path)
+
+
+def test_the_digest_of_a_folder_is_that_of_its_captions(tmp_path: Path) -> None:
+    def found() -> str:
+        with opened(tmp_path) as data:
+            list(data)
+        return digest(tmp_path, data.files)
+
+    write(tmp_path, a__mp4="x", a__txt="a tram")
+    first = found()
+    assert found() == first
+    write(tmp_path, a__txt="a lake")
+    assert found() != first
