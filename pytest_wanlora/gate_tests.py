@@ -9,7 +9,7 @@ from dataclasses import asdict
 import pytest
 
 from pytest_wanlora.errors import WanloraError
-from pytest_wanlora.reports import terminal
+from pytest_wanlora.reports import terminal, terminal_tables
 from pytest_wanlora.reports.commands import item_again
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.session import Gate
@@ -17,6 +17,7 @@ from pytest_wanlora.run.update_baseline import store
 from pytest_wanlora.verdict.judgement import ItemId, Judgement
 
 __all__ = [
+    "HEADLINE",
     "NOT_MEASURED",
     "PROPERTY",
     "properties",
@@ -31,6 +32,8 @@ __all__ = [
 PROPERTY = "wanlora"
 #: Property of an item that could not be measured for a cause that is printed elsewhere.
 NOT_MEASURED = f"{PROPERTY}_not_measured"
+#: What is wrong with a failed item, in the fewest words.
+HEADLINE: pytest.StashKey[str] = pytest.StashKey()
 
 
 def test_checkpoint(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: ItemId) -> None:
@@ -80,6 +83,7 @@ def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
         where = f"the same cause as {same}" if same else "listed at the end"
         request.node.user_properties.append((NOT_MEASURED, where))
     if judged.verdict.fails:
+        request.node.stash[HEADLINE] = terminal_tables.headline(judged)
         again = item_again(["pytest", *map(str, request.config.invocation_params.args)], request.node.nodeid)
         pytest.fail(terminal.failure(judged, preview=gate.preview(judged), again=again), pytrace=False)
 

@@ -13,7 +13,7 @@ def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str
         rows: At least one; all have the same number of columns.
         left: Indices of the left-aligned columns; the others are right-aligned.
     """
-    widths = [max(map(_columns, cells)) for cells in zip(*rows, strict=True)]
+    widths = [max(map(columns, cells)) for cells in zip(*rows, strict=True)]
     return [
         "  ".join(_padded(*cell, left) for cell in enumerate(zip(row, widths, strict=True))).rstrip()
         for row in rows
@@ -22,10 +22,10 @@ def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str
 
 def _padded(column: int, cell: tuple[str, int], left: Collection[int]) -> str:
     text, width = cell
-    blanks = " " * (width - _columns(text))
+    blanks = " " * (width - columns(text))
     return text + blanks if column in left else blanks + text
 
 
-def _columns(text: str) -> int:
-    """Terminal columns of a text: Hangul and Han characters take two each."""
+def columns(text: str) -> int:
+    """Terminal columns that a text takes: Hangul and Han characters take two each."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)

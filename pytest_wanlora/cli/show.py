@@ -32,7 +32,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(record.model_dump(mode="json"))
     else:
-        say(terminal.summary(record, str(path)))
+        say(terminal.summary(record, str(path), full=True))
     return OK if all(card.publishable for card in record.candidates) else BAD
 
 

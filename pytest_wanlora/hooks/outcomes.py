@@ -15,7 +15,7 @@ import pytest
 
 from pytest_wanlora import workers
 from pytest_wanlora.errors import JobError
-from pytest_wanlora.gate_tests import PROPERTY
+from pytest_wanlora.gate_tests import HEADLINE, PROPERTY
 from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, PytestOutcome
@@ -138,7 +138,12 @@ class Outcomes:
         if call.excinfo is not None and item.stash.get(_MARKED, False):
             raised = {"when": call.when, "words": one_line(call.excinfo.exconly())}
             item.user_properties.append((PROPERTY, json.dumps({"raised": raised})))
-        return (yield)
+        report = yield
+        crash = getattr(report.longrepr, "reprcrash", None)
+        if crash is not None and HEADLINE in item.stash:
+            # what pytest's short summary shows behind the test's id
+            crash.message = item.stash[HEADLINE]
+        return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -24,7 +25,7 @@ from pytest_wanlora.hooks.collection import (
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.publishing import ssh_signature
-from pytest_wanlora.reports import terminal, writing
+from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed, unpacked
 from pytest_wanlora.run.record import Ending, build
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
+#: Columns beyond which prose is hard to read.
+_WIDEST: Final = 120
 
 
 def switch_on(config: pytest.Config, settings: Settings) -> Gate:
@@ -174,6 +177,9 @@ class Run:
             self.gate.select(chosen, announce=not self.dry)
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
+        progress = None if self.dry else self.gate.board.progress()
+        if self.live is not None and progress is not None and progress.left:
+            self.live.show(progress)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self) -> bool | None:
@@ -269,7 +275,13 @@ class Run:
             # if they cannot be written again, none must be left that says what no longer holds
             writing.remove_receipts(record, self.gate.run_folder)
         results.write(record, path)
-        lines = terminal.summary(record, os.path.relpath(path), causes=self._causes())
+        lines = terminal.summary(
+            record,
+            os.path.relpath(path),
+            causes=self._causes(),
+            width=min(max(shutil.get_terminal_size().columns, terminal_tables.WIDTH), _WIDEST),
+            full=self.config.get_verbosity() > 0,
+        )
         for stored in self.outcomes.stored:
             lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
         written = writing.write_all(record, self.gate.run_folder, sign_key=self.gate.settings.sign_key)
@@ -291,7 +303,7 @@ class Run:
         if lines and self.config.get_verbosity() >= -1:
             terminalreporter.write_sep("=", "wanlora")
             for line in lines:
-                terminalreporter.write_line(line)
+                terminalreporter.write_line(line, **getattr(line, "markup", {}))
 
     def settle(self, exit_status: int) -> int:
         """Hold the record and the receipts to the exit code with which pytest ends.

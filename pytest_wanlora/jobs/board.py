@@ -160,9 +160,13 @@ class Board:
         plans = self._plans()
         if not plans:
             return None
-        done = {path.stem: read_note(path) or {} for path in sorted(self.folder.glob("*.done"))}
-        failed = {path.stem for path in self.folder.glob("*.failed")}
-        started = {path.stem: read_note(path) or {} for path in sorted(self.folder.glob("*.started"))}
+        counted = {key for plan in plans for key in plan["keys"]}
+
+        def noted(kind: str) -> dict[str, Any]:
+            paths = sorted(self.folder.glob(f"*.{kind}"))
+            return {path.stem: read_note(path) or {} for path in paths if path.stem in counted}
+
+        done, failed, started = noted("done"), noted("failed"), noted("started")
         running = [note for key, note in started.items() if key not in done and key not in failed]
         total = sum(len(plan["keys"]) for plan in plans)
         reused = sum(int(plan["reused"]) for plan in plans)

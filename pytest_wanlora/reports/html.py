@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
-from pytest_wanlora.reports import commands, html_run, html_text, limits, sentences, trend
+from pytest_wanlora.reports import commands, html_first, html_run, html_text, limits, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import (
     Anchors,
     CandidateView,
@@ -86,6 +86,8 @@ def _render(record: RunRecord, previews: Previews, largest: int) -> str:
             ),
             steps=any(view.steps for view in views),
             common_steps=common_steps(views),
+            looks=html_first.looks(record, anchors, previews),
+            compact=html_first.compact(record, views, anchors),
             metrics=[title_of(metric) for metric in anchors.metrics],
             scenes=shown,
             courses=html_run.courses(record, anchors),

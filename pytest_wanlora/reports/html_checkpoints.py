@@ -15,7 +15,8 @@ from pytest_wanlora.reports.html_text import isolated, visible
 from pytest_wanlora.reports.i18n import OUTCOMES, VERDICTS, metric_name
 from pytest_wanlora.verdict.decision import Cause, RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, PytestOutcome, Verdict
-from pytest_wanlora.verdict.reasons import aside, direction
+from pytest_wanlora.verdict.reasons import aside
+from pytest_wanlora.verdict.standing import change_words
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard, Failure
@@ -76,9 +77,7 @@ def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str
     """
     if change is None:
         return ""
-    if verdict is None or metric not in METRICS:
-        return plots.worded(change)
-    return plots.worded(change, direction(METRICS[metric], change, verdict))
+    return change_words(change, METRICS.get(metric), Verdict.PASS if verdict is None else verdict)
 
 
 def _of_test(outcome: PytestOutcome) -> Mark:

@@ -14,8 +14,10 @@ from pytest_wanlora.reports import plots, sentences, summary
 from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.i18n import OUTCOMES
+from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 from pytest_wanlora.verdict.reasons import aside
+from pytest_wanlora.verdict.standing import interval_words, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.baseline.store import Prompt
@@ -206,9 +208,9 @@ def _item(
     limit = next((j for j in judged if j.kind == "limit"), None)
     shown = compared or judged[0]
     evidence = shown.evidence
-    interval = ""
-    if evidence is not None and evidence.low is not None and evidence.high is not None:
-        interval = f"{plots.percent(evidence.low)} to {plots.percent(evidence.high)}"
+    interval = interval_words(shown)
+    if interval and evidence is not None:
+        interval = f"{evidence.level:.0%} interval {interval}"
     known = METRICS.get(metric)
     value = value_of(metric, shown.value)
     if metric == "overall" and shown.value is not None:
@@ -225,8 +227,8 @@ def _item(
         n=shown.n,
         mark=mark(shown.verdict),
         aside=aside(shown),
-        limit=None if limit is None else (mark(limit.verdict), _limit(limit)),
-        noise=_noise(record, scenario, metric) if compared is not None else "",
+        limit=None if limit is None else (mark(limit.verdict), _limit(limit, compared)),
+        noise=_noise(record, scenario, metric) if compared is not None and standing(compared).open else "",
         plot=None if compared is None else _strip(record, compared),
         worst=None if compared is None or compared.worst is None else compared.worst.seed,
     )
@@ -242,12 +244,15 @@ def _floors(judged: Judgement) -> str:
     return f"{value_of(judged.metric, before)} \N{RIGHTWARDS ARROW} {value_of(judged.metric, after)}"
 
 
-def _limit(judged: Judgement) -> str:
+def _limit(judged: Judgement, compared: Judgement | None) -> str:
     bounds = (("at least", judged.minimum), ("at most", judged.maximum))
     demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
     if judged.value is None:
         return demanded
-    return f"{demanded}; it is {value_of(judged.metric, judged.value)}, n = {judged.n}"
+    said = f"{demanded}; it is {value_of(judged.metric, judged.value)}, n = {judged.n}"
+    if compared is None or compared.n == judged.n or compared.value is None:
+        return said
+    return f"{said}. {Page.OTHER_COUNT.say('en', limit=judged.n, n=compared.n)}"
 
 
 def _noise(record: RunRecord, scenario: str, metric: str) -> str:
@@ -270,9 +275,7 @@ def _strip(record: RunRecord, judged: Judgement) -> Markup | None:
     evidence = judged.evidence
     low, high = (None, None) if evidence is None else (evidence.low, evidence.high)
     where = "all scenarios" if judged.scenario == ALL else judged.scenario
-    bounds = (
-        "" if low is None or high is None else f", interval {plots.percent(low)} to {plots.percent(high)}"
-    )
+    bounds = f", interval {interval_words(judged)}" if low is not None else ""
     seeds = f" Seeds: {', '.join(f'{s} {plots.percent(c)}' for s, c in changes.items())}." if changes else ""
     return plots.strip(
         plots.Strip(
@@ -285,7 +288,7 @@ def _strip(record: RunRecord, judged: Judgement) -> Markup | None:
             suspicious=judged.fail if metric is not None and metric.two_sided else None,
         ),
         f"Change of {title_of(judged.metric)}, {label(where)}, {label(judged.candidate)}",
-        f"{plots.worded(judged.change)}{bounds}; plus is worse. Warns from "
+        f"{change_of(judged.metric, judged.change, judged.verdict)}{bounds}; plus is worse. Warns from "
         f"{plots.percent(judged.warn)}, fails beyond {plots.percent(judged.fail)}.{seeds}",
     )
 

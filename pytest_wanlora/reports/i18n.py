@@ -105,8 +105,9 @@ SEVERAL_CAUSES: Final = Phrase("{count} causes", "원인 {count}건")
 
 DIRECTIONS: Final[Mapping[Direction, Phrase]] = MappingProxyType(
     {
-        "improving": Phrase("improving", "계속 개선"),
-        "worsening": Phrase("worsening", "계속 악화"),
+        "improving": Phrase("improving", "개선"),
+        "worsening": Phrase("worsening", "악화"),
+        "steady": Phrase("no clear change", "뚜렷한 변화 없음"),
         "mixed": Phrase("up and down", "등락"),
         "unknown": Phrase("unknown", "판단 불가"),
     }
@@ -122,18 +123,16 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
             "체크포인트 {candidates}개 중 배포할 수 있는 것은 이것뿐입니다.",
         ),
         "least_loss": Phrase(
-            "Of the {publishable} that may be published it lost least against the baseline: on average "
-            "{loss:+.2f} of a fail band over {comparisons} comparisons (below 0 is a gain). Next is {next} "
-            "with {next_loss:+.2f}; whether the two differ was not tested.",
-            "배포할 수 있는 체크포인트 {publishable}개 중 평균 악화가 가장 작습니다"
-            "(비교 {comparisons}건, 실패 허용폭 대비 {loss:+.2f}, 음수는 기준보다 개선). 다음 순위는 {next}"
-            "({next_loss:+.2f})이며, 둘 사이의 차이는 통계적으로 검정하지 않았습니다.",
+            "Of the {publishable} that may be published it did best on average over {comparisons} "
+            "comparisons with the baseline. Next is {next}; whether the two differ was not tested.",
+            "배포할 수 있는 체크포인트 {publishable}개 중 기준과의 비교 {comparisons}건에서 평균적으로 가장 "
+            "좋습니다. 다음 순위는 {next}이며, 둘 사이의 차이는 통계적으로 검정하지 않았습니다.",
         ),
         "tie": Phrase(
-            "{next} has the same mean loss ({loss:+.2f} of a fail band over {comparisons} comparisons), and "
-            "{best} comes first.",
-            "{next}도 평균 악화가 같으나(비교 {comparisons}건, 실패 허용폭 대비 {loss:+.2f}) {best} 쪽이 "
-            "먼저 나온 체크포인트입니다.",
+            "On average over {comparisons} comparisons with the baseline {next} is as good, and {best} comes "
+            "first.",
+            "기준과의 비교 {comparisons}건의 평균은 {next} 체크포인트도 같으나 {best} 쪽이 먼저 나온 "
+            "체크포인트입니다.",
         ),
         "none": Phrase(
             "None of {candidates} checkpoints may be published. Nearest to it: {nearest}, with {failing} "

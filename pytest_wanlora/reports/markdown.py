@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,6 +21,7 @@ from pytest_wanlora.reports.trend import TrendPoint
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.standing import Standing, standing, standing_words
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -211,22 +213,24 @@ class _View:
         return self._to.say("LIMITS_HOLD", limits=len(found), margin=margin, metric=metric, place=place)
 
     def evidence_sentence(self, found: Sequence[Row]) -> Markup:
-        weak = sum(row.judgement.evidence is not None and row.judgement.evidence.weak for row in found)
-        untested = sum(_untested(row.judgement) for row in found)
-        said = [self._to.say("SOME_WEAK", weak=weak, all=len(found))] if weak else []
-        said += [self._to.say("SOME_UNTESTED", untested=untested, all=len(found))] if untested else []
-        return Markup(" ").join(said or [self._to.say("ALL_SETTLED")])
+        counts = Counter(standing(row.judgement) for row in found)
+        told = {
+            Standing.WEAK: "SOME_WEAK",
+            Standing.UNLIKELY: "SOME_OPEN",
+            Standing.BAND_ALONE: "SOME_UNTESTED",
+        }
+        said = [
+            self._to.say(key, count=counts[known], all=len(found))
+            for known, key in told.items()
+            if counts[known]
+        ]
+        if not said and counts[Standing.SETTLED] == len(found):
+            said = [self._to.say("ALL_SETTLED")]
+        return Markup(" ").join(said)
 
     def standing(self, judged: Judgement) -> Markup:
         """Whether the evidence settles an item."""
-        if judged.evidence is None or _untested(judged):
-            return self._to.say("BAND_ALONE")
-        if not judged.evidence.weak:
-            return self._to.say("SETTLED")
-        enough = judged.evidence.n_enough
-        if enough is None:
-            return self._to.say("NEVER_ENOUGH")
-        return self._to.say("ENOUGH", n_enough=f"{enough:,}")
+        return markdown(standing_words(judged, self._language))
 
     def interval(self, evidence: Evidence | None) -> Markup:
         if evidence is None or evidence.low is None or evidence.high is None:
@@ -241,7 +245,7 @@ class _View:
     def steps(self, of: CandidateCard) -> Iterator[tuple[Markup, str]]:
         """What to do next, each with its command."""
         steps = next_steps(self._record, of.name)
-        for step, after in zip(steps, (*steps[1:], None), strict=True):
+        for step, after in zip(steps, (*steps, None)[1:], strict=True):
             # several steps may end in one command: show it behind the last of them that stand together
             shown = after is None or after.command != step.command
             said = markdown(sentences.step_text(step, self._language, self._to.name))
@@ -308,10 +312,6 @@ def _severity(judged: Judgement) -> float:
     if judged.verdict is not Verdict.FAIL or judged.change is None or not judged.fail:
         return math.inf
     return judged.change / judged.fail
-
-
-def _untested(judged: Judgement) -> bool:
-    return judged.evidence is None or not judged.evidence.tested
 
 
 def _chosen(of: object, keys: Sequence[str]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pytest_wanlora.reports.commands import file_name, names_of
 from pytest_wanlora.reports.limits import limit_rows
 from pytest_wanlora.reports.markdown_filters import environment, markdown
 from pytest_wanlora.verdict.judgement import ALL, Judgement
+from pytest_wanlora.verdict.standing import judged_change
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -105,7 +106,7 @@ def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None =
             compared=summary.rows(record, candidate),
             limits=limit_rows(record, candidate),
             receipt=markdown(file_name(record, candidate, "receipt", ".json")),
-            change=lambda judged: markdown(summary.change_words(judged)),
+            change=lambda judged: markdown(judged_change(judged)),
         )
     )
 

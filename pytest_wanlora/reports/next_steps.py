@@ -20,6 +20,7 @@ from pytest_wanlora.reports.commands import (
 from pytest_wanlora.reports.limits import limit_rows, targets
 from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.standing import Standing, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -257,7 +258,7 @@ def _evidence(record: RunRecord, candidate: str) -> Iterable[Step]:
     weak = [
         (judged, judged.evidence.n_enough)
         for judged in compared
-        if judged.evidence is not None and judged.evidence.weak and _beyond(judged)
+        if judged.evidence is not None and standing(judged) is Standing.WEAK and _beyond(judged)
     ]
     enough = [-(-n // _scenarios(record, judged)) for judged, n in weak if n is not None]
     if enough:
@@ -269,11 +270,7 @@ def _evidence(record: RunRecord, candidate: str) -> Iterable[Step]:
     if hopeless:
         metrics = ordered(judged.metric for judged in hopeless)
         yield Step("seeds_cannot_settle", "", metrics, {"items": len(hopeless)})
-    untested = [
-        judged
-        for judged in compared
-        if judged.value is not None and (judged.evidence is None or not judged.evidence.tested)
-    ]
+    untested = [judged for judged in compared if standing(judged) is Standing.BAND_ALONE]
     if untested:
         metrics = ordered(judged.metric for judged in untested)
         numbers = {"items": len(untested), "least": min(judged.n for judged in untested)}

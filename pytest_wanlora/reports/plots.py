@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from pytest_wanlora.reports.svg import drawing, line, mark, number, rect, shape, short, text
 from pytest_wanlora.verdict.judgement import Verdict
+from pytest_wanlora.verdict.standing import change_words
 
 # farther out than this many fail bands a dot is drawn as an arrow at the edge
 _FARTHEST = 16.0
@@ -102,25 +103,11 @@ def _seed(at: float, change: float, seed: int, *, outside: bool) -> Markup:
     return Markup('<polygon class="seed" points="{}"><title>{}</title></polygon>').format(points, words)
 
 
-def worded(change: float | None, gain: str = "better") -> str:
-    """A relative change to the worse, in words.
-
-    Args:
-        change: None or NaN where there is none.
-        gain: The word for a change to the better.
-
-    Example:
-        >>> worded(0.204)
-        '20.4% worse'
-    """
+def worded(change: float | None) -> str:
+    """A relative change to the worse of one seed, in words; None or NaN where there is none."""
     if change is None or math.isnan(change):
         return "no change can be told"
-    if change == 0.0:
-        return "the same"
-    if abs(change) < 0.0005:
-        return "0.0%"
-    way = "worse" if change > 0 else gain
-    return f"infinitely {way}" if math.isinf(change) else f"{abs(change):.1%} {way}"
+    return change_words(change, None, Verdict.PASS)
 
 
 def _ticks(shown: Strip, x: Callable[[float], float], low: float) -> list[Markup]:

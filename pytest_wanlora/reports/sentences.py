@@ -14,6 +14,7 @@ from pytest_wanlora.reports.i18n import (
     RUN_OUTCOMES,
     SEVERAL_CAUSES,
     TESTS,
+    VERDICTS,
     metric_name,
     metric_names,
 )
@@ -24,6 +25,7 @@ from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict.judgement import ALL, Verdict
 from pytest_wanlora.verdict.reasons import reason
+from pytest_wanlora.verdict.standing import WAYS, direction
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -71,7 +73,13 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
     if count:
         said.append(Page.UNMEASURED.say(language, unmeasured=count, expected=expected))
     tests = len(record.tests_of(card.name))
-    if not decision.failing and not decision.unmeasured and expected:
+    warned = len(decision.warnings)
+    clean = not decision.failing and not decision.unmeasured and expected
+    if clean and warned:
+        said.append(
+            Page.NONE_FAILS.say(language, passing=expected - warned, expected=expected, warnings=warned)
+        )
+    elif clean:
         said.append(Page.ALL_PASS.say(language, expected=expected) + ".")
     if decision.tests:
         said.append(Page.TESTS_FAIL.say(language, failed=len(decision.tests), tests=tests))
@@ -81,7 +89,7 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
         said.append(Page.RUN_FAILED.say(language, exit_status=record.exit_status))
         if others := record.other_failures:
             said.append(Page.OTHERS_FAILED.say(language, count=len(others), first=quote(others[0])))
-    if decision.warnings:
+    if warned and not clean:
         said.append(Page.WARNING.say(language, warnings=len(decision.warnings)))
     if record.partial or not expected:
         said.append(Page.PARTIAL.say(language))
@@ -243,14 +251,18 @@ def outcome_lines(record: RunRecord, candidate: str, outcome: Outcome, language:
 def comparison_line(row: Row, language: Language) -> str:
     """A comparison in one line: the metric, both values, and how it is to be taken."""
     judged = row.judgement
-    rising = judged.change is not None and judged.change <= 0.0
+    gained = judged.change is not None and judged.change <= 0.0
     known = {
         Verdict.BETTER: Page.BETTER_LINE,
-        Verdict.WARN: Page.RISE_LINE if rising else Page.WORSE_LINE,
+        Verdict.WARN: Page.RISE_LINE if gained else Page.WORSE_LINE,
         Verdict.FAIL: Page.FAIL_LINE,
     }
-    return known.get(judged.verdict, Page.WORSE_LINE).say(
+    metric = METRICS[judged.metric]
+    return known.get(judged.verdict, Page.OTHER_LINE).say(
         language,
+        way=WAYS[direction(metric, -1.0, Verdict.WARN)].say(language),
+        verdict=VERDICTS[judged.verdict].say(language),
+        why=reason(judged, language),
         metric=metric_name(row.metric, language),
         baseline=value_text(row.metric, row.baseline),
         value=value_text(row.metric, row.value),

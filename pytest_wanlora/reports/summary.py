@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
-from pytest_wanlora.verdict.reasons import direction
+from pytest_wanlora.verdict.standing import Standing, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
@@ -97,19 +97,6 @@ class Average:
     difference: float | None
     relative: float | None
     scenarios: int
-
-
-def change_words(judged: Judgement) -> str:
-    """A comparison's change for a column of changes.
-
-    Args:
-        judged: Of a known metric.
-    """
-    if judged.change is None:
-        return "-"
-    if judged.change == 0.0:
-        return "same"
-    return f"{abs(judged.change):.1%} {direction(METRICS[judged.metric], judged.change, judged.verdict)}"
 
 
 def scenarios_of(record: RunRecord) -> tuple[str, ...]:
@@ -240,10 +227,10 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
         failing=failing,
         broken=broken,
         suspicious=_where(compared, lambda each: each.verdict is Verdict.WARN and not _lost(each)),
-        weak=_where(compared, lambda each: each.evidence is not None and each.evidence.weak),
+        weak=_where(compared, lambda each: standing(each) is Standing.WEAK),
         untested=_where(
             compared,
-            lambda each: each.value is not None and (each.evidence is None or not each.evidence.tested),
+            lambda each: standing(each) is Standing.BAND_ALONE,
         ),
         unmeasured=unmeasured,
     )

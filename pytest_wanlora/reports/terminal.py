@@ -6,13 +6,25 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.checkpoint import reads_in
-from pytest_wanlora.metrics import METRICS, Metric, grade
-from pytest_wanlora.reports import sentences
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports import sentences, trend
 from pytest_wanlora.reports.commands import gate_again
-from pytest_wanlora.reports.summary import change_words, more_videos
+from pytest_wanlora.reports.summary import more_videos
+from pytest_wanlora.reports.terminal_tables import (
+    MOST_OF_SEVERAL,
+    WIDTH,
+    Line,
+    counted,
+    full_table,
+    limit_line,
+    matrix,
+    word,
+    worst_first,
+    wrapped,
+)
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
-from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
@@ -21,18 +33,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
 
-_MARKS = {
-    Verdict.BETTER: "better",
-    Verdict.PASS: "pass",
-    Verdict.WARN: "WARN",
-    Verdict.UNDECIDED: "UNDECIDED",
-    Verdict.FAIL: "FAIL",
-    Verdict.MISSING_BASELINE: "NO BASELINE",
-    Verdict.INCOMPARABLE: "INCOMPARABLE",
-    Verdict.DEGENERATE: "DEGENERATE",
-    Verdict.ERROR: "ERROR",
-}
-_COLUMNS = ("scenario", "metric", "baseline", "candidate", "change", "n", "verdict")
 _LONGEST_DETAIL = 600
 #: Project tests that are listed; those that did not pass come first.
 _MOST_TESTS = 30
@@ -84,7 +84,7 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
     """
     place = judged.scenario or judged.candidate
     title = METRICS[judged.metric].title if judged.metric in METRICS else judged.kind
-    lines = [f"{_MARKS[judged.verdict]}: {title} of {place} ({judged.candidate})", *_cut(judged.reason)]
+    lines = [f"{word(judged.verdict)}: {title} of {place} ({judged.candidate})", *_cut(judged.reason)]
     metric = METRICS.get(judged.metric)
     if metric is not None and judged.value is not None:
         lines.append(f"{'higher' if metric.higher_is_better else 'lower'} is better")
@@ -105,13 +105,20 @@ def _cut(text: str) -> list[str]:
     return [*text[:_LONGEST_DETAIL].splitlines(), more]
 
 
-def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> list[str]:
-    """The whole run: a card, a table, limits and the decision for each candidate, and what it cost.
+def summary(
+    record: RunRecord, place: str, *, causes: Sequence[str] = (), width: int = WIDTH, full: bool = False
+) -> list[str]:
+    """The whole run: of several checkpoints which is best, then each with what is wrong, and what it cost.
 
     Args:
         record: The run.
         place: Where the record lies.
         causes: Why nothing could be measured, a line each; they take the place of the tables.
+        width: Columns of the terminal; only paths and commands, which must stay whole, pass it.
+        full: Every comparison and limit, not only those that fail or warn.
+
+    Returns:
+        Lines; those of class `Line` have a colour.
     """
     if causes:
         decisions = [
@@ -121,19 +128,25 @@ def summary(record: RunRecord, place: str, *, causes: Sequence[str] = ()) -> lis
             for card in record.candidates
         ]
         return [*decisions, *causes, f"record: {place}"]
-    lines = [_setting(record)]
+    lines = _setting(record, width)
     if record.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
-        lines.insert(0, sentences.outcome_headline(record.outcome, len(record.causes), "en"))
+        lines.insert(0, Line(sentences.outcome_headline(record.outcome, len(record.causes), "en"), red=True))
     if record.baseline is not None:
         baseline = record.baseline
         lines.append(f"baseline {baseline.name} of {baseline.created[:10]}")
-        lines += [f"  differs: {line}" for line in baseline.differences]
+        for line in baseline.differences:
+            lines += wrapped(f"differs: {line}", width, "  ")
+    names = [card.name for card in record.candidates if card.sha256 is not None]
+    several = len(names) > 1
+    if several and record.videos:
+        lines += ["", *matrix(record, names, width), ""]
+        lines += wrapped(sentences.best_text(trend.best(record), "en", str), width)
     for card in record.candidates:
-        lines += ["", *_candidate(record, card)]
+        lines += ["", *_candidate(record, card, width, several=several, full=full)]
     if record.project_tests:
         lines += ["", *_project_tests(record)]
     if record.training_data is not None:
-        lines += ["", *_training_data(record, record.training_data)]
+        lines += ["", *_training_data(record, record.training_data, width)]
     lines += _not_measured(record)
     lines += ["", _cost(record)]
     lines += left_out_lines(record.left_out, record.expected)
@@ -158,50 +171,60 @@ def _not_measured(record: RunRecord) -> Iterator[str]:
             yield f"   next: {cause.next_command}"
 
 
-def _setting(record: RunRecord) -> str:
+def _setting(record: RunRecord, width: int) -> list[str]:
     environment = record.environment
     looks = " to ".join(str(n) for n in dict.fromkeys((record.suite.looks[0], record.suite.looks[-1])))
     where = f"{environment.get('device_name')}, {environment.get('dtype')}"
-    return f"suite {record.suite.name}, {looks} videos a scenario, on {where}"
+    return wrapped(f"suite {record.suite.name}, {looks} videos a scenario, on {where}", width)
 
 
-def _candidate(record: RunRecord, card: CandidateCard) -> list[str]:
-    lines = [_card_line(card)]
+def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: bool, full: bool) -> list[str]:
+    lines = _card_lines(card, width, full=full)
     if reads := reads_in.summary((card.checkpoint or {}).get("reads_in")):
-        lines.append(f"  reads in: {reads}")
+        lines += wrapped(f"reads in: {reads}", width, "  ")
     own = [judged for judged in record.judgements if judged.candidate == card.name]
     if own and not record.videos and all(judged.verdict.unmeasured for judged in own):
         # the notes say why, once for all of them
         return [*lines, f"{card.name} may not be published: {card.reason}"]
     order = ["", *record.suite.prompts, ALL]
-    lines += [
-        f"  {_first_line(judged.reason)}"
-        for judged in own
-        if judged.kind == "checkpoint" and not judged.verdict.unmeasured
-    ]
-    lines += [
-        f"  videos of {judged.scenario}: {_first_line(judged.reason)}: {_MARKS[judged.verdict]}"
-        for judged in own
-        if judged.kind == "videos" and judged.verdict.fails and not judged.verdict.unmeasured
-    ]
     compared = [judged for judged in own if judged.kind == "regression"]
-    if compared:
-        lines += ["", *(f"  {line}" for line in _table(record, compared)), ""]
-    lines += [
-        f"  {_limit_line(judged)}"
-        for judged in sorted(own, key=lambda each: order.index(each.scenario))
-        if judged.kind == "limit"
-    ]
+    if full:
+        for judged in own:
+            if judged.kind == "checkpoint" and not judged.verdict.unmeasured:
+                lines += wrapped(_first_line(judged.reason), width, "  ")
+        if compared:
+            lines += ["", *full_table(record, compared, width), ""]
+        limits = sorted(
+            (each for each in own if each.kind == "limit"), key=lambda each: order.index(each.scenario)
+        )
+        lines += map(limit_line, limits)
+        # tables have their reasons
+        lines += worst_first((each for each in own if each.kind not in ("limit", "regression")), width)
+    else:
+        lines += worst_first(own, width, most=MOST_OF_SEVERAL if several else None)
     if own:
+        lines.append(f"  {counted(own)}{'' if full else '; -v shows each'}")
         verdict = "may be published" if card.publishable else "may not be published"
         lines += [f"  {line}" for line in _more_videos(record, card)]
-        lines.append(f"{card.name} {verdict}: {card.reason}")
+        said = wrapped(f"{card.name} {verdict}: {card.reason}", width)
+        lines += [
+            Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
+        ]
         if card.publishable and record.receipts_refused:
             lines += [
-                f"  but verify refuses its receipt: the pytest run ended with exit code {record.exit_status}",
+                *wrapped(
+                    "but verify refuses its receipt: the pytest run ended with exit code "
+                    f"{record.exit_status}",
+                    width,
+                    "  ",
+                ),
                 f"  next: {gate_again(record, card)}, which reuses the videos",
             ]
     return lines
+
+
+def _first_line(reason: str) -> str:
+    return reason.partition("\n")[0]
 
 
 def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
@@ -240,68 +263,18 @@ def _project_tests(record: RunRecord) -> list[str]:
     return lines
 
 
-def _card_line(card: CandidateCard) -> str:
+def _card_lines(card: CandidateCard, width: int, *, full: bool) -> list[str]:
     if card.checkpoint is None:
-        return f"{card.name}: {card.reason}"
+        return wrapped(f"{card.name}: {card.reason}", width)
     known = card.checkpoint
     size = f"{known['size'] / 2**20:.1f} MiB"
     again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
     kind = f"{known['format']}, {known['dtype']}, rank {known['rank']}, {size}, scale {card.scale:g}"
-    return f"{card.name}: {kind}, sha256 {card.sha256}{again}"
+    lines = wrapped(f"{card.name}: {kind}{again}", width)
+    return [*lines, f"  sha256 {card.sha256}"] if full else lines
 
 
-def _table(record: RunRecord, compared: Sequence[Judgement]) -> list[str]:
-    order = [*record.suite.prompts, ALL]
-    rows = [_COLUMNS]
-    previous = ""
-    for judged in sorted(compared, key=lambda each: (order.index(each.scenario), _rank(each))):
-        metric = _metric(judged)
-        rows.append(
-            (
-                judged.scenario if judged.scenario != previous else "",
-                metric.title,
-                _number(metric, judged.baseline),
-                _number(metric, judged.value) + _grade(judged),
-                change_words(judged),
-                str(judged.n),
-                _MARKS[judged.verdict],
-            )
-        )
-        previous = judged.scenario
-    return aligned(rows, left={0, 1, 6})
-
-
-def _rank(judged: Judgement) -> int:
-    return list(METRICS).index(judged.metric)
-
-
-def _metric(judged: Judgement) -> Metric:
-    return METRICS[judged.metric]
-
-
-def _limit_line(judged: Judgement) -> str:
-    # the reason of what could not be measured is told once, with the others of its cause
-    why = "" if judged.verdict.unmeasured else f"{_first_line(judged.reason)}: "
-    return f"limit {_place(judged)} {_metric(judged).title}: {why}{_MARKS[judged.verdict]}"
-
-
-def _first_line(reason: str) -> str:
-    return reason.partition("\n")[0]
-
-
-def _place(judged: Judgement) -> str:
-    return "of all" if judged.scenario == ALL else judged.scenario
-
-
-def _number(metric: Metric, value: float | None) -> str:
-    return "-" if value is None else metric.format(value)
-
-
-def _grade(judged: Judgement) -> str:
-    return f" {grade(judged.value)}" if judged.metric == "overall" and judged.value is not None else ""
-
-
-def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
+def _training_data(record: RunRecord, data: TrainingDataCard, width: int) -> list[str]:
     """Shares by category, each scenario's beside its worst verdict, and the suspicions that they carry."""
     by_size = sorted(data.shares.items(), key=lambda each: -each[1])
     shares = ", ".join(f"{name} {_share(share)}" for name, share in by_size)
@@ -311,7 +284,7 @@ def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
         worst = [_worst_verdict(record, name, scenario) for name in names]
         share = f"{_share(known.share)}{', rare' if known.rare else ''}"
         rows.append((scenario, known.category, share, *worst))
-    lines = [f"training data {data.file}, {data.prompts:,} prompts: {shares}"]
+    lines = wrapped(f"training data {data.file}, {data.prompts:,} prompts: {shares}", width)
     if data.undecided:
         lines.append(f"  {data.undecided:,} of them have no word of the lists and count as other")
     lines += [
@@ -320,8 +293,8 @@ def _training_data(record: RunRecord, data: TrainingDataCard) -> list[str]:
     ]
     lines += [f"  ignored in {_share(share)} of them: {text!r}" for text, share in data.ignored.items()]
     lines += [f"  {line}" for line in aligned(rows, left=range(len(rows[0])))]
-    lines += [f"  {_suspicion_line(each)}" for each in data.suspicions]
-    lines += [f"  {_correlation_line(each)}" for each in data.correlations]
+    for said in (*map(_suspicion_line, data.suspicions), *map(_correlation_line, data.correlations)):
+        lines += wrapped(said, width, "  ")
     return lines
 
 
@@ -354,7 +327,7 @@ def _worst_verdict(record: RunRecord, candidate: str, scenario: str) -> str:
         for judged in record.judgements
         if (judged.kind, judged.candidate, judged.scenario) == ("regression", candidate, scenario)
     ]
-    return _MARKS[max(own, key=lambda verdict: verdict.severity)] if own else "-"
+    return word(max(own, key=lambda verdict: verdict.severity)) if own else "-"
 
 
 def _share(share: float | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.reports.summary import metrics_of, rows, scenarios_of
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
 BestReason = Literal["only", "least_loss", "tie", "none", "none_measured", "run_failed", "no_candidate"]
-Direction = Literal["improving", "worsening", "mixed", "unknown"]
+Direction = Literal["improving", "worsening", "mixed", "steady", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,9 @@ class TrendPoint:
         baseline: The baseline's value.
         change: Relative change to the worse as it was judged.
         n: Videos the value rests on: distances of different n do not compare, their changes do.
+        low: Lower bound of the change; None without an interval.
+        high: Upper bound.
+        warn: The metric's warn band; a smaller step is none.
     """
 
     candidate: str
@@ -39,6 +42,9 @@ class TrendPoint:
     baseline: float | None = None
     change: float | None = None
     n: int = 0
+    low: float | None = None
+    high: float | None = None
+    warn: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -113,6 +119,9 @@ def _point(candidate: str, scenario: str, judged: Judgement | None) -> TrendPoin
         baseline=judged.baseline,
         change=judged.change,
         n=judged.n,
+        low=None if judged.evidence is None else judged.evidence.low,
+        high=None if judged.evidence is None else judged.evidence.high,
+        warn=judged.warn or 0.0,
     )
 
 
@@ -191,15 +200,34 @@ def _finite(numbers: Mapping[str, float | str]) -> dict[str, float | str]:
 
 
 def direction(points: Sequence[TrendPoint]) -> Direction:
-    """Where the change to the worse goes over the points of one metric and place, in their order."""
+    """Where the change to the worse goes over the points of one metric and place, in their order.
+
+    Only a step counts that is larger than the warn band and whose two intervals, where there are any, do not
+    meet; what stays within that is `"steady"`.
+    """
     changes = [point.change for point in points]
     known = [change for change in changes if change is not None]
     if len(known) < 2 or len(known) != len(changes):
         return "unknown"
-    steps = [later - earlier for earlier, later in pairwise(known)]
-    if all(step < 0.0 for step in steps):
-        return "improving"
-    return "worsening" if all(step > 0.0 for step in steps) else "mixed"
+    steps = {_step(earlier, later) for earlier, later in combinations(points, 2)} - {0}
+    if not steps:
+        return "steady"
+    if len(steps) > 1:
+        return "mixed"
+    return "improving" if steps == {-1} else "worsening"
+
+
+def _step(earlier: TrendPoint, later: TrendPoint) -> int:
+    """-1 for an improvement that is more than noise, 1 for such a loss, else 0."""
+    if earlier.change is None or later.change is None:
+        return 0
+    step = later.change - earlier.change
+    if abs(step) <= max(earlier.warn, later.warn):
+        return 0
+    first, second = (earlier, later) if step > 0.0 else (later, earlier)
+    if first.high is not None and second.low is not None and second.low <= first.high:
+        return 0
+    return 1 if step > 0.0 else -1
 
 
 def overfit(record: RunRecord, candidate: str) -> Overfit | None:

@@ -30,6 +30,10 @@ class Page(Enum):
         "No checkpoint was gated in this run: it measured the model without LoRA.",
         "체크포인트를 평가하지 않고 LoRA 없는 베이스 모델만 측정한 실행입니다.",
     )
+    NONE_FAILS = Phrase(
+        "No check fails: {passing} of {expected} pass, {warnings} warn.",
+        "실패한 검사 항목이 없습니다. {expected}개 중 {passing}개 통과, {warnings}개 주의.",
+    )
     ALL_PASS = Phrase("All {expected} checks pass", "검사 항목 {expected}개를 모두 통과했습니다")
     FAILING = Phrase(
         "Fails: {failing} of {expected} checks", "검사 항목 {expected}개 중 {failing}개가 실패했습니다"
@@ -189,10 +193,20 @@ class Page(Enum):
         "{metric} 크게 악화: {baseline} → {value} ({relative}), 실패 기준 {fail:.1%} 초과",
     )
     RISE_LINE = Phrase(
-        "{metric} rose suspiciously: {baseline} → {value} ({relative}); noise, flicker or a frozen picture "
+        "{metric} suspiciously {way}: {baseline} → {value} ({relative}); noise, flicker or a frozen picture "
         "can do that, look at the videos",
-        "{metric} 비정상적 상승: {baseline} → {value} ({relative}). 노이즈, 깜빡임, 정지 화면일 수 있으니 "
+        "{metric} 비정상적 {way}: {baseline} → {value} ({relative}). 노이즈, 깜빡임, 정지 화면일 수 있으니 "
         "영상 확인 필요",
+    )
+    OTHER_LINE = Phrase(
+        "{metric}, {verdict}: {why}",
+        "{metric}, 판정 {verdict}: {why}",
+    )
+    OTHER_COUNT = Phrase(
+        "A limit counts every video, n = {limit}; the comparison takes as many of each scenario, n = {n}, so "
+        "the two values differ.",
+        "절대 기준은 모든 비디오(n = {limit})로, 비교는 시나리오마다 같은 수의 비디오(n = {n})로 계산하므로 "
+        "두 값이 다릅니다.",
     )
     KEPT_LINE = Phrase("Kept: {metrics}", "유지: {metrics}")
     WORST_LINE = Phrase(
@@ -235,20 +249,20 @@ class Page(Enum):
     )
     ALL_SETTLED = Phrase("Every comparison is settled.", "모든 비교의 근거가 충분합니다.")
     SOME_WEAK = Phrase(
-        "On weak evidence: {weak} of {all} comparisons.", "비교 {all}건 중 {weak}건은 근거가 약합니다."
+        "On weak evidence: {count} of {all} comparisons.", "비교 {all}건 중 {count}건은 근거가 약합니다."
+    )
+    SOME_OPEN = Phrase(
+        "Not settled, but hardly able to fail with more videos: {count} of {all} comparisons.",
+        "비교 {all}건 중 {count}건은 확정되지 않았지만, 비디오를 더 생성해도 실패할 가능성이 낮습니다.",
     )
     SOME_UNTESTED = Phrase(
-        "Too few videos for a test, so that the band alone decides: {untested} of {all} comparisons.",
-        "비교 {all}건 중 {untested}건은 비디오 수가 적어 검정 없이 허용 범위만으로 판정했습니다.",
+        "Too few videos for a test, so that the band alone decides: {count} of {all} comparisons.",
+        "비교 {all}건 중 {count}건은 비디오 수가 적어 검정 없이 허용 범위만으로 판정했습니다.",
     )
     LOSS = Phrase("change to the worse", "악화율")
     INTERVAL = Phrase("interval", "신뢰구간")
     P_VALUE = Phrase("p (Holm)", "p값(Holm)")
     STANDING = Phrase("evidence", "근거")
-    SETTLED = Phrase("settled", "충분")
-    ENOUGH = Phrase("weak, about {n_enough} videos would be enough", "약함, 비디오 약 {n_enough}개 필요")
-    NEVER_ENOUGH = Phrase("weak, more than 10,000 videos would be needed", "약함, 비디오 10,000개 초과 필요")
-    BAND_ALONE = Phrase("too few videos, the band alone decides", "비디오 부족, 허용 범위만으로 판정")
     READING = Phrase("How to read this page", "평가 기호와 허용 범위")
     WARN_FROM = Phrase("warn from", "주의(이상)")
     FAIL_BEYOND = Phrase("fail beyond", "실패(초과)")

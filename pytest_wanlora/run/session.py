@@ -279,7 +279,10 @@ class Gate:
             return
         wanted = {job.key: job for item in self.chosen_in_order() for job in self.needs(item)}
         self.pool = tuple(wanted.values())
-        self.board.announce(list(wanted), reused=len(self.known(self.pool)))
+        # the probe of the model without LoRA is no candidate's video, and the record does not count it either
+        names = {candidate.name for candidate in self.candidates}
+        counted = [job for job in self.pool if job.candidate in names]
+        self.board.announce([job.key for job in counted], reused=len(self.known(counted)))
 
     def extend(self, wanted: Sequence[Job]) -> None:
         """Add the jobs of a further look to what there is to do."""

@@ -142,13 +142,15 @@ def decide(
         parts.append(run_problem)
     if not parts and partial:
         parts.append("a partial run publishes nothing; what was judged passes")
-    passing = (
-        f"all {len(expected)} items{f' and {len(project_tests)} project tests' * bool(project_tests)} pass"
-    )
+    warnings = tuple(j for j in ordered if j.verdict is Verdict.WARN)
+    also = f" and {len(project_tests)} project tests" * bool(project_tests)
+    passing = f"all {len(expected)} items{also} pass"
+    if warnings:
+        passing = f"no item fails: {len(expected) - len(warnings)} items{also} pass, {len(warnings)} warn"
     return Decision(
         publishable=not parts,
         failing=failing,
-        warnings=tuple(j for j in ordered if j.verdict is Verdict.WARN),
+        warnings=warnings,
         unmeasured=unmeasured,
         tests=tests,
         run_problem=run_problem,

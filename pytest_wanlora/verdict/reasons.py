@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
-from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode, Verdict
+from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode
+from pytest_wanlora.verdict.standing import STANDINGS, Standing, change_words, interval_words, standing
 
 REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
@@ -165,12 +167,6 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "{size} (band: warn from {warn:.2%}, fail beyond {fail:.2%})",
             "{size}(허용 범위: 주의 {warn:.2%} 이상, 실패 {fail:.2%} 초과)",
         ),
-        "same": Phrase("no change", "변화 없음"),
-        "infinite": Phrase("infinitely {way}", "무한대 {way}"),
-        "worse": Phrase("worse", "악화"),
-        "better": Phrase("better", "개선"),
-        "higher": Phrase("higher", "상승"),
-        "lower": Phrase("lower", "하락"),
         "one_seed": Phrase("one seed: the band alone decides", "시드 1개: 허용 범위만으로 판정"),
         "band_alone": Phrase("the band alone decides", "허용 범위만으로 판정"),
         "no_interval": Phrase(
@@ -178,8 +174,8 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "n = {n}, 기준 값을 0과 구별할 수 없어 신뢰구간 없음",
         ),
         "interval": Phrase(
-            "{level:.0%} interval of the loss {low:+.1%} to {high:+.1%}, n = {n}",
-            "악화율의 {level:.0%} 신뢰구간 {low:+.1%} ~ {high:+.1%}, n = {n}",
+            "{level:.0%} interval {bounds}, n = {n}",
+            "{level:.0%} 신뢰구간 {bounds}, n = {n}",
         ),
         "untested": Phrase(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
@@ -248,21 +244,6 @@ def aside(judged: Judgement, language: Language = "en") -> str:
     return "; ".join([*(evidence[1:] if shown else evidence), *_remark(judged, language)])
 
 
-def direction(metric: Metric, change: float, verdict: Verdict) -> str:
-    """Worse or better; a rise that is warned of is not called better, only higher or lower.
-
-    Args:
-        metric: Of what.
-        change: Relative change to the worse, not 0.
-        verdict: Of the change.
-    """
-    if change > 0.0:
-        return "worse"
-    if verdict is Verdict.WARN:
-        return "higher" if metric.higher_is_better else "lower"
-    return "better"
-
-
 def _fields(judged: Judgement, language: Language) -> dict[str, object]:
     metric = METRICS.get(judged.metric)
     signs = ((">=", judged.minimum), ("<=", judged.maximum))
@@ -315,15 +296,12 @@ def _comparison(judged: Judgement, language: Language) -> str:
 
 def _change(judged: Judgement, language: Language) -> str:
     metric, change = METRICS.get(judged.metric), judged.change
-    if change == 0.0 or metric is None:
-        size = PARTS["same"].say(language)
-    elif change is not None:
-        size = f"{abs(change):.1%} {PARTS[direction(metric, change, judged.verdict)].say(language)}"
-    else:
+    if change is None:
         # from a baseline of 0 every change is infinite
-        loss = ((judged.value or 0.0) < (judged.baseline or 0.0)) is metric.higher_is_better
-        way = direction(metric, 1.0 if loss else -1.0, judged.verdict)
-        size = PARTS["infinite"].say(language, way=PARTS[way].say(language))
+        higher = metric is None or metric.higher_is_better
+        loss = ((judged.value or 0.0) < (judged.baseline or 0.0)) is higher
+        change = math.inf if loss else -math.inf
+    size = change_words(change, metric, judged.verdict, language)
     return PARTS["band"].say(language, size=size, warn=judged.warn or 0.0, fail=judged.fail or 0.0)
 
 
@@ -335,17 +313,20 @@ def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
     elif evidence is None or evidence.low is None or evidence.high is None:
         yield PARTS["no_interval"].say(language, n=judged.n if evidence is None else evidence.n)
     else:
-        known = {"level": evidence.level, "low": evidence.low, "high": evidence.high, "n": evidence.n}
-        yield PARTS["interval"].say(language, **known)
+        bounds = interval_words(judged, language)
+        yield PARTS["interval"].say(language, level=evidence.level, bounds=bounds, n=evidence.n)
         beyond = judged.change is not None and judged.change > (judged.fail or 0.0)
+        known = standing(judged)
         if judged.shown is not None and not beyond:
             yield PARTS["shown" if judged.shown else "not_shown"].say(language)
-        elif not evidence.tested:
+        elif known is Standing.BAND_ALONE:
             yield PARTS["untested"].say(language)
-        elif evidence.weak:
+        elif known is Standing.WORSE:
+            yield STANDINGS[known].say(language)
+        elif known is Standing.WEAK:
             more = None if evidence.n_enough is None else max(1, evidence.n_enough - evidence.n)
             yield PARTS["weak_beyond" if more is None else "weak"].say(language, more=more)
-        if evidence.tested and not evidence.decisive and evidence.chance_to_fail is not None:
+        if known in (Standing.UNLIKELY, Standing.WEAK) and evidence.chance_to_fail is not None:
             yield PARTS["chance"].say(language, chance=evidence.chance_to_fail)
 
 

@@ -177,6 +177,45 @@ class TestPlayer:
         visit.page.wait_for_timeout(400)
         shows(where, frame)
 
+    def test_the_worst_pair_plays_in_the_first_screen(self, visit: Visit, folder: Path) -> None:
+        page = visit.page
+        page.set_viewport_size({"width": 1280, "height": 800})
+        # not `open`: this must not wait until the other videos are decoded
+        page.goto((folder / "report.html").as_uri())
+        look = page.locator(".look").first
+        assert look.locator("h2 a").inner_text() == "Motion (see the videos) test2_nature"
+        names = [each.inner_text().split()[1] for each in look.locator("figcaption").all()]
+        assert names == ["base", *EPOCHS]
+        plays = "all => all.every(video => !video.paused && video.readyState >= 2 && video.currentTime > 0)"
+        page.wait_for_function(f"({plays})([...document.querySelectorAll('.look video')])")
+        for place in (page.locator("h1"), page.locator(".lead").first, *look.locator("video").all()):
+            box = place.bounding_box()
+            assert box is not None
+            assert box["y"] + box["height"] <= 800
+        pause = page.locator("#pause-looks")
+        pause.focus()
+        page.keyboard.press("Enter")
+        assert pause.inner_text() == "Play"
+        assert page.evaluate("[...document.querySelectorAll('.look video')].every(video => video.paused)")
+
+    def test_a_video_of_the_first_screen_is_saved_and_fills_the_screen(
+        self, visit: Visit, folder: Path
+    ) -> None:
+        page = visit.open(folder / "report.html")
+        figure = page.locator(".look figure").nth(1)
+        with page.expect_download() as saving:
+            figure.locator(".save").click()
+        assert saving.value.suggested_filename == "candidate1-s1-seed3.mp4"
+        assert Path(saving.value.path()).read_bytes()[4:8] == b"ftyp"
+        figure.locator(".full").click()
+        page.wait_for_function("document.fullscreenElement && document.fullscreenElement.tagName === 'VIDEO'")
+
+    def test_nothing_moves_unasked_where_motion_is_reduced(self, visit: Visit, folder: Path) -> None:
+        visit.page.emulate_media(reduced_motion="reduce")
+        page = visit.open(folder / "report.html")
+        assert page.locator("#pause-looks").inner_text() == "Play"
+        assert page.evaluate("[...document.querySelectorAll('.look video')].every(video => video.paused)")
+
     def test_it_plays_in_a_circle_and_slower_when_told(self, visit: Visit, folder: Path) -> None:
         where = player(visit.open(folder / "report.html"))
         where.get_by_label("Speed").select_option("0.25")
@@ -255,8 +294,8 @@ class TestPlayer:
         decoded = {url for url in visit.asked if url.startswith("blob:")}
         # of each scenario and seed the baseline's and three checkpoints'
         assert clips == 3 * 4 * (1 + 3)
-        # one seed of the checkpoint shown first, in each scenario both sides
-        assert len(decoded) == 3 * 2
+        # the first screen's, then one seed of the checkpoint shown first, in each scenario both sides
+        assert len(decoded) == (1 + 3) + 3 * 2
 
 
 class TestKeyboard:
@@ -426,16 +465,20 @@ class TestTrouble:
             tell_apart(path, index)
         file = self.page(tmp_path, record)
         assert file.stat().st_size <= html.LARGEST
-        page = visit.open(file)
+        # usable before the players have decoded anything, however busy the machine is
+        page = visit.page
+        page.goto(file.as_uri())
+        page.wait_for_function(
+            "[...document.querySelectorAll('.look video')].every(video => video.readyState >= 2)"
+        )
         here = page.locator('script[type="text/plain"]').count()
         left_out = page.locator("#left-out")
         if here < 48:
             expect(left_out).to_contain_text(f"{48 - here} of 48 videos are left out of this page")
         else:
             expect(left_out).to_have_count(0)
-        where = player(page, 1)
-        where.get_by_role("button", name="Play").click()
-        expect(where).to_have_attribute("data-frame", "5")
+        page.locator("#pause-looks").click()
+        expect(page.locator("#pause-looks")).to_have_text("Play")
 
 
 def _noisy(noise: np.random.Generator, strength: float) -> NDArray[np.uint8]:

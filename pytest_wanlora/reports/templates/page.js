@@ -328,6 +328,39 @@
   addEventListener("hashchange", follow);
   follow();
 
+  // The first screen: the browser itself plays these, so that they are seen long before anything is decoded.
+  const address = (name) => {
+    const bytes = Uint8Array.from(atob(document.getElementById(name).textContent), (c) => c.charCodeAt(0));
+    return URL.createObjectURL(new Blob([bytes], { type: "video/mp4" }));
+  };
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const looks = [...document.querySelectorAll(".look")].map((look) => [...look.querySelectorAll("video")]);
+  const pause = document.getElementById("pause-looks");
+  const run = (on) => {
+    looks.forEach((row) => row.forEach((video) => {
+      if (!on) { video.pause(); return; }
+      video.currentTime = row[0].currentTime; // one seed, one moment
+      video.play().catch(() => {}); // a browser that plays nothing unasked shows the first frame
+    }));
+    pause.setAttribute("aria-pressed", String(on));
+    pause.textContent = on ? "Pause" : "Play";
+  };
+  looks.forEach((row) => row.forEach((video) => {
+    const figure = video.closest("figure");
+    const source = address(video.dataset.clip);
+    video.muted = true;
+    video.src = source;
+    video.addEventListener("error", () => {
+      document.querySelector(".looks .trouble").textContent = "A video cannot be shown: this browser cannot play H.264 video.";
+    });
+    figure.querySelector(".save").href = source;
+    figure.querySelector(".full").addEventListener("click", () => video.requestFullscreen && video.requestFullscreen());
+  }));
+  if (pause) {
+    pause.addEventListener("click", () => run(pause.getAttribute("aria-pressed") !== "true"));
+    run(!still);
+  }
+
   // What comes into view is decoded first; the rest when there is time, so that a print shows pictures.
   const watch = new IntersectionObserver((entries) => {
     entries.filter((entry) => entry.isIntersecting).forEach((entry) => {

@@ -207,9 +207,9 @@ def tested(*tests: ItemOutcome, **fields: Any) -> RunRecord:  # noqa: ANN401 - a
 
 def failing(metric: str = "sharpness", scenario: str = SCENARIOS[0]) -> RunRecord:
     """A run of a checkpoint that may not be published."""
-    given = changed(
-        judgements(), "regression", scenario, metric, verdict=Verdict.FAIL, change=0.5, value=250.0
-    )
+    proven = replace(EVIDENCE, change=0.5, low=0.4, high=0.6, significant=True)
+    worse: dict[str, Any] = {"verdict": Verdict.FAIL, "change": 0.5, "value": 250.0, "evidence": proven}
+    given = changed(judgements(), "regression", scenario, metric, **worse)
     reason = decide(given, [judged.item for judged in given]).reason
     return record(judgements=given, candidates=(card(publishable=False, reason=reason),))
 

@@ -260,7 +260,7 @@ class TestSeveralCheckpoints:
             ([0.3, 0.2, 0.1], "improving"),
             ([0.1, 0.2, 0.3], "worsening"),
             ([0.1, 0.3, 0.2], "mixed"),
-            ([0.1, 0.1], "mixed"),
+            ([0.1, 0.1], "steady"),
             ([0.1], "unknown"),
             ([], "unknown"),
             ([0.1, None, 0.2], "unknown"),
@@ -268,6 +268,19 @@ class TestSeveralCheckpoints:
     )
     def test_direction(self, changes: list[float | None], direction: str) -> None:
         points = [TrendPoint("c", ALL, 1.0, Verdict.PASS, 1.0, change) for change in changes]
+        assert trend.direction(points) == direction
+
+    @pytest.mark.parametrize(
+        ("reach", "warn", "direction"),
+        [(0.0, 0.05, "steady"), (0.03, 0.0, "steady"), (0.01, 0.01, "improving")],
+    )
+    def test_a_step_within_the_warn_band_or_the_intervals_is_none(
+        self, reach: float, warn: float, direction: str
+    ) -> None:
+        points = [
+            TrendPoint("c", ALL, 1.0, Verdict.PASS, 1.0, change, 8, change - reach, change + reach, warn)
+            for change in (0.1, 0.06)
+        ]
         assert trend.direction(points) == direction
 
     def test_the_mean_loss_is_in_fail_bands(self) -> None:

@@ -16,6 +16,7 @@ from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.training_data import ScenarioShare
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.standing import STANDINGS, Standing
 from tests.unit.reports.markdown_reading import Table, sections, tables
 from tests.unit.reports.records import SCENARIOS, compared, file_judged, run_record
 from tests.unit.reports.sample_records import (
@@ -27,7 +28,7 @@ from tests.unit.reports.sample_records import (
     mission_stated,
 )
 from tests.unit.reports.stated import MEAN, Stated, disagreements
-from tests.unit.reports.write_golden import COMMAND, GOLDEN, PAGES
+from tests.unit.reports.write_golden import COMMAND, GOLDEN, PAGES, TERMINALS
 
 #: Worked out by hand from the report's table: what it states, what its scores give, to the decimals shown.
 OFF = {
@@ -55,7 +56,7 @@ def test_the_page_is_as_it_was(name: str) -> None:
 
 
 def test_every_golden_file_is_compared() -> None:
-    assert {path.name for path in GOLDEN.iterdir()} == set(PAGES)
+    assert {path.name for path in GOLDEN.iterdir()} == {*PAGES, *TERMINALS}
 
 
 class TestTheReportItGrewFrom:
@@ -214,7 +215,7 @@ def _is_course(found: Table, language: Language) -> bool:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_weak_evidence_says_how_many_videos_would_be_enough(language: Language) -> None:
     page = markdown.page(epochs_record(), language)
-    assert Page.ENOUGH.say(language, n_enough=19) in page
+    assert STANDINGS[Standing.WEAK].say(language, n_enough=19) in page
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

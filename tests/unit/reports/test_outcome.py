@@ -126,5 +126,5 @@ def test_the_change_of_a_distance_is_the_one_above_its_floor_in_every_view() -> 
         "model card": model_card.fragment(record, "epoch-0"),
     }
     for name, text in views.items():
-        assert re.search(r"80(\.0)?%", text), name
-        assert not re.search(r"[^0-9]30(\.0)?%", text), name
+        assert re.search(r"80(\.0)? ?%", text), name
+        assert not re.search(r"[^0-9]30(\.0)? ?%", text), name

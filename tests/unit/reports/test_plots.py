@@ -53,7 +53,7 @@ def shown(**changed: object) -> Strip:
 class TestWords:
     @pytest.mark.parametrize(
         ("change", "words"),
-        [(0.204, "20.4% worse"), (-0.5, "50.0% better"), (0.0, "the same"), (math.inf, "infinitely worse")],
+        [(0.204, "20.4% worse"), (-0.5, "50.0% better"), (0.0, "no change"), (math.inf, "infinitely worse")],
     )
     def test_change(self, change: float, words: str) -> None:
         assert plots.worded(change) == words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,13 +11,19 @@ import pytest
 from pytest_wanlora import results
 from pytest_wanlora.jobs.board import Progress
 from pytest_wanlora.reports import terminal
+from pytest_wanlora.reports.terminal_tables import Line, headline, matrix, word
+from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
     CorrelationCard,
     ScenarioShare,
     SuspicionCard,
     TrainingDataCard,
 )
+from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict, Worst
+from tests.unit.reports.records import compared, limited, run_record
+from tests.unit.reports.sample_records import epochs_record, mission_record
+from tests.unit.reports.write_golden import GOLDEN, TERMINALS
 
 REAL_RUN = Path(__file__).parents[2] / "data" / "record-version-1.json"
 
@@ -159,7 +166,7 @@ class TestTrainingData:
     def _section(self, **changes: Any) -> list[str]:  # noqa: ANN401 - any field
         data = self.DATA.model_copy(update=changes)
         record = results.load(REAL_RUN).model_copy(update={"training_data": data})
-        lines = terminal.summary(record, "results.json")
+        lines = terminal.summary(record, "results.json", width=1000)
         start = next(number for number, line in enumerate(lines) if line.startswith("training data"))
         return lines[start : lines.index("", start)]
 
@@ -206,3 +213,69 @@ class TestTrainingData:
 
     def test_without_training_data_there_is_no_section(self) -> None:
         assert "training data" not in "\n".join(terminal.summary(results.load(REAL_RUN), "results.json"))
+
+
+class TestSnapshot:
+    """The terminal's page as it was read and kept; `write_golden` writes it anew."""
+
+    @pytest.mark.parametrize("name", sorted(TERMINALS))
+    def test_the_lines_are_as_they_were(self, name: str) -> None:
+        assert TERMINALS[name]() == (GOLDEN / name).read_text(encoding="utf-8")
+
+    @pytest.mark.parametrize("width", [80, 120])
+    @pytest.mark.parametrize("full", [False, True])
+    @pytest.mark.parametrize("make", [mission_record, epochs_record])
+    def test_no_line_is_wider_than_the_terminal_but_a_command(
+        self, make: Callable[[], RunRecord], width: int, full: bool
+    ) -> None:
+        lines = terminal.summary(make(), "results.json", width=width, full=full)
+        wide = [line for line in lines if len(line) > width]
+        assert all(line.lstrip().startswith("next: ") for line in wide)
+
+    def test_three_checkpoints_fit_a_screen_or_two_and_name_the_best(self) -> None:
+        lines = terminal.summary(epochs_record(), "results.json")
+        assert len(lines) < 90
+        assert any(line.startswith("Publish epoch-2.") for line in lines)
+
+    @pytest.mark.parametrize("make", [mission_record, epochs_record])
+    def test_every_warning_and_failure_is_followed_by_its_reason(self, make: Callable[[], RunRecord]) -> None:
+        lines = terminal.summary(make(), "results.json")
+        told = [at for at, line in enumerate(lines) if line.startswith(("  FAIL ", "  WARN "))]
+        assert told
+        assert all(" -> " in lines[at + 1] for at in told)
+
+    def test_the_worst_comes_first(self) -> None:
+        lines = terminal.summary(mission_record(), "results.json")
+        words = [line.split()[0] for line in lines if line.startswith(("  FAIL ", "  WARN "))]
+        assert words == sorted(words)
+
+
+@pytest.mark.parametrize(
+    ("judged", "words"),
+    [
+        (compared("test2_nature", "clip", 2.0606, 1.6398), "CLIPScore -20.4 % (max -5 %) test2_nature"),
+        (compared("all", "fvd", 974.6, 1330.0), "FVD +36.5 % (max +25 %) all"),
+        (compared("s", "clip", 2.0, 1.96), "CLIPScore -2.0 % (warn -1 %, max -5 %) s"),
+        (compared("s", "sharpness", 100.0, 190.0), "Sharpness +90.0 % (look from +15 %) s"),
+        (limited("s", "clip", 0.2, Limit(metric="clip", min=0.3)), "CLIPScore 0.2000 (min 0.3) s"),
+        (_judged(Verdict.ERROR, value=None), "Sharpness ERROR nature"),
+    ],
+)
+def test_headline(judged: Judgement, words: str) -> None:
+    assert headline(judged) == words
+
+
+@pytest.mark.parametrize("verdict", Verdict)
+def test_every_verdict_has_a_word_and_a_colour_that_agree(verdict: Verdict) -> None:
+    (colour,) = Line("text", verdict).markup
+    assert (colour == "green") == word(verdict).islower()
+    assert (colour == "red") == verdict.fails
+
+
+@pytest.mark.parametrize("count", [2, 12, 40])
+def test_a_matrix_of_many_checkpoints_stays_within_the_width(count: int) -> None:
+    names = [f"a-rather-long-name-of-a-checkpoint-{at}" for at in range(count)]
+    judged = [compared("test2_nature", "clip", 2.0, 1.0, candidate=name) for name in names]
+    lines = list(matrix(run_record(judged, names=names), names, 80))
+    assert max(map(len, lines)) <= 80
+    assert "\n".join(lines).count("FAIL") == count

@@ -160,7 +160,7 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
     ("code", "changed", "words"),
     [
         (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more would decide; a chance of 40%"),
-        (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, decisive=True)}, ""),
+        (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, high=0.14)}, ""),
         (ReasonCode.BETTER, {"evidence": None}, "the band alone decides"),
         (ReasonCode.BETTER, {"evidence": None, "change": None}, "no interval"),
         (ReasonCode.LIMIT_KEPT, {"kind": "limit", "value": 460.0}, ""),
