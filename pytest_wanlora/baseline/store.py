@@ -189,7 +189,7 @@ def load_folder(place: Path, suite: str, *, name: str = "base", suite_option: st
 
 
 def _require_seal(found: Baseline, place: Path, again: str) -> None:
-    if found.schema_version > 1 and found.seal != _seal(found.model_dump(mode="json")):
+    if found.schema_version > 1 and found.seal != seal_of(found.model_dump(mode="json")):
         raise BaselineError(
             f"{place / _JSON}: its seal does not fit what it says: it was edited or damaged; "
             "allowed: as it was written",
@@ -273,7 +273,7 @@ def features_file(place: Path, sha256: str) -> Path:
     return place / f"features-{sha256[:16]}.safetensors"
 
 
-def _seal(document: Mapping[str, Any]) -> str:
+def seal_of(document: Mapping[str, Any]) -> str:
     """Digest of everything in a baseline's JSON but the seal itself."""
     rest = {name: value for name, value in document.items() if name != "seal"}
     return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
@@ -343,7 +343,7 @@ def write(
     features = safetensors.numpy.save(tensors, metadata={"format": _FORMAT})
     sha256 = hashlib.sha256(features).hexdigest()
     complete = baseline.model_copy(update={"schema_version": SCHEMA_VERSION, "features_sha256": sha256})
-    complete = complete.model_copy(update={"seal": _seal(complete.model_dump(mode="json"))})
+    complete = complete.model_copy(update={"seal": seal_of(complete.model_dump(mode="json"))})
     document = json.dumps(
         _sorted(complete.model_dump(mode="json")), indent=1, ensure_ascii=False, allow_nan=False
     )

@@ -72,11 +72,11 @@ def headline(judged: Judgement) -> str:
     gained = judged.change is not None and judged.change < 0.0
     if gained:
         better = "+" if metric.higher_is_better else "-"
-        band = f"look from {better}{100 * judged.fail:g} %"
+        band = f"look from {better}{100 * judged.fail:.3g} %"
     elif judged.verdict is Verdict.WARN and judged.change is not None and judged.change <= judged.fail:
-        band = f"warn {worse}{100 * judged.warn:g} %, max {worse}{100 * judged.fail:g} %"
+        band = f"warn {worse}{100 * judged.warn:.3g} %, max {worse}{100 * judged.fail:.3g} %"
     else:
-        band = f"max {worse}{100 * judged.fail:g} %"
+        band = f"max {worse}{100 * judged.fail:.3g} %"
     return f"{title} {100 * relative:+.1f} % ({band}) {place}"
 
 
@@ -101,7 +101,8 @@ def worst_first(own: Iterable[Judgement], width: int, *, most: int | None = None
     told.sort(key=lambda each: (-each.verdict.severity, -_share(each)))
     shown = told[: _MOST_WARNINGS + sum(each.verdict.fails for each in told) if most is None else most]
     for judged in shown:
-        yield Line(f"  {word(judged.verdict)} {headline(judged)}", judged.verdict)
+        verdict = word(judged.verdict)
+        yield Line(f"  {verdict} {headline(judged).replace(f' {verdict}', '', 1)}", judged.verdict)
         yield from wrapped(_reason(judged), width, "      ", hanging="")
     if len(shown) < len(told):
         yield f"  and {len(told) - len(shown)} more; -v shows every item"

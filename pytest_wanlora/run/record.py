@@ -240,7 +240,7 @@ def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], li
         for scenario in gate.scenarios:
             jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
             found = gate.known([job for job in jobs if job.key in announced])
-            videos += [_video(gate, result) for result in found]
+            videos += [_video(gate, candidate.name, result) for result in found]
             sound = [result for result in found if result.degenerate is None]
             pairs.setdefault(scenario.id, set()).update(result.seed for result in sound)
             if sound and len(sound) == len(found):
@@ -303,10 +303,11 @@ def _relative(gate: Gate, path: Path) -> str | None:
         return None
 
 
-def _video(gate: Gate, result: JobResult) -> Video:
+def _video(gate: Gate, candidate: str, result: JobResult) -> Video:
     return Video(
         role="candidate",
-        candidate=result.job.candidate,
+        # not the job's: candidates with equal bytes share their videos
+        candidate=candidate,
         scenario=result.scenario,
         seed=result.seed,
         scores=dict(result.scores),

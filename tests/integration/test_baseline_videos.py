@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import results
+from pytest_wanlora.baseline.store import seal_of
 from tests.integration.conftest import Project
 
 # a producer whose previews say what they show
@@ -84,7 +86,8 @@ def test_another_video_of_the_cache_is_not_taken_for_the_baselines(filmed: Proje
     filmed.measure_base()
     baseline = filmed.path / "baselines/fake/base/baseline.json"
     # scores have a point; the version of the metric, in the fingerprint, has none
-    baseline.write_text(re.sub(r'"motion": (\d+\.)', r'"motion": 1\1', baseline.read_text()))
+    other = json.loads(re.sub(r'"motion": (\d+\.)', r'"motion": 1\1', baseline.read_text()))
+    baseline.write_text(json.dumps({**other, "seal": seal_of(other)}))
     filmed.run("--lora", "good.safetensors")
     stored = (filmed.path / "baselines/fake/base/videos").resolve()
     assert len(previews(filmed)) == 4

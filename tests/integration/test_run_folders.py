@@ -51,7 +51,7 @@ class TestLatest:
             assert latest.readlink() == Path(newest.name)
             assert len(based.records()) == number
         receipt = json.loads((latest / "receipt.json").read_bytes())["predicate"]
-        assert (receipt["runs"], receipt["verdict"]["publishable"]) == (2, True)
+        assert (receipt["runs"], receipt["verdict"]["publishable"]) == (1, True)
         # nothing temporary is left
         assert sorted(path.name for path in runs_of(based).iterdir() if path.name != "latest") == sorted(
             path.parent.name for path in based.records()
@@ -115,11 +115,7 @@ def test_runs_of_one_process_in_one_second_do_not_share_a_folder(
     monkeypatch.setattr(session, "datetime", SameSecond)
     for _ in range(3):
         based.run("--lora", "good.safetensors")
-    counted = [
-        json.loads(record.with_name("receipt.json").read_bytes())["predicate"]["runs"]
-        for record in based.records()
-    ]
-    assert sorted(counted) == [1, 2, 3]
+    assert len({record.parent for record in based.records()}) == 3
 
 
 class TestClean:

@@ -161,7 +161,7 @@ class TestOwnSettings:
         (stand / "tests" / "test_own.py").write_text("def check_own(wanlora_candidate): pass\n")
         result = gate(project, "--lora", "../training/good.safetensors", "tests")
         assert result.ret == pytest.ExitCode.OK
-        assert result.parseoutcomes() == {"passed": 25}
+        assert result.parseoutcomes() == {"passed": 27}
 
     @pytest.mark.parametrize("option", [("-c", "own.ini"), ("--rootdir", ".."), ("-o", "wanlora_scale=0.25")])
     def test_what_else_is_typed_about_settings_stays(

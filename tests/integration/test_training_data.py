@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,18 +43,21 @@ def trained(project: Project) -> Project:
 
 
 def test_the_record_and_the_terminal_name_the_rare_category(trained: Project) -> None:
-    result = trained.run("--lora", "bad.safetensors", "--lora", "good.safetensors", *DATA)
+    seeds = ("--wanlora-seeds", "4")
+    trained.run("--update-baselines", *seeds)
+    result = trained.run("--lora", "bad.safetensors", "--lora", "good.safetensors", *DATA, *seeds)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.stdout.fnmatch_lines(
         [
             "training data metadata.csv, 100 prompts: urban 97.0%, nature 3.0%, other 0.0%",
             "  scenario      category  share       bad   good",
             "  test1_urban   urban     97.0%       pass  pass",
-            "  test2_nature  nature    3.0%, rare  UNDECIDED  pass",
-            "  bad: test2_nature is worse in * by *%, and nature is rare in the training data: "
-            "3.0% of the prompts, urban 97.0%",
+            "  test2_nature  nature    3.0%, rare  FAIL  pass",
         ]
     )
+    lines = re.sub(r"\n {4}", " ", result.stdout.str())
+    told = "bad: test2_nature is worse in .* by .*%, and nature is rare in the training data: 3.0% of"
+    assert re.search(told, lines)
     data = results.load(trained.records()[-1]).training_data
     assert data is not None
     assert (data.file, data.prompts, data.counts) == (

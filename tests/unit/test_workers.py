@@ -65,8 +65,8 @@ class TestController:
         for node in nodes:
             controller.pytest_configure_node(node)
         assert [node.workerinput["wanlora"] for node in nodes] == [
-            {"run_folder": str(tmp_path), "gpu": "6"},
-            {"run_folder": str(tmp_path), "gpu": "7"},
+            {"run_folder": str(tmp_path), "gpu": "6", "handover": ""},
+            {"run_folder": str(tmp_path), "gpu": "7", "handover": ""},
         ]
 
     def test_remembers_what_was_collected_and_who_died(self, tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ class TestOrders:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "6,7")
         config: Any = SimpleNamespace(
             workerinput={
-                "wanlora": {"run_folder": str(tmp_path), "gpu": "7"},
+                "wanlora": {"run_folder": str(tmp_path), "gpu": "7", "handover": "told"},
                 "workerid": "gw1",
                 "workercount": 2,
             }

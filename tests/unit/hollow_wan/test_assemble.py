@@ -84,7 +84,7 @@ def test_a_lora_fits_its_suite_and_has_the_size_it_was_asked_for(hollow: Path) -
 
 @pytest.mark.parametrize(
     ("reason", "words"),
-    [("other-width", "dim: 256"), ("half-the-blocks", "blocks: 4"), ("wan-1.3b", "dim: 1536")],
+    [("other-width", "dim: 256"), ("wan-1.3b", "dim: 1536")],
 )
 def test_loras_of_other_models_are_refused(hollow: Path, reason: str, words: str) -> None:
     checkpoint = checkpoints.read(hollow / "loras" / "refused" / f"{reason}.safetensors")
