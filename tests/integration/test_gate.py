@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 import pytest
 
 from pytest_wanlora import results, testing
+from pytest_wanlora.baseline.store import seal_of
 from pytest_wanlora.gate_tests import properties
 from pytest_wanlora.verdict.judgement import Verdict
 from tests.integration.conftest import Project
@@ -47,7 +48,7 @@ class TestVerdicts:
                 "higher is better",
                 "worst: test2_nature, seed *",
                 "next: pytest *'wanlora::test_regression[[]bad-test2_nature-sharpness]'",
-                "bad may not be published: * items are undecided in test2_nature (clip, fvd*",
+                "bad may not be published: * items are undecided in test2_nature (clip,*",
             ]
         )
 
@@ -204,7 +205,7 @@ class TestBaselines:
         path = project.path / "baselines" / "fake" / "base" / "baseline.json"
         stored = json.loads(path.read_text())
         stored["environment"].update(fields)
-        path.write_text(json.dumps(stored))
+        path.write_text(json.dumps({**stored, "seal": seal_of(stored)}))
 
     def test_another_gpu_is_incomparable_unless_allowed(self, based: Project) -> None:
         self._edit(based, device="cuda", device_name="NVIDIA A100")
