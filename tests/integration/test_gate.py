@@ -282,7 +282,7 @@ class TestRecord:
         assert result.ret == pytest.ExitCode.INTERRUPTED
         record = results.load(based.records()[-1])
         assert record.partial
-        assert [judged.item.kind for judged in record.judgements] == ["checkpoint", "limit"]
+        assert [judged.item.kind for judged in record.judgements] == ["checkpoint"]
         assert not record.candidates[0].publishable
 
     def test_a_run_in_which_nothing_is_judged_has_a_record_that_says_so(self, based: Project) -> None:
