@@ -23,6 +23,8 @@ def test_the_gate_is_collected_in_a_folder_with_nothing_but_the_file(project: Pr
     assert result.ret == 0
     assert _ids(result) == [
         "wanlora::test_checkpoint[good]",
+        "wanlora::test_videos[good-test1_city]",
+        "wanlora::test_videos[good-test2_nature]",
         "wanlora::test_limit[good-test1_city-clip]",
         "wanlora::test_limit[good-test2_nature-clip]",
         *(
@@ -95,7 +97,7 @@ class TestOtherTests:
 
     def test_paths_are_collected_beside_the_gate(self, project: Project) -> None:
         ids = _ids(project.run("--lora", "good.safetensors", "--collect-only", "-q", "tests"))
-        assert len(ids) == 25
+        assert len(ids) == 27
         assert ids[-1] == "tests/test_own.py::test_own"
 
     def test_ids_of_the_gate_and_paths_together(self, project: Project) -> None:
@@ -116,7 +118,7 @@ class TestOtherTests:
         folder.mkdir()
         (folder / "test_mine.py").write_text("def test_mine(): pass\n")
         ids = _ids(project.run("--lora", "good.safetensors", "--collect-only", "-q", "wanlora"))
-        assert len(ids) == 25
+        assert len(ids) == 27
         assert ids[-1] == "wanlora/test_mine.py::test_mine"
 
     def test_renamed_test_functions_do_not_hide_the_gate(self, project: Project) -> None:
@@ -131,7 +133,7 @@ class TestOtherTests:
                 workers="no:xdist",
             )
         )
-        assert len(ids) == 25
+        assert len(ids) == 27
 
 
 def test_collecting_writes_nothing_and_loads_no_model(project: Project) -> None:
