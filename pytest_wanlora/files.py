@@ -164,6 +164,16 @@ def file_sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def canonical(value: object) -> str:
+    """JSON in the one form that equal values share."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+
+
+def json_sha256(value: object) -> str:
+    """SHA-256 of the canonical JSON of a value (sorted keys, no blanks, no NaN), as hex."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
 def read_note(path: Path) -> dict[str, Any] | None:
     """The object in a file of this run; None if it is not there (yet)."""
     try:

@@ -247,10 +247,12 @@ def added_set_scores(features: NDArray[Any]) -> dict[str, float]:
     }
 
 
-def added_code() -> dict[str, str]:
+@cache
+def added_code() -> Mapping[str, str]:
     """SHA-256 of the file that defines each score of installed packages, by metric id.
 
     Part of a video's key: a changed file is measured again, also while its author has not raised the version.
+    Read once: a file that changes during a run is not the code that this process has loaded.
     """
     return {each.id: _code_sha256(score) for each in METRICS.values() if (score := each.score) is not None}
 

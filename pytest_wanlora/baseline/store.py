@@ -30,7 +30,7 @@ from pytest_wanlora import environment as environments
 from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError, IncomparableError
-from pytest_wanlora.files import parse_json, read_regular, write_whole
+from pytest_wanlora.files import json_sha256, parse_json, read_regular, write_whole
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.noise import NoiseFloor
 
@@ -276,7 +276,7 @@ def features_file(place: Path, sha256: str) -> Path:
 def seal_of(document: Mapping[str, Any]) -> str:
     """Digest of everything in a baseline's JSON but the seal itself."""
     rest = {name: value for name, value in document.items() if name != "seal"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    return json_sha256(rest)
 
 
 def _read_features(

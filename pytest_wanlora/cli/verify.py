@@ -132,7 +132,7 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     bands = dict(_band(text) for text in arguments.band)
     environment = dict(_pair(text) for text in arguments.environment)
     for key in sorted((bands.keys() & policy.bands) | (environment.keys() & policy.environment)):
-        _once(f"band, --environment: {key}", key, key)
+        raise _stated_twice(f"--band, --environment: {key}")
     if chosen["scale"] is None:
         del chosen["scale"]
     if unknown := sorted(policy.bands.keys() - METRICS.keys()):
@@ -154,11 +154,15 @@ def _demands(arguments: argparse.Namespace) -> Demands:
 def _once(name: str, given: object, in_policy: object) -> Any:  # noqa: ANN401 - of the demand's own type
     """A demand of the command line or of the policy: the one may not loosen the other."""
     if given is not None and in_policy is not None:
-        raise SettingsError(
-            f"--{name.replace('_', '-')}: the policy file has it too; allowed: in one of both",
-            next_command="leave the option out, or change the policy",
-        )
+        raise _stated_twice(f"--{name.replace('_', '-')}")
     return in_policy if given is None else given
+
+
+def _stated_twice(option: str) -> SettingsError:
+    return SettingsError(
+        f"{option}: the policy file has it too; allowed: in one of both",
+        next_command="leave the option out, or change the policy",
+    )
 
 
 def _number(option: str, text: str) -> float:

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wanlora.errors import JobError
-from pytest_wanlora.files import read_note, unwritable, write_json
-from pytest_wanlora.jobs.job import Job, digest
+from pytest_wanlora.files import json_sha256, read_note, unwritable, write_json
+from pytest_wanlora.jobs.job import Job
 
 _ATTEMPTS = 2
 
@@ -76,7 +76,7 @@ class Board:
 
     def extend(self, keys: Sequence[str], *, reused: int) -> None:
         """Note further jobs, once: every process that looks again finds the same ones."""
-        path = self.folder / f"more-{digest(sorted(keys))[:16]}.json"
+        path = self.folder / f"more-{json_sha256(sorted(keys))[:16]}.json"
         if not path.exists():
             self._write(path, {"keys": list(keys), "reused": reused})
 

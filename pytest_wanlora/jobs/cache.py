@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock, Timeout
 
-from pytest_wanlora.files import parse_json, read_regular, unwritable, write_json, write_whole
-from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced, digest
+from pytest_wanlora.files import json_sha256, parse_json, read_regular, unwritable, write_json, write_whole
+from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Cache:
         try:
             document = parse_json(read_regular(folder / "result.json"))
             claimed_digest = document.pop("digest")
-            if digest(document) != claimed_digest:
+            if json_sha256(document) != claimed_digest:
                 raise _DamagedError("result.json does not fit its digest")
             entry = _Entry.model_validate(document)
             if entry.key != job.key or any(entry.job.get(k) != v for k, v in _about(job).items()):
@@ -193,7 +193,7 @@ class Cache:
                 "notes": dict(produced.notes),
                 "finished": time.time(),
             }
-            document["digest"] = digest(document)
+            document["digest"] = json_sha256(document)
             write_json(folder / "result.json", document)
             with suppress(FileNotFoundError):
                 shutil.rmtree(final)

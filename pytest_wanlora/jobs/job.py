@@ -7,8 +7,6 @@ under that key (`cache.Cache`), so a job is rendered once, whichever test, worke
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -16,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_wanlora.errors import JobError
-from pytest_wanlora.files import file_sha256
+from pytest_wanlora.files import canonical, file_sha256, json_sha256
 from pytest_wanlora.metrics import added_code
 from pytest_wanlora.suite import resolve
 from pytest_wanlora.suite.fingerprint import fingerprint, key_parts
@@ -70,7 +68,7 @@ class Job:
     def key(self) -> str:
         """SHA-256 over the canonical JSON of all that can change the pixels or their scores."""
         image = None if self.input_image is None else image_sha256(self.input_image)
-        return digest(
+        return json_sha256(
             {
                 "candidate": self.identity,
                 "scale": self.scale,
@@ -246,16 +244,6 @@ class BatchProducer(Protocol):
         Raises:
             WanloraError: They cannot be rendered; recorded for each, not tried again in this run.
         """
-
-
-def digest(value: object) -> str:
-    """SHA-256 of the canonical JSON of a value (sorted keys, no blanks, no NaN)."""
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
-
-
-def canonical(value: object) -> str:
-    """JSON in the one form that equal values share."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 
 def image_sha256(path: Path) -> str:

@@ -254,10 +254,10 @@ def more_videos(record: RunRecord, candidate: str) -> tuple[int | None, float | 
     more: dict[str, int] = {}
     for judged in undecided:
         evidence = judged.evidence
-        if evidence is None or evidence.n_enough is None:
+        missing = None if evidence is None else evidence.n_missing
+        if missing is None:
             return None, None
         # the pooled item's are of all scenarios together
-        missing = max(1, evidence.n_enough - evidence.n)
         for name in scenarios_of(record) if judged.scenario == ALL else (judged.scenario,):
             each = -(-missing // scenarios) if judged.scenario == ALL else missing
             more[name] = max(more.get(name, 0), each)

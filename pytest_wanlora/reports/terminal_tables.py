@@ -46,28 +46,38 @@ def word(verdict: Verdict) -> str:
     said = verdict.value.replace("_", " ").removeprefix("missing ")
     if verdict is Verdict.MISSING_BASELINE:
         said = f"no {said}"
-    return said.upper() if verdict.fails or verdict is Verdict.WARN else said
+    return said.upper() if _asks(verdict) else said
 
 
-def headline(judged: Judgement) -> str:
+def _asks(verdict: Verdict) -> bool:
+    """Whether a reader should look at an item with this verdict."""
+    return verdict.fails or verdict is Verdict.WARN
+
+
+def headline(judged: Judgement, *, with_verdict: bool = True) -> str:
     """What is wrong with an item in the fewest words, for pytest's short summary.
+
+    Args:
+        judged: The item's judgement.
+        with_verdict: Whether the verdict is named where no numbers tell it.
 
     Example:
         `CLIP -20.4 % (max -5 %) test2_nature`
     """
     metric, place = METRICS.get(judged.metric), judged.scenario or judged.candidate
     title = judged.kind if metric is None else metric.title
+    verdict = f" {word(judged.verdict)}" if with_verdict else ""
     if metric is not None and judged.verdict is Verdict.DEGENERATE:
         return f"{title} (see the videos) {place}"
     if metric is None or judged.value is None:
-        return f"{title} {word(judged.verdict)} {place}"
+        return f"{title}{verdict} {place}"
     if judged.kind == "limit":
         bounds = ((judged.minimum, "min"), (judged.maximum, "max"))
         said = ", ".join(f"{name} {bound:g}" for bound, name in bounds if bound is not None)
         return f"{title} {metric.format(judged.value)} ({said}) {place}"
     relative = signed_change(judged.metric, judged.baseline, judged.value, judged.change)
     if relative is None or judged.fail is None or judged.warn is None:
-        return f"{title} {metric.format(judged.value)} {word(judged.verdict)} {place}"
+        return f"{title} {metric.format(judged.value)}{verdict} {place}"
     worse = "-" if metric.higher_is_better else "+"
     gained = judged.change is not None and judged.change < 0.0
     if gained:
@@ -97,21 +107,19 @@ def wrapped(text: str, width: int, indent: str = "", *, hanging: str = "  ") -> 
 
 def worst_first(own: Iterable[Judgement], width: int, *, most: int | None = None) -> Iterator[str]:
     """What fails and what warns, each with its reason; what could not be measured is told elsewhere."""
-    told = [each for each in own if _asks(each)]
+    told = [each for each in own if _is_told(each)]
     told.sort(key=lambda each: (-each.verdict.severity, -_share(each)))
     shown = told[: _MOST_WARNINGS + sum(each.verdict.fails for each in told) if most is None else most]
     for judged in shown:
-        verdict = word(judged.verdict)
-        yield Line(f"  {verdict} {headline(judged).replace(f' {verdict}', '', 1)}", judged.verdict)
+        said = f"  {word(judged.verdict)} {headline(judged, with_verdict=False)}"
+        yield Line(said, judged.verdict)
         yield from wrapped(_reason(judged), width, "      ", hanging="")
     if len(shown) < len(told):
         yield f"  and {len(told) - len(shown)} more; -v shows every item"
 
 
-def _asks(judged: Judgement) -> bool:
-    if judged.verdict.unmeasured:
-        return False
-    return judged.verdict.fails or judged.verdict is Verdict.WARN
+def _is_told(judged: Judgement) -> bool:
+    return _asks(judged.verdict) and not judged.verdict.unmeasured
 
 
 def _share(judged: Judgement) -> float:
@@ -165,7 +173,7 @@ def full_table(record: RunRecord, compared: Sequence[Judgement], width: int) -> 
             yield f"  {'all scenarios together' if judged.scenario == ALL else judged.scenario}"
             previous = judged.scenario
         yield Line(f"    {line}", judged.verdict)
-        if _asks(judged):
+        if _is_told(judged):
             yield from wrapped(_reason(judged), width, "        ", hanging="")
 
 
@@ -214,5 +222,5 @@ def _worst(record: RunRecord, candidate: str, scenario: str) -> str:
         return "-"
     worst = max((each.verdict for each in own), key=lambda verdict: verdict.severity)
     metrics = ordered(each.metric for each in own if each.verdict is worst and each.metric)
-    count = len(metrics) if worst.fails or worst is Verdict.WARN else 0
+    count = len(metrics) if _asks(worst) else 0
     return f"{word(worst)}{f' {count}' if count > 1 else ''}"

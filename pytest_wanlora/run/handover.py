@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 
 from pytest_wanlora.checkpoint import Checkpoint
 from pytest_wanlora.errors import WanloraError
-from pytest_wanlora.jobs.job import digest
+from pytest_wanlora.files import json_sha256
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.suite.fingerprint import fingerprint
 
@@ -59,7 +59,7 @@ def digests(gate: Gate) -> Mapping[str, str]:
     found = {"the suite": gate.suite.sha256}
     try:
         texts = {name: text.model_dump() for name, text in prompts(gate.suite, gate.scenarios).items()}
-        found["a file of the suite"] = digest([fingerprint(gate.suite), texts])
+        found["a file of the suite"] = json_sha256([fingerprint(gate.suite), texts])
     except WanloraError:
         # a missing file is a finding of the preflight
         found["a file of the suite"] = _UNREAD
@@ -74,7 +74,7 @@ def digests(gate: Gate) -> Mapping[str, str]:
 def identity(gate: Gate, candidate: str) -> str:
     """Digest of all that a judgement on a candidate rests on, as this process has read it."""
     checkpoint = gate.candidate(candidate).checkpoint
-    return digest([None if checkpoint is None else checkpoint.identity, dict(gate.digests)])
+    return json_sha256([None if checkpoint is None else checkpoint.identity, dict(gate.digests)])
 
 
 def packed(gate: Gate) -> str:

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from pytest_wanlora.files import write_whole
-from pytest_wanlora.jobs.job import digest
+from pytest_wanlora.files import json_sha256, write_whole
 from pytest_wanlora.suite import identity
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ class PromptStore:
     def _path(self, prompt: str) -> Path | None:
         if self.folder is None:
             return None
-        return self.folder / f"{digest({**self._made_by, 'prompt': prompt})}.safetensors"
+        return self.folder / f"{json_sha256({**self._made_by, 'prompt': prompt})}.safetensors"
 
     def _read(self, prompt: str) -> Tensor | None:
         from safetensors import SafetensorError, safe_open

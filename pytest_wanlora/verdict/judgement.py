@@ -191,7 +191,7 @@ class Evidence:
             pairs are too few for a test (`tested` False).
         p_adjusted: That the item fails by chance, adjusted for all items of the run (Holm; an item that can
             hardly fail by chance counts for hardly anything); 1 within the band.
-        tested: Whether significance has a say; otherwise the band alone decides.
+        tested: Whether a significance test decides; otherwise the band alone does.
         significant: `p_adjusted` is at most the run's alpha.
         seconded: Not significant itself, but decisively beyond its band in a scenario of which another item
             has failed for certain, so that no more videos were rendered to prove this one too.
@@ -232,6 +232,11 @@ class Evidence:
     kvd_difference: float | None = None
     reference_n: int | None = None
     band: float | None = None
+
+    @property
+    def n_missing(self) -> int | None:
+        """Pairs that are missing to `n_enough`, one or more; None where that is None."""
+        return None if self.n_enough is None else max(1, self.n_enough - self.n)
 
     def fail_band(self, fail: float) -> float:
         """The fail band that was used, where the suite's is `fail`."""

@@ -324,7 +324,7 @@ def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
         elif known is Standing.WORSE:
             yield STANDINGS[known].say(language)
         elif known is Standing.WEAK:
-            more = None if evidence.n_enough is None else max(1, evidence.n_enough - evidence.n)
+            more = evidence.n_missing
             yield PARTS["weak_beyond" if more is None else "weak"].say(language, more=more)
         if known in (Standing.UNLIKELY, Standing.WEAK) and evidence.chance_to_fail is not None:
             yield PARTS["chance"].say(language, chance=evidence.chance_to_fail)

@@ -23,7 +23,11 @@ GOOD = "Metric('glow', 'Glow', '', True, 'video', tolerance=(0.1, 0.2), score=la
 def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declare]:
     """Make a package with one entry point importable."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    known = (registry._entry_points.cache_clear, metrics._registered.cache_clear)
+    known = (
+        registry._entry_points.cache_clear,
+        metrics._registered.cache_clear,
+        metrics.added_code.cache_clear,
+    )
 
     def write(code: str, *, name: str = "glow", group: str = "wanlora.metrics", package: str = "one") -> None:
         (tmp_path / f"declared_{package}.py").write_text(f"from pytest_wanlora import Metric\nIT = {code}\n")
@@ -138,6 +142,8 @@ def test_a_changed_file_is_another_code(declare: Declare) -> None:
     (before,) = metrics.added_code().items()
     path = Path(inspect.getfile(METRICS["glow"].score or test_a_changed_file_is_another_code))
     path.write_text(path.read_text(encoding="utf-8") + "# measured again\n", encoding="utf-8")
+    # as the next process does
+    metrics.added_code.cache_clear()
     (after,) = metrics.added_code().items()
     assert before[0] == after[0] == "glow"
     assert before[1] != after[1] == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -15,11 +15,11 @@ import pytest
 
 from pytest_wanlora import files
 from pytest_wanlora.errors import JobError
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import json_sha256, write_whole
 from pytest_wanlora.jobs import cache as cache_module
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
-from pytest_wanlora.jobs.job import Applied, digest
+from pytest_wanlora.jobs.job import Applied
 from tests.unit.jobs.made import Counting, ensure, job, produced
 
 
@@ -117,7 +117,7 @@ class TestCache:
         path = cache.folder / job().key / "result.json"
         document = {**json.loads(path.read_text()), **changes}
         document.pop("digest")
-        path.write_text(json.dumps({**document, "digest": digest(document)}))
+        path.write_text(json.dumps({**document, "digest": json_sha256(document)}))
         render = Counting()
         ensure([job()], render, cache, board)
         assert render.calls == [0]
