@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError, WanloraError
+from pytest_wanlora.files import open_regular
 from pytest_wanlora.jobs.job import image_sha256, input_image
 from pytest_wanlora.suite import hub, option_value, references, refuse_repeated, resolve, stated, verify
 from pytest_wanlora.suite.digests import digest
@@ -220,7 +221,7 @@ def _require_picture(path: Path, key: str, where: str) -> None:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with open_regular(path) as file, Image.open(file) as picture:
             picture.verify()
     # Pillow raises whatever its decoder of the format raises
     except Exception as error:

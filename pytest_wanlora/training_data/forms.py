@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 import yaml
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
 from pytest_wanlora.training_data.videos import ENDINGS
@@ -239,7 +240,7 @@ class Clips:
         return next((name for name in names if name in captions), None)
 
     def _read(self, file: _Folder) -> str | None:
-        data = file.read_bytes()
+        data = read_regular(file) if isinstance(file, Path) else file.read_bytes()
         real = file if isinstance(file, Path) else self.path
         if isinstance(file, Path):
             self.files.append(file)
@@ -282,10 +283,7 @@ def digest(path: Path, files: list[Path]) -> str:
         path: The training data.
         files: `Clips.files` or `Metadata.files` after the pass.
     """
-    digests = []
-    for file in files:
-        with file.open("rb") as opened_file:
-            digests.append(hashlib.file_digest(opened_file, "sha256").hexdigest())
+    digests = [file_sha256(file) for file in files]
     if files == [path]:
         return digests[0]
     # absolute paths would make the digest another one on every machine
@@ -295,7 +293,7 @@ def digest(path: Path, files: list[Path]) -> str:
 
 def _mapping(path: Path) -> Mapping[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_regular(path).decode("utf-8")
         config = tomllib.loads(text) if _ending(path) == "toml" else yaml.safe_load(text)
     except UnicodeDecodeError as error:
         raise undecodable(path) from error
