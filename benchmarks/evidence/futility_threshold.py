@@ -36,7 +36,7 @@ def measured(ground: Ground, gates: int) -> dict[str, dict[str, dict[str, Any]]]
         gates: Of each cell.
     """
     designs = {
-        f"{futility:g}": Design(replace(Plan.between(4, 16), futility=futility)) for futility in FUTILITIES
+        f"{futility:g}": Design(replace(Plan.between(3, 16), futility=futility)) for futility in FUTILITIES
     }
     designs["16 at once"] = Design(Plan((16,)))
     names = tuple(designs)

@@ -105,7 +105,7 @@ def test_a_suite_is_read(write_suite: WriteSuite) -> None:
     assert suite.model.architecture.blocks == 6
     assert suite.sampling.shift == 5.0
     assert [scenario.id for scenario in suite.scenarios] == ["street", "meadow"]
-    assert suite.seeds == Seeds(first=4, most=16, start=0)
+    assert suite.seeds == Seeds(first=3, most=16, start=0)
     assert suite.categories["urban"]["ko"] == ("거리",)
     assert re.fullmatch("[0-9a-f]{64}", suite.sha256)
 
@@ -115,7 +115,7 @@ def test_what_is_left_out_has_defaults(write_suite: WriteSuite) -> None:
     suite = load(write_suite(("name: mine\n", ""), (tail, ""), name="folder-name.yaml"))
     assert suite.name == "folder-name"
     assert suite.tolerances == DEFAULT_TOLERANCES
-    assert suite.seeds == Seeds(first=4, most=16, start=0)
+    assert suite.seeds == Seeds(first=3, most=16, start=0)
     assert suite.limits == ()
     assert suite.undecided == "block"
     assert suite.device == "auto"
@@ -704,7 +704,7 @@ def test_the_big_suite_is_the_one_of_the_report() -> None:
         ("clip", 0.3, None, "each"),
         ("fvd", None, 1140.0, "all"),
     ]
-    assert suite.seeds == Seeds(first=4, most=16, start=0)
+    assert suite.seeds == Seeds(first=3, most=16, start=0)
 
 
 @pytest.mark.parametrize("name", packaged())
