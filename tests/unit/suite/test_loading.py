@@ -105,7 +105,7 @@ def test_a_suite_is_read(write_suite: WriteSuite) -> None:
     assert suite.model.architecture.blocks == 6
     assert suite.sampling.shift == 5.0
     assert [scenario.id for scenario in suite.scenarios] == ["street", "meadow"]
-    assert suite.seeds == Seeds(first=3, most=16, start=0)
+    assert suite.seeds == Seeds(first=4, most=16, start=0)
     assert suite.categories["urban"]["ko"] == ("거리",)
     assert re.fullmatch("[0-9a-f]{64}", suite.sha256)
 
