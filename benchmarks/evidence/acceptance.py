@@ -25,7 +25,7 @@ from benchmarks.evidence.losses import Loss
 from benchmarks.evidence.replay import VIDEOS, GateResult, run_gate
 from benchmarks.evidence.scenarios import CHECKPOINTS, REPORT_LOSS
 from benchmarks.evidence.tables import interval
-from benchmarks.evidence.worlds import NOISES, WORLDS, gate
+from benchmarks.evidence.worlds import NOISES, TOLERANCES, WORLDS, gate
 from benchmarks.markdown import Marks, table
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.suite import load
@@ -132,9 +132,10 @@ def _gates(row: Row, part: str, gates: int) -> Iterator[GateResult]:
     first, most = row.looks
     plan = Plan.between(first, most)
     if row.noise:
-        tolerances = load("tiny").tolerances
+        # a broken video, which long tails bring, is not to end a gate before its comparisons are made
+        plan = replace(plan, stop_at_failure=False)
         for number in range(gates):
-            yield run_gate(gate(row.model, number, tolerances, noise=row.noise, pairs=most), tolerances, plan)
+            yield run_gate(gate(row.model, number, noise=row.noise, pairs=most), TOLERANCES, plan)
         return
     ground = _ground(part)
     side = ground.side(row.model, neutral=row.neutral, loss=row.loss)
@@ -184,10 +185,7 @@ def _expected(row: Row, part: str, gates: int) -> float:
 
 def _compared(result: GateResult) -> bool:
     """Whether an item other than the single videos fails."""
-    return any(
-        verdict.fails and verdict is not Verdict.UNDECIDED and item[1] != VIDEOS
-        for item, verdict in result.verdicts.items()
-    )
+    return any(verdict is Verdict.FAIL and item[1] != VIDEOS for item, verdict in result.verdicts.items())
 
 
 def main() -> None:
