@@ -194,6 +194,7 @@ class Judge:
                 degenerate=degenerate,
             )
         found = {} if degenerate else self.standard.set_scores(features_of(results), results)
+        told = self._told(results) if found and metric.id == FVD.id else None
         return limits.judge_set_limit(
             metric,
             candidate=item.candidate,
@@ -202,8 +203,15 @@ class Judge:
             value=found.get(metric.id),
             n=sum(map(len, results.values())),
             reference_n=len(self.standard.reference_rows(results)),
+            told=told,
             degenerate=degenerate,
         )
+
+    def _told(self, results: Mapping[str, Sequence[JobResult]]) -> fvd.SetDistance:
+        """The Fréchet distance of all videos of some scenarios, with its floor and interval."""
+        videos = fvd.Videos.of(features_of(results), self.standard.reference_set(results))
+        ends = np.cumsum([len(of) for of in results.values()])
+        return fvd.SetDistance.of(videos, np.split(np.arange(ends[-1]), ends[:-1]), Plan((1,)).tail)
 
     def _videos(self, item: ItemId) -> Judgement:
         chosen = self._compared(item)[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -163,7 +163,9 @@ class TestLimits:
             result.features["video"]
             for result in gate.results(gate.jobs(gate.candidates[0], gate.scenarios[:1], SEEDS))
         ]
-        assert one.value == gate.judge.standard.set_scores(np.stack(vectors), [CITY])["fvd"]
+        raw = gate.judge.standard.set_scores(np.stack(vectors), [CITY])["fvd"]
+        assert one.details["raw"] == raw
+        assert one.value == raw - cast("float", one.details["floor"])
 
 
 class Looks:
