@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 #: Columns beyond which prose is hard to read.
 _WIDEST: Final = 120
+#: What is printed of a baseline that was stored.
+_STORED: Final = ("place", "changes", "notes", "insisted")
 
 
 def switch_on(config: pytest.Config, settings: Settings) -> Gate:
@@ -230,7 +232,10 @@ class Run:
             left_out=left_out,
             project_tests=tests,
             other_failures=others,
-            notes=tuple(f"worker {name} died" for name in outcomes.died),
+            notes=(
+                *(f"worker {name} died" for name in outcomes.died),
+                *(each["insisted"] for each in outcomes.stored if each["insisted"]),
+            ),
         )
         self._record(session, ending)
         if part:
@@ -283,7 +288,7 @@ class Run:
             full=self.config.get_verbosity() > 0,
         )
         for stored in self.outcomes.stored:
-            lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
+            lines += ["", *terminal.stored_lines(*(stored[key] for key in _STORED))]
         written = writing.write_all(record, self.gate.run_folder, sign_key=self.gate.settings.sign_key)
         if written.paths:
             first, *others = written.paths

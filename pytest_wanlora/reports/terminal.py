@@ -344,6 +344,7 @@ def _cost(record: RunRecord) -> str:
     return f"{', '.join(words)}; the run took {duration(totals.seconds)}"
 
 
-def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str]) -> list[str]:
-    """What an update stored: `scenario  metric  old -> new`, and bands that its seeds cannot resolve."""
-    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in notes)]
+def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str], insisted: str = "") -> list[str]:
+    """What an update stored: `scenario  metric  old -> new`, bands that its seeds cannot resolve, insistence."""
+    noted = [*notes, *([insisted] if insisted else [])]
+    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in noted)]

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
 #: Kinds of items that are judged against the baseline.
-_COMPARED = ("regression", "videos")
+COMPARED = ("regression", "videos")
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Judge:
         """All videos of an item's scenarios: what the comparison rendered, or the first look without one."""
         own = self._scenarios(item)
         candidate = self.gate.candidate(item.candidate)
-        compared = {each.scenario for each in self.gate.chosen_items(candidate) if each.kind in _COMPARED}
+        compared = {each.scenario for each in self.gate.chosen_items(candidate) if each.kind in COMPARED}
         if compared & {ALL, *(scenario.id for scenario in own)}:
             try:
                 return self._compared(item)[1]
@@ -317,7 +317,7 @@ class Judge:
         """
         if candidate.name in self._settled:
             return self._settled[candidate.name]
-        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in _COMPARED]
+        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in COMPARED]
         places = {item.scenario for item in chosen}
         scenarios = [
             each
