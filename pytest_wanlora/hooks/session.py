@@ -82,6 +82,8 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         if settings.plan or gate.blocked:
             # nothing is rendered, so no worker has anything to do
             workers.distribute_nothing(config)
+        else:
+            gate.fetch()
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
         raise SettingsError(

@@ -345,6 +345,6 @@ def _cost(record: RunRecord) -> str:
 
 
 def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str], insisted: str = "") -> list[str]:
-    """What an update stored: `scenario  metric  old -> new`, bands that its seeds cannot resolve, insistence."""
+    """What an update stored: `scenario  metric  old -> new`, what to know of it, and who insisted."""
     noted = [*notes, *([insisted] if insisted else [])]
     return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in noted)]
