@@ -144,6 +144,8 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     return verify.Demands(
         bounds=tuple(verify.parse_bound(text) for text in (*policy.require, *arguments.require)),
         bands={**policy.bands, **bands},
+        strict=arguments.policy is not None,
+        single_videos=policy.single_videos,
         environment={**policy.environment, **environment},
         allowed_signers=arguments.allowed_signers,
         signature=arguments.signature,

@@ -75,8 +75,8 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
     """Return all that must be equal for two results to be comparable, as plain JSON data.
 
     Model files and scorers by digest (by hub id where they are not on this disk yet), sampling, the reference
-    set and the metrics' versions. Not the scenarios, limits or tolerances, and no paths. Stated digests are taken as
-    given: `check_digests` proves them.
+    set and the metrics' versions. Not the scenarios, limits or tolerances, and no paths. Stated digests are
+    taken as given: `check_digests` proves them.
 
     Raises:
         SuiteError: A local file is missing or cannot be read.
