@@ -24,7 +24,7 @@ from pytest_wanlora.hooks.collection import (
 )
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
-from pytest_wanlora.publishing import ssh_signature
+from pytest_wanlora.publishing import bundle, ssh_signature
 from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed, unpacked
@@ -297,6 +297,9 @@ class Run:
             beside = f", and beside it {', '.join(path.name for path in others)}" if others else ""
             lines.append(f"reports: {os.path.relpath(first)}{beside}")
         lines += written.problems
+        key = self.gate.settings.sign_key
+        if key is not None and not written.unsigned and (why := bundle.why_not(key)) is not None:
+            lines.append(f"the receipt is signed by ssh-keygen alone, no sigstore bundle was written: {why}")
         if written.unsigned:
             lines.append("the receipt was to be signed and is not there: nothing can be published by it")
         publishable = all(card.publishable for card in record.candidates)

@@ -18,7 +18,7 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.publishing import receipt, recomputed, ssh_signature
+from pytest_wanlora.publishing import bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.predicate import AnyStatement, Limit, Predicate, PredicateV1
 from pytest_wanlora.publishing.recomputed import EACH
 from pytest_wanlora.verdict.decision import decide
@@ -64,6 +64,7 @@ class Demands:
         allowed_signers: File of keys that may have signed; None where no signature is required.
         signer: Who of them must have.
         signature: File of the signature; None: next to the receipt.
+        public_key: Key that must have signed the receipt's bundle; None where none is required.
         strict: Whether receipts of version 1 are refused, which say less.
         single_videos: Whether an item on the single videos of each scenario must be in it.
     """
@@ -80,6 +81,7 @@ class Demands:
     allowed_signers: Path | None = None
     signer: str | None = None
     signature: Path | None = None
+    public_key: Path | None = None
     strict: bool = False
     single_videos: bool = False
 
@@ -149,7 +151,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
     """Decide whether a checkpoint may be published by a receipt.
 
     Args:
-        receipt_path: The receipt.
+        receipt_path: The receipt, or its sigstore bundle.
         checkpoint: The file that is to be published.
         demands: Further requirements.
 
@@ -180,6 +182,12 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         if wrong is not None:
             return Verification((wrong,), None, signed=False)
     try:
+        if bundle.is_bundle(data):
+            data = bundle.opened(data, demands.public_key, source=receipt_path.name)
+        elif demands.public_key is not None:
+            raise RecordError(
+                f"{receipt_path.name}: no sigstore bundle, and only that is signed by such a key"
+            )
         found = receipt.parse(data, source=receipt_path.name)
     except RecordError as error:
         return Verification((error.message,), None, signed=False)
@@ -190,7 +198,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         *recomputed.gaps(found.predicate, videos=demands.single_videos),
         *_of_the_demands(found.predicate, demands),
     )
-    return Verification(problems, found, signed=signer is not None)
+    return Verification(problems, found, signed=signer is not None or demands.public_key is not None)
 
 
 def _read(path: Path) -> bytes:
