@@ -60,8 +60,8 @@ class Write:
     """
 
     name: str
-    prepare: Callable[[Path], None]
-    write: Callable[[Path], None]
+    prepare: Callable[[Path], object]
+    write: Callable[[Path], object]
     state: Callable[[Path], str]
     allowed: tuple[str, ...] = ("old", "new")
 
@@ -134,8 +134,8 @@ def _prepare_receipt(folder: Path) -> None:
 WRITES = (
     Write(
         "baseline",
-        lambda folder: baselines.write(OLD, folder) and None,
-        lambda folder: baselines.write(NEW_FEATURES, folder) and None,
+        lambda folder: baselines.write(OLD, folder),
+        lambda folder: baselines.write(NEW_FEATURES, folder),
         _baseline_state,
     ),
     # an entry that is replaced is rendered again where neither is left

@@ -24,7 +24,7 @@ def state(folder):
     return {b"old": "old", b"new": "new"}.get((folder / "file").read_bytes(), "half")
 
 place = Path(sys.argv[1])
-trials = Trials(Write("file", lambda f: (f / "file").write_bytes(b"old") and None, write, state), place)
+trials = Trials(Write("file", lambda f: (f / "file").write_bytes(b"old"), write, state), place)
 small(trials, place)
 sys.exit(len(trials.faults) > 0)
 """
