@@ -1,6 +1,7 @@
 """Files of every kind that the gate reads, spoilt at random: each is read or refused in one clear message.
 
-`make fuzz`, 2,000 of each kind; `WANLORA_FUZZ=50` for fewer. A crash, ten seconds of computing or a gibibyte fails.
+`make fuzz`, 2,000 of each kind; `WANLORA_FUZZ=50` for fewer. A crash, ten seconds of computing or a gibibyte
+fails.
 """
 
 from __future__ import annotations
