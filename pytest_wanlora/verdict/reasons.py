@@ -49,6 +49,12 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "대상 레이어 {targets}개 중 {patched}개에 적용했지만 {scenario}, 시드 {seed} 영상이 베이스 "
             "모델의 영상과 완전히 같습니다.",
         ),
+        ReasonCode.LORA_WITHIN_REPEATABILITY: Phrase(
+            "{patched} of {targets} targets patched, but {scenario}, seed {seed} differs from the base "
+            "model's video by no more than the same video rendered again may: the LoRA does nothing",
+            "대상 레이어 {targets}개 중 {patched}개에 적용했지만 {scenario}, 시드 {seed} 영상과 베이스 모델 "
+            "영상의 차이가 같은 영상을 다시 생성할 때의 오차 이내입니다. LoRA의 효과가 없습니다.",
+        ),
         ReasonCode.LORA_NOT_KNOWN_APPLIED: Phrase(
             "it is not known whether the LoRA was applied", "LoRA가 적용되었는지 알 수 없습니다."
         ),

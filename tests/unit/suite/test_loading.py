@@ -438,7 +438,8 @@ REJECTED = {
         "vae: vae.safetensors",
         "vae: hub:owner/name",
         7,
-        "model.vae: 'hub:owner/name': not of the form; allowed: hub:OWNER/NAME:FILE",
+        "model.vae: 'hub:owner/name': not of the form; allowed: hub:OWNER/NAME:FILE, or "
+        "hub:OWNER/NAME@COMMIT:FILE (40 digits)",
     ),
     "package file outside the package": Bad(
         "vae: vae.safetensors",
