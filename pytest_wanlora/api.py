@@ -41,8 +41,8 @@ def gate(
         suite: Name or file; the packaged suite that fits the checkpoint when left out.
         folder: Where pytest starts; the working directory when left out.
         pytest_arguments: Passed on as they are, such as `["-n", "2"]`.
-        **options: The plugin's options, with or without `wanlora_`: `scale=0.8`, `seeds=(4, 16)`,
-            `cache=False`, `scenario=["test1", "test2"]`; and `update_baselines=True`.
+        **options: The plugin's options, with or without `wanlora_`: `scale=0.8` or `scale=[0.6, 0.8]`,
+            `seeds=(4, 16)`, `cache=False`, `scenario=["test1", "test2"]`; and `update_baselines=True`.
 
     Returns:
         The record that the run wrote.
@@ -128,7 +128,9 @@ def _words(option: Option, value: object) -> list[str]:
         return [f"--{option.name if value else option.name.replace('wanlora-', 'wanlora-no-')}"]
     if option.repeatable and not isinstance(value, str) and isinstance(value, Iterable):
         return [f"--{option.name}={each}" for each in value]
-    if isinstance(value, tuple):
+    if option.name == "wanlora-scale" and isinstance(value, Iterable) and not isinstance(value, str):
+        value = ",".join(map(str, value))
+    elif isinstance(value, tuple):
         value = ":".join(map(str, value))
     return [f"--{option.name}={value}"]
 

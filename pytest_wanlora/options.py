@@ -46,7 +46,12 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option("wanlora-suite", "NAME|FILE", "suite to gate on", "the packaged suite that fits the checkpoint"),
     Option("wanlora-baseline", "base|accepted|NAME|FOLDER", "baseline to compare with", "base"),
     Option("wanlora-baselines-dir", "FOLDER", "where baselines are stored", "baselines"),
-    Option("wanlora-scale", "NUMBER", "strength of the LoRA", "1.0"),
+    Option(
+        "wanlora-scale",
+        "NUMBER[,NUMBER...]",
+        "strength of the LoRA; with several, each checkpoint at each of them is a candidate",
+        "1.0",
+    ),
     Option(
         "wanlora-seeds", "N|FIRST:MOST", "videos a scenario, at the first and the last look", "the suite's"
     ),
@@ -263,20 +268,24 @@ def parse_baseline(given: Given) -> str:
     return parse_path(given)
 
 
-def parse_scale(given: Given) -> float:
-    """Return the strength of a LoRA, -10 to 10 and not 0.
+def parse_scales(given: Given) -> tuple[float, ...]:
+    """Return the strengths of a LoRA, each from -10 to 10 and not 0, and each once.
 
     Raises:
-        SettingsError: Not a number of that range.
+        SettingsError: Not a number of that range, or one that is named twice.
     """
     allowed = "a number from -10 to 10 and not 0, which is the model without the LoRA"
+    words = given.text.split(",")
+    if len(words) > 1:
+        allowed += "; several are separated by commas, each once, as in 0.6,0.8,1.0"
     try:
-        scale = float(given.text)
+        scales = tuple(map(float, words))
     except ValueError as error:
         raise given.refused(allowed) from error
-    if not (0 < abs(scale) <= 10):
+    # their names, epoch-2@0.8, have six digits
+    if not all(0 < abs(scale) <= 10 for scale in scales) or len({f"{s:g}" for s in scales}) < len(scales):
         raise given.refused(allowed)
-    return scale
+    return scales
 
 
 def parse_seeds(given: Given) -> tuple[int, int]:

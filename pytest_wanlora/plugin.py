@@ -147,6 +147,7 @@ def pytest_wanlora_producer(
         threads=share_of_cores(workers) if workers > 1 else None,
         previews=settings.previews,
         cache_dir=settings.cache_dir,
+        keep_lora=len(settings.scales) > 1,
     )
 
 

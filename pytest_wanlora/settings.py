@@ -60,7 +60,7 @@ class Settings:
         baselines_dir: Absolute.
         update_target: Name under which `--update-baselines` stores: `base` without a LoRA, else `accepted` or
             the name given as `--wanlora-baseline` on the command line. None when nothing is stored.
-        scale: Strength of the LoRA, not 0.
+        scales: Strengths at which each checkpoint is a candidate, none of them 0.
         seeds: Videos a scenario at the first and the last look; None for the suite's.
         scenarios: Ids to render; empty for all.
         device: `auto`, `cpu`, `cuda` or `cuda:N`; None for the suite's. A run uses `device_for(suite)`.
@@ -83,7 +83,7 @@ class Settings:
     baseline: str
     baselines_dir: Path
     update_target: str | None
-    scale: float
+    scales: tuple[float, ...]
     seeds: tuple[int, int] | None
     scenarios: tuple[str, ...]
     device: str | None
@@ -97,6 +97,11 @@ class Settings:
     force: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
+
+    @property
+    def scale(self) -> float:
+        """The first of the strengths: the only one of a run that stores a baseline."""
+        return self.scales[0]
 
     def device_for(self, suite: Suite) -> Device:
         """The device of a run on a suite: what the user named, else what the suite does, else `auto`."""
@@ -180,7 +185,7 @@ def read(config: pytest.Config) -> Settings | None:
         update_target=_update_target(bool(lora), baseline if named and named.on_command_line else None)
         if update
         else None,
-        scale=value("wanlora-scale", options.parse_scale, 1.0),
+        scales=value("wanlora-scale", options.parse_scales, (1.0,)),
         seeds=value("wanlora-seeds", options.parse_seeds, None),
         scenarios=value("wanlora-scenario", options.parse_scenarios, ()),
         device=value("wanlora-device", options.parse_device, None),
@@ -349,4 +354,11 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise SettingsError(
             f"--update-baselines: {len(settings.lora)} checkpoints; allowed: one, the one to accept",
             next_command="pytest --lora FILE --update-baselines",
+        )
+    if len(settings.scales) > 1:
+        shown = ",".join(f"{scale:g}" for scale in settings.scales)
+        raise SettingsError(
+            f"--update-baselines: strengths {shown} ({settings.sources['wanlora-scale']}); "
+            "allowed: one, the one to accept",
+            next_command=settings.again(f"--wanlora-scale={settings.scale:g}"),
         )

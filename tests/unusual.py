@@ -152,7 +152,7 @@ def settings_of(folder: Path, lora: tuple[Path, ...] = (), **changes: Any) -> Se
         "baseline": "base",
         "baselines_dir": folder / "baselines",
         "update_target": ("accepted" if lora else "base") if update else None,
-        "scale": SCALE,
+        "scales": (SCALE,),
         "seeds": None,
         "scenarios": (),
         "device": "cpu",

@@ -132,7 +132,11 @@ def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
         card: The checkpoint.
         more: Options that take the place of those that were typed.
     """
-    return typed("pytest", "--lora", checkpoint_file(record, card), *_options(record, *more[:1]), *more)
+    strengths = {each.scale for each in record.candidates if each.sha256 is not None}
+    if len(strengths) > 1 and "--wanlora-scale" not in more:
+        more = (*more, "--wanlora-scale", f"{card.scale:g}")
+    without = [word for word in more if word.startswith("--")]
+    return typed("pytest", "--lora", checkpoint_file(record, card), *_options(record, *without), *more)
 
 
 def item_again(command: Sequence[str], nodeid: str) -> str:

@@ -35,10 +35,12 @@ class Handover:
 
     Attributes:
         checkpoints: Name of the candidate to what is known of its file; None for the model without LoRA.
+        scales: Name of the candidate to its strength.
         digests: What was read to its digest.
     """
 
     checkpoints: Mapping[str, Checkpoint | None]
+    scales: Mapping[str, float]
     digests: Mapping[str, str]
 
     def differing(self, found: Mapping[str, str]) -> str:
@@ -73,8 +75,9 @@ def digests(gate: Gate) -> Mapping[str, str]:
 
 def identity(gate: Gate, candidate: str) -> str:
     """Digest of all that a judgement on a candidate rests on, as this process has read it."""
-    checkpoint = gate.candidate(candidate).checkpoint
-    return json_sha256([None if checkpoint is None else checkpoint.identity, dict(gate.digests)])
+    named = gate.candidate(candidate)
+    identity = None if named.checkpoint is None else named.checkpoint.identity
+    return json_sha256([identity, named.scale, dict(gate.digests)])
 
 
 def packed(gate: Gate) -> str:
@@ -87,7 +90,12 @@ def packed(gate: Gate) -> str:
             # JSON has no NaN
             norms = described["norms"].items()
             described["norms"] = {name: norm if math.isfinite(norm) else None for name, norm in norms}
-    return json.dumps({"checkpoints": known, "digests": dict(gate.digests)}, default=str, allow_nan=False)
+    told = {
+        "checkpoints": known,
+        "scales": {each.name: each.scale for each in gate.candidates},
+        "digests": dict(gate.digests),
+    }
+    return json.dumps(told, default=str, allow_nan=False)
 
 
 def unpacked(text: str) -> Handover:
@@ -101,7 +109,7 @@ def unpacked(text: str) -> Handover:
         name: None if described is None else _checkpoint().validate_python(described)
         for name, described in told["checkpoints"].items()
     }
-    return Handover(MappingProxyType(known), MappingProxyType(told["digests"]))
+    return Handover(*map(MappingProxyType, (known, told["scales"], told["digests"])))
 
 
 @cache

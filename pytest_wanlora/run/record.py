@@ -191,7 +191,7 @@ def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> Candidat
     return CandidateCard(
         name=candidate.name,
         sha256=checkpoint.sha256,
-        scale=gate.settings.scale,
+        scale=candidate.scale,
         checkpoint={**checkpoint.describe(), "model_blocks": gate.suite.model.architecture.blocks},
         norms=block_norms(checkpoint.norms),
         runs=max(1, results.runs_so_far(folder, checkpoint.sha256, gate.suite.name, seeds)),

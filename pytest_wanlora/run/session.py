@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from itertools import chain, count
@@ -56,10 +56,12 @@ class Candidate:
     Attributes:
         name: Unique within the run; `"base"` for the model without LoRA.
         checkpoint: The LoRA; None for the model without.
+        scale: Its strength; 0 without one.
     """
 
     name: str
     checkpoint: Checkpoint | None
+    scale: float = 0.0
 
 
 @dataclass(repr=False)
@@ -183,7 +185,7 @@ class Gate:
             self.suite,
             candidate.checkpoint,
             name=candidate.name,
-            scale=self.settings.scale,
+            scale=candidate.scale,
             seeds=seeds,
             environment=self.environment,
             producer=self.producer.identity,
@@ -415,7 +417,10 @@ def resolve_extensions() -> None:
 
 
 def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
-    """Read the checkpoints of `--lora`; the model without LoRA if there is none.
+    """Read the checkpoints of `--lora`, each at each strength; the model without LoRA if there is none.
+
+    Candidates of one file follow each other, so that a process loads it once. Names tell the strength where
+    there are several: `epoch-6@0.8`.
 
     Raises:
         CheckpointError: One of them cannot be read or is refused.
@@ -425,7 +430,13 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     paths = checkpoints.expand(settings.lora)
     # a file called base.safetensors must not be taken for the model without LoRA
     names = [f"{name}-lora" if name == BASE else name for name in checkpoints.unique_names(paths)]
-    return tuple(Candidate(name, checkpoints.read(path)) for name, path in zip(names, paths, strict=True))
+    read = {name: checkpoints.read(path) for name, path in zip(names, paths, strict=True)}
+    several = len(settings.scales) > 1
+    return tuple(
+        Candidate(f"{name}@{scale:g}" if several else name, found, scale)
+        for name, found in read.items()
+        for scale in settings.scales
+    )
 
 
 def distinct(candidates: Iterable[Candidate], scenarios: Iterable[str]) -> tuple[Candidate, ...]:
@@ -444,7 +455,7 @@ def distinct(candidates: Iterable[Candidate], scenarios: Iterable[str]) -> tuple
         ids = ((name, {f"{name}-{place}" for place in ("", *places)}) for name in names)
         name, own = next((name, own) for name, own in ids if taken.isdisjoint(own))
         taken |= own
-        found.append(Candidate(name, each.checkpoint))
+        found.append(replace(each, name=name))
     return tuple(found)
 
 
@@ -472,7 +483,9 @@ def open_gate(
     if handed is None:
         candidates = read_candidates(settings)
     else:
-        candidates = tuple(Candidate(name, known) for name, known in handed.checkpoints.items())
+        candidates = tuple(
+            Candidate(name, known, handed.scales[name]) for name, known in handed.checkpoints.items()
+        )
     suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
     device = settings.device_for(suite)
     environment = environments.detect(suite.sampling.dtype, device.name)

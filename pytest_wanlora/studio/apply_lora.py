@@ -79,6 +79,35 @@ def uploaded(found: Contents, device: str | torch.device) -> Lora:
     return Lora(halves["lora_A"], halves["lora_B"], others)
 
 
+class Uploads:
+    """Checkpoints' matrices on a device.
+
+    Args:
+        keep: Whether the last file's stay there, for its other strengths.
+    """
+
+    def __init__(self, *, keep: bool = False) -> None:
+        self._keep = keep
+        self._kept: tuple[str, Lora] | None = None
+
+    @contextmanager
+    def of(self, checkpoint: Checkpoint, device: str | torch.device) -> Iterator[Lora]:
+        """Load a checkpoint's matrices, if they are not there; only on leaving are they proven to be its.
+
+        Raises:
+            CheckpointError: The file is no longer the one that was read.
+        """
+        if self._kept is not None and self._kept[0] == checkpoint.identity:
+            yield self._kept[1]
+            return
+        self._kept = None
+        with contents(checkpoint) as found:
+            lora = uploaded(found, device)
+            yield lora
+        if self._keep:
+            self._kept = checkpoint.identity, lora
+
+
 def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
     """Find the layer of every target that is a LoRA's, and check that all targets fit the model.
 
@@ -123,7 +152,12 @@ def _others(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Parameter]
 
 
 @contextmanager
-def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
+def fused(
+    pipe: Any,  # noqa: ANN401 - untyped
+    checkpoint: Checkpoint,
+    scale: float,
+    uploads: Uploads | None = None,
+) -> Iterator[Applied]:
     """Fuse a LoRA into the weights in the pipeline's precision, as `pipe.load_lora` does by default.
 
     Weights are changed in place, so compiled code stays valid. On leaving, the targets get back the copies of
@@ -133,6 +167,7 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
         pipe: DiffSynth's pipeline.
         checkpoint: What to fuse.
         scale: Factor on the LoRA's delta (DiffSynth's `alpha`).
+        uploads: Where the file's matrices may be already.
 
     Yields:
         What fusing did, measured on the weights.
@@ -145,14 +180,13 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
     changed = {name: module.weight for name, module in layers.items()} | others
     saved = _copies(changed)
     try:
-        with contents(checkpoint) as found:
-            lora = uploaded(found, pipe.device)
+        with (uploads or Uploads()).of(checkpoint, pipe.device) as lora:
             if layers:
                 _fuse(pipe, layers, lora, scale)
             added = _add(pipe, others, lora, checkpoint, scale)
             applied = _measure(pipe, layers, saved, lora, added, checkpoint, scale)
         # only here is the file proven to be the checkpoint
-        del found, lora
+        del lora
         yield applied
     finally:
         for name, weight in changed.items():
@@ -206,7 +240,12 @@ def _add(
 
 
 @contextmanager
-def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
+def unfused(
+    pipe: Any,  # noqa: ANN401 - untyped
+    checkpoint: Checkpoint,
+    scale: float,
+    uploads: Uploads | None = None,
+) -> Iterator[Applied]:
     """Apply a LoRA by DiffSynth's hot loading, without changing the weights; otherwise as `fused`.
 
     What is no LoRA cannot be kept beside the weights: it is added to them.
@@ -218,8 +257,7 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
     others = _others(pipe.dit, checkpoint)
     saved = _copies(others)
     try:
-        with contents(checkpoint) as found:
-            lora = uploaded(found, pipe.device)
+        with (uploads or Uploads()).of(checkpoint, pipe.device) as lora:
             _load_beside(pipe, lora, scale)
             added = _add(pipe, others, lora, checkpoint, scale)
             patched = {
@@ -231,7 +269,7 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
                 raise _not_patched(checkpoint, missing)
             applied = _measure_beside(pipe, patched, lora, added, checkpoint, scale)
         # only here is the file proven to be the checkpoint
-        del found, lora
+        del lora
         yield applied
     finally:
         pipe.clear_lora(verbose=0)

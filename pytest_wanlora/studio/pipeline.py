@@ -70,6 +70,7 @@ class Studio:
         device: `"cpu"` or `"cuda:N"`; torch must agree that it is there. The environment's when left out.
         threads: CPU threads of torch; None leaves torch's own choice.
         cache_dir: Where prompt embeddings and compiled code are kept for later runs; None keeps neither.
+        keep_lora: Whether a LoRA's matrices stay on the device, for its other strengths.
 
     Attributes:
         seconds: What getting ready has taken: `digests`, `imports`, `prompts`, `loading`, `compiling`.
@@ -83,6 +84,7 @@ class Studio:
         device: str | None = None,
         threads: int | None = None,
         cache_dir: Path | None = None,
+        keep_lora: bool = False,
     ) -> None:
         self.suite = suite
         self.environment = environment
@@ -98,6 +100,7 @@ class Studio:
         self._on: tuple[str, float] | None = None
         self._applied: Applied | None = None
         self._stack = contextlib.ExitStack()
+        self._uploads = apply_lora.Uploads(keep=keep_lora)
 
     @property
     def pipe(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
@@ -200,7 +203,7 @@ class Studio:
         try:
             with contextlib.ExitStack() as stack:
                 with quiet(), explained(f"applying {checkpoint.name}", self.device, self.suite):
-                    applied = stack.enter_context(apply(pipe, checkpoint, scale))
+                    applied = stack.enter_context(apply(pipe, checkpoint, scale, self._uploads))
                 self._on, self._applied = (checkpoint.identity, scale), applied
                 yield applied
         finally:

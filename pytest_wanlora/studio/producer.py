@@ -37,6 +37,7 @@ class StudioProducer:
         threads: CPU threads of torch; None leaves torch's choice.
         previews: Whether to write mp4 files.
         cache_dir: Where prompt embeddings and compiled code are kept; None keeps neither.
+        keep_lora: Whether a LoRA's matrices stay on the device, for its other strengths.
     """
 
     identity = f"studio-{STUDIO_VERSION}"
@@ -50,8 +51,16 @@ class StudioProducer:
         threads: int | None = None,
         previews: bool = True,
         cache_dir: Path | None = None,
+        keep_lora: bool = False,
     ) -> None:
-        self.studio = Studio(suite, environment, device=device, threads=threads, cache_dir=cache_dir)
+        self.studio = Studio(
+            suite,
+            environment,
+            device=device,
+            threads=threads,
+            cache_dir=cache_dir,
+            keep_lora=keep_lora,
+        )
         self.previews = previews
         self.batch = suite.sampling.batch
         self.score_in_background = self.studio.device != "cpu"

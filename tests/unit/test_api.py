@@ -65,6 +65,7 @@ def test_importing_it_imports_neither_torch_nor_pytest(use: str, unwanted: set[s
     [
         ("scale", 0.8, ["--wanlora-scale=0.8"]),
         ("wanlora_scale", 0.8, ["--wanlora-scale=0.8"]),
+        ("scale", [0.6, 0.8], ["--wanlora-scale=0.6,0.8"]),
         ("seeds", (4, 16), ["--wanlora-seeds=4:16"]),
         ("seeds", 4, ["--wanlora-seeds=4"]),
         ("scenario", ["a", "b"], ["--wanlora-scenario=a", "--wanlora-scenario=b"]),

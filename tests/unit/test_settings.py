@@ -195,6 +195,12 @@ REJECTED = {
     "scale word": (
         "wanlora-scale", "strong", "a number from -10 to 10 and not 0, which is the model without the LoRA"
     ),
+    "scale twice": (
+        "wanlora-scale",
+        "0.6,0.6",
+        "a number from -10 to 10 and not 0, which is the model without the LoRA; several are separated by "
+        "commas, each once, as in 0.6,0.8,1.0",
+    ),
     "seeds of zero": ("wanlora-seeds", "0", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
     "seeds falling": ("wanlora-seeds", "8:4", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
     "seeds too many": ("wanlora-seeds", "4:1001", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
@@ -586,7 +592,7 @@ def test_an_xdist_worker_reads_the_same_settings(pytester: pytest.Pytester) -> N
     result.assert_outcomes(passed=1)
     seen = {path.stem: path.read_text() for path in pytester.path.glob("*.txt")}
     assert set(seen) == {"controller", "gw0", "gw1"}
-    assert "scale=0.5" in seen["controller"]
+    assert "scales=(0.5,)" in seen["controller"]
     assert seen["gw0"] == seen["gw1"] == seen["controller"]
 
 
@@ -603,3 +609,13 @@ def test_help_names_every_option_default_and_ini_key(pytester: pytest.Pytester) 
 
 def test_given_shows_lists_as_text() -> None:
     assert Given(("a", "b"), "--x", Path()).text == "a b"
+
+
+def test_several_strengths_are_read_in_their_order_and_make_no_baseline(
+    reads: Reads,
+) -> None:
+    assert reads("--wanlora-scale", "0.6,0.8,1.0").scales == (0.6, 0.8, 1.0)
+    with pytest.raises(SettingsError, match=r"strengths 0\.6,1 \(--wanlora-scale\); allowed: one") as caught:
+        reads("--update-baselines", "--wanlora-scale", "0.6,1")
+    assert caught.value.next_command is not None
+    assert "--wanlora-scale=0.6" in caught.value.next_command

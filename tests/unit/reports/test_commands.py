@@ -176,3 +176,16 @@ def test_no_two_are_alike_whatever_the_case(names: list[str]) -> None:
     found = names_of(gated.record(candidates=cards))
     assert len({name.casefold() for name in found.values()}) == len(names)
     assert not any(set(name) & set('/\\:*?"<>|') for name in found.values())
+
+
+def test_a_candidate_of_several_strengths_is_gated_again_at_its_own() -> None:
+    command = ("pytest", "--lora", "e.safetensors", "--wanlora-scale=0.6,1")
+    record = run_record([file_judged()], command=command)
+    card = record.candidates[0]
+    cards = (card.model_copy(update={"scale": 0.6}), card.model_copy(update={"name": "e@1", "scale": 1.0}))
+    several = record.model_copy(update={"candidates": cards})
+    assert commands.gate_again(several, cards[0]).endswith("--wanlora-scale 0.6")
+    assert commands.gate_again(several, cards[1], "--wanlora-seeds", "2").endswith(
+        "--wanlora-seeds 2 --wanlora-scale 1"
+    )
+    assert "0.6,1" not in commands.gate_again(several, cards[1])

@@ -23,8 +23,9 @@ def test_what_is_known_of_a_checkpoint_arrives_whole(open_gate: OpenGate, tmp_pa
     ill = dataclasses.replace(
         known, norms={**known.norms, known.targets[0].name: math.nan}, metadata={"a": "b"}
     )
-    gate.candidates = (Candidate("good", ill), Candidate("base", None))
+    gate.candidates = (Candidate("good", ill, 0.6), Candidate("base", None))
     found = unpacked(packed(gate))
+    assert found.scales == {"good": 0.6, "base": 0.0}
     assert found.checkpoints["base"] is None
     arrived = found.checkpoints["good"]
     assert arrived is not None
@@ -61,7 +62,10 @@ def test_the_identity_of_a_judgement_is_that_of_all_it_rests_on(open_gate: OpenG
     gate, same = open_gate(), open_gate()
     assert gate.identity("good") == same.identity("good") != gate.identity("base")
     other = checkpoint.read(testing.write_lora(tmp_path / "good.safetensors", seed=3))
-    same.candidates = (Candidate("good", other),)
+    own = gate.candidates[0].checkpoint
+    same.candidates = (Candidate("good", own, 0.6),)
+    assert gate.identity("good") != same.identity("good")
+    same.candidates = (Candidate("good", other, gate.candidates[0].scale),)
     assert gate.identity("good") != same.identity("good")
     assert gate.identity("good") != open_gate(baselines_dir=tmp_path).identity("good")
 

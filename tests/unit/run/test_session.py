@@ -91,3 +91,18 @@ def test_two_runs_of_one_second_have_two_folders(monkeypatch: pytest.MonkeyPatch
         assert f"-{process}-" in name
         names.add(name)
     assert len(names) == 2
+
+
+def test_each_file_at_each_strength_is_a_candidate_and_is_read_once(tmp_path: Path) -> None:
+    unusual.write_unusual_suite(tmp_path)
+    paths = tuple(testing.write_lora(tmp_path / f"epoch-{i}.safetensors", seed=i) for i in (1, 2))
+    found = read_candidates(unusual.settings_of(tmp_path, paths, scales=(0.6, 1.0)))
+    assert [(each.name, each.scale) for each in found] == [
+        ("epoch-1@0.6", 0.6),
+        ("epoch-1@1", 1.0),
+        ("epoch-2@0.6", 0.6),
+        ("epoch-2@1", 1.0),
+    ]
+    assert found[0].checkpoint is found[1].checkpoint
+    (one,) = read_candidates(unusual.settings_of(tmp_path, paths[:1], scales=(0.6,)))
+    assert one.name == "epoch-1"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 from pathlib import Path
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite
+from pytest_wanlora.checkpoint import Contents
 from pytest_wanlora.environment import Environment, detect
 from pytest_wanlora.errors import StudioError, SuiteError
 from pytest_wanlora.studio import apply_lora
@@ -111,6 +113,35 @@ def test_scale_is_applied(studio: Studio, lora: checkpoints.Checkpoint) -> None:
     with studio.lora(lora, 1.0) as whole:
         pass
     assert half.relative_size == pytest.approx(whole.relative_size / 2, rel=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["fused", "unfused"])
+def test_the_second_strength_of_a_file_is_not_uploaded_again_and_has_the_same_bits(
+    folder: Path, studio: Studio, lora: checkpoints.Checkpoint, monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    suite = write_suite(folder, mode=mode)
+    keeping, plain = (Studio(suite, studio.environment, threads=1, keep_lora=keep) for keep in (True, False))
+    uploads: list[str] = []
+    upload = apply_lora.uploaded
+
+    def counted(found: Contents, device: str) -> apply_lora.Lora:
+        uploads.append(device)
+        return upload(found, device)
+
+    monkeypatch.setattr(apply_lora, "uploaded", counted)
+    shown = {
+        each: [
+            each.render(dataclasses.replace(jobs_of(each, lora)[0], scale=scale), lora).frames
+            for scale in (0.5, 1.0, 0.5)
+        ]
+        for each in (keeping, plain)
+    }
+    assert len(uploads) == 1 + 3
+    for kept, fresh in zip(shown[keeping], shown[plain], strict=True):
+        np.testing.assert_array_equal(kept, fresh)
+    np.testing.assert_array_equal(shown[keeping][0], shown[keeping][2])
+    for each in (keeping, plain):
+        each.close()
 
 
 def test_bfloat16_fusing_loses_part_of_a_small_lora(folder: Path, tmp_path: Path) -> None:
