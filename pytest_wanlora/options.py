@@ -67,6 +67,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "wanlora-training-data", "PATH", "captions of the training, put beside the verdicts", "not looked at"
     ),
+    Option(
+        "wanlora-race",
+        None,
+        "race the candidates on the same seeds and gate the winner in full; who certainly fails, or cannot "
+        "win, gets no more videos",
+        "no",
+    ),
+    Option(
+        "wanlora-budget",
+        "VIDEOS|MINUTESm|HOURSh",
+        "what a race may cost, its winner's gate included; it then stops in good order",
+        "no limit",
+    ),
     Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
 )
 """Every option but the two that switch the gate on."""
@@ -299,6 +312,36 @@ def parse_seeds(given: Given) -> tuple[int, int]:
     if not 1 <= first <= most <= 1000:
         raise given.refused("N or FIRST:MOST, from 1 to 1000, FIRST up to MOST")
     return first, most
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a race may cost.
+
+    Attributes:
+        text: As the user gave it.
+        videos: Videos of the race and the winner's gate; None: as many as it takes.
+        seconds: Time from the start of the race; None: as long as it takes.
+    """
+
+    text: str
+    videos: int | None = None
+    seconds: float | None = None
+
+
+def parse_budget(given: Given) -> Budget:
+    """Return a number of videos, or a time.
+
+    Raises:
+        SettingsError: Neither `N` from 1 to 999999 nor a number of seconds, minutes or hours, above 0.
+    """
+    if re.fullmatch(r"[0-9]{1,6}", given.text) and int(given.text) > 0:
+        return Budget(given.text, videos=int(given.text))
+    found = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?)([smh])", given.text)
+    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    if not seconds:
+        raise given.refused("a number of videos, or a time such as 90s, 40m or 1.5h, above 0")
+    return Budget(given.text, seconds=seconds)
 
 
 def parse_scenarios(given: Given) -> tuple[str, ...]:

@@ -71,6 +71,8 @@ class Settings:
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
+        race: Whether the candidates race, and the winner alone is gated in full.
+        budget: What the race may cost; None for no limit.
         sources: Where the values come from that a message may have to name, by option: `--wanlora-seeds`,
             `wanlora_seeds in pytest.ini`.
         typed: The arguments of the command line, for the next command of a message.
@@ -94,6 +96,8 @@ class Settings:
     allow_environment: bool
     training_data: Path | None
     sign_key: Path | None
+    race: bool = False
+    budget: options.Budget | None = None
     force: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
@@ -196,6 +200,8 @@ def read(config: pytest.Config) -> Settings | None:
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
         training_data=value("wanlora-training-data", options.parse_data, None),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
+        race=value("wanlora-race", options.parse_flag, False),
+        budget=value("wanlora-budget", options.parse_budget, None),
         sources={name: found.source for name, found in given.items() if found is not None},
         typed=tuple(map(str, config.invocation_params.args)),
     )
@@ -337,6 +343,20 @@ def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
 
 
 def _refuse_contradictions(settings: Settings) -> None:
+    source = settings.sources.get("wanlora-budget", "")
+    # a limit in an ini file waits for a race
+    if settings.budget is not None and not settings.race and source.startswith("--"):
+        raise SettingsError(
+            f"{source}: {settings.budget.text!r} is what a race may cost, and there is none; "
+            "allowed: together with --wanlora-race",
+            next_command=settings.again("--wanlora-race"),
+        )
+    if settings.race and settings.update_baselines:
+        raise SettingsError(
+            f"--update-baselines: nothing races ({settings.sources['wanlora-race']}); "
+            "allowed: one of the two",
+            next_command=settings.again("--wanlora-no-race"),
+        )
     if not settings.update_baselines:
         if settings.force:
             raise SettingsError(

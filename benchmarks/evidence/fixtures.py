@@ -18,10 +18,23 @@ from pytest_wanlora.tiny.registration import FOLDER
 from pytest_wanlora.verdict.fvd import ReferenceSet
 from pytest_wanlora.verdict.judgement import ALL
 
-__all__ = ["NEUTRAL", "Ground"]
+__all__ = ["NEUTRAL", "Ground", "reference_sets"]
 
 #: Candidates that lost nothing; their scatter is that of a mild LoRA and of a strong one.
 NEUTRAL = ("epoch-2@1", "epoch-0@1")
+
+
+def reference_sets(suite: Suite) -> dict[str, ReferenceSet]:
+    """The reference sets of the tiny suite, by scenario and pooled."""
+    sets = {
+        name: rows.astype(np.float64) for name, rows in load_file(FOLDER / "reference.safetensors").items()
+    }
+    category = {each.id: each.category for each in suite.scenarios}
+    references = {name: ReferenceSet.of(sets[kind]) for name, kind in category.items()}
+    references[ALL] = ReferenceSet.of(
+        np.concatenate([sets[kind] for kind in dict.fromkeys(category.values())])
+    )
+    return references
 
 
 @dataclass(frozen=True)
@@ -42,15 +55,7 @@ class Ground:
     def of(cls, part: Literal["design", "held-out"] = "held-out") -> Ground:
         """Read a bank and prepare the reference sets of the tiny suite."""
         suite = load("tiny")
-        sets = {
-            name: rows.astype(np.float64)
-            for name, rows in load_file(FOLDER / "reference.safetensors").items()
-        }
-        category = {each.id: each.category for each in suite.scenarios}
-        references = {name: ReferenceSet.of(sets[kind]) for name, kind in category.items()}
-        references[ALL] = ReferenceSet.of(
-            np.concatenate([sets[kind] for kind in dict.fromkeys(category.values())])
-        )
+        references = reference_sets(suite)
         whole = bank.read(bank.BANKS[part], suite)
         # all videos of the one that stands still are degenerate: it fails with no statistics at all
         judged = {name: side for name, side in whole.sides.items() if not any(side.degenerate().values())}

@@ -85,7 +85,7 @@ def run_gate(
     while True:
         seen = scores.first(pairs)
         assessment = assess(seen, tolerances, plan, powers=False)
-        broken = _broken(seen, tolerances)
+        broken = broken_scenarios(seen, tolerances)
         if not assessment.unsettled or (broken and plan.stop_at_failure):
             break
         for scenario in assessment.unsettled:
@@ -112,7 +112,7 @@ def _failing(verdict: Verdict) -> bool:
     return verdict.fails and verdict is not Verdict.UNDECIDED
 
 
-def _broken(scores: PairedScores, tolerances: Mapping[str, ToleranceLike]) -> list[str]:
+def broken_scenarios(scores: PairedScores, tolerances: Mapping[str, ToleranceLike]) -> list[str]:
     """Scenarios with a broken video."""
     found = []
     stored = scores.baseline if scores.stored is None else scores.stored

@@ -28,6 +28,7 @@ from pytest_wanlora.publishing import bundle, ssh_signature
 from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed, unpacked
+from pytest_wanlora.run.race import Course, plan_line
 from pytest_wanlora.run.record import Ending, build
 from pytest_wanlora.run.session import Gate, open_gate
 
@@ -157,6 +158,32 @@ class Run:
             self.gate.on_progress = self.live.show
             if self.controller is not None:
                 self.live.watch(self.gate.board)
+        if self.controller is not None:
+            # before the workers start: they are told of the winner alone
+            self._race()
+            self.controller.handover = packed(self.gate)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection(self) -> None:
+        """Race the candidates, before the items of the winner are collected."""
+        if self.controller is None and not self.dry and not self.worker:
+            self._race()
+
+    def _race(self) -> None:
+        gate = self.gate
+        if not gate.settings.race or gate.blocked or len(gate.candidates) < 2:
+            return
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+
+        def say(line: str) -> None:
+            if reporter is not None and self.config.get_verbosity() >= 0:
+                reporter.write_line(f"wanlora: {line}")
+
+        say(plan_line(gate))
+        try:
+            gate.narrow(Course(gate, say).run())
+        except WanloraError as error:
+            raise pytest.UsageError(str(error)) from error
 
     def pytest_report_header(self) -> list[str]:
         """Say what is gated on what."""
@@ -235,6 +262,7 @@ class Run:
             project_tests=tests,
             other_failures=others,
             notes=(
+                *(() if gate.race is None else gate.race.sentences()),
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),

@@ -11,6 +11,7 @@ from pytest_wanlora import results
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.reports.terminal import duration
 from pytest_wanlora.run.preflight import video_bytes
+from pytest_wanlora.run.race import plan_line
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.job import Job
@@ -93,6 +94,8 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
     """
     names = ", ".join(candidate.name for candidate in gate.candidates)
     lines = [f"plan of {names} on suite {gate.suite.name}; nothing was loaded, rendered or judged"]
+    if gate.settings.race:
+        lines.append(f"{plan_line(gate)}; then the winner alone is gated")
     if not gate.chosen:
         lines.append("the selection leaves no item of the gate")
     try:

@@ -336,10 +336,10 @@ class Judge:
         if any(METRICS[name].level == "set" for name in metrics):
             # before anything is rendered in vain
             _ = self.standard.reference
-        plan = self._plan(scenarios)
+        plan = self.plan(scenarios)
         pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
         while True:
-            settled = self._look(candidate, scenarios, metrics, pairs, plan)
+            settled = self.look(candidate, scenarios, metrics, pairs, plan)
             unsettled = () if settled.assessment is None else settled.assessment.unsettled
             if not unsettled:
                 self._settled[candidate.name] = settled
@@ -347,12 +347,13 @@ class Judge:
             for name in unsettled:
                 pairs[name] = plan.following(pairs[name]) or pairs[name]
 
-    def _plan(self, scenarios: Sequence[Scenario]) -> Plan:
+    def plan(self, scenarios: Sequence[Scenario]) -> Plan:
+        """The looks of some scenarios, as far as the baseline has seeds."""
         seeds = self.gate.suite.seeds
         stored = min(self.standard.stored_seeds(scenario.id) for scenario in scenarios)
         return Plan.between(seeds.first, min(seeds.most, stored))
 
-    def _look(
+    def look(
         self,
         candidate: Candidate,
         scenarios: Sequence[Scenario],
@@ -360,6 +361,15 @@ class Judge:
         pairs: Mapping[str, int],
         plan: Plan,
     ) -> Settled:
+        """Render so many pairs of a candidate's videos, and assess them.
+
+        Args:
+            candidate: Whose.
+            scenarios: Which.
+            metrics: What is compared.
+            pairs: Of each scenario.
+            plan: Looks and levels.
+        """
         jobs = {
             scenario.id: self.gate.jobs(candidate, [scenario], self.gate.seeds(pairs[scenario.id]))
             for scenario in scenarios

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
     from pytest_wanlora.run.preflight import Finding, Preflight
+    from pytest_wanlora.run.race import Outcome
     from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Device, Settings
     from pytest_wanlora.suite import Scenario, Suite
@@ -86,6 +87,7 @@ class Gate:
         pool: Every job that the selected items need at the first look; what a waiting worker helps with.
         chosen: Items that this run judges.
         on_progress: Called with the progress after each change.
+        race: What came of the race that chose the only candidate; None without one.
     """
 
     settings: Settings
@@ -104,6 +106,7 @@ class Gate:
     pool: tuple[Job, ...] = ()
     chosen: frozenset[ItemId | str] = frozenset()
     on_progress: Callable[[Progress], None] | None = None
+    race: Outcome | None = None
     _known: dict[str, JobResult] = field(default_factory=dict)
 
     @property
@@ -147,6 +150,12 @@ class Gate:
     def items(self) -> tuple[ItemId, ...]:
         """What the gate judges, candidate by candidate: the file, the limits, the comparison."""
         return tuple(item for each in self.candidates for item in demanded(self, each))
+
+    def narrow(self, race: Outcome) -> None:
+        """Go on with the winner of a race alone."""
+        self.race = race
+        self.candidates = tuple(each for each in self.candidates if each.name == race.gated)
+        self.__dict__.pop("items", None)
 
     @property
     def stored(self) -> tuple[str, ...]:

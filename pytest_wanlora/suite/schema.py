@@ -373,6 +373,8 @@ class Suite(_Model):
         tolerances: Bands by metric, the defaults included.
         undecided: What a change beyond its band does that is not proven at the last look: it blocks, or it
             warns.
+        objective: What makes one checkpoint better than another that may be published too: the smaller
+            `"mean"`, or the smaller `"worst"`, of its changes to the worse as shares of their fail bands.
         scenarios: At least one.
         seeds: How many videos a scenario.
         categories: Words by language by category, for the training data's statistics.
@@ -393,6 +395,7 @@ class Suite(_Model):
         Field(default_factory=default_tolerances),
     ]
     undecided: Literal["block", "warn"] = "block"
+    objective: Literal["mean", "worst"] = "mean"
     scenarios: Annotated[tuple[AnyScenario, ...], Field(min_length=1)]
     seeds: Seeds = Seeds()
     categories: Mapping[Text, Mapping[Name, tuple[Text, ...]]] = Field(default_factory=dict)

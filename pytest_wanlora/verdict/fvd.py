@@ -222,6 +222,26 @@ def distance(videos: Videos, rows: Rows | Sequence[NDArray[np.intp]]) -> tuple[f
     return float(fvd[0]), float(floor[0])
 
 
+def leaving_out(features: NDArray[Any], reference: ReferenceSet) -> Floats:
+    """Distance above its floor of one scenario's videos: of all, then without the first, the second, ...
+
+    Args:
+        features: (n, D), n >= 3, finite.
+        reference: What they are measured against.
+
+    Returns:
+        (n + 1,).
+    """
+    centred = _checked(features, "the videos", at_least=3) - reference.mean
+    weighted = centred @ reference.root
+    nothing = np.empty(0)
+    videos = Videos(reference, centred @ centred.T, weighted @ weighted.T, nothing, nothing)
+    n = len(centred)
+    whole = np.subtract(*distance(videos, np.arange(n)))
+    kept = np.array([np.delete(np.arange(n), left_out) for left_out in range(n)])
+    return np.concatenate([[whole], np.subtract(*_distances(videos, kept[:, None, :]))])
+
+
 def _distances(videos: Videos, sets: Rows) -> tuple[Floats, Floats]:
     """Distances and floors of many sets at once; rows (sets, scenarios, n)."""
     within = _spread(_grams(videos.linear, sets)).mean(axis=-1)

@@ -34,11 +34,13 @@ class Assessment:
         evidence: By item. Items without two pairs are left out: there the band alone decides.
         unsettled: Scenarios that need more pairs, and for which the plan has another look.
         open_items: Items that are not settled, by scenario, of those scenarios.
+        failed: Scenarios, or `"all"`, of which an item has failed for certain.
     """
 
     evidence: Mapping[Item, Evidence]
     unsettled: tuple[str, ...]
     open_items: Mapping[str, tuple[str, ...]]
+    failed: frozenset[str] = frozenset()
 
 
 def assess(
@@ -82,7 +84,7 @@ def assess(
             still_open = () if over else _open(mine, past, plan)
             if still_open or pairs < plan.looks[0]:
                 open_items[scenario] = still_open
-    return Assessment(evidence, tuple(open_items), open_items)
+    return Assessment(evidence, tuple(open_items), open_items, failed)
 
 
 def _corrected(found: list[Row], plan: Plan) -> tuple[Floats, Floats]:

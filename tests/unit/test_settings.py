@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pytest_wanlora.errors import SettingsError, SuiteError
-from pytest_wanlora.options import OPTIONS, Given
+from pytest_wanlora.options import OPTIONS, Budget, Given
 from pytest_wanlora.settings import Device, Settings, load_suite, read
 from tests import loras
 
@@ -85,6 +85,16 @@ ROWS = (
     Row("wanlora-previews", "previews", True, "off", False, (), True),
     Row("wanlora-allow-environment", "allow_environment", False, "TRUE", True, (), True),
     Row("wanlora-training-data", "training_data", None, "a.csv", f"{ROOT}a.csv", ("b.csv",), f"{ROOT}b.csv"),
+    Row("wanlora-race", "race", False, "yes", True, (), True),
+    Row(
+        "wanlora-budget",
+        "budget",
+        None,
+        "40m",
+        Budget("40m", seconds=2400.0),
+        ("500", "--wanlora-race"),
+        Budget("500", videos=500),
+    ),
     Row("wanlora-sign-key", "sign_key", None, "a.csv", f"{ROOT}a.csv", ("./b.csv",), f"{ROOT}b.csv"),
 )
 
@@ -207,6 +217,12 @@ REJECTED = {
     "seeds half": ("wanlora-seeds", "4:", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
     "seeds negative": ("wanlora-seeds", "-4", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
     "seeds in other digits": ("wanlora-seeds", "٤", "N or FIRST:MOST, from 1 to 1000, FIRST up to MOST"),
+    "budget of nothing": (
+        "wanlora-budget", "0m", "a number of videos, or a time such as 90s, 40m or 1.5h, above 0"
+    ),
+    "budget in days": (
+        "wanlora-budget", "2d", "a number of videos, or a time such as 90s, 40m or 1.5h, above 0"
+    ),
     "scenario": ("wanlora-scenario", "../x", "ids of the suite's scenarios, one an option"),
     "device": ("wanlora-device", "gpu0", "auto, cpu, cuda, cuda:N"),
     "device list": ("wanlora-device", "cuda:0,1", "auto, cpu, cuda, cuda:N"),
@@ -220,6 +236,7 @@ REJECTED = {
 }  # fmt: skip
 REJECTED_INI_ONLY = {
     "cache": ("wanlora-cache", "maybe", "yes, no, true, false, on, off, 1, 0"),
+    "race": ("wanlora-race", "2", "yes, no, true, false, on, off, 1, 0"),
     "previews": ("wanlora-previews", "2", "yes, no, true, false, on, off, 1, 0"),
     "allow-environment": ("wanlora-allow-environment", "y", "yes, no, true, false, on, off, 1, 0"),
 }
@@ -619,3 +636,19 @@ def test_several_strengths_are_read_in_their_order_and_make_no_baseline(
         reads("--update-baselines", "--wanlora-scale", "0.6,1")
     assert caught.value.next_command is not None
     assert "--wanlora-scale=0.6" in caught.value.next_command
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "again"),
+    [
+        (("--wanlora-budget", "40m"), "'40m' is what a race may cost, and there is none", "--wanlora-race"),
+        (("--update-baselines", "--wanlora-race"), "nothing races (--wanlora-race)", "--wanlora-no-race"),
+    ],
+)
+def test_a_race_is_asked_for_with_its_budget_and_stores_nothing(
+    reads: Reads, typed: tuple[str, ...], words: str, again: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        reads(*typed)
+    assert words in caught.value.message
+    assert again in str(caught.value.next_command)

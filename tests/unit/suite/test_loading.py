@@ -224,7 +224,7 @@ REJECTED = {
         "name: mine\npath: elsewhere",
         2,
         "path: unknown key; allowed: name, schema_version, device, model, sampling, scoring, limits, "
-        "tolerances, undecided, scenarios, seeds, categories",
+        "tolerances, undecided, objective, scenarios, seeds, categories",
     ),
     "a key of an earlier version": Bad(
         "name: mine",

@@ -1,0 +1,316 @@
+"""Which of many candidates is best: a race on shared seeds that drops those which cannot win.
+
+All candidates are rendered with the same seeds, so what is compared is the difference of two losses within a
+seed, in which most of the noise cancels. A loss is one number, in fail bands (`Objective`); how it scatters
+comes from the jackknife over seeds, a seed's videos of all scenarios left out together.
+
+After each look a candidate is dropped if, at the look's share of alpha and with Bonferroni's correction over
+its rivals, it is certainly not better than the leader by more than `margin`. The best candidate can only be
+dropped by a comparison of which it is one side; there is one with each rival at each look, and their levels
+add up to alpha. So with a chance of 1 - alpha the best was not dropped by anybody whom it betters by more
+than the margin. Without a margin, equals would be rendered to the end: most of the cost, for nothing that
+anybody could see. Maron and Moore 1994, "Hoeffding races"; Even-Dar, Mannor and Mansour 2006 for the margin;
+Kim and DeMets 1987 for spending alpha by a power of the share of the seeds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+from scipy import special
+
+from pytest_wanlora.metrics import Metric
+from pytest_wanlora.verdict import fvd
+from pytest_wanlora.verdict.evidence import Floats
+from pytest_wanlora.verdict.judgement import ToleranceLike
+
+Objective = Literal["mean", "worst"]
+"""What a loss is: the mean, or the largest, over all comparisons of a scenario, of the change to the worse as
+a share of its fail band, each at least -1."""
+State = Literal["in", "no_better", "behind", "failed"]
+
+#: A distance that is resolved less than this many standard errors is taken for as many; see `verdict.fvd`.
+_RESOLVED = 2.0
+
+
+@dataclass(frozen=True)
+class Rules:
+    """When a race looks, and how sure it is.
+
+    Attributes:
+        looks: Seeds at each look, ascending, 3 or more at the first.
+        alpha: Chance that the best candidate is dropped although it is better than its leader by more than
+            the margin.
+        margin: Fail bands by which nobody needs to know who is better.
+        spending: Exponent of the share of alpha that a share of the seeds has spent.
+        prior_freedom: Degrees of freedom that the mean scatter of all rivals counts for beside a rival's own.
+    """
+
+    looks: tuple[int, ...]
+    alpha: float = 0.05
+    margin: float = 0.25
+    spending: float = 1.0
+    prior_freedom: float = 8.0
+
+    def level(self, look: int) -> float:
+        """What one look may spend of alpha."""
+        spent = [0.0, *((n / self.looks[-1]) ** self.spending for n in self.looks)]
+        return self.alpha * float([after - before for before, after in pairwise(spent)][look])
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Values of everything that is compared, of one side.
+
+    Attributes:
+        values: (n + 1, items): of all n seeds, then without the first, without the second, ...
+    """
+
+    values: Floats
+
+    @classmethod
+    def of(
+        cls,
+        scores: Mapping[str, Floats],
+        features: Mapping[str, Floats],
+        references: Mapping[str, fvd.ReferenceSet],
+    ) -> Sample:
+        """Take the means and distances.
+
+        Args:
+            scores: By scenario, (M, n), the same seeds in each; finite.
+            features: By scenario, (n, D); empty where no distance is compared.
+            references: By scenario.
+        """
+        means = []
+        for of in scores.values():
+            n = of.shape[1]
+            total = of.sum(axis=1)
+            means.append(np.vstack([total / n, (total[:, None] - of).T / (n - 1)]))
+        distances = [fvd.leaving_out(rows, references[name])[:, None] for name, rows in features.items()]
+        return cls(np.hstack([*means, *distances]))
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """What differences to the baseline are measured in: fail bands of each comparison.
+
+    Attributes:
+        band: (items,), value that one fail band to the worse is, above 0; infinite where none can be told.
+        sign: (items,), 1 where higher is better.
+        warn: (items,), warn bands in fail bands.
+        two_sided: (items,), whether a rise beyond the band is suspicious.
+        motion: (items,), number of the comparison of `motion` in the same scenario; -1 without.
+        better: (items,), rise that counts as one, in fail bands.
+        objective: Which loss.
+    """
+
+    band: Floats
+    sign: Floats
+    warn: Floats
+    better: Floats
+    two_sided: Floats
+    motion: tuple[int, ...]
+    objective: Objective
+
+    @classmethod
+    def of(
+        cls,
+        stored: Sample,
+        scenarios: Sequence[str],
+        metrics: Sequence[Metric],
+        tolerances: Mapping[str, ToleranceLike],
+        references: Mapping[str, fvd.ReferenceSet],
+        objective: Objective = "mean",
+    ) -> Yardstick:
+        """From all seeds that the baseline has.
+
+        Args:
+            stored: The baseline, all its seeds.
+            scenarios: In the order of the samples.
+            metrics: Of videos, in the order of the samples.
+            tolerances: By metric id.
+            references: By scenario; empty where no distance is compared.
+            objective: Which loss.
+        """
+        each = [metric for _ in scenarios for metric in metrics]
+        sign = [1.0 if metric.higher_is_better else -1.0 for metric in each]
+        bands = [tolerances[metric.id] for metric in each]
+        fail = np.array([band.fail for band in bands])
+        sizes = np.abs(stored.values[0, : len(each)])
+        motion = [
+            i - i % len(metrics) + at if (at := _place(metrics, "motion")) >= 0 else -1
+            for i in range(len(each))
+        ]
+        if references:
+            bands += [tolerances["fvd"]] * len(scenarios)
+            n = len(stored.values) - 1
+            above = stored.values[:, len(each) :]
+            errors = np.sqrt((n - 1.0) / n * ((above[1:] - above[1:].mean(axis=0)) ** 2).sum(axis=0))
+            base = np.maximum(above[0], _RESOLVED * errors)
+            traces = np.array([references[name].trace for name in scenarios])
+            fail = np.append(fail, np.maximum(tolerances["fvd"].fail, traces / n / base))
+            sizes = np.append(sizes, base)
+            sign += [-1.0] * len(scenarios)
+            motion += [-1] * len(scenarios)
+        band = fail * sizes
+        return cls(
+            band=np.where(band > 0.0, band, np.inf),
+            sign=np.array(sign),
+            warn=np.array([found.warn for found in bands]) / fail,
+            better=np.array([found.better for found in bands]) / fail,
+            two_sided=np.array([metric.two_sided for metric in each] + [False] * (len(bands) - len(each))),
+            motion=tuple(motion),
+            objective=objective,
+        )
+
+    def losses(self, candidate: Sample, baseline: Sample) -> Floats:
+        """The loss of all n seeds, then without each of them, (n + 1,).
+
+        Args:
+            candidate: n seeds.
+            baseline: The same seeds.
+        """
+        shares = self.sign * (baseline.values - candidate.values) / self.band
+        # as `verdict.bands.rule` has it: what rises beyond its band, or while motion falls, is no gain
+        rises = self.two_sided.astype(bool) & (
+            (-shares[0] > 1.0) | ((-shares[0] >= self.better) & self._stiller(shares[0]))
+        )
+        shares = np.where(rises & (shares < 0.0), 0.0, np.maximum(shares, -1.0))
+        found: Floats = shares.max(axis=1) if self.objective == "worst" else shares.mean(axis=1)
+        return found
+
+    def _stiller(self, shares: Floats) -> Floats:
+        chosen = np.array(self.motion)
+        return np.where(chosen >= 0, shares[chosen] >= self.warn[chosen], False)
+
+
+def _place(metrics: Sequence[Metric], name: str) -> int:
+    return next((i for i, metric in enumerate(metrics) if metric.id == name), -1)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a candidate stands.
+
+    Attributes:
+        n: Seeds of each scenario that were rendered of it.
+        loss: In fail bands.
+        behind: How far it is behind the leader; 0 of the leader itself.
+        low: Lower bound of that, at the level of the look.
+        high: Upper bound.
+        state: `"in"` the race; `"no_better"`: out, certainly not better than the leader by more than the
+            margin; `"behind"`: out, certainly worse than the leader; `"failed"`: out, it fails the gate.
+        leader: Whom it was compared with.
+    """
+
+    n: int
+    loss: float
+    behind: float
+    low: float
+    high: float
+    state: State
+    leader: str
+
+
+@dataclass
+class Race:
+    """A race: give it every look's losses, and it says who is still in.
+
+    Args:
+        names: All candidates; of equals the first wins.
+        rules: When it looks, and how sure it is.
+
+    Attributes:
+        standings: By name; of those that are out, when they went out.
+    """
+
+    names: tuple[str, ...]
+    rules: Rules
+    standings: dict[str, Standing] = field(default_factory=dict)
+
+    @property
+    def still_in(self) -> tuple[str, ...]:
+        """Who gets the next look's videos."""
+        out = {name for name, standing in self.standings.items() if standing.state != "in"}
+        return tuple(name for name in self.names if name not in out)
+
+    @property
+    def over(self) -> bool:
+        """Whether further looks would change nothing."""
+        taken = max((each.n for each in self.standings.values()), default=0)
+        return len(self.still_in) <= 1 or taken >= self.rules.looks[-1]
+
+    @property
+    def ranked(self) -> tuple[str, ...]:
+        """Who may be the best, the least loss first: those still in, or else those that did not fail."""
+        able = self.still_in or tuple(
+            name for name in self.names if self.standings[name].state in ("no_better", "behind")
+        )
+        return tuple(sorted(able, key=lambda name: (self.standings[name].loss, self.names.index(name))))
+
+    @property
+    def not_told_apart(self) -> tuple[str, ...]:
+        """Who is not certainly worse than the winner, nor fails: the winner left out."""
+        first = self.ranked[:1]
+        return tuple(
+            name
+            for name in self.names
+            if name not in first and self.standings[name].state in ("in", "no_better")
+        )
+
+    def look(self, losses: Mapping[str, Floats], failed: AbstractSet[str] = frozenset()) -> tuple[str, ...]:
+        """Take a look.
+
+        Args:
+            losses: Of those still in, (n + 1,), as `Yardstick.losses` gives them, n that of the look. Who has
+                none fails.
+            failed: Who certainly fails the gate.
+
+        Returns:
+            Who is still in.
+        """
+        running = [name for name in self.still_in if name in losses]
+        for name in self.still_in:
+            if name not in losses:
+                known = self.standings.get(name)
+                seeds = 0 if known is None else known.n
+                self.standings[name] = Standing(seeds, np.nan, np.nan, np.nan, np.nan, "failed", "")
+        if not running:
+            return ()
+        able = [name for name in running if name not in failed] or running
+        table = np.array([losses[name] for name in running])
+        n = table.shape[1] - 1
+        leader = min(able, key=lambda name: (losses[name][0], self.names.index(name)))
+        behind, reach, sure = self._compare(table, running.index(leader), n)
+        for i, name in enumerate(running):
+            low, high = float(behind[i] - reach[i]), float(behind[i] + reach[i])
+            state: State = "in"
+            if name in failed:
+                state = "failed"
+            elif name != leader and low > 0.0:
+                state = "behind"
+            elif name != leader and float(behind[i] - sure[i]) > -self.rules.margin:
+                state = "no_better"
+            self.standings[name] = Standing(n, float(table[i, 0]), float(behind[i]), low, high, state, leader)
+        return self.still_in
+
+    def _compare(self, table: Floats, leader: int, n: int) -> tuple[Floats, Floats, Floats]:
+        """How far each is behind the leader, and the reach of its bounds."""
+        influence = (n - 1.0) * (table[:, 1:].mean(axis=1, keepdims=True) - table[:, 1:])
+        difference = influence - influence[leader]
+        own = (difference * difference).sum(axis=1) / (n * (n - 1.0))
+        rivals = np.delete(own, leader)
+        prior, freedom = self.rules.prior_freedom, n - 1.0
+        shared = float(rivals.mean()) if rivals.size else 0.0
+        error = np.sqrt((freedom * own + prior * shared) / (freedom + prior))
+        error[leader] = 0.0
+        look = self.rules.looks.index(n)
+        level = self.rules.level(look) / max(1, len(self.names) - 1)
+        reach = special.stdtrit(freedom + prior, 1.0 - level) * error
+        return table[:, 0] - table[leader, 0], reach, reach

@@ -1,0 +1,57 @@
+"""A race from end to end: the winner alone is collected, gated and recorded, with and without workers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora import results, testing
+from tests import unusual
+
+CONFTEST = """
+from tests import unusual
+
+
+def change(job, made):
+    lost = {"epoch-1": 0.25, "epoch-2": 0.0, "epoch-3": 0.5}.get(job.candidate.partition("@")[0])
+    return made if lost is None else unusual.scored(made, sharpness=1.0 - lost * job.scale)
+
+
+def pytest_wanlora_producer(suite):
+    return unusual.Sketches(suite, change)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "with a worker"])
+def test_the_winner_of_a_race_is_gated_alone(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    monkeypatch.syspath_prepend(str(Path(unusual.__file__).parents[1]))
+    folder = pytester.path
+    unusual.write_unusual_suite(folder)
+    for number in (1, 2, 3):
+        testing.write_lora(folder / f"epoch-{number}.safetensors", seed=number)
+    pytester.makeconftest(CONFTEST)
+    common = ("-p", "no:cacheprovider", "--wanlora-suite", "fake.yaml")
+    assert pytester.runpytest_subprocess(*common, "--update-baselines").ret == pytest.ExitCode.OK
+    race = ("--lora", ".", "--wanlora-scale", "0.6,1", "--wanlora-race")
+    planned = pytester.runpytest_subprocess(*common, *race, "--wanlora-plan")
+    planned.stdout.fnmatch_lines(["*race: 6 candidates on the same seeds, 3 to 12 of 2 scenarios: 36 *"])
+    ran = pytester.runpytest_subprocess(*common, *race, *workers)
+    assert ran.ret == pytest.ExitCode.OK
+    ran.stdout.fnmatch_lines(
+        [
+            "*race: 3 seeds each: * of 6 go on, epoch-2@0.6 ahead",
+            "*race: epoch-2@0.6 (*; * not distinguishable from it at n = *",
+            "*better is the smaller mean loss: *",
+            "*race: * videos of 144 in *; what was dropped early saved *",
+        ]
+    )
+    record = max(
+        map(results.load, (folder / ".wanlora" / "runs").glob("*/results.json")), key=lambda each: each.run_id
+    )
+    assert [card.name for card in record.candidates] == ["epoch-2@0.6"]
+    assert record.candidates[0].publishable
+    assert {each.candidate for each in record.judgements} == {"epoch-2@0.6"}
+    assert record.notes[0].startswith("race: epoch-2@0.6")

@@ -1,0 +1,148 @@
+"""The race of a run: what it renders, who is gated, and how a budget ends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora import testing
+from pytest_wanlora.errors import JobError, SettingsError
+from pytest_wanlora.jobs.job import Job, Produced
+from pytest_wanlora.options import Budget
+from pytest_wanlora.run.race import Course, Outcome, plan_line
+from pytest_wanlora.run.session import Gate
+from tests import unusual
+
+OpenRace = Callable[..., tuple[Gate, Course, list[str]]]
+STRENGTHS = (0.6, 0.8, 1.0)
+#: Of each epoch: what its videos' sharpness and CLIP score are times those of the base.
+EPOCHS = {"epoch-1": (0.8, 0.97), "epoch-2": (1.0, 1.0), "epoch-3": (0.6, 0.9)}
+
+
+def change(job: Job, made: Produced) -> Produced:
+    epoch = job.candidate.partition("@")[0]
+    if epoch not in EPOCHS:
+        return made
+    sharpness, clip = (1.0 - (1.0 - factor) * job.scale for factor in EPOCHS[epoch])
+    return unusual.scored(made, sharpness=sharpness, clip=clip)
+
+
+@pytest.fixture
+def race(measured: Path, tmp_path: Path) -> Iterator[OpenRace]:
+    opened: list[Gate] = []
+    files = tuple(
+        testing.write_lora(tmp_path / f"{name}.safetensors", seed=i) for i, name in enumerate(EPOCHS)
+    )
+
+    def open_(
+        change: unusual.Change | None = change, clock: Callable[[], float] = lambda: 0.0, **settings: object
+    ) -> tuple[Gate, Course, list[str]]:
+        known = {"cache_dir": tmp_path / "cache", "output_dir": tmp_path / "runs", "race": True, **settings}
+        chosen = unusual.settings_of(measured, files, scales=STRENGTHS, **known)
+        gate = unusual.gate_of(chosen, change)
+        gate.prepare()
+        opened.append(gate)
+        said: list[str] = []
+        return gate, Course(gate, said.append, clock), said
+
+    yield open_
+    for gate in opened:
+        gate.finish()
+
+
+def test_the_losers_get_no_more_videos_and_the_winner_is_gated_alone(race: OpenRace) -> None:
+    gate, course, said = race()
+    outcome = course.run()
+    assert outcome.winner is not None
+    assert outcome.winner.startswith("epoch-2@")
+    lost = {name: count for name, count in outcome.videos.items() if name.startswith("epoch-3")}
+    assert set(lost.values()) == {2 * 3}
+    assert sum(outcome.videos.values()) < outcome.most / 2 == 9 * 2 * 12 / 2
+    assert len(unusual.made(gate)) == sum(outcome.videos.values())
+    gate.narrow(outcome)
+    assert [each.name for each in gate.candidates] == [outcome.winner]
+    assert {item.candidate for item in gate.items} == {outcome.winner}
+    assert said[0].startswith("race: 3 seeds each: ")
+    answer, meaning, *_, cost = outcome.sentences()
+    assert answer.startswith(f"race: {outcome.winner} (")
+    assert "not distinguishable from it at n = 3" in answer
+    assert "epoch-3" not in answer
+    assert "better is the smaller mean loss" in meaning
+    assert f"race: {sum(outcome.videos.values())} videos of 216" in cost
+
+
+def test_the_plan_says_what_a_race_takes(race: OpenRace) -> None:
+    gate, _, _ = race(budget=Budget("90", videos=90))
+    assert plan_line(gate) == (
+        "race: 9 candidates on the same seeds, 3 to 12 of 2 scenarios: 54 videos at the first look, 216 if "
+        "nobody is dropped; budget 90"
+    )
+
+
+def noisy(job: Job, made: Produced) -> Produced:
+    """Candidates that differ by nothing but noise of their own."""
+    if job.candidate == "base":
+        return made
+    by = 1.0 + 0.15 * (zlib.crc32(f"{job.candidate} {job.seed}".encode()) % 1000 / 1000 - 0.5)
+    return unusual.scored(made, clip=by, color=by)
+
+
+@pytest.mark.parametrize("limit", ["videos", "seconds"])
+def test_a_budget_ends_the_race_after_a_whole_look_and_leaves_room_for_the_gate(
+    race: OpenRace, limit: str
+) -> None:
+    budget = Budget("80", videos=80) if limit == "videos" else Budget("45s", seconds=45.0)
+    ticks = iter(range(10_000))
+    clock = (lambda: 0.0) if limit == "videos" else (lambda: float(next(ticks)) * 3)
+    _, course, _ = race(noisy, clock, budget=budget)
+    outcome = course.run()
+    assert outcome.stopped.startswith("its budget")
+    taken = max(standing.n for standing in outcome.standings.values() if standing is not None)
+    assert taken < 12
+    assert 0 < sum(outcome.videos.values()) <= 80 - (12 - taken) * 2
+    assert outcome.winner is not None
+    assert any("is not known" in each for each in outcome.sentences())
+
+
+def test_a_budget_below_the_first_look_is_refused(race: OpenRace) -> None:
+    gate, course, _ = race(budget=Budget("20", videos=20))
+    with pytest.raises(JobError, match=r"not every candidate had the first look: nothing is known"):
+        course.run()
+    assert unusual.made(gate) == []
+
+
+def test_who_cannot_be_rendered_or_is_black_is_out(race: OpenRace) -> None:
+    def broken(job: Job, made: Produced) -> Produced:
+        if job.candidate == "epoch-2@1":
+            raise JobError("it does not fit the GPU")
+        if job.candidate == "epoch-2@0.8":
+            return dataclasses.replace(made, scores={}, degenerate="every frame is black")
+        return change(job, made)
+
+    _, course, _ = race(broken)
+    outcome = course.run()
+    assert outcome.winner == "epoch-2@0.6"
+    assert "it does not fit the GPU" in outcome.failures["epoch-2@1"]
+    assert "every frame is black" in outcome.failures["epoch-2@0.8"]
+    assert "epoch-2@1" not in outcome.not_told_apart
+
+
+def test_where_all_fail_the_one_that_lost_least_is_gated_and_nobody_wins(race: OpenRace) -> None:
+    def bad(job: Job, made: Produced) -> Produced:
+        return made if job.candidate == "base" else unusual.scored(made, clip=0.7 - 0.1 * job.scale)
+
+    _, course, _ = race(bad)
+    outcome: Outcome = course.run()
+    assert outcome.winner is None
+    assert outcome.gated.endswith("@0.6")
+    assert len(outcome.failures) == 9
+    assert next(outcome.sentences()).startswith("race: no winner: each of 9 candidates fails for certain")
+
+
+def test_a_race_needs_three_seeds(race: OpenRace) -> None:
+    with pytest.raises(SettingsError, match="2 seeds a scenario at most; allowed: 3 or more"):
+        race(seeds=(2, 2))
