@@ -62,6 +62,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "wanlora-training-data", "PATH", "captions of the training, put beside the verdicts", "not looked at"
     ),
+    Option(
+        "wanlora-model-cards", None, "write model cards of checkpoints that may not be published too", "no"
+    ),
     Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
 )
 """Every option but the two that switch the gate on."""

@@ -69,6 +69,7 @@ class Settings:
         previews: Whether mp4 files are written.
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
+        model_cards: Whether a checkpoint that may not be published gets a model card too.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
         sources: Where the values come from that a message may have to name, by option: `--wanlora-seeds`,
             `wanlora_seeds in pytest.ini`.
@@ -92,6 +93,7 @@ class Settings:
     previews: bool
     allow_environment: bool
     training_data: Path | None
+    model_cards: bool
     sign_key: Path | None
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
@@ -187,6 +189,7 @@ def read(config: pytest.Config) -> Settings | None:
         previews=value("wanlora-previews", options.parse_flag, True),
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
         training_data=value("wanlora-training-data", options.parse_data, None),
+        model_cards=value("wanlora-model-cards", options.parse_flag, False),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
         sources={name: found.source for name, found in given.items() if found is not None},
         typed=tuple(map(str, config.invocation_params.args)),

@@ -61,7 +61,9 @@ def added_reports() -> tuple[Extension[Report], ...]:
     return extensions("wanlora.reports", Report)
 
 
-def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) -> Written:
+def write_all(
+    record: RunRecord, folder: Path, *, sign_key: Path | None = None, all_cards: bool = False
+) -> Written:
     """Write every report of a run.
 
     A receipt that was to be signed and cannot be is not written at all: one without its signature could be
@@ -71,6 +73,7 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
         record: The run.
         folder: Of the run; `results.json` lies in it.
         sign_key: Signs the receipts.
+        all_cards: Write a model card of checkpoints that may not be published too.
     """
     candidates = [card.name for card in record.candidates if card.sha256 is not None]
     paths: list[Path] = []
@@ -94,8 +97,9 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
         write(file_name(record, name, "receipt", ".json"), partial(_receipt, record, name, sign_key))
         for name in candidates
     ]
-    for name in candidates:
-        write(file_name(record, name, "model-card", ".md"), partial(_card, record, name))
+    for card in record.candidates:
+        if card.sha256 is not None and (card.publishable or all_cards):
+            write(file_name(record, card.name, "model-card", ".md"), partial(_card, record, card.name))
     for added in added_reports() if candidates else ():
         try:
             paths.extend(Path(path) for path in added.value.write(record, folder))

@@ -10,7 +10,14 @@ from typing import Final
 from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode
-from pytest_wanlora.verdict.standing import STANDINGS, Standing, change_words, interval_words, standing
+from pytest_wanlora.verdict.standing import (
+    FEWEST_VIDEOS,
+    STANDINGS,
+    Standing,
+    change_words,
+    interval_words,
+    standing,
+)
 
 REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
@@ -117,8 +124,8 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
         ReasonCode.BETTER: None,
         ReasonCode.UNDECIDED: None,
         ReasonCode.TOO_FEW_PAIRS: Phrase(
-            "undecided: so few seeds cannot prove a loss",
-            "판정 보류: 시드가 적어 악화를 입증할 수 없습니다",
+            "not proven: that takes {fewest} or more videos of a scenario",
+            "입증되지 않음: 시나리오당 비디오가 {fewest}개 이상 필요합니다",
         ),
         ReasonCode.FAILED_WITH_SIBLING: Phrase(
             "another item of the scenario has failed for certain, so no more were rendered",
@@ -241,6 +248,7 @@ def aside(judged: Judgement, language: Language = "en") -> str:
         return reason(judged, language)
     evidence = [*_evidence(judged, language)]
     shown = judged.evidence is not None and None not in (judged.evidence.low, judged.evidence.high)
+    shown = shown or judged.code is ReasonCode.TOO_FEW_PAIRS
     return "; ".join([*(evidence[1:] if shown else evidence), *_remark(judged, language)])
 
 
@@ -253,6 +261,7 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
         "value": _number(metric, judged.value),
         "baseline": _number(metric, judged.baseline),
         "n": judged.n,
+        "fewest": FEWEST_VIDEOS,
         "count": PARTS[count].say(language, n=judged.n, reference_n=judged.reference_n),
         "bounds": ", ".join(f"{sign} {bound:g}" for sign, bound in signs if bound is not None),
         "hint": (metric and metric.look_at(language)) or OTHER_HINT.say(language),
@@ -308,7 +317,9 @@ def _change(judged: Judgement, language: Language) -> str:
 def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
     """How certain a change is: the interval first, then what more seeds would show."""
     evidence = judged.evidence
-    if evidence is None and judged.change is not None:
+    if evidence is None and judged.code is ReasonCode.TOO_FEW_PAIRS:
+        yield PARTS["count"].say(language, n=judged.n)
+    elif evidence is None and judged.change is not None:
         yield PARTS["one_seed" if judged.n == 1 else "band_alone"].say(language)
     elif evidence is None or evidence.low is None or evidence.high is None:
         yield PARTS["no_interval"].say(language, n=judged.n if evidence is None else evidence.n)

@@ -685,6 +685,11 @@ class TestCircumstances:
         assert "required: >= 65" in capsys.readouterr().err
         assert desk.main("--policy", str(policy), "--min-seeds", "1") == 4
         assert "--min-seeds: the policy file has it too" in capsys.readouterr().err
+        # each option is named by itself
+        policy.write_text("require: ['clip>=0.3']\nbands: {fvd: 0.5}\nenvironment: {device: cpu}\n")
+        for option, value, key in (("--band", "fvd<=0.4", "fvd"), ("--environment", "device=x", "device")):
+            assert desk.main("--policy", str(policy), option, value) == 4
+            assert f"{option}: {key}: the policy file has it too" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("text", "words"),

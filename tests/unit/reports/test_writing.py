@@ -88,6 +88,13 @@ def test_several_checkpoints_have_a_receipt_and_a_card_each(folder: Path) -> Non
     }
 
 
+def test_a_checkpoint_that_may_not_be_published_has_a_card_if_asked(folder: Path) -> None:
+    refused = gated.card().model_copy(update={"publishable": False})
+    for asked in (False, True):
+        written = write_all(gated.record(candidates=(refused,)), folder, all_cards=asked)
+        assert ("model-card.md" in {path.name for path in written.paths}) is asked
+
+
 def test_the_model_without_lora_has_nothing_to_report(folder: Path) -> None:
     base = gated.card().model_copy(update={"sha256": None, "checkpoint": None, "publishable": False})
     written = write_all(gated.record(candidates=(base,)), folder)

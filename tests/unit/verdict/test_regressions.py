@@ -61,7 +61,8 @@ def test_a_gate_without_evidence_calls_no_loss_a_failure() -> None:
     called = without_call(lost, "block")
     assert (lost.verdict, called.verdict) == (Verdict.FAIL, Verdict.UNDECIDED)
     assert called.code is ReasonCode.TOO_FEW_PAIRS
-    assert called.reason.endswith("undecided: so few seeds cannot prove a loss")
+    assert called.reason.endswith("; n = 1; not proven: that takes 3 or more videos of a scenario")
+    assert "band alone" not in called.reason
     assert without_call(lost, "warn").verdict is Verdict.WARN
     kept = regression({"s1": {0: 400.0}}, {"s1": {0: 400.0}})
     assert without_call(kept, "block") is kept
