@@ -10,10 +10,22 @@ from typing import TYPE_CHECKING
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS, grade
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import plots, sentences, summary
-from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
+from pytest_wanlora.reports.html_checkpoints import (
+    Anchors,
+    Mark,
+    change_of,
+    mark,
+    saved_as,
+    title_of,
+    value_of,
+)
+from pytest_wanlora.reports.html_previews import place_of
+from pytest_wanlora.reports.html_run import demand
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.i18n import OUTCOMES
+from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 from pytest_wanlora.verdict.reasons import aside
@@ -21,8 +33,8 @@ from pytest_wanlora.verdict.standing import interval_words, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.baseline.store import Prompt
-    from pytest_wanlora.reports.html_previews import Place, Previews
-    from pytest_wanlora.results.parts import Pair
+    from pytest_wanlora.reports.html_previews import Previews
+    from pytest_wanlora.results.parts import Pair, Video
     from pytest_wanlora.results.run_record import RunRecord
 
 _OUTCOMES = {
@@ -74,35 +86,68 @@ class ItemView:
 
 
 @dataclass(frozen=True)
-class Side:
-    """One video of a pair.
+class Shot:
+    """One video of a row of the grid.
 
     Attributes:
-        role: `"Baseline"` or `"Candidate"`.
-        clip: Its name in the page, None where there is none to show.
+        clip: Its name in the page, or its address beside it; None where there is none to show.
         words: Why there is none, or what is wrong with the video.
-        link: File of a preview that was left out.
+        beside: It is not in the page.
+        file: What it is saved as.
     """
 
-    role: str
     clip: str | None
     words: str
-    link: str | None = None
+    beside: bool = False
+    file: str = ""
 
 
 @dataclass(frozen=True)
 class Take:
-    """One seed of a player.
+    """One seed: a row of the grid.
 
     Attributes:
-        seed: Of both videos.
-        sides: The baseline's and the candidate's; the candidate's alone where there is no baseline.
-        note: Metrics of which it is the worst.
+        seed: Of all its videos.
+        shots: The baseline's if there is one, then each checkpoint's.
+        worst: Metrics and checkpoints of which it is the worst; empty for most.
     """
 
     seed: int
-    sides: tuple[Side, ...]
-    note: str
+    shots: tuple[Shot, ...]
+    worst: str
+
+
+@dataclass(frozen=True)
+class Player:
+    """The videos of a scenario: baseline and checkpoints side by side, one seed at a time.
+
+    Attributes:
+        sides: Role, name and the checkpoint's index, -1 for the baseline.
+        takes: By seed.
+        first: Index of the take to show first: the worst of what is worst.
+        playable: A take has a video to show.
+        absent: Where none has, why.
+    """
+
+    sides: tuple[tuple[str, str, int], ...]
+    takes: tuple[Take, ...]
+    first: int
+
+    @property
+    def playable(self) -> bool:
+        """Whether there is a video to show."""
+        return any(shot.clip for take in self.takes for shot in take.shots)
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Why there is none, each reason once."""
+        told = (
+            f"{side[0]}: {shot.words}"
+            for take in self.takes
+            for side, shot in zip(self.sides, take.shots, strict=True)
+            if shot.words
+        )
+        return tuple(dict.fromkeys(told))
 
 
 @dataclass(frozen=True)
@@ -116,10 +161,6 @@ class Panel:
         outcome: What became of the scenario.
         story: The same in a sentence or two.
         items: Its comparisons.
-        takes: Its seeds; empty where no video was made.
-        first: Index of the take to show first: the worst of what is worst.
-        playable: A take has a video to show.
-        absent: Where none has, why.
         reasons: What several items give as their reason, once.
         seeds_table: Header and rows of the scores behind the plots.
     """
@@ -130,10 +171,6 @@ class Panel:
     outcome: Mark
     story: str
     items: tuple[ItemView, ...]
-    takes: tuple[Take, ...]
-    first: int
-    playable: bool
-    absent: tuple[str, ...]
     reasons: tuple[str, ...]
     seeds_table: tuple[tuple[str, ...], ...]
 
@@ -147,6 +184,7 @@ class Scene:
         number: As in the legend of the plots, empty for all scenarios together.
         name: Its id.
         prompt: What it was rendered from; None for all scenarios together.
+        player: Its videos; None where none was made.
         panels: By candidate.
     """
 
@@ -154,6 +192,7 @@ class Scene:
     number: str
     name: str
     prompt: Prompt | None
+    player: Player | None
     panels: tuple[Panel, ...]
 
 
@@ -161,21 +200,22 @@ def scenes(record: RunRecord, anchors: Anchors, previews: Previews) -> tuple[Sce
     """All scenarios in the suite's order, the pooled one last if anything was judged there."""
     made = []
     for scenario in (*anchors.scenarios, ALL):
-        panels = [_panel(record, anchors, previews, scenario, name) for name in anchors.candidates]
-        shown = tuple(panel for panel in panels if panel.items or panel.takes)
-        if not shown:
+        player = None if scenario == ALL else _player(record, anchors, previews, scenario)
+        panels = tuple(_panel(record, anchors, scenario, name) for name in anchors.candidates)
+        if player is None:
+            panels = tuple(panel for panel in panels if panel.items)
+        if not panels:
             continue
         number = "" if scenario == ALL else str(anchors.scenarios.index(scenario) + 1)
-        made.append(
-            Scene(anchors.scene(scenario), number, scenario, record.suite.prompts.get(scenario), shown)
-        )
+        prompt = record.suite.prompts.get(scenario)
+        made.append(Scene(anchors.scene(scenario), number, scenario, prompt, player, panels))
     return tuple(made)
 
 
-def _panel(record: RunRecord, anchors: Anchors, previews: Previews, scenario: str, candidate: str) -> Panel:
+def _panel(record: RunRecord, anchors: Anchors, scenario: str, candidate: str) -> Panel:
+    language = anchors.language
     judged = [j for j in record.judgements if (j.candidate, j.scenario) == (candidate, scenario)]
     outcome = summary.outcome(record, candidate, scenario)
-    takes = () if scenario == ALL else _takes(record, previews, scenario, candidate, judged)
     items = [
         _item(record, anchors, scenario, metric, [j for j in judged if j.metric == metric])
         for metric in anchors.metrics
@@ -187,17 +227,11 @@ def _panel(record: RunRecord, anchors: Anchors, previews: Previews, scenario: st
         anchor=anchors.panel(scenario, candidate),
         candidate=candidate,
         index=anchors.candidates.index(candidate),
-        outcome=Mark(_OUTCOMES[outcome.kind], OUTCOMES[outcome.kind].say("en")),
-        story=sentences.outcome_text(record, candidate, outcome, "en"),
+        outcome=Mark(_OUTCOMES[outcome.kind], OUTCOMES[outcome.kind].say(language)),
+        story=sentences.outcome_text(record, candidate, outcome, language),
         items=tuple(replace(item, aside="") if item.aside in repeated else item for item in items),
-        takes=takes,
-        first=_first(takes, judged),
-        playable=any(side.clip for take in takes for side in take.sides),
-        absent=tuple(
-            dict.fromkeys(f"{side.role}: {side.words}" for take in takes for side in take.sides if side.words)
-        ),
         reasons=repeated,
-        seeds_table=_seeds_table(record, candidate, scenario),
+        seeds_table=_seeds_table(record, candidate, scenario, language),
     )
 
 
@@ -208,28 +242,28 @@ def _item(
     limit = next((j for j in judged if j.kind == "limit"), None)
     shown = compared or judged[0]
     evidence = shown.evidence
-    interval = interval_words(shown)
+    language = anchors.language
+    interval = interval_words(shown, language)
     if interval and evidence is not None:
-        interval = f"{evidence.level:.0%} interval {interval}"
-    known = METRICS.get(metric)
+        interval = Html.INTERVAL_IS.say(language, level=evidence.level, bounds=interval)
     value = value_of(metric, shown.value)
     if metric == "overall" and shown.value is not None:
         value += f" {grade(shown.value)}"
     return ItemView(
         anchor=anchors.item(shown),
-        title=title_of(metric),
-        better="" if known is None else f"{'higher' if known.higher_is_better else 'lower'} is better",
+        title=title_of(metric, language),
+        better=anchors.better(metric),
         baseline=value_of(metric, shown.baseline),
         value=value,
         floors=_floors(shown),
-        change="" if compared is None else change_of(metric, compared.change, compared.verdict),
+        change="" if compared is None else change_of(metric, compared.change, compared.verdict, language),
         interval=interval,
         n=shown.n,
-        mark=mark(shown.verdict),
-        aside=aside(shown),
-        limit=None if limit is None else (mark(limit.verdict), _limit(limit, compared)),
-        noise=_noise(record, scenario, metric) if compared is not None and standing(compared).open else "",
-        plot=None if compared is None else _strip(record, compared),
+        mark=mark(shown.verdict, language),
+        aside=aside(shown, language),
+        limit=None if limit is None else (mark(limit.verdict, language), _limit(limit, compared, language)),
+        noise=_noise(record, compared, language) if compared is not None and standing(compared).open else "",
+        plot=None if compared is None else _strip(record, compared, anchors),
         worst=None if compared is None or compared.worst is None else compared.worst.seed,
     )
 
@@ -244,100 +278,132 @@ def _floors(judged: Judgement) -> str:
     return f"{value_of(judged.metric, before)} \N{RIGHTWARDS ARROW} {value_of(judged.metric, after)}"
 
 
-def _limit(judged: Judgement, compared: Judgement | None) -> str:
-    bounds = (("at least", judged.minimum), ("at most", judged.maximum))
-    demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
+def _limit(judged: Judgement, compared: Judgement | None, language: Language) -> str:
+    demanded = demand(judged.minimum, judged.maximum, language)
     if judged.value is None:
         return demanded
-    said = f"{demanded}; it is {value_of(judged.metric, judged.value)}, n = {judged.n}"
+    value = value_of(judged.metric, judged.value)
+    said = Html.LIMIT_IS.say(language, demanded=demanded, value=value, n=judged.n)
     if compared is None or compared.n == judged.n or compared.value is None:
         return said
-    return f"{said}. {Page.OTHER_COUNT.say('en', limit=judged.n, n=compared.n)}"
+    return f"{said}. {Page.OTHER_COUNT.say(language, limit=judged.n, n=compared.n)}"
 
 
-def _noise(record: RunRecord, scenario: str, metric: str) -> str:
+def _noise(record: RunRecord, judged: Judgement, language: Language) -> str:
     for floor in () if record.baseline is None else record.baseline.noise:
-        if (floor.scenario, floor.metric) == (scenario, metric) and not floor.resolved:
-            return (
-                f"chance alone moves it by {plots.percent(floor.floor, signed=False)} with {floor.n} seeds, "
-                f"more than the band of {plots.percent(floor.fail, signed=False)} allows; about "
-                f"{floor.n_needed} seeds would resolve it"
+        if (floor.scenario, floor.metric) == (judged.scenario, judged.metric) and not floor.resolved:
+            return Html.CHANCE_MOVES.say(
+                language,
+                floor=plots.percent(floor.floor, signed=False),
+                n=floor.n,
+                band=plots.percent(floor.fail, signed=False),
+                enough=floor.n_needed,
             )
     return ""
 
 
-def _strip(record: RunRecord, judged: Judgement) -> Markup | None:
+def _strip(record: RunRecord, judged: Judgement, anchors: Anchors) -> Markup | None:
     if judged.change is None or judged.warn is None or not judged.fail:
         return None
-    metric = METRICS.get(judged.metric)
+    language, metric, evidence = anchors.language, METRICS.get(judged.metric), judged.evidence
     pairs = record.pairs(judged.candidate, judged.scenario, judged.metric) if metric is not None else ()
-    changes = {pair.seed: pair.change for pair in pairs}
-    evidence = judged.evidence
     low, high = (None, None) if evidence is None else (evidence.low, evidence.high)
-    where = "all scenarios" if judged.scenario == ALL else judged.scenario
-    bounds = f", interval {interval_words(judged)}" if low is not None else ""
-    seeds = f" Seeds: {', '.join(f'{s} {plots.percent(c)}' for s, c in changes.items())}." if changes else ""
+    shown = plots.Strip(
+        changes={pair.seed: pair.change for pair in pairs},
+        change=judged.change,
+        low=low,
+        high=high,
+        warn=judged.warn,
+        fail=judged.fail,
+        suspicious=judged.fail if metric is not None and metric.two_sided else None,
+        level=0.9 if evidence is None else evidence.level,
+        language=language,
+    )
+    bounds = interval_words(judged, language) if low is not None and evidence is not None else ""
+    seeds = ", ".join(shown.words(seed, change) for seed, change in shown.changes.items())
     return plots.strip(
-        plots.Strip(
-            changes=changes,
-            change=judged.change,
-            low=low,
-            high=high,
-            warn=judged.warn,
-            fail=judged.fail,
-            suspicious=judged.fail if metric is not None and metric.two_sided else None,
+        shown,
+        Html.CHANGE_OF.say(
+            language,
+            metric=title_of(judged.metric, language),
+            scenario=label(anchors.where(judged.scenario)),
+            name=label(judged.candidate),
         ),
-        f"Change of {title_of(judged.metric)}, {label(where)}, {label(judged.candidate)}",
-        f"{change_of(judged.metric, judged.change, judged.verdict)}{bounds}; plus is worse. Warns from "
-        f"{plots.percent(judged.warn)}, fails beyond {plots.percent(judged.fail)}.{seeds}",
+        Html.STRIP_WORDS.say(
+            language,
+            change=change_of(judged.metric, judged.change, judged.verdict, language),
+            interval=f", {Html.INTERVAL_IS.say(language, level=shown.level, bounds=bounds)}"
+            if bounds
+            else "",
+            warn=plots.percent(judged.warn, signed=False),
+            fail=plots.percent(judged.fail, signed=False),
+            seeds=Html.SEED_VALUES.say(language, values=seeds) if seeds else "",
+        ),
     )
 
 
-def _takes(
-    record: RunRecord, previews: Previews, scenario: str, candidate: str, judged: Sequence[Judgement]
-) -> tuple[Take, ...]:
-    own = {
-        v.seed: v
-        for v in record.videos
-        if v.role == "candidate" and (v.candidate, v.scenario) == (candidate, scenario)
-    }
-    lost = {f.seed: f.message for f in record.failures if (f.candidate, f.scenario) == (candidate, scenario)}
-    baseline = {v.seed: v for v in record.videos if v.role == "baseline" and v.scenario == scenario}
+def _player(record: RunRecord, anchors: Anchors, previews: Previews, scenario: str) -> Player | None:
+    """All videos of a scenario; None where nothing was to be rendered."""
+    language = anchors.language
+    own: dict[str, dict[int, Video]] = {"": {}, **{name: {} for name in anchors.candidates}}
+    for video in record.videos:
+        name = "" if video.role == "baseline" else video.candidate
+        if video.scenario == scenario and name in own:
+            own[name][video.seed] = video
+    lost = {(f.candidate, f.seed): f.message for f in record.failures if f.scenario == scenario}
+    made = [name for name in anchors.candidates if own[name] or any(at[0] == name for at in lost)]
+    seeds = {seed for name in made for seed in own[name]} | {seed for _, seed in lost}
+    if not seeds:
+        return None
+    sides = [(Html.ROLE_CANDIDATE.say(language), name, anchors.candidates.index(name)) for name in made]
+    if record.baseline is not None:
+        sides.insert(0, (Html.ROLE_BASELINE.say(language), record.baseline.name, -1))
+    judged = [j for j in record.judgements if j.scenario == scenario]
     takes = []
-    for seed in sorted(own.keys() | lost.keys()):
-        mine = (
-            Side("Candidate", None, lost[seed])
-            if seed not in own
-            else _side(previews, ("candidate", candidate, scenario, seed), own[seed].degenerate)
-        )
-        sides: tuple[Side, ...] = (mine,)
-        if record.baseline is not None:
-            if seed in baseline:
-                other = _side(previews, ("baseline", "", scenario, seed), baseline[seed].degenerate)
+    for seed in sorted(seeds):
+        shots = []
+        for _, name, index in sides:
+            found = own["" if index < 0 else name].get(seed)
+            if found is None:
+                shots.append(Shot(None, _absent(lost, name, index, seed, language)))
             else:
-                other = Side("Baseline", None, "the baseline has no video of this seed")
-            sides = (other, mine)
-        worst = [
-            title_of(j.metric)
-            for j in judged
-            if j.kind == "regression" and j.worst is not None and j.worst.seed == seed
-        ]
-        takes.append(Take(seed, sides, f"worst in {', '.join(worst)}" if worst else ""))
-    return tuple(takes)
+                shots.append(_shot(previews, found, anchors, index))
+        takes.append(Take(seed, tuple(shots), _worst_in(judged, seed, anchors)))
+    return Player(tuple(sides), tuple(takes), _first(takes, judged))
 
 
-def _side(previews: Previews, place: Place, degenerate: str | None) -> Side:
-    shown = previews.shown[place]
-    why = {
-        "here": "",
-        "none": "no preview of this video was kept",
-        "missing": "the preview's file is no longer there",
-        "unreadable": "the preview's file cannot be read as an mp4",
-        "left_out": "left out, to keep this page small enough to send",
-    }[shown.fate]
-    words = f"degenerate: {degenerate}" if degenerate else ""
-    role = "Baseline" if place[0] == "baseline" else "Candidate"
-    return Side(role, shown.clip, "; ".join(filter(None, (words, why))), shown.link)
+def _absent(lost: dict[tuple[str, int], str], name: str, index: int, seed: int, language: Language) -> str:
+    if index < 0:
+        return Html.NO_SEED.say(language)
+    return lost.get((name, seed)) or Html.KEPT_NONE.say(language)
+
+
+def _worst_in(judged: Sequence[Judgement], seed: int, anchors: Anchors) -> str:
+    found = [
+        (title_of(j.metric, anchors.language), j.candidate)
+        for j in judged
+        if j.kind == "regression" and j.worst is not None and j.worst.seed == seed and _told(j)
+    ]
+    several = len(anchors.candidates) > 1
+    return ", ".join(dict.fromkeys(f"{title} ({label(name)})" if several else title for title, name in found))
+
+
+def _told(judged: Judgement) -> bool:
+    return judged.verdict not in (Verdict.PASS, Verdict.BETTER)
+
+
+def _shot(previews: Previews, video: Video, anchors: Anchors, index: int) -> Shot:
+    language, shown = anchors.language, previews.shown[place_of(video)]
+    why = {"none": Html.KEPT_NONE, "missing": Html.GONE, "unreadable": Html.UNREADABLE}
+    words = [Html.DEGENERATE.say(language, why=video.degenerate)] if video.degenerate else []
+    if shown.fate in why:
+        words.append(why[shown.fate].say(language))
+    return Shot(
+        shown.clip or shown.link,
+        "; ".join(words),
+        beside=shown.fate == "left_out",
+        file=saved_as(anchors, video.scenario, video.seed, index),
+    )
 
 
 def _first(takes: Sequence[Take], judged: Sequence[Judgement]) -> int:
@@ -345,30 +411,32 @@ def _first(takes: Sequence[Take], judged: Sequence[Judgement]) -> int:
     ordered = sorted(judged, key=lambda j: (-j.verdict.severity, -(j.change or 0.0)))
     seeds = [each.seed for each in takes]
     for each in ordered:
-        if each.worst is not None and each.verdict not in (Verdict.PASS, Verdict.BETTER):
+        if each.worst is not None and _told(each):
             at = seeds.index(each.worst.seed) if each.worst.seed in seeds else -1
-            if at >= 0 and all(side.clip for side in takes[at].sides):
+            if at >= 0 and any(shot.clip for shot in takes[at].shots):
                 return at
-    seen = [i for i, take in enumerate(takes) if any(side.clip for side in take.sides)]
+    seen = [i for i, take in enumerate(takes) if any(shot.clip for shot in take.shots)]
     return seen[0] if seen else 0
 
 
-def _seeds_table(record: RunRecord, candidate: str, scenario: str) -> tuple[tuple[str, ...], ...]:
+def _seeds_table(
+    record: RunRecord, candidate: str, scenario: str, language: Language
+) -> tuple[tuple[str, ...], ...]:
     """Scores of both sides by seed: a header, then the rows."""
     metrics = [m for m in summary.metrics_of(record) if m in METRICS and METRICS[m].level == "video"]
     pairs = {m: {pair.seed: pair for pair in record.pairs(candidate, scenario, m)} for m in metrics}
     seeds = sorted({seed for found in pairs.values() for seed in found})
     if not seeds:
         return ()
-    rows = [("Seed", *(title_of(m) for m in metrics))]
+    rows = [(Html.SEEDS.say(language), *(title_of(m, language) for m in metrics))]
     for seed in seeds:
-        cells = [_pair_words(m, pairs[m].get(seed)) for m in metrics]
+        cells = [_pair_words(m, pairs[m].get(seed), language) for m in metrics]
         rows.append((str(seed), *cells))
     return tuple(rows)
 
 
-def _pair_words(metric: str, pair: Pair | None) -> str:
+def _pair_words(metric: str, pair: Pair | None, language: Language) -> str:
     if pair is None:
         return ""
     numbers = [value_of(metric, each) for each in (pair.baseline, pair.value)]
-    return f"{numbers[0]} \N{RIGHTWARDS ARROW} {numbers[1]} ({plots.worded(pair.change)})"
+    return f"{numbers[0]} \N{RIGHTWARDS ARROW} {numbers[1]} ({plots.worded(pair.change, language)})"

@@ -93,6 +93,7 @@ def write_all(
         write("report.html", partial(_html, record))
         write("report.md", partial(_markdown, record, "en"))
         write("report.ko.md", partial(_markdown, record, "ko"))
+        write("figure.png", partial(_figure, record))
     receipts = [
         write(file_name(record, name, "receipt", ".json"), partial(_receipt, record, name, sign_key))
         for name in candidates
@@ -139,7 +140,12 @@ def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Pat
 def _html(record: RunRecord, path: Path) -> Iterator[Path]:
     from pytest_wanlora.reports import html
 
-    write_whole(path, html.page(record, path.parent).encode())
+    made = html.made(record, path.parent)
+    for address, source in made.beside.items():
+        target = path.parent / address
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    write_whole(path, made.text.encode())
     yield path
 
 
@@ -148,6 +154,15 @@ def _markdown(record: RunRecord, language: Language, path: Path) -> Iterator[Pat
 
     write_whole(path, markdown.page(record, language).encode())
     yield path
+
+
+def _figure(record: RunRecord, path: Path) -> Iterator[Path]:
+    from pytest_wanlora.reports import figure
+
+    drawn = figure.png(record, path.parent)
+    if drawn is not None:
+        write_whole(path, drawn)
+        yield path
 
 
 def _card(record: RunRecord, candidate: str, path: Path) -> Iterator[Path]:

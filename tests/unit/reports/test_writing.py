@@ -63,6 +63,14 @@ def test_the_receipt_verifies(folder: Path) -> None:
     assert verify(folder / "receipt.json", checkpoint, Demands()).verified
 
 
+def test_the_page_s_other_videos_are_copied_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder / "../../cache/test1_city0/preview.mp4"
+    made = html.Made("<!doctype html>", {"./videos/a.mp4": source})
+    monkeypatch.setattr(html, "made", lambda *_: made)
+    assert write_all(gated.record(), folder).problems == ()
+    assert (folder / "videos" / "a.mp4").read_bytes() == source.read_bytes()
+
+
 def test_sample_videos_are_copied_beside_the_card(folder: Path) -> None:
     write_all(gated.record(), folder)
     text = (folder / "model-card.md").read_text()
@@ -105,7 +113,7 @@ def test_the_model_without_lora_has_nothing_to_report(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "file"),
     [
-        (html, "page", "report.html"),
+        (html, "made", "report.html"),
         (markdown, "page", "report.md"),
         (receipt, "statement", "receipt.json"),
         (model_card, "fragment", "model-card.md"),
@@ -130,7 +138,7 @@ def test_a_view_that_fails_costs_one_line_and_no_other(
 
 
 def test_a_known_error_is_told_in_its_own_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "page", breaking("the folder is full", RecordError))
+    monkeypatch.setattr(html, "made", breaking("the folder is full", RecordError))
     assert write_all(gated.record(), folder).problems == ("report.html was not written: the folder is full",)
 
 
