@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
@@ -48,6 +48,8 @@ _KINDS = {
     Verdict.FAIL: "fail",
     Verdict.DEGENERATE: "fail",
 }
+#: In the place of a value that is not there.
+NOTHING: Final = "\N{EN DASH}"
 # lines of what fails that are shown at once; of what could only not be judged, where nothing else fails
 _TELLING, _FEW = 6, 3
 
@@ -68,7 +70,7 @@ def title_of(metric: str, language: Language = "en") -> str:
 def value_of(metric: str, value: float | None) -> str:
     """A metric's value as printed; a dash where there is none."""
     if value is None:
-        return "\N{EN DASH}"
+        return NOTHING
     return METRICS[metric].format(value) if metric in METRICS else f"{value:.4g}"
 
 

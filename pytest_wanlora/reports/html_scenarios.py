@@ -13,6 +13,7 @@ from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import plots, sentences, summary
 from pytest_wanlora.reports.html_checkpoints import (
+    NOTHING,
     Anchors,
     Mark,
     change_of,
@@ -222,7 +223,8 @@ def _panel(record: RunRecord, anchors: Anchors, scenario: str, candidate: str) -
         if any(j.metric == metric for j in judged)
     ]
     # the same file is missing for each of them: once is enough
-    repeated = tuple(aside for aside, n in Counter(item.aside for item in items).items() if aside and n > 1)
+    lost = Counter(item.aside for item in items if item.value == NOTHING)
+    repeated = tuple(aside for aside, n in lost.items() if aside and n > 1)
     return Panel(
         anchor=anchors.panel(scenario, candidate),
         candidate=candidate,

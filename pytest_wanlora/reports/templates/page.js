@@ -533,6 +533,7 @@
     if (asked) page.querySelector(".language").focus({ preventScroll: true });
   }
   speak((navigator.language || "").startsWith("ko") ? "ko" : "en");
+  addEventListener("beforeprint", () => page.querySelectorAll(".folded").forEach((each) => { each.open = true; }));
   addEventListener("hashchange", () => stages[language].follow());
   stages[language].follow();
 })();
