@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pytest_wanlora.reports import sentences, trend
 from pytest_wanlora.reports.html_checkpoints import title_of, value_of
 from pytest_wanlora.reports.html_first import in_words, telling
+from pytest_wanlora.reports.html_previews import frames_of
 from pytest_wanlora.reports.html_text import label
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def png(record: RunRecord, folder: Path) -> bytes | None:
     rows = []
     for judged in telling(record)[:_MOST_SCENARIOS]:
         strips = [
-            (name, value_of(judged.metric, video.scores.get(judged.metric)), _frames(folder, video))
+            (name, value_of(judged.metric, video.scores.get(judged.metric)), _chosen(folder, video))
             for name, video in _sides(record, judged)
         ]
         shown = [each for each in strips if each[2]]
@@ -112,23 +113,8 @@ def _sides(record: RunRecord, judged: Judgement) -> list[tuple[str, Video]]:
     return [(name, own[name]) for name in order if name in own]
 
 
-def _frames(folder: Path, video: Video) -> list[Image.Image]:
+def _chosen(folder: Path, video: Video) -> list[Image.Image]:
     """Frames evenly over a preview, the first and the last among them; none where it cannot be read."""
-    import cv2
-
-    path = folder / (video.preview or "")
-    if video.preview is None or not path.is_file():
-        return []
-    capture = cv2.VideoCapture(str(path))
-    found = []
-    while True:
-        read, frame = capture.read()
-        if not read:
-            break
-        found.append(frame)
-    capture.release()
-    if not found:
-        return []
+    found = [] if video.preview is None else frames_of(folder / video.preview)
     step = (len(found) - 1) / (_FRAMES - 1)
-    chosen = dict.fromkeys(round(at * step) for at in range(_FRAMES))
-    return [Image.fromarray(cv2.cvtColor(found[at], cv2.COLOR_BGR2RGB)) for at in chosen]
+    return [found[at] for at in dict.fromkeys(round(n * step) for n in range(_FRAMES))] if found else []

@@ -16,6 +16,7 @@ from pytest_wanlora.reports.html_checkpoints import (
     saved_as,
     title_of,
 )
+from pytest_wanlora.reports.html_previews import poster
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
@@ -38,6 +39,7 @@ class Side:
         clip: Name of its clip in the page.
         file: What it is saved as.
         mark: The worst verdict of this checkpoint in this scenario; None for the baseline.
+        poster: Its first frame, until it plays.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Side:
     clip: str
     file: str
     mark: Mark | None
+    poster: str
 
 
 @dataclass(frozen=True)
@@ -107,11 +110,25 @@ def _look(record: RunRecord, anchors: Anchors, previews: Previews, judged: Judge
     if judged.worst is None:
         return None
     scenario, seed, language = judged.worst.scenario, judged.worst.seed, anchors.language
+    posters = {
+        "" if video.role == "baseline" else video.candidate: poster(previews.folder / video.preview)
+        for video in record.videos
+        if (video.scenario, video.seed) == (scenario, seed) and video.preview is not None
+    }
     base = previews.shown.get(("baseline", "", scenario, seed))
     sides = []
     if base is not None and base.clip and record.baseline is not None:
         file = saved_as(anchors, scenario, seed, -1)
-        sides.append(Side(record.baseline.name, Html.ROLE_BASELINE.say(language), base.clip, file, None))
+        sides.append(
+            Side(
+                record.baseline.name,
+                Html.ROLE_BASELINE.say(language),
+                base.clip,
+                file,
+                None,
+                posters.get("", ""),
+            )
+        )
     names = [judged.candidate, *(name for name in anchors.candidates if name != judged.candidate)]
     own = sorted(names[:_MOST_SIDES], key=anchors.candidates.index)
     for name in own:
@@ -119,7 +136,11 @@ def _look(record: RunRecord, anchors: Anchors, previews: Previews, judged: Judge
         if shown is not None and shown.clip:
             file = saved_as(anchors, scenario, seed, anchors.candidates.index(name))
             verdict = _worst(record, name, scenario, language)
-            sides.append(Side(name, Html.ROLE_CANDIDATE.say(language), shown.clip, file, verdict))
+            sides.append(
+                Side(
+                    name, Html.ROLE_CANDIDATE.say(language), shown.clip, file, verdict, posters.get(name, "")
+                )
+            )
     if not any(side.mark is not None and side.name == judged.candidate for side in sides):
         return None
     what = in_words(judged, language) if judged.verdict.fails or judged.verdict is Verdict.WARN else ""

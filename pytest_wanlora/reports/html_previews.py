@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from pytest_wanlora.results.parts import Video
     from pytest_wanlora.results.run_record import RunRecord
 
@@ -19,6 +22,7 @@ Fate = Literal["here", "none", "missing", "unreadable", "left_out"]
 Place = tuple[str, str, str, int]
 
 _MOST_BYTES_OF_A_FILE = 200_000_000
+_POSTER = (480, 480)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ class Previews:
     """All previews of a page.
 
     Attributes:
+        folder: Of the run.
         clips: In the order they were chosen.
         shown: What became of each video's.
         weight: Characters that the clips add to the page.
@@ -63,6 +68,7 @@ class Previews:
             already.
     """
 
+    folder: Path = Path()
     clips: list[Clip] = field(default_factory=list)
     shown: dict[Place, Shown] = field(default_factory=dict)
     weight: int = 0
@@ -85,7 +91,7 @@ def gather(record: RunRecord, folder: Path, room: int) -> Previews:
         folder: Of the run; preview paths are relative to it.
         room: Characters that the previews may add to the page.
     """
-    previews = Previews()
+    previews = Previews(folder)
     files: dict[Place, _File | Fate] = {place_of(video): _read(folder, video) for video in record.videos}
     chosen: dict[str, str] = {}
     for pair in _by_importance(record, files):
@@ -113,6 +119,35 @@ def gather(record: RunRecord, folder: Path, room: int) -> Previews:
         if link is not None and ".." in Path(video.preview or "").parts:
             previews.beside[link] = folder / str(video.preview)
     return previews
+
+
+def frames_of(path: Path, most: int = 1000) -> list[Image.Image]:
+    """The first frames of a preview; none where it cannot be read."""
+    import cv2
+    from PIL import Image
+
+    if not path.is_file():
+        return []
+    capture = cv2.VideoCapture(str(path))
+    found: list[Image.Image] = []
+    while len(found) < most:
+        read, frame = capture.read()
+        if not read:
+            break
+        found.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
+    capture.release()
+    return found
+
+
+def poster(path: Path) -> str:
+    """The first frame in small as an address, which is seen before a browser can decode; empty for none."""
+    found = frames_of(path, 1)
+    if not found:
+        return ""
+    file = io.BytesIO()
+    found[0].thumbnail(_POSTER)
+    found[0].save(file, "JPEG", quality=70)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 @dataclass(frozen=True)

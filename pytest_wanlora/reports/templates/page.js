@@ -489,6 +489,19 @@
         figure.querySelector(".save").href = source;
         figure.querySelector(".full").addEventListener("click", () => video.requestFullscreen && video.requestFullscreen());
       }));
+      // nothing else is decoded before the first pictures, and nothing plays that is not seen
+      const pictures = looks[0].map((video) => new Promise((resolve) => {
+        ["loadeddata", "error"].forEach((event) => video.addEventListener(event, resolve, { once: true }));
+      }));
+      line = Promise.race([Promise.all(pictures), new Promise((resolve) => { setTimeout(resolve, PATIENCE); })]);
+      const seen = new IntersectionObserver((entries) => entries.forEach((entry) => {
+        const on = entry.isIntersecting && pause.getAttribute("aria-pressed") === "true";
+        looks.find((row) => row[0].closest(".row") === entry.target).forEach((video) => {
+          if (on) video.play().catch(() => {});
+          else video.pause();
+        });
+      }));
+      looks.forEach((row) => seen.observe(row[0].closest(".row")));
       pause.addEventListener("click", () => this.run(pause.getAttribute("aria-pressed") !== "true"));
       this.run(!still);
     }
