@@ -141,12 +141,6 @@ class Anchors:
         return f"{self.panel(judged.scenario, judged.candidate)}-{self.metrics.index(judged.metric)}"
 
 
-def saved_as(anchors: Anchors, scenario: str, seed: int, index: int) -> str:
-    """Name of a video's file: of the candidate at an index, or of the baseline below 0."""
-    whose = f"candidate{index + 1}" if index >= 0 else "baseline"
-    return f"{whose}-{anchors.scene(scenario)}-seed{seed}.mp4"
-
-
 @dataclass(frozen=True)
 class Cell:
     """One place of the matrix.

@@ -13,9 +13,9 @@ from pytest_wanlora.reports.html_checkpoints import (
     Mark,
     change_of,
     mark,
-    saved_as,
     title_of,
 )
+from pytest_wanlora.reports.html_player import saved_as
 from pytest_wanlora.reports.html_previews import poster
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
