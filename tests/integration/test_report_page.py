@@ -173,7 +173,7 @@ class TestFirstScreen:
         names = [each.inner_text().split()[1] for each in look.locator("figcaption").all()]
         assert names == ["base", *EPOCHS]
         plays = "all => all.every(video => !video.paused && video.readyState >= 2 && video.currentTime > 0)"
-        page.wait_for_function(f"({plays})([...document.querySelectorAll('.look video')])")
+        page.wait_for_function(f"() => ({plays})([...document.querySelectorAll('.look video')])")
         # verdict, reason, what broke, which checkpoint, what to do
         seen = ("h1", ".lead", ".advice", ".compact caption", ".step")
         for place in (
@@ -197,7 +197,9 @@ class TestFirstScreen:
         assert saving.value.suggested_filename == "candidate1-s1-seed3.mp4"
         assert Path(saving.value.path()).read_bytes()[4:8] == b"ftyp"
         figure.locator(".full").click()
-        page.wait_for_function("document.fullscreenElement && document.fullscreenElement.tagName === 'VIDEO'")
+        page.wait_for_function(
+            "() => document.fullscreenElement && document.fullscreenElement.tagName === 'VIDEO'"
+        )
 
     def test_nothing_moves_unasked_where_motion_is_reduced(self, visit: Visit, folder: Path) -> None:
         visit.page.emulate_media(reduced_motion="reduce")
@@ -313,7 +315,7 @@ class TestPlayer:
         assert saved == (folder / "videos" / f"epoch-1-{SCENARIOS[2]}-1.mp4").read_bytes()
         where.locator("button.full").click()
         page.wait_for_function(
-            "document.fullscreenElement && document.fullscreenElement.className === 'screens'"
+            "() => document.fullscreenElement && document.fullscreenElement.className === 'screens'"
         )
 
     def test_all_play_at_once(self, visit: Visit, folder: Path) -> None:
@@ -586,7 +588,7 @@ class TestTrouble:
         expect(first).to_be_visible()
         assert str(first.get_attribute("poster")).startswith("data:image/jpeg;base64,")
         page.wait_for_function(
-            "[...document.querySelector('.look').querySelectorAll('video')].every(v => v.readyState >= 2)"
+            "() => [...document.querySelector('.look').querySelectorAll('video')].every(v => v.readyState >= 2)"
         )
         here = page.locator('script[type="text/plain"]').count()
         left_out = page.locator("#left-out")
