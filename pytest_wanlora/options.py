@@ -94,6 +94,13 @@ def add_options(parser: pytest.Parser) -> None:
         action="store_true",
         help="print what the run needs, what is missing and how long it takes; nothing is rendered or judged",
     )
+    # without one for the same reason: somebody must insist each time
+    group.addoption(
+        "--wanlora-force",
+        action="store_true",
+        help="with --update-baselines: store it although it is smaller than what it replaces, or refused by "
+        "the gate; the record and the baseline say who insisted",
+    )
     for option in OPTIONS:
         text = f"{option.help} (default: {option.default}; ini: {option.ini})"
         if option.metavar is None:

@@ -54,6 +54,7 @@ class Settings:
         lora: Arguments of `--lora` in their order: absolute files, folders or globs.
         update_baselines: Store baselines instead of comparing.
         plan: Print what the run needs and render nothing.
+        force: Store a baseline that is smaller than what it replaces, or refused by the gate.
         suite: Packaged name or absolute path; None to choose by the checkpoint's shapes.
         baseline: Name below the suite's baselines, or an absolute folder.
         baselines_dir: Absolute.
@@ -95,6 +96,7 @@ class Settings:
     training_data: Path | None
     model_cards: bool
     sign_key: Path | None
+    force: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
@@ -173,6 +175,7 @@ def read(config: pytest.Config) -> Settings | None:
         lora=tuple(options.parse_path(Given(text, "--lora", here, on_command_line=True)) for text in lora),
         update_baselines=update,
         plan=config.option.wanlora_plan,
+        force=config.option.wanlora_force,
         suite=value("wanlora-suite", options.parse_suite, None),
         baseline=baseline,
         baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, home / "baselines")),
@@ -333,6 +336,11 @@ def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
 
 def _refuse_contradictions(settings: Settings) -> None:
     if not settings.update_baselines:
+        if settings.force:
+            raise SettingsError(
+                "--wanlora-force: does nothing without --update-baselines; allowed: together with it",
+                next_command="leave it out: no option lets a checkpoint pass that the gate refuses",
+            )
         return
     if settings.partial:
         raise SettingsError(

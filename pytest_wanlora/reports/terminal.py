@@ -274,9 +274,10 @@ def _card_lines(card: CandidateCard, width: int, *, full: bool) -> list[str]:
     if card.checkpoint is None:
         return wrapped(f"{card.name}: {card.reason}", width)
     known = card.checkpoint
-    size = f"{known['size'] / 2**20:.1f} MiB"
+    size = f"{known.get('size', 0) / 2**20:.1f} MiB"
     again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
-    kind = f"{known['format']}, {known['dtype']}, rank {known['rank']}, {size}, scale {card.scale:g}"
+    form, dtype, rank = (known.get(name, "unknown") for name in ("format", "dtype", "rank"))
+    kind = f"{form}, {dtype}, rank {rank}, {size}, scale {card.scale:g}"
     lines = wrapped(f"{card.name}: {kind}{again}", width)
     return [*lines, f"  sha256 {card.sha256}"] if full else lines
 
@@ -351,6 +352,7 @@ def _cost(record: RunRecord) -> str:
     return f"{', '.join(words)}; the run took {duration(totals.seconds)}"
 
 
-def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str]) -> list[str]:
-    """What an update stored: `scenario  metric  old -> new`, and bands that its seeds cannot resolve."""
-    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in notes)]
+def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str], insisted: str = "") -> list[str]:
+    """What an update stored: `scenario  metric  old -> new`, what to know of it, and who insisted."""
+    noted = [*notes, *([insisted] if insisted else [])]
+    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in noted)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.files import write_whole
-from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing import bundle, receipt, ssh_signature
 from pytest_wanlora.publishing.verify import signature_path
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 from pytest_wanlora.reports.commands import file_name
@@ -112,7 +112,7 @@ def write_all(
 
 
 def remove_receipts(record: RunRecord, folder: Path) -> None:
-    """Remove the receipts of a run and their signatures, before its record is written again.
+    """Remove the receipts of a run with their signatures and bundles, before its record is written again.
 
     Args:
         record: The run.
@@ -125,11 +125,16 @@ def remove_receipts(record: RunRecord, folder: Path) -> None:
         path = folder / file_name(record, card.name, "receipt", ".json")
         path.unlink(missing_ok=True)
         signature_path(path).unlink(missing_ok=True)
+        bundle.bundle_path(path).unlink(missing_ok=True)
 
 
 def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Path) -> Iterator[Path]:
-    data = receipt.canonical(receipt.statement(record, candidate))
+    statement = receipt.statement(record, candidate)
+    data = receipt.canonical(statement)
     if sign_key is not None:
+        if bundle.why_not(sign_key) is None:
+            write_whole(bundle.bundle_path(path), bundle.sign(statement, sign_key))
+            yield bundle.bundle_path(path)
         # first, so that a disk that is full now leaves no receipt that merely looks unsigned
         write_whole(signature_path(path), ssh_signature.sign(data, sign_key))
         yield signature_path(path)

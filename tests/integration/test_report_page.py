@@ -588,7 +588,7 @@ class TestTrouble:
         expect(first).to_be_visible()
         assert str(first.get_attribute("poster")).startswith("data:image/jpeg;base64,")
         page.wait_for_function(
-            "() => [...document.querySelector('.look').querySelectorAll('video')].every(v => v.readyState >= 2)"
+            "() => [...document.querySelectorAll('.look:first-child video')].every(v => v.readyState >= 2)"
         )
         here = page.locator('script[type="text/plain"]').count()
         left_out = page.locator("#left-out")

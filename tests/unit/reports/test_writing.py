@@ -153,7 +153,7 @@ class TestSigning:
     def test_the_signature_lies_beside_the_receipt(self, folder: Path, key: Path) -> None:
         written = write_all(gated.record(), folder, sign_key=key)
         assert not written.unsigned
-        assert {path.name for path in written.paths} == {*ALL, "receipt.json.sig"}
+        assert {path.name for path in written.paths} == {*ALL, "receipt.json.sig", "receipt.json.sigstore"}
         signers = folder.parent / "signers"
         signers.write_text(f"me {key.with_suffix('.pub').read_text()}")
         found = verify(

@@ -162,7 +162,7 @@ def test_evidence_and_means_agree() -> None:
     judged = regression(candidate, baseline, evidence=evidence)
     assert judged.change == pytest.approx(evidence.change, rel=1e-12)
     assert judged.verdict is Verdict.FAIL
-    assert "90% interval 47.6% to 52.3% worse, n = 16" in judged.reason
+    assert "90% interval 47.1% to 52.7% worse, n = 16" in judged.reason
 
 
 def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:
