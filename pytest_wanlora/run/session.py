@@ -190,6 +190,11 @@ class Gate:
             scenarios=scenarios,
         )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the candidates."""
+        return tuple(each.checkpoint.path for each in self.candidates if each.checkpoint is not None)
+
     def examine(self) -> Preflight:
         """Find out, before anything is loaded or written, what this machine lacks for all items."""
         from pytest_wanlora.run.preflight import Request, examine
@@ -210,6 +215,7 @@ class Gate:
                 cache_dir=settings.cache_dir,
                 videos=len(self.candidates) * len(self.scenarios) * most,
                 model_files=getattr(self.producer, "uses_model_files", True),
+                files=self.files,
             ),
         )
         self.blocked = self.preflight.blocking([*self.items, *self.stored])
