@@ -207,6 +207,24 @@ def parse_path(given: Given) -> str:
         raise given.refused(f"a path; {error}") from error
 
 
+def parse_lora(given: Given) -> str:
+    """Make the files of a `--lora`, a path or `high=PATH,low=PATH`, absolute.
+
+    Raises:
+        SettingsError: Empty, or no path.
+        CheckpointError: What is not `high` or `low` is given a path.
+    """
+    if not given.text.strip():
+        raise given.refused("a path")
+    try:
+        # what it imports is not loaded while the gate is off
+        from pytest_wanlora.checkpoint.pairs import absolute
+
+        return absolute(given.text, given.folder)
+    except ValueError as error:
+        raise given.refused(f"a path; {error}") from error
+
+
 def parse_file(given: Given) -> Path:
     """Return the absolute path of a file that is there.
 
