@@ -2,7 +2,15 @@
 
 from pytest_wanlora.suite.files import FileReference, refuse_repeated, resolve, verify
 from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated
-from pytest_wanlora.suite.fit import by_shapes, check_fit, chosen_by, find_for, fits_experts, misfits
+from pytest_wanlora.suite.fit import (
+    by_shapes,
+    check_fit,
+    chosen_by,
+    find_for,
+    fits_experts,
+    misfits,
+    other_shapes,
+)
 from pytest_wanlora.suite.loading import gated_set, load, option_value, packaged
 from pytest_wanlora.suite.model_files import Architecture, Experts, ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import LEVERS, Sampling
@@ -47,6 +55,7 @@ __all__ = [
     "load",
     "misfits",
     "option_value",
+    "other_shapes",
     "packaged",
     "references",
     "refuse_repeated",

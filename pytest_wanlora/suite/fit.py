@@ -53,7 +53,7 @@ def find_for(
             and what each suite lacks or how it is chosen.
     """
     suites = by_shapes()
-    fitting = [suite for suite in suites if not _other_shapes(suite, checkpoint)]
+    fitting = [suite for suite in suites if not other_shapes(suite, checkpoint)]
     said = _said(checkpoint)
     if len(fitting) > 1 and said is not None:
         fitting = [suite for suite in fitting if _is(suite, said[1])] or fitting
@@ -83,14 +83,14 @@ def find_for(
 
 def chosen_by(checkpoint: Checkpoint) -> str:
     """By what `find_for` chooses the suite: `shapes`, or the words of the header that decided."""
-    fitting = [suite for suite in by_shapes() if not _other_shapes(suite, checkpoint)]
+    fitting = [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
     said = _said(checkpoint)
     return said[0] if said is not None and len(fitting) > 1 else "shapes"
 
 
 def fits_experts(checkpoint: Checkpoint) -> bool:
     """Whether a LoRA has the shapes of an expert of a packaged suite with two."""
-    return any(not _other_shapes(suite, checkpoint) for suite in by_shapes() if suite.model.experts)
+    return any(not other_shapes(suite, checkpoint) for suite in by_shapes() if suite.model.experts)
 
 
 def _said(checkpoint: Checkpoint) -> tuple[str, dict[str, str]] | None:
@@ -159,10 +159,10 @@ def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
     if experts and not suite.model.experts:
         named = " and ".join(f"{name} ({checkpoint.experts[name].path.name})" for name in experts)
         return (f"LoRAs of two experts, {named}, and this model has one denoiser",)
-    return _other_shapes(suite, checkpoint)
+    return other_shapes(suite, checkpoint)
 
 
-def _other_shapes(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
+def other_shapes(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
     """What shapes keep a suite's model from having a checkpoint's targets, whichever expert they are for."""
     if checkpoint.experts:
         if not suite.model.experts:
@@ -170,7 +170,7 @@ def _other_shapes(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
         return tuple(
             f"{name}-noise LoRA: {line}"
             for name, each in checkpoint.experts.items()
-            for line in _other_shapes(suite, each)
+            for line in other_shapes(suite, each)
         )
     model, targets = suite.model.architecture, checkpoint.targets
     lines: list[str] = []

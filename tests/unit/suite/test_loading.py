@@ -673,7 +673,7 @@ def test_packaged_suites_load(name: str) -> None:
 
 
 def test_the_packaged_suites() -> None:
-    named = {"tiny-pair", "tiny-i2v", "wan2.2-t2v-a14b-4step"}
+    named = {"tiny-pair", "tiny-i2v", "tiny-4step", "wan2.2-t2v-a14b-4step"}
     assert set(packaged()) == {"tiny", "wan2.2-ti2v-5b", *OFFICIAL, *named}
 
 
