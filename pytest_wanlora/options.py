@@ -78,7 +78,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--lora",
         action="append",
         metavar="FILE|FOLDER|GLOB",
-        help="LoRA checkpoint to gate; repeat it to gate and compare several",
+        help="LoRA checkpoint to gate, or high=FILE,low=FILE; repeat it to gate and compare several",
     )
     group.addoption(
         "--update-baselines",
