@@ -55,6 +55,7 @@ class Settings:
             before such, separated by a comma.
         update_baselines: Store baselines instead of comparing.
         plan: Print what the run needs and render nothing.
+        force: Store a baseline that is smaller than what it replaces, or refused by the gate.
         suite: Packaged name or absolute path; None to choose by the checkpoint's shapes.
         baseline: Name below the suite's baselines, or an absolute folder.
         baselines_dir: Absolute.
@@ -70,6 +71,7 @@ class Settings:
         previews: Whether mp4 files are written.
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
+        model_cards: Whether a checkpoint that may not be published gets a model card too.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
         sources: Where the values come from that a message may have to name, by option: `--wanlora-seeds`,
             `wanlora_seeds in pytest.ini`.
@@ -93,7 +95,9 @@ class Settings:
     previews: bool
     allow_environment: bool
     training_data: Path | None
+    model_cards: bool
     sign_key: Path | None
+    force: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
@@ -172,6 +176,7 @@ def read(config: pytest.Config) -> Settings | None:
         lora=tuple(options.parse_lora(Given(text, "--lora", here, on_command_line=True)) for text in lora),
         update_baselines=update,
         plan=config.option.wanlora_plan,
+        force=config.option.wanlora_force,
         suite=value("wanlora-suite", options.parse_suite, None),
         baseline=baseline,
         baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, home / "baselines")),
@@ -188,6 +193,7 @@ def read(config: pytest.Config) -> Settings | None:
         previews=value("wanlora-previews", options.parse_flag, True),
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
         training_data=value("wanlora-training-data", options.parse_data, None),
+        model_cards=value("wanlora-model-cards", options.parse_flag, False),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
         sources={name: found.source for name, found in given.items() if found is not None},
         typed=tuple(map(str, config.invocation_params.args)),
@@ -331,6 +337,11 @@ def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
 
 def _refuse_contradictions(settings: Settings) -> None:
     if not settings.update_baselines:
+        if settings.force:
+            raise SettingsError(
+                "--wanlora-force: does nothing without --update-baselines; allowed: together with it",
+                next_command="leave it out: no option lets a checkpoint pass that the gate refuses",
+            )
         return
     if settings.partial:
         raise SettingsError(
