@@ -197,13 +197,23 @@ def _sizes(data: Mapping[str, Value]) -> Iterator[Complaint]:
 
 def _digests(data: Mapping[str, Value]) -> Iterator[Complaint]:
     model = _mapping(data.get("model"))
-    files = [model.get(part) for part in ("dit", "text_encoder", "vae", "image_encoder")]
-    files += [_mapping(each).get("dit") for each in _mapping(model.get("experts")).values()]
-    texts = [text for entry in files for text in (entry if isinstance(entry, tuple) else (entry,))]
-    names = [text.rsplit("/", 1)[-1].rsplit(":", 1)[-1] for text in texts if isinstance(text, str)]
+    experts = {name: _mapping(each) for name, each in _mapping(model.get("experts")).items()}
+    parts = [model.get(part) for part in ("dit", "text_encoder", "vae", "image_encoder")]
+    names = _file_names([*parts, *(each.get("dit") for each in experts.values())])
     for name in _mapping(model.get("sha256")):
         if names and not any(fnmatchcase(name, pattern) for pattern in names):
             yield ("model", "sha256", name), unknown("file", name, names)
+    for expert, each in experts.items():
+        own = _file_names([each.get("dit")])
+        for name in _mapping(each.get("sha256")):
+            if own and not any(fnmatchcase(name, pattern) for pattern in own):
+                yield ("model", "experts", expert, "sha256", name), unknown("file", name, own)
+
+
+def _file_names(entries: Sequence[Value]) -> list[str]:
+    """File names of references, or of lists of them."""
+    texts = [text for entry in entries for text in (entry if isinstance(entry, tuple) else (entry,))]
+    return [text.rsplit("/", 1)[-1].rsplit(":", 1)[-1] for text in texts if isinstance(text, str)]
 
 
 def _scorers(data: Mapping[str, Value]) -> Iterator[Complaint]:

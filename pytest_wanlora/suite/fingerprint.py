@@ -223,6 +223,9 @@ def stated(suite: Suite, key: str, text: str) -> dict[str, str]:
     known: Mapping[str, str] = {}
     if key.startswith("model."):
         known = suite.model.sha256
+        expert = key.split(".")[2] if key.startswith("model.experts.") else ""
+        if suite.model.experts is not None and expert:
+            known = {**known, **suite.model.experts.of(expert).sha256}
     elif key.startswith("stack["):
         known = suite.stack[int(key[len("stack[") : key.index("]")])].sha256
     return {file: value for file, value in known.items() if name and fnmatchcase(file, name)}

@@ -53,10 +53,12 @@ class Expert(Frozen):
 
     Attributes:
         dit: Weights; one reference, a list of them, or a glob over shards.
+        sha256: Digest by file name, checked where given: both experts may have files of the same names.
         cfg_scale: Guidance while it denoises; `sampling.cfg_scale` when left out.
     """
 
     dit: _Denoiser
+    sha256: Mapping[str, Sha256] = Field(default_factory=dict)
     cfg_scale: Annotated[float, Field(ge=1, le=50)] | None = None
 
 

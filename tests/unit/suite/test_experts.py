@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,27 @@ def test_all_of_it_is_in_the_fingerprint(tmp_path: Path, change: tuple[str, str]
     assert fingerprint(load(written(tmp_path, text.replace(*change)))) != one
     (tmp_path / "a.safetensors").write_bytes(b"another")
     assert fingerprint(load(tmp_path / "mine.yaml")) != one
+
+
+def test_experts_with_files_of_equal_names_have_digests_of_their_own(tmp_path: Path) -> None:
+    digests = {}
+    for name in ("high", "low"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "dit-1.safetensors").write_bytes(name.encode())
+        digests[name] = hashlib.sha256(name.encode()).hexdigest()
+    lines = [
+        f"    {name}: {{dit: {name}/dit-*.safetensors, sha256: {{dit-1.safetensors: {digests[name]}}}}}"
+        for name in digests
+    ]
+    experts = "\n".join(["", "  experts:", *lines, "  boundary: 0.875", ""])
+    suite = built(tmp_path, experts)
+    check_digests(suite, skip=["scoring.reference"])
+    files = fingerprint(suite)["model"]["files"]
+    assert [files[f"model.experts.{name}.dit[0]"] for name in digests] == [
+        {"sha256": [value]} for value in digests.values()
+    ]
+    with pytest.raises(SuiteError, match=r"model.experts.low.dit\[0\]: .*SHA-256 is"):
+        check_digests(built(tmp_path, experts.replace(digests["low"], digests["high"])))
 
 
 def test_where_experts_lie_is_not_in_the_fingerprint(tmp_path: Path) -> None:
