@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +16,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.baseline import baseline_place, load_baseline, stored_seeds
 from pytest_wanlora.baseline.store import Baseline
 from pytest_wanlora.errors import BaselineError, IncomparableError
+from pytest_wanlora.files import from_here
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
 from pytest_wanlora.run.inputs import prompts
@@ -71,7 +73,14 @@ class Standard:
     @property
     def update_command(self) -> str:
         """What to type to measure the baseline anew."""
-        return baselines.update_command(self._suite_option, self.gate.settings.baseline)
+        return self._named(baselines.update_command(self._suite_option, self.gate.settings.baseline))
+
+    def _named(self, command: str) -> str:
+        """The command with the checkpoints that were typed in the place of FILE."""
+        loaded = [each.checkpoint for each in self.gate.candidates if each.checkpoint is not None]
+        files = [from_here(each.path) for each in loaded]
+        typed = " ".join(f"--lora {shlex.quote(file)}" for file in files)
+        return command.replace("--lora FILE", typed) if files else command
 
     @property
     def _suite_option(self) -> str:
@@ -102,7 +111,11 @@ class Standard:
             BaselineError: There is none, or it cannot be read.
         """
         settings = self.gate.settings
-        return load_baseline(self.gate.suite, settings.baselines_dir, settings.baseline)
+        try:
+            return load_baseline(self.gate.suite, settings.baselines_dir, settings.baseline)
+        except BaselineError as error:
+            command = error.next_command
+            raise BaselineError(error.message, next_command=command and self._named(command)) from error
 
     @cached_property
     def reference(self) -> frechet.Reference:
