@@ -51,7 +51,8 @@ class Settings:
     """All that the user asked for, resolved and checked.
 
     Attributes:
-        lora: Arguments of `--lora` in their order: absolute files, folders or globs.
+        lora: Arguments of `--lora` in their order: absolute files, folders or globs, or `high=` and `low=`
+            before such, separated by a comma.
         update_baselines: Store baselines instead of comparing.
         plan: Print what the run needs and render nothing.
         force: Store a baseline that is smaller than what it replaces, or refused by the gate.
@@ -70,6 +71,7 @@ class Settings:
         previews: Whether mp4 files are written.
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
+        model_cards: Whether a checkpoint that may not be published gets a model card too.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
         race: Whether the candidates race, and the winner alone is gated in full.
         budget: What the race may cost; None for no limit.
@@ -95,6 +97,7 @@ class Settings:
     previews: bool
     allow_environment: bool
     training_data: Path | None
+    model_cards: bool
     sign_key: Path | None
     race: bool = False
     budget: options.Budget | None = None
@@ -179,7 +182,7 @@ def read(config: pytest.Config) -> Settings | None:
     baseline = value("wanlora-baseline", options.parse_baseline, BASE)
     named = given["wanlora-baseline"]
     settings = Settings(
-        lora=tuple(options.parse_path(Given(text, "--lora", here, on_command_line=True)) for text in lora),
+        lora=tuple(options.parse_lora(Given(text, "--lora", here, on_command_line=True)) for text in lora),
         update_baselines=update,
         plan=config.option.wanlora_plan,
         force=config.option.wanlora_force,
@@ -199,6 +202,7 @@ def read(config: pytest.Config) -> Settings | None:
         previews=value("wanlora-previews", options.parse_flag, True),
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
         training_data=value("wanlora-training-data", options.parse_data, None),
+        model_cards=value("wanlora-model-cards", options.parse_flag, False),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
         race=value("wanlora-race", options.parse_flag, False),
         budget=value("wanlora-budget", options.parse_budget, None),

@@ -162,6 +162,7 @@ def settings_of(folder: Path, lora: tuple[Path, ...] = (), **changes: Any) -> Se
         "previews": True,
         "allow_environment": False,
         "training_data": None,
+        "model_cards": False,
         "sign_key": None,
     }
     return Settings(**{**known, **changes})

@@ -5,7 +5,7 @@ once: all go on from the bad example LoRA `epoch-0`, with evenly drawn videos at
 goes on improving) or with few videos over and over at a high one (`over`, which overfits after its best
 epoch). A probe on seeds that are used for nothing else says which of each kind does so most plainly; all
 epochs of these two, at all strengths, are rendered into `OUT/bank-0.safetensors`. ``render`` makes a bank of
-further seeds from the same LoRAs.
+further seeds from the same LoRAs. What was cut short goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -113,7 +113,9 @@ def render(
     seeds: int,
     processes: int,
 ) -> None:
-    """Render a bank of some runs, a process for each, and put them together."""
+    """Render a bank of some runs, a process for each, and put them together; goes on where it was cut short."""
+    if out.exists():
+        return
     parts = {}
     for run in runs:
         part = out.with_suffix(f".{run}.part")
@@ -171,10 +173,10 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--runs", nargs="+", choices=RECIPES, help="which (default: all)")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--rows", type=int, default=240, help="videos an epoch")
+    parser.add_argument("--rows", type=int, default=160, help="videos an epoch")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=64)
-    parser.add_argument("--probe", type=int, default=16, help="seeds of the probe")
+    parser.add_argument("--probe", type=int, default=12, help="seeds of the probe")
     parser.add_argument("--strengths", type=float, nargs="+", default=[0.6, 0.8, 1.0])
     parser.add_argument("--processes", type=int, default=16)
     arguments = parser.parse_args()

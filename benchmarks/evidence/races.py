@@ -174,6 +174,8 @@ class _Drawn:
     """One race's seeds, and the samples that its looks take."""
 
     def __init__(self, field: Field, number: int) -> None:
+        if field.base.size < MOST:
+            raise ValueError(f"a bank of {field.base.size} seeds; allowed: {MOST} or more")
         self.field = field
         generator = np.random.default_rng((_SEED, number))
         self.seeds: NDArray[np.intp] = generator.permutation(field.base.size)[:MOST]

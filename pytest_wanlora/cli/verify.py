@@ -142,8 +142,12 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     chosen = {name: _once(name, value, getattr(policy, name)) for name, value in given.items()}
     bands = dict(_band(text) for text in arguments.band)
     environment = dict(_pair(text) for text in arguments.environment)
-    for key in sorted((bands.keys() & policy.bands) | (environment.keys() & policy.environment)):
-        raise _stated_twice(f"--band, --environment: {key}")
+    for option, given_by, known in (
+        ("--band", bands, policy.bands),
+        ("--environment", environment, policy.environment),
+    ):
+        for key in sorted(given_by.keys() & known):
+            raise _stated_twice(f"{option}: {key}")
     if chosen["scale"] is None:
         del chosen["scale"]
     if unknown := sorted(policy.bands.keys() - METRICS.keys()):

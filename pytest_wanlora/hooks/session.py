@@ -150,6 +150,8 @@ class Run:
             self.gate.prepare()
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
+        # every plugin has been configured by now
+        github_actions.annotate_once(self.config.pluginmanager, f"{PREFIX}::")
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             github_actions.escape_output(self.config.get_terminal_writer(), os.environ)
@@ -319,7 +321,12 @@ class Run:
         )
         for stored in self.outcomes.stored:
             lines += ["", *terminal.stored_lines(*(stored[key] for key in _STORED))]
-        written = writing.write_all(record, self.gate.run_folder, sign_key=self.gate.settings.sign_key)
+        written = writing.write_all(
+            record,
+            self.gate.run_folder,
+            sign_key=self.gate.settings.sign_key,
+            all_cards=self.gate.settings.model_cards,
+        )
         if written.paths:
             first, *others = written.paths
             beside = f", and beside it {', '.join(path.name for path in others)}" if others else ""

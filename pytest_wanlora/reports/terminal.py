@@ -16,7 +16,7 @@ from pytest_wanlora.reports.terminal_tables import (
     Line,
     counted,
     full_table,
-    limit_line,
+    limit_lines,
     matrix,
     word,
     worst_first,
@@ -24,7 +24,7 @@ from pytest_wanlora.reports.terminal_tables import (
 )
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
-from pytest_wanlora.verdict.judgement import ALL, Judgement
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
@@ -188,16 +188,18 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         return [*lines, f"{card.name} may not be published: {card.reason}"]
     order = ["", *record.suite.prompts, ALL]
     compared = [judged for judged in own if judged.kind == "regression"]
+    for judged in own:
+        # a LoRA that was not applied gives the base model's scores: nobody should have to ask
+        if judged.kind == "checkpoint" and judged.verdict is Verdict.PASS:
+            why = judged.reason.partition("\n")[0]
+            lines += wrapped(why if full else why.partition(";")[0], width, "  ")
     if full:
-        for judged in own:
-            if judged.kind == "checkpoint" and not judged.verdict.unmeasured:
-                lines += wrapped(_first_line(judged.reason), width, "  ")
         if compared:
             lines += ["", *full_table(record, compared, width), ""]
         limits = sorted(
             (each for each in own if each.kind == "limit"), key=lambda each: order.index(each.scenario)
         )
-        lines += map(limit_line, limits)
+        lines += [line for each in limits for line in limit_lines(each, width)]
         # tables have their reasons
         lines += worst_first((each for each in own if each.kind not in ("limit", "regression")), width)
     else:
@@ -205,7 +207,8 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
     if own:
         lines.append(f"  {counted(own)}{'' if full else '; -v shows each'}")
         verdict = "may be published" if card.publishable else "may not be published"
-        lines += [f"  {line}" for line in _more_videos(record, card)]
+        for line in _more_videos(record, card):
+            lines += [f"  {line}"] if line.startswith("next: ") else wrapped(line, width, "  ")
         said = wrapped(f"{card.name} {verdict}: {card.reason}", width)
         lines += [
             Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
@@ -223,21 +226,25 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
     return lines
 
 
-def _first_line(reason: str) -> str:
-    return reason.partition("\n")[0]
-
-
 def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
     """What would decide the items that are neither a pass nor a fail."""
     found = more_videos(record, card.name)
     if found is None:
         return
-    videos, seconds = found
-    if videos is None:
+    if found.videos is None:
         yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
         return
-    time = "" if seconds is None else f" ({duration(seconds)})"
-    yield f"undecided: about {videos} more videos{time} would decide; next: raise seeds.most"
+    time = "" if found.seconds is None else f" ({duration(found.seconds)})"
+    most = record.suite.looks[-1] if record.suite.looks else 0
+    if found.seeds > most:
+        yield f"undecided: about {found.videos} more videos{time} would decide"
+        first = min(record.suite.looks[0] if most else found.seeds, found.seeds)
+        yield f"next: {gate_again(record, card, '--wanlora-seeds', f'{first}:{found.seeds}')}"
+        return
+    yield (
+        f"undecided: about {found.videos} more videos{time} would decide, but the gate stopped before the "
+        f"{most} of a scenario that it may render"
+    )
 
 
 def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:

@@ -41,7 +41,7 @@ class Page(Enum):
     WHERE = Phrase(" ({where})", "({where})")
     WARNING = Phrase("Warnings: {warnings}.", "주의: {warnings}개.")
     UNDECIDED_ITEMS = Phrase(
-        "Undecided: {undecided} of {expected} checks lie beyond their band and are not proven.",
+        "Undecided, which stops it too: {undecided} of {expected} checks, beyond their band but not proven.",
         "검사 항목 {expected}개 중 {undecided}개가 허용 범위를 넘었으나 입증되지 않아 판정을 보류합니다.",
     )
     UNMEASURED = Phrase(
@@ -336,6 +336,13 @@ class Page(Enum):
 
     # the end
     NEXT = Phrase("What to do next", "개선 방안")
+    NEXT_STEP = Phrase("Do next", "다음 단계")
+    AND_MORE = Phrase("and {more} more", "외 {more}개")
+    WORST = Phrase("worst", "가장 나쁜 항목")
+    WHOLE_REPORT = Phrase(
+        "The videos, all numbers and every reason are in report.html and report.md of the run {folder}.",
+        "영상과 모든 수치, 판정 사유는 실행 {folder}의 report.html과 report.ko.md에 있습니다.",
+    )
     NOTHING_NEXT = Phrase(
         "Nothing by the data of this run.", "이 결과만으로는 추가 조치가 필요하지 않습니다."
     )

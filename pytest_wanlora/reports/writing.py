@@ -61,7 +61,9 @@ def added_reports() -> tuple[Extension[Report], ...]:
     return extensions("wanlora.reports", Report)
 
 
-def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) -> Written:
+def write_all(
+    record: RunRecord, folder: Path, *, sign_key: Path | None = None, all_cards: bool = False
+) -> Written:
     """Write every report of a run.
 
     A receipt that was to be signed and cannot be is not written at all: one without its signature could be
@@ -71,6 +73,7 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
         record: The run.
         folder: Of the run; `results.json` lies in it.
         sign_key: Signs the receipts.
+        all_cards: Write a model card of checkpoints that may not be published too.
     """
     candidates = [card.name for card in record.candidates if card.sha256 is not None]
     paths: list[Path] = []
@@ -90,12 +93,14 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
         write("report.html", partial(_html, record))
         write("report.md", partial(_markdown, record, "en"))
         write("report.ko.md", partial(_markdown, record, "ko"))
+        write("figure.png", partial(_figure, record))
     receipts = [
         write(file_name(record, name, "receipt", ".json"), partial(_receipt, record, name, sign_key))
         for name in candidates
     ]
-    for name in candidates:
-        write(file_name(record, name, "model-card", ".md"), partial(_card, record, name))
+    for card in record.candidates:
+        if card.sha256 is not None and (card.publishable or all_cards):
+            write(file_name(record, card.name, "model-card", ".md"), partial(_card, record, card.name))
     for added in added_reports() if candidates else ():
         try:
             paths.extend(Path(path) for path in added.value.write(record, folder))
@@ -140,7 +145,12 @@ def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Pat
 def _html(record: RunRecord, path: Path) -> Iterator[Path]:
     from pytest_wanlora.reports import html
 
-    write_whole(path, html.page(record, path.parent).encode())
+    made = html.made(record, path.parent)
+    for address, source in made.beside.items():
+        target = path.parent / address
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    write_whole(path, made.text.encode())
     yield path
 
 
@@ -149,6 +159,15 @@ def _markdown(record: RunRecord, language: Language, path: Path) -> Iterator[Pat
 
     write_whole(path, markdown.page(record, language).encode())
     yield path
+
+
+def _figure(record: RunRecord, path: Path) -> Iterator[Path]:
+    from pytest_wanlora.reports import figure
+
+    drawn = figure.png(record, path.parent)
+    if drawn is not None:
+        write_whole(path, drawn)
+        yield path
 
 
 def _card(record: RunRecord, candidate: str, path: Path) -> Iterator[Path]:

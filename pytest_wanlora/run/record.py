@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from pytest_wanlora import results
 from pytest_wanlora.baseline import video_file
 from pytest_wanlora.environment import differences
 from pytest_wanlora.errors import SuiteError, WanloraError
+from pytest_wanlora.files import from_here
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
@@ -33,7 +34,7 @@ from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.update_baseline import versions
-from pytest_wanlora.suite import packaged
+from pytest_wanlora.suite import chosen_by, packaged
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.baseline import Baseline, Prompt
+    from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.run.judge import Judge
@@ -130,21 +132,24 @@ def _iso(seconds: float) -> str:
 def _paths(gate: Gate) -> Paths:
     suite, data = gate.suite, gate.training_data
     return Paths(
-        run=_path(gate.run_folder),
-        suite=suite.name if packaged().get(suite.name) == suite.path else _path(suite.path),
+        run=from_here(gate.run_folder),
+        suite=suite.name if packaged().get(suite.name) == suite.path else from_here(suite.path),
         checkpoints={
-            each.name: _path(each.checkpoint.path) for each in gate.candidates if each.checkpoint is not None
+            each.name: _given(each.checkpoint) for each in gate.candidates if each.checkpoint is not None
         },
-        training_data=None if data is None else _path(data.path),
+        training_data=None if data is None else from_here(data.path),
     )
 
 
-def _path(path: Path) -> str:
-    """A path from the current folder, with forward slashes; a path on another drive as it is."""
-    try:
-        return Path(os.path.relpath(path)).as_posix()
-    except ValueError:
-        return str(path)
+def _given(checkpoint: Checkpoint) -> str:
+    """What to give `--lora` to get a checkpoint again."""
+    if not checkpoint.experts:
+        return from_here(checkpoint.path)
+    strengths = checkpoint.strengths
+    return ",".join(
+        f"{name}={from_here(each.path)}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
+        for name, each in checkpoint.experts.items()
+    )
 
 
 def _suite(gate: Gate) -> SuiteCard:
@@ -192,12 +197,23 @@ def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> Candidat
         name=candidate.name,
         sha256=checkpoint.sha256,
         scale=candidate.scale,
-        checkpoint={**checkpoint.describe(), "model_blocks": gate.suite.model.architecture.blocks},
+        checkpoint={
+            **checkpoint.describe(),
+            "model_blocks": gate.suite.model.architecture.blocks,
+            **_chosen(gate),
+        },
         norms=block_norms(checkpoint.norms),
         runs=max(1, results.runs_so_far(folder, checkpoint.sha256, gate.suite.name, seeds)),
         publishable=False,
         reason="",
     )
+
+
+def _chosen(gate: Gate) -> dict[str, str]:
+    """By which words of the header the suite was chosen, where it was not by shapes or by the user."""
+    first = next((each.checkpoint for each in gate.candidates if each.checkpoint is not None), None)
+    how = "shapes" if first is None or gate.settings.suite is not None else chosen_by(first)
+    return {} if how == "shapes" else {"suite_by": how}
 
 
 def _baseline(judge: Judge) -> BaselineCard | None:
@@ -317,7 +333,7 @@ def _video(gate: Gate, candidate: str, result: JobResult) -> Video:
         preview=None if result.preview is None else _relative(gate, result.preview),
         seconds=result.seconds,
         reused=result.reused,
-        applied=None if result.applied is None else asdict(result.applied),
+        applied=None if result.applied is None else result.applied.plain(),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -83,12 +83,16 @@ class Uploads:
     """Checkpoints' matrices on a device.
 
     Args:
-        keep: Whether the last file's stay there, for its other strengths.
+        keep: Whether they stay there, for other strengths of the same files.
     """
 
     def __init__(self, *, keep: bool = False) -> None:
         self._keep = keep
-        self._kept: tuple[str, Lora] | None = None
+        self._kept: dict[str, Lora] = {}
+
+    def forget(self, but: Collection[str]) -> None:
+        """Forget all files but those of some identities."""
+        self._kept = {identity: lora for identity, lora in self._kept.items() if identity in but}
 
     @contextmanager
     def of(self, checkpoint: Checkpoint, device: str | torch.device) -> Iterator[Lora]:
@@ -97,15 +101,14 @@ class Uploads:
         Raises:
             CheckpointError: The file is no longer the one that was read.
         """
-        if self._kept is not None and self._kept[0] == checkpoint.identity:
-            yield self._kept[1]
+        if checkpoint.identity in self._kept:
+            yield self._kept[checkpoint.identity]
             return
-        self._kept = None
         with contents(checkpoint) as found:
             lora = uploaded(found, device)
             yield lora
         if self._keep:
-            self._kept = checkpoint.identity, lora
+            self._kept[checkpoint.identity] = lora
 
 
 def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
@@ -156,6 +159,7 @@ def fused(
     pipe: Any,  # noqa: ANN401 - untyped
     checkpoint: Checkpoint,
     scale: float,
+    model: nn.Module | None = None,
     uploads: Uploads | None = None,
 ) -> Iterator[Applied]:
     """Fuse a LoRA into the weights in the pipeline's precision, as `pipe.load_lora` does by default.
@@ -167,6 +171,7 @@ def fused(
         pipe: DiffSynth's pipeline.
         checkpoint: What to fuse.
         scale: Factor on the LoRA's delta (DiffSynth's `alpha`).
+        model: Which of the pipeline's denoisers; its only one when left out.
         uploads: Where the file's matrices may be already.
 
     Yields:
@@ -176,13 +181,14 @@ def fused(
         StudioError: A target is missing, does not fit, or was not patched.
         CheckpointError: The file is no longer the one that was read.
     """
-    layers, others = targets(pipe.dit, checkpoint), _others(pipe.dit, checkpoint)
+    model = pipe.dit if model is None else model
+    layers, others = targets(model, checkpoint), _others(model, checkpoint)
     changed = {name: module.weight for name, module in layers.items()} | others
     saved = _copies(changed)
     try:
         with (uploads or Uploads()).of(checkpoint, pipe.device) as lora:
             if layers:
-                _fuse(pipe, layers, lora, scale)
+                _fuse(pipe, model, layers, lora, scale)
             added = _add(pipe, others, lora, checkpoint, scale)
             applied = _measure(pipe, layers, saved, lora, added, checkpoint, scale)
         # only here is the file proven to be the checkpoint
@@ -193,14 +199,35 @@ def fused(
             weight.data.copy_(saved[name])
 
 
-def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) -> None:  # noqa: ANN401
+def fuse_for_good(pipe: Any, checkpoint: Checkpoint, scale: float, model: nn.Module) -> None:  # noqa: ANN401
+    """Fuse a LoRA that stays on the model as `fused` does; nothing is kept to remove it.
+
+    Raises:
+        StudioError: A target is missing or does not fit.
+        CheckpointError: The file is no longer the one that was read.
+    """
+    layers, others = targets(model, checkpoint), _others(model, checkpoint)
+    with contents(checkpoint) as found:
+        lora = uploaded(found, pipe.device)
+        if layers:
+            _fuse(pipe, model, layers, lora, scale)
+        _add(pipe, others, lora, checkpoint, scale)
+
+
+def _fuse(
+    pipe: Any,  # noqa: ANN401 - untyped
+    model: nn.Module,
+    layers: Mapping[str, nn.Linear],
+    lora: Lora,
+    scale: float,
+) -> None:
     """Let DiffSynth's loader fuse, or do what it does where it passes over layers.
 
     VRAM management wraps every block, and the loader looks for the layers by their former names; the weights
     may wait outside the GPU.
     """
     if not pipe.vram_management_enabled:
-        pipe.load_lora(pipe.dit, state_dict=lora.state_dict(), alpha=scale, hotload=False)
+        pipe.load_lora(model, state_dict=lora.state_dict(), alpha=scale, hotload=False)
         return
     import torch
 
@@ -244,6 +271,7 @@ def unfused(
     pipe: Any,  # noqa: ANN401 - untyped
     checkpoint: Checkpoint,
     scale: float,
+    model: nn.Module | None = None,
     uploads: Uploads | None = None,
 ) -> Iterator[Applied]:
     """Apply a LoRA by DiffSynth's hot loading, without changing the weights; otherwise as `fused`.
@@ -252,17 +280,18 @@ def unfused(
     """
     from diffsynth.core import LoRAHotLoadMixin
 
-    names = targets(pipe.dit, checkpoint).keys()
-    pipe.enable_lora_hot_loading(pipe.dit)
-    others = _others(pipe.dit, checkpoint)
+    model = pipe.dit if model is None else model
+    names = targets(model, checkpoint).keys()
+    pipe.enable_lora_hot_loading(model)
+    others = _others(model, checkpoint)
     saved = _copies(others)
     try:
         with (uploads or Uploads()).of(checkpoint, pipe.device) as lora:
-            _load_beside(pipe, lora, scale)
+            _load_beside(pipe, model, lora, scale)
             added = _add(pipe, others, lora, checkpoint, scale)
             patched = {
                 module.name: module
-                for module in pipe.dit.modules()
+                for module in model.modules()
                 if isinstance(module, LoRAHotLoadMixin) and len(module.lora_A_weights) > 0
             }
             if missing := sorted(names - patched.keys()):
@@ -277,9 +306,9 @@ def unfused(
             parameter.data.copy_(saved[name])
 
 
-def _load_beside(pipe: Any, lora: Lora, scale: float) -> None:  # noqa: ANN401 - untyped
+def _load_beside(pipe: Any, model: nn.Module, lora: Lora, scale: float) -> None:  # noqa: ANN401 - untyped
     state = {name: matrix.to(pipe.torch_dtype) for name, matrix in lora.state_dict().items()}
-    pipe.load_lora(pipe.dit, state_dict=state, alpha=scale, hotload=True)
+    pipe.load_lora(model, state_dict=state, alpha=scale, hotload=True)
 
 
 def _measure(

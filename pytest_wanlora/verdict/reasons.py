@@ -10,7 +10,14 @@ from typing import Final
 from pytest_wanlora.metrics import CLIPSCORE_WEIGHT, METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode
-from pytest_wanlora.verdict.standing import STANDINGS, Standing, change_words, interval_words, standing
+from pytest_wanlora.verdict.standing import (
+    FEWEST_VIDEOS,
+    STANDINGS,
+    Standing,
+    change_words,
+    interval_words,
+    standing,
+)
 
 REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
@@ -123,8 +130,8 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
         ReasonCode.BETTER: None,
         ReasonCode.UNDECIDED: None,
         ReasonCode.TOO_FEW_PAIRS: Phrase(
-            "undecided: so few seeds cannot prove a loss",
-            "판정 보류: 시드가 적어 악화를 입증할 수 없습니다",
+            "not proven: that takes {fewest} or more videos of a scenario",
+            "입증되지 않음: 시나리오당 비디오가 {fewest}개 이상 필요합니다",
         ),
         ReasonCode.FAILED_WITH_SIBLING: Phrase(
             "another item of the scenario has failed for certain, so no more were rendered",
@@ -174,7 +181,7 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "원래 값 {raw}, 그중 비디오 {n}개의 바닥값 {floor}",
         ),
         "limit_interval": Phrase("90% interval {low} to {high}", "90% 신뢰구간 {low} ~ {high}"),
-        "cosine": Phrase(" (a cosine of {cosine:.2g})", "(코사인 유사도 {cosine:.2g})"),
+        "cosine": Phrase(" (cosine {cosine:.2g})", "(코사인 유사도 {cosine:.2g})"),
         "band": Phrase(
             "{size} (band: warn from {warn:.2%}, fail beyond {fail:.2%})",
             "{size}(허용 범위: 주의 {warn:.2%} 이상, 실패 {fail:.2%} 초과)",
@@ -193,15 +200,16 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
         ),
         "weak": Phrase(
-            "not proven, about {more} more would decide", "입증되지 않음, 약 {more}개 더 있으면 판정 가능"
+            "not proven, about {more} more seeds would decide",
+            "입증되지 않음, 시드가 약 {more}개 더 있으면 판정 가능",
         ),
         "weak_beyond": Phrase(
-            "not proven, even 10,000 would not decide", "입증되지 않음, 10,000개로도 판정 불가"
+            "not proven, even 10,000 seeds would not decide", "입증되지 않음, 10,000개로도 판정 불가"
         ),
         "shown": Phrase("shown to be within its band", "허용 범위 안임이 입증됨"),
         "not_shown": Phrase("not shown to be within its band", "허용 범위 안임이 입증되지는 않음"),
         "chance": Phrase(
-            "a chance of {chance:.0%} that all seeds would fail it",
+            "with all seeds of the suite it would fail with a chance of {chance:.0%}",
             "모든 시드를 쓰면 실패할 확률 {chance:.0%}",
         ),
         "count": Phrase("n = {n}", "n = {n}"),
@@ -254,6 +262,7 @@ def aside(judged: Judgement, language: Language = "en") -> str:
         return reason(judged, language)
     evidence = [*_evidence(judged, language)]
     shown = judged.evidence is not None and None not in (judged.evidence.low, judged.evidence.high)
+    shown = shown or judged.code is ReasonCode.TOO_FEW_PAIRS
     return "; ".join([*(evidence[1:] if shown else evidence), *_remark(judged, language)])
 
 
@@ -276,6 +285,7 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
         "value": _number(metric, judged.value),
         "baseline": _number(metric, judged.baseline),
         "n": judged.n,
+        "fewest": FEWEST_VIDEOS,
         "count": PARTS[count].say(language, n=judged.n, reference_n=judged.reference_n),
         "bounds": ", ".join(
             f"{sign} {bound:g}{_cosine(judged.metric, bound, language)}"
@@ -340,7 +350,9 @@ def _change(judged: Judgement, language: Language) -> str:
 def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
     """How certain a change is: the interval first, then what more seeds would show."""
     evidence = judged.evidence
-    if evidence is None and judged.change is not None:
+    if evidence is None and judged.code is ReasonCode.TOO_FEW_PAIRS:
+        yield PARTS["count"].say(language, n=judged.n)
+    elif evidence is None and judged.change is not None:
         yield PARTS["one_seed" if judged.n == 1 else "band_alone"].say(language)
     elif evidence is None or evidence.low is None or evidence.high is None:
         yield PARTS["no_interval"].say(language, n=judged.n if evidence is None else evidence.n)

@@ -74,7 +74,7 @@ ROWS = (
     Row("wanlora-baseline", "baseline", "base", "accepted", "accepted", ("v2",), "v2"),
     Row("wanlora-baselines-dir", "baselines_dir", f"{ROOT}baselines", "a", f"{ROOT}a", ("b",), f"{ROOT}b"),
     Row("wanlora-scale", "scale", 1.0, "0.5", 0.5, ("-2",), -2.0),
-    Row("wanlora-seeds", "seeds", (4, 16), "2:6", (2, 6), ("3",), (3, 3), from_suite=(5, 9)),
+    Row("wanlora-seeds", "seeds", (3, 16), "2:6", (2, 6), ("3",), (3, 3), from_suite=(5, 9)),
     Row(
         "wanlora-scenario", "scenarios", (), "street 'meadow'", ("street", "meadow"), ("meadow",), ("meadow",)
     ),
@@ -95,6 +95,7 @@ ROWS = (
         ("500", "--wanlora-race"),
         Budget("500", videos=500),
     ),
+    Row("wanlora-model-cards", "model_cards", False, "yes", True, (), True),
     Row("wanlora-sign-key", "sign_key", None, "a.csv", f"{ROOT}a.csv", ("./b.csv",), f"{ROOT}b.csv"),
 )
 
@@ -176,7 +177,12 @@ def test_who_names_the_device(
 
 @pytest.mark.parametrize(
     ("flag", "attribute"),
-    [("cache", "cache"), ("previews", "previews"), ("allow-environment", "allow_environment")],
+    [
+        ("cache", "cache"),
+        ("previews", "previews"),
+        ("model-cards", "model_cards"),
+        ("allow-environment", "allow_environment"),
+    ],
 )
 def test_flags_have_opposites_and_the_last_one_counts(reads: Reads, flag: str, attribute: str) -> None:
     on, off = f"--wanlora-{flag}", f"--wanlora-no-{flag}"
@@ -238,6 +244,7 @@ REJECTED_INI_ONLY = {
     "cache": ("wanlora-cache", "maybe", "yes, no, true, false, on, off, 1, 0"),
     "race": ("wanlora-race", "2", "yes, no, true, false, on, off, 1, 0"),
     "previews": ("wanlora-previews", "2", "yes, no, true, false, on, off, 1, 0"),
+    "model-cards": ("wanlora-model-cards", "all", "yes, no, true, false, on, off, 1, 0"),
     "allow-environment": ("wanlora-allow-environment", "y", "yes, no, true, false, on, off, 1, 0"),
 }
 
@@ -426,7 +433,7 @@ def test_measuring_the_base_needs_a_named_suite(configured: Callable[..., pytest
     settings = read(configured("--update-baselines"))
     assert settings is not None
     with pytest.raises(
-        SettingsError, match=r"allowed: --wanlora-suite with tiny, wan2\.2-ti2v-5b or a \.yaml"
+        SettingsError, match=r"allowed: --wanlora-suite with tiny, wan2\.1-i2v-14b, .* or a \.yaml"
     ):
         load_suite(settings, [])
 

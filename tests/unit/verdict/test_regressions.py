@@ -61,7 +61,8 @@ def test_a_gate_without_evidence_calls_no_loss_a_failure() -> None:
     called = without_call(lost, "block")
     assert (lost.verdict, called.verdict) == (Verdict.FAIL, Verdict.UNDECIDED)
     assert called.code is ReasonCode.TOO_FEW_PAIRS
-    assert called.reason.endswith("undecided: so few seeds cannot prove a loss")
+    assert called.reason.endswith("; n = 1; not proven: that takes 3 or more videos of a scenario")
+    assert "band alone" not in called.reason
     assert without_call(lost, "warn").verdict is Verdict.WARN
     kept = regression({"s1": {0: 400.0}}, {"s1": {0: 400.0}})
     assert without_call(kept, "block") is kept
@@ -173,7 +174,7 @@ def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:
     assert evidence.weak
     assert evidence.n_enough is not None
     assert (judged.verdict, judged.code) == (Verdict.UNDECIDED, ReasonCode.UNDECIDED)
-    assert f"not proven, about {evidence.n_enough - 16} more would decide" in judged.reason
+    assert f"not proven, about {evidence.n_enough - 16} more seeds would decide" in judged.reason
     assert regression(candidate, baseline, evidence=evidence, undecided="warn").verdict is Verdict.WARN
 
 
@@ -185,7 +186,10 @@ def test_what_more_seeds_would_say_is_told_where_the_interval_leaves_it_open() -
     assert not evidence.decisive
     assert evidence.chance_to_fail is not None
     judged = regression(candidate, baseline, evidence=evidence)
-    assert f"a chance of {evidence.chance_to_fail:.0%} that all seeds would fail it" in judged.reason
+    assert (
+        f"with all seeds of the suite it would fail with a chance of {evidence.chance_to_fail:.0%}"
+        in judged.reason
+    )
 
 
 def test_distances_are_compared_at_equal_n_only() -> None:
