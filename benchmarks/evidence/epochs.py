@@ -113,7 +113,7 @@ def render(
     seeds: int,
     processes: int,
 ) -> None:
-    """Render a bank of some runs, a process for each, and put them together; goes on where it was cut short."""
+    """Render a bank of some runs, a process for each; goes on where it was cut short."""
     if out.exists():
         return
     parts = {}
