@@ -317,18 +317,22 @@ def main() -> None:
     parser.add_argument("--races", type=int, default=500)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--out", type=Path, required=True)
+    for name in ("alpha", "margin", "spending", "prior_freedom"):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(RULES, name))
     arguments = parser.parse_args()
+    chosen = {name: getattr(arguments, name) for name in ("alpha", "margin", "spending", "prior_freedom")}
+    rules = replace(RULES, **chosen)
     found = []
     for field in fields(arguments.banks):
         _ = field.truth, field.worst, field.stages
         with multiprocessing.Pool(arguments.processes) as pool:
-            played = pool.map(partial(play, field=field), range(arguments.races), chunksize=4)
+            played = pool.map(partial(play, field=field, rules=rules), range(arguments.races), chunksize=4)
         told = summary(field, played)
         print(
             json.dumps({key: value for key, value in told.items() if not isinstance(value, dict)}), flush=True
         )
         found.append(told)
-    arguments.out.write_text(json.dumps({"rules": asdict(RULES), "runs": found}, indent=1) + "\n")
+    arguments.out.write_text(json.dumps({"rules": asdict(rules), "runs": found}, indent=1) + "\n")
 
 
 if __name__ == "__main__":
