@@ -70,6 +70,9 @@ class Settings:
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
+        ray: Where the Ray cluster is that renders; None to render on this machine.
+        ray_wait: Seconds to wait for one of its workers.
+        ray_limit: Seconds that one of them may take for a batch.
         sources: Where the values come from that a message may have to name, by option: `--wanlora-seeds`,
             `wanlora_seeds in pytest.ini`.
         typed: The arguments of the command line, for the next command of a message.
@@ -93,6 +96,9 @@ class Settings:
     allow_environment: bool
     training_data: Path | None
     sign_key: Path | None
+    ray: str | None = None
+    ray_wait: float = 600.0
+    ray_limit: float = 3600.0
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
@@ -188,6 +194,9 @@ def read(config: pytest.Config) -> Settings | None:
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
         training_data=value("wanlora-training-data", options.parse_data, None),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
+        ray=value("wanlora-ray", options.parse_address, None),
+        ray_wait=value("wanlora-ray-wait", options.parse_seconds, 600.0),
+        ray_limit=value("wanlora-ray-limit", options.parse_seconds, 3600.0),
         sources={name: found.source for name, found in given.items() if found is not None},
         typed=tuple(map(str, config.invocation_params.args)),
     )
