@@ -55,7 +55,7 @@ class RayCrew:
 
     def start(self, count: int) -> None:
         """Ask for workers; Ray starts them as GPUs get free."""
-        self._replacements = _REPLACED * count
+        self._replacements += _REPLACED * count
         for _ in range(count):
             self._start_one()
 
@@ -76,7 +76,6 @@ class RayCrew:
 
     def _ready(self, name: str, told: tuple[str, str, str, str]) -> Event:
         node, host, gpu, kind = told
-        self._waiting.discard(name)
         label = self._names.setdefault(node, f"{host} ({node[:6]})")
         if kind not in self._kinds:
             why = f"it came later and is {kind}; this run renders on {', '.join(sorted(self._kinds))}"
@@ -85,12 +84,14 @@ class RayCrew:
 
     def poll(self, timeout: float) -> Sequence[Event]:
         """Wait for events, up to some seconds."""
-        events = []
+        events: list[Event] = []
         try:
             events.append(self._events.get(timeout=timeout))
             while True:
                 events.append(self._events.get_nowait())
         except queue.Empty:
+            # not before: a worker that is ready and not yet heard of must not be missed
+            self._waiting.difference_update(event.worker for event in events)
             return events
 
     def begin(self, worker: str, number: int, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> None:

@@ -97,6 +97,8 @@ class ClusterScheduler:
         self._lost: list[str] = []
         self._told: list[str] = []
         self._alone_since = 0.0
+        self._asked = 0
+        board.attempts = HANDED_ON + 1
 
     def ensure(self, needed: Sequence[Job], *, pool: Sequence[Job] = ()) -> dict[str, JobResult]:
         """Wait until every needed job is rendered; the workers render the rest of the pool meanwhile.
@@ -182,14 +184,18 @@ class ClusterScheduler:
             raise self._broken
 
     def _offer(self, jobs: Sequence[Job]) -> None:
-        """Tell the dispatcher what is wanted, and start the workers when there is something to do."""
+        """Tell the dispatcher what is wanted, and start as many workers as have something to do."""
         wanted = {job.key: job for job in jobs if job.key not in self._settled}
         if wanted.keys() != self._wanted.keys():
             self._wanted = wanted
             self._dispatcher.offer(job for key, job in wanted.items() if key != self.proof.key)
+        # the proof alone needs one worker too
+        useful = min(self.crew.slots, max(1, self._dispatcher.open + self._dispatcher.running))
+        if useful > self._asked:
+            self.crew.start(useful - self._asked)
+            self._asked = useful
         if self._thread is None and not self._stopping:
             self._alone_since = time.monotonic()
-            self.crew.start(min(self.crew.slots, max(1, self._dispatcher.open)))
             self._thread = threading.Thread(target=self._run, name="wanlora-cluster", daemon=True)
             self._thread.start()
 
@@ -337,10 +343,10 @@ class ClusterScheduler:
             return None
         left = []
         for job in jobs:
-            if find(job, self.cache, self.board) is None:
-                left.append(job)
-            else:
+            if find(job, self.cache, self.board) is not None:
                 self._settled.add(job.key)
+            elif job.key not in self._failed:
+                left.append(job)
         if left:
             self._claims[block] = claims
         else:

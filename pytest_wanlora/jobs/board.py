@@ -57,7 +57,7 @@ class Board:
         self.folder = folder
         self.who = who
         self.reuse = reuse
-        self.attempts = attempts
+        self.attempts = 2
 
     def prepare(self) -> None:
         """Create the folder.

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import environment as environments
 from pytest_wanlora.checkpoint.formats import added_formats
-from pytest_wanlora.cluster.dispatch import HANDED_ON
 from pytest_wanlora.errors import JobError, SettingsError, SuiteError, WanloraError
 from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
@@ -519,9 +518,7 @@ def open_gate(
         environment=environment,
         run_folder=folder,
         producer=make_producer(suite, environment),
-        board=Board(
-            folder / "board", who=who, reuse=settings.cache, attempts=2 if cluster is None else 1 + HANDED_ON
-        ),
+        board=Board(folder / "board", who=who, reuse=settings.cache),
         cache=Cache(settings.cache_dir),
         cluster=cluster,
         training_data=data,
