@@ -46,13 +46,14 @@ def test_every_free_worker_gets_a_batch_and_no_job_is_given_twice() -> None:
 def test_one_candidate_is_finished_before_the_next_even_by_jobs_that_come_later() -> None:
     dispatcher = made("a")
     dispatcher.offer([*jobs(1, "first"), *jobs(2, "second")])
-    ((_, batch),) = dispatcher.assign(0.0)
+    given = dispatcher.assign(0.0)
     dispatcher.offer([*jobs(2, "second"), *jobs(3, "first")])
     order = []
-    while batch is not None:
+    while given:
+        ((_, batch),) = given
         order.append((batch.jobs[0].candidate, batch.jobs[0].seed))
         dispatcher.scored("a", batch.number, 0.0)
-        batch = next((each for _, each in dispatcher.assign(0.0)), None)  # type: ignore[assignment]  # the end
+        given = dispatcher.assign(0.0)
     assert [name for name, _ in order] == ["first"] * 3 + ["second"] * 2
 
 
