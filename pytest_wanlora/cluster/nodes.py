@@ -26,6 +26,8 @@ PACKAGES: Final = (
 )
 #: Seconds in which something must answer at an address.
 _ANSWER: Final = 10.0
+#: Seconds that a node gets at least to start a process and look at itself.
+_LOOK: Final = 60.0
 
 
 @dataclass(frozen=True)
@@ -157,8 +159,9 @@ class Cluster:
             for node in self.nodes
             if only is None or node.name in only
         }
-        ready, late = ray.wait(list(calls), num_returns=len(calls), timeout=self.wait) if calls else ([], [])
-        answers, wrong = {}, {calls[ref]: f"no answer within {self.wait:.0f} s" for ref in late}
+        wait = max(self.wait, _LOOK)
+        ready, late = ray.wait(list(calls), num_returns=len(calls), timeout=wait) if calls else ([], [])
+        answers, wrong = {}, {calls[ref]: f"no answer within {wait:.0f} s" for ref in late}
         for ref in ready:
             try:
                 answers[calls[ref]] = ray.get(ref)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 
 from pytest_wanlora import results
 from tests.integration.conftest import Project
 from tests.integration.test_xdist import _numbers
-from tests.ray.nodes import cluster, kill, start
+from tests.ray.nodes import cluster, start, wait_until_rendered
 
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'pytest-wanlora[ray]'")
 
@@ -23,11 +21,9 @@ def test_verdicts_do_not_depend_on_nodes_even_if_one_is_killed(based: Project) -
     based.producer(before="slowly", extra=SLOWLY)
     with cluster(2) as nodes:
         gate = start(based.path, nodes.address, "--lora", ".", "--wanlora-no-cache")
-        deadline = time.monotonic() + 120
         # each of the two proves itself with a video first
-        while len(based.rendered()) < 5 and gate.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.05)
-        kill(nodes, next(iter(nodes.worker_nodes)))
+        wait_until_rendered(based, 5, gate)
+        nodes.kill()
         printed, _ = gate.communicate(timeout=120)
     record = results.load(based.records()[-1])
     assert gate.returncode == record.exit_status == alone.exit_status, printed

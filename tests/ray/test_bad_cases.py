@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 import pytest_wanlora
 from pytest_wanlora import cli, results
 from tests.integration.conftest import Project
-from tests.ray.nodes import add_node, cluster, kill, run, start
+from tests.ray.nodes import Nodes, cluster, run, start, wait_until_rendered
 
 PACKAGE = Path(pytest_wanlora.__file__).parent
 HANG = """
@@ -77,7 +75,7 @@ if "FAKE_GPU" in os.environ:
 
 
 @pytest.fixture(scope="module")
-def shared() -> Iterator[Any]:
+def shared() -> Iterator[Nodes]:
     with cluster(2) as made:
         yield made
 
@@ -94,22 +92,22 @@ def nothing_rendered(project: Project) -> bool:
     return not project.rendered()
 
 
-def test_a_cluster_without_a_gpu(based: Project, shared: Any) -> None:  # noqa: ANN401
+def test_a_cluster_without_a_gpu(based: Project, shared: Nodes) -> None:
     code, printed = run(based.path, shared.address, "--lora", "good.safetensors", "--wanlora-device", "cuda")
     assert code == 1
     assert "no node of the cluster has a GPU; asked for: one worker a GPU; there: 3 nodes, 2 CPU" in printed
     assert nothing_rendered(based)
 
 
-def test_a_worker_that_hangs(based: Project, shared: Any) -> None:  # noqa: ANN401
+def test_a_worker_that_hangs(based: Project, shared: Nodes) -> None:
     based.producer(before="hang", extra=HANG)
-    code, printed = run(based.path, shared.address, "--lora", "good.safetensors", "--wanlora-ray-limit", "8")
+    code, printed = run(based.path, shared.address, "--lora", "good.safetensors", "--wanlora-ray-limit", "25")
     assert code == 0, printed
-    (note,) = results.load(based.records()[-1]).notes
-    assert "was lost: it took longer than 8 s, the limit of --wanlora-ray-limit" in note
+    words = "was lost: it took longer than 25 s, the limit of --wanlora-ray-limit"
+    assert [note for note in results.load(based.records()[-1]).notes if words in note]
 
 
-def test_a_disk_that_is_full_where_pytest_runs(based: Project, shared: Any) -> None:  # noqa: ANN401
+def test_a_disk_that_is_full_where_pytest_runs(based: Project, shared: Nodes) -> None:
     based.producer(extra=FULL)
     code, printed = run(based.path, shared.address, "--lora", "good.safetensors")
     assert code == 1
@@ -118,14 +116,13 @@ def test_a_disk_that_is_full_where_pytest_runs(based: Project, shared: Any) -> N
     assert not results.load(based.records()[-1]).candidates[0].publishable
 
 
-def test_a_killed_controller_goes_on_from_the_cache(based: Project, shared: Any) -> None:  # noqa: ANN401
+def test_a_killed_controller_goes_on_from_the_cache(based: Project, shared: Nodes) -> None:
     based.producer(before="slowly", extra=SLOWLY)
     arguments = ("--lora", "good.safetensors", "--wanlora-seeds", "2")
     gate = start(based.path, shared.address, *arguments)
-    while len(based.rendered()) < 4:
-        time.sleep(0.05)
+    wait_until_rendered(based, 4, gate)
     gate.send_signal(signal.SIGKILL)
-    gate.wait()
+    gate.communicate()
     code, printed = run(based.path, shared.address, *arguments)
     assert code == 0, printed
     rendered = [line for line in based.rendered() if line.startswith("good")]
@@ -136,11 +133,10 @@ def test_a_killed_controller_goes_on_from_the_cache(based: Project, shared: Any)
 SCENARIOS = ("test1_city", "test2_nature")
 
 
-def test_ctrl_c_frees_the_workers(based: Project, shared: Any) -> None:  # noqa: ANN401
+def test_ctrl_c_frees_the_workers(based: Project, shared: Nodes) -> None:
     based.producer(before="slowly", extra=SLOWLY)
     gate = start(based.path, shared.address, "--lora", "good.safetensors")
-    while len(based.rendered()) < 3:
-        time.sleep(0.05)
+    wait_until_rendered(based, 3, gate)
     gate.send_signal(signal.SIGINT)
     printed, _ = gate.communicate(timeout=30)
     assert gate.returncode == pytest.ExitCode.INTERRUPTED, printed
@@ -151,11 +147,11 @@ def test_ctrl_c_frees_the_workers(based: Project, shared: Any) -> None:  # noqa:
     assert code == 0, printed
 
 
-def test_the_doctor_of_a_sound_cluster(shared: Any, capsys: pytest.CaptureFixture[str]) -> None:  # noqa: ANN401
+def test_the_doctor_of_a_sound_cluster(shared: Nodes, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["ray", "doctor", shared.address, "--suite", "tiny"]) == 0
     shown = capsys.readouterr().out
     assert "2 nodes, 2 CPUs, for suite tiny" in shown
-    assert "suite tiny: all is there" in shown
+    assert "suite tiny: everything is there" in shown
 
 
 def test_the_embedded_model_through_a_cluster_of_this_machine(pytester: pytest.Pytester) -> None:
@@ -169,9 +165,8 @@ def test_a_cluster_that_shrinks_to_nothing(based: Project) -> None:
     based.producer(before="slowly", extra=SLOWLY)
     with cluster(1) as made:
         gate = start(based.path, made.address, "--lora", "good.safetensors", "--wanlora-ray-wait", "4")
-        while len(based.rendered()) < 2:
-            time.sleep(0.05)
-        kill(made, next(iter(made.worker_nodes)))
+        wait_until_rendered(based, 2, gate)
+        made.kill()
         printed, _ = gate.communicate(timeout=120)
     assert gate.returncode == 1
     assert "the cluster has no worker for this run after" in printed
@@ -179,7 +174,7 @@ def test_a_cluster_that_shrinks_to_nothing(based: Project) -> None:
     assert not results.load(based.records()[-1]).candidates[0].publishable
 
 
-def test_nodes_that_differ_or_lack_something(based: Project, tmp_path: Path, shared: Any) -> None:  # noqa: ANN401
+def test_nodes_that_differ_or_lack_something(based: Project, tmp_path: Path, shared: Nodes) -> None:
     """One after another, a third node joins the two sound ones."""
     copied = tmp_path / "copied" / "pytest_wanlora"
     shutil.copytree(PACKAGE, copied, ignore=shutil.ignore_patterns("__pycache__"))
@@ -187,11 +182,11 @@ def test_nodes_that_differ_or_lack_something(based: Project, tmp_path: Path, sha
     shutil.copy(PACKAGE / "examples" / "epoch-2.safetensors", based.path / "tiny.safetensors")
 
     def joined_by(environment: dict[str, str], *arguments: str, suite: str = "fake.yaml") -> tuple[int, str]:
-        node = add_node(shared, environment)
+        node = shared.add(environment)
         try:
             return run(based.path, shared.address, *arguments, suite=suite)
         finally:
-            kill(shared, node)
+            shared.kill(node)
 
     good = ("--lora", "good.safetensors")
     code, printed = joined_by(installed(tmp_path / "own", "pytest-wanlora", "9.9"), *good)
@@ -224,7 +219,7 @@ def test_gpus_of_several_models(based: Project, tmp_path: Path, monkeypatch: pyt
     path = f"{tmp_path}:{PACKAGE.parent}"
     with cluster(0) as made:
         for name in ("Fake A", "Fake B"):
-            add_node(made, {"PYTHONPATH": path, "FAKE_GPU": name}, gpus=1)
+            made.add({"PYTHONPATH": path, "FAKE_GPU": name}, gpus=1)
         code, printed = run(based.path, made.address, "--lora", "good.safetensors")
         assert code == 1
         assert "the nodes differ, so their videos cannot be compared" in printed
