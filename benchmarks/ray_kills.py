@@ -141,6 +141,8 @@ def _one(folder: Path, cluster: Any, chance: random.Random, alone: object, *, re
     stored = [path for path in (folder / ".wanlora" / "cache").iterdir() if not path.name.startswith(".")]
     if len(stored) != 201:
         wrong.append(f"{len(stored)} entries in the cache")
+    if wrong:
+        wrong.append((folder / "printed.log").read_text(encoding="utf-8", errors="replace")[-3000:])
     return Outcome(round(time.monotonic() - started, 1), again, lost, restart, tuple(wrong))
 
 

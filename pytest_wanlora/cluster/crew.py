@@ -28,6 +28,11 @@ class About:
     gpu: str
     kind: str
 
+    @property
+    def place(self) -> str:
+        """Node and GPU."""
+        return f"{self.node}, {self.gpu}"
+
 
 @dataclass(frozen=True)
 class Sent:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import util
 from typing import TYPE_CHECKING, Any, Final
@@ -26,6 +27,8 @@ PACKAGES: Final = (
 )
 #: Seconds in which something must answer at an address.
 _ANSWER: Final = 10.0
+#: Seconds in which Ray notices that a node has died.
+_NOTICED: Final = 30.0
 #: Seconds that a node gets at least to start a process and look at itself.
 _LOOK: Final = 60.0
 
@@ -162,14 +165,34 @@ class Cluster:
         wait = max(self.wait, _LOOK)
         ready, late = ray.wait(list(calls), num_returns=len(calls), timeout=wait) if calls else ([], [])
         answers, wrong = {}, {calls[ref]: f"no answer within {wait:.0f} s" for ref in late}
+        dead: set[str] = set()
         for ref in ready:
             try:
                 answers[calls[ref]] = ray.get(ref)
             except ray.exceptions.RayError as error:
                 wrong[calls[ref]] = last_line(error)
+                if not isinstance(error, ray.exceptions.RayTaskError):
+                    dead.add(calls[ref])
+        for name in self._drop_dead(dead):
+            del wrong[name]
         for why, nodes in _grouped(wrong).items():
             self._trouble("cluster", f"{nodes}: cannot be looked at: {why}", "ray status, on the cluster")
         return answers
+
+    def _drop_dead(self, names: Collection[str]) -> list[str]:
+        """Leave out those nodes that have died meanwhile; Ray notices that some seconds later."""
+        suspects = {node.id: node.name for node in self.nodes if node.name in names}
+        deadline, gone = time.monotonic() + _NOTICED, list[str]()
+        while suspects and time.monotonic() < deadline:
+            alive = {each["NodeID"] for each in import_ray().nodes() if each["Alive"]}
+            gone += [suspects.pop(node) for node in list(suspects) if node not in alive]
+            time.sleep(0.2 if suspects else 0.0)
+        self.nodes = tuple(node for node in self.nodes if node.name not in gone)
+        for name in gone:
+            self.note(f"node {name} was lost before anything was rendered")
+        if not self.nodes:
+            self.troubles += (self._no_slots(),)
+        return gone
 
     def _compare_versions(self, unlike: Mapping[str, list[str]], *, allow: bool) -> None:
         lines = {node: "; ".join(each) for node, each in unlike.items() if each}

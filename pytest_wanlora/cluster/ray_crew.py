@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import queue
 import socket
 import sys
@@ -170,12 +169,8 @@ class _Actor:
 
     def __init__(self, make_producer: bytes, dtype: str, device: str) -> None:
         ray = import_ray()
-        context = ray.get_runtime_context()
-        self._node = context.get_node_id()
-        resources = next(each["Resources"] for each in ray.nodes() if each["NodeID"] == self._node)
-        gpus = max(1, int(resources.get("GPU", 1)))
-        threads = 1 if device == "cpu" else max(1, (os.cpu_count() or 1) // gpus)
-        self._worker = Worker(ray.cloudpickle.loads(make_producer), dtype, device, threads)
+        self._node = ray.get_runtime_context().get_node_id()
+        self._worker = Worker(ray.cloudpickle.loads(make_producer), dtype, device)
 
     def about(self) -> tuple[str, str, str, str]:
         return (self._node, socket.gethostname(), *self._worker.about())

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -253,13 +254,13 @@ class ClusterScheduler:
             return None
         about = self._about[name]
         if isinstance(answer, Refusal):
-            self._note(f"{about.node}, {about.gpu}, renders nothing: {answer.message}")
+            self._note(f"{about.place}, renders nothing: {answer.message}")
             self.crew.dismiss(name, instead=False)
             if not self._dispatcher.workers and not self._proving and not self.crew.starting:
                 self._broken = JobError(f"{about.node}: {answer.message}", next_command=answer.next_command)
             return None
         frames = answer.produced.frames_sha256
-        first, where = self._proofs.setdefault(about.kind, (frames, f"{about.node}, {about.gpu}"))
+        first, where = self._proofs.setdefault(about.kind, (frames, about.place))
         if frames != first:
             self._break_off(about, frames, first, where)
             return None
@@ -275,7 +276,7 @@ class ClusterScheduler:
             with contextlib.suppress(OSError):
                 delete_whole(self.cache.folder / key)
         self._broken = IncomparableError(
-            f"{about.node}, {about.gpu}: renders other frames of {self.proof.label} than {where}: "
+            f"{about.place}: renders other frames of {self.proof.label} than {where}: "
             f"{frames[:12]} and {first[:12]}\nBoth are {about.kind}. One of them is broken, so the "
             f"{len(self._stored)} videos that this run has rendered were removed from the cache.",
             next_command="find the broken GPU (nvidia-smi -q -d ECC on both nodes), take its node out of the "
@@ -284,7 +285,7 @@ class ClusterScheduler:
 
     def _lose(self, name: str, why: str) -> None:
         about = self._about.get(name)
-        place = "a node" if about is None else f"{about.node}, {about.gpu}"
+        place = "a node" if about is None else about.place
         if about is not None:
             self._lost.append(about.node)
         self._proving.pop(name, None)
@@ -367,7 +368,7 @@ class ClusterScheduler:
         produced = replace(
             answer.produced,
             notes={**answer.produced.notes, "node": about.node, "gpu": about.gpu},
-            write_preview=None if preview is None else lambda path: _write(path, preview),
+            write_preview=None if preview is None else partial(_write, preview),
         )
         try:
             self.cache.store(job, produced)
@@ -393,7 +394,7 @@ class ClusterScheduler:
             self.note(line)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(data: bytes, path: Path) -> None:
     path.write_bytes(data)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
 
-MakeProducer: TypeAlias = Callable[[int], Producer]
-"""Makes what renders and scores, for a number of CPU threads."""
+MakeProducer: TypeAlias = Callable[[], Producer]
+"""Makes what renders and scores."""
 Lack: TypeAlias = tuple[str, str, str]
 """Something that a node lacks: suite key or part of the machine, message, next command."""
 Check: TypeAlias = Callable[[], Sequence[Lack]]
@@ -112,14 +113,16 @@ class Worker:
         make_producer: See `MakeProducer`.
         dtype: The suite's pipeline precision.
         device: `"cuda"` or `"cpu"`.
-        threads: CPU threads.
     """
 
-    def __init__(self, make_producer: MakeProducer, dtype: str, device: str, threads: int) -> None:
+    def __init__(self, make_producer: MakeProducer, dtype: str, device: str) -> None:
+        if device == "cuda":
+            # Ray sets it to 1, and torch, which is imported later, would obey
+            os.environ.pop("OMP_NUM_THREADS", None)
         self.environment = environments.detect(dtype, device)
         self.gpu_numbers = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device == "cuda" else ""
         self.driver = driver_version() if device == "cuda" else ""
-        self._producer = make_producer(threads)
+        self._producer = make_producer()
         # each thread is always the same one: what torch keeps for a thread stays
         self._renders = ThreadPoolExecutor(1, thread_name_prefix="wanlora-render")
         background = getattr(self._producer, "score_in_background", False)
@@ -127,8 +130,9 @@ class Worker:
             ThreadPoolExecutor(1, thread_name_prefix="wanlora-score") if background else self._renders
         )
         self._rendered: dict[int, list[Callable[[], Produced]] | Refusal] = {}
-        self._folder = tempfile.TemporaryDirectory(prefix="wanlora-")
+        self._folder = _own_folder()
         self._checkpoint: tuple[str, Path] | None = None
+        self._originals: dict[str, str] = {}
 
     def about(self) -> tuple[str, str]:
         """The GPU's name and number, and the kind of this worker."""
@@ -152,8 +156,8 @@ class Worker:
         """Score a batch that is rendered, and return its results in the order of its jobs."""
         rendered = self._rendered.pop(number)
         if isinstance(rendered, Refusal):
-            return (rendered,) * count
-        return tuple(self._scores.submit(_scored, score).result() for score in rendered)
+            return (self._of_user(rendered),) * count
+        return tuple(self._of_user(self._scores.submit(_scored, score).result()) for score in rendered)
 
     def _render(
         self, jobs: Sequence[Job], checkpoint: Checkpoint | None, data: NDArray[Any] | None
@@ -164,26 +168,39 @@ class Worker:
                 return list(self._producer.begin(jobs, own))
             return [partial(self._producer.produce, job, own) for job in jobs]
         except Exception as error:  # noqa: BLE001 - it ends the job with its words, not the worker
-            return self._refusal(error, checkpoint)
+            return _refusal(error)
 
-    def _refusal(self, error: Exception, checkpoint: Checkpoint | None) -> Refusal:
-        """What an error says, of the file that the user knows."""
-        refusal = _refusal(error)
-        if checkpoint is None or self._checkpoint is None:
-            return refusal
-        here, there = str(self._checkpoint[1]), str(checkpoint.path)
-        command = refusal.next_command and refusal.next_command.replace(here, there)
-        return Refusal(refusal.message.replace(here, there), command)
+    def _of_user(self, answer: Answer) -> Answer:
+        """A refusal names the file that the user knows, not its copy here."""
+        if isinstance(answer, Sent):
+            return answer
+        message, command = answer.message, answer.next_command
+        for here, there in self._originals.items():
+            message, command = message.replace(here, there), command and command.replace(here, there)
+        return Refusal(message, command)
 
     def _unpacked(self, checkpoint: Checkpoint, data: NDArray[Any]) -> Checkpoint:
         """Write a checkpoint's bytes where the studio reads it from; the last one is kept."""
         if self._checkpoint is None or self._checkpoint[0] != checkpoint.sha256:
             if self._checkpoint is not None:
                 self._checkpoint[1].unlink(missing_ok=True)
-            path = Path(self._folder.name) / checkpoint.path.name
+            path = self._folder / checkpoint.path.name
             path.write_bytes(data.data)
             self._checkpoint = checkpoint.sha256, path
+            self._originals[str(path)] = str(checkpoint.path)
         return replace(checkpoint, path=self._checkpoint[1])
+
+
+def _own_folder() -> Path:
+    """A folder for the checkpoint; those of workers that were killed, which is how they end, are removed."""
+    for folder in Path(tempfile.gettempdir()).glob("wanlora-node-*-*"):
+        try:
+            os.kill(int(folder.name.split("-")[2]), 0)
+        except ProcessLookupError:
+            shutil.rmtree(folder, ignore_errors=True)
+        except (PermissionError, ValueError):
+            continue
+    return Path(tempfile.mkdtemp(prefix=f"wanlora-node-{os.getpid()}-"))
 
 
 def _scored(score: Callable[[], Produced]) -> Answer:

@@ -131,7 +131,7 @@ def scheduler(gate: Gate, cluster: Cluster) -> ClusterScheduler:
     )
 
 
-def _maker(gate: Gate, cluster: Cluster) -> Callable[[int], Producer]:
+def _maker(gate: Gate, cluster: Cluster) -> Callable[[], Producer]:
     """What makes the producer on a node: the studio anew, and any other as a copy."""
     from pytest_wanlora.studio.producer import StudioProducer
 
@@ -142,16 +142,18 @@ def _maker(gate: Gate, cluster: Cluster) -> Callable[[int], Producer]:
     return partial(_copy, gate.producer)
 
 
-def _studio(suite: Suite, environment: Environment | None, previews: bool, threads: int) -> Producer:
+def _studio(suite: Suite, environment: Environment | None, previews: bool) -> Producer:
     from pytest_wanlora.studio.producer import StudioProducer
 
     here = environment or environments.detect(suite.sampling.dtype, "cuda")
+    # one worker a CPU; beside a GPU torch takes what it takes on one machine
+    threads = 1 if here.device == "cpu" else None
     # encoded prompts and compiled code stay on the node, for its other workers and for later runs
     folder = memory_folder().with_name("cluster")
     return StudioProducer(suite, here, threads=threads, previews=previews, cache_dir=folder)
 
 
-def _copy(producer: Producer, threads: int) -> Producer:
+def _copy(producer: Producer) -> Producer:
     return producer
 
 
