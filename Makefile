@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help gate gate-bad test lint types docs unit integration browser bench bench-gpu evidence ray clean
+.PHONY: help gate gate-bad test lint types docs unit integration browser bench bench-gpu evidence fuzz campaign interop ray clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -68,6 +68,15 @@ ray: $(INSTALLED)  ## Ray clusters of local nodes: bad cases, 50 gates with a no
 	$(RUN)/pytest tests/ray
 	$(RUN)/python -m benchmarks.ray_kills
 	$(RUN)/python -m benchmarks.ray_scheduler
+
+fuzz: $(INSTALLED)  ## 2,000 spoilt files of each kind that is read: no crash, no hang, no gigabyte
+	$(RUN)/pytest tests/fuzz -n 0 -q
+
+campaign: $(INSTALLED)  ## kills and full disks at every system call of what is written; needs strace
+	$(RUN)/python -m tools.kill_campaign
+
+interop: $(INSTALLED)  ## a receipt's bundle verified by @sigstore/verify; needs node, npm and a network
+	$(RUN)/python -m tools.interop .wanlora/interop
 
 clean:  ## remove what these commands made
 	rm -rf $(VENV) site .wanlora .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -27,6 +27,7 @@ LARGEST: Final = 256 * 2**20
 """Bytes of the largest file that is read as a whole without being a checkpoint, weights or features."""
 # what a name may have besides, and stay below the 255 bytes that file systems allow
 _NAME_BYTES: Final = 200
+_PIECE: Final = 2**20
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
@@ -59,7 +60,10 @@ def read_regular(path: str | Path, *, largest: int = LARGEST) -> bytes:
         OSError: Not readable, no regular file, or larger.
     """
     with open_regular(path) as file:
-        data = file.read(largest + 1)
+        # a buffer of what is allowed would be allocated whole, whatever the file has
+        data = file.read(min(os.fstat(file.fileno()).st_size, largest) + 1)
+        while len(data) <= largest and (more := file.read(_PIECE)):
+            data += more
     if len(data) > largest:
         raise OSError(errno.EFBIG, f"larger than {largest // 2**20} MiB, which is allowed", str(path))
     return data

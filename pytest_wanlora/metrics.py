@@ -91,6 +91,9 @@ def _mapping(*metrics: Metric) -> Mapping[str, Metric]:
     return MappingProxyType({metric.id: metric for metric in metrics})
 
 
+#: CLIPScore is the cosine of caption and frame times this (Hessel 2021, "CLIPScore").
+CLIPSCORE_WEIGHT: Final = 2.5
+
 # `kvd` and `drift` lie around zero, where a relative change says nothing; `clip_cosine` and `sharpness_pct`
 # are other views of `clip` and `sharpness`: these four have no tolerance and are only reported.
 BUILT_IN: Final = _mapping(

@@ -62,6 +62,9 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "wanlora-training-data", "PATH", "captions of the training, put beside the verdicts", "not looked at"
     ),
+    Option(
+        "wanlora-model-cards", None, "write model cards of checkpoints that may not be published too", "no"
+    ),
     Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
     Option(
         "wanlora-ray",
@@ -103,6 +106,13 @@ def add_options(parser: pytest.Parser) -> None:
         "--wanlora-plan",
         action="store_true",
         help="print what the run needs, what is missing and how long it takes; nothing is rendered or judged",
+    )
+    # without one for the same reason: somebody must insist each time
+    group.addoption(
+        "--wanlora-force",
+        action="store_true",
+        help="with --update-baselines: store it although it is smaller than what it replaces, or refused by "
+        "the gate; the record and the baseline say who insisted",
     )
     for option in OPTIONS:
         text = f"{option.help} (default: {option.default}; ini: {option.ini})"

@@ -54,6 +54,7 @@ class Settings:
         lora: Arguments of `--lora` in their order: absolute files, folders or globs.
         update_baselines: Store baselines instead of comparing.
         plan: Print what the run needs and render nothing.
+        force: Store a baseline that is smaller than what it replaces, or refused by the gate.
         suite: Packaged name or absolute path; None to choose by the checkpoint's shapes.
         baseline: Name below the suite's baselines, or an absolute folder.
         baselines_dir: Absolute.
@@ -69,6 +70,7 @@ class Settings:
         previews: Whether mp4 files are written.
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
+        model_cards: Whether a checkpoint that may not be published gets a model card too.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
         ray: Where the Ray cluster is that renders; None to render on this machine.
         ray_wait: Seconds to wait for one of its workers.
@@ -95,10 +97,12 @@ class Settings:
     previews: bool
     allow_environment: bool
     training_data: Path | None
+    model_cards: bool
     sign_key: Path | None
     ray: str | None = None
     ray_wait: float = 600.0
     ray_limit: float = 3600.0
+    force: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
 
@@ -177,6 +181,7 @@ def read(config: pytest.Config) -> Settings | None:
         lora=tuple(options.parse_path(Given(text, "--lora", here, on_command_line=True)) for text in lora),
         update_baselines=update,
         plan=config.option.wanlora_plan,
+        force=config.option.wanlora_force,
         suite=value("wanlora-suite", options.parse_suite, None),
         baseline=baseline,
         baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, home / "baselines")),
@@ -193,6 +198,7 @@ def read(config: pytest.Config) -> Settings | None:
         previews=value("wanlora-previews", options.parse_flag, True),
         allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
         training_data=value("wanlora-training-data", options.parse_data, None),
+        model_cards=value("wanlora-model-cards", options.parse_flag, False),
         sign_key=value("wanlora-sign-key", options.parse_file, None),
         ray=value("wanlora-ray", options.parse_address, None),
         ray_wait=value("wanlora-ray-wait", options.parse_seconds, 600.0),
@@ -339,6 +345,11 @@ def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
 
 def _refuse_contradictions(settings: Settings) -> None:
     if not settings.update_baselines:
+        if settings.force:
+            raise SettingsError(
+                "--wanlora-force: does nothing without --update-baselines; allowed: together with it",
+                next_command="leave it out: no option lets a checkpoint pass that the gate refuses",
+            )
         return
     if settings.partial:
         raise SettingsError(

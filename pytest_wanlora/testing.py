@@ -100,7 +100,10 @@ class FakeProducer:
             scores=scores,
             degenerate=None,
             features={
-                "clip_frames": rng.normal(size=(sampling.frames, 4)).astype(np.float32),
+                # a LoRA changes what is in the frames, so that it is not taken for one without effect
+                "clip_frames": (rng.normal(size=(sampling.frames, 4)) + (checkpoint is not None)).astype(
+                    np.float32
+                ),
                 "video": (rng.normal(size=FEATURES) + drift).astype(np.float32),
             },
             frames_sha256=hashlib.sha256(video.tobytes()).hexdigest(),

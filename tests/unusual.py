@@ -122,7 +122,11 @@ class Sketches(testing.FakeProducer):
         made = Produced(
             scores={n: u * (1 + e) for n, u, e in zip(names, usual, noise.tolist(), strict=True)},
             degenerate=None,
-            features={"video": rng.normal(size=testing.FEATURES).astype(np.float32)},
+            features={
+                "video": rng.normal(size=testing.FEATURES).astype(np.float32),
+                # what a LoRA changes, and nothing is judged by
+                "clip_frames": np.full((5, 4), 1.0 + (checkpoint is not None), np.float32),
+            },
             frames_sha256=hashlib.sha256(f"{text}|{job.candidate}".encode()).hexdigest(),
             seconds=0.0,
             applied=None if checkpoint is None else testing._applied(checkpoint),
@@ -158,6 +162,7 @@ def settings_of(folder: Path, lora: tuple[Path, ...] = (), **changes: Any) -> Se
         "previews": True,
         "allow_environment": False,
         "training_data": None,
+        "model_cards": False,
         "sign_key": None,
     }
     return Settings(**{**known, **changes})

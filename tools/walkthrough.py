@@ -39,7 +39,7 @@ _SMALL = (
     "/heads: 24/d; /text_dim: 4096/d; s/height: 480/height: 96/; s/width: 832/width: 160/; "
     "s/steps: 50/steps: 2/; "
     "s/compile: true .*/compile: false/; s|model: ViT-B-32.*|model: ../models/clip.json|; "
-    "s/first: 4, most: 16/first: 2, most: 4/; "
+    "s/first: 3, most: 16/first: 2, most: 4/; "
     "s/^  architecture:/  register: pytest_wanlora.tiny.registration:register\\n  architecture:/' {suite}"
 )
 _VIDEOS = (

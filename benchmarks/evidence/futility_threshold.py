@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import multiprocessing
+from collections.abc import Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import cache, partial
 from typing import Any
 
 from benchmarks.evidence.bank import BASE
@@ -28,15 +32,16 @@ _HARD = (
 )
 
 
-def measured(ground: Ground, gates: int) -> dict[str, dict[str, dict[str, Any]]]:
+def measured(ground: Ground, gates: int, processes: int = 1) -> dict[str, dict[str, dict[str, Any]]]:
     """Tallies by cell and design.
 
     Args:
         ground: Of design seeds.
         gates: Of each cell.
+        processes: More than one read the design bank for themselves.
     """
     designs = {
-        f"{futility:g}": Design(replace(Plan.between(4, 16), futility=futility)) for futility in FUTILITIES
+        f"{futility:g}": Design(replace(Plan.between(3, 16), futility=futility)) for futility in FUTILITIES
     }
     designs["16 at once"] = Design(Plan((16,)))
     names = tuple(designs)
@@ -50,5 +55,21 @@ def measured(ground: Ground, gates: int) -> dict[str, dict[str, dict[str, Any]]]
         loss = Loss(place, {metric: 1.5 * ground.suite.tolerances[metric].fail})
         name = f"{metric} of {place}, scatter of {model}"
         wanted.append(Cell("losses", name, model, 1.0, neutral=True, loss=loss, designs=names))
-    player = Player(ground)
-    return {f"{cell.part}/{cell.name}": player.play(cell, gates, designs) for cell in wanted}
+    named = [f"{cell.part}/{cell.name}" for cell in wanted]
+    if processes == 1:
+        player = Player(ground)
+        return dict(zip(named, (player.play(cell, gates, designs) for cell in wanted), strict=True))
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return dict(
+            zip(named, pool.map(partial(_elsewhere, gates=gates, designs=designs), wanted), strict=True)
+        )
+
+
+def _elsewhere(cell: Cell, gates: int, designs: Mapping[str, Design]) -> dict[str, dict[str, Any]]:
+    return _own_player().play(cell, gates, designs)
+
+
+@cache
+def _own_player() -> Player:
+    """The player of a process, which keeps the gates of the last model."""
+    return Player(Ground.of("design"))

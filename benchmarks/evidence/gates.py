@@ -43,10 +43,10 @@ class Design:
 
 
 DESIGNS: Mapping[str, Design] = {
-    "sequential": Design(Plan.between(4, 16)),
-    "tiny": Design(Plan.between(4, 8)),
+    "sequential": Design(Plan.between(3, 16)),
+    "tiny": Design(Plan.between(3, 8)),
     "fixed": Design(Plan((16,))),
-    "patient": Design(Plan.between(4, 32)),
+    "patient": Design(Plan.between(3, 32)),
     "single": Design(Plan((1,))),
 }
 """The suite's default looks; those of the tiny suite; 16 videos at once; twice as many at most; one video."""

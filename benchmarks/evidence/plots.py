@@ -81,7 +81,12 @@ def _cost(record: Mapping[str, Any]) -> str:
 def _false_alarms(record: Mapping[str, Any]) -> str:
     names, spans, words = [], [], []
     for name in [key for key in record["cells"] if key.startswith("false alarms/") and "swapped" not in key]:
-        for design, label in (("sequential", "4, 8, 16"), ("fixed", "16"), ("tiny", "4, 8"), ("single", "1")):
+        for design, label in (
+            ("sequential", "3 to 16"),
+            ("fixed", "16"),
+            ("tiny", "3 to 8"),
+            ("single", "1"),
+        ):
             tally = cell(record, name, design)
             if tally:
                 names.append(f"{name.partition('/')[2]}: {label}")

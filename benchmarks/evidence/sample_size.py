@@ -29,7 +29,7 @@ def needed_pairs(ground: Ground) -> dict[str, dict[str, int | None]]:
     other items leave to the first one at the last look, and a point estimate beyond the band. The larger
     number of the two is given; the loss is as large as it is, so the estimate lies half a band beyond.
     """
-    plan, base = Plan.between(4, 16), ground.bank.base
+    plan, base = Plan.between(3, 16), ground.bank.base
     found: dict[str, dict[str, int | None]] = {}
     for model, side in ground.neutral.items():
         tails = _tails(ground, side, plan)

@@ -83,7 +83,8 @@ def cells(ground: Ground) -> Iterator[Cell]:
     # the size that is asked for comes first
     yield from sorted(_losses(ground, places), key=lambda cell: cell.about["size"] != _ASKED_FOR)
     # every other step of what was done to the base on purpose: the steps in between add time, and little else
-    spoilt = [name for name in ground.bank.conditions if name not in checkpoints]
+    # ruined videos are no step of anything: `acceptance` mixes single ones in
+    spoilt = [name for name in ground.bank.conditions if name not in checkpoints and "+ruined-" not in name]
     for kind in dict.fromkeys(name.split("-")[0] for name in spoilt):
         steps = sorted((name for name in spoilt if name.startswith(f"{kind}-")), key=_strength)
         for name in steps[::2]:

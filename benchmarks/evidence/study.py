@@ -58,7 +58,9 @@ def run(
         "changes": lambda: _changes(ground),
         "fvd rule": lambda: fvd_rule.measured(ground, max(2, round(0.2 * gates))),
         "needed": lambda: sample_size.needed_pairs(ground),
-        "choosing": lambda: futility_threshold.measured(Ground.of("design"), max(2, round(0.4 * gates))),
+        "choosing": lambda: futility_threshold.measured(
+            Ground.of("design"), max(2, round(0.4 * gates)), processes
+        ),
     }
     for name, make in extra.items() if only is None else ():
         if name not in record:

@@ -46,6 +46,23 @@ def refusals(
     return tuple(lines)
 
 
+def losses(old: Baseline | None, wanted: Mapping[str, Iterable[int]]) -> tuple[str, ...]:
+    """Say where a measurement is smaller than the one that it would replace: `scenario: seeds 8 -> 2`.
+
+    Args:
+        old: What is replaced.
+        wanted: Scenario to the seeds of the new measurement.
+    """
+    if old is None:
+        return ()
+    found = []
+    for scenario in sorted(old.scores):
+        before, now = set(old.seeds(scenario)), set(wanted.get(scenario, ()))
+        if len(now) < len(before):
+            found.append(f"{scenario}: seeds {len(before)} -> {len(now) or 'none, the scenario is gone'}")
+    return tuple(found)
+
+
 def changes(old: Baseline | None, new: Baseline) -> tuple[str, ...]:
     """What an update changes, a line for each scenario and metric: `old -> new`, and by how much."""
     lines = []

@@ -62,6 +62,18 @@ class Prompt(StrictModel):
     input_image_sha256: Sha256 | None = None
 
 
+class Insistence(StrictModel):
+    """That somebody stored a baseline although something spoke against it.
+
+    Attributes:
+        by: Who: the user and machine, or the actor of a CI run.
+        against: What spoke against it, a line each.
+    """
+
+    by: str
+    against: tuple[str, ...]
+
+
 class Baseline(StrictModel, arbitrary_types_allowed=True):
     """Stored scores and features of one reference: the model without LoRA, or an accepted checkpoint.
 
@@ -79,6 +91,7 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
         scores: Scenario, seed, metric id to score; every video has the same metrics.
         sets: Scenario or `"all"`, then `fvd`, `kvd`, `n` and `reference_n`.
         noise: Changes of each metric that chance alone explains.
+        insisted: Who stored it with `--wanlora-force`, and against what; None where nobody had to.
         features_sha256: Of the file with the features.
         seal: SHA-256 over all else in `baseline.json`; empty in version 1, which has none.
         features: Scenario and seed to one video's features, float32 (D,); kept in that file.
@@ -98,6 +111,7 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
     scores: Annotated[dict[str, dict[int, dict[str, Finite]]], Field(min_length=1)]
     sets: dict[str, dict[str, Finite]] = Field(default_factory=dict)
     noise: tuple[NoiseFloor, ...] = ()
+    insisted: Insistence | None = None
     features_sha256: str = ""
     seal: str = ""
     features: dict[tuple[str, int], NDArray[np.float32]] = Field(default_factory=dict, exclude=True)
@@ -275,8 +289,12 @@ def features_file(place: Path, sha256: str) -> Path:
 
 def seal_of(document: Mapping[str, Any]) -> str:
     """Digest of everything in a baseline's JSON but the seal itself."""
-    rest = {name: value for name, value in document.items() if name != "seal"}
-    return json_sha256(rest)
+    return json_sha256({name: value for name, value in _stated(document).items() if name != "seal"})
+
+
+def _stated(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Without `insisted` where nobody had to: baselines of before it are the same to the byte."""
+    return {name: value for name, value in document.items() if name != "insisted" or value is not None}
 
 
 def _read_features(
@@ -345,7 +363,7 @@ def write(
     complete = baseline.model_copy(update={"schema_version": SCHEMA_VERSION, "features_sha256": sha256})
     complete = complete.model_copy(update={"seal": seal_of(complete.model_dump(mode="json"))})
     document = json.dumps(
-        _sorted(complete.model_dump(mode="json")), indent=1, ensure_ascii=False, allow_nan=False
+        _sorted(_stated(complete.model_dump(mode="json"))), indent=1, ensure_ascii=False, allow_nan=False
     )
     data = f"{document}\n".encode()
     place = folder(root, baseline.suite, baseline.name)

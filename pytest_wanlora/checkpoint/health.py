@@ -34,6 +34,8 @@ _SMALLEST: Final[Mapping[str, float]] = {
     "F8_E4M3": 2.0**-133,
     "F8_E5M2": 2.0**-133,
 }
+# relative rounding of float32, the finest type in which programs multiply and add
+_ROUNDING: Final = 2.0**-24
 
 
 class Measured(NamedTuple):
@@ -110,16 +112,45 @@ def _updates(target: Target, values: Mapping[str, NDArray[np.float64]]) -> Itera
 
 
 def without_effect(container: Container, data: memoryview, target: Target, found: float) -> bool:
-    """Whether a target of that norm changes nothing: its update is zero, or below what its type holds."""
+    """Whether a target of that norm changes nothing that a program could carry.
+
+    Its update is zero; or below what its type holds; or so small that float32 rounds it away beside weights
+    of the usual size, 1 / sqrt(in); or what is left of products that cancel, which is their rounding.
+
+    Args:
+        container: The file.
+        data: Its bytes.
+        target: Of it.
+        found: Norm of its update.
+    """
     if not math.isfinite(found) or found == 0.0:
         return found == 0.0
+    size = math.sqrt(math.prod(target.shape))
+    if found <= _ROUNDING * size / math.sqrt(target.shape[-1]):
+        return True
+    values = {part: container.tensor(key, data).float64() for part, key in target.keys.items()}
+    sums = max(1, sum(each.shape[0] for part, each in values.items() if part in _SUMMED))
+    products = math.prod(float(np.linalg.norm(each)) for each in values.values())
+    # the norms of the parts are a bound on the sizes of the products; few targets come near it
+    if found <= _left_over(sums) * target.scale * products:
+        sizes = {part: np.abs(each) for part, each in values.items()}
+        if found <= _left_over(sums) * target.scale * math.sqrt(_squared(target, sizes)[0]):
+            return True
     smallest = max(_SMALLEST[container.entries[key].dtype] for key in target.keys.values())
     # the largest number is between these two; only where they leave it open the update is computed
-    if found > smallest * math.sqrt(math.prod(target.shape)):
+    if found > smallest * size:
         return False
-    values = {part: container.tensor(key, data).float64() for part, key in target.keys.items()}
     largest = max(float(np.abs(each).max()) for each in _updates(target, values))
     return target.scale * largest <= smallest / 2
+
+
+# the parts over whose rows a product sums
+_SUMMED: Final = frozenset({"lora_A", "hada_w1_b", "hada_w2_b", "lokr_w1_b", "lokr_w2_b"})
+
+
+def _left_over(sums: int) -> float:
+    """What rounding may leave of a sum of so many products, relative to the sum of their sizes."""
+    return 2 * sums * _ROUNDING
 
 
 def problems(norms: Mapping[str, float], zero: tuple[str, ...]) -> tuple[Problem, ...]:
@@ -138,7 +169,14 @@ def problems(norms: Mapping[str, float], zero: tuple[str, ...]) -> tuple[Problem
     if inf:
         found.append(_problem("inf", inf, total, "have infinite weights or an update beyond float32"))
     if len(zero) == total:
-        found.append(_problem("zero_b", zero, total, "change nothing (B @ A is zero): it was not trained"))
+        found.append(
+            _problem(
+                "zero_b",
+                zero,
+                total,
+                "change nothing (B @ A is zero), or too little for any type: it was not trained",
+            )
+        )
     return tuple(found)
 
 
@@ -155,7 +193,7 @@ def warnings(
     """
     found = []
     if 0 < len(zero) < len(targets):
-        words = "change nothing (their update is zero, or below what their type holds)"
+        words = "change nothing (their update is zero, or below what their type can carry)"
         found.append(_problem("zero_some", zero, len(targets), words))
     ranked = [target for target in targets if target.rank]
     bare = [target for target in ranked if target.alpha is None]

@@ -11,6 +11,8 @@ from pathlib import Path
 from pytest_wanlora import environment
 from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import BAD, OK, say
+from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.files import write_whole
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -34,6 +36,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--baseline", default="base", metavar="NAME", help="baseline to compare with; default: base"
     )
+    parser.add_argument(
+        "--pin",
+        action="store_true",
+        help="write the digests of the files that are on this disk, and the commits of the hub they are of, "
+        "into the suite's file; needs --suite FILE",
+    )
     parser.set_defaults(run_command=_run)
 
 
@@ -41,6 +49,8 @@ def _run(arguments: argparse.Namespace) -> int:
     # not above: `verify` runs where little more than Python is installed
     from pytest_wanlora.run.preflight import Request, examine
 
+    if arguments.pin:
+        return _pin(arguments)
     code = OK
     found = environment.detect("float32")
     say([f"python {found.python} on {found.processor}"])
@@ -89,6 +99,28 @@ def _run(arguments: argparse.Namespace) -> int:
         say([f"suite {suite.name} on {here.device_name}{named}: {missing}", *preflight.lines()])
         code = BAD if count else code
     return code
+
+
+def _pin(arguments: argparse.Namespace) -> int:
+    from pytest_wanlora.new_project.suite_file import load_text
+    from pytest_wanlora.suite import pinning
+
+    if arguments.suite is None or arguments.suite in suites.packaged():
+        raise SettingsError(
+            f"--pin: {arguments.suite or 'no suite'} is no file of yours; allowed: --suite FILE",
+            next_command="python -m pytest_wanlora init, which writes one",
+        )
+    baselines = arguments.baselines_dir.absolute()
+    suite = suites.load(arguments.suite, baselines=baselines)
+    pins = pinning.find(suite)
+    text = suite.path.read_text(encoding="utf-8")
+    changed = pinning.pinned(text, pins, suite.path)
+    # a suite that no longer loads is never written
+    load_text(changed, suite.path, baselines=baselines)
+    if changed != text:
+        write_whole(suite.path, changed.encode())
+    say([*pins.lines, f"{suite.path}: {'pinned' if changed != text else 'nothing to pin'}"])
+    return BAD if pins.unknown else OK
 
 
 def _compiled_anew() -> list[str]:

@@ -27,10 +27,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description=(
             "Exit code 0 if the receipt is whole, for these bytes, with a passing verdict, and everything "
             "asked for holds; 1 if not; 4 if a file cannot be read or an option is wrong. Without "
-            "--allowed-signers this finds accidents, not forgery: anyone can write a receipt."
+            "--allowed-signers or --public-key this finds accidents, not forgery: anyone can write a receipt."
         ),
     )
-    parser.add_argument("receipt", type=Path, metavar="RECEIPT", help="receipt.json of the gate's run")
+    parser.add_argument(
+        "receipt",
+        type=Path,
+        metavar="RECEIPT",
+        help="receipt.json of the gate's run, or receipt.json.sigstore",
+    )
     parser.add_argument("checkpoint", type=Path, metavar="FILE", help="the .safetensors to publish")
     parser.add_argument(
         "--require",
@@ -76,6 +81,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--signer", metavar="ID", help="who of them must have signed")
     parser.add_argument(
         "--signature", type=Path, metavar="FILE", help="default: RECEIPT.sig; needs --allowed-signers"
+    )
+    parser.add_argument(
+        "--public-key",
+        type=Path,
+        metavar="FILE",
+        help="key that must have signed receipt.json.sigstore, in PEM or as ssh-keygen writes it",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
     parser.set_defaults(run_command=_run)
@@ -131,8 +142,12 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     chosen = {name: _once(name, value, getattr(policy, name)) for name, value in given.items()}
     bands = dict(_band(text) for text in arguments.band)
     environment = dict(_pair(text) for text in arguments.environment)
-    for key in sorted((bands.keys() & policy.bands) | (environment.keys() & policy.environment)):
-        raise _stated_twice(f"--band, --environment: {key}")
+    for option, given_by, known in (
+        ("--band", bands, policy.bands),
+        ("--environment", environment, policy.environment),
+    ):
+        for key in sorted(given_by.keys() & known):
+            raise _stated_twice(f"{option}: {key}")
     if chosen["scale"] is None:
         del chosen["scale"]
     if unknown := sorted(policy.bands.keys() - METRICS.keys()):
@@ -144,9 +159,12 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     return verify.Demands(
         bounds=tuple(verify.parse_bound(text) for text in (*policy.require, *arguments.require)),
         bands={**policy.bands, **bands},
+        strict=arguments.policy is not None,
+        single_videos=policy.single_videos,
         environment={**policy.environment, **environment},
         allowed_signers=arguments.allowed_signers,
         signature=arguments.signature,
+        public_key=arguments.public_key,
         **chosen,
     )
 
@@ -208,10 +226,14 @@ def _lines(found: AnyStatement, demands: Demands, *, signed: bool) -> Iterator[s
     yield f"  gated {said.run.finished} on {said.environment.get('device_name')}"
     yield from (f"  kept: {bound.text}" for bound in demands.bounds)
     yield (
-        f"  signed by {demands.signer}"
+        f"  signed by {' and '.join(_signers(demands))}"
         if signed
         else "  no signature was looked at: this shows that nothing was damaged, not who wrote it"
     )
+
+
+def _signers(demands: Demands) -> list[str]:
+    return [str(each) for each in (demands.signer, demands.public_key) if each is not None]
 
 
 def _document(found: Verification, demands: Demands) -> dict[str, object]:
@@ -219,7 +241,7 @@ def _document(found: Verification, demands: Demands) -> dict[str, object]:
     return {
         "verified": found.verified,
         "problems": list(found.problems),
-        "signed_by": demands.signer if found.signed else None,
+        "signed_by": " and ".join(_signers(demands)) if found.signed else None,
         "required": [bound.text for bound in demands.bounds],
         "receipt": None if statement is None else statement.model_dump(mode="json", by_alias=True),
     }

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 if TYPE_CHECKING:
     from _pytest._io import TerminalWriter
 
@@ -37,6 +39,31 @@ def escape_output(writer: TerminalWriter, environ: Mapping[str, str]) -> None:
         real(escaped(msg, environ), flush=flush, **markup)
 
     writer.write = write  # type: ignore[method-assign]  # pytest has no hook for what it prints
+
+
+def annotate_once(plugins: pytest.PytestPluginManager, prefix: str) -> None:
+    """Let pytest-github-actions-annotate-failures leave the gate's own items to us.
+
+    It would annotate each a second time, at a line of this package.
+
+    Args:
+        plugins: Of the session, all configured.
+        prefix: What the node ids of the gate begin with.
+    """
+    other = plugins.get_plugin("annotate_errors")
+    if other is None or not hasattr(other, "pytest_runtest_logreport"):
+        return
+    told = other.pytest_runtest_logreport
+
+    class Others:
+        @staticmethod
+        @pytest.hookimpl(tryfirst=True)
+        def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+            if not report.nodeid.startswith(prefix):
+                told(report)
+
+    plugins.unregister(other)
+    plugins.register(Others(), "annotate_errors")
 
 
 def say(record: RunRecord, folder: Path, environ: Mapping[str, str]) -> list[str]:

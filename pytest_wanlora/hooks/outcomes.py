@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
 
 _LONGEST: Final = 300
+_LF: Final = "--last-failed"
 _PHASES: Final = ("setup", "call", "teardown")
 #: Of several reports of one test the worst counts, so a test that was run again until it passed has failed.
 _WORST: Final = (
@@ -229,7 +230,11 @@ class Outcomes:
         if nodeid is None:
             if self.named:
                 return PytestOutcome.NOT_NAMED, ""
-            return self._lost() if self.died else (PytestOutcome.NOT_COLLECTED, "")
+            if self.died:
+                return self._lost()
+            # it takes items out while they are collected, and tells no hook
+            last_failed = self.config.getoption("lf", False)
+            return (PytestOutcome.DESELECTED, _LF) if last_failed else (PytestOutcome.NOT_COLLECTED, "")
         outcome, detail = self._fate_of(nodeid)
         return (PytestOutcome.NOT_JUDGED if outcome is PytestOutcome.PASSED else outcome), detail
 
@@ -281,7 +286,7 @@ class Outcomes:
         option = self.config.getoption
         prefixes = [prefix for prefix in option("deselect", None) or () if nodeid.startswith(prefix)]
         expressions = {"k": "keyword", "m": "markexpr"}
-        flags = {"lf": "--last-failed", "stepwise": "--stepwise"}
+        flags = {"lf": _LF, "stepwise": "--stepwise"}
         selecting = [
             *(f"--deselect {prefix}" for prefix in prefixes[:1]),
             *(f"-{flag} {text!r}" for flag, name in expressions.items() if (text := option(name, ""))),

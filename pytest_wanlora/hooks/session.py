@@ -24,7 +24,7 @@ from pytest_wanlora.hooks.collection import (
 )
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
-from pytest_wanlora.publishing import ssh_signature
+from pytest_wanlora.publishing import bundle, ssh_signature
 from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed, unpacked
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 #: Columns beyond which prose is hard to read.
 _WIDEST: Final = 120
+#: What is printed of a baseline that was stored.
+_STORED: Final = ("place", "changes", "notes", "insisted")
 
 
 def switch_on(config: pytest.Config, settings: Settings) -> Gate:
@@ -86,6 +88,8 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         if settings.plan or gate.blocked:
             # nothing is rendered, so no worker has anything to do
             workers.distribute_nothing(config)
+        else:
+            gate.fetch()
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
         raise SettingsError(
@@ -151,6 +155,8 @@ class Run:
             self.gate.prepare()
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
+        # every plugin has been configured by now
+        github_actions.annotate_once(self.config.pluginmanager, f"{PREFIX}::")
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             github_actions.escape_output(self.config.get_terminal_writer(), os.environ)
@@ -238,7 +244,10 @@ class Run:
             left_out=left_out,
             project_tests=tests,
             other_failures=others,
-            notes=tuple(f"worker {name} died" for name in outcomes.died),
+            notes=(
+                *(f"worker {name} died" for name in outcomes.died),
+                *(each["insisted"] for each in outcomes.stored if each["insisted"]),
+            ),
         )
         self._record(session, ending)
         if part:
@@ -291,13 +300,21 @@ class Run:
             full=self.config.get_verbosity() > 0,
         )
         for stored in self.outcomes.stored:
-            lines += ["", *terminal.stored_lines(stored["place"], stored["changes"], stored["notes"])]
-        written = writing.write_all(record, self.gate.run_folder, sign_key=self.gate.settings.sign_key)
+            lines += ["", *terminal.stored_lines(*(stored[key] for key in _STORED))]
+        written = writing.write_all(
+            record,
+            self.gate.run_folder,
+            sign_key=self.gate.settings.sign_key,
+            all_cards=self.gate.settings.model_cards,
+        )
         if written.paths:
             first, *others = written.paths
             beside = f", and beside it {', '.join(path.name for path in others)}" if others else ""
             lines.append(f"reports: {os.path.relpath(first)}{beside}")
         lines += written.problems
+        key = self.gate.settings.sign_key
+        if key is not None and not written.unsigned and (why := bundle.why_not(key)) is not None:
+            lines.append(f"the receipt is signed by ssh-keygen alone, no sigstore bundle was written: {why}")
         if written.unsigned:
             lines.append("the receipt was to be signed and is not there: nothing can be published by it")
         publishable = all(card.publishable for card in record.candidates)

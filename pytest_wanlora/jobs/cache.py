@@ -195,9 +195,12 @@ class Cache:
             }
             document["digest"] = json_sha256(document)
             write_json(folder / "result.json", document)
+            # aside first: a process that is killed while it deletes must leave no entry in part
+            replaced = folder.with_name(f"{folder.name}-old")
             with suppress(FileNotFoundError):
-                shutil.rmtree(final)
+                final.rename(replaced)
             folder.rename(final)
+            shutil.rmtree(replaced, ignore_errors=True)
         except OSError as error:
             shutil.rmtree(folder, ignore_errors=True)
             raise unwritable(self.folder, error, f"keep the result of {job.label}", "cache") from error

@@ -27,6 +27,7 @@ class Policy(StrictModel):
         baseline_sha256: Digest of `baseline.json`.
         bands: Metric to the largest fail band that may have been in force.
         environment: Key of the receipt's environment to the value that it must have.
+        single_videos: Whether an item on the single videos of each scenario must be in it.
         max_runs: Most tries of these bytes.
         signer: Who must have signed; the file of keys is `--allowed-signers`.
     """
@@ -39,6 +40,7 @@ class Policy(StrictModel):
     baseline_sha256: Sha256 | None = None
     bands: dict[str, Annotated[Finite, Field(ge=0)]] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
+    single_videos: bool = False
     max_runs: Annotated[Count, Field(ge=1)] | None = None
     signer: str | None = None
 

@@ -18,13 +18,12 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing import bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.predicate import AnyStatement, Limit, Predicate, PredicateV1
-from pytest_wanlora.verdict.bands import rule
+from pytest_wanlora.publishing.recomputed import EACH
 from pytest_wanlora.verdict.decision import decide
-from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
+from pytest_wanlora.verdict.judgement import ALL, Judgement
 
-EACH = "each"
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
 _LARGEST = 32 * 2**20
 
@@ -65,6 +64,9 @@ class Demands:
         allowed_signers: File of keys that may have signed; None where no signature is required.
         signer: Who of them must have.
         signature: File of the signature; None: next to the receipt.
+        public_key: Key that must have signed the receipt's bundle; None where none is required.
+        strict: Whether receipts of version 1 are refused, which say less.
+        single_videos: Whether an item on the single videos of each scenario must be in it.
     """
 
     bounds: tuple[Bound, ...] = ()
@@ -79,6 +81,9 @@ class Demands:
     allowed_signers: Path | None = None
     signer: str | None = None
     signature: Path | None = None
+    public_key: Path | None = None
+    strict: bool = False
+    single_videos: bool = False
 
 
 @dataclass(frozen=True)
@@ -146,7 +151,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
     """Decide whether a checkpoint may be published by a receipt.
 
     Args:
-        receipt_path: The receipt.
+        receipt_path: The receipt, or its sigstore bundle.
         checkpoint: The file that is to be published.
         demands: Further requirements.
 
@@ -177,6 +182,12 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         if wrong is not None:
             return Verification((wrong,), None, signed=False)
     try:
+        if bundle.is_bundle(data):
+            data = bundle.opened(data, demands.public_key, source=receipt_path.name)
+        elif demands.public_key is not None:
+            raise RecordError(
+                f"{receipt_path.name}: no sigstore bundle, and only that is signed by such a key"
+            )
         found = receipt.parse(data, source=receipt_path.name)
     except RecordError as error:
         return Verification((error.message,), None, signed=False)
@@ -184,10 +195,10 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         *_of_the_bytes(found, checkpoint, sha256),
         *_of_the_decision(found.predicate),
         *_of_the_session(found.predicate, checkpoint),
-        *_of_the_whole(found.predicate),
+        *recomputed.gaps(found.predicate, videos=demands.single_videos),
         *_of_the_demands(found.predicate, demands),
     )
-    return Verification(problems, found, signed=signer is not None)
+    return Verification(problems, found, signed=signer is not None or demands.public_key is not None)
 
 
 def _read(path: Path) -> bytes:
@@ -250,9 +261,7 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
             values = [j.value for j in said.items if j.item.kind == "limit" and _at(j, bound.metric, place)]
             if not values or not all(_kept(value, bound) for value in values):
                 yield f"the limit {bound.text} of its suite is not kept in {_named(place)}"
-    for judged in said.items:
-        if judged.kind == "regression" and not judged.verdict.fails and _beyond(judged, said):
-            yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers"
+    yield from recomputed.contradictions(said)
 
 
 def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
@@ -270,62 +279,9 @@ def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
         )
 
 
-def _of_the_whole(said: PredicateV1) -> Iterable[str]:
-    """Problems of what its own suite demands: items, videos, a baseline. Version 1 was not held to that."""
-    if not isinstance(said, Predicate):
-        return
-    suite, name = said.suite, said.checkpoint.name
-    if not suite.scenarios or not suite.looks or suite.looks[0] < 1:
-        yield "its suite has no scenarios or no looks, so nothing was measured"
-        return
-    missing = sorted(_demanded(said) - set(said.expected))
-    if missing:
-        yield f"its suite demands {missing[0]} and {len(missing)} items in all that it leaves out"
-    first = suite.looks[0]
-    for scenario in suite.scenarios:
-        seeds = said.seeds.get(scenario, ())
-        if len(set(seeds)) < first:
-            yield f"{scenario}: videos of {len(set(seeds))} seeds; its suite demands {first}"
-    for judged in said.items:
-        if judged.candidate == name and judged.kind != "checkpoint" and judged.metric:
-            least = first * (len(suite.scenarios) if judged.scenario == ALL else 1)
-            if judged.n < least and not judged.verdict.fails:
-                yield f"{judged.item} rests on {judged.n} videos; its suite demands {least}"
-    if said.baseline is None and any(item.kind == "regression" for item in _demanded(said)):
-        yield "it names no baseline, and its suite demands comparisons with one"
-
-
-def _demanded(said: PredicateV1) -> set[ItemId]:
-    """Every item that a receipt's suite demands, as a run lists them."""
-    suite, name = said.suite, said.checkpoint.name
-    found = {ItemId("checkpoint", name, "", "")}
-    for limit in suite.limits:
-        places = suite.scenarios if limit.scenario == EACH else (limit.scenario,)
-        found |= {ItemId("limit", name, place, limit.metric) for place in places}
-    found |= {
-        ItemId("regression", name, place, metric)
-        for place in (*suite.scenarios, ALL)
-        for metric in suite.tolerances
-    }
-    return found
-
-
-def _beyond(judged: Judgement, said: PredicateV1) -> bool:
-    """Whether a comparison fails by its own numbers."""
-    band = said.suite.tolerances.get(judged.metric)
-    if band is None or judged.change is None or judged.metric not in METRICS:
-        return False
-    verdict, _ = rule(
-        METRICS[judged.metric],
-        judged.change,
-        band,
-        judged.evidence,
-        undecided="warn" if said.suite.weak == "warn" else "block",
-    )
-    return verdict.fails
-
-
 def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
+    if demands.strict and not isinstance(said, Predicate):
+        yield "a receipt of version 1, which says less than a policy asks for; gate the checkpoint again"
     if demands.suite is not None and said.suite.name != demands.suite:
         yield f"gated on suite {said.suite.name}, required: {demands.suite}"
     digest = said.suite.digest.sha256
@@ -355,6 +311,15 @@ def _of_the_circumstances(said: PredicateV1, demands: Demands) -> Iterable[str]:
         if band is None or not band.fail <= most:
             force = "none" if band is None else f"{band.fail:g}"
             yield f"the fail band of {metric} was {force}, required: <= {most:g}"
+            continue
+        for judged in said.items:
+            used = judged.evidence.fail_band(band.fail) if judged.evidence is not None else band.fail
+            if judged.kind == "regression" and judged.metric == metric and not used <= most:
+                yield (
+                    f"{judged.item} was judged by a fail band of {used:g}, since its {judged.n} videos can"
+                    f"not tell less; required: <= {most:g}"
+                )
+                break
     for key, value in demands.environment.items():
         here = said.environment.get(key)
         if str(here) != value:

@@ -35,7 +35,7 @@ _REPEATED: Final = frozenset({"--lora", "-o", "--override-ini", "-p"})
 #: Options without a value.
 _FLAGS: Final = frozenset(
     f"--wanlora-{word}"
-    for name in ("cache", "previews", "allow-environment")
+    for name in ("cache", "previews", "allow-environment", "model-cards")
     for word in (name, f"no-{name}")
 )
 #: Where runs are stored by default; of a record that does not know.

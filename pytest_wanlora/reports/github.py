@@ -24,7 +24,7 @@ _MESSAGE = 2000
 
 
 def summary(record: RunRecord, limit: int = LIMIT, *, language: Language = "en") -> str:
-    """The Markdown page for `$GITHUB_STEP_SUMMARY`, cut to what fits; the verdict comes first.
+    """One screen of Markdown for `$GITHUB_STEP_SUMMARY`, cut to what fits; the verdict comes first.
 
     Args:
         record: The run.
@@ -37,7 +37,7 @@ def summary(record: RunRecord, limit: int = LIMIT, *, language: Language = "en")
     Raises:
         ValueError: The limit has no room for that sentence.
     """
-    whole = markdown.page(record, language)
+    whole = markdown.short(record, language)
     if len(whole.encode()) <= limit:
         return whole
     told = Page.SUMMARY_CUT.say(language) + "\n"

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pytest_wanlora.checkpoint.reads_in import summary
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import plots
 from pytest_wanlora.reports.html_text import label
+from pytest_wanlora.reports.words_html import Html
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -35,23 +37,33 @@ class Fact:
     digest: bool = False
 
 
-def facts(card: CandidateCard) -> tuple[Fact, ...]:
+def facts(card: CandidateCard, language: Language) -> tuple[Fact, ...]:
     """What a checkpoint's file is; empty for the model without LoRA."""
     known = card.checkpoint
     if known is None:
         return ()
+
+    def say(phrase: Html) -> str:
+        return phrase.say(language)
+
     size = known.get("size")
     megabytes = f", {size / 2**20:.1f} MiB" if isinstance(size, int) else ""
     alphas = _listed(known.get("alphas"))
     blocks = known.get("model_blocks") or known.get("blocks", "?")
     return (
-        Fact("File", f"{known.get('file', card.name)}{megabytes}"),
-        Fact("Format", f"{known.get('format', 'unknown')}, {known.get('dtype', 'unknown')}"),
-        Fact("Rank", _listed(known.get("ranks") or known.get("rank")) + (alphas and f", alpha {alphas}")),
-        Fact("Targets", f"{known.get('targets', 'unknown')} layers"),
-        Fact("Blocks", f"{known.get('block_count', '?')} of {blocks}"),
-        *([Fact("Reads in", reads)] if (reads := summary(known.get("reads_in"))) else []),
-        Fact("Strength", f"{card.scale:g}"),
+        Fact(say(Html.FACT_FILE), f"{known.get('file', card.name)}{megabytes}"),
+        Fact(say(Html.FACT_FORMAT), f"{known.get('format', '?')}, {known.get('dtype', '?')}"),
+        Fact(
+            say(Html.FACT_RANK),
+            _listed(known.get("ranks") or known.get("rank")) + (alphas and f", alpha {alphas}"),
+        ),
+        Fact(say(Html.FACT_TARGETS), Html.FACT_LAYERS.say(language, count=known.get("targets", "?"))),
+        Fact(
+            say(Html.FACT_BLOCKS),
+            Html.FACT_OF.say(language, part=known.get("block_count", "?"), whole=blocks),
+        ),
+        *([Fact(say(Html.FACT_READS), reads)] if (reads := summary(known.get("reads_in"))) else []),
+        Fact(say(Html.FACT_STRENGTH), f"{card.scale:g}"),
         Fact("SHA-256", str(card.sha256), digest=True),
     )
 
@@ -77,7 +89,7 @@ def layers(card: CandidateCard) -> tuple[tuple[str, str], ...]:
     return tuple((str(k), str(v)) for k, v in listed.items()) if isinstance(listed, Mapping) else ()
 
 
-def applied(record: RunRecord, candidate: str) -> tuple[Fact, ...]:
+def applied(record: RunRecord, candidate: str, language: Language) -> tuple[Fact, ...]:
     """The change that the weights really made beside the intended one, over all of a candidate's videos."""
     own = [
         video.applied
@@ -86,32 +98,39 @@ def applied(record: RunRecord, candidate: str) -> tuple[Fact, ...]:
     ]
     if not own:
         return ()
-    targets = _least_and_most(own, "targets", ".0f")
+
+    def ends(key: str, form: str) -> str:
+        return _least_and_most(own, key, form, language)
+
     mode = ", ".join(sorted({str(each.get("mode")) for each in own}))
-    return (
-        Fact("Layers patched", f"{_least_and_most(own, 'patched', '.0f')} of {targets} ({mode})"),
-        Fact("Layers that differ", f"{_least_and_most(own, 'changed', '.0f')} of {targets}"),
-        Fact(
-            "Survives rounding",
-            f"{_least_and_most(own, 'strength', '.1%')} of the intended change, "
-            f"cosine {_least_and_most(own, 'cosine', '.3f')}",
+    patched, changed, targets = (ends(key, ".0f") for key in ("patched", "changed", "targets"))
+    said = (
+        (Html.PATCHED, Html.PATCHED_OF.say(language, part=patched, whole=targets, mode=mode)),
+        (Html.DIFFER, Html.FACT_OF.say(language, part=changed, whole=targets)),
+        (
+            Html.SURVIVES,
+            Html.SURVIVES_OF.say(language, strength=ends("strength", ".1%"), cosine=ends("cosine", ".3f")),
         ),
-        Fact("Size", f"{_least_and_most(own, 'relative_size', '.2%')} of the weights"),
+        (Html.ITS_SIZE, Html.SIZE_SHARE.say(language, share=ends("relative_size", ".2%"))),
     )
+    return tuple(Fact(title.say(language), value) for title, value in said)
 
 
-def _least_and_most(own: list[dict[str, Any]], key: str, form: str) -> str:
+def _least_and_most(own: list[dict[str, Any]], key: str, form: str, language: Language) -> str:
     known = [float(each[key]) for each in own if isinstance(each.get(key), (int, float))]
-    ends = (min(known), max(known)) if known else ()
-    return " to ".join(dict.fromkeys(format(end, form) for end in ends)) or "unknown"
+    if not known:
+        return Html.UNKNOWN.say(language)
+    low, high = format(min(known), form), format(max(known), form)
+    return low if low == high else Html.RANGE.say(language, low=low, high=high)
 
 
-def norms(card: CandidateCard, top: float) -> Markup | None:
+def norms(card: CandidateCard, top: float, language: Language) -> Markup | None:
     """A bar for each block; None where no norm is known.
 
     Args:
         card: Of the checkpoint.
         top: Largest norm of the run, so that the plots of several checkpoints share a scale.
+        language: `"en"` or `"ko"`.
     """
     if not card.norms:
         return None
@@ -119,11 +138,13 @@ def norms(card: CandidateCard, top: float) -> Markup | None:
     count = min(max(count if isinstance(count, int) else 0, max(card.norms) + 1), _MOST_BLOCKS)
     largest = max(card.norms, key=lambda block: card.norms[block])
     missing = [str(block) for block in range(count) if block not in card.norms]
-    absent = f" No finite norm in block {', '.join(missing[:8])}." if missing else ""
+    absent = Html.NORMS_ABSENT.say(language, blocks=", ".join(missing[:8])) if missing else ""
     return plots.bars(
         card.norms,
         count,
         top,
-        f"Norm of the update in each block, {label(card.name)}",
-        f"{len(card.norms)} blocks; the largest is block {largest} with {card.norms[largest]:.3g}.{absent}",
+        Html.NORMS_OF.say(language, name=label(card.name)),
+        Html.NORMS_WORDS.say(
+            language, count=len(card.norms), largest=largest, norm=card.norms[largest], absent=absent
+        ),
     )

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import html_card, next_steps, plots, sentences, summary
 from pytest_wanlora.reports.html_card import Fact
 from pytest_wanlora.reports.html_text import isolated, visible
-from pytest_wanlora.reports.i18n import OUTCOMES, VERDICTS, metric_name
+from pytest_wanlora.reports.i18n import OUTCOMES, TESTS, VERDICTS, metric_name
+from pytest_wanlora.reports.words_html import Html
+from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.decision import Cause, RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, PytestOutcome, Verdict
-from pytest_wanlora.verdict.reasons import aside
+from pytest_wanlora.verdict.reasons import aside, reason
 from pytest_wanlora.verdict.standing import change_words
 
 if TYPE_CHECKING:
@@ -44,31 +48,33 @@ _KINDS = {
     Verdict.FAIL: "fail",
     Verdict.DEGENERATE: "fail",
 }
-# one that is not there could not be judged
-_MARKS = {each: Mark(_KINDS.get(each, "unknown"), VERDICTS[each].say("en")) for each in Verdict}
+#: In the place of a value that is not there.
+NOTHING: Final = "\N{EN DASH}"
 # lines of what fails that are shown at once; of what could only not be judged, where nothing else fails
 _TELLING, _FEW = 6, 3
-_UNMEASURED = Mark("unknown", OUTCOMES["unmeasured"].say("en"))
 
 
-def mark(verdict: Verdict | None) -> Mark:
+def mark(verdict: Verdict | None, language: Language = "en") -> Mark:
     """The mark of a verdict; None is an item that nobody judged."""
-    return _UNMEASURED if verdict is None else _MARKS[verdict]
+    if verdict is None:
+        return Mark("unknown", OUTCOMES["unmeasured"].say(language))
+    # one without a kind could not be judged
+    return Mark(_KINDS.get(verdict, "unknown"), VERDICTS[verdict].say(language))
 
 
-def title_of(metric: str) -> str:
+def title_of(metric: str, language: Language = "en") -> str:
     """A metric's name for people."""
-    return metric_name(metric, "en") or metric
+    return metric_name(metric, language) or metric
 
 
 def value_of(metric: str, value: float | None) -> str:
     """A metric's value as printed; a dash where there is none."""
     if value is None:
-        return "\N{EN DASH}"
+        return NOTHING
     return METRICS[metric].format(value) if metric in METRICS else f"{value:.4g}"
 
 
-def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str:
+def change_of(metric: str, change: float | None, verdict: Verdict | None, language: Language = "en") -> str:
     """A change in words; nothing that warns is called better, only higher or lower.
 
     Example:
@@ -77,14 +83,14 @@ def change_of(metric: str, change: float | None, verdict: Verdict | None) -> str
     """
     if change is None:
         return ""
-    return change_words(change, METRICS.get(metric), Verdict.PASS if verdict is None else verdict)
+    return change_words(change, METRICS.get(metric), Verdict.PASS if verdict is None else verdict, language)
 
 
-def _of_test(outcome: PytestOutcome) -> Mark:
-    if outcome is PytestOutcome.PASSED:
-        return Mark("pass", "passed")
+def _of_test(outcome: PytestOutcome, language: Language) -> Mark:
     failed = outcome in (PytestOutcome.FAILED, PytestOutcome.ERROR)
-    return Mark("fail" if failed else "unknown", outcome.replace("_", " "))
+    kind = "pass" if outcome is PytestOutcome.PASSED else "fail" if failed else "unknown"
+    # what stands behind it is told beside the mark
+    return Mark(kind, re.split("[:,(]", TESTS[outcome].say(language))[0].strip())
 
 
 class Anchors:
@@ -92,9 +98,11 @@ class Anchors:
 
     Args:
         record: The run.
+        language: Of the page.
     """
 
-    def __init__(self, record: RunRecord) -> None:
+    def __init__(self, record: RunRecord, language: Language = "en") -> None:
+        self.language: Language = language
         judged: list[Judgement | ItemId] = [*record.judgements, *record.expected]
         known = [*record.suite.prompts]
         others = sorted({each.scenario for each in judged} - {*known, "", ALL})
@@ -104,6 +112,17 @@ class Anchors:
         metrics = summary.metrics_of(record)
         limited = {each.metric for each in judged if each.kind == "limit"} - set(metrics)
         self.metrics: tuple[str, ...] = (*metrics, *sorted(limited))
+
+    def where(self, scenario: str) -> str:
+        """A scenario's name, or that it is all of them."""
+        return Page.ALL_SCENARIOS.say(self.language) if scenario == ALL else scenario
+
+    def better(self, metric: str) -> str:
+        """Which way of a metric is better; empty where nobody knows."""
+        known = METRICS.get(metric)
+        if known is None:
+            return ""
+        return (Html.HIGHER_BETTER if known.higher_is_better else Html.LOWER_BETTER).say(self.language)
 
     def scene(self, scenario: str) -> str:
         """Of a scenario's section."""
@@ -130,13 +149,11 @@ class Cell:
         mark: The worst of what was judged there.
         detail: The change, or what is wrong.
         anchor: Where its details are.
-        what: Scenario and metric, for those who hear the table.
     """
 
     mark: Mark
     detail: str
     anchor: str
-    what: str
 
 
 @dataclass(frozen=True)
@@ -166,7 +183,7 @@ class CandidateView:
         index: In the record's order.
         card: Of the record.
         state: `"yes"`, `"no"` or `"none"` (the model without LoRA, or a partial run in which nothing failed).
-        headline: The decision in a few words.
+        headline: The decision in a few words, with the name.
         reason: Why, in a sentence or two.
         steps: What to do next: sentences, and the one command that they end with or an empty one.
         failing: What fails; what was measured first.
@@ -206,36 +223,39 @@ def candidate_views(record: RunRecord, anchors: Anchors) -> tuple[CandidateView,
 
 
 def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> CandidateView:
-    card = record.candidates[index]
+    card, language = record.candidates[index], anchors.language
     decision = record.decision(card.name)
     failing = sorted(
         decision.failing, key=lambda each: (each.kind != "checkpoint", _KINDS.get(each.verdict) is None)
     )
     seen = sum(each.verdict in _KINDS for each in failing) + len(decision.tests)
-    why = {each.name: sentences.item_outcome_text(each, "en", str) for each in record.left_out}
+    why = {each.name: sentences.item_outcome_text(each, language, str) for each in record.left_out}
+    nothing = mark(None, language)
     missing = tuple(
-        Line(_UNMEASURED, _place(item), why.get(str(item), "not measured"), "", anchors.item(item))
+        Line(nothing, _place(item, anchors), why.get(str(item), nothing.word), "", anchors.item(item))
         for item in decision.unmeasured
     )
-    lines = zip(record.project_tests, project_tests(record), strict=True)
+    lines = zip(record.project_tests, project_tests(record, language), strict=True)
     tests = tuple(line for test, line in lines if test in decision.tests)
-    state, headline = "no", "may not be published"
+    state, headline = "no", Html.MAY_NOT
     if card.publishable:
-        state, headline = "yes", "may be published"
+        state, headline = "yes", Html.MAY
     elif card.sha256 is None:
-        state, headline = "none", "was measured as a baseline"
+        state, headline = "none", Html.WAS_BASELINE
     elif not (decision.failing or decision.unmeasured or decision.tests or decision.run_problem):
-        state, headline = "none", "was judged in part only"
+        state, headline = "none", Html.IN_PART
     elif decision.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
-        state = "none"
-        headline = sentences.outcome_headline(decision.outcome, len(decision.causes), "en")
+        undecided = decision.outcome is RunOutcome.UNDECIDED
+        state, headline = "none", Html.UNDECIDED if undecided else Html.UNMEASURED
     return CandidateView(
         index=index,
         card=card,
         state=state,
-        headline=headline,
-        reason=card.reason if card.sha256 is None else sentences.decision_text(record, card, "en", isolated),
-        steps=() if card.sha256 is None else _steps(record, card.name),
+        headline=headline.say(language, name=isolated(card.name)),
+        reason=card.reason
+        if card.sha256 is None
+        else sentences.decision_text(record, card, language, isolated),
+        steps=() if card.sha256 is None else _steps(record, card.name, language),
         failing=(
             *(_line(each, anchors) for each in failing if not each.verdict.unmeasured),
             *tests,
@@ -246,18 +266,18 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         warnings=tuple(_line(each, anchors) for each in decision.warnings),
         failures=_failures([each for each in record.failures if each.candidate == card.name]),
         cells=_cells(record, anchors, card.name),
-        facts=html_card.facts(card),
+        facts=html_card.facts(card, language),
         problems=html_card.problems(card),
         layers=html_card.layers(card),
-        applied=html_card.applied(record, card.name),
-        norms=html_card.norms(card, top),
+        applied=html_card.applied(record, card.name, language),
+        norms=html_card.norms(card, top, language),
     )
 
 
-def _steps(record: RunRecord, candidate: str) -> tuple[tuple[tuple[str, ...], str], ...]:
+def _steps(record: RunRecord, candidate: str, language: Language) -> tuple[tuple[tuple[str, ...], str], ...]:
     made: list[tuple[tuple[str, ...], str]] = []
     for step in next_steps.next_steps(record, candidate):
-        words: tuple[str, ...] = (sentences.step_text(step, "en", isolated),)
+        words: tuple[str, ...] = (sentences.step_text(step, language, isolated),)
         command = visible(step.command)
         if made and command and made[-1][1] == command:
             words = (*made.pop()[0], *words)
@@ -274,48 +294,62 @@ def common_steps(views: Sequence[CandidateView]) -> tuple[tuple[tuple[str, ...],
 
 
 def _line(judged: Judgement, anchors: Anchors) -> Line:
-    first, _, more = judged.explained.partition("\n")
-    words = first
+    language = anchors.language
+    words, _, more = (judged.explained if language == "en" else _explained(judged)).partition("\n")
     if judged.kind == "regression" and judged.value is not None and judged.baseline is not None:
-        numbers = [value_of(judged.metric, each) for each in (judged.baseline, judged.value)]
-        change = change_of(judged.metric, judged.change, judged.verdict)
-        words = f"{change}, {numbers[0]} \N{RIGHTWARDS ARROW} {numbers[1]}"
-        if judged.verdict is Verdict.WARN and (more := aside(judged)):
-            words += f"; {more}"
-        if judged.verdict is Verdict.FAIL and judged.fail is not None:
-            words += f"; {plots.percent(judged.fail, signed=False)} is allowed"
+        before, after = (value_of(judged.metric, each) for each in (judged.baseline, judged.value))
+        lost = judged.verdict is Verdict.FAIL and judged.fail is not None
+        words = (Html.FAILS_BY if lost else Html.CHANGED).say(
+            language,
+            change=change_of(judged.metric, judged.change, judged.verdict, language),
+            before=before,
+            after=after,
+            fail=plots.percent(judged.fail or 0.0, signed=False),
+        )
+        if judged.verdict in (Verdict.WARN, Verdict.UNDECIDED) and (said := aside(judged, language)):
+            words += f"; {said}"
         more = ""
-    return Line(mark(judged.verdict), _place(judged), words, more, anchors.item(judged))
+    return Line(mark(judged.verdict, language), _place(judged, anchors), words, more, anchors.item(judged))
+
+
+def _explained(judged: Judgement) -> str:
+    said = reason(judged, "ko")
+    return f"{said}\n{Html.DO_IT.say('ko', command=judged.next_command)}" if judged.next_command else said
 
 
 def _cause(cause: Cause, anchors: Anchors) -> Line:
     """Why items could not be measured, once for all of them."""
-    first, others = cause.judgements[0], len(cause.judgements) - 1
-    words, _, more = cause.reason.partition("\n")
-    command = f"next: {cause.next_command}" if cause.next_command else ""
-    place = f"{_place(first)} and {others} more" if others else _place(first)
+    language, first, others = anchors.language, cause.judgements[0], len(cause.judgements) - 1
+    words, _, more = (cause.reason if language == "en" else reason(first, language)).partition("\n")
+    command = Html.DO_IT.say(language, command=cause.next_command) if cause.next_command else ""
+    place = _place(first, anchors)
+    if others:
+        place = Html.AND_OTHERS.say(language, first=place, others=others)
     more = "\n".join(filter(None, (more, command)))
-    return Line(mark(first.verdict), place, words, more, anchors.item(first))
+    return Line(mark(first.verdict, language), place, words, more, anchors.item(first))
 
 
-def _place(judged: Judgement | ItemId) -> str:
+def _place(judged: Judgement | ItemId, anchors: Anchors) -> str:
     if judged.kind == "checkpoint":
-        return "The file"
+        return Html.THE_FILE.say(anchors.language)
+    where = anchors.where(judged.scenario)
     if judged.kind == "videos":
-        return f"Videos, {judged.scenario}"
-    where = "all scenarios together" if judged.scenario == ALL else judged.scenario
-    return f"{title_of(judged.metric)}{' limit' if judged.kind == 'limit' else ''}, {where}"
+        return Html.IN_VIDEOS.say(anchors.language, scenario=where)
+    title = title_of(judged.metric, anchors.language)
+    if judged.kind == "limit":
+        return Html.IN_LIMIT.say(anchors.language, metric=title, scenario=where)
+    return f"{title}, {where}"
 
 
-def project_tests(record: RunRecord) -> tuple[Line, ...]:
+def project_tests(record: RunRecord, language: Language) -> tuple[Line, ...]:
     """A line for each project test, in the record's order."""
     several = len(record.candidates) > 1
     lines = []
     for index, test in enumerate(record.project_tests):
-        words = sentences.item_outcome_text(test, "en", str)
+        words = sentences.item_outcome_text(test, language, str)
         if several:
-            words = f"{sentences.project_test_place(test, 'en', str)}: {words}"
-        lines.append(Line(_of_test(test.outcome), test.name, words, "", f"test-{index}"))
+            words = f"{sentences.project_test_place(test, language, str)}: {words}"
+        lines.append(Line(_of_test(test.outcome, language), test.name, words, "", f"test-{index}"))
     return tuple(lines)
 
 
@@ -345,23 +379,20 @@ def _cell(
     metric: str,
     demanded: set[tuple[str, str]],
 ) -> Cell | None:
+    language = anchors.language
     judged = record.judged(candidate, scenario, metric)
     anchor = f"{anchors.panel(scenario, candidate)}-{anchors.metrics.index(metric)}"
-    what = f"{title_of(metric)}, {'all scenarios' if scenario == ALL else scenario}"
     if not judged:
-        return Cell(_UNMEASURED, "", anchor, what) if (scenario, metric) in demanded else None
+        return Cell(mark(None, language), "", anchor) if (scenario, metric) in demanded else None
     # a limit is told where it is broken, or where there is nothing else
     told = [each for each in judged if each.kind == "regression" or each.verdict.fails] or judged
     worst = max(told, key=lambda each: (each.verdict.severity, each.kind == "regression"))
     detail = ""
     if worst.kind == "limit":
-        detail = (
-            "limit broken"
-            if worst.verdict is Verdict.FAIL
-            else "limit kept"
-            if worst.value is not None
-            else ""
-        )
+        if worst.verdict is Verdict.FAIL:
+            detail = Html.LIMIT_BROKEN.say(language)
+        elif worst.value is not None:
+            detail = Html.LIMIT_KEPT.say(language)
     elif worst.change is not None:
-        detail = change_of(metric, worst.change, worst.verdict)
-    return Cell(mark(worst.verdict), detail, anchor, what)
+        detail = change_of(metric, worst.change, worst.verdict, language)
+    return Cell(mark(worst.verdict, language), detail, anchor)

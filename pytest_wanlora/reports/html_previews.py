@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from pytest_wanlora.results.parts import Video
     from pytest_wanlora.results.run_record import RunRecord
 
@@ -19,6 +22,7 @@ Fate = Literal["here", "none", "missing", "unreadable", "left_out"]
 Place = tuple[str, str, str, int]
 
 _MOST_BYTES_OF_A_FILE = 200_000_000
+_POSTER = (480, 480)
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,7 @@ class Shown:
         fate: `"here"`: in the page; `"none"`: the record names no file; `"missing"`: it is not there;
             `"unreadable"`: it is no mp4, or cannot be read; `"left_out"`: the page would be too large.
         clip: Name of the clip that is here.
-        link: Address relative to the page, of a file that is there and not in the page.
+        link: Address relative to the page, of a file that is to lie beside it.
     """
 
     fate: Fate
@@ -55,16 +59,21 @@ class Previews:
     """All previews of a page.
 
     Attributes:
+        folder: Of the run.
         clips: In the order they were chosen.
         shown: What became of each video's.
         weight: Characters that the clips add to the page.
         left_weight: Characters that those left out would have added.
+        beside: Address of each that is left out to the file that is to be copied there, where it is not there
+            already.
     """
 
+    folder: Path = Path()
     clips: list[Clip] = field(default_factory=list)
     shown: dict[Place, Shown] = field(default_factory=dict)
     weight: int = 0
     left_weight: int = 0
+    beside: dict[str, Path] = field(default_factory=dict)
 
     def count(self, fate: Fate) -> int:
         """Videos with this fate."""
@@ -82,8 +91,8 @@ def gather(record: RunRecord, folder: Path, room: int) -> Previews:
         folder: Of the run; preview paths are relative to it.
         room: Characters that the previews may add to the page.
     """
-    previews = Previews()
-    files: dict[Place, _File | Fate] = {_place(video): _read(folder, video) for video in record.videos}
+    previews = Previews(folder)
+    files: dict[Place, _File | Fate] = {place_of(video): _read(folder, video) for video in record.videos}
     chosen: dict[str, str] = {}
     for pair in _by_importance(record, files):
         found = {place: file for place in pair if isinstance(file := files[place], _File)}
@@ -105,7 +114,40 @@ def gather(record: RunRecord, folder: Path, room: int) -> Previews:
         if shown.fate == "left_out" and isinstance(file := files[place], _File)
     }
     previews.left_weight = sum(left.values())
+    for video in record.videos:
+        link = previews.shown[place_of(video)].link if place_of(video) in previews.shown else None
+        if link is not None and ".." in Path(video.preview or "").parts:
+            previews.beside[link] = folder / str(video.preview)
     return previews
+
+
+def frames_of(path: Path, most: int = 1000) -> list[Image.Image]:
+    """The first frames of a preview; none where it cannot be read."""
+    import cv2
+    from PIL import Image
+
+    if not path.is_file():
+        return []
+    capture = cv2.VideoCapture(str(path))
+    found: list[Image.Image] = []
+    while len(found) < most:
+        read, frame = capture.read()
+        if not read:
+            break
+        found.append(Image.fromarray(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)))
+    capture.release()
+    return found
+
+
+def poster(path: Path) -> str:
+    """The first frame in small as an address, which is seen before a browser can decode; empty for none."""
+    found = frames_of(path, 1)
+    if not found:
+        return ""
+    file = io.BytesIO()
+    found[0].thumbnail(_POSTER)
+    found[0].save(file, "JPEG", quality=70)
+    return f"data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode('ascii')}"
 
 
 @dataclass(frozen=True)
@@ -119,7 +161,8 @@ class _File:
         return 4 * -(-len(self.data) // 3)
 
 
-def _place(video: Video) -> Place:
+def place_of(video: Video) -> Place:
+    """Which video of the run it is."""
     return (video.role, video.candidate if video.role == "candidate" else "", video.scenario, video.seed)
 
 
@@ -139,8 +182,11 @@ def _read(folder: Path, video: Video) -> _File | Fate:
     # a record may come from anyone, and a page may go to anyone: nothing but videos is taken into it
     if data[4:8] != b"ftyp":
         return "unreadable"
-    link = "./" + quote(video.preview, errors="replace")
-    return _File(link, hashlib.sha256(data).hexdigest(), data)
+    digest = hashlib.sha256(data).hexdigest()
+    # what lies elsewhere, in the cache, is to be copied into the run's own folder
+    own = ".." not in Path(video.preview).parts
+    link = "./" + quote(video.preview, errors="replace") if own else f"./videos/{digest[:32]}.mp4"
+    return _File(link, digest, data)
 
 
 def _shown(file: _File | Fate, chosen: dict[str, str]) -> Shown:

@@ -11,21 +11,17 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import plots, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
 from pytest_wanlora.reports.html_text import isolated, label
 from pytest_wanlora.reports.limits import LimitRow, limit_rows, nearest
 from pytest_wanlora.reports.limits import targets as targets_of
+from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import ALL
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
-
-_REACHED = {
-    True: Mark("pass", "reached"),
-    False: Mark("warn", "not reached"),
-    None: Mark("unknown", "not measured"),
-}
 
 
 @dataclass(frozen=True)
@@ -36,13 +32,13 @@ class CourseView:
         title: The metric.
         better: Which way is better.
         plot: Changes against the baseline; None where the metric has no band.
-        rows: Scenario number, name, then value, change and mark for each checkpoint.
+        rows: Scenario, then value, change and mark for each checkpoint.
     """
 
     title: str
     better: str
     plot: Markup | None
-    rows: tuple[tuple[str, str, tuple[tuple[str, str, Mark], ...]], ...]
+    rows: tuple[tuple[str, tuple[tuple[str, str, Mark], ...]], ...]
 
 
 @dataclass(frozen=True)
@@ -132,24 +128,26 @@ def _course(
     points: tuple[trend.TrendPoint, ...],
 ) -> CourseView:
     lines, rows = [], []
+    language = anchors.language
     for scenario in (*anchors.scenarios, ALL):
         own = [point for point in points if point.scenario == scenario]
         if all(point.verdict is None for point in own):
             continue
         pooled = scenario == ALL
-        number = "all" if pooled else str(anchors.scenarios.index(scenario) + 1)
-        course = tuple(plots.Point(point.change, point.verdict) for point in own)
-        lines.append(plots.Course(number, course, pooled=pooled))
+        at = 0 if pooled else anchors.scenarios.index(scenario)
+        course = tuple(plots.Point(point.change, point.verdict, point.low, point.high) for point in own)
+        lines.append(plots.Course("Σ" if pooled else str(at + 1), course, pooled=pooled, colour=at))
         cells = tuple(
             (
                 value_of(metric, point.value),
-                change_of(metric, point.change, point.verdict),
-                mark(point.verdict),
+                change_of(metric, point.change, point.verdict, language),
+                mark(point.verdict, language),
             )
             for point in own
         )
-        rows.append((number, "all scenarios" if pooled else scenario, cells))
+        rows.append((anchors.where(scenario), cells))
     band = record.suite.tolerances.get(metric)
+    title = title_of(metric, language)
     plot = None
     if band and band.get("fail") and lines:
         last = lines[-1].points[-1]
@@ -158,13 +156,12 @@ def _course(
             lines,
             warn=band.get("warn", band["fail"]),
             fail=band["fail"],
-            title=f"{title_of(metric)} over {len(names)} checkpoints",
-            description=f"Change against the baseline; up is better. {label(rows[-1][1])}, last: "
-            f"{plots.worded(last.change)}.",
+            title=Html.OVER.say(language, metric=title, count=len(names)),
+            description=Html.COURSE_WORDS.say(
+                language, scenario=label(rows[-1][0]), change=plots.worded(last.change, language)
+            ),
         )
-    known = METRICS.get(metric)
-    better = "" if known is None else f"{'higher' if known.higher_is_better else 'lower'} is better"
-    return CourseView(title_of(metric), better, plot, tuple(rows))
+    return CourseView(title, anchors.better(metric), plot, tuple(rows))
 
 
 def limits(record: RunRecord, anchors: Anchors) -> tuple[LimitView, ...]:
@@ -181,14 +178,14 @@ def _bound_of(row: LimitRow) -> tuple[str, str, float | None, float | None]:
 
 
 def _limit(candidate: str, anchors: Anchors, row: LimitRow) -> LimitView:
-    bounds = (("at least", row.minimum), ("at most", row.maximum))
-    demanded = " and ".join(f"{word} {bound:g}" for word, bound in bounds if bound is not None)
-    place, value = _where(row.metric, row.scenario), value_of(row.metric, row.value)
+    language = anchors.language
+    demanded = demand(row.minimum, row.maximum, language)
+    place, value = _where(row.metric, row.scenario, anchors), value_of(row.metric, row.value)
     room = ""
     bound, _ = nearest(row.minimum, row.maximum, row.value)
     if row.margin is not None and row.value is not None and bound is not None:
-        side = "above" if row.value >= bound else "below"
-        room = f"{plots.percent(row.margin, signed=False)} {side} the bound"
+        side = Html.ROOM_ABOVE if row.value >= bound else Html.ROOM_BELOW
+        room = side.say(language, room=plots.percent(row.margin, signed=False))
     return LimitView(
         candidate=candidate,
         place=place,
@@ -197,20 +194,33 @@ def _limit(candidate: str, anchors: Anchors, row: LimitRow) -> LimitView:
         baseline=value_of(row.metric, row.baseline),
         n=row.n,
         room=room,
-        mark=mark(row.judgement.verdict),
+        mark=mark(row.judgement.verdict, language),
         anchor=anchors.item(row.judgement),
         plot=plots.bullet(
             row.value,
             row.minimum,
             row.maximum,
             f"{label(place)}, {label(candidate)}",
-            f"{value}; demanded is {demanded}.",
+            Html.BULLET_WORDS.say(language, value=value, demanded=demanded),
         ),
     )
 
 
-def targets(record: RunRecord) -> tuple[LimitView, ...]:
+def demand(minimum: float | None, maximum: float | None, language: Language) -> str:
+    """What a limit demands, in words."""
+    bounds = ((Html.AT_LEAST, minimum), (Html.AT_MOST, maximum))
+    said = [phrase.say(language, bound=bound) for phrase, bound in bounds if bound is not None]
+    return Html.AND.say(language).join(said)
+
+
+def targets(record: RunRecord, anchors: Anchors) -> tuple[LimitView, ...]:
     """The suite's targets, reached or not; they gate nothing."""
+    language = anchors.language
+    reached = {
+        True: Mark("pass", Html.REACHED.say(language)),
+        False: Mark("warn", Html.NOT_REACHED.say(language)),
+        None: mark(None, language),
+    }
     made = []
     for card in record.candidates:
         for each in targets_of(record, card.name):
@@ -218,13 +228,13 @@ def targets(record: RunRecord) -> tuple[LimitView, ...]:
             made.append(
                 LimitView(
                     candidate=card.name,
-                    place=_where(each.metric, each.scenario),
-                    demanded=f"at {'least' if higher else 'most'} {each.target:g}",
+                    place=_where(each.metric, each.scenario, anchors),
+                    demanded=(Html.AT_LEAST if higher else Html.AT_MOST).say(language, bound=each.target),
                     value=value_of(each.metric, each.value),
                     baseline="",
                     n=each.n,
                     room="",
-                    mark=_REACHED[each.reached],
+                    mark=reached[each.reached],
                     anchor="",
                     plot=None,
                 )
@@ -232,11 +242,11 @@ def targets(record: RunRecord) -> tuple[LimitView, ...]:
     return tuple(made)
 
 
-def _where(metric: str, scenario: str) -> str:
-    return f"{title_of(metric)}, {'all scenarios' if scenario == ALL else scenario}"
+def _where(metric: str, scenario: str, anchors: Anchors) -> str:
+    return f"{title_of(metric, anchors.language)}, {anchors.where(scenario)}"
 
 
-def noise(record: RunRecord) -> NoiseView | None:
+def noise(record: RunRecord, anchors: Anchors) -> NoiseView | None:
     """Noise floors of the baseline; None where it has none."""
     floors = () if record.baseline is None else record.baseline.noise
     if not floors:
@@ -248,7 +258,7 @@ def noise(record: RunRecord) -> NoiseView | None:
         cells = [found.get((scenario, m)) for m in metrics]
         rows.append(
             (
-                "all scenarios" if scenario == ALL else scenario,
+                anchors.where(scenario),
                 tuple(
                     None
                     if f is None
@@ -262,12 +272,17 @@ def noise(record: RunRecord) -> NoiseView | None:
             )
         )
     return NoiseView(
-        metrics=tuple(title_of(m) for m in metrics),
+        metrics=tuple(title_of(m, anchors.language) for m in metrics),
         rows=tuple(rows),
         unresolved=tuple(
-            f"{_where(f.metric, f.scenario)}: chance moves it by {plots.percent(f.floor, signed=False)} with "
-            f"{f.n} seeds, the band is {plots.percent(f.fail, signed=False)}; about {f.n_needed} seeds would "
-            "resolve it"
+            Html.MOVES.say(
+                anchors.language,
+                place=_where(f.metric, f.scenario, anchors),
+                floor=plots.percent(f.floor, signed=False),
+                n=f.n,
+                band=plots.percent(f.fail, signed=False),
+                enough=f.n_needed,
+            )
             for f in floors
             if not f.resolved
         ),
@@ -275,28 +290,31 @@ def noise(record: RunRecord) -> NoiseView | None:
     )
 
 
-def training(record: RunRecord) -> TrainingView | None:
+def training(record: RunRecord, anchors: Anchors) -> TrainingView | None:
     """The training data, where the user named it."""
-    card = record.training_data
+    card, language = record.training_data, anchors.language
     if card is None:
         return None
     rare = {each.category for each in card.scenarios.values() if each.rare}
     listed = ", ".join(f"{name} {share:.1%}" for name, share in card.shares.items())
     several = len(record.candidates) > 1
     suspicions = tuple(
-        (f"{isolated(each.candidate)}: " if several else "") + sentences.suspicion_text(each, "en", isolated)
+        (f"{isolated(each.candidate)}: " if several else "")
+        + sentences.suspicion_text(each, language, isolated)
         for each in card.suspicions
     )
     correlations = tuple(
-        (f"{isolated(each.candidate)}: " if several else "") + sentences.correlation_text(each, "en")
+        (f"{isolated(each.candidate)}: " if several else "") + sentences.correlation_text(each, language)
         for each in card.correlations
     )
     return TrainingView(
         plot=plots.shares(
             card.shares,
             rare,
-            "Training prompts by category",
-            f"{listed}. Rare: {', '.join(sorted(rare)) or 'none'}.",
+            Html.BY_CATEGORY.say(language),
+            Html.RARE_ARE.say(
+                language, listed=listed, rare=", ".join(sorted(rare)) or Html.NONE_RARE.say(language)
+            ),
         ),
         shares=tuple((name, card.counts.get(name, 0), f"{share:.1%}") for name, share in card.shares.items()),
         candidates=tuple(each.name for each in record.candidates),
@@ -304,9 +322,9 @@ def training(record: RunRecord) -> TrainingView | None:
             (
                 name,
                 each.category,
-                "unknown" if each.share is None else f"{each.share:.1%}",
+                Html.UNKNOWN.say(language) if each.share is None else f"{each.share:.1%}",
                 each.rare,
-                tuple(_worst(record, candidate.name, name) for candidate in record.candidates),
+                tuple(_worst(record, candidate.name, name, language) for candidate in record.candidates),
             )
             for name, each in card.scenarios.items()
         ),
@@ -315,13 +333,13 @@ def training(record: RunRecord) -> TrainingView | None:
     )
 
 
-def _worst(record: RunRecord, candidate: str, scenario: str) -> Mark:
+def _worst(record: RunRecord, candidate: str, scenario: str, language: Language) -> Mark:
     own = [
         judged.verdict
         for judged in record.judgements
         if (judged.kind, judged.candidate, judged.scenario) == ("regression", candidate, scenario)
     ]
-    return mark(max(own, key=lambda verdict: verdict.severity, default=None))
+    return mark(max(own, key=lambda verdict: verdict.severity, default=None), language)
 
 
 def flat(values: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:

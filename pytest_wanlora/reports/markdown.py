@@ -17,6 +17,7 @@ from pytest_wanlora.reports.limits import LimitRow
 from pytest_wanlora.reports.markdown_filters import Filters, blocks, environment, markdown
 from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.summary import Average, Outcome, OutcomeKind, Row
+from pytest_wanlora.reports.terminal_tables import headline
 from pytest_wanlora.reports.trend import TrendPoint
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.decision import RunOutcome
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import TrainingDataCard
 
+#: Checkpoints in the table of the short page.
+_MOST_CHECKPOINTS: Final = 10
 _OUTCOME_VERDICTS: Final[dict[OutcomeKind, Verdict]] = {
     "success": Verdict.PASS,
     "slight_loss": Verdict.WARN,
@@ -38,20 +41,35 @@ _OUTCOME_VERDICTS: Final[dict[OutcomeKind, Verdict]] = {
 
 
 def page(record: RunRecord, language: Language) -> str:
-    """The whole page, the verdict first.
+    """The whole page, the verdict and what to do about it first.
 
     Args:
         record: The run.
         language: `"en"` or `"ko"`.
     """
+    return _rendered("report.md.j2", record, language)
+
+
+def short(record: RunRecord, language: Language) -> str:
+    """The same on one screen: what to publish, the worst of what fails, the first thing to do.
+
+    Args:
+        record: The run.
+        language: `"en"` or `"ko"`.
+    """
+    return _rendered("summary.md.j2", record, language)
+
+
+def _rendered(name: str, record: RunRecord, language: Language) -> str:
     cards = [card for card in record.candidates if card.sha256 is not None]
-    template = environment(language).get_template("report.md.j2")
+    template = environment(language).get_template(name)
     made = template.render(
         summary=summary,
         limits=limits,
         trend=trend,
         record=record,
         cards=cards,
+        most=_MOST_CHECKPOINTS,
         view=_View(record, cards, Filters(language)),
     )
     return "\n\n".join(blocks(made)) + "\n"
@@ -241,6 +259,30 @@ class _View:
     def p_value(self, evidence: Evidence | None) -> Markup:
         known = None if evidence is None else evidence.p_adjusted
         return markdown("&lt;0.001") if known is not None and known < 0.001 else self._to.number(known, ".3f")
+
+    @property
+    def first_step(self) -> Markup:
+        """What to do first about the checkpoint that is recommended, or nearest to it."""
+        best = trend.best(self._record)
+        name = best.candidate or best.numbers.get("nearest")
+        named = [card for card in self._cards if card.name == name] or [*self._cards]
+        for said, command in self.steps(named[0]) if named else ():
+            block = markdown("\n\n") + self._to.command(command) if command else Markup()
+            return markdown(f"**{self._to.say('NEXT_STEP')}:** ") + said + block
+        return Markup()
+
+    def some(self, lines: Iterator[Markup], most: int) -> Iterator[Markup]:
+        """The first lines, and how many more there are."""
+        found = list(lines)
+        yield from found[:most]
+        if len(found) > most:
+            yield self._to.say("AND_MORE", more=len(found) - most)
+
+    def worst(self, of: CandidateCard) -> Markup:
+        """What is worst of a checkpoint, in the words of the terminal's short summary."""
+        decision = self._record.decision(of.name)
+        found = [*decision.failing, *decision.warnings]
+        return self._to.text(headline(found[0])) if found else self._to.say("NONE")
 
     def steps(self, of: CandidateCard) -> Iterator[tuple[Markup, str]]:
         """What to do next, each with its command."""

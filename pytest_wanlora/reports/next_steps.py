@@ -65,6 +65,7 @@ _STYLE: Mapping[str, StepKey] = {
     "clip": "prompt_lost",
     "clip_cosine": "prompt_lost",
 }
+_UNTESTED = (Standing.BAND_ALONE, Standing.TOO_FEW)
 _GENTLER = "0.7"
 _SAMPLES = 1000
 
@@ -260,17 +261,20 @@ def _evidence(record: RunRecord, candidate: str) -> Iterable[Step]:
         for judged in compared
         if judged.evidence is not None and standing(judged) is Standing.WEAK and _beyond(judged)
     ]
-    enough = [-(-n // _scenarios(record, judged)) for judged, n in weak if n is not None]
+    most = record.suite.looks[-1] if record.suite.looks else 0
+    wanted = [(judged, -(-n // _scenarios(record, judged))) for judged, n in weak if n is not None]
+    # within what was allowed they are open because the gate stopped early, at a certain failure
+    short = [(judged, n) for judged, n in wanted if n > most]
+    enough = [n for _, n in short]
     if enough:
-        metrics = ordered(judged.metric for judged, n in weak if n is not None)
-        most = record.suite.looks[-1] if record.suite.looks else 0
+        metrics = ordered(judged.metric for judged, _ in short)
         numbers = {"items": len(enough), "most": most, "enough": max(enough)}
         yield Step("more_seeds", "", metrics, numbers, update_baseline(record))
     hopeless = [judged for judged, n in weak if n is None]
     if hopeless:
         metrics = ordered(judged.metric for judged in hopeless)
         yield Step("seeds_cannot_settle", "", metrics, {"items": len(hopeless)})
-    untested = [judged for judged in compared if standing(judged) is Standing.BAND_ALONE]
+    untested = [judged for judged in compared if standing(judged) in _UNTESTED]
     if untested:
         metrics = ordered(judged.metric for judged in untested)
         numbers = {"items": len(untested), "least": min(judged.n for judged in untested)}

@@ -9,13 +9,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from markupsafe import Markup
 
+from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.svg import drawing, line, mark, number, rect, shape, short, text
+from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import Verdict
 from pytest_wanlora.verdict.standing import change_words
 
+#: Colours of courses in the style sheet; more courses share them, and differ by their labels.
+COLOURS: Final = 8
 # farther out than this many fail bands a dot is drawn as an arrow at the edge
 _FARTHEST = 16.0
 
@@ -32,6 +37,8 @@ class Strip:
         warn: Band.
         fail: Band.
         suspicious: Improvement beyond which a two-sided metric warns; None for the others.
+        level: Of the interval.
+        language: Of its words.
     """
 
     changes: Mapping[int, float]
@@ -41,6 +48,12 @@ class Strip:
     warn: float
     fail: float
     suspicious: float | None = None
+    level: float = 0.9
+    language: Language = "en"
+
+    def words(self, seed: int, change: float) -> str:
+        """A seed's change, for its dot."""
+        return Html.OF_SEED.say(self.language, seed=seed, change=worded(change, self.language))
 
 
 def percent(change: float, *, signed: bool = True) -> str:
@@ -52,7 +65,7 @@ def percent(change: float, *, signed: bool = True) -> str:
 
 
 def strip(shown: Strip, title: str, description: str) -> Markup:
-    """Changes of one metric on a line: bands, a dot for each seed, the judged change and its interval.
+    """Changes of one metric on a line, better to the right: bands, seeds, the judged change and its interval.
 
     Args:
         shown: What to draw.
@@ -64,18 +77,22 @@ def strip(shown: Strip, title: str, description: str) -> Markup:
     scale = (width - left - right) / (high - low)
 
     def x(value: float) -> float:
-        return left + (min(max(value, low), high) - low) * scale
+        return width - right - (min(max(value, low), high) - low) * scale
 
-    parts = [_zone("z-warn", x(shown.warn), x(shown.fail)), _zone("z-fail", x(shown.fail), width - right)]
+    parts = [_zone("z-warn", x(shown.fail), x(shown.warn)), _zone("z-fail", left, x(shown.fail))]
     if shown.suspicious is not None:
-        parts.append(_zone("z-warn", left, x(-shown.suspicious)))
+        parts.append(_zone("z-warn", x(-shown.suspicious), width - right))
     parts.append(line("axis", left, 17, width - right, 17))
     parts.append(line("zero", x(0.0), 2, x(0.0), 32))
     if shown.low is not None and shown.high is not None:
         parts.append(line("interval", x(shown.low), 25, x(shown.high), 25))
         parts += [line("interval-end", x(end), 22, x(end), 28) for end in (shown.low, shown.high)]
+        end = x(shown.low)
+        inside = end < width - 34
+        at, anchor = (end + 5, "start") if inside else (x(shown.high) - 5, "end")
+        parts.append(text("tick", at, 29, f"{shown.level:.0%}", anchor))
     for seed, change in shown.changes.items():
-        parts.append(_seed(x(change), change, seed, outside=abs(change) > cut))
+        parts.append(_seed(x(change), change, shown.words(seed, change), outside=abs(change) > cut))
     if shown.change is not None and math.isfinite(shown.change):
         parts.append(shape("diamond", "mean", x(shown.change), 25, 4.5))
     parts += _ticks(shown, x, low)
@@ -92,37 +109,41 @@ def _domain(shown: Strip) -> tuple[float, float, float]:
     return low - room, high + room, cut
 
 
-def _seed(at: float, change: float, seed: int, *, outside: bool) -> Markup:
-    words = f"seed {seed}: {worded(change)}"
+def _seed(at: float, change: float, words: str, *, outside: bool) -> Markup:
     if not outside:
         return Markup('<circle class="seed" cx="{}" cy="10" r="3.2"><title>{}</title></circle>').format(
             number(at), words
         )
-    tip, tail = (at + 3, at - 4) if change > 0 else (at - 3, at + 4)
+    tip, tail = (at - 3, at + 4) if change > 0 else (at + 3, at - 4)
     points = f"{number(tip)},10 {number(tail)},6 {number(tail)},14"
     return Markup('<polygon class="seed" points="{}"><title>{}</title></polygon>').format(points, words)
 
 
-def worded(change: float | None) -> str:
+def worded(change: float | None, language: Language = "en") -> str:
     """A relative change to the worse of one seed, in words; None or NaN where there is none."""
     if change is None or math.isnan(change):
-        return "no change can be told"
-    return change_words(change, None, Verdict.PASS)
+        return Html.NO_CHANGE_TOLD.say(language)
+    return change_words(change, None, Verdict.PASS, language)
 
 
 def _ticks(shown: Strip, x: Callable[[float], float], low: float) -> list[Markup]:
-    wanted = [(shown.fail, percent(shown.fail)), (0.0, "0"), (shown.warn, percent(shown.warn))]
+    def words(change: float) -> str:
+        way = Html.TICK_WORSE if change > 0 else Html.TICK_BETTER
+        return way.say(shown.language, size=percent(change, signed=False))
+
+    wanted = [(shown.fail, words(shown.fail)), (0.0, Html.TICK_BASE.say(shown.language))]
+    wanted.append((shown.warn, words(shown.warn)))
     if shown.suspicious is not None and low < -shown.suspicious:
-        wanted.append((-shown.suspicious, percent(-shown.suspicious)))
+        wanted.append((-shown.suspicious, words(-shown.suspicious)))
     elif low < -shown.fail:
-        wanted.append((low * 0.96, percent(low * 0.96)))
+        wanted.append((low * 0.96, words(low * 0.96)))
     taken: list[float] = []
     made = []
     for value, label in wanted:
         at = x(value)
-        if all(abs(at - other) > 32 for other in taken):
+        if all(abs(at - other) > 64 for other in taken):
             taken.append(at)
-            anchor = "start" if at < 24 else "end" if at > 296 else "middle"
+            anchor = "start" if at < 32 else "end" if at > 288 else "middle"
             made.append(text("tick", at, 43, label, anchor))
     return made
 
@@ -134,10 +155,14 @@ class Point:
     Attributes:
         change: Relative change to the worse; None where nothing was measured.
         verdict: Of the comparison.
+        low: Lower bound of the change; None without an interval.
+        high: Upper bound.
     """
 
     change: float | None
     verdict: Verdict | None
+    low: float | None = None
+    high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -147,12 +172,14 @@ class Course:
     Attributes:
         label: A character or two, written at its end.
         points: In the checkpoints' order.
-        pooled: It is all scenarios together, drawn thicker.
+        pooled: It is all scenarios together, drawn thicker and with its intervals.
+        colour: Number of its colour.
     """
 
     label: str
     points: tuple[Point, ...]
     pooled: bool = False
+    colour: int = 0
 
 
 def courses(
@@ -214,7 +241,7 @@ def courses(
 
 
 def _levels(best: float, fail: float, y: Callable[[float], float]) -> list[tuple[str, float]]:
-    wanted = [(0.0, "base"), (fail, percent(-fail)), (best * 0.94, percent(-best * 0.94))]
+    wanted = [(0.0, "0%"), (fail, percent(-fail)), (best * 0.94, percent(-best * 0.94))]
     levels: list[tuple[str, float]] = []
     for change, label in wanted:
         if all(abs(y(change) - at) > 12 for _, at in levels):
@@ -225,8 +252,13 @@ def _levels(best: float, fail: float, y: Callable[[float], float]) -> list[tuple
 def _course(course: Course, x: Callable[[int], float], y: Callable[[float], float]) -> list[Markup]:
     known = [(i, p) for i, p in enumerate(course.points) if p.change is not None]
     spots = " ".join(f"{number(x(i))},{number(y(p.change or 0.0))}" for i, p in known)
-    kind = "course pooled" if course.pooled else "course"
-    made = [Markup('<polyline class="{}" points="{}"/>').format(kind, spots)]
+    kind = "course pooled" if course.pooled else f"course c{course.colour % COLOURS}"
+    made = [
+        line("whisker", x(i), y(p.low), x(i), y(p.high))
+        for i, p in known
+        if course.pooled and p.low is not None and p.high is not None
+    ]
+    made += [Markup('<polyline class="{}" points="{}"/>').format(kind, spots)]
     return made + [mark(p.verdict, x(i), y(p.change or 0.0)) for i, p in known]
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
-from pytest_wanlora.verdict.standing import Standing, standing
+from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
@@ -227,7 +227,7 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
         failing=failing,
         broken=broken,
         suspicious=_where(compared, lambda each: each.verdict is Verdict.WARN and not _lost(each)),
-        weak=_where(compared, lambda each: standing(each) is Standing.WEAK),
+        weak=_where(compared, lambda each: standing(each) in (Standing.WEAK, Standing.TOO_FEW)),
         untested=_where(
             compared,
             lambda each: standing(each) is Standing.BAND_ALONE,
@@ -236,35 +236,51 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
     )
 
 
-def more_videos(record: RunRecord, candidate: str) -> tuple[int | None, float | None] | None:
-    """How many more videos would decide what is undecided, and how long they take; None if nothing is.
+@dataclass(frozen=True)
+class MoreVideos:
+    """What would decide the items of a checkpoint that are undecided.
+
+    Attributes:
+        videos: How many more, of all scenarios concerned; None where 10,000 of one would not be enough.
+        seeds: `seeds.most` that allows them; 0 where no number does.
+        seconds: How long they take, as this run's videos did; None where that is not known.
+    """
+
+    videos: int | None
+    seeds: int = 0
+    seconds: float | None = None
+
+
+def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
+    """How many more videos would decide what is undecided; None if nothing is.
 
     Args:
         record: The run.
         candidate: Name of the checkpoint.
-
-    Returns:
-        Videos of all scenarios concerned, None where 10,000 of one would not be enough or nothing can be
-        said; seconds as this run's videos took, None where it rendered none.
     """
     undecided = record.decision(candidate).undecided
     if not undecided:
         return None
-    scenarios = len(scenarios_of(record))
+    names = scenarios_of(record)
     more: dict[str, int] = {}
+    seeds = 0
     for judged in undecided:
-        evidence = judged.evidence
-        missing = None if evidence is None else evidence.n_missing
-        if missing is None:
-            return None, None
-        # the pooled item's are of all scenarios together
-        for name in scenarios_of(record) if judged.scenario == ALL else (judged.scenario,):
-            each = -(-missing // scenarios) if judged.scenario == ALL else missing
+        pooled = judged.scenario == ALL
+        n = judged.n // max(len(names), 1) if pooled else judged.n
+        missing = None if judged.evidence is None else judged.evidence.n_missing
+        if standing(judged) is Standing.TOO_FEW:
+            each = max(FEWEST_VIDEOS - n, 1)
+        elif missing is None:
+            return MoreVideos(None)
+        else:
+            # the pooled item's are of all scenarios together
+            each = -(-missing // len(names)) if pooled else missing
+        seeds = max(seeds, n + each)
+        for name in names if pooled else (judged.scenario,):
             more[name] = max(more.get(name, 0), each)
-    rendered = record.totals.rendered
-    each_takes = record.totals.rendering_seconds / rendered if rendered else None
-    videos = sum(more.values())
-    return videos, None if each_takes is None else videos * each_takes
+    rendered, videos = record.totals.rendered, sum(more.values())
+    seconds = videos * record.totals.rendering_seconds / rendered if rendered else None
+    return MoreVideos(videos, seeds, seconds)
 
 
 def _lost(judged: Judgement) -> bool:

@@ -24,7 +24,7 @@ from pytest_wanlora.reports.terminal_tables import (
 )
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
-from pytest_wanlora.verdict.judgement import ALL, Judgement
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
@@ -190,10 +190,12 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         return [*lines, f"{card.name} may not be published: {card.reason}"]
     order = ["", *record.suite.prompts, ALL]
     compared = [judged for judged in own if judged.kind == "regression"]
+    for judged in own:
+        # a LoRA that was not applied gives the base model's scores: nobody should have to ask
+        if judged.kind == "checkpoint" and judged.verdict is Verdict.PASS:
+            why = judged.reason.partition("\n")[0]
+            lines += wrapped(why if full else why.partition(";")[0], width, "  ")
     if full:
-        for judged in own:
-            if judged.kind == "checkpoint" and not judged.verdict.unmeasured:
-                lines += wrapped(_first_line(judged.reason), width, "  ")
         if compared:
             lines += ["", *full_table(record, compared, width), ""]
         limits = sorted(
@@ -207,7 +209,8 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
     if own:
         lines.append(f"  {counted(own)}{'' if full else '; -v shows each'}")
         verdict = "may be published" if card.publishable else "may not be published"
-        lines += [f"  {line}" for line in _more_videos(record, card)]
+        for line in _more_videos(record, card):
+            lines += [f"  {line}"] if line.startswith("next: ") else wrapped(line, width, "  ")
         said = wrapped(f"{card.name} {verdict}: {card.reason}", width)
         lines += [
             Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
@@ -225,21 +228,25 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
     return lines
 
 
-def _first_line(reason: str) -> str:
-    return reason.partition("\n")[0]
-
-
 def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
     """What would decide the items that are neither a pass nor a fail."""
     found = more_videos(record, card.name)
     if found is None:
         return
-    videos, seconds = found
-    if videos is None:
+    if found.videos is None:
         yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
         return
-    time = "" if seconds is None else f" ({duration(seconds)})"
-    yield f"undecided: about {videos} more videos{time} would decide; next: raise seeds.most"
+    time = "" if found.seconds is None else f" ({duration(found.seconds)})"
+    most = record.suite.looks[-1] if record.suite.looks else 0
+    if found.seeds > most:
+        yield f"undecided: about {found.videos} more videos{time} would decide"
+        first = min(record.suite.looks[0] if most else found.seeds, found.seeds)
+        yield f"next: {gate_again(record, card, '--wanlora-seeds', f'{first}:{found.seeds}')}"
+        return
+    yield (
+        f"undecided: about {found.videos} more videos{time} would decide, but the gate stopped before the "
+        f"{most} of a scenario that it may render"
+    )
 
 
 def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:
@@ -269,9 +276,10 @@ def _card_lines(card: CandidateCard, width: int, *, full: bool) -> list[str]:
     if card.checkpoint is None:
         return wrapped(f"{card.name}: {card.reason}", width)
     known = card.checkpoint
-    size = f"{known['size'] / 2**20:.1f} MiB"
+    size = f"{known.get('size', 0) / 2**20:.1f} MiB"
     again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
-    kind = f"{known['format']}, {known['dtype']}, rank {known['rank']}, {size}, scale {card.scale:g}"
+    form, dtype, rank = (known.get(name, "unknown") for name in ("format", "dtype", "rank"))
+    kind = f"{form}, {dtype}, rank {rank}, {size}, scale {card.scale:g}"
     lines = wrapped(f"{card.name}: {kind}{again}", width)
     return [*lines, f"  sha256 {card.sha256}"] if full else lines
 
@@ -346,6 +354,7 @@ def _cost(record: RunRecord) -> str:
     return f"{', '.join(words)}; the run took {duration(totals.seconds)}"
 
 
-def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str]) -> list[str]:
-    """What an update stored: `scenario  metric  old -> new`, and bands that its seeds cannot resolve."""
-    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in notes)]
+def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str], insisted: str = "") -> list[str]:
+    """What an update stored: `scenario  metric  old -> new`, what to know of it, and who insisted."""
+    noted = [*notes, *([insisted] if insisted else [])]
+    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in noted)]

@@ -336,6 +336,13 @@ class Page(Enum):
 
     # the end
     NEXT = Phrase("What to do next", "개선 방안")
+    NEXT_STEP = Phrase("Do next", "다음 단계")
+    AND_MORE = Phrase("and {more} more", "외 {more}개")
+    WORST = Phrase("worst", "가장 나쁜 항목")
+    WHOLE_REPORT = Phrase(
+        "The videos, all numbers and every reason are in report.html and report.md of the run {folder}.",
+        "영상과 모든 수치, 판정 사유는 실행 {folder}의 report.html과 report.ko.md에 있습니다.",
+    )
     NOTHING_NEXT = Phrase(
         "Nothing by the data of this run.", "이 결과만으로는 추가 조치가 필요하지 않습니다."
     )

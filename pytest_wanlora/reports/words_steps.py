@@ -151,10 +151,10 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "판단하거나 허용 범위를 넓히세요.",
         ),
         "few_seeds": Phrase(
-            "Checks with too few videos for a test (the fewest: {least}), where the band alone decided: "
-            "{items}. Let seeds.first of the suite be 4 or more.",
-            "비디오 수가 적어(최소 {least}개) 통계 검정 없이 허용 범위만으로 판정한 항목이 {items}개입니다. "
-            "스위트의 seeds.first 값을 4 이상으로 설정하세요.",
+            "Checks with too few videos for a test (the fewest: {least}), so that the band alone decides and "
+            "no loss can be proven: {items}. Let seeds.first of the suite be 4 or more.",
+            "비디오 수가 적어(최소 {least}개) 통계 검정 없이 허용 범위만 적용했으며 악화를 입증할 수 없는 "
+            "항목이 {items}개입니다. 스위트의 seeds.first 값을 4 이상으로 설정하세요.",
         ),
         "band_below_noise": Phrase(
             "Bands narrower than chance: {bands}. The widest gap is {metrics} of {scenario}, which varies "

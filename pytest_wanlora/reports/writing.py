@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.files import write_whole
-from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing import bundle, receipt, ssh_signature
 from pytest_wanlora.publishing.verify import signature_path
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 from pytest_wanlora.reports.commands import file_name
@@ -61,7 +61,9 @@ def added_reports() -> tuple[Extension[Report], ...]:
     return extensions("wanlora.reports", Report)
 
 
-def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) -> Written:
+def write_all(
+    record: RunRecord, folder: Path, *, sign_key: Path | None = None, all_cards: bool = False
+) -> Written:
     """Write every report of a run.
 
     A receipt that was to be signed and cannot be is not written at all: one without its signature could be
@@ -71,6 +73,7 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
         record: The run.
         folder: Of the run; `results.json` lies in it.
         sign_key: Signs the receipts.
+        all_cards: Write a model card of checkpoints that may not be published too.
     """
     candidates = [card.name for card in record.candidates if card.sha256 is not None]
     paths: list[Path] = []
@@ -90,12 +93,14 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
         write("report.html", partial(_html, record))
         write("report.md", partial(_markdown, record, "en"))
         write("report.ko.md", partial(_markdown, record, "ko"))
+        write("figure.png", partial(_figure, record))
     receipts = [
         write(file_name(record, name, "receipt", ".json"), partial(_receipt, record, name, sign_key))
         for name in candidates
     ]
-    for name in candidates:
-        write(file_name(record, name, "model-card", ".md"), partial(_card, record, name))
+    for card in record.candidates:
+        if card.sha256 is not None and (card.publishable or all_cards):
+            write(file_name(record, card.name, "model-card", ".md"), partial(_card, record, card.name))
     for added in added_reports() if candidates else ():
         try:
             paths.extend(Path(path) for path in added.value.write(record, folder))
@@ -107,7 +112,7 @@ def write_all(record: RunRecord, folder: Path, *, sign_key: Path | None = None) 
 
 
 def remove_receipts(record: RunRecord, folder: Path) -> None:
-    """Remove the receipts of a run and their signatures, before its record is written again.
+    """Remove the receipts of a run with their signatures and bundles, before its record is written again.
 
     Args:
         record: The run.
@@ -120,11 +125,16 @@ def remove_receipts(record: RunRecord, folder: Path) -> None:
         path = folder / file_name(record, card.name, "receipt", ".json")
         path.unlink(missing_ok=True)
         signature_path(path).unlink(missing_ok=True)
+        bundle.bundle_path(path).unlink(missing_ok=True)
 
 
 def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Path) -> Iterator[Path]:
-    data = receipt.canonical(receipt.statement(record, candidate))
+    statement = receipt.statement(record, candidate)
+    data = receipt.canonical(statement)
     if sign_key is not None:
+        if bundle.why_not(sign_key) is None:
+            write_whole(bundle.bundle_path(path), bundle.sign(statement, sign_key))
+            yield bundle.bundle_path(path)
         # first, so that a disk that is full now leaves no receipt that merely looks unsigned
         write_whole(signature_path(path), ssh_signature.sign(data, sign_key))
         yield signature_path(path)
@@ -135,7 +145,12 @@ def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Pat
 def _html(record: RunRecord, path: Path) -> Iterator[Path]:
     from pytest_wanlora.reports import html
 
-    write_whole(path, html.page(record, path.parent).encode())
+    made = html.made(record, path.parent)
+    for address, source in made.beside.items():
+        target = path.parent / address
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, target)
+    write_whole(path, made.text.encode())
     yield path
 
 
@@ -144,6 +159,15 @@ def _markdown(record: RunRecord, language: Language, path: Path) -> Iterator[Pat
 
     write_whole(path, markdown.page(record, language).encode())
     yield path
+
+
+def _figure(record: RunRecord, path: Path) -> Iterator[Path]:
+    from pytest_wanlora.reports import figure
+
+    drawn = figure.png(record, path.parent)
+    if drawn is not None:
+        write_whole(path, drawn)
+        yield path
 
 
 def _card(record: RunRecord, candidate: str, path: Path) -> Iterator[Path]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from pytest_wanlora.baseline.store import Prompt
 from pytest_wanlora.metrics import METRICS
@@ -121,6 +121,16 @@ class SuiteCard(StrictModel):
     metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in METRICS.values()})
 
 
+class _Described(StrictModel, extra="allow"):
+    """What reports take from the description of a checkpoint."""
+
+    file: str = ""
+    size: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    format: str = ""
+    dtype: str = ""
+    rank: int = 0
+
+
 class CandidateCard(StrictModel):
     """One checkpoint and the decision about it.
 
@@ -144,6 +154,14 @@ class CandidateCard(StrictModel):
     runs: int = 1
     publishable: bool
     reason: str
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _as_described(cls, found: dict[str, Any] | None) -> dict[str, Any] | None:
+        """What reports take from it is of the type that `Checkpoint.describe` gives it."""
+        if found is not None:
+            _Described.model_validate(found)
+        return found
 
 
 class Paths(StrictModel):

@@ -32,7 +32,7 @@ from pytest_wanlora.results.parts import (
 from pytest_wanlora.results.training_data import TrainingDataCard
 from pytest_wanlora.verdict.decision import Cause, Decision, RunOutcome, causes, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
-from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
+from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
 
 #: pytest's exit code of a run that was stopped by hand.
 _INTERRUPTED = 2
@@ -209,6 +209,12 @@ class RunRecord(Part):
             raise RecordError(
                 f"{source}: {key}: {first['msg']}{f', and {more} more' if more else ''}"
             ) from error
+        places = {"", ALL, *record.suite.prompts}
+        if strange := next((each for each in record.judgements if each.scenario not in places), None):
+            raise RecordError(
+                f"{source}: judgements: {str(strange.item)[:200]} is of scenario "
+                f"{strange.scenario[:80]!r}, which its suite does not have"
+            )
         if stated not in (None, record.outcome):
             allowed = str(record.outcome)
             raise RecordError(f"{source}: outcome is {stated!r}; its judgements and tests give {allowed!r}")

@@ -23,6 +23,7 @@ from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.fvd import ReferenceSet
 
 if TYPE_CHECKING:
+    from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.scoring.scorer import ScoringSettings
     from pytest_wanlora.suite import Scenario
@@ -32,6 +33,26 @@ if TYPE_CHECKING:
 SAME = 1e-3
 #: The same for its feature vector, relative to its length.
 SAME_FEATURES = 1e-2
+
+
+def repeats(own: JobResult, other: JobResult) -> bool:
+    """Whether one video differs from another by no more than rendering the same video again may.
+
+    Args:
+        own: Of one scenario and seed, and not degenerate.
+        other: Of the same.
+    """
+    scores = all(
+        abs(value - other.scores[name]) <= SAME * abs(other.scores[name])
+        for name, value in own.scores.items()
+        if name in other.scores
+    )
+    return scores and all(
+        float(np.linalg.norm(array - other.features[name]))
+        <= SAME_FEATURES * float(np.linalg.norm(other.features[name]))
+        for name, array in own.features.items()
+        if name in other.features
+    )
 
 
 class Standard:

@@ -95,6 +95,8 @@ class ModelFiles:
                 if reference.hub_id is not None and not paths:
                     missing.append(reference)
                     continue
+                if reference.hub_id is not None:
+                    hub.require_revision(reference, paths)
                 verify(paths, stated(suite, key, text), key=key, where=where)
                 # every producer needs a picture for the key of its job
                 if whole or key.startswith("scenarios"):

@@ -16,7 +16,7 @@ import numpy as np
 
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.run.comparison import Standard
+from pytest_wanlora.run.comparison import Standard, repeats
 from pytest_wanlora.verdict import fvd, limits, regressions
 from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.items import FVD
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
 #: Kinds of items that are judged against the baseline.
-_COMPARED = ("regression", "videos")
+COMPARED = ("regression", "videos")
 
 
 @dataclass(frozen=True)
@@ -147,9 +147,12 @@ class Judge:
         if applied.patched != applied.targets or applied.changed == 0:
             counted["changed"] = applied.changed
             return said(item, Verdict.FAIL, ReasonCode.LORA_NOT_APPLIED, counted)
+        place: Details = {"scenario": own.scenario, "seed": own.seed}
         if own.frames_sha256 == base.frames_sha256:
-            place: Details = {"scenario": own.scenario, "seed": own.seed}
             return said(item, Verdict.FAIL, ReasonCode.LORA_WITHOUT_EFFECT, {**counted, **place})
+        # what cannot be scored is for the other items to judge
+        if own.degenerate is None and base.degenerate is None and repeats(own, base):
+            return said(item, Verdict.FAIL, ReasonCode.LORA_WITHIN_REPEATABILITY, {**counted, **place})
         names = ("mode", "strength", "cosine", "relative_size")
         details = {**counted, **{name: getattr(applied, name) for name in names}}
         if abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL:
@@ -177,7 +180,7 @@ class Judge:
         """All videos of an item's scenarios: what the comparison rendered, or the first look without one."""
         own = self._scenarios(item)
         candidate = self.gate.candidate(item.candidate)
-        compared = {each.scenario for each in self.gate.chosen_items(candidate) if each.kind in _COMPARED}
+        compared = {each.scenario for each in self.gate.chosen_items(candidate) if each.kind in COMPARED}
         if compared & {ALL, *(scenario.id for scenario in own)}:
             try:
                 return self._compared(item)[1]
@@ -207,6 +210,7 @@ class Judge:
                 degenerate=degenerate,
             )
         found = {} if degenerate else self.standard.set_scores(features_of(results), results)
+        told = self._told(results) if found and metric.id == FVD.id else None
         return limits.judge_set_limit(
             metric,
             candidate=item.candidate,
@@ -215,8 +219,15 @@ class Judge:
             value=found.get(metric.id),
             n=sum(map(len, results.values())),
             reference_n=len(self.standard.reference_rows(results)),
+            told=told,
             degenerate=degenerate,
         )
+
+    def _told(self, results: Mapping[str, Sequence[JobResult]]) -> fvd.SetDistance:
+        """The Fréchet distance of all videos of some scenarios, with its floor and interval."""
+        videos = fvd.Videos.of(features_of(results), self.standard.reference_set(results))
+        ends = np.cumsum([len(of) for of in results.values()])
+        return fvd.SetDistance.of(videos, np.split(np.arange(ends[-1]), ends[:-1]), Plan((1,)).tail)
 
     def _videos(self, item: ItemId) -> Judgement:
         chosen = self._compared(item)[1]
@@ -338,7 +349,7 @@ class Judge:
         for candidate in self.gate.candidates if self._courses else ():
             items = self.gate.chosen_items(candidate)
             busy = candidate.name in self._settled or candidate.name in self._looking
-            if busy or not any(item.kind in _COMPARED for item in items):
+            if busy or not any(item.kind in COMPARED for item in items):
                 continue
             try:
                 course = self._course(candidate)
@@ -353,7 +364,7 @@ class Judge:
         """The looks of a candidate so far."""
         if candidate.name in self._courses:
             return self._courses[candidate.name]
-        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in _COMPARED]
+        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in COMPARED]
         places = {item.scenario for item in chosen}
         scenarios = [
             each

@@ -28,6 +28,7 @@ from pytest_wanlora.registry import check_groups
 from pytest_wanlora.reports.writing import added_reports
 from pytest_wanlora.results.folders import point_latest
 from pytest_wanlora.settings import load_suite
+from pytest_wanlora.suite import hub, resolve
 from pytest_wanlora.suite.models import added_models
 from pytest_wanlora.suite.schema import added_scenarios
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
@@ -223,6 +224,20 @@ class Gate:
             self.preflight = replace(self.preflight, findings=findings)
         self.blocked = self.preflight.blocking([*self.items, *self.stored])
         return self.preflight
+
+    def fetch(self) -> None:
+        """Download what the preflight found missing, so that its digests are known before anything is judged.
+
+        Raises:
+            SuiteError: It cannot be downloaded.
+        """
+        downloads = () if self.preflight is None else self.preflight.downloads
+        for each in downloads:
+            hub.fetch(resolve(each.text, key=each.key, where=self.suite.where(each.key)))
+        if downloads:
+            # what was read before is not what will be loaded
+            del self.digests
+            _ = self.digests
 
     def _typed_for_baselines(self) -> tuple[str, ...]:
         """Options that were typed and that a baseline must be measured with."""

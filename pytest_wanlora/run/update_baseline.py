@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import getpass
+import os
+import platform
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import TYPE_CHECKING
@@ -11,13 +14,15 @@ import numpy as np
 
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora.baseline import acceptance
-from pytest_wanlora.baseline.store import Baseline
+from pytest_wanlora.baseline.store import Baseline, Insistence
 from pytest_wanlora.errors import BaselineError
+from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.run.judge import COMPARED
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict import fvd, noise
 from pytest_wanlora.verdict.items import FVD
-from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.judgement import ALL, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -29,6 +34,10 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.verdict.judgement import ToleranceLike
 
+#: Without a comparison there is nothing to refuse a checkpoint for; the note says so.
+_NOT_COMPARED = (Verdict.MISSING_BASELINE, Verdict.INCOMPARABLE)
+#: A message has 2,000 characters at most, and a line of a comparison some 250.
+_SHOWN = 5
 _PACKAGES = ("pytest-wanlora", "pytest", "torch", "diffsynth", "open-clip-torch", "numpy", "scipy")
 
 
@@ -40,13 +49,15 @@ class Stored:
         name: Of the baseline.
         place: Its folder.
         changes: `scenario  metric  old -> new`, a line each.
-        notes: Bands that the stored seeds cannot resolve.
+        notes: Bands that the stored seeds cannot resolve, and what it was not compared with.
+        insisted: Who insisted and against what, a sentence; empty where nobody had to.
     """
 
     name: str
     place: str
     changes: tuple[str, ...]
     notes: tuple[str, ...]
+    insisted: str = ""
 
 
 def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
@@ -58,13 +69,19 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
         candidate: The checkpoint to accept, or the model without LoRA.
 
     Raises:
-        BaselineError: It is refused (a limit is broken, a video is degenerate), or cannot be written.
+        BaselineError: It is refused (a limit is broken, a video is degenerate, it is smaller than what it
+            replaces, the gate refuses the checkpoint), or cannot be written.
         JobError: A video cannot be rendered.
         ScoringError: There is no reference set.
     """
     settings = gate.settings
     name = settings.update_target or candidate.name
+    wanted = {scenario.id: gate.first_look for scenario in gate.scenarios}
+    previous = _previous(gate, name)
     # before anything is rendered in vain
+    against = acceptance.losses(_own(gate, name), wanted)
+    if against and not settings.force:
+        raise _refused(name, ["it is smaller than what it would replace:", *against], _insist(gate))
     _ = judge.standard.reference
     results = {
         scenario.id: gate.results(gate.jobs(candidate, [scenario], gate.first_look))
@@ -80,15 +97,19 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
         raise _refused(name, lines)
     new = measure(gate, judge, candidate, name, results)
     demanded = [item for item in gate.items if item.candidate == candidate.name]
-    refusals = acceptance.refusals(
-        new,
-        [judge.judgement(item) for item in demanded],
-        demanded,
-        seeds=dict.fromkeys(results, gate.first_look),
-    )
-    if refusals:
-        raise _refused(name, refusals)
-    changes = acceptance.changes(_previous(gate, name), new)
+    missing = acceptance.refusals(new, (), (), seeds=wanted)
+    if missing:
+        raise _refused(name, missing)
+    changes = acceptance.changes(previous, new)
+    judgements = [judge.judgement(item) for item in demanded]
+    refused = list(acceptance.refusals(new, judgements, demanded, seeds=wanted))
+    compared, notes = _gated(gate, candidate, name)
+    refused += compared
+    if refused and not settings.force:
+        raise _refused(name, refused, _insist(gate), _worse(changes))
+    against = (*against, *refused)
+    if against:
+        new = new.model_copy(update={"insisted": Insistence(by=_who(), against=against)})
     videos = {
         (each.scenario, each.seed): each.preview
         for of in results.values()
@@ -97,7 +118,64 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
     }
     baselines.write(new, settings.baselines_dir, videos=videos)
     place = baselines.folder(settings.baselines_dir, gate.suite.name, name)
-    return Stored(name, str(place), changes, noise.too_tight(new.noise))
+    insisted = ""
+    if new.insisted is not None:
+        insisted = f"the baseline {name!r} was stored with --wanlora-force by {new.insisted.by}, against: "
+        insisted += "; ".join(against)
+    return Stored(name, str(place), changes, (*notes, *noise.too_tight(new.noise)), insisted)
+
+
+def _gated(gate: Gate, candidate: Candidate, name: str) -> tuple[list[str], list[str]]:
+    """What a gate says of a checkpoint that is to be accepted: why it refuses it, and what was not compared.
+
+    It is compared with the model without LoRA, as by any gate, and with what it replaces.
+    """
+    refused: list[str] = []
+    notes: list[str] = []
+    if candidate.checkpoint is None:
+        return refused, notes
+    for other in dict.fromkeys((BASE, name)):
+        compared = replace(gate.settings, update_baselines=False, update_target=None, baseline=other)
+        gating = replace(gate, settings=compared, candidates=(candidate,), chosen=frozenset())
+        try:
+            baseline = gating.judge.standard.baseline
+        except BaselineError:
+            if other == BASE:
+                notes.append("it was compared with no base model: there is no baseline 'base'")
+            continue
+        try:
+            judged = [gating.judge.judgement(item) for item in gating.items if item.kind in COMPARED]
+        finally:
+            gating.finish()
+        incomparable = [each for each in judged if each.verdict in _NOT_COMPARED]
+        if incomparable:
+            notes.append(f"it was not compared with {other!r}: {incomparable[0].explained.splitlines()[0]}")
+        # what another checkpoint was accepted for is no demand of the suite, but a proven loss is told
+        failing = [each for each in judged if each.verdict.fails and each.verdict not in _NOT_COMPARED]
+        shown = [each for each in failing if other == BASE or each.verdict is Verdict.FAIL]
+        refused += [f"{each.item}, against {baseline.name!r}: {each.explained}" for each in shown]
+    return refused, notes
+
+
+def _worse(changes: Sequence[str]) -> list[str]:
+    found = [line for line in changes if line.endswith("worse")]
+    return ["what it would make worse, old -> new:", *found[:_SHOWN]] if found else []
+
+
+def _insist(gate: Gate) -> str:
+    return f"mend what is listed, or insist: {gate.settings.again('--wanlora-force')}"
+
+
+def _who() -> str:
+    """Who runs this: a CI's actor, or the user on this machine."""
+    actor = os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN")
+    if actor:
+        return actor
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # KeyError before Python 3.13: there is no entry for the user
+        user = "an unnamed user"
+    return f"{user} on {platform.node() or 'an unnamed machine'}"
 
 
 def measure(
@@ -181,9 +259,21 @@ def _previous(gate: Gate, name: str) -> Baseline | None:
         return None
 
 
-def _refused(name: str, lines: Sequence[str]) -> BaselineError:
-    listed = "\n".join(f"  {line}" for line in lines)
+def _own(gate: Gate, name: str) -> Baseline | None:
+    """The baseline of the user's own folder that would be overwritten."""
+    try:
+        return baselines.load(gate.settings.baselines_dir, gate.suite.name, name)
+    except BaselineError:
+        return None
+
+
+def _refused(
+    name: str, lines: Sequence[str], next_command: str = "", beside: Sequence[str] = ()
+) -> BaselineError:
+    more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+    listed = "\n".join(f"  {line}" for line in [*lines[:_SHOWN], *more, *beside])
     return BaselineError(
         f"not stored as the baseline {name!r}; nothing was changed:\n{listed}",
-        next_command="mend what is listed; a baseline must be whole and keep the suite's limits",
+        next_command=next_command
+        or "mend what is listed; a baseline must be whole and keep the suite's limits",
     )

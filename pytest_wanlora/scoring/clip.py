@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.files import parse_json, read_regular
+from pytest_wanlora.metrics import CLIPSCORE_WEIGHT
 from pytest_wanlora.scoring.determinism import exact_arithmetic
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
 from pytest_wanlora.scoring.weights import fetch, summary
@@ -25,7 +26,6 @@ from pytest_wanlora.scoring.weights import fetch, summary
 FRAME_BATCH = 9
 """Frames a forward pass, always: the last pass is filled up. 9 is the shortest video that FVD can score."""
 
-_CLIPSCORE_WEIGHT = 2.5
 _CONFIG_KEYS = frozenset({"embed_dim", "vision_cfg", "text_cfg"})
 _OPTIONAL_KEYS = frozenset({"quick_gelu", "tokenizer", "preprocess_cfg"})
 _PREPROCESS_KEYS = tuple(field.name for field in fields(PreprocessCfg) if field.name not in ("size", "mode"))
@@ -165,7 +165,7 @@ def clip_scores(frames: NDArray[np.float32], text: NDArray[np.float32]) -> Mappi
     """
     cosines = _unit(frames) @ _unit(text)
     return {
-        "clip": float(np.mean(_CLIPSCORE_WEIGHT * np.maximum(cosines, 0.0))),
+        "clip": float(np.mean(CLIPSCORE_WEIGHT * np.maximum(cosines, 0.0))),
         "clip_cosine": float(np.mean(cosines)),
     }
 

@@ -32,9 +32,9 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
     """Find a scorer's file and compare its digest with the suite's.
 
     Args:
-        location: A path; `package:<path inside pytest_wanlora>`; or `hub:<owner>/<name>:<file>`, a file of
-            the Hugging Face Hub, which is downloaded into its cache when it is not there yet. Nothing else is
-            ever downloaded.
+        location: A path; `package:<path inside pytest_wanlora>`; or `hub:<owner>/<name>:<file>`, with
+            `@<commit>` behind the name if it is pinned: a file of the Hugging Face Hub, which is downloaded
+            into its cache when it is not there yet. Nothing else is ever downloaded.
         sha256: The digest that the suite states; empty if it states none.
         key: The suite's key of the location, such as `"scoring.clip.weights"`, for the message.
 
@@ -51,7 +51,7 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
         raise ScoringError(error.message, next_command=command) from error
     repository = reference.hub_id
     if repository is not None and reference.pattern is not None:
-        path = _download(repository, reference.pattern, key)
+        path = _download(repository, reference.pattern, key, reference.revision)
     elif len(reference.paths) == 1 and reference.paths[0].is_file():
         path = reference.paths[0]
     else:
@@ -66,9 +66,9 @@ def summary(error: Exception) -> str:
     return " ".join(line.strip() for line in lines[:3]) if lines else type(error).__name__
 
 
-def _download(repository: str, filename: str, key: str) -> Path:
+def _download(repository: str, filename: str, key: str, revision: str | None) -> Path:
     try:
-        return Path(hf_hub_download(repository, filename))
+        return Path(hf_hub_download(repository, filename, revision=revision))
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise ScoringError(
             f"{key}: hub:{repository}:{filename} cannot be fetched: {summary(error)}",

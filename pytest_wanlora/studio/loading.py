@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from pytest_wanlora.studio.memory import explained
 from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.suite import (
     check_digests,
+    hub,
     option_value,
     references,
     refuse_repeated,
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.studio.weights import Reading
     from pytest_wanlora.suite import Suite
-
-#: DiffSynth's own variable; it would take ModelScope where this is not set, and `hub:` means Hugging Face.
-_SOURCE_VARIABLE = "DIFFSYNTH_DOWNLOAD_SOURCE"
 
 
 class Loader:
@@ -196,32 +193,12 @@ class Loader:
 
     def _paths(self, key: str) -> list[Path]:
         """The files of a key, downloaded if they are the hub's."""
-        from diffsynth.pipelines.wan_video import ModelConfig
-
         text = dict(references(self.suite))[key]
         where = self.suite.where(key)
         found = resolve(text, key=key, where=where)
         if found.hub_id is None:
             return list(found.paths)
-        config = ModelConfig(
-            model_id=found.hub_id,
-            origin_file_pattern=found.pattern,
-            download_source=os.environ.get(_SOURCE_VARIABLE, "huggingface"),
-        )
-        fetch = f"hf download {found.hub_id} --include '{found.pattern}' --local-dir models/{found.hub_id}"
-        try:
-            config.download_if_necessary()
-        except Exception as error:
-            raise StudioError(
-                f"{where}: {key}: {text} cannot be fetched: {type(error).__name__}: {error}",
-                next_command=fetch,
-            ) from error
-        named = config.path if isinstance(config.path, list) else [config.path]
-        if not named:
-            raise StudioError(
-                f"{where}: {key}: {text}: no such file below {config.local_model_path}", next_command=fetch
-            )
-        paths = sorted(Path(name) for name in named)
+        paths = list(hub.fetch(found))
         verify(paths, stated(self.suite, key, text), key=key, where=where)
         return paths
 

@@ -18,9 +18,10 @@ from pytest_wanlora.suite.digests import digest
 
 KINDS: Final = (
     "a path or glob relative to the suite file, package:FILE (shipped with pytest-wanlora), "
-    "hub:OWNER/NAME:FILE (downloaded), baselines:FILE (in the suite's folder of the baselines)"
+    "hub:OWNER/NAME:FILE or hub:OWNER/NAME@COMMIT:FILE (downloaded), "
+    "baselines:FILE (in the suite's folder of the baselines)"
 )
-_HUB: Final = re.compile(r"hub:([\w.-]+/[\w.-]+):([^:\\]+)")
+_HUB: Final = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([0-9a-f]{40}))?:([^:\\]+)")
 _PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_-]+:")  # two letters or more: C:\ is a drive
 
 
@@ -35,6 +36,7 @@ class FileReference:
         paths: Existing files, or one folder, sorted; empty for `"hub"`.
         hub_id: `Wan-AI/Wan2.2-TI2V-5B`; None unless `"hub"`.
         pattern: File, glob or folder (ending in `/`) inside the hub repository; None unless `"hub"`.
+        revision: The commit of the repository that the suite pins; None where it pins none.
     """
 
     key: str
@@ -43,6 +45,7 @@ class FileReference:
     paths: tuple[Path, ...] = ()
     hub_id: str | None = None
     pattern: str | None = None
+    revision: str | None = None
 
 
 def anchored(text: str, *, folder: Path, baselines: Path) -> str:
@@ -64,7 +67,9 @@ def anchored(text: str, *, folder: Path, baselines: Path) -> str:
     """
     if text.startswith("hub:"):
         if not _HUB.fullmatch(text):
-            raise ValueError("not of the form; allowed: hub:OWNER/NAME:FILE")
+            raise ValueError(
+                "not of the form; allowed: hub:OWNER/NAME:FILE, or hub:OWNER/NAME@COMMIT:FILE (40 digits)"
+            )
         return text
     for prefix, root in (("package:", None), ("baselines:", baselines)):
         if text.startswith(prefix):
@@ -96,7 +101,7 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         SuiteError: A local reference matches no file.
     """
     if found := _HUB.fullmatch(text):
-        return FileReference(key, text, "hub", hub_id=found[1], pattern=found[2])
+        return FileReference(key, text, "hub", hub_id=found[1], pattern=found[3], revision=found[2])
     inside = text.startswith("package:")
     path = Path(text)
     if inside:

@@ -9,6 +9,7 @@ from typing import Any
 
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.files import has_magic, resolve, verify
 from pytest_wanlora.suite.models import added_models
@@ -73,9 +74,9 @@ def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, 
 def fingerprint(suite: Suite) -> dict[str, Any]:
     """Return all that must be equal for two results to be comparable, as plain JSON data.
 
-    Model files and scorers by digest (by hub id where none is stated), sampling, the reference set and the
-    metrics' versions. Not the scenarios, limits or tolerances, and no paths. Stated digests are taken as
-    given: `check_digests` proves them.
+    Model files and scorers by digest (by hub id where they are not on this disk yet), sampling, the reference
+    set and the metrics' versions. Not the scenarios, limits or tolerances, and no paths. Stated digests are
+    taken as given: `check_digests` proves them.
 
     Raises:
         SuiteError: A local file is missing or cannot be read.
@@ -160,7 +161,15 @@ def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
         known = sorted(digests.values())
         if known and not has_magic(reference.pattern):
             return {"sha256": known}
-        return {"hub": f"{reference.hub_id}:{reference.pattern}", "sha256": known}
+        try:
+            # what is loaded, wherever the hub has moved to since
+            here = sorted(digests.get(path.name) or digest(path) for path in hub.local_files(reference))
+        except OSError as error:
+            raise SuiteError(
+                f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
+                next_command=f"ls -l {error.filename}",
+            ) from error
+        return {"hub": f"{reference.hub_id}:{reference.pattern}", "sha256": here or known}
     try:
         return {"sha256": sorted(digests.get(path.name) or digest(path) for path in reference.paths)}
     except OSError as error:

@@ -1,6 +1,6 @@
 """Files of the Hugging Face Hub that a suite names: which are on this disk, and what the others weigh.
 
-Nothing is downloaded here. The model's files are where DiffSynth puts them, the scorers' in the hub's cache.
+Only `fetch` downloads. The model's files are where DiffSynth puts them, the scorers' in the hub's cache.
 """
 
 from __future__ import annotations
@@ -14,10 +14,14 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
 
+from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.files import read_regular
 from pytest_wanlora.suite.files import FileReference
 
 #: Seconds that the hub has to answer; a request's own limit does not hold for looking up the hub's address.
 _PATIENCE: Final = 5.0
+SOURCE_VARIABLE: Final = "DIFFSYNTH_DOWNLOAD_SOURCE"
+"""DiffSynth's own variable; it would take ModelScope where this is not set, and `hub:` means Hugging Face."""
 _TIMEOUT: Final = 4.0
 _SHARD: Final = re.compile(r"-[0-9]{5}-of-([0-9]{5})\.safetensors$")
 
@@ -51,7 +55,7 @@ def local_files(reference: FileReference) -> tuple[Path, ...]:
     if not reference.key.startswith("model."):
         from huggingface_hub import try_to_load_from_cache
 
-        found = try_to_load_from_cache(reference.hub_id, reference.pattern)
+        found = try_to_load_from_cache(reference.hub_id, reference.pattern, revision=reference.revision)
         return (Path(found),) if isinstance(found, str) else ()
     folder = folder_of(reference)
     if reference.pattern.endswith("/"):
@@ -64,10 +68,115 @@ def local_files(reference: FileReference) -> tuple[Path, ...]:
 
 def fetch_command(reference: FileReference) -> str:
     """What to type to download a hub reference to where it is looked for."""
+    pinned = f" --revision {reference.revision}" if reference.revision else ""
     if not reference.key.startswith("model."):
-        return f"hf download {reference.hub_id} {reference.pattern}"
-    pattern = f"{reference.pattern}*" if str(reference.pattern).endswith("/") else reference.pattern
-    return f"hf download {reference.hub_id} --include '{pattern}' --local-dir {folder_of(reference)}"
+        return f"hf download {reference.hub_id} {reference.pattern}{pinned}"
+    pattern = _pattern(reference)
+    return f"hf download {reference.hub_id} --include '{pattern}' --local-dir {folder_of(reference)}{pinned}"
+
+
+def fetch(reference: FileReference) -> tuple[Path, ...]:
+    """Download what this disk lacks of a hub reference.
+
+    Args:
+        reference: Of kind `"hub"`.
+
+    Returns:
+        Its files, or one folder, sorted.
+
+    Raises:
+        SuiteError: It cannot be downloaded, or is of another commit than the suite pins.
+    """
+    found = local_files(reference)
+    if not found:
+        try:
+            _download(reference)
+        except Exception as error:
+            # the clients of both hubs change their errors; all mean the same here
+            why = f"{type(error).__name__}: {error!s:.400}"
+            raise SuiteError(
+                f"{reference.key}: {reference.text} cannot be fetched: {why}",
+                next_command=fetch_command(reference),
+            ) from error
+        found = local_files(reference)
+    if not found:
+        raise SuiteError(
+            f"{reference.key}: {reference.text}: no such file below {folder_of(reference)}",
+            next_command=fetch_command(reference),
+        )
+    require_revision(reference, found)
+    return found
+
+
+def _download(reference: FileReference) -> None:
+    name, folder = str(reference.hub_id), folder_of(reference)
+    if not reference.key.startswith("model."):
+        from huggingface_hub import hf_hub_download
+
+        hf_hub_download(name, str(reference.pattern), revision=reference.revision)
+    elif os.environ.get(SOURCE_VARIABLE, "huggingface").lower() == "huggingface":
+        from huggingface_hub import snapshot_download
+
+        snapshot_download(
+            name, allow_patterns=_pattern(reference), local_dir=folder, revision=reference.revision
+        )
+    elif reference.revision is not None:
+        raise ValueError(f"a commit of Hugging Face is pinned, and {SOURCE_VARIABLE} names another hub")
+    else:
+        # a dependency of DiffSynth
+        from modelscope import snapshot_download as from_modelscope
+
+        from_modelscope(name, local_dir=str(folder), allow_file_pattern=_pattern(reference))
+
+
+def require_revision(reference: FileReference, paths: Iterable[Path]) -> None:
+    """Check that files are of the commit that a suite pins, where the hub's client has noted theirs.
+
+    Raises:
+        SuiteError: They are of another one.
+    """
+    if reference.revision is None:
+        return
+    found = revision_of(reference, paths)
+    if found != reference.revision:
+        here = f"of commit {found}" if found else "of no commit that is known"
+        raise SuiteError(
+            f"{reference.key}: {reference.text}: the files on this disk are {here}; "
+            f"allowed: {reference.revision}, which the suite pins",
+            next_command=f"delete them, then {fetch_command(reference)}",
+        )
+
+
+def revision_of(reference: FileReference, paths: Iterable[Path]) -> str | None:
+    """The commit that all of some files are of, as the hub's client has noted it; None where it did not.
+
+    Args:
+        reference: Of kind `"hub"`.
+        paths: What `local_files` found.
+    """
+    files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else (path,))]
+    visible = [file for file in files if file.is_file()]
+    found = {_noted(reference, file) for file in visible}
+    return found.pop() if len(found) == 1 else None
+
+
+def _noted(reference: FileReference, file: Path) -> str | None:
+    if not reference.key.startswith("model."):
+        # .../snapshots/COMMIT/FILE
+        parts = file.parts
+        at = len(parts) - 1 - parts[::-1].index("snapshots") if "snapshots" in parts else -1
+        return parts[at + 1] if at >= 0 else None
+    folder = folder_of(reference)
+    note = folder / ".cache" / "huggingface" / "download" / f"{file.relative_to(folder)}.metadata"
+    try:
+        first = read_regular(note, largest=4096).decode().split("\n", 1)[0].strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return first if re.fullmatch("[0-9a-f]{40}", first) else None
+
+
+def _pattern(reference: FileReference) -> str:
+    return f"{reference.pattern}*" if str(reference.pattern).endswith("/") else str(reference.pattern)
 
 
 def sizes(repositories: Iterable[str]) -> dict[str, Listing]:

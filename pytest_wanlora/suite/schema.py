@@ -259,7 +259,7 @@ class Seeds(_Model):
         start: The first seed; the others follow it.
     """
 
-    first: Annotated[int, Field(ge=1, le=1000)] = 4
+    first: Annotated[int, Field(ge=1, le=1000)] = 3
     most: Annotated[int, Field(ge=1, le=1000)] = 16
     start: Annotated[int, Field(ge=0, le=2**31)] = 0
 

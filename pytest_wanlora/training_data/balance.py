@@ -24,7 +24,7 @@ from pytest_wanlora.training_data.videos import BROKEN
 Drop = Literal["near", "exact", "none"]
 """Which repeated prompts are left out before the draw."""
 
-FACTORS: Final = {"fail": Fraction(2), "warn": Fraction(3, 2)}
+FACTORS: Final = {"fail": Fraction(2), "undecided": Fraction(3, 2), "warn": Fraction(3, 2)}
 """What the share of a category is multiplied by, by the worst verdict on its scenarios."""
 
 _NAME_IT: Final = "name one with --candidate"
@@ -265,8 +265,9 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[st
     """Raise the shares of the categories that regressed.
 
     Each category's share is multiplied by 2 if a comparison of one of its scenarios failed, else by 3/2 if
-    one is a warning, else by 1; then all are divided by their sum. Other verdicts raise nothing: what was not
-    measured, or not against this baseline, says nothing about the data.
+    one is a warning or undecided, which is beyond its band and not proven, else by 1; then all are divided by
+    their sum. Other verdicts raise nothing: what was not measured, or not against this baseline, says nothing
+    about the data.
 
     Args:
         base: Shares to start from, with the sum 1.
@@ -288,7 +289,7 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[st
                 factors[outcome.category] = max(factor, factors[outcome.category])
     if not regressed:
         raise DataError(
-            "--toward: no comparison of the run warns or fails, so no category needs more",
+            "--toward: no comparison of the run fails, warns or is undecided, so no category needs more",
             next_command="leave --toward out and say the shares with --share",
         )
     weights = {name: share * factors[name] for name, share in base.items()}

@@ -13,6 +13,7 @@ import shlex
 import tomllib
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count
@@ -171,7 +172,12 @@ class Clips:
     def _found(self, named: str) -> Path | None:
         # trainers start from the working folder; a config that was copied with its data, from its own
         places = (self.path.parent / named, Path(named))
-        return next((place.resolve() for place in places if place.exists()), None)
+        for place in places:
+            # a name that no file can have is not there either
+            with suppress(OSError, ValueError, RuntimeError):
+                if place.exists():
+                    return place.resolve()
+        return None
 
     def _of_table(self, path: Path, base: Path, settings: _Settings) -> Iterator[Row]:
         with self._table(path) as table:

@@ -27,9 +27,9 @@ FEWEST_PAIRS = 3
 #: by luck no longer seem to have no scatter. Smyth 2004, "Linear models and empirical Bayes methods".
 PRIOR_FREEDOM = 4.0
 #: Variance of a pair's difference that is expected, as a share of the variance of the baseline's seeds.
-PRIOR_SHARE = 0.7
+PRIOR_SHARE = 1.0
 #: Exponent of the share of `alpha` that is spent by a share of the pairs.
-SPENDING = 3.0
+SPENDING = 2.0
 #: Pairs of a scenario at which a run may look: the first of a plan, and all of these from there to its last.
 LADDER = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1000)
 # up to here every sign pattern is counted; 2^16 sums take a millisecond
@@ -352,7 +352,7 @@ class Plan:
     def shares(self) -> tuple[float, ...]:
         """Share of `alpha` that each look may spend; none below three pairs.
 
-        The power family of Kim and DeMets (1987), t^3 with t the share of the pairs of the last look: it
+        The power family of Kim and DeMets (1987), t^2 with t the share of the pairs of the last look: it
         leaves most to that look, where a test is sharpest, so that looking early costs little power. The
         levels add up to `alpha` (Bonferroni), so they hold for any dependence between the looks.
         """

@@ -17,11 +17,13 @@ A bootstrap of a Fréchet distance is not used: resampled duplicates raise the b
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import pairwise_kernel
@@ -154,7 +156,54 @@ class Videos:
         )
 
 
-def distance(videos: Videos, rows: Rows) -> tuple[float, float]:
+@dataclass(frozen=True)
+class SetDistance:
+    """One set of videos against a reference, at whatever numbers of videos its scenarios have.
+
+    Attributes:
+        distance: Fréchet distance as it is.
+        floor: Part of it that the number of videos explains.
+        low: Lower end of the interval of the distance above its floor, each tail with the chance asked for;
+            None with fewer than 3 videos of a scenario.
+        high: Upper end.
+    """
+
+    distance: float
+    floor: float
+    low: float | None
+    high: float | None
+
+    @property
+    def above(self) -> float:
+        """The distance above its floor: about what it would be with any number of videos."""
+        return self.distance - self.floor
+
+    @classmethod
+    def of(cls, videos: Videos, rows: Sequence[NDArray[np.intp]], tail: float) -> SetDistance:
+        """Measure a set.
+
+        Args:
+            videos: Products of its videos.
+            rows: Of each scenario, (n,), n >= 2; column i is the same seed in all of them.
+            tail: Chance left out on each side of the interval.
+        """
+        found = cls(*distance(videos, rows), None, None)
+        fewest, most = (pick(len(each) for each in rows) for pick in (min, max))
+        if fewest < 3:
+            return found
+        # a seed's videos share its noise, so they are left out together (delete-a-group jackknife)
+        without = np.array(
+            [
+                np.subtract(*distance(videos, [each[np.arange(len(each)) != seed] for each in rows]))
+                for seed in range(most)
+            ]
+        )
+        error = float(np.sqrt((fewest - 1.0) / fewest * ((without - without.mean()) ** 2).sum()))
+        reach = float(special.stdtrit(fewest - 1.0, 1.0 - tail)) * error
+        return replace(found, low=found.above - reach, high=found.above + reach)
+
+
+def distance(videos: Videos, rows: Rows | Sequence[NDArray[np.intp]]) -> tuple[float, float]:
     """Fréchet distance of a set to the reference, and the part of it that its small n explains.
 
     Floor: W / N + 2 sqrt(W / tr S_r) * deficit(N), with N all videos and W the mean trace of the variance
@@ -162,25 +211,31 @@ def distance(videos: Videos, rows: Rows) -> tuple[float, float]:
 
     Args:
         videos: Products.
-        rows: (scenarios, n) or (n,), n >= 2.
+        rows: Of each scenario, (n,), n >= 2, or of one.
 
     Returns:
         The distance as `scoring.frechet.frechet_distance` gives it, and its floor.
     """
-    fvd, floor = _distances(videos, np.atleast_2d(rows)[None])
+    sets = [np.atleast_1d(each) for each in (np.atleast_2d(rows) if isinstance(rows, np.ndarray) else rows)]
+    within = np.mean([_spread(_grams(videos.linear, each)) for each in sets])
+    fvd, floor = _told(videos, np.concatenate(sets)[None], np.atleast_1d(within))
     return float(fvd[0]), float(floor[0])
 
 
 def _distances(videos: Videos, sets: Rows) -> tuple[Floats, Floats]:
     """Distances and floors of many sets at once; rows (sets, scenarios, n)."""
-    every = sets.reshape(len(sets), -1)
+    within = _spread(_grams(videos.linear, sets)).mean(axis=-1)
+    return _told(videos, sets.reshape(len(sets), -1), within)
+
+
+def _told(videos: Videos, every: Rows, within: Floats) -> tuple[Floats, Floats]:
+    """Distances and floors of sets, (sets, videos), with the spread within their scenarios, (sets,)."""
     n = every.shape[1]
     linear = _grams(videos.linear, every)
     spread, offset = _spread(linear), linear.mean(axis=(-2, -1))
     reference = videos.reference
     cross = _nuclear(_grams(videos.weighted, every))
     fvd = np.maximum(offset + spread + reference.trace - 2.0 * cross, 0.0)
-    within = _spread(_grams(videos.linear, sets)).mean(axis=-1)
     share = within / reference.trace if reference.trace > 0.0 else np.zeros_like(within)
     return fvd, within / n + 2.0 * np.sqrt(share) * reference.deficit(n)
 

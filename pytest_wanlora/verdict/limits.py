@@ -6,7 +6,8 @@ import math
 from typing import Protocol
 
 from pytest_wanlora.metrics import Metric
-from pytest_wanlora.verdict.judgement import Judgement, ReasonCode, Verdict, Worst
+from pytest_wanlora.verdict.fvd import SetDistance
+from pytest_wanlora.verdict.judgement import Details, Judgement, ReasonCode, Verdict, Worst
 from pytest_wanlora.verdict.measured import (
     NONE_DEGENERATE,
     Degenerate,
@@ -18,6 +19,8 @@ from pytest_wanlora.verdict.measured import (
     unfit_set,
     worst_of,
 )
+
+NO_DETAILS: Details = {}
 
 
 class LimitLike(Protocol):
@@ -67,9 +70,13 @@ def judge_set_limit(
     value: float | None,
     n: int,
     reference_n: int | None,
+    told: SetDistance | None = None,
     degenerate: Degenerate = NONE_DEGENERATE,
 ) -> Judgement:
     """Judge a set's score by an absolute bound.
+
+    Much of a Fréchet distance of few videos is the floor that their number explains, so a bound is put on
+    what lies above it: a limit then means the same at any number of videos.
 
     Args:
         metric: A metric of sets.
@@ -79,10 +86,18 @@ def judge_set_limit(
         value: The score; None if it was not measured.
         n: Videos in the set.
         reference_n: Videos in the reference set.
+        told: The floor and the interval of `value`, a Fréchet distance; None: another metric.
         degenerate: Videos of the set that cannot be scored.
     """
     unfit = unfit_set(value, degenerate)
-    return _limited(metric, candidate, scenario, limit, value or 0.0, n, reference_n, unfit, None)
+    details: Details = {}
+    if told is not None and value is not None and unfit is None:
+        value, details = value - told.floor, {"raw": value, "floor": told.floor}
+        if told.low is not None and told.high is not None:
+            details = {**details, "low": told.low, "high": told.high}
+    return _limited(
+        metric, candidate, scenario, limit, value or 0.0, n, reference_n, unfit, None, details=details
+    )
 
 
 def _limited(
@@ -95,6 +110,8 @@ def _limited(
     reference_n: int | None,
     unfit: Unfit | None,
     worst: Worst | None,
+    *,
+    details: Details = NO_DETAILS,
 ) -> Judgement:
     blank = Judgement(
         kind="limit",
@@ -113,5 +130,5 @@ def _limited(
     low, high = -math.inf if limit.min is None else limit.min, math.inf if limit.max is None else limit.max
     kept = low <= value <= high
     if kept:
-        return settled(blank, Verdict.PASS, ReasonCode.LIMIT_KEPT, {}, value=value, worst=worst)
-    return settled(blank, Verdict.FAIL, ReasonCode.LIMIT_BROKEN, {}, value=value, worst=worst)
+        return settled(blank, Verdict.PASS, ReasonCode.LIMIT_KEPT, details, value=value, worst=worst)
+    return settled(blank, Verdict.FAIL, ReasonCode.LIMIT_BROKEN, details, value=value, worst=worst)

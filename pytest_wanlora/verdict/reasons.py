@@ -7,10 +7,17 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pytest_wanlora.metrics import METRICS, Metric
+from pytest_wanlora.metrics import CLIPSCORE_WEIGHT, METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode
-from pytest_wanlora.verdict.standing import STANDINGS, Standing, change_words, interval_words, standing
+from pytest_wanlora.verdict.standing import (
+    FEWEST_VIDEOS,
+    STANDINGS,
+    Standing,
+    change_words,
+    interval_words,
+    standing,
+)
 
 REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
@@ -48,6 +55,12 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "bit for bit",
             "대상 레이어 {targets}개 중 {patched}개에 적용했지만 {scenario}, 시드 {seed} 영상이 베이스 "
             "모델의 영상과 완전히 같습니다.",
+        ),
+        ReasonCode.LORA_WITHIN_REPEATABILITY: Phrase(
+            "{patched} of {targets} targets patched, but {scenario}, seed {seed} differs from the base "
+            "model's video by no more than the same video rendered again may: the LoRA does nothing",
+            "대상 레이어 {targets}개 중 {patched}개에 적용했지만 {scenario}, 시드 {seed} 영상과 베이스 모델 "
+            "영상의 차이가 같은 영상을 다시 생성할 때의 오차 이내입니다. LoRA의 효과가 없습니다.",
         ),
         ReasonCode.LORA_NOT_KNOWN_APPLIED: Phrase(
             "it is not known whether the LoRA was applied", "LoRA가 적용되었는지 알 수 없습니다."
@@ -117,8 +130,8 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
         ReasonCode.BETTER: None,
         ReasonCode.UNDECIDED: None,
         ReasonCode.TOO_FEW_PAIRS: Phrase(
-            "undecided: so few seeds cannot prove a loss",
-            "판정 보류: 시드가 적어 악화를 입증할 수 없습니다",
+            "not proven: that takes {fewest} or more videos of a scenario",
+            "입증되지 않음: 시나리오당 비디오가 {fewest}개 이상 필요합니다",
         ),
         ReasonCode.FAILED_WITH_SIBLING: Phrase(
             "another item of the scenario has failed for certain, so no more were rendered",
@@ -163,6 +176,12 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "{baseline} → {value}(n = {n}, 레퍼런스 {reference_n}, 바닥값 {baseline_floor}, {value_floor}), "
             "바닥값을 뺀 변화 {change}",
         ),
+        "above_floor": Phrase(
+            "{raw} as it is, of which {floor} is the floor of {n} videos",
+            "원래 값 {raw}, 그중 비디오 {n}개의 바닥값 {floor}",
+        ),
+        "limit_interval": Phrase("90% interval {low} to {high}", "90% 신뢰구간 {low} ~ {high}"),
+        "cosine": Phrase(" (a cosine of {cosine:.2g})", "(코사인 유사도 {cosine:.2g})"),
         "band": Phrase(
             "{size} (band: warn from {warn:.2%}, fail beyond {fail:.2%})",
             "{size}(허용 범위: 주의 {warn:.2%} 이상, 실패 {fail:.2%} 초과)",
@@ -222,7 +241,8 @@ def reason(judged: Judgement, language: Language = "en") -> str:
     if judged.code is None:
         return judged.reason
     if judged.code in REASONS:
-        return REASONS[judged.code].say(language, **_fields(judged, language))
+        said = REASONS[judged.code].say(language, **_fields(judged, language))
+        return "; ".join([said, *_above_floor(judged, language)])
     return "; ".join(
         [_comparison(judged, language), *_evidence(judged, language), *_remark(judged, language)]
     )
@@ -241,7 +261,18 @@ def aside(judged: Judgement, language: Language = "en") -> str:
         return reason(judged, language)
     evidence = [*_evidence(judged, language)]
     shown = judged.evidence is not None and None not in (judged.evidence.low, judged.evidence.high)
+    shown = shown or judged.code is ReasonCode.TOO_FEW_PAIRS
     return "; ".join([*(evidence[1:] if shown else evidence), *_remark(judged, language)])
+
+
+def _above_floor(judged: Judgement, language: Language) -> Iterator[str]:
+    """Of a Fréchet distance that is limited: the distance itself, its floor, and the interval."""
+    told, metric = judged.details, METRICS.get(judged.metric)
+    numbers = {name: _number(metric, value) for name, value in told.items() if isinstance(value, float)}
+    if judged.kind == "limit" and "floor" in numbers:
+        yield PARTS["above_floor"].say(language, n=judged.n, **numbers)
+        if "low" in numbers:
+            yield PARTS["limit_interval"].say(language, **numbers)
 
 
 def _fields(judged: Judgement, language: Language) -> dict[str, object]:
@@ -253,11 +284,21 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
         "value": _number(metric, judged.value),
         "baseline": _number(metric, judged.baseline),
         "n": judged.n,
+        "fewest": FEWEST_VIDEOS,
         "count": PARTS[count].say(language, n=judged.n, reference_n=judged.reference_n),
-        "bounds": ", ".join(f"{sign} {bound:g}" for sign, bound in signs if bound is not None),
+        "bounds": ", ".join(
+            f"{sign} {bound:g}{_cosine(judged.metric, bound, language)}"
+            for sign, bound in signs
+            if bound is not None
+        ),
         "hint": (metric and metric.look_at(language)) or OTHER_HINT.say(language),
     }
     return fields | {name: _detail(name, value, language) for name, value in judged.details.items()}
+
+
+def _cosine(metric: str, bound: float, language: Language) -> str:
+    """What a bound on CLIPScore means: the score is the cosine of caption and frame, times 2.5."""
+    return PARTS["cosine"].say(language, cosine=bound / CLIPSCORE_WEIGHT) if metric == "clip" else ""
 
 
 def _detail(name: str, value: Detail, language: Language) -> object:
@@ -308,7 +349,9 @@ def _change(judged: Judgement, language: Language) -> str:
 def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
     """How certain a change is: the interval first, then what more seeds would show."""
     evidence = judged.evidence
-    if evidence is None and judged.change is not None:
+    if evidence is None and judged.code is ReasonCode.TOO_FEW_PAIRS:
+        yield PARTS["count"].say(language, n=judged.n)
+    elif evidence is None and judged.change is not None:
         yield PARTS["one_seed" if judged.n == 1 else "band_alone"].say(language)
     elif evidence is None or evidence.low is None or evidence.high is None:
         yield PARTS["no_interval"].say(language, n=judged.n if evidence is None else evidence.n)

@@ -9,8 +9,10 @@ from typing import Final
 
 from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
-from pytest_wanlora.verdict.judgement import Judgement, Verdict
+from pytest_wanlora.verdict.judgement import Judgement, ReasonCode, Verdict
 
+#: Videos of a scenario from which on a loss can be proven: `evidence.FEWEST_PAIRS`, without scipy.
+FEWEST_VIDEOS: Final = 3
 # below this a change is printed as 0.0 %
 _ROUNDS_TO_NOTHING: Final = 0.0005
 
@@ -24,13 +26,14 @@ class Standing(StrEnum):
     UNLIKELY = "unlikely"
     WEAK = "weak"
     BAND_ALONE = "band_alone"
+    TOO_FEW = "too_few"
     SINGLE_VIDEOS = "single_videos"
     NONE = "none"
 
     @property
     def open(self) -> bool:
         """Whether more videos could still move the change to the other side of the band."""
-        return self in (Standing.UNLIKELY, Standing.WEAK, Standing.BAND_ALONE)
+        return self in (Standing.UNLIKELY, Standing.WEAK, Standing.BAND_ALONE, Standing.TOO_FEW)
 
 
 STANDINGS: Final[Mapping[Standing, Phrase]] = MappingProxyType(
@@ -50,6 +53,7 @@ STANDINGS: Final[Mapping[Standing, Phrase]] = MappingProxyType(
         Standing.BAND_ALONE: Phrase(
             "too few videos, the band alone decides", "비디오 부족, 허용 범위만으로 판정"
         ),
+        Standing.TOO_FEW: Phrase("too few videos to prove a loss", "비디오가 적어 악화를 입증할 수 없음"),
         Standing.SINGLE_VIDEOS: Phrase("single videos decide", "개별 비디오로 판정"),
         Standing.NONE: Phrase("-", "-"),
     }
@@ -87,7 +91,8 @@ def standing(judged: Judgement) -> Standing:
     if judged.verdict is Verdict.DEGENERATE:
         return Standing.SINGLE_VIDEOS
     if evidence is None or not evidence.tested:
-        return Standing.BAND_ALONE
+        unproven = judged.verdict is Verdict.UNDECIDED or judged.code is ReasonCode.TOO_FEW_PAIRS
+        return Standing.TOO_FEW if unproven else Standing.BAND_ALONE
     inside = evidence.high is not None and evidence.high < fail
     outside = evidence.low is not None and evidence.low > fail
     if inside or (outside and evidence.significant):

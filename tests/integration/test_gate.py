@@ -180,8 +180,21 @@ class TestBaselines:
         assert second.ret == pytest.ExitCode.OK
 
     def test_accepting_a_checkpoint_and_comparing_with_it(self, based: Project) -> None:
-        accepted = based.run("--lora", "bad.safetensors", "--update-baselines")
+        refused = based.run("--lora", "bad.safetensors", "--update-baselines")
+        assert refused.ret == pytest.ExitCode.TESTS_FAILED
+        refused.stdout.fnmatch_lines(
+            [
+                "*test_regression[[]bad-test2_nature-clip], against 'base': *",
+                "next: mend what is listed, or insist: pytest --wanlora-force *",
+            ]
+        )
+        assert not (based.path / "baselines" / "fake" / "accepted").exists()
+        accepted = based.run("--lora", "bad.safetensors", "--update-baselines", "--wanlora-force")
         assert accepted.ret == pytest.ExitCode.OK
+        accepted.stdout.fnmatch_lines(["*note: the baseline 'accepted' was stored with --wanlora-force by *"])
+        (record,) = [text for text in map(Path.read_text, based.records()) if "--wanlora-force by" in text]
+        stored = json.loads((based.path / "baselines" / "fake" / "accepted" / "baseline.json").read_text())
+        assert stored["insisted"]["by"] in record
         accepted.stdout.fnmatch_lines(["stored *baselines/fake/accepted"])
         assert "may be published" not in accepted.stdout.str()
         result = based.run("--lora", "bad.safetensors", "--wanlora-baseline", "accepted")

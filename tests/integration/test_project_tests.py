@@ -227,7 +227,8 @@ class TestEveryReport:
     @pytest.fixture
     def folder(self, based: Project) -> Path:
         write(based, PASSING + "def test_strict(wanlora_candidate):\n    assert '<b>' == '|`x`|'\n")
-        based.run("--lora", "good.safetensors", "test_own.py", "--junitxml", "junit.xml")
+        asked = ("--junitxml", "junit.xml", "--wanlora-model-cards")
+        based.run("--lora", "good.safetensors", "test_own.py", *asked)
         return based.records()[-1].parent
 
     @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect, sync_playwright
 
 from pytest_wanlora.reports import html
@@ -110,6 +112,7 @@ class Visit:
     def __init__(self, context: BrowserContext) -> None:
         self.context = context
         self.page = context.new_page()
+        self.beside = 0
         self.said: list[str] = []
         self.asked: list[str] = []
         self.page.on("console", lambda message: self.said.append(f"{message.type}: {message.text}"))
@@ -134,73 +137,59 @@ def visit(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Visit]:
     assert visit.said == []
     outside = [url for url in visit.asked if not url.startswith(("file:", "blob:null/", "data:image/svg"))]
     assert outside == []
-    assert len([url for url in visit.asked if url.startswith("file:")]) <= 1
+    assert len({url for url in visit.asked if url.startswith("file:")}) <= 1 + visit.beside
 
 
-def player(page: Page, scenario: int = 0, candidate: int = 0) -> Locator:
-    return page.locator(f'[data-player="s{scenario}-c{candidate}"]')
+def player(page: Page, scenario: int = 0) -> Locator:
+    return page.locator(f'[data-player="s{scenario}"]')
 
 
-def colour(canvas: Locator, *, right: bool = False) -> list[int]:
-    """Red, green and blue in the middle of a half."""
-    return list(canvas.evaluate(READ, 0.75 if right else 0.25)[:3])
+def colour(canvas: Locator, *, at: float = 0.25) -> list[int]:
+    """Red, green and blue in the middle of the height, at a share of the width."""
+    return list(canvas.evaluate(READ, at)[:3])
 
 
-def screens(where: Locator) -> tuple[Locator, Locator]:
-    canvases = where.locator(".screen:not(.difference) canvas")
-    return canvases.nth(0), canvases.nth(1)
+def screens(where: Locator) -> list[Locator]:
+    """Canvases of the baseline and of the checkpoints."""
+    return where.locator(".screen:not(.compared) canvas").all()
 
 
 def shows(where: Locator, frame: int) -> None:
-    """Both videos show this frame, and the slider says so."""
-    for canvas, candidate in zip(screens(where), (False, True), strict=True):
-        assert colour(canvas)[0] == pytest.approx(level(frame, candidate=candidate), abs=CLOSE)
+    """All videos show this frame, and the slider says so."""
     expect(where.locator(".frames .count")).to_have_text(f"{frame + 1} of {FRAMES}")
+    for index, canvas in enumerate(screens(where)):
+        assert colour(canvas)[0] == pytest.approx(level(frame, candidate=index > 0), abs=CLOSE)
 
 
-class TestPlayer:
-    def test_it_plays_both_videos_in_step_and_pauses(self, visit: Visit, folder: Path) -> None:
-        where = player(visit.open(folder / "report.html"))
-        where.get_by_role("button", name="Play").click()
-        seen = set()
-        for _ in range(40):
-            pair = where.evaluate(
-                f"""root => [...root.querySelectorAll('.screen:not(.difference) canvas')].map(
-                    canvas => ({READ})(canvas, 0.25)[0])"""
-            )
-            assert pair[1] - pair[0] == pytest.approx(12, abs=CLOSE)
-            seen.add(round((pair[0] - 30) / 20))
-            visit.page.wait_for_timeout(60)
-        assert len(seen) > 4
-        where.get_by_role("button", name="Pause").click()
-        frame = int(where.get_attribute("data-frame") or -1)
-        visit.page.wait_for_timeout(400)
-        shows(where, frame)
-
-    def test_the_worst_pair_plays_in_the_first_screen(self, visit: Visit, folder: Path) -> None:
+class TestFirstScreen:
+    def test_the_worst_pair_plays_before_anything_is_decoded(self, visit: Visit, folder: Path) -> None:
         page = visit.page
         page.set_viewport_size({"width": 1280, "height": 800})
         # not `open`: this must not wait until the other videos are decoded
         page.goto((folder / "report.html").as_uri())
         look = page.locator(".look").first
-        assert look.locator("h2 a").inner_text() == "Motion (see the videos) test2_nature"
+        assert look.locator("h2").inner_text().split("\n")[0].startswith("degenerate")
+        assert "Motion: look at the videos" in look.locator("h2").inner_text()
         names = [each.inner_text().split()[1] for each in look.locator("figcaption").all()]
         assert names == ["base", *EPOCHS]
         plays = "all => all.every(video => !video.paused && video.readyState >= 2 && video.currentTime > 0)"
-        page.wait_for_function(f"({plays})([...document.querySelectorAll('.look video')])")
-        for place in (page.locator("h1"), page.locator(".lead").first, *look.locator("video").all()):
+        page.wait_for_function(f"() => ({plays})([...document.querySelectorAll('.look video')])")
+        # verdict, reason, what broke, which checkpoint, what to do
+        seen = ("h1", ".lead", ".advice", ".compact caption", ".step")
+        for place in (
+            *(page.locator(f"#page {each}").first for each in seen),
+            *look.locator("video").all(),
+        ):
             box = place.bounding_box()
             assert box is not None
             assert box["y"] + box["height"] <= 800
-        pause = page.locator("#pause-looks")
+        pause = page.locator(".pause-looks")
         pause.focus()
         page.keyboard.press("Enter")
         assert pause.inner_text() == "Play"
         assert page.evaluate("[...document.querySelectorAll('.look video')].every(video => video.paused)")
 
-    def test_a_video_of_the_first_screen_is_saved_and_fills_the_screen(
-        self, visit: Visit, folder: Path
-    ) -> None:
+    def test_a_video_is_saved_and_fills_the_screen(self, visit: Visit, folder: Path) -> None:
         page = visit.open(folder / "report.html")
         figure = page.locator(".look figure").nth(1)
         with page.expect_download() as saving:
@@ -208,13 +197,38 @@ class TestPlayer:
         assert saving.value.suggested_filename == "candidate1-s1-seed3.mp4"
         assert Path(saving.value.path()).read_bytes()[4:8] == b"ftyp"
         figure.locator(".full").click()
-        page.wait_for_function("document.fullscreenElement && document.fullscreenElement.tagName === 'VIDEO'")
+        page.wait_for_function(
+            "() => document.fullscreenElement && document.fullscreenElement.tagName === 'VIDEO'"
+        )
 
     def test_nothing_moves_unasked_where_motion_is_reduced(self, visit: Visit, folder: Path) -> None:
         visit.page.emulate_media(reduced_motion="reduce")
         page = visit.open(folder / "report.html")
-        assert page.locator("#pause-looks").inner_text() == "Play"
+        assert page.locator(".pause-looks").inner_text() == "Play"
         assert page.evaluate("[...document.querySelectorAll('.look video')].every(video => video.paused)")
+
+
+class TestPlayer:
+    def test_it_plays_all_videos_in_step_and_pauses(self, visit: Visit, folder: Path) -> None:
+        where = player(visit.open(folder / "report.html"))
+        where.get_by_role("button", name="Play").click()
+        seen = set()
+        for _ in range(30):
+            shown = where.evaluate(
+                f"""root => [...root.querySelectorAll('.screen:not(.compared) canvas')].map(
+                    canvas => ({READ})(canvas, 0.25)[0])"""
+            )
+            assert len(shown) == 1 + len(EPOCHS)
+            assert [each - shown[0] for each in shown[1:]] == pytest.approx([12] * 3, abs=CLOSE)
+            seen.add(round((shown[0] - 30) / 20))
+            if len(seen) > 4:
+                break
+            visit.page.wait_for_timeout(80)
+        assert len(seen) > 4
+        where.get_by_role("button", name="Pause").click()
+        frame = int(where.get_attribute("data-frame") or -1)
+        visit.page.wait_for_timeout(300)
+        shows(where, frame)
 
     def test_it_plays_in_a_circle_and_slower_when_told(self, visit: Visit, folder: Path) -> None:
         where = player(visit.open(folder / "report.html"))
@@ -238,11 +252,17 @@ class TestPlayer:
         for seconds, frame in first_round:
             assert seconds >= frame / (FPS * 0.25) - 0.02
 
-    def test_the_slider_lands_on_every_frame(self, visit: Visit, folder: Path) -> None:
+    def test_slider_and_strip_land_on_every_frame(self, visit: Visit, folder: Path) -> None:
         where = player(visit.open(folder / "report.html"), 1)
         for frame in (0, 8, 4, 5, 1):
             where.get_by_label("Frame", exact=True).fill(str(frame))
             shows(where, frame)
+        strip = where.locator(".frames-strip button")
+        expect(strip).to_have_count(FRAMES)
+        strip.nth(6).click()
+        shows(where, 6)
+        expect(strip.nth(6)).to_have_attribute("aria-current", "true")
+        expect(where.locator(".frames-strip [aria-current]")).to_have_count(1)
 
     def test_seeds_are_switched_and_the_worst_is_shown_first(self, visit: Visit, folder: Path) -> None:
         where = player(visit.open(folder / "report.html"), 1)
@@ -252,21 +272,51 @@ class TestPlayer:
             where.locator(".seeds label", has_text=str(seed)).first.click()
             expect(where).to_have_attribute("data-ready", str(seed))
             for canvas in screens(where):
-                assert colour(canvas, right=True)[2] == pytest.approx(40 + 40 * seed, abs=10)
+                assert colour(canvas, at=0.75)[2] == pytest.approx(40 + 40 * seed, abs=10)
 
     def test_the_difference_is_amplified(self, visit: Visit, folder: Path) -> None:
         where = player(visit.open(folder / "report.html"))
-        expect(where.locator(".difference")).to_be_hidden()
+        expect(where.locator(".compared")).to_be_hidden()
         where.get_by_role("button", name="Difference").click()
-        difference = where.locator(".difference canvas")
+        difference = where.locator(".compared canvas")
         expect(difference).to_be_visible()
         assert colour(difference)[0] == pytest.approx(4 * 12, abs=4 * 4)
         where.get_by_label("Amplified").select_option("16")
         assert colour(difference)[0] == pytest.approx(16 * 12, abs=16 * 4)
-        assert max(colour(difference, right=True)) <= 16 * 3
+        assert max(colour(difference, at=0.75)) <= 16 * 3
         expect(where.locator(".measure")).to_have_text("2.4% of the range on average", use_inner_text=True)
         where.get_by_role("button", name="Difference").click()
-        expect(where.locator(".difference")).to_be_hidden()
+        expect(where.locator(".compared")).to_be_hidden()
+
+    def test_the_wipe_shows_the_baseline_on_its_left(self, visit: Visit, folder: Path) -> None:
+        where = player(visit.open(folder / "report.html"))
+        where.get_by_role("button", name="Wipe").click()
+        wiped = where.locator(".compared canvas")
+        share = where.get_by_label("Share of the baseline")
+        for percent, candidate in (("50", False), ("10", True), ("0", True), ("100", False)):
+            share.fill(percent)
+            assert colour(wiped)[0] == pytest.approx(level(0, candidate=candidate), abs=CLOSE)
+        box = wiped.bounding_box()
+        assert box is not None
+        wiped.hover(position={"x": box["width"] / 10, "y": box["height"] / 2})
+        assert int(share.input_value()) == pytest.approx(10, abs=2)
+        expect(where.locator(".gain")).to_be_hidden()
+        where.get_by_role("button", name="Difference").click()
+        expect(where.locator(".wipe")).to_be_hidden()
+
+    def test_it_fills_the_screen_and_saves_each_video(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        where = player(page, 2)
+        where.locator(".seeds label", has_text="1").click()
+        with page.expect_download() as saving:
+            where.locator(".screen .save").nth(2).click()
+        assert saving.value.suggested_filename == "candidate2-s2-seed1.mp4"
+        saved = Path(saving.value.path()).read_bytes()
+        assert saved == (folder / "videos" / f"epoch-1-{SCENARIOS[2]}-1.mp4").read_bytes()
+        where.locator("button.full").click()
+        page.wait_for_function(
+            "() => document.fullscreenElement && document.fullscreenElement.className === 'screens'"
+        )
 
     def test_all_play_at_once(self, visit: Visit, folder: Path) -> None:
         page = visit.open(folder / "report.html")
@@ -277,16 +327,17 @@ class TestPlayer:
         page.get_by_role("button", name="Pause all").click()
         expect(page.locator('.play[aria-pressed="true"]')).to_have_count(0)
 
-    def test_another_checkpoint_keeps_seed_and_frame(self, visit: Visit, folder: Path) -> None:
+    def test_another_checkpoint_is_compared_where_its_numbers_are_shown(
+        self, visit: Visit, folder: Path
+    ) -> None:
         page = visit.open(folder / "report.html")
         where = player(page)
-        where.locator(".seeds label", has_text="2").first.click()
-        where.get_by_label("Frame", exact=True).fill("6")
+        where.get_by_role("button", name="Difference").click()
         page.locator("#s0").get_by_role("button", name="epoch-2").click()
-        expect(where).to_be_hidden()
-        other = player(page, 0, 2)
-        expect(other).to_have_attribute("data-ready", "2")
-        shows(other, 6)
+        expect(page.locator("#s0-c2")).to_be_visible()
+        expect(page.locator("#s0-c0")).to_be_hidden()
+        expect(where.locator(".chosen figcaption")).to_contain_text("epoch-2")
+        expect(where.locator(".compared")).to_be_visible()
 
     def test_videos_are_decoded_when_they_are_needed(self, visit: Visit, folder: Path) -> None:
         page = visit.open(folder / "report.html")
@@ -294,8 +345,34 @@ class TestPlayer:
         decoded = {url for url in visit.asked if url.startswith("blob:")}
         # of each scenario and seed the baseline's and three checkpoints'
         assert clips == 3 * 4 * (1 + 3)
-        # the first screen's, then one seed of the checkpoint shown first, in each scenario both sides
-        assert len(decoded) == (1 + 3) + 3 * 2
+        # the first screen's, then one seed of each scenario
+        assert len(decoded) == (1 + 3) + 3 * (1 + 3)
+
+
+class TestLanguage:
+    def test_it_is_switched_and_back_with_all_that_was_done(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html")
+        player(page).locator(".seeds label", has_text="1").click()
+        page.get_by_role("button", name="한국어").click()
+        assert page.evaluate("document.documentElement.lang") == "ko"
+        assert page.title().startswith("체크포인트 3개 중 2개 배포 가능")
+        expect(page.get_by_role("heading", level=1)).to_have_text("체크포인트 3개 중 2개 배포 가능")
+        expect(page.get_by_role("button", name="English")).to_be_focused()
+        where = player(page)
+        where.get_by_role("button", name="재생").click()
+        expect(where).to_have_attribute("data-frame", re.compile("[1-8]"))
+        where.get_by_role("button", name="일시정지").click()
+        page.get_by_role("button", name="English").click()
+        assert page.evaluate("document.documentElement.lang") == "en"
+        expect(player(page).locator(".seeds input:checked")).to_have_value("1")
+        ids = page.evaluate("[...document.querySelectorAll('[id]')].map(each => each.id)")
+        assert len(ids) == len(set(ids))
+
+    @pytest.mark.parametrize("visit", [{"locale": "ko-KR"}], indirect=True)
+    def test_a_korean_browser_reads_korean_first(self, visit: Visit, folder: Path) -> None:
+        page = visit.open(folder / "report.html", "#s2-c1-3")
+        expect(page.get_by_role("heading", level=1)).to_have_text("체크포인트 3개 중 2개 배포 가능")
+        expect(page.locator("#s2-c1-3")).to_be_in_viewport()
 
 
 class TestKeyboard:
@@ -317,18 +394,23 @@ class TestKeyboard:
         press("ArrowLeft")
         shows(where, 7)
         expect(where.get_by_label("Frame", exact=True)).to_have_attribute("aria-valuetext", "frame 8 of 9")
-        press("Tab")
-        press("Tab")
+        for _ in ("speed", "wipe"):
+            press("Tab")
         press("Enter")
-        expect(where.locator(".difference")).to_be_visible()
-        press("Tab")
-        press("Tab")
+        expect(where.locator(".compared")).to_be_visible()
+        for _ in ("difference", "its share"):
+            press("Tab")
+        press("ArrowRight")
+        expect(where.get_by_label("Share of the baseline")).to_have_value("51")
+        for _ in ("full screen", "seeds"):
+            press("Tab")
         press("ArrowLeft")
         expect(where).to_have_attribute("data-ready", "2")
         shows(where, 7)
 
     def test_a_mark_leads_to_its_row(self, visit: Visit, folder: Path) -> None:
         page = visit.open(folder / "report.html")
+        page.get_by_text("Every metric of epoch-2").click()
         link = page.locator('a.cell[href="#s1-c2-0"]')
         link.focus()
         page.keyboard.press("Enter")
@@ -345,19 +427,26 @@ class TestKeyboard:
 
 
 LOOKS = [
-    pytest.param({"viewport": size, "color_scheme": scheme}, id=f"{name}-{scheme}")
-    for name, size in (("desktop", DESKTOP), ("phone", PHONE))
-    for scheme in ("light", "dark")
+    pytest.param({"viewport": size, "color_scheme": scheme}, korean, id=f"{name}-{scheme}")
+    for name, size, scheme, korean in (
+        ("desktop", DESKTOP, "light", False),
+        ("desktop", DESKTOP, "dark", True),
+        ("phone", PHONE, "light", True),
+        ("phone", PHONE, "dark", False),
+    )
 ]
 
 
 class TestLooks:
-    @pytest.mark.parametrize("visit", LOOKS, indirect=True)
-    def test_axe_finds_nothing_and_nothing_sticks_out(self, visit: Visit, folder: Path) -> None:
+    @pytest.mark.parametrize(("visit", "korean"), LOOKS, indirect=["visit"])
+    def test_axe_finds_nothing_and_nothing_sticks_out(self, visit: Visit, folder: Path, korean: bool) -> None:
         page = visit.open(folder / "report.html")
         width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert width[0] == width[1]
         player(page).get_by_role("button", name="Difference").click()
+        if korean:
+            page.locator(".language").click()
+            player(page).get_by_role("button", name="화면 나누기").click()
         for summary in page.locator("summary:visible").all():
             summary.click()
         page.evaluate((resources.files("axe_playwright_python") / "axe.min.js").read_text(encoding="utf-8"))
@@ -404,6 +493,7 @@ class TestTrouble:
         expect(base).to_be_hidden()
         expect(candidate).to_be_visible()
         expect(where.get_by_role("button", name="Difference")).to_be_disabled()
+        expect(where.locator(".strip-box")).to_be_hidden()
         where.get_by_label("Frame", exact=True).fill("5")
         assert colour(candidate)[0] == pytest.approx(level(5, candidate=True), abs=CLOSE)
         where.locator(".seeds label", has_text="0").click()
@@ -420,6 +510,32 @@ class TestTrouble:
         where.locator(".seeds label", has_text="1").click()
         expect(where).to_have_attribute("data-ready", "1")
         expect(where.get_by_role("status")).to_have_text("")
+
+    def test_a_video_beside_the_page_plays_from_there(self, visit: Visit, tmp_path: Path) -> None:
+        visit.beside = 4
+        record = epochs_record(videos=videos(["epoch-0"], SCENARIOS[:1], (0, 1)))
+        write_videos(tmp_path, record)
+        bare = len(html.page(epochs_record(), tmp_path))
+        file = tmp_path / "report.html"
+        file.write_text(html.page(record, tmp_path, largest=bare), encoding="utf-8")
+        (tmp_path / "videos" / f"epoch-0-{SCENARIOS[0]}-1.mp4").unlink()
+        page = visit.open(file)
+        where = player(page)
+        expect(page.locator("#left-out")).to_contain_text("4 of 4 videos are left out of this page")
+        where.get_by_label("Frame", exact=True).fill("5")
+        # a browser lets nobody read the pixels of another file, so look at the screen
+        where.get_by_role("button", name="Difference").click()
+        for canvas, grey in zip(
+            where.locator("canvas:visible").all()[:3],
+            (level(5, candidate=False), level(5, candidate=True), 12),
+            strict=True,
+        ):
+            shot = np.asarray(Image.open(io.BytesIO(canvas.screenshot())).convert("RGB"))
+            assert shot[shot.shape[0] // 2, shot.shape[1] // 4, 0] == pytest.approx(grey, abs=CLOSE)
+        where.locator(".seeds label", has_text="1").click()
+        expect(where.get_by_role("status")).to_contain_text("its file is not beside this page")
+        assert ["ERR_FILE_NOT_FOUND" in said for said in visit.said] == [True]
+        visit.said.clear()
 
     @pytest.mark.parametrize(
         "text",
@@ -465,11 +581,14 @@ class TestTrouble:
             tell_apart(path, index)
         file = self.page(tmp_path, record)
         assert file.stat().st_size <= html.LARGEST
-        # usable before the players have decoded anything, however busy the machine is
+        # usable before anything is decoded, however busy the machine is: pictures are there at once
         page = visit.page
-        page.goto(file.as_uri())
+        page.goto(file.as_uri(), wait_until="commit")
+        first = page.locator(".look video").first
+        expect(first).to_be_visible()
+        assert str(first.get_attribute("poster")).startswith("data:image/jpeg;base64,")
         page.wait_for_function(
-            "[...document.querySelectorAll('.look video')].every(video => video.readyState >= 2)"
+            "() => [...document.querySelectorAll('.look:first-child video')].every(v => v.readyState >= 2)"
         )
         here = page.locator('script[type="text/plain"]').count()
         left_out = page.locator("#left-out")
@@ -477,8 +596,8 @@ class TestTrouble:
             expect(left_out).to_contain_text(f"{48 - here} of 48 videos are left out of this page")
         else:
             expect(left_out).to_have_count(0)
-        page.locator("#pause-looks").click()
-        expect(page.locator("#pause-looks")).to_have_text("Play")
+        page.locator(".pause-looks").click()
+        expect(page.locator(".pause-looks")).to_have_text("Play")
 
 
 def _noisy(noise: np.random.Generator, strength: float) -> NDArray[np.uint8]:

@@ -112,7 +112,7 @@ class TestExtending:
 class TestWhatIsNamed:
     def test_the_options_page_lists_every_option_once(self) -> None:
         rows = re.findall(r"^\| `(--[a-z-]+)", PAGES["options.md"], re.MULTILINE)
-        without_ini = ["--lora", "--update-baselines", "--wanlora-plan"]
+        without_ini = ["--lora", "--update-baselines", "--wanlora-plan", "--wanlora-force"]
         assert rows == [*without_ini, *(f"--{option.name}" for option in options.OPTIONS)]
         flags = [option.name for option in options.OPTIONS if option.metavar is None]
         for name in flags:
@@ -120,7 +120,7 @@ class TestWhatIsNamed:
 
     @pytest.mark.parametrize("name", sorted(ALL))
     def test_options_of_the_gate_exist(self, name: str) -> None:
-        known = {option.name.removeprefix("wanlora-") for option in options.OPTIONS} | {"plan"}
+        known = {option.name.removeprefix("wanlora-") for option in options.OPTIONS} | {"plan", "force"}
         known |= {
             f"no-{option.name.removeprefix('wanlora-')}" for option in options.OPTIONS if not option.metavar
         }

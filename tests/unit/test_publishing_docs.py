@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pytest_wanlora import cli, options
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.predicate import PREDICATE_TYPE
 from pytest_wanlora.publishing.verify import signature_path
+from pytest_wanlora.verdict.judgement import Judgement, Verdict
 from tests.unit.reports import gated
 
 ROOT = Path(__file__).parents[2]
@@ -68,13 +70,32 @@ def test_the_verify_command_lets_a_good_release_through_and_no_other(
     release = tmp_path / "release"
     release.mkdir()
     gated.checkpoint_file(release).rename(release / "lora.safetensors")
-    suite = gated.record().suite.model_copy(update={"name": "release"})
-    data = receipt.canonical(receipt.statement(gated.record(suite=suite), "epoch-2"))
+    suite = gated.record().suite.model_copy(update={"name": "release", "sha256": "00" * 32, "looks": (4, 4)})
+    baseline = gated.record().baseline
+    assert baseline is not None
+    single = tuple(
+        Judgement("videos", "epoch-2", name, "", Verdict.PASS, "sound", n=4) for name in gated.SCENARIOS
+    )
+    more = [video.model_copy(update={"seed": video.seed + 2}) for video in gated.videos()]
+    record = gated.record(
+        suite=suite,
+        environment={"device_name": "NVIDIA H200"},
+        baseline=baseline.model_copy(update={"digest": "00" * 32}),
+        judgements=tuple(
+            replace(each, n=max(each.n, 16)) if each.n else each for each in (*gated.judgements(), *single)
+        ),
+        videos=(*gated.videos(), *more),
+    )
+    data = receipt.canonical(receipt.statement(record, "epoch-2"))
     (release / "receipt.json").write_bytes(data)
     key = tmp_path / "sign-key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     signature_path(release / "receipt.json").write_bytes(ssh_signature.sign(data, key))
     (tmp_path / ".github").mkdir()
+    policy = (ROOT / "docs/examples/publish-policy.yaml").read_text(encoding="utf-8")
+    (tmp_path / ".github/publish-policy.yaml").write_text(
+        policy.replace("bands: {clip: 0.05,", "bands: {clip: 0.15,")
+    )
     public = key.with_suffix(".pub").read_text()
     (tmp_path / ".github/allowed_signers").write_text(f'gate@OWNER namespaces="pytest-wanlora" {public}')
     assert cli.main(verify_command()) == 0

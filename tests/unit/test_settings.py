@@ -85,6 +85,7 @@ ROWS = (
     Row("wanlora-previews", "previews", True, "off", False, (), True),
     Row("wanlora-allow-environment", "allow_environment", False, "TRUE", True, (), True),
     Row("wanlora-training-data", "training_data", None, "a.csv", f"{ROOT}a.csv", ("b.csv",), f"{ROOT}b.csv"),
+    Row("wanlora-model-cards", "model_cards", False, "yes", True, (), True),
     Row("wanlora-sign-key", "sign_key", None, "a.csv", f"{ROOT}a.csv", ("./b.csv",), f"{ROOT}b.csv"),
     Row("wanlora-ray", "ray", None, "auto", "auto", ("ray://gpu-1:10001",), "ray://gpu-1:10001"),
     Row("wanlora-ray-wait", "ray_wait", 600.0, "30", 30.0, ("1.5",), 1.5),
@@ -169,7 +170,12 @@ def test_who_names_the_device(
 
 @pytest.mark.parametrize(
     ("flag", "attribute"),
-    [("cache", "cache"), ("previews", "previews"), ("allow-environment", "allow_environment")],
+    [
+        ("cache", "cache"),
+        ("previews", "previews"),
+        ("model-cards", "model_cards"),
+        ("allow-environment", "allow_environment"),
+    ],
 )
 def test_flags_have_opposites_and_the_last_one_counts(reads: Reads, flag: str, attribute: str) -> None:
     on, off = f"--wanlora-{flag}", f"--wanlora-no-{flag}"
@@ -223,6 +229,7 @@ REJECTED = {
 REJECTED_INI_ONLY = {
     "cache": ("wanlora-cache", "maybe", "yes, no, true, false, on, off, 1, 0"),
     "previews": ("wanlora-previews", "2", "yes, no, true, false, on, off, 1, 0"),
+    "model-cards": ("wanlora-model-cards", "all", "yes, no, true, false, on, off, 1, 0"),
     "allow-environment": ("wanlora-allow-environment", "y", "yes, no, true, false, on, off, 1, 0"),
 }
 

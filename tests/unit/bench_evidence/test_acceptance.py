@@ -7,8 +7,7 @@ import pytest
 
 from benchmarks.evidence.acceptance import PACKAGED, Row, played, rows
 from benchmarks.evidence.replay import run_gate
-from benchmarks.evidence.worlds import WORLDS, gate
-from pytest_wanlora.suite import DEFAULT_TOLERANCES
+from benchmarks.evidence.worlds import TOLERANCES, WORLDS, gate
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import Verdict
 
@@ -17,8 +16,8 @@ from pytest_wanlora.verdict.judgement import Verdict
 def test_no_world_has_a_loss(world: str) -> None:
     changes = np.concatenate(
         [
-            (found.baseline["test1"][0] - found.candidate["test1"][0]) / DEFAULT_TOLERANCES["clip"].fail
-            for found in (gate(world, number, DEFAULT_TOLERANCES, noise=1.0) for number in range(300))
+            (found.baseline["test1"][0] - found.candidate["test1"][0]) / TOLERANCES["clip"].fail
+            for found in (gate(world, number, noise=1.0) for number in range(300))
         ]
     )
     # 4,800 changes with a deviation of 1, of which neighbours may depend on each other
@@ -28,8 +27,8 @@ def test_no_world_has_a_loss(world: str) -> None:
 def test_most_a_little_worse_and_few_much_better_fails_at_most_one_gate_in_twenty() -> None:
     failed = 0
     for number in range(100):
-        found = gate("few much better", number, DEFAULT_TOLERANCES, noise=2.0)
-        verdicts = run_gate(found, DEFAULT_TOLERANCES, Plan.between(4, 16)).verdicts
+        found = gate("few much better", number, noise=2.0)
+        verdicts = run_gate(found, TOLERANCES, Plan.between(4, 16)).verdicts
         failed += any(v is Verdict.FAIL for (_, metric), v in verdicts.items() if metric != "videos")
     assert failed <= 5
 

@@ -116,7 +116,7 @@ def test_stopping_at_a_failure_renders_no_more() -> None:
     assert stopped.pairs["s1"] == 6
     whole = run_gate(found, DEFAULT_TOLERANCES, replace(patient, stop_at_failure=False))
     assert whole.fails
-    assert whole.pairs["s1"] == 8
+    assert whole.pairs["s1"] == 12
 
 
 @given(seed=st.integers(0, 10_000), loss=st.floats(0, 0.6))
@@ -163,8 +163,8 @@ def test_looking_for_longer_fails_hardly_less() -> None:
             sum(result.fails for result in results),
             sum(sum(result.pairs.values()) for result in results),
         )
-    # at most one stop in ten was wrong, and not every gate is stopped: three of 60
-    assert counts[PLAN.futility][0] >= counts[0.0][0] - 3
+    # at most one stop in ten was wrong: six of 60
+    assert counts[PLAN.futility][0] >= counts[0.0][0] - 6
     assert counts[PLAN.futility][1] < 0.9 * counts[0.0][1]
 
 

@@ -72,6 +72,69 @@ def test_some_zero_targets_are_named(tmp_path: Path, half: str) -> None:
     assert read.zero_targets == (NAME,)
 
 
+def _cancelled(state: loras.State, key: str, off: float, dtype: str) -> loras.State:
+    """The same with halves of twice the rank whose products cancel to `off` of their size."""
+    rng = np.random.default_rng(3)
+    down, up = rng.normal(size=(4, 16)), rng.normal(size=(16, 4))
+    less = -up * (1.0 + off * rng.normal(size=up.shape))
+    return state | {
+        key: loras.encode(np.vstack([down, down]), dtype),
+        key.replace("lora_A", "lora_B"): loras.encode(np.hstack([up, less]), dtype),
+    }
+
+
+@pytest.mark.parametrize("off", [2e-7, 1e-8])
+@pytest.mark.parametrize("dtype", ["F32", "F64"])
+def test_what_is_left_of_halves_that_cancel_is_no_update(tmp_path: Path, dtype: str, off: float) -> None:
+    state = loras.random_lora(dtype=dtype)
+    one = checkpoint.read(loras.write(tmp_path / "a.safetensors", _cancelled(state, DOWN, off, dtype)))
+    assert (one.zero_targets, one.problems) == ((NAME,), ())
+    assert [warning.code for warning in one.warnings] == ["zero_some"]
+    for key in [key for key in state if "lora_A" in key]:
+        state = _cancelled(state, key, off, dtype)
+    every = checkpoint.read(loras.write(tmp_path / "b.safetensors", state))
+    assert [problem.code for problem in every.problems] == ["zero_b"]
+
+
+def test_halves_that_cancel_in_part_are_an_update(tmp_path: Path) -> None:
+    state = _cancelled(loras.random_lora(dtype="F32"), DOWN, 1e-5, "F32")
+    assert checkpoint.read(loras.write(tmp_path / "a.safetensors", state)).zero_targets == ()
+
+
+@pytest.mark.parametrize("dtype", ["F64", "F32", "BF16"])
+@pytest.mark.parametrize(("size", "nothing"), [(1e-30, True), (1e-12, True), (1e-9, True), (1e-6, False)])
+def test_an_update_that_no_weight_can_carry_is_none(
+    tmp_path: Path, dtype: str, size: float, nothing: bool
+) -> None:
+    rng = np.random.default_rng(4)
+    tiny = {
+        DOWN: loras.encode(rng.normal(size=(4, 16)) * size**0.5, dtype),
+        UP: loras.encode(rng.normal(size=(16, 4)) * size**0.5, dtype),
+    }
+    found = checkpoint.read(loras.write(tmp_path / "a.safetensors", loras.random_lora(dtype=dtype) | tiny))
+    assert found.zero_targets == ((NAME,) if nothing else ())
+    assert [warning.code for warning in found.warnings] == (["zero_some"] if nothing else [])
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    rank=st.integers(1, 64),
+    dtype=st.sampled_from(["F32", "BF16", "F16"]),
+    power=st.floats(-6.0, 0.0),
+)
+def test_a_trained_target_is_never_taken_for_nothing(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, rank: int, dtype: str, power: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    # B after one step of Adam at a rate from 1e-6 on, A as it is initialised
+    up = 10.0**power * np.sign(rng.normal(size=(16, rank)))
+    down = rng.uniform(-1, 1, size=(rank, 16)) * 0.25
+    state = loras.random_lora() | {DOWN: loras.encode(down, dtype), UP: loras.encode(up, dtype)}
+    path = loras.write(tmp_path_factory.mktemp("trained") / "a.safetensors", state)
+    assert checkpoint.read(path).zero_targets == ()
+
+
 def test_minus_zero_is_zero(tmp_path: Path) -> None:
     state = loras.random_lora()
     state[UP] = loras.encode(np.full((16, 4), -0.0), "BF16")

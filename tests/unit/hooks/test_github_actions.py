@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from pytest_wanlora.hooks.github_actions import escape_output, escaped
+from pytest_wanlora.hooks.github_actions import annotate_once, escape_output, escaped
 
 ON, OFF = {"GITHUB_ACTIONS": "true"}, {"GITHUB_ACTIONS": "false"}
 
@@ -25,3 +25,21 @@ def test_all_that_pytest_prints_is_escaped(capsys: pytest.CaptureFixture[str]) -
         writer.write("##[error]x ")
         writer.line("")
         assert stream.getvalue() == expected
+
+
+def test_the_gate_s_items_are_annotated_once() -> None:
+    """pytest-github-actions-annotate-failures keeps the tests that are not ours."""
+    told: list[str] = []
+
+    class Annotates:
+        def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+            told.append(report.nodeid)
+
+    plugins = pytest.PytestPluginManager()
+    annotate_once(plugins, "wanlora::")
+    plugins.register(Annotates(), "annotate_errors")
+    annotate_once(plugins, "wanlora::")
+    for nodeid in ("wanlora::test_limit[x-all-fvd]", "test_own.py::test_strict"):
+        report = pytest.TestReport(nodeid, ("", 0, ""), {}, "failed", None, "call")
+        plugins.hook.pytest_runtest_logreport(report=report)
+    assert told == ["test_own.py::test_strict"]

@@ -638,6 +638,72 @@ class TestWhole:
         assert any(re.search(words, problem) for problem in desk.forged(change).problems())
 
 
+def of(said: dict[str, Any], metric: str, scenario: str = "test1_city") -> dict[str, Any]:
+    """A comparison of a receipt."""
+    place = ("regression", scenario, metric)
+    return next(item for item in said["items"] if (item["kind"], item["scenario"], item["metric"]) == place)
+
+
+class TestNumbers:
+    """A verdict that was edited, and one of its numbers that was not, contradict each other."""
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda p: of(p, "clip").update(value=0.3),
+            lambda p: of(p, "clip").update(baseline=1.2),
+            lambda p: of(p, "fvd").update(value=1500.0),
+            lambda p: of(p, "sharpness").update(change=0.3),
+            lambda p: of(p, "sharpness")["evidence"].update(change=0.3),
+            lambda p: (of(p, "fvd").update(value=1500.0), of(p, "fvd")["evidence"].update(band=0.3)),
+            lambda p: (
+                of(p, "fvd").update(change=0.0),
+                of(p, "fvd")["evidence"].update(change=0.0, baseline_floor=920.0, value_floor=920.0),
+            ),
+            lambda p: (
+                p["suite"].update(weak="warn"),
+                of(p, "clip").update(change=0.3, verdict="warn"),
+                of(p, "clip")["evidence"].update(p_value=0.001, p_adjusted=0.001),
+            ),
+        ],
+    )
+    def test_a_comparison_that_fails_by_any_of_its_numbers(
+        self, desk: Desk, change: Callable[[dict[str, Any]], object]
+    ) -> None:
+        desk.forged(lambda p: (p["suite"].update(weak="fail"), change(p)))
+        (problem,) = desk.problems()
+        assert "fails by its own numbers" in problem
+
+    @pytest.mark.parametrize("key", ["value", "baseline", "change"])
+    def test_a_comparison_without_a_number(self, desk: Desk, key: str) -> None:
+        (problem,) = desk.forged(lambda p: of(p, "sharpness").update({key: None})).problems()
+        assert "without the numbers that it follows from" in problem
+
+    def test_only_a_distance_has_a_band_of_its_own(self, desk: Desk) -> None:
+        (problem,) = desk.forged(lambda p: of(p, "clip")["evidence"].update(band=5.0)).problems()
+        assert "has a band of its own, 5, which only distances may have" in problem
+        desk.forged(lambda p: of(p, "fvd")["evidence"].update(band=5.0))
+        assert desk.problems() == ()
+        (problem,) = desk.problems(bands={"fvd": 0.15})
+        assert "was judged by a fail band of 5, since its 4 videos cannot tell less" in problem
+
+    def test_a_lora_that_is_not_known_to_be_applied(self, desk: Desk) -> None:
+        (problem,) = desk.forged(lambda p: p["items"][0].update(value=None)).problems()
+        assert "says nothing of how it was applied" in problem
+
+    def test_a_metric_that_the_suite_does_not_compare(self, desk: Desk) -> None:
+        def widened(said: dict[str, Any]) -> None:
+            del said["suite"]["tolerances"]["sharpness"]
+
+        assert any("does not compare" in problem for problem in desk.forged(widened).problems())
+
+    def test_single_videos_and_version_2_can_be_demanded(self, desk: Desk) -> None:
+        (problem,) = desk.problems(single_videos=True)
+        assert "its suite demands test_videos[epoch-2-test1_city] and 2 items" in problem
+        old = verify(VERSION_1, VERSION_1.with_suffix(".safetensors"), Demands(strict=True))
+        assert any("a receipt of version 1" in problem for problem in old.problems)
+
+
 SCENARIO = json.loads(PASSING)["predicate"]["suite"]["scenarios"][0]
 BASELINE = json.loads(PASSING)["predicate"]["baseline"]["digest"]["sha256"]
 DEVICE = json.loads(PASSING)["predicate"]["environment"]
@@ -685,6 +751,11 @@ class TestCircumstances:
         assert "required: >= 65" in capsys.readouterr().err
         assert desk.main("--policy", str(policy), "--min-seeds", "1") == 4
         assert "--min-seeds: the policy file has it too" in capsys.readouterr().err
+        # each option is named by itself
+        policy.write_text("require: ['clip>=0.3']\nbands: {fvd: 0.5}\nenvironment: {device: cpu}\n")
+        for option, value, key in (("--band", "fvd<=0.4", "fvd"), ("--environment", "device=x", "device")):
+            assert desk.main("--policy", str(policy), option, value) == 4
+            assert f"{option}: {key}: the policy file has it too" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("text", "words"),

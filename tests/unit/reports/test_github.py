@@ -18,7 +18,7 @@ from tests.unit.reports.records import SCENARIOS, compared, file_judged, run_rec
 from tests.unit.reports.sample_records import EPOCHS, epochs_record, mission_record
 
 CITY, NATURE, ACTION = SCENARIOS
-PAGE = markdown.page(epochs_record(), "en")
+PAGE = markdown.short(epochs_record(), "en")
 SMALLEST = len(Page.SUMMARY_CUT.say("en").encode()) + 1
 
 
@@ -56,13 +56,30 @@ class TestSummary:
         assert found.count("```") % 2 == 0
 
     def test_the_verdict_is_the_last_thing_to_go(self) -> None:
-        verdicts = "\n\n".join(blocks(PAGE)[:2])
+        verdicts = "\n\n".join(blocks(PAGE)[:3])
         found = github.summary(epochs_record(), limit=len(verdicts.encode()) + SMALLEST + 2)
         assert found.startswith(verdicts)
 
     def test_a_limit_without_room_for_the_sentence_is_refused(self) -> None:
         with pytest.raises(ValueError, match="at least"):
             github.summary(epochs_record(), limit=10)
+
+    @pytest.mark.parametrize("names", [EPOCHS[:1], EPOCHS, [f"epoch-{n}" for n in range(60)]])
+    def test_it_fits_one_screen_whatever_fails(self, names: list[str]) -> None:
+        failed = [
+            replace(compared(f"s{n}", "clip", 1.0, 0.5, candidate=name), reason=f"reason {n}")
+            for name in names
+            for n in range(25)
+        ]
+        page = github.summary(run_record(failed, names=names, notes=tuple(f"note {n}" for n in range(9))))
+        assert len(page.splitlines()) <= 40
+        assert "and 50 more" in page or len(names) < 60
+
+    def test_it_leads_with_the_recommendation(self) -> None:
+        title, advice, table, *_ = blocks(PAGE)
+        assert title.startswith("# LoRA gate report")
+        assert advice.startswith("**Publish `epoch-2`.")
+        assert "| `epoch-0` | ❌ may not be published | 6 | 5 | " in table
 
     def test_korean(self) -> None:
         assert github.summary(mission_record(), language="ko").startswith("# LoRA 추론 결과")

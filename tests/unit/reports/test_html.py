@@ -11,7 +11,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_wanlora.reports import html, html_checkpoints
+from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.results.parts import CandidateCard, Video
+from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import ScenarioShare
 from pytest_wanlora.verdict.judgement import ItemId, PytestOutcome, Verdict
 from tests.unit.reports.pages import Page, parsed, renamed, videos, write_files
@@ -276,15 +278,19 @@ class TestPreviews:
         return epochs_record(videos=videos(["epoch-0", "epoch-1", "epoch-2"], SCENARIOS, range(8)), **changed)
 
     def test_each_file_is_in_the_page_once(self, tmp_path: Path) -> None:
-        known = epochs_record(videos=videos(["epoch-0"], SCENARIOS, (0, 1)))
+        known = epochs_record(videos=videos(["epoch-0"], SCENARIOS, (2, 3)))
         write_files(tmp_path, known, 500)
         page = parsed(html.page(known, tmp_path))
         clips = page.data["script text/plain"]
         assert len(clips) == len(set(clips)) == 12
+        # the first screen's two are read before the script, which plays them while the others are read
+        assert html.page(known, tmp_path).partition('"use strict"')[0].count('type="text/plain"') == 2
         assert base64.b64decode(clips[0])[4:8] == b"ftyp"
         players = json.loads(page.data["script application/json"][0])
         assert players["frames"] == 9
-        named = {clip for p in players["players"].values() for t in p["takes"] for clip in t["clips"]}
+        named = {clip for p in players["players"].values() for t in p["takes"] for clip in t["clips"]} - {
+            None
+        }
         assert named == {f"v{i}" for i in range(12)}
         assert named <= set(page.ids)
 
@@ -301,9 +307,28 @@ class TestPreviews:
         )
         assert "kept below 25 MB" in page.words
         assert page.words.count("Open the file of seed") == 48 - here
+        assert all(f"./{video.preview}" in page.links for video in known.videos[-3:])
         # seed 3 is the worst of what fails
         players = json.loads(page.data["script application/json"][0])["players"]
-        assert all(players["s1-c0"]["takes"][3]["clips"])
+        assert all(clip.startswith("v") for clip in players["s1"]["takes"][3]["clips"])
+
+    def test_what_is_left_out_of_the_page_lies_beside_it(self, tmp_path: Path) -> None:
+        run = tmp_path / "runs" / "one"
+        run.mkdir(parents=True)
+        made = videos(["epoch-0"], SCENARIOS[:1], range(4))
+        known = epochs_record(
+            videos=tuple(v.model_copy(update={"preview": f"../../cache/{v.preview}"}) for v in made)
+        )
+        write_files(run, known, 300_000)
+        bare = len(html.page(epochs_record(), run))
+        found = html.made(known, run, largest=bare + 1_600_000)
+        page = parsed(found.text)
+        inside = len(page.data["script text/plain"])
+        assert len(found.beside) == len(known.videos) - inside > 0
+        for address, source in found.beside.items():
+            assert re.fullmatch(r"\./videos/[0-9a-f]{32}\.mp4", address)
+            assert source.is_file()
+            assert address in page.links
 
     def test_the_room_is_measured_when_the_page_itself_is_large(self, tmp_path: Path) -> None:
         known = epochs_record(videos=videos(["epoch-0"], SCENARIOS, (0, 1, 2)))
@@ -362,3 +387,26 @@ class TestHonestWords:
 
     def test_the_matrix_says_why_a_distance_may_pass_all_of_it(self, epochs: Page) -> None:
         assert "so it may pass 100%" in epochs.words
+
+
+class TestKorean:
+    @pytest.mark.parametrize("record", [epochs_record(), mission_record(), with_tests(epochs_record())])
+    def test_the_page_is_there_in_korean_with_the_same_places(self, record: RunRecord) -> None:
+        text = html.page(record, Path("nowhere"))
+        korean, english = parsed(text, "ko"), parsed(text)
+        assert korean.ids == english.ids
+        assert korean.links == english.links
+        assert korean.shape == english.shape
+        # what a reader meets outside of names, numbers, commands and the metrics' own names
+        for said in ("may be published", "What fails", "worse,", "higher is better", "interval", "Numbers"):
+            assert said not in korean.words.partition("판정으로 건너뛰기")[2]
+        assert "배포" in korean.words
+
+    def test_every_phrase_of_the_page_is_used(self) -> None:
+        folder = Path(html.__file__).parent
+        code = "".join(
+            path.read_text(encoding="utf-8")
+            for path in (*folder.glob("html*.py"), folder / "plots.py", *folder.glob("templates/*.html.j2"))
+        )
+        unused = [name for name in Html.__members__ if not re.search(rf"\b{name}\b", code)]
+        assert unused == []

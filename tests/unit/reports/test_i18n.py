@@ -14,6 +14,7 @@ from pytest_wanlora.reports import i18n
 from pytest_wanlora.reports.next_steps import StepKey
 from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason, Direction
+from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict.decision import RunOutcome
@@ -31,6 +32,7 @@ TABLES: dict[str, Mapping[Any, Phrase]] = {
 }
 PHRASES: dict[str, Phrase] = {
     **{f"page {key}": page.value for key, page in Page.__members__.items()},
+    **{f"html {key}": page.value for key, page in Html.__members__.items()},
     **{f"{table} {key}": phrase for table, of in TABLES.items() for key, phrase in of.items()},
 }
 #: What reads the same in Korean: signs, fields alone, terms that Korean engineers write in English.

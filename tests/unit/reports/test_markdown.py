@@ -155,11 +155,12 @@ def test_the_figures_of_the_data_file_are_all_used() -> None:
 class TestSeveralCheckpoints:
     def test_the_verdicts_come_first_and_the_best_is_named(self, language: Language) -> None:
         parts = blocks(markdown.page(epochs_record(), language))
-        lines = parts[1].splitlines()
+        assert "`epoch-2`" in parts[1].split(":")[0] + parts[1].split(".")[0]
+        lines = parts[2].splitlines()
         assert [line.split("`")[1] for line in lines] == ["epoch-0", "epoch-1", "epoch-2"]
         assert ["❌" in line for line in lines] == [True, False, False]
-        compared_first = parts.index(f"## {Page.COMPARED.say(language)}") + 1
-        assert "`epoch-2`" in parts[compared_first].split(":")[0] + parts[compared_first].split(".")[0]
+        assert parts[3].startswith(f"**{Page.NEXT_STEP.say(language)}:** ")
+        assert "epoch-2.safetensors" in parts[4]
 
     def test_every_metric_has_its_course(self, language: Language) -> None:
         courses = [

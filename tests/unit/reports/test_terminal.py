@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ import pytest
 from pytest_wanlora import results
 from pytest_wanlora.jobs.board import Progress
 from pytest_wanlora.reports import terminal
+from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.terminal_tables import Line, headline, matrix, word
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
@@ -20,8 +22,9 @@ from pytest_wanlora.results.training_data import (
     TrainingDataCard,
 )
 from pytest_wanlora.suite import Limit
-from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict, Worst
-from tests.unit.reports.records import compared, limited, run_record
+from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict, Worst
+from pytest_wanlora.verdict.reasons import reason
+from tests.unit.reports.records import compared, file_judged, limited, run_record, suite_card
 from tests.unit.reports.sample_records import epochs_record, mission_record
 from tests.unit.reports.write_golden import GOLDEN, TERMINALS
 
@@ -279,3 +282,53 @@ def test_a_matrix_of_many_checkpoints_stays_within_the_width(count: int) -> None
     lines = list(matrix(run_record(judged, names=names), names, 80))
     assert max(map(len, lines)) <= 80
     assert "\n".join(lines).count("FAIL") == count
+
+
+class TestUndecided:
+    """What would decide, in words that fit what the run did."""
+
+    def _said(self, judged: Judgement, **suite: Any) -> str:  # noqa: ANN401 - fields of the suite
+        record = run_record([judged], suite=suite_card(**suite))
+        return " ".join(" ".join(terminal.summary(record, "run/results.json", width=200)).split())
+
+    def _two_seeds(self) -> Judgement:
+        lost = compared("test2_nature", "clip", 1.0, 0.5)
+        lost = replace(lost, verdict=Verdict.UNDECIDED, code=ReasonCode.TOO_FEW_PAIRS, evidence=None, n=2)
+        return replace(lost, reason=reason(lost))
+
+    def test_too_few_seeds_say_how_many_prove_a_loss(self) -> None:
+        said = self._said(self._two_seeds(), looks=(2,))
+        assert "not proven: that takes 3 or more videos of a scenario" in said
+        assert "the band alone decides" not in said
+        assert "undecided: about 1 more videos (46 s) would decide next: pytest --lora" in said
+        assert "--wanlora-seeds 2:3" in said
+        assert "10,000" not in said
+
+    @pytest.mark.parametrize(("enough", "most", "next_"), [(19, 8, True), (6, 8, False), (None, 8, None)])
+    def test_more_seeds_are_offered_only_beyond_those_allowed(
+        self, enough: int | None, most: int, next_: bool | None
+    ) -> None:
+        judged = compared("test2_nature", "clip", 1.0, 0.5, n=4, width=0.9, enough=enough)
+        assert judged.evidence is not None
+        evidence = replace(judged.evidence, significant=False, weak=True, n_enough=enough)
+        judged = replace(judged, verdict=Verdict.UNDECIDED, code=ReasonCode.UNDECIDED, evidence=evidence)
+        said = self._said(replace(judged, reason=reason(judged)), looks=(4, most))
+        if next_ is None:
+            assert "not even 10,000 videos of a scenario would decide" in said
+        else:
+            assert (
+                "next: pytest --lora loras/epoch-0.safetensors --wanlora-suite tiny "
+                f"--wanlora-seeds 4:{enough}" in said
+            ) is next_
+            assert (f"the gate stopped before the {most} of a scenario" in said) is not next_
+        keys = [
+            step.key
+            for step in next_steps(run_record([judged], suite=suite_card(looks=(4, most))), "epoch-0")
+        ]
+        assert ("more_seeds" in keys) is (next_ is True)
+        assert "category_slipped" not in keys
+
+
+def test_that_the_lora_was_applied_is_said_unasked() -> None:
+    lines = terminal.summary(run_record([file_judged()]), "run/results.json")
+    assert "  80 of 80 targets patched (fused)" in lines

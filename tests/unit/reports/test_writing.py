@@ -63,6 +63,14 @@ def test_the_receipt_verifies(folder: Path) -> None:
     assert verify(folder / "receipt.json", checkpoint, Demands()).verified
 
 
+def test_the_page_s_other_videos_are_copied_beside_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = folder / "../../cache/test1_city0/preview.mp4"
+    made = html.Made("<!doctype html>", {"./videos/a.mp4": source})
+    monkeypatch.setattr(html, "made", lambda *_: made)
+    assert write_all(gated.record(), folder).problems == ()
+    assert (folder / "videos" / "a.mp4").read_bytes() == source.read_bytes()
+
+
 def test_sample_videos_are_copied_beside_the_card(folder: Path) -> None:
     write_all(gated.record(), folder)
     text = (folder / "model-card.md").read_text()
@@ -88,6 +96,13 @@ def test_several_checkpoints_have_a_receipt_and_a_card_each(folder: Path) -> Non
     }
 
 
+def test_a_checkpoint_that_may_not_be_published_has_a_card_if_asked(folder: Path) -> None:
+    refused = gated.card().model_copy(update={"publishable": False})
+    for asked in (False, True):
+        written = write_all(gated.record(candidates=(refused,)), folder, all_cards=asked)
+        assert ("model-card.md" in {path.name for path in written.paths}) is asked
+
+
 def test_the_model_without_lora_has_nothing_to_report(folder: Path) -> None:
     base = gated.card().model_copy(update={"sha256": None, "checkpoint": None, "publishable": False})
     written = write_all(gated.record(candidates=(base,)), folder)
@@ -98,7 +113,7 @@ def test_the_model_without_lora_has_nothing_to_report(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "file"),
     [
-        (html, "page", "report.html"),
+        (html, "made", "report.html"),
         (markdown, "page", "report.md"),
         (receipt, "statement", "receipt.json"),
         (model_card, "fragment", "model-card.md"),
@@ -123,7 +138,7 @@ def test_a_view_that_fails_costs_one_line_and_no_other(
 
 
 def test_a_known_error_is_told_in_its_own_words(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "page", breaking("the folder is full", RecordError))
+    monkeypatch.setattr(html, "made", breaking("the folder is full", RecordError))
     assert write_all(gated.record(), folder).problems == ("report.html was not written: the folder is full",)
 
 
@@ -138,7 +153,7 @@ class TestSigning:
     def test_the_signature_lies_beside_the_receipt(self, folder: Path, key: Path) -> None:
         written = write_all(gated.record(), folder, sign_key=key)
         assert not written.unsigned
-        assert {path.name for path in written.paths} == {*ALL, "receipt.json.sig"}
+        assert {path.name for path in written.paths} == {*ALL, "receipt.json.sig", "receipt.json.sigstore"}
         signers = folder.parent / "signers"
         signers.write_text(f"me {key.with_suffix('.pub').read_text()}")
         found = verify(

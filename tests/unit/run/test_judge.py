@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -111,6 +111,29 @@ class TestCheckpoint:
         words = "6 of 6 targets patched, but test1_city, seed 5 is the base model's video, bit for bit"
         assert (found.verdict, found.reason) == (Verdict.FAIL, words)
 
+    @pytest.mark.parametrize(
+        ("share", "verdict"), [(0.0, Verdict.FAIL), (1e-4, Verdict.FAIL), (0.05, Verdict.PASS)]
+    )
+    @pytest.mark.parametrize("name", ["video", "clip_frames", "clip"])
+    def test_a_change_within_what_rendering_again_may_change_is_none(
+        self, open_gate: OpenGate, share: float, verdict: Verdict, name: str
+    ) -> None:
+        def alike(job: Job, made: Produced) -> Produced:
+            """The base model's own figures, one of them off by a share."""
+            rng = np.random.default_rng(0)
+            arrays = {"video": rng.normal(size=8), "clip_frames": rng.normal(size=(5, 4))}
+            features = {key: array.astype(np.float32) for key, array in arrays.items()}
+            scores = dict.fromkeys(made.scores, 0.5)
+            if own(job) and name in features:
+                features[name] = features[name] * np.float32(1.0 + share)
+            elif own(job):
+                scores["clip"] *= 1.0 + share
+            return dataclasses.replace(made, scores=scores, features=features)
+
+        found = judged(open_gate(alike), "checkpoint")
+        assert found.verdict is verdict
+        assert ("by no more than the same video rendered again may" in found.reason) is (share < 1e-3)
+
     def test_one_video_of_each_side_is_compared(self, open_gate: OpenGate) -> None:
         gate = open_gate()
         assert judged(gate, "checkpoint").verdict is Verdict.PASS
@@ -163,7 +186,9 @@ class TestLimits:
             result.features["video"]
             for result in gate.results(gate.jobs(gate.candidates[0], gate.scenarios[:1], SEEDS))
         ]
-        assert one.value == gate.judge.standard.set_scores(np.stack(vectors), [CITY])["fvd"]
+        raw = gate.judge.standard.set_scores(np.stack(vectors), [CITY])["fvd"]
+        assert one.details["raw"] == raw
+        assert one.value == raw - cast("float", one.details["floor"])
 
 
 class Looks:

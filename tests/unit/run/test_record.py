@@ -72,8 +72,8 @@ def test_it_has_the_videos_of_both_sides_and_their_distances(open_gate: OpenGate
         assert sets == {CITY: (3, 40), NATURE: (3, 48), ALL: (6, 88)}
     judged = {(each.scenario, each.metric): each for each in record.judgements if each.kind == "limit"}
     own = {each.scenario: each.scores["fvd"] for each in record.sets if each.role == "candidate"}
-    assert own[CITY] == judged[CITY, "fvd"].value
-    assert own[ALL] == judged[ALL, "fvd"].value
+    assert own[CITY] == judged[CITY, "fvd"].details["raw"]
+    assert own[ALL] == judged[ALL, "fvd"].details["raw"]
     # one video of the base was rendered too; it belongs to no candidate
     assert (record.totals.rendered, record.totals.reused) == (6, 0)
 

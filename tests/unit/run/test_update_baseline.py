@@ -12,6 +12,7 @@ import pytest
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.jobs.job import Job, Produced
+from pytest_wanlora.run.session import Gate
 from pytest_wanlora.run.update_baseline import store
 from pytest_wanlora.verdict.judgement import ALL
 from tests import unusual
@@ -97,3 +98,94 @@ def test_what_changes_is_told(open_gate: OpenGate, measured: Path, tmp_path: Pat
     changed = [line for line in stored.changes if not line.endswith("unchanged")]
     assert [line.split()[:2] for line in changed] == [[CITY, "color"], [NATURE, "color"]]
     assert all(line.endswith("10.0% worse") for line in changed)
+
+
+class TestForce:
+    """What is stored only if somebody insists."""
+
+    @pytest.fixture
+    def place(self, measured: Path, tmp_path: Path) -> Path:
+        return Path(shutil.copytree(measured / "baselines", tmp_path / "baselines"))
+
+    @staticmethod
+    def _smaller(gate: Gate, seeds: int) -> None:
+        fewer = gate.suite.seeds.model_copy(update={"first": 3, "most": seeds})
+        gate.suite = gate.suite.model_copy(update={"seeds": fewer})
+
+    @pytest.mark.parametrize("seeds", [11, 4])
+    def test_a_smaller_baseline_needs_it_before_anything_is_rendered(
+        self, open_gate: OpenGate, place: Path, seeds: int
+    ) -> None:
+        gate = open_gate(bare=True, update_baselines=True, baselines_dir=place)
+        self._smaller(gate, seeds)
+        with pytest.raises(BaselineError, match=rf"{CITY}: seeds 12 -> {seeds}\n") as refused:
+            store(gate, gate.judge, gate.base)
+        assert "--wanlora-force" in (refused.value.next_command or "")
+        assert unusual.made(gate) == []
+        assert baselines.load(place, "fake", "base").seeds(CITY) == SEEDS
+
+    def test_a_scenario_that_would_go_needs_it(self, open_gate: OpenGate, place: Path) -> None:
+        gate = open_gate(bare=True, update_baselines=True, baselines_dir=place)
+        gate.scenarios = gate.scenarios[:1]
+        with pytest.raises(BaselineError, match=f"{NATURE}: seeds 12 -> none"):
+            store(gate, gate.judge, gate.base)
+
+    def test_who_insists_on_a_smaller_one_is_in_it(
+        self, open_gate: OpenGate, place: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("GITHUB_ACTOR", "mira")
+        gate = open_gate(bare=True, update_baselines=True, baselines_dir=place, force=True)
+        self._smaller(gate, 4)
+        stored = store(gate, gate.judge, gate.base)
+        found = baselines.load(place, "fake", "base")
+        assert found.seeds(CITY) == SEEDS[:4]
+        assert found.insisted is not None
+        assert (found.insisted.by, found.insisted.against[0]) == ("mira", f"{CITY}: seeds 12 -> 4")
+        assert stored.insisted.startswith("the baseline 'base' was stored with --wanlora-force by mira")
+
+    def test_a_larger_one_needs_nobody(self, open_gate: OpenGate, place: Path) -> None:
+        gate = open_gate(bare=True, update_baselines=True, baselines_dir=place)
+        stored = store(gate, gate.judge, gate.base)
+        assert (stored.insisted, baselines.load(place, "fake", "base").insisted) == ("", None)
+        assert "insisted" not in (place / "fake" / "base" / "baseline.json").read_text()
+
+    @pytest.mark.parametrize("replaced", ["base", "accepted"])
+    def test_a_checkpoint_that_is_worse_needs_it(
+        self, open_gate: OpenGate, place: Path, replaced: str
+    ) -> None:
+        def worse(job: Job, made: Produced) -> Produced:
+            return unusual.scored(made, color=0.5) if job.candidate == "good" else made
+
+        def better(job: Job, made: Produced) -> Produced:
+            return unusual.scored(made, color=2.0) if job.candidate == "good" else made
+
+        settings = {"update_baselines": True, "baselines_dir": place}
+        if replaced == "accepted":
+            # as good as the base, but worse than what was accepted before
+            first = open_gate(better, **settings, cache_dir=place.parent / "first")
+            store(first, first.judge, first.candidates[0])
+        gate = open_gate(worse if replaced == "base" else None, **settings)
+        with pytest.raises(BaselineError, match=f"color\\], against '{replaced}': ") as refused:
+            store(gate, gate.judge, gate.candidates[0])
+        assert "what it would make worse, old -> new:" in refused.value.message or replaced == "base"
+        insisting = open_gate(worse if replaced == "base" else None, **settings, force=True)
+        stored = store(insisting, insisting.judge, insisting.candidates[0])
+        assert "color" in stored.insisted
+        assert baselines.load(place, "fake", "accepted").insisted is not None
+
+    def test_what_cannot_be_scored_is_refused_although_somebody_insists(
+        self, open_gate: OpenGate, place: Path
+    ) -> None:
+        def black(job: Job, made: Produced) -> Produced:
+            return dataclasses.replace(made, scores={}, degenerate="it is black") if job.seed == 16 else made
+
+        gate = open_gate(black, bare=True, update_baselines=True, baselines_dir=place, force=True)
+        with pytest.raises(BaselineError, match="cannot be scored"):
+            store(gate, gate.judge, gate.base)
+
+    def test_without_a_base_it_is_noted_that_nothing_was_compared(
+        self, open_gate: OpenGate, tmp_path: Path
+    ) -> None:
+        gate = open_gate(update_baselines=True, baselines_dir=tmp_path / "none")
+        notes = store(gate, gate.judge, gate.candidates[0]).notes
+        assert notes[0] == "it was compared with no base model: there is no baseline 'base'"

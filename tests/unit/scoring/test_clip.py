@@ -272,7 +272,7 @@ class TestName:
         words: str,
         other: str,
     ) -> None:
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_: clip_settings.weights)
+        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: clip_settings.weights)
         hub = replace(clip_settings, model=name, weights=f"hub:{repository}:open_clip_model.safetensors")
         with pytest.raises(ScoringError, match=words) as caught:
             ClipScorer(hub, device="cpu")
@@ -296,7 +296,7 @@ class TestName:
         named = replace(clip_settings, model="small")
         with pytest.raises(ScoringError, match="different preprocessings"):
             ClipScorer(named, device="cpu")
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_: clip_settings.weights)
+        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: clip_settings.weights)
         results = [
             ClipScorer(replace(named, weights=f"hub:owner/{tag}:x.safetensors"), device="cpu").embed_frames(
                 moving(1)

@@ -67,17 +67,21 @@ class TestHub:
     def test_comes_from_the_cache_or_the_hub(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         asked = []
 
-        def download(repository: str, filename: str) -> str:
-            asked.append((repository, filename))
+        def download(repository: str, filename: str, *, revision: str | None) -> str:
+            asked.append((repository, filename, revision))
             return str(file)
 
         monkeypatch.setattr(weights, "hf_hub_download", download)
         found = fetch("hub:owner/name:a/b.safetensors", digest(file), KEY)
         assert found == ScorerFile(file, digest(file), "owner/name")
-        assert asked == [("owner/name", "a/b.safetensors")]
+        fetch(f"hub:owner/name@{'0a' * 20}:b.safetensors", "", KEY)
+        assert asked == [
+            ("owner/name", "a/b.safetensors", None),
+            ("owner/name", "b.safetensors", "0a" * 20),
+        ]
 
     def test_digest_is_checked_there_too(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_: str(file))
+        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: str(file))
         with pytest.raises(ScoringError, match="the suite states"):
             fetch("hub:owner/name:b.safetensors", "ab" * 32, KEY)
 
@@ -85,7 +89,7 @@ class TestHub:
         "error", [LocalEntryNotFoundError("offline"), OSError("offline"), ValueError("offline")]
     )
     def test_out_of_reach_names_the_command(self, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
-        def refuse(*_: str) -> str:
+        def refuse(*_: str, **__: str | None) -> str:
             raise error
 
         monkeypatch.setattr(weights, "hf_hub_download", refuse)

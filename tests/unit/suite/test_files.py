@@ -326,6 +326,25 @@ def test_a_pattern_of_the_hub_keeps_its_name_beside_its_digests(
     }
 
 
+def test_files_of_the_hub_that_are_here_are_known_by_their_digests(
+    make_suite: MakeSuite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DIFFSYNTH_MODEL_BASE_PATH", str(tmp_path / "models"))
+    folder = tmp_path / "models" / "owner" / "name"
+    folder.mkdir(parents=True)
+    for name in ("dit-1.safetensors", "dit-2.safetensors"):
+        (folder / name).write_bytes(name.encode())
+    suite = make_suite(dit="hub:owner/name:dit-*.safetensors")
+    before = fingerprint(suite)
+    assert before["model"]["files"]["model.dit[0]"] == {
+        "hub": "owner/name:dit-*.safetensors",
+        "sha256": sorted(sha256(name) for name in (b"dit-1.safetensors", b"dit-2.safetensors")),
+    }
+    # weights that have changed upstream are no longer comparable
+    (folder / "dit-2.safetensors").write_bytes(b"other weights")
+    assert fingerprint(suite) != before
+
+
 def test_a_missing_file_has_no_fingerprint(make_suite: MakeSuite) -> None:
     suite = make_suite()
     (folder_of(suite) / "vae.safetensors").unlink()

@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora.suite import hub, resolve
+from pytest_wanlora import cli, testing
+from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.files import file_sha256
+from pytest_wanlora.suite import hub, load, resolve
 
 SHARDS = "hub:Wan-AI/Wan2.2-TI2V-5B:diffusion_pytorch_model*.safetensors"
+VAE = "hub:Wan-AI/Wan2.2-TI2V-5B:vae.safetensors"
 ANSWER = {
     "id": "Wan-AI/Wan2.2-TI2V-5B",
     "siblings": [
@@ -133,3 +137,104 @@ def test_a_hub_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(hub, "_PATIENCE", 0.05)
     assert hub.sizes(["a/b"]) == {"a/b": "the hub does not answer within 0.05 s"}
     waiting.set()
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PINNED = f"hub:Wan-AI/Wan2.2-TI2V-5B@{COMMIT}:vae.safetensors"
+
+
+def note(models: Path, name: str, commit: str) -> None:
+    """What the hub's client notes of a file that it downloads into a folder."""
+    path = models / ".cache" / "huggingface" / "download" / f"{name}.metadata"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{commit}\netag\n0.0\n")
+
+
+def test_a_pinned_commit_is_held(models: Path) -> None:
+    reference = resolve(PINNED, key="model.vae")
+    assert (reference.hub_id, reference.revision) == ("Wan-AI/Wan2.2-TI2V-5B", COMMIT)
+    assert hub.fetch_command(reference).endswith(f" --revision {COMMIT}")
+    (models / "vae.safetensors").touch()
+    with pytest.raises(SuiteError, match="of no commit that is known"):
+        hub.fetch(reference)
+    note(models, "vae.safetensors", "f" * 40)
+    with pytest.raises(SuiteError, match=f"of commit {'f' * 40}; allowed: {COMMIT}, which the suite pins"):
+        hub.fetch(reference)
+    note(models, "vae.safetensors", COMMIT)
+    assert hub.fetch(reference) == (models / "vae.safetensors",)
+
+
+@pytest.mark.parametrize("key", ["model.vae", "scoring.clip.weights"])
+def test_what_is_missing_is_downloaded_at_the_commit(
+    models: Path, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    asked: list[object] = []
+
+    def download(*_: object, revision: str | None, **__: object) -> None:
+        asked.append(revision)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", download)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    with pytest.raises(SuiteError, match="no such file below") as refused:
+        hub.fetch(resolve(PINNED, key=key))
+    assert asked == [COMMIT]
+    assert COMMIT in (refused.value.next_command or "")
+
+
+def test_a_download_that_fails_says_why(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ConnectionError("no route")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
+    with pytest.raises(SuiteError, match="cannot be fetched: ConnectionError: no route"):
+        hub.fetch(resolve(PINNED, key="model.vae"))
+
+
+class TestPins:
+    """`doctor --pin`: the suite's text with what is on this disk."""
+
+    @pytest.fixture
+    def suite(self, tmp_path: Path, models: Path) -> Path:
+        path = testing.write_suite(tmp_path)
+        text = path.read_text().replace("vae: fake-files/vae.safetensors", f"vae: {VAE}  # the hub's")
+        path.write_text(text)
+        (models / "vae.safetensors").write_bytes((tmp_path / "fake-files/vae.safetensors").read_bytes())
+        note(models, "vae.safetensors", COMMIT)
+        return path
+
+    @pytest.mark.parametrize(
+        "stated",
+        ["", "  sha256: {{}}\n", "  sha256: {{ {name}: {digest} }}\n", "  sha256:\n    {name}: {digest}\n"],
+    )
+    def test_digests_and_commits_are_written(
+        self, suite: Path, capsys: pytest.CaptureFixture[str], stated: str
+    ) -> None:
+        dit = file_sha256(suite.parent / "fake-files/dit.safetensors")
+        text = suite.read_text()
+        wanted = stated.format(name="dit.safetensors", digest=dit)
+        suite.write_text(text.replace("model:\n", f"model:\n{wanted}"))
+        assert cli.main(["doctor", "--suite", str(suite), "--pin"]) == 0
+        found = load(suite)
+        for name in ("dit", "text_encoder", "vae"):
+            expected = file_sha256(suite.parent / f"fake-files/{name}.safetensors")
+            assert found.model.sha256[f"{name}.safetensors"] == expected
+        assert found.model.vae == PINNED
+        assert found.scoring.clip.sha256 == file_sha256(suite.parent / "fake-files/clip.safetensors")
+        assert found.scoring.reference_sha256
+        assert found.scoring.video_features.sha256
+        assert "  # the hub's" in suite.read_text()
+        assert f"pinned {PINNED}" in capsys.readouterr().out
+        before = suite.read_bytes()
+        assert cli.main(["doctor", "--suite", str(suite), "--pin"]) == 0
+        assert suite.read_bytes() == before
+
+    def test_what_is_not_here_is_told(
+        self, suite: Path, models: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (models / "vae.safetensors").unlink()
+        assert cli.main(["doctor", "--suite", str(suite), "--pin"]) == 1
+        assert f"not pinned model.vae: {VAE}: not on this disk; next: hf download" in capsys.readouterr().out
+
+    def test_a_packaged_suite_is_not_changed(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["doctor", "--suite", "tiny", "--pin"]) == 4
+        assert "tiny is no file of yours" in capsys.readouterr().err

@@ -221,11 +221,15 @@ def test_failing_categories_double_and_warning_ones_grow_by_half() -> None:
     assert sum(found.values()) == 1
 
 
+def test_what_is_undecided_counts_like_a_warning() -> None:
+    assert raised(EQUAL, [outcome("nature", "undecided")]) == raised(EQUAL, [outcome("nature", "warn")])
+
+
 @pytest.mark.parametrize(
     "verdict", ["pass", "better", "error", "incomparable", "missing_baseline", "degenerate"]
 )
 def test_nothing_is_raised_by_what_did_not_regress(verdict: str) -> None:
-    with pytest.raises(DataError, match="no comparison of the run warns or fails"):
+    with pytest.raises(DataError, match="no comparison of the run fails, warns or is undecided"):
         raised(EQUAL, [outcome("nature", verdict)])
 
 

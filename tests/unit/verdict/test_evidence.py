@@ -89,10 +89,10 @@ def test_the_baselines_own_scatter_keeps_pairs_that_agree_by_luck_from_seeming_c
     stored = np.array([9.0, 11.0, 9.0, 11.0, 10.0])  # a variance of 1
     contrast = paired(base - 1.0, base, stored)
     error, degrees = contrast.spread(1.0)
-    # 3 degrees of no scatter and 4 of 0.7 times the baseline's: 4 * 0.7 / 7 for a pair
-    assert float(error) == pytest.approx(np.sqrt(0.4 / 4))
-    assert float(degrees) == 7.0
-    assert float(p_worse(contrast, True)) == pytest.approx(stats.t.sf(1.0 / np.sqrt(0.1), 7), rel=1e-9)
+    # 3 degrees of no scatter and 4 of the baseline's: 4 / 7 for a pair
+    assert float(error) == pytest.approx(np.sqrt(4 / 7 / 4))
+    assert float(degrees) == pytest.approx(7.0)
+    assert float(p_worse(contrast, True)) == pytest.approx(stats.t.sf(1.0 / np.sqrt(4 / 7 / 4), 7), rel=1e-9)
     # three stored seeds count for two degrees, one for none
     assert float(paired(base - 1.0, base, stored[:3]).spread(1.0)[1]) == 5.0
     assert float(p_worse(paired(base - 1.0, base, stored[:1]), True)) == 0.0
@@ -247,9 +247,9 @@ def test_looks_climb_to_the_most(first: int, most: int, looks: tuple[int, ...]) 
 
 
 def test_what_each_look_may_spend() -> None:
-    # (n / 16)^3, and what was spent before is taken off
+    # (n / 16)^2, and what was spent before is taken off
     assert Plan.between(2, 16).shares() == pytest.approx(
-        (0.0, 27 / 4096, 37 / 4096, 152 / 4096, 296 / 4096, 1216 / 4096, 2368 / 4096)
+        (0.0, 9 / 256, 7 / 256, 20 / 256, 28 / 256, 80 / 256, 112 / 256)
     )
     assert [look for look, _ in Plan.between(2, 16).tested_looks] == [3, 4, 6, 8, 12, 16]
     assert not Plan.between(1, 2).tests

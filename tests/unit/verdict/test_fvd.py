@@ -10,7 +10,14 @@ from hypothesis import strategies as st
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import frechet_distance, kernel_distance
 from pytest_wanlora.verdict.evidence import Floats, interval
-from pytest_wanlora.verdict.fvd import ReferenceSet, Videos, compare, distance, pair_differences
+from pytest_wanlora.verdict.fvd import (
+    ReferenceSet,
+    SetDistance,
+    Videos,
+    compare,
+    distance,
+    pair_differences,
+)
 
 DIM = 48
 SPECTRUM = 1.0 / np.arange(1, DIM + 1)
@@ -196,3 +203,36 @@ def test_sets_must_pair(reference: ReferenceSet) -> None:
         compare(videos, np.arange(2), np.arange(2, 4))
     with pytest.raises(ValueError, match="allowed: equal, 3 or more"):
         compare(videos, np.arange(4), np.arange(4, 7))
+
+
+def test_a_set_may_have_more_videos_of_one_scenario_than_of_another(reference: ReferenceSet) -> None:
+    features = normal(14, seed=1, spread=0.5, shift=0.4)
+    videos = Videos.of(features, reference)
+    uneven = SetDistance.of(videos, [np.arange(4), np.arange(4, 14)], tail=0.05)
+    assert uneven.distance == pytest.approx(frechet_distance(features, reference.features), rel=1e-10)
+    assert uneven.low is not None
+    assert uneven.high is not None
+    assert uneven.low < uneven.above < uneven.high
+    # even sets are those of a comparison, to the floor
+    even = SetDistance.of(videos, [np.arange(7), np.arange(7, 14)], tail=0.05)
+    assert (even.distance, even.floor) == pytest.approx(distance(videos, np.arange(14).reshape(2, 7)))
+
+
+def test_the_interval_of_a_distance_holds_its_truth_about_as_often_as_it_says(
+    reference: ReferenceSet,
+) -> None:
+    truth, held = true_distance(0.3, 0.5), 0
+    for seed in range(60):
+        videos = Videos.of(normal(8, seed=seed, spread=0.3, shift=0.5), reference)
+        found = SetDistance.of(videos, [np.arange(8)], tail=0.05)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= truth <= found.high
+    # 54 of 60 are promised, and three standard errors are 7
+    assert held >= 47
+
+
+def test_two_videos_have_a_distance_and_no_interval(reference: ReferenceSet) -> None:
+    videos = Videos.of(normal(2, seed=1), reference)
+    found = SetDistance.of(videos, [np.arange(2)], tail=0.05)
+    assert (found.low, found.high) == (None, None)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import Limit
+from pytest_wanlora.verdict.fvd import SetDistance
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 from pytest_wanlora.verdict.limits import judge_limit, judge_set_limit
 
@@ -37,7 +38,7 @@ def test_a_limit_does_not_average_a_degenerate_video_away() -> None:
 def test_a_limit_is_judged_on_the_candidate_alone(value: float, verdict: Verdict) -> None:
     judged = limit({"s1": {0: value, 1: value}})
     assert judged.verdict is verdict
-    assert judged.reason == f"{value:.4f} (n = 2), limit: >= 0.3"
+    assert judged.reason == f"{value:.4f} (n = 2), limit: >= 0.3 (a cosine of 0.12)"
     assert (judged.minimum, judged.maximum, judged.baseline) == (0.3, None, None)
 
 
@@ -77,3 +78,21 @@ def test_a_limit_on_a_set_always_tells_both_counts(value: float | None, verdict:
     assert (judged.n, judged.reference_n) == (12, 512)
     if value is not None and math.isfinite(value):
         assert "(n = 12, reference 512), limit: <= 1140" in judged.reason
+
+
+@pytest.mark.parametrize(("floor", "verdict"), [(259.0, Verdict.FAIL), (260.0, Verdict.PASS)])
+def test_a_limit_on_a_distance_is_put_on_what_lies_above_its_floor(floor: float, verdict: Verdict) -> None:
+    judged = judge_set_limit(
+        METRICS["fvd"],
+        candidate="epoch-0",
+        scenario=ALL,
+        limit=FVD_LIMIT,
+        value=1400.0,
+        n=12,
+        reference_n=1536,
+        told=SetDistance(distance=1400.0, floor=floor, low=900.0, high=1400.0),
+    )
+    assert judged.verdict is verdict
+    assert judged.value == 1400.0 - floor
+    assert f"1400.00 as it is, of which {floor:.2f} is the floor of 12 videos" in judged.reason
+    assert "90% interval 900.00 to 1400.00" in judged.reason

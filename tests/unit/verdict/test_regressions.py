@@ -61,7 +61,8 @@ def test_a_gate_without_evidence_calls_no_loss_a_failure() -> None:
     called = without_call(lost, "block")
     assert (lost.verdict, called.verdict) == (Verdict.FAIL, Verdict.UNDECIDED)
     assert called.code is ReasonCode.TOO_FEW_PAIRS
-    assert called.reason.endswith("undecided: so few seeds cannot prove a loss")
+    assert called.reason.endswith("; n = 1; not proven: that takes 3 or more videos of a scenario")
+    assert "band alone" not in called.reason
     assert without_call(lost, "warn").verdict is Verdict.WARN
     kept = regression({"s1": {0: 400.0}}, {"s1": {0: 400.0}})
     assert without_call(kept, "block") is kept
@@ -161,7 +162,7 @@ def test_evidence_and_means_agree() -> None:
     judged = regression(candidate, baseline, evidence=evidence)
     assert judged.change == pytest.approx(evidence.change, rel=1e-12)
     assert judged.verdict is Verdict.FAIL
-    assert "90% interval 47.6% to 52.3% worse, n = 16" in judged.reason
+    assert "90% interval 47.1% to 52.7% worse, n = 16" in judged.reason
 
 
 def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:

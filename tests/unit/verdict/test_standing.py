@@ -16,9 +16,11 @@ from pytest_wanlora.reports.sentences import comparison_line
 from pytest_wanlora.reports.summary import rows
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
 from pytest_wanlora.verdict.bands import rule
+from pytest_wanlora.verdict.evidence import FEWEST_PAIRS
 from pytest_wanlora.verdict.judgement import Evidence, Judgement, Verdict
-from pytest_wanlora.verdict.reasons import reason
+from pytest_wanlora.verdict.reasons import PARTS, aside, reason
 from pytest_wanlora.verdict.standing import (
+    FEWEST_VIDEOS,
     STANDINGS,
     WAYS,
     Standing,
@@ -110,6 +112,19 @@ def test_a_failure_is_never_said_to_be_unlikely_or_open_to_more_seeds(judged: Ju
         assert not standing(judged).open
         assert "would have been enough" not in judged.reason
         assert "a chance of" not in judged.reason
+
+
+@given(judgements())
+def test_an_undecided_item_is_never_said_to_be_decided(judged: Judgement) -> None:
+    for language in LANGUAGES:
+        said = [reason(judged, language), aside(judged, language), standing_words(judged, language)]
+        alone = any(STANDINGS[Standing.BAND_ALONE].say(language) in each for each in said) or any(
+            PARTS[key].say(language) in each
+            for key in ("untested", "band_alone", "one_seed")
+            for each in said
+        )
+        assert not (alone and judged.verdict is Verdict.UNDECIDED)
+    assert FEWEST_VIDEOS == FEWEST_PAIRS
 
 
 @given(judgements())

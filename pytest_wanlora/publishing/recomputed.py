@@ -1,0 +1,131 @@
+"""What follows from a receipt's own numbers: items that its suite demands, and the verdict of each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Final
+
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.publishing.predicate import Predicate, PredicateV1
+from pytest_wanlora.verdict.bands import rule
+from pytest_wanlora.verdict.evidence import Plan, change
+from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
+
+EACH: Final = "each"
+
+
+def gaps(said: PredicateV1, *, videos: bool) -> Iterable[str]:
+    """Say what a receipt lacks of what its own suite demands: items, videos, a baseline.
+
+    Args:
+        said: The receipt; version 1 was not held to that.
+        videos: Whether items on single videos are demanded, which earlier runs do not have.
+    """
+    if not isinstance(said, Predicate):
+        return
+    suite, name = said.suite, said.checkpoint.name
+    if not suite.scenarios or not suite.looks or suite.looks[0] < 1:
+        yield "its suite has no scenarios or no looks, so nothing was measured"
+        return
+    demanded = _demanded(said, videos=videos)
+    missing = sorted(demanded - set(said.expected))
+    if missing:
+        yield f"its suite demands {missing[0]} and {len(missing)} items in all that it leaves out"
+    first = suite.looks[0]
+    for scenario in suite.scenarios:
+        seeds = said.seeds.get(scenario, ())
+        if len(set(seeds)) < first:
+            yield f"{scenario}: videos of {len(set(seeds))} seeds; its suite demands {first}"
+    for judged in said.items:
+        if judged.candidate == name and judged.kind in ("limit", "regression"):
+            least = first * (len(suite.scenarios) if judged.scenario == ALL else 1)
+            if judged.n < least and not judged.verdict.fails:
+                yield f"{judged.item} rests on {judged.n} videos; its suite demands {least}"
+    if said.baseline is None and any(item.kind == "regression" for item in demanded):
+        yield "it names no baseline, and its suite demands comparisons with one"
+
+
+def _demanded(said: PredicateV1, *, videos: bool) -> set[ItemId]:
+    """Every item that a receipt's suite demands, as a run lists them."""
+    suite, name = said.suite, said.checkpoint.name
+    found = {ItemId("checkpoint", name, "", "")}
+    for limit in suite.limits:
+        places = suite.scenarios if limit.scenario == EACH else (limit.scenario,)
+        found |= {ItemId("limit", name, place, limit.metric) for place in places}
+    found |= {
+        ItemId("regression", name, place, metric)
+        for place in (*suite.scenarios, ALL)
+        for metric in suite.tolerances
+    }
+    if videos and any(METRICS[metric].level == "video" for metric in suite.tolerances if metric in METRICS):
+        found |= {ItemId("videos", name, place, "") for place in suite.scenarios}
+    return found
+
+
+def contradictions(said: PredicateV1) -> Iterator[str]:
+    """Say which items are judged to pass, and do not by their own numbers."""
+    for judged in said.items:
+        if judged.verdict.fails:
+            continue
+        if judged.kind == "checkpoint" and judged.verdict is not Verdict.WARN and judged.value is None:
+            yield f"{judged.item} is judged {judged.verdict}, and says nothing of how it was applied"
+        if judged.kind == "regression":
+            yield from _of_a_comparison(judged, said)
+
+
+def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
+    band, metric = said.suite.tolerances.get(judged.metric), METRICS.get(judged.metric)
+    if metric is None:
+        # of a package that is not installed here; its verdict is all there is
+        return
+    if band is None:
+        yield f"{judged.item} is of a metric that its suite does not compare"
+        return
+    if judged.change is None or judged.value is None or judged.baseline is None:
+        yield f"{judged.item} is judged {judged.verdict} without the numbers that it follows from"
+        return
+    evidence = judged.evidence
+    if evidence is not None and evidence.band is not None and metric.level != "set":
+        yield f"{judged.item} has a band of its own, {evidence.band:g}, which only distances may have"
+        return
+    for worse in _changes(judged, evidence, higher_is_better=metric.higher_is_better):
+        verdict, _ = rule(
+            metric,
+            worse,
+            band,
+            None if evidence is None else _tested(evidence),
+            undecided="warn" if said.suite.weak == "warn" else "block",
+        )
+        if verdict.fails:
+            yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers: {worse:.3g} worse"
+            return
+
+
+def _changes(judged: Judgement, evidence: Evidence | None, *, higher_is_better: bool) -> Iterator[float]:
+    """The change as it is stated, in the item and in its evidence, and as it follows from the values."""
+    assert judged.change is not None
+    assert judged.value is not None
+    assert judged.baseline is not None
+    yield judged.change
+    if evidence is not None and not math.isclose(evidence.change, judged.change, rel_tol=1e-6, abs_tol=1e-9):
+        yield evidence.change
+    floors = (0.0, 0.0)
+    if evidence is not None and evidence.baseline_floor is not None and evidence.value_floor is not None:
+        floors = (evidence.baseline_floor, evidence.value_floor)
+    base, value = judged.baseline - floors[0], judged.value - floors[1]
+    # a distance that is all floor has no ratio; its stated change is held to the band above
+    if floors == (0.0, 0.0) or base > 0.0:
+        yield float(change(base, value, higher_is_better))
+
+
+def _tested(evidence: Evidence) -> Evidence:
+    """The same, significant where its p-value says so."""
+    adjusted = evidence.p_adjusted
+    return replace(
+        evidence, significant=evidence.significant or (adjusted is not None and adjusted <= _ALPHA)
+    )
+
+
+_ALPHA: Final = Plan.alpha

@@ -1,0 +1,173 @@
+"""Write into a suite's text what is on this disk: digests of its files, commits of the hub's repositories."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import yaml
+
+from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.suite import hub
+from pytest_wanlora.suite.digests import digest
+from pytest_wanlora.suite.files import resolve
+from pytest_wanlora.suite.fingerprint import references, stated
+from pytest_wanlora.suite.schema import Suite
+
+#: Where the digest of a scorer's file is stated.
+_SINGLE: Final[Mapping[str, tuple[str, ...]]] = {
+    "scoring.clip.weights": ("scoring", "clip", "sha256"),
+    "scoring.video_features.weights": ("scoring", "video_features", "sha256"),
+    "scoring.reference": ("scoring", "reference_sha256"),
+}
+
+
+@dataclass(frozen=True)
+class Pins:
+    """What can be pinned.
+
+    Attributes:
+        files: Name of a file of the model to its digest, where the suite states none.
+        single: Path of a key to a digest, the same.
+        commits: Reference of the hub to the same with its commit.
+        unknown: Lines on what is not pinned, and why.
+    """
+
+    files: Mapping[str, str]
+    single: Mapping[tuple[str, ...], str]
+    commits: Mapping[str, str]
+    unknown: tuple[str, ...]
+
+    @property
+    def lines(self) -> Iterator[str]:
+        """What is pinned, and what is not."""
+        yield from (f"pinned model.sha256.{name}: {value}" for name, value in self.files.items())
+        yield from (f"pinned {'.'.join(key)}: {value}" for key, value in self.single.items())
+        yield from (f"pinned {new}" for new in self.commits.values())
+        yield from (f"not pinned {line}" for line in self.unknown)
+
+
+def find(suite: Suite) -> Pins:
+    """Find what a suite could pin and does not.
+
+    Raises:
+        SuiteError: A local file is missing or cannot be read.
+    """
+    files: dict[str, str] = {}
+    single: dict[tuple[str, ...], str] = {}
+    commits: dict[str, str] = {}
+    unknown: list[str] = []
+    for key, text in references(suite):
+        reference = resolve(text, key=key, where=suite.where(key))
+        if reference.kind == "package" or not (key.startswith("model.") or key in _SINGLE):
+            continue
+        paths = reference.paths if reference.hub_id is None else hub.local_files(reference)
+        if not paths:
+            unknown.append(f"{key}: {text}: not on this disk; next: {hub.fetch_command(reference)}")
+            continue
+        known = stated(suite, key, text)
+        missing = [path for path in paths if path.is_file() and path.name not in known]
+        try:
+            found = {path.name: digest(path) for path in missing}
+        except OSError as error:
+            raise SuiteError(
+                f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
+                next_command=f"ls -l {error.filename}",
+            ) from error
+        if key not in _SINGLE:
+            files |= found
+        elif found:
+            (single[_SINGLE[key]],) = found.values()
+        if reference.hub_id is not None and reference.revision is None:
+            commit = hub.revision_of(reference, paths)
+            if commit is None:
+                unknown.append(f"{key}: {text}: the hub's client has not noted one commit for its files")
+            else:
+                commits[text] = f"hub:{reference.hub_id}@{commit}:{reference.pattern}"
+    return Pins(files, single, commits, tuple(unknown))
+
+
+def pinned(text: str, pins: Pins, path: Path) -> str:
+    """Put pins into a suite's text; comments and everything else stay.
+
+    Args:
+        text: Of a suite that loads.
+        pins: What to put in.
+        path: Of the suite, for messages.
+
+    Raises:
+        SuiteError: A mapping that gets a key is written in braces.
+    """
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    edits: list[tuple[int, int, str]] = []
+    if pins.files:
+        model = _mapping(root, ("model",), path)
+        known = next((value for key, value in model.value if key.value == "sha256"), None)
+        if known is None or known.flow_style is not False:
+            before = {} if known is None else {key.value: value.value for key, value in known.value}
+            at = _first(model)
+            new = f"sha256:\n{_block({**before, **pins.files}, at.column + 2)}"
+            if known is None:
+                edits.append((at.index, at.index, f"{new}\n{' ' * at.column}"))
+            else:
+                edits.append((*_span(model, "sha256"), new))
+        else:
+            at = _first(known)
+            edits.append(
+                (at.index, at.index, _block(pins.files, at.column).lstrip() + f"\n{' ' * at.column}")
+            )
+    for key, value in pins.single.items():
+        mapping = _mapping(root, key[:-1], path)
+        at = _first(mapping)
+        if any(name.value == key[-1] for name, _ in mapping.value):
+            edits.append((*_span(mapping, key[-1]), f'{key[-1]}: "{value}"'))
+        else:
+            edits.append((at.index, at.index, f'{key[-1]}: "{value}"\n{" " * at.column}'))
+    for node in _scalars(root):
+        if node.value in pins.commits:
+            edits.append((node.start_mark.index, node.end_mark.index, pins.commits[node.value]))
+    for start, end, new in sorted(edits, reverse=True):
+        text = text[:start] + new + text[end:]
+    return text
+
+
+def _block(pins: Mapping[str, str], column: int) -> str:
+    return "\n".join(f'{" " * column}"{name}": "{value}"' for name, value in pins.items())
+
+
+def _mapping(root: yaml.Node | None, key: tuple[str, ...], path: Path) -> yaml.MappingNode:
+    node = root
+    for part in key:
+        assert isinstance(node, yaml.MappingNode)
+        node = next(value for name, value in node.value if name.value == part)
+    if not isinstance(node, yaml.MappingNode) or node.flow_style is not False:
+        line = 1 if node is None else node.start_mark.line + 1
+        raise SuiteError(
+            f"{path}:{line}: {'.'.join(key)}: written in braces; allowed with --pin: one key a line",
+            next_command=f"edit line {line}, then the same command again",
+        )
+    return node
+
+
+def _first(mapping: yaml.MappingNode) -> yaml.Mark:
+    mark: yaml.Mark = mapping.value[0][0].start_mark
+    return mark
+
+
+def _span(mapping: yaml.MappingNode, key: str) -> tuple[int, int]:
+    return next(
+        (name.start_mark.index, value.end_mark.index) for name, value in mapping.value if name.value == key
+    )
+
+
+def _scalars(node: yaml.Node | None) -> Iterator[yaml.ScalarNode]:
+    if isinstance(node, yaml.ScalarNode):
+        yield node
+    elif isinstance(node, yaml.SequenceNode):
+        for each in node.value:
+            yield from _scalars(each)
+    elif isinstance(node, yaml.MappingNode):
+        for _, value in node.value:
+            yield from _scalars(value)
