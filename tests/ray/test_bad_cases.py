@@ -210,7 +210,8 @@ def test_nodes_that_differ_or_lack_something(based: Project, tmp_path: Path, sha
     assert code == 0, printed
     record = results.load(based.records()[-1])
     assert "9.9 + " in record.environment["torch"] or " + 9.9" in record.environment["torch"]
-    based.producer(extra=OTHER_FRAMES)
+    # slow enough for every worker to prove itself before the run ends
+    based.producer(before="slowly", extra=SLOWLY.replace("0.5", "3") + OTHER_FRAMES)
     code, printed = joined_by({"OTHER_FRAMES": "f" * 64}, *good, "--wanlora-no-cache")
     assert code == 1
     assert "renders other frames of base, test1_city, seed 0 than" in printed
