@@ -158,6 +158,14 @@ def delete_whole(folder: Path) -> None:
     shutil.rmtree(doomed)
 
 
+def from_here(path: Path) -> str:
+    """A path from the current folder, with forward slashes; a path on another drive as it is."""
+    try:
+        return Path(os.path.relpath(path)).as_posix()
+    except ValueError:
+        return str(path)
+
+
 def file_sha256(path: str | Path) -> str:
     """SHA-256 of a file, as hex.
 

@@ -10,6 +10,7 @@ from pytest_wanlora.baseline.store import (
     load,
     require_comparable,
     update_command,
+    with_files,
     write,
 )
 from pytest_wanlora.baseline.videos import video_file
@@ -25,5 +26,6 @@ __all__ = [
     "stored_seeds",
     "update_command",
     "video_file",
+    "with_files",
     "write",
 ]

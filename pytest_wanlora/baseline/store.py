@@ -16,7 +16,7 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -30,7 +30,7 @@ from pytest_wanlora import environment as environments
 from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError, IncomparableError
-from pytest_wanlora.files import json_sha256, parse_json, read_regular, write_whole
+from pytest_wanlora.files import from_here, json_sha256, parse_json, read_regular, write_whole
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.noise import NoiseFloor
 
@@ -146,6 +146,12 @@ def update_command(suite: str, name: str) -> str:
         return f"pytest --wanlora-suite {suite} --update-baselines"
     named = "" if name == "accepted" else f" --wanlora-baseline {name}"
     return f"pytest --wanlora-suite {suite} --lora FILE --update-baselines{named}"
+
+
+def with_files(command: str, files: Sequence[Path]) -> str:
+    """A command of this module with the checkpoints that were typed in the place of FILE."""
+    typed = " ".join(f"--lora {shlex.quote(from_here(file))}" for file in files)
+    return command.replace("--lora FILE", typed) if files else command
 
 
 def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseline:

@@ -55,7 +55,9 @@ class Look:
     """The same seed of the baseline and of every checkpoint, side by side.
 
     Attributes:
+        candidate: The checkpoint that it is about.
         scenario: Its name.
+        prompt: What was to be shown.
         seed: Of all videos of the row.
         what: What is wrong, in words; empty where nothing is.
         mark: The verdict that made it worth a look.
@@ -63,7 +65,9 @@ class Look:
         sides: The baseline first.
     """
 
+    candidate: str
     scenario: str
+    prompt: str
     seed: int
     what: str
     mark: Mark
@@ -144,7 +148,16 @@ def _look(record: RunRecord, anchors: Anchors, previews: Previews, judged: Judge
     if not any(side.mark is not None and side.name == judged.candidate for side in sides):
         return None
     what = in_words(judged, language) if judged.verdict.fails or judged.verdict is Verdict.WARN else ""
-    return Look(scenario, seed, what, mark(judged.verdict, language), anchors.item(judged), tuple(sides))
+    return Look(
+        judged.candidate,
+        scenario,
+        record.suite.prompts[scenario].prompt if scenario in record.suite.prompts else "",
+        seed,
+        what,
+        mark(judged.verdict, language),
+        anchors.item(judged),
+        tuple(sides),
+    )
 
 
 def in_words(judged: Judgement, language: Language) -> str:

@@ -16,7 +16,7 @@ from pytest_wanlora.reports.terminal_tables import (
     Line,
     counted,
     full_table,
-    limit_line,
+    limit_lines,
     matrix,
     word,
     worst_first,
@@ -201,7 +201,7 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         limits = sorted(
             (each for each in own if each.kind == "limit"), key=lambda each: order.index(each.scenario)
         )
-        lines += map(limit_line, limits)
+        lines += [line for each in limits for line in limit_lines(each, width)]
         # tables have their reasons
         lines += worst_first((each for each in own if each.kind not in ("limit", "regression")), width)
     else:

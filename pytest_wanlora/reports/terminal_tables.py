@@ -182,13 +182,14 @@ def number(metric: Metric, value: float | None) -> str:
     return "-" if value is None else metric.format(value)
 
 
-def limit_line(judged: Judgement) -> Line:
-    """A limit in one line."""
+def limit_lines(judged: Judgement, width: int) -> list[Line]:
+    """A limit, in as many lines as the width asks for."""
     # the reason of what could not be measured is told once, with the others of its cause
     why = "" if judged.verdict.unmeasured else f"{judged.reason.partition(chr(10))[0]}: "
     place = "of all" if judged.scenario == ALL else judged.scenario
     said = f"  limit {place} {METRICS[judged.metric].title}: {why}{word(judged.verdict)}"
-    return Line(said, judged.verdict if judged.verdict.fails else None)
+    verdict = judged.verdict if judged.verdict.fails else None
+    return [Line(each, verdict) for each in wrapped(said, width, hanging="    ")]
 
 
 def matrix(record: RunRecord, names: Sequence[str], width: int) -> Iterator[str]:

@@ -56,6 +56,7 @@ class Html(Enum):
         "프로젝트 테스트가 있어 이 결과로는 배포할 수 없습니다.",
     )
     FAILS = Phrase("What fails", "실패한 항목")
+    NOT_MEASURED = Phrase("What could not be measured", "측정하지 못한 항목")
     COUNT_MORE = Phrase("{count} more", "{count}개 더 보기")
     WARNINGS = Phrase("Warnings, which do not stop it: {count}", "배포를 막지 않는 주의 항목: {count}개")
     LOST = Phrase("Videos that could not be rendered", "생성하지 못한 영상")
@@ -70,7 +71,7 @@ class Html(Enum):
     CHANGED = Phrase("{change}, {before} → {after}", "변화: {change}, {before} → {after}")
     ALLOWED = Phrase("{metric}: {change}, {fail} is allowed", "{metric}: {change}(허용 {fail})")
     LOOK_AT = Phrase("{metric}: look at the videos", "{metric}: 영상 확인 필요")
-    AND_OTHERS = Phrase("{first} and {others} more", "{first} 외 {others}개")
+    AND_OTHERS = Phrase("{first} and {others} more checks", "{first} 외 검사 {others}개")
     DO_IT = Phrase("next: {command}", "다음 명령: {command}")
     THE_FILE = Phrase("The file", "체크포인트 파일")
     IN_VIDEOS = Phrase("Videos, {scenario}", "영상, {scenario}")

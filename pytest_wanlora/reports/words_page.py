@@ -41,7 +41,7 @@ class Page(Enum):
     WHERE = Phrase(" ({where})", "({where})")
     WARNING = Phrase("Warnings: {warnings}.", "주의: {warnings}개.")
     UNDECIDED_ITEMS = Phrase(
-        "Undecided: {undecided} of {expected} checks lie beyond their band and are not proven.",
+        "Undecided, which stops it too: {undecided} of {expected} checks, beyond their band but not proven.",
         "검사 항목 {expected}개 중 {undecided}개가 허용 범위를 넘었으나 입증되지 않아 판정을 보류합니다.",
     )
     UNMEASURED = Phrase(

@@ -15,12 +15,12 @@ from pytest_wanlora.reports.next_steps import StepKey
 STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
     {
         "publish": Phrase(
-            "It may be published. Let the receipt be checked where that happens.",
+            "This checkpoint may be published. Let the receipt be checked where that happens.",
             "배포할 수 있습니다. 배포하는 쪽에서 receipt를 검증하세요.",
         ),
         "gate_alone": Phrase(
-            "It may be published, but pytest ended with exit code {exit_status} because of another "
-            "checkpoint, so verify refuses this receipt. Gate it alone; rendered videos are reused.",
+            "This checkpoint may be published after one more run: pytest ended with exit code {exit_status} "
+            "because of another, so verify refuses this receipt. Gate it alone; rendered videos are reused.",
             "배포할 수 있지만 다른 체크포인트 때문에 pytest가 종료 코드 {exit_status}번으로 끝나 verify가 이 "
             "receipt를 거부합니다. 이 체크포인트만 다시 검사하세요. 생성한 비디오는 재사용됩니다.",
         ),

@@ -71,7 +71,9 @@ class Standard:
     @property
     def update_command(self) -> str:
         """What to type to measure the baseline anew."""
-        return baselines.update_command(self._suite_option, self.gate.settings.baseline)
+        return baselines.with_files(
+            baselines.update_command(self._suite_option, self.gate.settings.baseline), self.gate.files
+        )
 
     @property
     def _suite_option(self) -> str:
@@ -102,7 +104,13 @@ class Standard:
             BaselineError: There is none, or it cannot be read.
         """
         settings = self.gate.settings
-        return load_baseline(self.gate.suite, settings.baselines_dir, settings.baseline)
+        try:
+            return load_baseline(self.gate.suite, settings.baselines_dir, settings.baseline)
+        except BaselineError as error:
+            command = error.next_command
+            raise BaselineError(
+                error.message, next_command=command and baselines.with_files(command, self.gate.files)
+            ) from error
 
     @cached_property
     def reference(self) -> frechet.Reference:

@@ -122,6 +122,7 @@ class Request:
         typed: Options that were typed and change what a baseline measures, such as `--wanlora-seeds=4:64`.
         cache_dir: Where results are kept.
         videos: How many are rendered at most.
+        files: Of the checkpoints, for commands.
         model_files: Whether the model and the scorers will be loaded; a producer of the user may do without.
     """
 
@@ -132,6 +133,7 @@ class Request:
     previews: bool = True
     device_number: int = 0
     typed: tuple[str, ...] = ()
+    files: tuple[Path, ...] = ()
     cache_dir: Path = Path(".wanlora/cache")
     videos: int = 0
     model_files: bool = True
@@ -322,7 +324,8 @@ def _baseline(
     def finding(
         message: str, verdict: Verdict = Verdict.MISSING_BASELINE, command: str | None = None
     ) -> Finding:
-        return Finding("baseline", message, command or update, verdict, frozenset({_COMPARISONS}))
+        told = baselines.with_files(command or update, request.files)
+        return Finding("baseline", message, told, verdict, frozenset({_COMPARISONS}))
 
     try:
         found = baselines.load_baseline(suite, request.baselines_dir, name)

@@ -15,6 +15,7 @@ from pytest_wanlora import results
 from pytest_wanlora.baseline import video_file
 from pytest_wanlora.environment import differences
 from pytest_wanlora.errors import SuiteError, WanloraError
+from pytest_wanlora.files import from_here
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
@@ -134,21 +135,15 @@ def _iso(seconds: float) -> str:
 def _paths(gate: Gate) -> Paths:
     suite, data = gate.suite, gate.training_data
     return Paths(
-        run=_path(gate.run_folder),
-        suite=suite.name if packaged().get(suite.name) == suite.path else _path(suite.path),
+        run=from_here(gate.run_folder),
+        suite=suite.name if packaged().get(suite.name) == suite.path else from_here(suite.path),
         checkpoints={
-            each.name: _path(each.checkpoint.path) for each in gate.candidates if each.checkpoint is not None
+            each.name: from_here(each.checkpoint.path)
+            for each in gate.candidates
+            if each.checkpoint is not None
         },
-        training_data=None if data is None else _path(data.path),
+        training_data=None if data is None else from_here(data.path),
     )
-
-
-def _path(path: Path) -> str:
-    """A path from the current folder, with forward slashes; a path on another drive as it is."""
-    try:
-        return Path(os.path.relpath(path)).as_posix()
-    except ValueError:
-        return str(path)
 
 
 def _suite(gate: Gate) -> SuiteCard:

@@ -194,6 +194,11 @@ class Gate:
             scenarios=scenarios,
         )
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the candidates."""
+        return tuple(each.checkpoint.path for each in self.candidates if each.checkpoint is not None)
+
     def examine(self) -> Preflight:
         """Find out, before anything is loaded or written, what this machine lacks for all items."""
         from pytest_wanlora.run.preflight import Request, examine
@@ -215,6 +220,7 @@ class Gate:
                 videos=len(self.candidates) * len(self.scenarios) * most,
                 # what a cluster renders with is looked for on its nodes
                 model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
+                files=self.files,
             ),
         )
         if self.cluster is not None:

@@ -181,7 +181,7 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "원래 값 {raw}, 그중 비디오 {n}개의 바닥값 {floor}",
         ),
         "limit_interval": Phrase("90% interval {low} to {high}", "90% 신뢰구간 {low} ~ {high}"),
-        "cosine": Phrase(" (a cosine of {cosine:.2g})", "(코사인 유사도 {cosine:.2g})"),
+        "cosine": Phrase(" (cosine {cosine:.2g})", "(코사인 유사도 {cosine:.2g})"),
         "band": Phrase(
             "{size} (band: warn from {warn:.2%}, fail beyond {fail:.2%})",
             "{size}(허용 범위: 주의 {warn:.2%} 이상, 실패 {fail:.2%} 초과)",
@@ -200,15 +200,16 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
         ),
         "weak": Phrase(
-            "not proven, about {more} more would decide", "입증되지 않음, 약 {more}개 더 있으면 판정 가능"
+            "not proven, about {more} more seeds would decide",
+            "입증되지 않음, 시드가 약 {more}개 더 있으면 판정 가능",
         ),
         "weak_beyond": Phrase(
-            "not proven, even 10,000 would not decide", "입증되지 않음, 10,000개로도 판정 불가"
+            "not proven, even 10,000 seeds would not decide", "입증되지 않음, 10,000개로도 판정 불가"
         ),
         "shown": Phrase("shown to be within its band", "허용 범위 안임이 입증됨"),
         "not_shown": Phrase("not shown to be within its band", "허용 범위 안임이 입증되지는 않음"),
         "chance": Phrase(
-            "a chance of {chance:.0%} that all seeds would fail it",
+            "with all seeds of the suite it would fail with a chance of {chance:.0%}",
             "모든 시드를 쓰면 실패할 확률 {chance:.0%}",
         ),
         "count": Phrase("n = {n}", "n = {n}"),

@@ -38,7 +38,7 @@ def test_a_limit_does_not_average_a_degenerate_video_away() -> None:
 def test_a_limit_is_judged_on_the_candidate_alone(value: float, verdict: Verdict) -> None:
     judged = limit({"s1": {0: value, 1: value}})
     assert judged.verdict is verdict
-    assert judged.reason == f"{value:.4f} (n = 2), limit: >= 0.3 (a cosine of 0.12)"
+    assert judged.reason == f"{value:.4f} (n = 2), limit: >= 0.3 (cosine 0.12)"
     assert (judged.minimum, judged.maximum, judged.baseline) == (0.3, None, None)
 
 

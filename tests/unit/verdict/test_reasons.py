@@ -159,7 +159,11 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
 @pytest.mark.parametrize(
     ("code", "changed", "words"),
     [
-        (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more would decide; a chance of 40%"),
+        (
+            ReasonCode.BEYOND_BAND_WEAK,
+            {},
+            "not proven, about 12 more seeds would decide; with all seeds of the suite it would",
+        ),
         (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, high=0.14)}, ""),
         (ReasonCode.BETTER, {"evidence": None}, "the band alone decides"),
         (ReasonCode.BETTER, {"evidence": None, "change": None}, "no interval"),

@@ -174,7 +174,7 @@ def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:
     assert evidence.weak
     assert evidence.n_enough is not None
     assert (judged.verdict, judged.code) == (Verdict.UNDECIDED, ReasonCode.UNDECIDED)
-    assert f"not proven, about {evidence.n_enough - 16} more would decide" in judged.reason
+    assert f"not proven, about {evidence.n_enough - 16} more seeds would decide" in judged.reason
     assert regression(candidate, baseline, evidence=evidence, undecided="warn").verdict is Verdict.WARN
 
 
@@ -186,7 +186,10 @@ def test_what_more_seeds_would_say_is_told_where_the_interval_leaves_it_open() -
     assert not evidence.decisive
     assert evidence.chance_to_fail is not None
     judged = regression(candidate, baseline, evidence=evidence)
-    assert f"a chance of {evidence.chance_to_fail:.0%} that all seeds would fail it" in judged.reason
+    assert (
+        f"with all seeds of the suite it would fail with a chance of {evidence.chance_to_fail:.0%}"
+        in judged.reason
+    )
 
 
 def test_distances_are_compared_at_equal_n_only() -> None:
