@@ -94,7 +94,7 @@ def add_options(parser: pytest.Parser) -> None:
         "--lora",
         action="append",
         metavar="FILE|FOLDER|GLOB",
-        help="LoRA checkpoint to gate; repeat it to gate and compare several",
+        help="LoRA checkpoint to gate, or high=FILE,low=FILE; repeat it to gate and compare several",
     )
     group.addoption(
         "--update-baselines",
@@ -226,6 +226,24 @@ def parse_path(given: Given) -> str:
         from pytest_wanlora.files import expand_home
 
         return str(given.folder / expand_home(given.text))
+    except ValueError as error:
+        raise given.refused(f"a path; {error}") from error
+
+
+def parse_lora(given: Given) -> str:
+    """Make the files of a `--lora`, a path or `high=PATH,low=PATH`, absolute.
+
+    Raises:
+        SettingsError: Empty, or no path.
+        CheckpointError: What is not `high` or `low` is given a path.
+    """
+    if not given.text.strip():
+        raise given.refused("a path")
+    try:
+        # what it imports is not loaded while the gate is off
+        from pytest_wanlora.checkpoint.pairs import absolute
+
+        return absolute(given.text, given.folder)
     except ValueError as error:
         raise given.refused(f"a path; {error}") from error
 

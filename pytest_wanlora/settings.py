@@ -51,7 +51,8 @@ class Settings:
     """All that the user asked for, resolved and checked.
 
     Attributes:
-        lora: Arguments of `--lora` in their order: absolute files, folders or globs.
+        lora: Arguments of `--lora` in their order: absolute files, folders or globs, or `high=` and `low=`
+            before such, separated by a comma.
         update_baselines: Store baselines instead of comparing.
         plan: Print what the run needs and render nothing.
         force: Store a baseline that is smaller than what it replaces, or refused by the gate.
@@ -178,7 +179,7 @@ def read(config: pytest.Config) -> Settings | None:
     baseline = value("wanlora-baseline", options.parse_baseline, BASE)
     named = given["wanlora-baseline"]
     settings = Settings(
-        lora=tuple(options.parse_path(Given(text, "--lora", here, on_command_line=True)) for text in lora),
+        lora=tuple(options.parse_lora(Given(text, "--lora", here, on_command_line=True)) for text in lora),
         update_baselines=update,
         plan=config.option.wanlora_plan,
         force=config.option.wanlora_force,

@@ -135,12 +135,13 @@ class _Key:
         return own if own is None or not self.bias else f"{own}.bias"
 
 
-def layout(path: Path, keys: Iterable[str]) -> Layout:
+def layout(path: Path, keys: Iterable[str], called: Mapping[str, str] | None = None) -> Layout:
     """Sort the keys of a file into targets.
 
     Args:
         path: Named in errors.
         keys: All keys of the file.
+        called: What to take a key for, by key, where that is not the key itself (`experts.split`).
 
     Returns:
         The format and its targets, each with all its parts.
@@ -149,16 +150,18 @@ def layout(path: Path, keys: Iterable[str]) -> Layout:
         CheckpointError: A key is of a refused kind or unknown, a part of a target is missing, formats
             are mixed, two keys mean the same, or a target is no layer of a Wan model.
     """
-    keys = tuple(keys)
-    added = [each for each in added_formats() if each.value.detect(keys)]
+    keys, called = tuple(keys), called or {}
+    plain = tuple(called.get(key, key) for key in keys)
+    added = [each for each in added_formats() if each.value.detect(plain)]
     if len(added) > 1:
         several = " and ".join(f"{each.name} of {each.distribution}" for each in added)
         raise CheckpointError(
             f"{path}: the formats {several} both read this file; allowed is one",
             next_command=f"pip uninstall {added[0].distribution.partition(' ')[0]}",
         )
-    refuse_by_name(path, keys)
-    parsed = _parse_all(path, keys, added[0].value.to_name if added else str)
+    refuse_by_name(path, plain)
+    to_name: Callable[[str], str | None] = added[0].value.to_name if added else str
+    parsed = _parse_all(path, keys, lambda key: to_name(called.get(key, key)))
     _refuse_mixed(path, parsed)
     parts_of: dict[str, set[str]] = {}
     for item in parsed:

@@ -160,7 +160,7 @@ def wan_layer(name: str) -> tuple[int | None, str] | None:
     """Take the name of a layer or parameter of the Wan video model apart.
 
     Args:
-        name: In the model's own names.
+        name: In the model's own names; of a pair's target after its expert, `high:blocks.0.ffn.0`.
 
     Returns:
         (block, layer within the block) or (None, name) for a layer outside the blocks; None when
@@ -170,7 +170,7 @@ def wan_layer(name: str) -> tuple[int | None, str] | None:
         >>> wan_layer("blocks.12.ffn.0")
         (12, 'ffn.0')
     """
-    name = name.removesuffix(".bias")
+    name = name.rpartition(":")[2].removesuffix(".bias")
     found = _BLOCK.fullmatch(name)
     if found and found["layer"] in _IN_BLOCK:
         return int(found["index"]), found["layer"]

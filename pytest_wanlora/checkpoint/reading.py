@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from pytest_wanlora.checkpoint import adapter, formats, health, kinds, names
+from pytest_wanlora.checkpoint import adapter, experts, formats, health, kinds, names
 from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tensor, open_container
 from pytest_wanlora.checkpoint.record import Checkpoint, Target, widths
 from pytest_wanlora.errors import CheckpointError
@@ -39,7 +39,7 @@ class Contents:
     starts: Mapping[str, int]
 
 
-def read(path: Path | str) -> Checkpoint:
+def read(path: Path | str, *, expert: str | None = None) -> Checkpoint:
     """Read and check a LoRA file, without torch.
 
     The header decides first; only a file whose every key and shape is understood is read whole. Weights
@@ -47,6 +47,8 @@ def read(path: Path | str) -> Checkpoint:
 
     Args:
         path: A safetensors file in any format that ``formats`` knows.
+        expert: Which expert's LoRA to read of a file that names two of them; a file that names none is read
+            whole, whatever is given here.
 
     Returns:
         What is known of it.
@@ -55,7 +57,9 @@ def read(path: Path | str) -> Checkpoint:
         CheckpointError: It cannot be read, is of a refused kind, or contradicts itself.
     """
     container = open_container(Path(path))
-    layout = formats.layout(container.path, container.entries)
+    halves = experts.split(container.entries)
+    called = {} if expert is None or not halves else experts.half_of(container.path, halves, expert)
+    layout = formats.layout(container.path, called or container.entries, called)
     plain = tuple(_shaped(container, group) for group in layout.groups)
     _refuse_exchanged(container.path, plain)
     _refuse_contradicting_widths(container.path, plain)
@@ -102,7 +106,7 @@ def read(path: Path | str) -> Checkpoint:
         warnings=health.warnings(kept, zero, container.metadata, underscored=layout.underscored),
         hints=health.hints(kept, measured),
         zero_differences=len(targets) - len(kept) + len(layout.strays),
-        keys=tuple(container.entries),
+        keys=tuple(called or container.entries),
     )
 
 

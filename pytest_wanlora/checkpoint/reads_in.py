@@ -58,6 +58,13 @@ def readings(checkpoint: Checkpoint, programs: Sequence[str] = tuple(PROGRAMS)) 
         checkpoint: What `read` gave.
         programs: Their names, of `PROGRAMS`.
     """
+    if checkpoint.experts:
+        # a pair works where both of its LoRAs do
+        worst = ("works", "in part", "nothing")
+        each = [readings(half, programs) for half in checkpoint.experts.values()]
+        return tuple(
+            max(same, key=lambda found: worst.index(found.state)) for same in zip(*each, strict=True)
+        )
     return tuple(_reading(checkpoint, PROGRAMS[name](checkpoint.keys)) for name in programs)
 
 

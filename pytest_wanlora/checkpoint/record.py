@@ -14,6 +14,7 @@ from typing import Any
 from pytest_wanlora.checkpoint.formats import Kind
 from pytest_wanlora.checkpoint.names import wan_layer
 from pytest_wanlora.checkpoint.reads_in import readings
+from pytest_wanlora.files import json_sha256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -86,6 +87,9 @@ class Checkpoint:
         hints: What is unusual in its numbers, and no more than that.
         zero_differences: How many differences are zero and were left out.
         keys: Of the file, in its order.
+        experts: Of a pair, the LoRA of each expert that has one, by the expert's name; the other attributes
+            are then those of both together (`experts.pair`). Empty for the LoRA of a single denoiser.
+        strengths: Of a pair, the factor on each expert's LoRA.
     """
 
     path: Path
@@ -105,6 +109,8 @@ class Checkpoint:
     hints: tuple[Problem, ...] = ()
     zero_differences: int = 0
     keys: tuple[str, ...] = field(default=(), repr=False)
+    experts: Mapping[str, Checkpoint] = field(default_factory=dict, hash=False)
+    strengths: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     @property
     def identity(self) -> str:
@@ -113,6 +119,9 @@ class Checkpoint:
         The file's SHA-256, unless alpha lies in another file: then a digest of both, so that an
         edited ``adapter_config.json`` is another LoRA.
         """
+        if self.experts:
+            does = {name: [each.identity, self.strengths[name]] for name, each in self.experts.items()}
+            return json_sha256(does)
         if self.alpha_source != "adapter_config.json":
             return self.sha256
         alphas = [[target.name, target.alpha] for target in self.targets]
@@ -163,8 +172,9 @@ class Checkpoint:
         total = math.hypot(*finite.values()) if len(finite) == len(self.norms) else None
         strongest = max(finite, key=finite.__getitem__, default=None)
         return {
+            **({"experts": self._halves()} if self.experts else {}),
             "name": self.name,
-            "file": self.path.name,
+            "file": self.path.name if not self.experts else self._files(),
             "sha256": self.sha256,
             "identity": self.identity,
             "size": self.size,
@@ -197,6 +207,18 @@ class Checkpoint:
                 for key, value in sorted(self.metadata.items())
             },
         }
+
+    def _files(self) -> str:
+        files = dict.fromkeys(each.path.name for each in self.experts.values())
+        return next(iter(files)) if len(files) == 1 else ", ".join(files)
+
+    def _halves(self) -> dict[str, Any]:
+        kept = ("file", "sha256", "identity", "size", "format", "rank", "targets", "norm")
+        found = {}
+        for name, each in self.experts.items():
+            card = each.describe()
+            found[name] = {"strength": self.strengths[name], **{key: card[key] for key in kept}}
+        return found
 
     def _width(self, what: str) -> int | None:
         return next((value for _, name, value in widths(self.targets) if name == what), None)

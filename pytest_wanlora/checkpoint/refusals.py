@@ -40,7 +40,7 @@ _REFUSED: Final = tuple(
             r"(^|[._])(transformer_[1-9]|dit_?2)[._]|^(diffusion_model\.)?(high|low)_noise(_model)?\.",
             "it names one of two experts (Wan2.2 A14B has a second expert); a file with both, or with the "
             "second expert's names, is not the LoRA of one model",
-            "save one file for each expert and gate each on its own",
+            "gate it on a suite with two experts, such as --wanlora-suite wan2.2-t2v-a14b",
         ),
         (
             r"(^|\.)(text_encoders?(_[0-9])?|te[1-9]?|lora_te[1-9]?|cond_stage_model|conditioner|umt5\w*|t5\w*|"

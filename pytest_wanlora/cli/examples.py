@@ -17,9 +17,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add the command."""
     parser = commands.add_parser(
         "examples",
-        help="write three example LoRAs of the embedded model, to try the gate with",
+        help="write the example LoRAs of the embedded model, to try the gate with",
         description=(
             "epoch-0 may not be published, epoch-2 may; epoch-0-metadata.csv is what epoch-0 was trained on. "
+            "pair is for the suite tiny-pair, from-first-frame for tiny-i2v; epoch-2 is for tiny-4step too. "
             "A file that exists is never overwritten."
         ),
     )
@@ -34,7 +35,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
     folder = Path(arguments.folder)
     shipped = Path(str(importlib.resources.files("pytest_wanlora"))) / "examples"
-    files = {folder / path.name: path.read_bytes() for path in sorted(shipped.iterdir())}
+    found = [path for path in sorted(shipped.rglob("*")) if path.is_file()]
+    files = {folder / path.relative_to(shipped): path.read_bytes() for path in found}
     # all are looked at before the first is written
     written = {path: _holds(path, data) for path, data in files.items()}
     for path, data in files.items():

@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.cluster.crew import About, Event
 from pytest_wanlora.cluster.nodes import import_ray, last_line, resources
-from pytest_wanlora.cluster.worker import MakeProducer, Worker
+from pytest_wanlora.cluster.worker import MakeProducer, Worker, halves
 from pytest_wanlora.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.cluster.nodes import Cluster
     from pytest_wanlora.jobs.job import Job
@@ -100,7 +102,7 @@ class RayCrew:
             CheckpointError: The file cannot be read, or is another than when the run began.
         """
         actor = self._actors[worker]
-        data = None if checkpoint is None else self._bytes_of(checkpoint)
+        data = [] if checkpoint is None else [self._bytes_of(each) for each in halves(checkpoint)]
 
         def rendered(_: object) -> Event:
             self._follow(
@@ -112,7 +114,7 @@ class RayCrew:
 
         for job in jobs:
             _ = job.key  # computed here, where the files are that it is made of
-        self._follow(actor.render.remote(number, list(jobs), checkpoint, data), rendered, worker)
+        self._follow(actor.render.remote(number, list(jobs), checkpoint, *data), rendered, worker)
 
     def dismiss(self, worker: str, *, instead: bool) -> None:
         """End a worker, and start another one instead if wanted."""
@@ -175,7 +177,9 @@ class _Actor:
     def about(self) -> tuple[str, str, str, str]:
         return (self._node, socket.gethostname(), *self._worker.about())
 
-    def render(self, number: int, jobs: Sequence[Job], checkpoint: Checkpoint | None, data: Any) -> None:  # noqa: ANN401
+    def render(
+        self, number: int, jobs: Sequence[Job], checkpoint: Checkpoint | None, *data: NDArray[Any]
+    ) -> None:
         self._worker.render(number, jobs, checkpoint, data)
 
     def finish(self, number: int, count: int) -> Any:  # noqa: ANN401

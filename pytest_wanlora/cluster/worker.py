@@ -131,7 +131,7 @@ class Worker:
         )
         self._rendered: dict[int, list[Callable[[], Produced]] | Refusal] = {}
         self._folder = _own_folder()
-        self._checkpoint: tuple[str, Path] | None = None
+        self._written = ""
         self._originals: dict[str, str] = {}
 
     def about(self) -> tuple[str, str]:
@@ -140,7 +140,7 @@ class Worker:
         return f"{name} {self.gpu_numbers}".strip(), kind_of(self.environment, self.driver)
 
     def render(
-        self, number: int, jobs: Sequence[Job], checkpoint: Checkpoint | None, data: NDArray[Any] | None
+        self, number: int, jobs: Sequence[Job], checkpoint: Checkpoint | None, data: Sequence[NDArray[Any]]
     ) -> None:
         """Render a batch, after the one before.
 
@@ -148,7 +148,7 @@ class Worker:
             number: Of the batch.
             jobs: What to render.
             checkpoint: The candidate; None for the model without LoRA.
-            data: Bytes of its file.
+            data: Bytes of the files of its `halves`.
         """
         self._rendered[number] = self._renders.submit(self._render, jobs, checkpoint, data).result()
 
@@ -160,10 +160,10 @@ class Worker:
         return tuple(self._of_user(self._scores.submit(_scored, score).result()) for score in rendered)
 
     def _render(
-        self, jobs: Sequence[Job], checkpoint: Checkpoint | None, data: NDArray[Any] | None
+        self, jobs: Sequence[Job], checkpoint: Checkpoint | None, data: Sequence[NDArray[Any]]
     ) -> list[Callable[[], Produced]] | Refusal:
         try:
-            own = checkpoint if checkpoint is None or data is None else self._unpacked(checkpoint, data)
+            own = None if checkpoint is None else self._unpacked(checkpoint, data)
             if isinstance(self._producer, BatchProducer):
                 return list(self._producer.begin(jobs, own))
             return [partial(self._producer.produce, job, own) for job in jobs]
@@ -179,16 +179,30 @@ class Worker:
             message, command = message.replace(here, there), command and command.replace(here, there)
         return Refusal(message, command)
 
-    def _unpacked(self, checkpoint: Checkpoint, data: NDArray[Any]) -> Checkpoint:
+    def _unpacked(self, checkpoint: Checkpoint, data: Sequence[NDArray[Any]]) -> Checkpoint:
         """Write a checkpoint's bytes where the studio reads it from; the last one is kept."""
-        if self._checkpoint is None or self._checkpoint[0] != checkpoint.sha256:
-            if self._checkpoint is not None:
-                self._checkpoint[1].unlink(missing_ok=True)
-            path = self._folder / checkpoint.path.name
-            path.write_bytes(data.data)
-            self._checkpoint = checkpoint.sha256, path
-            self._originals[str(path)] = str(checkpoint.path)
-        return replace(checkpoint, path=self._checkpoint[1])
+        own = halves(checkpoint)
+        if self._written != checkpoint.identity:
+            for left in self._folder.iterdir():
+                left.unlink()
+            for half, content in zip(own, data, strict=True):
+                self._place(half).write_bytes(content.data)
+                self._originals[str(self._place(half))] = str(half.path)
+            self._written = checkpoint.identity
+        placed = {id(half): replace(half, path=self._place(half)) for half in own}
+        if not checkpoint.experts:
+            return placed[id(checkpoint)]
+        return replace(
+            checkpoint, experts={name: placed[id(half)] for name, half in checkpoint.experts.items()}
+        )
+
+    def _place(self, half: Checkpoint) -> Path:
+        return self._folder / f"{half.sha256[:8]}-{half.path.name}"
+
+
+def halves(checkpoint: Checkpoint) -> tuple[Checkpoint, ...]:
+    """What has a file of its own: the LoRA of each expert, or the checkpoint itself."""
+    return tuple(checkpoint.experts.values()) or (checkpoint,)
 
 
 def _own_folder() -> Path:

@@ -17,7 +17,6 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -189,7 +188,7 @@ class Cache:
                 "features_sha256": features_sha256,
                 "frames_sha256": produced.frames_sha256,
                 "seconds": produced.seconds,
-                "applied": None if produced.applied is None else asdict(produced.applied),
+                "applied": None if produced.applied is None else produced.applied.plain(),
                 "notes": dict(produced.notes),
                 "finished": time.time(),
             }

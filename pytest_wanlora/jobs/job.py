@@ -111,6 +111,8 @@ class Applied:
         cosine: Cosine between the real and the intended change.
         relative_size: Norm of the intended change divided by the norm of the patched weights.
         mode: `"fused"` or `"unfused"`.
+        experts: Of a pair, the same of each expert's LoRA; `strength` and `cosine` are then those of the LoRA
+            that was applied less faithfully.
     """
 
     targets: int
@@ -120,6 +122,12 @@ class Applied:
     cosine: float
     relative_size: float
     mode: str
+    experts: Mapping[str, Applied] = field(default_factory=dict)
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for JSON; `experts` is there for pairs alone."""
+        found = dataclasses.asdict(self)
+        return {name: value for name, value in found.items() if name != "experts" or value}
 
 
 @dataclass(frozen=True)
@@ -232,10 +240,10 @@ class BatchProducer(Protocol):
     def begin(
         self, jobs: Sequence[Job], checkpoint: Checkpoint | None, /
     ) -> Sequence[Callable[[], Produced]]:
-        """Render jobs of one batch.
+        """Render jobs of one batch; a producer with an attribute `together` is given up to so many batches.
 
         Args:
-            jobs: Of one block, one to `batch` of them.
+            jobs: Of one block, one to `batch` of them; of one candidate where there are several blocks.
             checkpoint: The candidate that they name; None for the model without LoRA.
 
         Returns:

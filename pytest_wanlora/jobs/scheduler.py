@@ -53,6 +53,7 @@ class Scheduler:
         cache: Where results are kept; shared by processes and runs.
         board: The run's shared files: attempts and failures.
         batch: Seeds that are rendered together.
+        together: Batches of one candidate that `begin` is given at a time.
         score_in_background: Whether to score on another thread while the next batch is rendered.
         progress: Called after each change that this process sees.
     """
@@ -64,6 +65,7 @@ class Scheduler:
         board: Board,
         *,
         batch: int = 1,
+        together: int = 1,
         score_in_background: bool = False,
         progress: Callable[[], None] | None = None,
     ) -> None:
@@ -71,6 +73,7 @@ class Scheduler:
         self.cache = cache
         self.board = board
         self.batch = batch
+        self.together = together
         self.progress = progress
         self._pool = (
             ThreadPoolExecutor(1, thread_name_prefix="wanlora-score") if score_in_background else None
@@ -147,13 +150,20 @@ class Scheduler:
                 task.result()
 
     def _render_next(self, jobs: Mapping[str, Job], others: Mapping[str, Job]) -> bool:
-        """Render the first job that is neither done nor claimed nor failed; False if there is none."""
+        """Render the first job that is neither done nor claimed nor failed; False if there is none.
+
+        With it the next ones of its candidate, up to `together` batches.
+        """
         pending = {key for batch in self._pending for key in batch.keys}
-        for key, job in jobs.items():
-            if key in pending or self._settled(job):
-                continue
-            block = self._block(job)
-            with ExitStack() as claims:
+        found: dict[str, list[Job]] = {}
+        with ExitStack() as claims:
+            for key, job in jobs.items():
+                first = next(iter(found.values()))[0] if found else job
+                if key in pending or (job.identity, job.scale) != (first.identity, first.scale):
+                    continue
+                block = self._block(job)
+                if block in found or self._settled(job):
+                    continue
                 if not claims.enter_context(self.cache.claim(block)):
                     continue
                 mates = {**jobs, **others} if self.batch > 1 else {key: job}
@@ -161,11 +171,13 @@ class Scheduler:
                 batch = [
                     mate for mate in mates.values() if self._block(mate) == block and not self._settled(mate)
                 ]
-                if not batch:
-                    continue
-                self._render(batch, claims)
-                return True
-        return False
+                if batch:
+                    found[block] = batch
+                if len(found) == self.together:
+                    break
+            if found:
+                self._render([job for batch in found.values() for job in batch], claims)
+        return bool(found)
 
     def _block(self, job: Job) -> str:
         if job.key not in self._blocks:

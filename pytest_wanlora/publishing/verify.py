@@ -211,7 +211,17 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
+def _pair(path: Path) -> checkpoints.Checkpoint | None:
+    """The pair that is meant by `high=A,low=B` in the place of a file."""
+    if path.exists() or not str(path).startswith(("high=", "low=")):
+        return None
+    (asked,) = checkpoints.asked([str(path)], by_name=False)
+    return asked.read("pair")
+
+
 def _digest(path: Path) -> str:
+    if (pair := _pair(path)) is not None:
+        return pair.sha256
     try:
         return file_sha256(path)
     except OSError as error:
@@ -229,6 +239,10 @@ def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]
         )
         return
     known = found.predicate.checkpoint
+    if (pair := _pair(path)) is not None:
+        if pair.identity != known.identity:
+            yield f"{path}: the strengths or the alphas of its files are not those that the gate saw"
+        return
     if known.alpha_source == "adapter_config.json":
         # the strength of such a LoRA is in a second file, which the subject's digest does not cover
         try:

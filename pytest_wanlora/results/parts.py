@@ -261,7 +261,7 @@ def block_norms(norms: Mapping[str, float]) -> dict[int, float]:
     """
     squares: dict[int, float] = {}
     for name, norm in norms.items():
-        found = re.match(r"blocks\.(\d+)\.", name)
+        found = re.match(r"(?:\w+:)?blocks\.(\d+)\.", name)
         if found:
             squares[int(found[1])] = squares.get(int(found[1]), 0.0) + norm * norm
     return {block: math.sqrt(total) for block, total in sorted(squares.items()) if math.isfinite(total)}

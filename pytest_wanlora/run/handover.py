@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
@@ -82,26 +82,32 @@ def packed(gate: Gate) -> str:
     known = {
         each.name: None if each.checkpoint is None else asdict(each.checkpoint) for each in gate.candidates
     }
-    for described in known.values():
-        if described is not None:
-            # JSON has no NaN
-            norms = described["norms"].items()
-            described["norms"] = {name: norm if math.isfinite(norm) else None for name, norm in norms}
+    for described in _each(known.values()):
+        # JSON has no NaN
+        norms = described["norms"].items()
+        described["norms"] = {name: norm if math.isfinite(norm) else None for name, norm in norms}
     return json.dumps({"checkpoints": known, "digests": dict(gate.digests)}, default=str, allow_nan=False)
 
 
 def unpacked(text: str) -> Handover:
     """What `packed` made of a gate."""
     told = json.loads(text)
-    for described in told["checkpoints"].values():
-        if described is not None:
-            norms = described["norms"].items()
-            described["norms"] = {name: math.nan if norm is None else norm for name, norm in norms}
+    for described in _each(told["checkpoints"].values()):
+        norms = described["norms"].items()
+        described["norms"] = {name: math.nan if norm is None else norm for name, norm in norms}
     known = {
         name: None if described is None else _checkpoint().validate_python(described)
         for name, described in told["checkpoints"].items()
     }
     return Handover(MappingProxyType(known), MappingProxyType(told["digests"]))
+
+
+def _each(known: Iterable[dict[str, Any] | None]) -> Iterator[dict[str, Any]]:
+    """Descriptions of checkpoints, those of a pair's halves among them."""
+    for described in known:
+        if described is not None:
+            yield described
+            yield from described["experts"].values()
 
 
 @cache

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.suite import FileReference, Scenario, Suite
 
 _BYTES: Final = {"bfloat16": 2, "float32": 4}
-_ON_THE_GPU: Final = ("model.dit", "model.vae")
+_ON_THE_GPU: Final = ("model.dit", "model.experts.", "model.vae", "model.image_encoder")
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,9 @@ class ModelFiles:
 
     def weight_bytes(self, dtype: str) -> int | None:
         """Bytes of the denoiser's and the VAE's weights in a precision; None where a file is not there."""
-        keys = [key for key, _ in references(self.suite) if key.startswith(_ON_THE_GPU)]
+        away = "model.experts.low." if self.suite.model.resident_experts == 1 else "never"
+        every = [key for key, _ in references(self.suite) if key.startswith(_ON_THE_GPU)]
+        keys = [key for key in every if not key.startswith(away)]
         if any(key not in self.found for key in keys):
             return None
         with contextlib.suppress(SafetensorError, OSError, ValueError):
@@ -138,7 +140,7 @@ class ModelFiles:
         for key in self.found:
             parts.setdefault(key.partition("[")[0], []).append(key)
         for part, keys in parts.items():
-            if part not in ("model.dit", "model.vae", "model.text_encoder"):
+            if not part.startswith(("model.dit", "model.experts.", "model.vae", "model.text_encoder")):
                 continue
             last = keys[-1]
             try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora import baseline as baselines
+from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory
 from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
@@ -161,6 +162,7 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
     ]
     findings += _extension_files()
     if request.model_files:
+        findings += _stack(suite, files)
         findings += _captions(suite, files, request.scenarios)
         findings += _ffmpeg() if request.previews else []
         findings += _gpu(suite, files, environment, request.device_number)
@@ -228,12 +230,45 @@ def _ffmpeg() -> Iterator[Finding]:
         yield _of_error("ffmpeg", error)
 
 
+def _stack(suite: Suite, files: ModelFiles) -> Iterator[Finding]:
+    """LoRAs below baseline and candidate that cannot be read, are broken, or do not fit the model."""
+    for number, each in enumerate(suite.stack):
+        for expert, name, _ in each.files():
+            key = f"stack[{number}].{name}"
+            for path in files.found.get(key, ()):
+                try:
+                    checkpoint = checkpoints.read(path, expert=expert or None)
+                except WanloraError as error:
+                    yield _of_error(key, error)
+                    continue
+                wrong = [problem.words for problem in checkpoint.problems]
+                wrong += suites.other_shapes(suite, checkpoint)
+                if wrong:
+                    yield Finding(
+                        key,
+                        f"{suite.where(key)}: {key}: {path}: {wrong[0]}; allowed: a LoRA of this model",
+                        f"python -m pytest_wanlora inspect {shlex.quote(str(path))}",
+                    )
+
+
 def _gpu(suite: Suite, files: ModelFiles, environment: Environment, number: int) -> Iterator[Finding]:
     memory = gpu_memory(number) if environment.device == "cuda" else None
     needed = files.weight_bytes(environment.dtype)
-    if memory is None or needed is None or suite.model.vram_limit is not None:
+    if memory is None:
         return
     total, free = memory
+    least = suite.model.least_gpu_memory
+    # what a driver reports is a little less than the round number that a card is sold with
+    if least is not None and total < 0.97 * least * _GIB:
+        yield Finding(
+            "gpu memory",
+            f"{environment.device_name}: {total / _GIB:.1f} GiB of memory; suite {suite.name} needs "
+            f"{least:g} as it is written ({suite.where('model.least_gpu_memory')})",
+            f"copy {suite.path.name} and use its settings for a smaller GPU, which its first lines name",
+        )
+        return
+    if needed is None or suite.model.vram_limit is not None:
+        return
     if needed <= (total if free is None else free):
         return
     held = "" if free is None else f", {free / _GIB:.1f} GiB of them free"

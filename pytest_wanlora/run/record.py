@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.update_baseline import versions
-from pytest_wanlora.suite import packaged
+from pytest_wanlora.suite import chosen_by, packaged
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.baseline import Baseline, Prompt
+    from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.run.judge import Judge
@@ -138,11 +139,20 @@ def _paths(gate: Gate) -> Paths:
         run=from_here(gate.run_folder),
         suite=suite.name if packaged().get(suite.name) == suite.path else from_here(suite.path),
         checkpoints={
-            each.name: from_here(each.checkpoint.path)
-            for each in gate.candidates
-            if each.checkpoint is not None
+            each.name: _given(each.checkpoint) for each in gate.candidates if each.checkpoint is not None
         },
         training_data=None if data is None else from_here(data.path),
+    )
+
+
+def _given(checkpoint: Checkpoint) -> str:
+    """What to give `--lora` to get a checkpoint again."""
+    if not checkpoint.experts:
+        return from_here(checkpoint.path)
+    strengths = checkpoint.strengths
+    return ",".join(
+        f"{name}={from_here(each.path)}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
+        for name, each in checkpoint.experts.items()
     )
 
 
@@ -191,12 +201,23 @@ def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> Candidat
         name=candidate.name,
         sha256=checkpoint.sha256,
         scale=gate.settings.scale,
-        checkpoint={**checkpoint.describe(), "model_blocks": gate.suite.model.architecture.blocks},
+        checkpoint={
+            **checkpoint.describe(),
+            "model_blocks": gate.suite.model.architecture.blocks,
+            **_chosen(gate),
+        },
         norms=block_norms(checkpoint.norms),
         runs=max(1, results.runs_so_far(folder, checkpoint.sha256, gate.suite.name, seeds)),
         publishable=False,
         reason="",
     )
+
+
+def _chosen(gate: Gate) -> dict[str, str]:
+    """By which words of the header the suite was chosen, where it was not by shapes or by the user."""
+    first = next((each.checkpoint for each in gate.candidates if each.checkpoint is not None), None)
+    how = "shapes" if first is None or gate.settings.suite is not None else chosen_by(first)
+    return {} if how == "shapes" else {"suite_by": how}
 
 
 def _baseline(judge: Judge) -> BaselineCard | None:
@@ -316,7 +337,7 @@ def _video(gate: Gate, candidate: str, result: JobResult) -> Video:
         preview=None if result.preview is None else _relative(gate, result.preview),
         seconds=result.seconds,
         reused=result.reused,
-        applied=None if result.applied is None else asdict(result.applied),
+        applied=None if result.applied is None else result.applied.plain(),
         node=result.notes.get("node"),
         gpu=result.notes.get("gpu"),
     )

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import environment as environments
+from pytest_wanlora import suite as suites
 from pytest_wanlora.checkpoint.formats import added_formats
 from pytest_wanlora.errors import JobError, SettingsError, SuiteError, WanloraError
 from pytest_wanlora.jobs.board import Board, Progress
@@ -363,6 +364,7 @@ class Gate:
             self.cache,
             self.board,
             batch=batch,
+            together=getattr(self.producer, "together", 1),
             score_in_background=background,
             progress=self.report,
         )
@@ -459,10 +461,24 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     """
     if not settings.lora:
         return (Candidate(BASE, None),)
-    paths = checkpoints.expand(settings.lora)
+    asked = checkpoints.asked(settings.lora, by_name=_pairs_by_name(settings))
     # a file called base.safetensors must not be taken for the model without LoRA
-    names = [f"{name}-lora" if name == BASE else name for name in checkpoints.unique_names(paths)]
-    return tuple(Candidate(name, checkpoints.read(path)) for name, path in zip(names, paths, strict=True))
+    names = [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
+    return tuple(Candidate(name, each.read(name)) for name, each in zip(names, asked, strict=True))
+
+
+def _pairs_by_name(settings: Settings) -> bool:
+    """Whether files are paired by their names: on a suite with two experts, or where all point to one."""
+    if settings.suite is not None:
+        try:
+            named = suites.load(settings.suite, baselines=settings.baselines_dir, seeds=settings.seeds)
+        except SuiteError:
+            return False  # `load_suite` says what is wrong
+        return named.model.experts is not None
+    if not checkpoints.pairs_by_name(settings.lora):
+        return False
+    (first, *_) = checkpoints.asked(settings.lora, by_name=True)
+    return suites.fits_experts(first.read("pair"))
 
 
 def distinct(candidates: Iterable[Candidate], scenarios: Iterable[str]) -> tuple[Candidate, ...]:

@@ -26,10 +26,14 @@ from pytest_wanlora.errors import StudioError
 from pytest_wanlora.scoring.determinism import kernels, steady_gpu
 from pytest_wanlora.studio.denoiser import (
     HANDLED,
+    IMAGE_TOKENS,
     AnyCrossAttention,
     AnySelfAttention,
     BatchedNoise,
     Denoiser,
+    Pause,
+    Paused,
+    Resume,
     StoredPrompts,
     Wanted,
 )
@@ -73,16 +77,23 @@ class Accelerator:
             self._install()
             self._prove()
             if sampling.compile:
-                for block in pipe.dit.blocks:
+                for block in (block for dit in self._denoisers for block in dit.blocks):
                     block.compile(mode="default", dynamic=False)
 
+    @property
+    def _denoisers(self) -> list[Any]:
+        return [dit for dit in (self.pipe.dit, self.pipe.dit2) if dit is not None]
+
     @contextlib.contextmanager
-    def rendering(self, wanted: Sequence[int], label: str) -> Iterator[None]:
+    def rendering(
+        self, wanted: Sequence[int] | None, label: str, paused: Paused | None = None
+    ) -> Iterator[None]:
         """Have the pipeline render a batch within the block.
 
         Args:
-            wanted: Which videos of the batch are decoded.
+            wanted: Which videos of the batch are decoded; None raises `Paused` when the steps are done.
             label: What is rendered, for messages.
+            paused: What to go on with.
 
         Raises:
             StudioError: The compiler failed.
@@ -92,10 +103,10 @@ class Accelerator:
         units = dict(zip(_UNITS, replaced, strict=True))
         with contextlib.ExitStack() as stack:
             patch = mock.patch.object
-            stack.enter_context(
-                patch(pipe, "units", [units.get(type(unit).__name__, unit) for unit in pipe.units])
-            )
-            stack.enter_context(patch(pipe, "post_units", [*pipe.post_units, Wanted(wanted)]))
+            first = [units.get(type(unit).__name__, unit) for unit in pipe.units]
+            stack.enter_context(patch(pipe, "units", first if paused is None else [Resume(paused)]))
+            last = [Pause()] if wanted is None else [*pipe.post_units, Wanted(wanted)]
+            stack.enter_context(patch(pipe, "post_units", last))
             if self._own:
                 stack.enter_context(patch(pipe, "model_fn", Denoiser(self.sampling, self._places)))
                 if self.sampling.compile:
@@ -117,20 +128,26 @@ class Accelerator:
             (sampling.batch, pipe.vae.model.z_dim, *shape), dtype=pipe.torch_dtype, device=pipe.device
         )
         context = torch.cat([text] * (sampling.batch * doubled))
+        image = _image_inputs(pipe.dit, latents)
         with torch.no_grad(), pinned_attention(pipe.device), _compiled("the first step", pipe.device):
-            result = Denoiser(sampling, self._places)(pipe.dit, latents, latents.new_ones(1), context)
+            result = Denoiser(sampling, self._places)(
+                pipe.dit,
+                latents,
+                latents.new_ones(1),
+                context,
+                y=image.get("y"),
+                clip_feature=image.get("clip_feature"),
+            )
             bool(torch.isfinite(result).all())  # waits for the GPU
         return time.perf_counter() - started
 
     def _fits(self) -> bool:
         """Whether the model is one that the denoiser knows; if not, no lever may be on."""
-        pipe, dit = self.pipe, self.pipe.dit
+        dit = self.pipe.dit
         reasons = [
             *([] if type(dit) is WanModel else [f"its denoiser is {type(dit).__name__}"]),
-            *(["it reads a CLIP image"] if getattr(dit, "has_image_input", True) else []),
-            *(["it takes the image beside the latents"] if getattr(pipe, "image_encoder", None) else []),
             *(["it has a control adapter"] if getattr(dit, "control_adapter", None) is not None else []),
-            *(["it has two denoisers"] if pipe.dit2 is not None else []),
+            *(["it has a reference image"] if getattr(dit, "has_ref_conv", False) else []),
         ]
         if not reasons:
             return True
@@ -149,11 +166,11 @@ class Accelerator:
         return False
 
     def _install(self) -> None:
-        for block in self.pipe.dit.blocks:
+        for block in (block for dit in self._denoisers for block in dit.blocks):
             # replacing the class keeps names and weights, and all blocks share compiled code
             block.self_attn.__class__ = AnySelfAttention
             block.cross_attn.__class__ = AnyCrossAttention
-        for module in self.pipe.dit.modules():
+        for module in (module for dit in self._denoisers for module in dit.modules()):
             if isinstance(module, RMSNorm):
                 module.use_torch_norm = self.sampling.torch_norm
 
@@ -165,7 +182,12 @@ class Accelerator:
         def noise(*shape: int) -> Tensor:
             return torch.randn(shape, generator=generator).to(pipe.device, pipe.torch_dtype)
 
-        latents, context = noise(1, dit.in_dim, 2, 4, 4), noise(2, 4, dit.text_embedding[0].in_features)
+        channels = pipe.vae.model.z_dim
+        latents, context = noise(1, channels, 2, 4, 4), noise(2, 4, dit.text_embedding[0].in_features)
+        # merged guidance doubles what is not the text's
+        image = {
+            name: torch.cat([noise(*value.shape)] * 2) for name, value in _image_inputs(dit, latents).items()
+        }
         timestep = torch.full((1,), 500.0, device=pipe.device, dtype=pipe.torch_dtype)
         pipe.load_models_to_device(["dit"])
         for fused in (False, True) if dit.seperated_timestep else (False,):
@@ -178,8 +200,11 @@ class Accelerator:
                     context=context,
                     cfg_merge=True,
                     fuse_vae_embedding_in_latents=fused,
+                    **image,
                 )
-                found = Denoiser(self.sampling, {})(*inputs)
+                found = Denoiser(self.sampling, {})(
+                    *inputs, y=image.get("y"), clip_feature=image.get("clip_feature")
+                )
             # weights that give NaN are reported by every video
             expected, found = expected.float().nan_to_num(), found.float().nan_to_num()
             scale = float(expected.abs().max())
@@ -193,6 +218,17 @@ class Accelerator:
                     next_command=_NEXT_COMMAND,
                 )
         pipe.load_models_to_device([])
+
+
+def _image_inputs(dit: WanModel, latents: Tensor) -> dict[str, Tensor]:
+    """What a model reads of a first frame besides latents, as zeros: (1, C, F, H, W) and (1, 257, 1280)."""
+    found = {}
+    beside = dit.in_dim - latents.shape[1]
+    if dit.require_vae_embedding and beside > 0:
+        found["y"] = latents.new_zeros((1, beside, *latents.shape[2:]))
+    if dit.has_image_input and dit.require_clip_embedding:
+        found["clip_feature"] = latents.new_zeros((1, IMAGE_TOKENS, dit.img_emb.proj[1].in_features))
+    return found
 
 
 def keep_compiled_code(folder: Path) -> None:

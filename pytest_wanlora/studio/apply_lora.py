@@ -123,7 +123,12 @@ def _others(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Parameter]
 
 
 @contextmanager
-def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
+def fused(
+    pipe: Any,  # noqa: ANN401 - untyped
+    checkpoint: Checkpoint,
+    scale: float,
+    model: nn.Module | None = None,
+) -> Iterator[Applied]:
     """Fuse a LoRA into the weights in the pipeline's precision, as `pipe.load_lora` does by default.
 
     Weights are changed in place, so compiled code stays valid. On leaving, the targets get back the copies of
@@ -133,6 +138,7 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
         pipe: DiffSynth's pipeline.
         checkpoint: What to fuse.
         scale: Factor on the LoRA's delta (DiffSynth's `alpha`).
+        model: Which of the pipeline's denoisers; its only one when left out.
 
     Yields:
         What fusing did, measured on the weights.
@@ -141,14 +147,15 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
         StudioError: A target is missing, does not fit, or was not patched.
         CheckpointError: The file is no longer the one that was read.
     """
-    layers, others = targets(pipe.dit, checkpoint), _others(pipe.dit, checkpoint)
+    model = pipe.dit if model is None else model
+    layers, others = targets(model, checkpoint), _others(model, checkpoint)
     changed = {name: module.weight for name, module in layers.items()} | others
     saved = _copies(changed)
     try:
         with contents(checkpoint) as found:
             lora = uploaded(found, pipe.device)
             if layers:
-                _fuse(pipe, layers, lora, scale)
+                _fuse(pipe, model, layers, lora, scale)
             added = _add(pipe, others, lora, checkpoint, scale)
             applied = _measure(pipe, layers, saved, lora, added, checkpoint, scale)
         # only here is the file proven to be the checkpoint
@@ -159,14 +166,35 @@ def fused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:
             weight.data.copy_(saved[name])
 
 
-def _fuse(pipe: Any, layers: Mapping[str, nn.Linear], lora: Lora, scale: float) -> None:  # noqa: ANN401
+def fuse_for_good(pipe: Any, checkpoint: Checkpoint, scale: float, model: nn.Module) -> None:  # noqa: ANN401
+    """Fuse a LoRA that stays on the model as `fused` does; nothing is kept to remove it.
+
+    Raises:
+        StudioError: A target is missing or does not fit.
+        CheckpointError: The file is no longer the one that was read.
+    """
+    layers, others = targets(model, checkpoint), _others(model, checkpoint)
+    with contents(checkpoint) as found:
+        lora = uploaded(found, pipe.device)
+        if layers:
+            _fuse(pipe, model, layers, lora, scale)
+        _add(pipe, others, lora, checkpoint, scale)
+
+
+def _fuse(
+    pipe: Any,  # noqa: ANN401 - untyped
+    model: nn.Module,
+    layers: Mapping[str, nn.Linear],
+    lora: Lora,
+    scale: float,
+) -> None:
     """Let DiffSynth's loader fuse, or do what it does where it passes over layers.
 
     VRAM management wraps every block, and the loader looks for the layers by their former names; the weights
     may wait outside the GPU.
     """
     if not pipe.vram_management_enabled:
-        pipe.load_lora(pipe.dit, state_dict=lora.state_dict(), alpha=scale, hotload=False)
+        pipe.load_lora(model, state_dict=lora.state_dict(), alpha=scale, hotload=False)
         return
     import torch
 
@@ -206,25 +234,31 @@ def _add(
 
 
 @contextmanager
-def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied]:  # noqa: ANN401 - untyped
+def unfused(
+    pipe: Any,  # noqa: ANN401 - untyped
+    checkpoint: Checkpoint,
+    scale: float,
+    model: nn.Module | None = None,
+) -> Iterator[Applied]:
     """Apply a LoRA by DiffSynth's hot loading, without changing the weights; otherwise as `fused`.
 
     What is no LoRA cannot be kept beside the weights: it is added to them.
     """
     from diffsynth.core import LoRAHotLoadMixin
 
-    names = targets(pipe.dit, checkpoint).keys()
-    pipe.enable_lora_hot_loading(pipe.dit)
-    others = _others(pipe.dit, checkpoint)
+    model = pipe.dit if model is None else model
+    names = targets(model, checkpoint).keys()
+    pipe.enable_lora_hot_loading(model)
+    others = _others(model, checkpoint)
     saved = _copies(others)
     try:
         with contents(checkpoint) as found:
             lora = uploaded(found, pipe.device)
-            _load_beside(pipe, lora, scale)
+            _load_beside(pipe, model, lora, scale)
             added = _add(pipe, others, lora, checkpoint, scale)
             patched = {
                 module.name: module
-                for module in pipe.dit.modules()
+                for module in model.modules()
                 if isinstance(module, LoRAHotLoadMixin) and len(module.lora_A_weights) > 0
             }
             if missing := sorted(names - patched.keys()):
@@ -239,9 +273,9 @@ def unfused(pipe: Any, checkpoint: Checkpoint, scale: float) -> Iterator[Applied
             parameter.data.copy_(saved[name])
 
 
-def _load_beside(pipe: Any, lora: Lora, scale: float) -> None:  # noqa: ANN401 - untyped
+def _load_beside(pipe: Any, model: nn.Module, lora: Lora, scale: float) -> None:  # noqa: ANN401 - untyped
     state = {name: matrix.to(pipe.torch_dtype) for name, matrix in lora.state_dict().items()}
-    pipe.load_lora(pipe.dit, state_dict=state, alpha=scale, hotload=True)
+    pipe.load_lora(model, state_dict=state, alpha=scale, hotload=True)
 
 
 def _measure(

@@ -22,8 +22,21 @@ from pytest_wanlora.suite import LEVERS, Sampling
 
 #: Inputs of DiffSynth's function that the denoiser heeds.
 HANDLED: Final = frozenset(
-    {"dit", "latents", "timestep", "context", "cfg_merge", "fuse_vae_embedding_in_latents"}
+    {
+        "dit",
+        "latents",
+        "timestep",
+        "context",
+        "clip_feature",
+        "y",
+        "cfg_merge",
+        "fuse_vae_embedding_in_latents",
+    }
 )
+
+
+#: Tokens of the CLIP image that DiffSynth puts before the text.
+IMAGE_TOKENS: Final = 257
 
 
 class AnySelfAttention(SelfAttention):  # type: ignore[misc]  # DiffSynth publishes no types
@@ -43,16 +56,24 @@ class AnySelfAttention(SelfAttention):  # type: ignore[misc]  # DiffSynth publis
 class AnyCrossAttention(CrossAttention):  # type: ignore[misc]  # DiffSynth publishes no types
     """DiffSynth's, which also takes the text as a pair of keys and values."""
 
-    def read(self, text: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values of the text, as `forward` would compute them."""
-        return self.norm_k(self.k(text)), self.v(text)
+    def read(self, text: Tensor) -> tuple[Tensor, ...]:
+        """Keys and values of the text, as `forward` would compute them; then those of an image before it."""
+        if not self.has_image_input:
+            return self.norm_k(self.k(text)), self.v(text)
+        image, text = text[:, :IMAGE_TOKENS], text[:, IMAGE_TOKENS:]
+        own = self.norm_k(self.k(text)), self.v(text)
+        return *own, self.norm_k_img(self.k_img(image)), self.v_img(image)
 
-    def forward(self, x: Tensor, y: Tensor | tuple[Tensor, Tensor]) -> Tensor:
-        """Attend from (B, N, D) to the text."""
+    def forward(self, x: Tensor, y: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """Attend from (B, N, D) to the text, and to an image."""
         if isinstance(y, Tensor):
             stock: Tensor = super().forward(x, y)
             return stock
-        out: Tensor = self.o(self.attn(self.norm_q(self.q(x)), *y))
+        q = self.norm_q(self.q(x))
+        found = self.attn(q, *y[:2])
+        if len(y) > 2:
+            found = found + wan_video_dit.flash_attention(q, *y[2:], num_heads=self.num_heads)
+        out: Tensor = self.o(found)
         return out
 
 
@@ -71,8 +92,8 @@ def _rotate(x: Tensor, freqs: tuple[Tensor, Tensor], heads: int) -> Tensor:
 class Denoiser:
     """Stands in for DiffSynth's `model_fn_wan_video` while one batch of videos is rendered.
 
-    The same steps in the same order, for text-to-video and for image-to-video whose image is fused into the
-    latents. What does not change from step to step is computed once.
+    The same steps in the same order, for text-to-video and for image-to-video: with the image fused into the
+    latents, beside them, or read by CLIP. What does not change from step to step is computed once.
 
     Args:
         sampling: Which levers are on.
@@ -82,7 +103,7 @@ class Denoiser:
     def __init__(self, sampling: Sampling, places: dict[tuple[int, int, int], Any]) -> None:
         self.sampling = sampling
         self._places = places
-        self._texts: list[tuple[Tensor, list[Any]]] = []
+        self._texts: list[tuple[WanModel, Tensor, list[Any]]] = []
 
     def __call__(
         self,
@@ -91,6 +112,8 @@ class Denoiser:
         timestep: Tensor,
         context: Tensor,
         fuse_vae_embedding_in_latents: bool = False,
+        y: Tensor | None = None,
+        clip_feature: Tensor | None = None,
         **others: Any,  # noqa: ANN401 - whatever the pipeline hands to its own function
     ) -> Tensor:
         """Predict the noise.
@@ -101,6 +124,8 @@ class Denoiser:
             timestep: (1,).
             context: Text embeddings, (B, L, D); (2B, L, D) where both guidance passes are merged.
             fuse_vae_embedding_in_latents: The first frame is given, and noiseless.
+            y: The first frame and its mask as further channels, one row for all videos or one each.
+            clip_feature: The first frame as CLIP reads it, likewise.
             others: Checked not to matter.
 
         Returns:
@@ -124,10 +149,12 @@ class Denoiser:
         else:
             t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, timestep))
             t_mod = dit.time_projection(t).unflatten(1, (6, dit.dim))
-        texts = self._text(dit, context)
+        texts = self._text(dit, context, clip_feature)
         x = latents
         if x.shape[0] != context.shape[0]:
             x = torch.concat([x] * (context.shape[0] // x.shape[0]), dim=0)
+        if y is not None and dit.require_vae_embedding:
+            x = torch.cat([x, _rows(y, x.shape[0])], dim=1)
         x = dit.patchify(x)
         shape: tuple[int, int, int] = tuple(x.shape[2:])
         x = x.flatten(2).transpose(1, 2).contiguous()
@@ -137,15 +164,17 @@ class Denoiser:
         predicted: Tensor = dit.unpatchify(dit.head(x, t), shape)
         return predicted
 
-    def _text(self, dit: WanModel, context: Tensor) -> list[Any]:
-        for known, texts in self._texts:
-            if known is context:
+    def _text(self, dit: WanModel, context: Tensor, image: Tensor | None) -> list[Any]:
+        for model, known, texts in self._texts:
+            if model is dit and known is context:
                 return texts
         embedded = dit.text_embedding(context)
+        if image is not None and dit.require_clip_embedding:
+            embedded = torch.cat([_rows(dit.img_emb(image), len(embedded)), embedded], dim=1)
         if not self.sampling.text_once:
             return [embedded] * len(dit.blocks)
         texts = [block.cross_attn.read(embedded) for block in dit.blocks]
-        self._texts.append((context, texts))
+        self._texts.append((dit, context, texts))
         return texts
 
     def _position(self, dit: WanModel, shape: tuple[int, int, int], device: torch.device) -> Any:  # noqa: ANN401
@@ -164,6 +193,11 @@ class Denoiser:
             else:
                 self._places[shape] = angles
         return self._places[shape]
+
+
+def _rows(one: Tensor, count: int) -> Tensor:
+    """Repeat rows, which are alike, to as many as there are videos."""
+    return one.repeat_interleave(count // len(one), dim=0)
 
 
 def _unhandled(others: Mapping[str, Any]) -> list[str]:
@@ -212,6 +246,41 @@ class Wanted(wan_video.PipelineUnit):  # type: ignore[misc]  # DiffSynth publish
     def process(self, pipe: Any, latents: Tensor) -> dict[str, Tensor]:  # noqa: ANN401
         """Choose from (B, C, F, H, W)."""
         return {"latents": latents[self.places]}
+
+
+class Paused(Exception):
+    """A video whose high-noise steps are done.
+
+    Attributes:
+        inputs: What the pipeline's units have made of it, shared, positive and negative, with the latents.
+    """
+
+    def __init__(self, *inputs: dict[str, Any]) -> None:
+        super().__init__("the high-noise steps are done")
+        self.inputs = inputs
+
+
+class Pause(wan_video.PipelineUnit):  # type: ignore[misc]  # DiffSynth publishes no types
+    """Ends the pipeline's call before anything is decoded."""
+
+    def __init__(self) -> None:
+        super().__init__(take_over=True)
+
+    def process(self, pipe: Any, **inputs: dict[str, Any]) -> None:  # noqa: ANN401
+        """Raise the video as it is now."""
+        raise Paused(*(inputs[name] for name in ("inputs_shared", "inputs_posi", "inputs_nega")))
+
+
+class Resume(wan_video.PipelineUnit):  # type: ignore[misc]  # DiffSynth publishes no types
+    """In the place of all units: goes on with a paused video."""
+
+    def __init__(self, paused: Paused) -> None:
+        super().__init__(take_over=True)
+        self.paused = paused
+
+    def process(self, pipe: Any, **_: Any) -> tuple[dict[str, Any], ...]:  # noqa: ANN401
+        """Give its inputs."""
+        return self.paused.inputs
 
 
 class Timestep:

@@ -53,7 +53,12 @@ class Loader:
         self.threads = threads
         self.seconds: dict[str, float] = {}
         # what renders, each part by the keys of its files
-        self._renders = [[f"model.dit[{number}]" for number in range(len(suite.model.dit))], ["model.vae"]]
+        # the high-noise expert first: DiffSynth tells experts apart by nothing but the order
+        self._renders = [
+            [f"{key}[{number}]" for number in range(len(weights))]
+            for key, weights in suite.model.denoisers.values()
+        ]
+        self._renders += [["model.vae"], *([["model.image_encoder"]] if suite.model.image_encoder else [])]
         self._begun: dict[tuple[str, ...], tuple[list[Path], Reading | None]] = {}
 
     def prepare(self) -> None:
@@ -100,9 +105,21 @@ class Loader:
         """
         with self._timed("loading"), quiet():
             pipe = self._load(self._renders, tokenizer=False)
-            self._check_parts(pipe, ("dit", "vae"))
+            experts = ("dit2",) if self.suite.model.experts else ()
+            image = ("image_encoder",) if self.suite.model.image_encoder else ()
+            self._check_parts(pipe, ("dit", *experts, "vae", *image))
+            self._check_experts(pipe)
             self._check_sizes(pipe)
         return pipe
+
+    def files(self, key: str) -> list[Path]:
+        """The files of a key of the suite, downloaded if they are the hub's.
+
+        Raises:
+            StudioError: They cannot be fetched.
+            SuiteError: One of them is missing or not the one that the suite states.
+        """
+        return self._paths(key)
 
     def embeddings(self, prompts: Sequence[str]) -> list[Tensor]:
         """Load the text encoder, encode prompts, and give its memory back.
@@ -182,6 +199,8 @@ class Loader:
         part = tuple(keys)
         paths, reading = self._begun.pop(part) if part in self._begun else self._begin(keys)
         given = self._placement()
+        if self._waits(keys):
+            given["computation_device"] = "cpu"
         if reading is not None:
             given["state_dict"] = reading.result()
         return ModelConfig(path=_path(paths), **given)
@@ -189,7 +208,13 @@ class Loader:
     def _begin(self, keys: Sequence[str]) -> tuple[list[Path], Reading | None]:
         paths = [path for key in keys for path in self._paths(key)]
         refuse_repeated(paths, key=keys[0].partition("[")[0], where=self.suite.where(keys[0]))
-        return paths, self._reading(paths)
+        return paths, self._reading(paths, "cpu" if self._waits(keys) else self.device)
+
+    def _waits(self, keys: Sequence[str]) -> bool:
+        """Whether a part is an expert that waits in the computer's memory until it denoises."""
+        model = self.suite.model
+        alone = self.device != "cpu" and model.experts is not None and model.resident_experts == 1
+        return alone and keys[0].startswith("model.experts.low.")
 
     def _paths(self, key: str) -> list[Path]:
         """The files of a key, downloaded if they are the hub's."""
@@ -214,7 +239,7 @@ class Loader:
             f"{state}_dtype": dtype for state in places
         }
 
-    def _reading(self, paths: Sequence[Path]) -> Reading | None:
+    def _reading(self, paths: Sequence[Path], device: str) -> Reading | None:
         """Weights on their way to a GPU that has room for them; anything else DiffSynth reads itself."""
         if self.device == "cpu" or self._placement() or any(path.suffix != ".safetensors" for path in paths):
             return None
@@ -222,7 +247,31 @@ class Loader:
 
         from pytest_wanlora.studio.weights import Reading
 
-        return Reading(paths, getattr(torch, self.suite.sampling.dtype), self.device)
+        return Reading(paths, getattr(torch, self.suite.sampling.dtype), device)
+
+    def _check_experts(self, pipe: Any) -> None:  # noqa: ANN401
+        """Prove that each expert has the weights that the suite names for it."""
+        if self.suite.model.experts is None:
+            return
+        from safetensors import safe_open
+
+        for number, (name, model) in enumerate((("high", pipe.dit), ("low", pipe.dit2))):
+            if model is None:
+                continue
+            state = model.state_dict()
+            paths = [path for key in self._renders[number] for path in self._paths(key)]
+            for path in paths:
+                with safe_open(path, framework="pt") as file:
+                    shared = [key for key in file.keys() if key in state]  # noqa: SIM118  it is no mapping
+                    for key in sorted(shared, key=lambda each: state[each].numel())[:3]:
+                        own = state[key]
+                        meant = file.get_tensor(key).to(own.dtype)
+                        if meant.shape != own.shape or not meant.equal(own.cpu()):
+                            raise StudioError(
+                                f"{self.suite.path}: the {name}-noise expert does not have the weights of "
+                                f"{path} ({key!r} differs): this DiffSynth loads experts in another order",
+                                next_command="pip install 'diffsynth==2.1.12'",
+                            )
 
     def _check_parts(self, pipe: Any, names: Sequence[str]) -> None:  # noqa: ANN401
         missing = [name for name in names if getattr(pipe, name) is None]

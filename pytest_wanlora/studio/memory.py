@@ -73,6 +73,11 @@ def _advice(suite: Suite) -> list[str]:
         *([f"sampling.batch: 1 instead of {sampling.batch}"] if sampling.batch > 1 else []),
         *(["sampling.tiled: true"] if not sampling.tiled else []),
         *(["sampling.cfg_merge: false"] if sampling.cfg_merge else []),
+        *(
+            ["model.resident_experts: 1"]
+            if suite.model.experts is not None and suite.model.resident_experts > 1
+            else []
+        ),
         "model.vram_limit: a GiB or two less than the GPU has, without sampling.compile"
         if limit is None
         else f"model.vram_limit: less than {limit:g}",

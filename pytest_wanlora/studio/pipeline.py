@@ -11,9 +11,11 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Applied, Job
@@ -22,6 +24,7 @@ from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.memory import explained, peak_memory, watch_memory
 from pytest_wanlora.studio.prompts import PromptStore
 from pytest_wanlora.studio.silence import quiet
+from pytest_wanlora.studio.sums import together
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.studio.acceleration import Accelerator
-    from pytest_wanlora.studio.denoiser import Timestep
+    from pytest_wanlora.studio.denoiser import Paused, Timestep
+    from pytest_wanlora.studio.experts import Placement
     from pytest_wanlora.suite import Scenario, Suite
 
 logger = logging.getLogger(__name__)
@@ -94,7 +98,8 @@ class Studio:
         self._pipe: Any = None
         self._prompts: PromptStore | None = None
         self._accelerator: Accelerator | None = None
-        self._bits: tuple[tuple[str, int, int], ...] = ()
+        self._placement: Placement | None = None
+        self._bits: list[tuple[int, int]] = []
         self._on: tuple[str, float] | None = None
         self._applied: Applied | None = None
         self._stack = contextlib.ExitStack()
@@ -145,10 +150,16 @@ class Studio:
         suite = self.suite
         pipe = self._loader.pipeline()
         from pytest_wanlora.studio.acceleration import Accelerator, keep_compiled_code
+        from pytest_wanlora.studio.experts import Placement
 
         with quiet(), explained("preparing the model", self.device, suite):
+            experts = {"": pipe.dit} if suite.model.experts is None else {"high": pipe.dit, "low": pipe.dit2}
+            placement = Placement(experts, self.device, suite.model.resident_experts)
+            self._lay_stack(pipe, placement)
+            placement.bring(next(iter(experts)))
             accelerator = Accelerator(pipe, suite.sampling, self._embeddings)
-            self._bits = apply_lora.checksum(pipe.dit)
+            self._placement = placement
+            self._bits = self._checksums()
             if suite.sampling.compile:
                 if self.cache_dir is not None:
                     keep_compiled_code(self.cache_dir / "compiled")
@@ -197,21 +208,52 @@ class Studio:
             raise RuntimeError("a LoRA is already on the model")
         pipe = self.pipe
         apply = apply_lora.fused if self.suite.sampling.lora_mode == "fused" else apply_lora.unfused
+        placement = self._placed
+        # a LoRA without an expert is for the only denoiser
+        halves = checkpoint.experts or {"": checkpoint}
+        if not halves.keys() <= placement.models.keys():
+            raise StudioError(
+                f"{checkpoint.name}: LoRAs for {', '.join(halves) or 'one denoiser'}; the model has "
+                f"{', '.join(placement.models) or 'one denoiser'}",
+                next_command="leave --wanlora-suite out, or name a suite with the experts of this checkpoint",
+            )
         try:
             with contextlib.ExitStack() as stack:
+                parts = {}
                 with quiet(), explained(f"applying {checkpoint.name}", self.device, self.suite):
-                    applied = stack.enter_context(apply(pipe, checkpoint, scale))
+                    for expert, half in halves.items():
+                        strength = scale * checkpoint.strengths.get(expert, 1.0)
+                        model = placement.bring(expert)
+                        parts[expert] = stack.enter_context(apply(pipe, half, strength, model))
+                applied = together(parts) if checkpoint.experts else parts[""]
                 self._on, self._applied = (checkpoint.identity, scale), applied
                 yield applied
         finally:
             self._on, self._applied = None, None
             self._check_restored()
 
-    def _check_restored(self) -> None:
+    @property
+    def _placed(self) -> Placement:
+        if self._placement is None:
+            raise RuntimeError("nothing is loaded")
+        return self._placement
+
+    def _lay_stack(self, pipe: Any, placement: Placement) -> None:  # noqa: ANN401
+        """Fuse the suite's own LoRAs, which lie below baseline and candidate."""
+        for number, each in enumerate(self.suite.stack):
+            for expert, name, _ in each.files():
+                (path,) = self._loader.files(f"stack[{number}].{name}")
+                checkpoint = checkpoints.read(path, expert=expert or None)
+                apply_lora.fuse_for_good(pipe, checkpoint, each.scale, placement.bring(expert))
+
+    def _checksums(self) -> list[tuple[int, int]]:
         # hot loading wraps layers, which renames their weights: compared by order
-        bits = apply_lora.checksum(self._pipe.dit)
-        if sorted(sums[1:] for sums in bits) != sorted(sums[1:] for sums in self._bits):
-            self._pipe = self._accelerator = None
+        models = self._placed.models.values()
+        return sorted(sums[1:] for model in models for sums in apply_lora.checksum(model))
+
+    def _check_restored(self) -> None:
+        if self._checksums() != self._bits:
+            self._pipe = self._accelerator = self._placement = None
             raise StudioError(
                 "the base model's weights did not come back bit for bit after a LoRA was taken off; "
                 "the model is loaded anew before anything else is rendered"
@@ -223,13 +265,14 @@ class Studio:
         return rendered
 
     def render_many(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> tuple[Rendered, ...]:
-        """Render jobs of one batch; a LoRA stays applied until a job needs another one.
+        """Render jobs of one candidate; a LoRA stays applied until a job needs another one.
 
         A batch is always computed whole, `sampling.batch` seeds of one scenario, whichever of them are asked
-        for; only those are decoded. So a video does not depend on what else was wanted.
+        for; only those are decoded. So a video does not depend on what else was wanted. A model with two
+        experts does the high-noise steps of all batches first, then the low-noise ones: one switch.
 
         Args:
-            jobs: What to render; their `block` must be the same.
+            jobs: What to render; without experts their `block` must be the same.
             checkpoint: The candidate that the jobs name; None for the model without LoRA.
 
         Returns:
@@ -238,31 +281,71 @@ class Studio:
 
         Raises:
             StudioError: The model or the LoRA cannot be loaded or applied, or memory ran out.
-            ValueError: The jobs are not of one batch.
+            ValueError: The jobs are not of one batch, or not of one candidate.
         """
         batch = self.suite.sampling.batch
-        if len({job.block(batch) for job in jobs}) != 1:
+        batches: dict[str, list[Job]] = {}
+        for job in jobs:
+            batches.setdefault(job.block(batch), []).append(job)
+        two = self.suite.model.experts is not None
+        if len({(job.identity, job.scale) for job in jobs}) != 1 or (len(batches) != 1 and not two):
             raise ValueError(f"jobs of different batches: {', '.join(job.label for job in jobs)}")
-        pipe = self.pipe
-        first = jobs[0]
-        start = first.seed // batch * batch
-        self._put_on(checkpoint, first.scale)
+        self.load()
+        self._put_on(checkpoint, jobs[0].scale)
         watch_memory(self.device)
         started = time.perf_counter()
-        with quiet(), self._rendering([job.seed - start for job in jobs], first.label):
-            seeds = tuple(range(start, start + batch))
-            videos = pipe(**self._arguments(first, seeds))
-            pictures = [_pictures(pipe, video) for video in videos.split(1)]
+        found: dict[str, tuple[NDArray[np.uint8], str | None]] = {}
+        paused: dict[str, Paused | None] = dict.fromkeys(batches)
+        if two:
+            self._placed.bring("high")
+            paused = {block: self._high_noise_steps(own) for block, own in batches.items()}
+            self._placed.bring("low")
+        for block, own in batches.items():
+            found |= self._finished(own, paused.pop(block))
         seconds = (time.perf_counter() - started) / len(jobs)
         peak = peak_memory(self.device)
-        return tuple(Rendered(*picture, self._applied, seconds, peak) for picture in pictures)
+        return tuple(Rendered(*found[job.key], self._applied, seconds, peak) for job in jobs)
+
+    def _high_noise_steps(self, jobs: Sequence[Job]) -> Paused:
+        """Render a batch until its noise is below the boundary."""
+        from pytest_wanlora.studio.denoiser import Paused
+
+        try:
+            with self._rendering(None, jobs[0].label):
+                self._pipe(**self._arguments(jobs[0], "high"))
+        except Paused as paused:
+            return paused
+        raise StudioError(
+            "this DiffSynth does not call the units after its steps",
+            next_command="pip install 'diffsynth==2.1.12'",
+        )
+
+    def _finished(
+        self, jobs: Sequence[Job], paused: Paused | None
+    ) -> dict[str, tuple[NDArray[np.uint8], str | None]]:
+        """Render a batch, or the rest of it, and decode the wanted videos; frames by the job's key."""
+        start = self._first_seed(jobs[0])
+        with self._rendering([job.seed - start for job in jobs], jobs[0].label, paused):
+            videos = self._pipe(**self._arguments(jobs[0], "" if paused is None else "low"))
+            pictures = [_pictures(self._pipe, video) for video in videos.split(1)]
+        return {job.key: picture for job, picture in zip(jobs, pictures, strict=True)}
+
+    def _first_seed(self, job: Job) -> int:
+        batch = self.suite.sampling.batch
+        return job.seed // batch * batch
 
     @contextlib.contextmanager
-    def _rendering(self, wanted: Sequence[int], label: str) -> Iterator[None]:
+    def _rendering(
+        self, wanted: Sequence[int] | None, label: str, paused: Paused | None = None
+    ) -> Iterator[None]:
         accelerator = self._accelerator
         if accelerator is None:
             raise RuntimeError("nothing is loaded")
-        with explained(label, self.device, self.suite), accelerator.rendering(wanted, label):
+        with (
+            quiet(),
+            explained(label, self.device, self.suite),
+            accelerator.rendering(wanted, label, paused),
+        ):
             yield
 
     def close(self) -> None:
@@ -279,24 +362,26 @@ class Studio:
         elif self._on is not None:
             raise RuntimeError("the model without LoRA was asked for inside a lora() block")
 
-    def _arguments(self, job: Job, seeds: tuple[int, ...]) -> dict[str, Any]:
-        sampling = self.suite.sampling
+    def _arguments(self, job: Job, expert: str) -> dict[str, Any]:
+        sampling, model = self.suite.sampling, self.suite.model
+        start, guidance = self._first_seed(job), self.suite.guidance(expert)
         return {
+            **({} if model.boundary is None else {"switch_DiT_boundary": model.boundary}),
             "prompt": job.prompt,
             "negative_prompt": sampling.negative_prompt,
             "input_image": None if job.input_image is None else _open_image(job),
-            "seed": seeds,
+            "seed": tuple(range(start, start + sampling.batch)),
             "rand_device": "cpu",
             "height": sampling.height,
             "width": sampling.width,
             "num_frames": sampling.frames,
             "num_inference_steps": sampling.steps,
-            "cfg_scale": sampling.cfg_scale,
+            "cfg_scale": guidance,
             # without guidance there is nothing to merge, and the stock call would render everything twice
-            "cfg_merge": sampling.cfg_merge and sampling.cfg_scale != 1.0,
+            "cfg_merge": sampling.cfg_merge and guidance != 1.0,
             "sigma_shift": sampling.shift,
             "tiled": sampling.tiled,
-            "progress_bar_cmd": self._steps,
+            "progress_bar_cmd": partial(self._steps, expert),
             "output_type": "floatpoint",
             **self._scenario(job).pipeline_arguments(),
         }
@@ -304,10 +389,21 @@ class Studio:
     def _scenario(self, job: Job) -> Scenario:
         return next(each for each in self.suite.scenarios if each.id == job.scenario)
 
-    def _steps(self, timesteps: Tensor) -> Iterator[Timestep]:
+    def _steps(self, expert: str, timesteps: Tensor) -> Iterator[Timestep]:
         # DiffSynth iterates over what its progress bar makes of the schedule; there is no bar of its own
         from pytest_wanlora.studio.denoiser import uploaded
 
+        boundary = self.suite.model.boundary
+        if boundary is not None:
+            # as DiffSynth tells which expert a step is for
+            high = sum(float(each.item()) >= boundary * 1000 for each in timesteps)
+            if expert == "high":
+                timesteps = timesteps[:high]
+            else:
+                # its loop counts steps from 0, and finds the noise levels by that number
+                scheduler = self._pipe.scheduler
+                scheduler.timesteps, scheduler.sigmas = timesteps[high:], scheduler.sigmas[high:]
+                timesteps = timesteps[high:]
         return uploaded(timesteps, self._pipe.torch_dtype, self._pipe.device)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.studio.imports import import_for_good
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.scoring.scorer import Scorer
     from pytest_wanlora.suite import Suite
+
+
+_TOGETHER: Final = 8
 
 
 class StudioProducer:
@@ -54,6 +57,8 @@ class StudioProducer:
         self.studio = Studio(suite, environment, device=device, threads=threads, cache_dir=cache_dir)
         self.previews = previews
         self.batch = suite.sampling.batch
+        # one switch of experts for so many batches; latents of all of them wait meanwhile, a few MB each
+        self.together = _TOGETHER if suite.model.experts and suite.model.resident_experts == 1 else 1
         self.score_in_background = self.studio.device != "cpu"
         self._scorer: Scorer | None = None
         self._stream: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
@@ -88,7 +93,7 @@ class StudioProducer:
         return score()
 
     def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
-        """Render jobs of one batch.
+        """Render jobs of one batch, or of up to `together` batches of one candidate.
 
         Args:
             jobs: What to render.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from pytest_wanlora.checkpoint import Checkpoint
+
+
+def together(experts: Mapping[str, Applied]) -> Applied:
+    """How a pair was applied, of how each of its LoRAs was; the less faithful one decides."""
+    parts = list(experts.values())
+    return Applied(
+        targets=sum(each.targets for each in parts),
+        patched=sum(each.patched for each in parts),
+        changed=min(1, *(each.changed for each in parts)) and sum(each.changed for each in parts),
+        strength=max((each.strength for each in parts), key=lambda strength: abs(strength - 1.0)),
+        cosine=min(each.cosine for each in parts),
+        relative_size=max(each.relative_size for each in parts),
+        mode=parts[0].mode,
+        experts=experts,
+    )
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,22 @@
 
 from pytest_wanlora.suite.files import FileReference, refuse_repeated, resolve, verify
 from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated
-from pytest_wanlora.suite.fit import check_fit, find_for, misfits
+from pytest_wanlora.suite.fit import (
+    by_shapes,
+    check_fit,
+    chosen_by,
+    find_for,
+    fits_experts,
+    misfits,
+    other_shapes,
+)
 from pytest_wanlora.suite.loading import gated_set, load, option_value, packaged
+from pytest_wanlora.suite.model_files import Architecture, Experts, ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import LEVERS, Sampling
 from pytest_wanlora.suite.schema import (
     DEFAULT_TOLERANCES,
-    Architecture,
     ClipScorer,
     Limit,
-    ModelFiles,
     Scenario,
     Scoring,
     Seeds,
@@ -25,6 +32,7 @@ __all__ = [
     "LEVERS",
     "Architecture",
     "ClipScorer",
+    "Experts",
     "FileReference",
     "Limit",
     "ModelFiles",
@@ -32,17 +40,22 @@ __all__ = [
     "Scenario",
     "Scoring",
     "Seeds",
+    "Stacked",
     "Suite",
     "Tolerance",
     "VideoFeatures",
+    "by_shapes",
     "check_digests",
     "check_fit",
+    "chosen_by",
     "find_for",
+    "fits_experts",
     "gated_set",
     "identity",
     "load",
     "misfits",
     "option_value",
+    "other_shapes",
     "packaged",
     "references",
     "refuse_repeated",

@@ -125,6 +125,8 @@ def across(data: Mapping[str, Value]) -> Iterator[Complaint]:
     yield from _digests(data)
     yield from _scorers(data)
     yield from _levers(data)
+    yield from _denoisers(data)
+    yield from _stack(data)
 
 
 def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
@@ -195,12 +197,23 @@ def _sizes(data: Mapping[str, Value]) -> Iterator[Complaint]:
 
 def _digests(data: Mapping[str, Value]) -> Iterator[Complaint]:
     model = _mapping(data.get("model"))
-    files = [model.get("dit"), model.get("text_encoder"), model.get("vae")]
-    texts = [text for entry in files for text in (entry if isinstance(entry, tuple) else (entry,))]
-    names = [text.rsplit("/", 1)[-1].rsplit(":", 1)[-1] for text in texts if isinstance(text, str)]
+    experts = {name: _mapping(each) for name, each in _mapping(model.get("experts")).items()}
+    parts = [model.get(part) for part in ("dit", "text_encoder", "vae", "image_encoder")]
+    names = _file_names([*parts, *(each.get("dit") for each in experts.values())])
     for name in _mapping(model.get("sha256")):
         if names and not any(fnmatchcase(name, pattern) for pattern in names):
             yield ("model", "sha256", name), unknown("file", name, names)
+    for expert, each in experts.items():
+        own = _file_names([each.get("dit")])
+        for name in _mapping(each.get("sha256")):
+            if own and not any(fnmatchcase(name, pattern) for pattern in own):
+                yield ("model", "experts", expert, "sha256", name), unknown("file", name, own)
+
+
+def _file_names(entries: Sequence[Value]) -> list[str]:
+    """File names of references, or of lists of them."""
+    texts = [text for entry in entries for text in (entry if isinstance(entry, tuple) else (entry,))]
+    return [text.rsplit("/", 1)[-1].rsplit(":", 1)[-1] for text in texts if isinstance(text, str)]
 
 
 def _scorers(data: Mapping[str, Value]) -> Iterator[Complaint]:
@@ -220,6 +233,58 @@ def _levers(data: Mapping[str, Value]) -> Iterator[Complaint]:
     if waiting and _mapping(data.get("sampling")).get("compile") is True:
         text = "not with model.vram_limit, which moves the weights about; allowed: false, or no vram_limit"
         yield ("sampling", "compile"), text
+
+
+def _denoisers(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    """A model has one denoiser, or two experts that are told apart and meet at a boundary."""
+    if not isinstance(data.get("model"), dict):
+        return
+    model = _mapping(data["model"])
+    if "experts" not in model:
+        if "dit" not in model:
+            yield ("model", "dit"), "missing; it has no default"
+        for key in ("boundary", "resident_experts"):
+            if key in model:
+                yield ("model", key), "not without experts; allowed: below model.experts, or left out"
+        return
+    if "dit" in model:
+        yield ("model", "dit"), "not with experts; allowed: model.experts.high.dit and model.experts.low.dit"
+    if "boundary" not in model:
+        text = "missing; with experts it says below which noise level, 0 to 1, the low one denoises"
+        yield ("model", "boundary"), text
+    if model.get("resident_experts") == 1 and model.get("vram_limit") is not None:
+        text = "1: not with model.vram_limit, which moves the weights itself; allowed: one of the two keys"
+        yield ("model", "resident_experts"), text
+    given = [_mapping(_mapping(model["experts"]).get(name)) for name in ("high", "low")]
+    guidance = [each.get("cfg_scale", _mapping(data.get("sampling")).get("cfg_scale")) for each in given]
+    if len({value == 1 for value in guidance}) == 2:
+        text = "guidance 1 of one expert alone: it means no guidance; allowed: 1 of both, or of neither"
+        yield ("model", "experts"), text
+    high, low = (each.get("dit") for each in given)
+    alike = [item.get("high") == item.get("low") for _, item in _items(data.get("stack"))]
+    if high is not None and high == low and all(alike):
+        text = "the same weights as high: two experts would be one; allowed: the low-noise expert's own"
+        yield ("model", "experts", "low", "dit"), text
+
+
+def _stack(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    experts = "experts" in _mapping(data.get("model"))
+    allowed = ("high", "low") if experts else ("lora",)
+    for number, item in _items(data.get("stack")):
+        given = [key for key in ("lora", "high", "low") if key in item]
+        wrong = [key for key in given if key not in allowed]
+        has = "two experts" if experts else "one denoiser"
+        if wrong:
+            text = f"this model has {has}; allowed: {' and '.join(allowed)}"
+            yield ("stack", number, wrong[0]), text
+        elif not given:
+            yield ("stack", number), f"no LoRA; this model has {has}; allowed: {' and '.join(allowed)}"
+        if item.get("scale") in (0, 0.0) and not isinstance(item.get("scale"), bool):
+            yield ("stack", number, "scale"), "0: the LoRA would do nothing; allowed: -10 to 10, not 0"
+        names = [str(item[key]).rsplit("/", 1)[-1].rsplit(":", 1)[-1] for key in given]
+        for name in _mapping(item.get("sha256")):
+            if not any(fnmatchcase(name, pattern) for pattern in names):
+                yield ("stack", number, "sha256", name), unknown("file", name, names)
 
 
 def keys(model: type[BaseModel]) -> list[str]:

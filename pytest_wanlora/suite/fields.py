@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, files
 from pytest_wanlora.suite.models import added_models
+
+
+class Frozen(BaseModel):
+    """Frozen, strict about types, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
 
 
 def refusal(complaint: str, *, key: str = "") -> PydanticCustomError:

@@ -19,11 +19,17 @@ from pytest_wanlora.suite.schema import Scenario, Suite
 def references(suite: Suite) -> Iterator[tuple[str, str]]:
     """Yield (dotted key, reference) for every file of a suite, in the order of the file."""
     model, scoring = suite.model, suite.scoring
-    for number, text in enumerate(model.dit):
-        yield f"model.dit[{number}]", text
+    for key, weights in model.denoisers.values():
+        for number, text in enumerate(weights):
+            yield f"{key}[{number}]", text
     yield "model.text_encoder", model.text_encoder
     yield "model.vae", model.vae
+    if model.image_encoder is not None:
+        yield "model.image_encoder", model.image_encoder
     yield "model.tokenizer", model.tokenizer
+    for place, each in enumerate(suite.stack):
+        for _, name, text in each.files():
+            yield f"stack[{place}].{name}", text
     if scoring.clip.model_is_file:
         yield "scoring.clip.model", scoring.clip.model
     yield "scoring.clip.weights", scoring.clip.weights
@@ -93,7 +99,9 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
         "model": {
             "files": {key: scored(key) for key in by_key if key.startswith("model.")},
             "register": _registered(suite.model.register),
+            **(_experts(suite)),
         },
+        **({"stack": stack} if (stack := _stack(suite, by_key)) else {}),
         "sampling": suite.sampling.identity(),
         "scoring": {
             "clip": {
@@ -110,6 +118,25 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
             "metrics": {metric.id: metric.version for metric in METRICS.values()},
         },
     }
+
+
+def _experts(suite: Suite) -> dict[str, Any]:
+    model = suite.model
+    if model.experts is None:
+        return {}
+    guidance = {name: suite.guidance(name) for name in model.denoisers}
+    return {"experts": {"boundary": model.boundary, "cfg_scale": guidance}}
+
+
+def _stack(suite: Suite, by_key: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "scale": each.scale,
+            **{name: _identity(suite, key, by_key[key]) for name, key in keys},
+        }
+        for place, each in enumerate(suite.stack)
+        for keys in [[(name, f"stack[{place}].{name}") for _, name, _ in each.files()]]
+    ]
 
 
 def key_parts(scenario: Scenario) -> dict[str, Any]:
@@ -190,8 +217,15 @@ def stated(suite: Suite, key: str, text: str) -> dict[str, str]:
     if key in single:
         value = single[key]
         return {name: value} if value else {}
+    if key.startswith("scenarios[") and key.endswith("].input_image"):
+        value = suite.scenarios[int(key[len("scenarios[") : key.index("]")])].input_image_sha256
+        return {name: value} if value else {}
+    known: Mapping[str, str] = {}
     if key.startswith("model."):
-        return {
-            known: value for known, value in suite.model.sha256.items() if name and fnmatchcase(known, name)
-        }
-    return {}
+        known = suite.model.sha256
+        expert = key.split(".")[2] if key.startswith("model.experts.") else ""
+        if suite.model.experts is not None and expert:
+            known = {**known, **suite.model.experts.of(expert).sha256}
+    elif key.startswith("stack["):
+        known = suite.stack[int(key[len("stack[") : key.index("]")])].sha256
+    return {file: value for file, value in known.items() if name and fnmatchcase(file, name)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -13,10 +14,28 @@ from pytest_wanlora.suite.loading import load, packaged
 
 if TYPE_CHECKING:
     from pytest_wanlora.checkpoint.record import Checkpoint, Target
-    from pytest_wanlora.suite.schema import Architecture, Suite
+    from pytest_wanlora.suite.model_files import Architecture
+    from pytest_wanlora.suite.schema import Suite
 
-# models that no packaged suite gates, by their width
-_OTHER_MODELS: Final = {1536: "Wan2.1 1.3B", 5120: "a 14B model of Wan2.1 or Wan2.2"}
+# what trainers say of the base model, in whatever words
+_FACTS: Final = (
+    ("version", re.compile(r"wan[ _.-]*v?(2)[._]?([12])(?![0-9])")),
+    ("task", re.compile(r"(?<![a-z])(ti2v|t2v|i2v)(?![a-z])")),
+    ("size", re.compile(r"(?<![0-9.])a?(1[._]3|5|14)b(?![a-z])")),
+)
+_TELLING: Final = (
+    "ss_base_model_version",
+    "modelspec.architecture",
+    "base_model",
+    "base_model_name_or_path",
+    "ss_sd_model_name",
+    "model_id",
+)
+
+
+def by_shapes() -> list[Suite]:
+    """The packaged suites among which one is chosen by the shapes of a checkpoint."""
+    return [load(path) for path in packaged().values() if path.parent.name != "named"]
 
 
 def find_for(
@@ -30,25 +49,81 @@ def find_for(
         seeds: See `load`.
 
     Raises:
-        SuiteError: None or several fit; lists what was seen and what each suite lacks.
+        SuiteError: None or several fit, and the header of the file does not say which; lists what was seen,
+            and what each suite lacks or how it is chosen.
     """
-    suites = [load(path, baselines=baselines, seeds=seeds) for path in packaged().values()]
-    fitting = [suite for suite in suites if not misfits(suite, checkpoint)]
+    suites = by_shapes()
+    fitting = [suite for suite in suites if not other_shapes(suite, checkpoint)]
+    said = _said(checkpoint)
+    if len(fitting) > 1 and said is not None:
+        fitting = [suite for suite in fitting if _is(suite, said[1])] or fitting
+    if len(fitting) == 1 and not misfits(fitting[0], checkpoint):
+        return load(fitting[0].path, baselines=baselines, seeds=seeds)
+    what = "fits several packaged suites" if len(fitting) > 1 else "fits no packaged suite"
     if len(fitting) == 1:
-        return fitting[0]
-    what = "fits several packaged suites" if fitting else "fits no packaged suite"
+        what = "fits a packaged suite only as half of a pair"
     lines = [f"{checkpoint.name}: {what}; it has {_seen(checkpoint)}"]
+    if said is not None:
+        lines[0] += f"; its header says {said[0]}"
     for suite in suites:
         line = f"  {suite.name} expects {_expected(suite.model.architecture)}"
+        if suite in fitting:
+            lines.append(f"{line}: {_choose(suite, checkpoint)}")
+            continue
         # of a model of another width nothing else is worth saying
         own = misfits(suite, checkpoint) if _same_width(suite, checkpoint) else ()
         lines.append("; ".join([line, *own]))
     if fitting:
-        command = f"pytest --lora {shlex.quote(str(checkpoint.path))} --wanlora-suite {fitting[0].name}"
+        command = _choose(fitting[0], checkpoint)
     else:
         command = f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}"
         lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
     raise SuiteError("\n".join(lines), next_command=command)
+
+
+def chosen_by(checkpoint: Checkpoint) -> str:
+    """By what `find_for` chooses the suite: `shapes`, or the words of the header that decided."""
+    fitting = [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
+    said = _said(checkpoint)
+    return said[0] if said is not None and len(fitting) > 1 else "shapes"
+
+
+def fits_experts(checkpoint: Checkpoint) -> bool:
+    """Whether a LoRA has the shapes of an expert of a packaged suite with two."""
+    return any(not other_shapes(suite, checkpoint) for suite in by_shapes() if suite.model.experts)
+
+
+def _said(checkpoint: Checkpoint) -> tuple[str, dict[str, str]] | None:
+    """What the header of a file says of its base model: its own words, and version, task and size of it."""
+    for expert in checkpoint.experts.values():
+        if (said := _said(expert)) is not None:
+            return said
+    for key in _TELLING:
+        text = checkpoint.metadata.get(key, "").lower()
+        found = {name: "".join(each.groups()) for name, rule in _FACTS if (each := rule.search(text))}
+        if found:
+            return f"{key} {checkpoint.metadata[key][:80]!r}", found
+    return None
+
+
+def _is(suite: Suite, facts: dict[str, str]) -> bool:
+    """Whether a suite's name contradicts none of the facts; names are built as `wan2.2-t2v-a14b`."""
+    for name, rule in _FACTS:
+        own = rule.search(suite.name)
+        if name in facts and (own is None or "".join(own.groups()) != facts[name].replace("_", ".")):
+            return False
+    return True
+
+
+def _choose(suite: Suite, checkpoint: Checkpoint) -> str:
+    """The command that gates a checkpoint on a suite that its shapes fit."""
+    path = shlex.quote(str(checkpoint.path))
+    given = path
+    if checkpoint.experts:
+        given = shlex.quote(",".join(f"{name}={each.path}" for name, each in checkpoint.experts.items()))
+    elif suite.model.experts:
+        given = f"high={path},low=FILE"
+    return f"pytest --lora {given} --wanlora-suite {suite.name}"
 
 
 def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
@@ -64,7 +139,7 @@ def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
     if found := misfits(suite, checkpoint):
         place = f"suite {suite.name} ({suite.where('model.architecture')})"
         lines = [f"{checkpoint.name}: does not fit the model of {place}", *(f"  {line}" for line in found)]
-        others = [load(path) for name, path in packaged().items() if name != suite.name]
+        others = [each for each in by_shapes() if each.name != suite.name]
         if any(not misfits(other, checkpoint) for other in others):
             command = "leave --wanlora-suite out, to choose the suite by the checkpoint's shapes"
         else:
@@ -77,6 +152,26 @@ def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
 
     A LoRA need not have targets in every block, or in any.
     """
+    experts = tuple(checkpoint.experts)
+    if suite.model.experts and not experts:
+        how = f"allowed: high=FILE, low=FILE or both, as in {_choose(suite, checkpoint)}"
+        return (f"one LoRA for a model with two experts, and none of them named; {how}",)
+    if experts and not suite.model.experts:
+        named = " and ".join(f"{name} ({checkpoint.experts[name].path.name})" for name in experts)
+        return (f"LoRAs of two experts, {named}, and this model has one denoiser",)
+    return other_shapes(suite, checkpoint)
+
+
+def other_shapes(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
+    """What shapes keep a suite's model from having a checkpoint's targets, whichever expert they are for."""
+    if checkpoint.experts:
+        if not suite.model.experts:
+            return misfits(suite, checkpoint)
+        return tuple(
+            f"{name}-noise LoRA: {line}"
+            for name, each in checkpoint.experts.items()
+            for line in other_shapes(suite, each)
+        )
     model, targets = suite.model.architecture, checkpoint.targets
     lines: list[str] = []
     seen = {what: value for _, what, value in widths(targets)}
@@ -87,7 +182,7 @@ def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
     if checkpoint.blocks > model.blocks:
         lines.append(f"blocks: {checkpoint.blocks}; allowed: {model.blocks}")
     image = [target.name for target in targets if needs_image(target.name)]
-    if image:
+    if image and not model.image_layers:
         kinds = ", ".join(dict.fromkeys(name.rpartition("cross_attn.")[2] for name in image))
         lines.append(
             f"trained for an image-to-video model ({kinds}): {len(image)} targets that {suite.name} lacks"
@@ -111,6 +206,7 @@ def _shape(target: Target, model: Architecture) -> tuple[int, ...] | None:
         "head.modulation": (1, 2, dim),
         "time_projection.1": (6 * dim, dim),
         "time_projection.1.bias": (6 * dim,),
+        **({} if model.in_dim is None else {"patch_embedding": (dim, model.in_dim, 1, 2, 2)}),
     }
     _, layer = wan_layer(target.name) or (None, "")
     return known.get(f"{layer}.bias" if target.name.endswith(".bias") else layer)
@@ -123,9 +219,7 @@ def _same_width(suite: Suite, checkpoint: Checkpoint) -> bool:
 def _seen(checkpoint: Checkpoint) -> str:
     seen = {what: value for _, what, value in widths(checkpoint.targets)}
     text = ", ".join(f"{what} {seen.get(what, 'unknown')}" for what in ("dim", "ffn_dim"))
-    text += f", blocks {checkpoint.blocks} ({checkpoint.block_count} with a target)"
-    model = _OTHER_MODELS.get(seen.get("dim", 0))
-    return f"{text}, as {model} has" if model else text
+    return f"{text}, blocks {checkpoint.blocks} ({checkpoint.block_count} with a target)"
 
 
 def _expected(architecture: Architecture) -> str:

@@ -18,9 +18,12 @@ from pytest_wanlora.suite.schema import Suite
 
 
 def packaged() -> dict[str, Path]:
-    """Return the suites that come with the package, then those of installed models, by name."""
+    """Return the suites that come with the package, then those of installed models, by name.
+
+    Those in the folder `named` are never chosen by the shapes of a checkpoint, only by their name.
+    """
     folder = Path(str(importlib.resources.files("pytest_wanlora"))) / "suites"
-    own = {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    own = {path.stem: path for path in (*sorted(folder.glob("*.yaml")), *sorted(folder.glob("named/*.yaml")))}
     added = {name: each.value.suite for name, each in added_models().items()}
     if taken := own.keys() & added.keys():
         raise added_models()[min(taken)].wrong("a packaged suite has this name")

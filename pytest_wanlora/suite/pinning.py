@@ -76,7 +76,11 @@ def find(suite: Suite) -> Pins:
                 f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
                 next_command=f"ls -l {error.filename}",
             ) from error
-        if key not in _SINGLE:
+        if key.startswith("model.experts."):
+            # both experts may have files of the same names
+            expert = key.rpartition(".dit")[0]
+            unknown += [f"{name}: write {expert}.sha256.{name}: {value}" for name, value in found.items()]
+        elif key not in _SINGLE:
             files |= found
         elif found:
             (single[_SINGLE[key]],) = found.values()

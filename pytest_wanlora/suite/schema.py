@@ -10,9 +10,7 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SerializeAsAny,
@@ -27,20 +25,18 @@ from pytest_wanlora.registry import extensions
 from pytest_wanlora.suite import checks
 from pytest_wanlora.suite.fields import (
     Entry,
+    Frozen,
     MetricId,
     Name,
-    Positive,
-    Registration,
-    Sha256,
     StatedSha256,
     Text,
     Weights,
-    as_tuple,
     clip_model,
     image,
     reference,
     refusal,
 )
+from pytest_wanlora.suite.model_files import ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import Sampling
 
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
@@ -72,68 +68,7 @@ def _with_defaults(value: object) -> object:
     }
 
 
-class _Model(BaseModel):
-    """Frozen, strict about types, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
-
-
-class Architecture(_Model):
-    """Shapes of a video model, by which checkpoints are matched.
-
-    Attributes:
-        dim: Width of the blocks.
-        ffn_dim: Width inside the feed-forward layers.
-        blocks: Number of blocks.
-        heads: Attention heads.
-        text_dim: Width of the text encoder's output.
-        size_multiple: What height and width must be a multiple of, since the model renders another size
-            otherwise: 32 for the 16x VAE of Wan 2.2 TI2V-5B, 16 for the 8x VAE, each times a patch of 2.
-    """
-
-    dim: Positive
-    ffn_dim: Positive
-    blocks: Positive
-    heads: Positive | None = None
-    text_dim: Positive | None = None
-    size_multiple: Literal[16, 32] = 32
-
-
-class ModelFiles(_Model):
-    """Files of the video model.
-
-    Attributes:
-        name: For people.
-        dit: Weights of the denoiser; one reference, a list of them, or a glob over shards.
-        text_encoder: Weights of the text encoder.
-        vae: Weights of the VAE.
-        tokenizer: Folder of the text encoder's tokenizer.
-        sha256: Digest by file name; checked where given.
-        registration: The key `register`: `module:function`, called once before loading, for models that
-            DiffSynth does not know; or the name of a model of an installed package.
-        architecture: Shapes, by which checkpoints are matched.
-        vram_limit: For GPUs that the model does not fit: GiB of GPU memory up to which weights stay there;
-            the others wait in the computer's memory and come when they are needed (DiffSynth's VRAM
-            management). Slower, the same pixels. Everything lies on the GPU when left out.
-    """
-
-    name: Text
-    dit: Annotated[tuple[Weights, ...], BeforeValidator(as_tuple), Field(min_length=1)]
-    text_encoder: Weights
-    vae: Weights
-    tokenizer: Annotated[str, reference()]
-    sha256: Mapping[str, Sha256] = Field(default_factory=dict)
-    registration: Registration | None = Field(default=None, alias="register")
-    architecture: Architecture
-    vram_limit: Annotated[float, Field(gt=0, le=1024)] | None = None
-
-    @property
-    def register(self) -> str | None:
-        """`module:function` called once before loading; pydantic reserves the name for itself as a field."""
-        return self.registration
-
-
-class ClipScorer(_Model):
+class ClipScorer(Frozen):
     """The CLIP model behind `clip`, `clip_cosine` and `temporal`.
 
     Attributes:
@@ -152,7 +87,7 @@ class ClipScorer(_Model):
         return self.model.endswith(".json")
 
 
-class VideoFeatures(_Model):
+class VideoFeatures(Frozen):
     """The network behind `fvd` and `kvd`.
 
     Attributes:
@@ -168,7 +103,7 @@ class VideoFeatures(_Model):
     module: Entry | None = None
 
 
-class Scoring(_Model):
+class Scoring(Frozen):
     """How videos are scored; all of it is part of the fingerprint.
 
     Attributes:
@@ -191,7 +126,7 @@ def _usual_scope(data: Mapping[str, Any]) -> str:
     return "all" if metric is not None and metric.level == "set" else "each"
 
 
-class Limit(_Model):
+class Limit(Frozen):
     """An absolute bound on the candidate, whatever the baseline.
 
     Attributes:
@@ -216,7 +151,7 @@ class Limit(_Model):
         return self
 
 
-class Tolerance(_Model):
+class Tolerance(Frozen):
     """How much worse than the baseline a score may be; relative, 0.05 is 5 %.
 
     Attributes:
@@ -250,7 +185,7 @@ def default_tolerances() -> dict[str, Tolerance]:
     return _tolerances(METRICS)
 
 
-class Seeds(_Model):
+class Seeds(Frozen):
     """How many seeds a scenario is rendered with.
 
     Attributes:
@@ -270,7 +205,7 @@ class Seeds(_Model):
         return self
 
 
-class Scenario(_Model):
+class Scenario(Frozen):
     """One prompt.
 
     Attributes:
@@ -280,6 +215,7 @@ class Scenario(_Model):
         caption: A short English sentence for CLIP, which reads about 50 words and no Chinese; the prompt
             itself when left out.
         input_image: First frame, for image-to-video.
+        input_image_sha256: Of that file; empty when not stated.
         target: Values to reach by more training, by metric; reported, never gated.
 
     A subclass in another package, named by an entry point of the group `wanlora.scenarios`, adds keys; a
@@ -293,6 +229,7 @@ class Scenario(_Model):
     input_image: Annotated[str, reference(".png", ".jpg", ".jpeg", ".webp"), AfterValidator(image)] | None = (
         None
     )
+    input_image_sha256: StatedSha256 = ""
     target: Mapping[MetricId, float] = Field(default_factory=dict)
 
     def pipeline_arguments(self) -> dict[str, Any]:
@@ -357,7 +294,7 @@ def _of_type(value: object, handler: ValidatorFunctionWrapHandler, info: Validat
 AnyScenario: TypeAlias = Annotated[SerializeAsAny[Scenario], WrapValidator(_of_type)]
 
 
-class Suite(_Model):
+class Suite(Frozen):
     """One suite file.
 
     Attributes:
@@ -367,6 +304,7 @@ class Suite(_Model):
             there is none. For a suite whose baseline was measured on one kind of device. Not part of the
             fingerprint, because a baseline's environment is compared too.
         model: Files and shapes of the video model.
+        stack: LoRAs that lie on the model below baseline and candidate alike, in their order.
         sampling: How a video is rendered.
         scoring: How it is scored.
         limits: Absolute bounds.
@@ -384,6 +322,7 @@ class Suite(_Model):
     schema_version: Literal[1] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     model: ModelFiles
+    stack: tuple[Stacked, ...] = ()
     sampling: Sampling
     scoring: Scoring
     limits: tuple[Limit, ...] = ()
@@ -419,6 +358,11 @@ class Suite(_Model):
                 "all are off and there are no limits; allowed: at least one of either", key="tolerances"
             )
         return self
+
+    def guidance(self, expert: str = "") -> float:
+        """The guidance of an expert, or of the one denoiser: the expert's own, else the sampling's."""
+        own = None if self.model.experts is None else self.model.experts.of(expert).cfg_scale
+        return self.sampling.cfg_scale if own is None else own
 
     def at_lines(self, lines: Mapping[str, int]) -> Suite:
         """Return the suite knowing the line of each dotted key of its file."""

@@ -418,7 +418,7 @@ def test_measuring_the_base_needs_a_named_suite(configured: Callable[..., pytest
     settings = read(configured("--update-baselines"))
     assert settings is not None
     with pytest.raises(
-        SettingsError, match=r"allowed: --wanlora-suite with tiny, wan2\.2-ti2v-5b or a \.yaml"
+        SettingsError, match=r"allowed: --wanlora-suite with tiny, wan2\.1-i2v-14b, .* or a \.yaml"
     ):
         load_suite(settings, [])
 

@@ -4,11 +4,17 @@
 writes ``epoch-0.safetensors``; ``--resume epoch-0.safetensors`` continues from a LoRA. The data set, the LoRA
 layers, the loss, the loop and the file format are DiffSynth's; only what its example script takes from the
 command line for the big models is fixed here for the small one.
+
+`--max_timestep_boundary` and `--min_timestep_boundary` are DiffSynth's own options for a model with two
+experts: its recipe trains the high-noise one with 0 to 0.417 and the low-noise one with 0.417 to 1, which at
+its training shift of 5 part at timestep 875. `--extra_inputs input_image` gives the first frame, as
+DiffSynth's recipe for TI2V-5B does. `--stack` fuses LoRAs before: the LoRA is trained on top of them.
 """
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import accelerate
@@ -35,8 +41,19 @@ class TinyLoraTraining(DiffusionTrainingModule):  # type: ignore[misc]  # DiffSy
     pipeline's own VAE and prompt unit, which leaves the DiT as a step's only work.
     """
 
-    def __init__(self, tiny: Path, rank: int, resume: Path | None, device: torch.device) -> None:
+    def __init__(
+        self,
+        tiny: Path,
+        rank: int,
+        resume: Path | None,
+        device: torch.device,
+        *,
+        stack: Sequence[Path] = (),
+        boundaries: tuple[float, float] = (0.0, 1.0),
+        first_frame: bool = False,
+    ) -> None:
         super().__init__()
+        self.boundaries, self.first_frame = boundaries, first_frame
         register()
         self.pipe = WanVideoPipeline.from_pretrained(
             torch_dtype=torch.float32,
@@ -46,6 +63,8 @@ class TinyLoraTraining(DiffusionTrainingModule):  # type: ignore[misc]  # DiffSy
             ],
             tokenizer_config=ModelConfig(path=str(tiny / "tokenizer")),
         )
+        for each in stack:
+            self.pipe.load_lora(self.pipe.dit, str(each))
         self.switch_pipe_to_training_mode(
             self.pipe,
             lora_base_model="dit",
@@ -75,8 +94,15 @@ class TinyLoraTraining(DiffusionTrainingModule):  # type: ignore[misc]  # DiffSy
 
     def forward(self, data: dict[str, str]) -> Tensor:
         """Loss of one video."""
+        latents = self.latents[data["video"]]
+        inputs: dict[str, Tensor | float | bool] = dict(
+            zip(("min_timestep_boundary", "max_timestep_boundary"), self.boundaries, strict=True)
+        )
+        if self.first_frame:
+            # the VAE is causal: the first latent of a video is that of its first frame
+            inputs |= {"first_frame_latents": latents[:, :, :1], "fuse_vae_embedding_in_latents": True}
         loss: Tensor = FlowMatchSFTLoss(
-            self.pipe, input_latents=self.latents[data["video"]], context=self.contexts[data["prompt"]]
+            self.pipe, input_latents=latents, context=self.contexts[data["prompt"]], **inputs
         )
         return loss
 
@@ -93,6 +119,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=1)
     parser.add_argument("--accumulate", type=int, default=1, help="videos a step")
     parser.add_argument("--resume", type=Path, help="go on from this LoRA")
+    parser.add_argument(
+        "--stack", type=Path, nargs="*", default=(), help="LoRAs below the one that is trained"
+    )
+    parser.add_argument("--min_timestep_boundary", type=float, default=0.0)
+    parser.add_argument("--max_timestep_boundary", type=float, default=1.0)
+    parser.add_argument("--extra_inputs", choices=["input_image"], help="give the first frame")
     parser.add_argument("--seed", type=int, default=51)
     arguments = parser.parse_args()
     accelerate.utils.set_seed(arguments.seed)
@@ -101,7 +133,15 @@ def main() -> None:
         base_path=str(arguments.data),
         metadata_path=str(arguments.metadata or arguments.data / "metadata.csv"),
     )
-    model = TinyLoraTraining(arguments.tiny, arguments.rank, arguments.resume, accelerator.device)
+    model = TinyLoraTraining(
+        arguments.tiny,
+        arguments.rank,
+        arguments.resume,
+        accelerator.device,
+        stack=arguments.stack,
+        boundaries=(arguments.min_timestep_boundary, arguments.max_timestep_boundary),
+        first_frame=arguments.extra_inputs is not None,
+    )
     model.prepare(arguments.data, dataset.data)
     launch_training_task(
         accelerator,

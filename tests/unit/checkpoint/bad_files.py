@@ -178,7 +178,7 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     ),
     "second expert of diffusers": (
         lora({"transformer_2.blocks.0.attn1.to_q.lora_A.weight": ONE}, "diffusers"),
-        ("second expert", "'transformer_2.", "next: save one file for each expert"),
+        ("second expert", "'transformer_2.", "next: gate it on a suite with two experts"),
     ),
     "second expert of DiffSynth": (
         lora({f"pipe.dit2.{DOWN}": ONE}, "pipe.dit"),

@@ -58,10 +58,10 @@ def test_a_file_that_changes_under_the_reader_is_refused(
     path = loras.write(tmp_path / "a.safetensors", loras.random_lora())
     layout = formats.layout
 
-    def still_training(where: Path, keys: Any) -> formats.Layout:  # noqa: ANN401 - passed on
+    def still_training(where: Path, keys: Any, called: Any) -> formats.Layout:  # noqa: ANN401 - passed on
         loras.write(path, loras.random_lora(seed=1, blocks=blocks))
         os.utime(path, (1, 1))  # the clock of a file system may be too coarse to tell two writes apart
-        return layout(where, keys)
+        return layout(where, keys, called)
 
     monkeypatch.setattr(formats, "layout", still_training)
     with pytest.raises(CheckpointError, match="changed while it was being read"):

@@ -190,7 +190,7 @@ MISLEADING: dict[str, tuple[loras.State, tuple[str, ...]]] = {
     "A and B exchanged, with a feed-forward layer": (swapped(loras.LAYERS), ("A and B look exchanged",)),
     "two experts": (
         written("diffusion_model.transformer_1.") | written("diffusion_model.transformer_2."),
-        ("two experts", "save one file for each expert"),
+        ("two experts", "gate it on a suite with two experts"),
     ),
     "two experts of diffusers": (written("transformer.") | written("transformer_2."), ("two experts",)),
     "two experts by noise": (written("high_noise_model.") | written("low_noise_model."), ("two experts",)),

@@ -139,7 +139,7 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["--model", "wan"], "--model: 'wan' is no packaged suite; allowed: tiny, wan2.2-ti2v-5b"),
+            (["--model", "wan"], "--model: 'wan' is no packaged suite; allowed: tiny, wan2.1-i2v-14b"),
             (["--name", "tiny"], "--name: 'tiny' is the name of a packaged suite"),
             (["--name", "a/b"], "--name: 'a/b' is not allowed"),
             (["--name", "mine.yaml"], "--name: 'mine.yaml' is not allowed"),
@@ -265,7 +265,7 @@ class TestOnTerminal:
             ("test3", "한옥 마을", None),
         ]
         assert ".github/workflows/wanlora.yml" in files(folder)
-        assert "'wan2.2' is no packaged suite; allowed: tiny, wan2.2-ti2v-5b" in screen
+        assert "'wan2.2' is no packaged suite; allowed: tiny, wan2.1-i2v-14b" in screen
         assert "urban 80.0%" in screen
 
     @pytest.mark.parametrize("answer", ["no", "^D"])

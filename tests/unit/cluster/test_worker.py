@@ -17,7 +17,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.checkpoint import Checkpoint, read
 from pytest_wanlora.cluster import nodes
 from pytest_wanlora.cluster.crew import Refusal, Sent
-from pytest_wanlora.cluster.worker import Worker, differing, survey
+from pytest_wanlora.cluster.worker import Worker, differing, halves, survey
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.testing import FakeProducer, write_lora, write_suite
@@ -56,7 +56,7 @@ def checkpoint(tmp_path: Path) -> Checkpoint:
 
 
 def answer(worker: Worker, wanted: Job, checkpoint: Checkpoint | None = None) -> Sent | Refusal:
-    data = None if checkpoint is None else np.fromfile(checkpoint.path, np.uint8)
+    data = [] if checkpoint is None else [np.fromfile(each.path, np.uint8) for each in halves(checkpoint)]
     worker.render(1, [wanted], checkpoint, data)
     (found,) = worker.finish(1, 1)
     return found
@@ -75,6 +75,26 @@ def test_a_checkpoint_is_read_from_the_node_and_its_preview_comes_back(checkpoin
     other = replace(checkpoint, sha256="1" * 64)
     answer(worker, job(), other)
     assert len(list(reading.seen[-1][0].parent.iterdir())) == 1, "the last one is kept"
+
+
+def test_both_halves_of_a_pair_are_read_from_the_node(tmp_path: Path) -> None:
+    high, low = (
+        read(write_lora(tmp_path / each / "x.safetensors", seed=len(each))) for each in ("high", "low")
+    )
+    both = replace(high, experts={"high": high, "low": low}, strengths={"high": 1.0, "low": 1.0})
+    seen: list[Checkpoint] = []
+
+    class Keeping(Reading):
+        def produce(self, wanted: Job, checkpoint: Checkpoint | None) -> Produced:
+            assert checkpoint is not None
+            seen.append(checkpoint)
+            return produced(wanted)
+
+    assert isinstance(answer(Worker(Keeping, "float32", "cpu"), job(), both), Sent)
+    for name, half in both.experts.items():
+        here = seen[0].experts[name].path
+        assert here != half.path
+        assert here.read_bytes() == half.path.read_bytes()
 
 
 def test_a_refusal_names_the_users_file(checkpoint: Checkpoint) -> None:
@@ -100,7 +120,7 @@ def test_a_batch_is_scored_in_the_order_of_its_jobs(tmp_path: Path, background: 
 
     worker = Worker(make, "float32", "cpu")
     wanted = [job(seed) for seed in range(3)]
-    worker.render(1, wanted, None, None)
+    worker.render(1, wanted, None, [])
     alone = [make().produce(each, None).frames_sha256 for each in wanted]
     assert [each.produced.frames_sha256 for each in worker.finish(1, 3) if isinstance(each, Sent)] == alone
 

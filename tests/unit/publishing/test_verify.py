@@ -799,3 +799,30 @@ class TestCircumstances:
         error = capsys.readouterr().err
         assert arguments[0] in error
         assert "next: " in error
+
+
+def test_a_pair_is_named_as_it_was_gated(tmp_path: Path) -> None:
+    folder = tmp_path
+    for seed, name in enumerate(("x_high", "x_low")):
+        testing.write_lora(folder / f"{name}.safetensors", seed=seed)
+    (asked,) = checkpoints.asked(
+        [f"high={folder}/x_high.safetensors,low={folder}/x_low.safetensors"], by_name=True
+    )
+    pair = asked.read("epoch-2")
+    record = gated.record()
+    (card,) = (each for each in record.candidates if each.name == "epoch-2")
+    own = card.model_copy(update={"sha256": pair.sha256, "checkpoint": pair.describe()})
+    others = tuple(own if each is card else each for each in record.candidates)
+    path = folder / "receipt.json"
+    made = receipt.statement(record.model_copy(update={"candidates": others}), "epoch-2")
+    path.write_bytes(receipt.canonical(made))
+
+    def problems(high: str, low: str) -> str:
+        given = Path(f"high={folder}/{high}.safetensors,low={folder}/{low}.safetensors")
+        return "; ".join(verify(path, given, Demands()).problems)
+
+    assert problems("x_high", "x_low") == ""
+    assert "these are other bytes" in problems("x_low", "x_high")
+    weaker = Path(f"high={folder}/x_high.safetensors@0.5,low={folder}/x_low.safetensors")
+    assert "the strengths or the alphas" in "; ".join(verify(path, weaker, Demands()).problems)
+    assert "other bytes" in "; ".join(verify(path, folder / "x_high.safetensors", Demands()).problems)

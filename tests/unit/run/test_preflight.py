@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pytest_wanlora import environment, suite
+from pytest_wanlora import environment, suite, testing
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.run import preflight
 from pytest_wanlora.run.inputs import ModelFiles
@@ -208,6 +208,29 @@ def test_a_gpu_that_is_too_small(
     if words is not None:
         assert words in found.findings[0].next_command
     assert whats(look(suite.load("tiny"))) == []
+
+
+@pytest.mark.parametrize(("gib", "refused"), [(24, True), (38, True), (39.5, False), (80, False)])
+def test_a_gpu_with_less_than_the_suite_names_is_refused(
+    here: Path, monkeypatch: pytest.MonkeyPatch, gib: float, refused: bool
+) -> None:
+    monkeypatch.setattr(preflight, "gpu_memory", lambda _: (int(gib * 2**30), None))
+    cuda = replace(environment.detect("bfloat16", "cpu"), device="cuda", device_name="Some GPU")
+    loaded = suite.load("wan2.2-t2v-a14b")
+    found = [each for each in look(loaded, where=cuda).findings if each.what == "gpu memory"]
+    assert bool(found) is refused
+    for each in found:
+        assert f"{gib:.1f} GiB of memory; suite wan2.2-t2v-a14b needs 40 as it is written" in each.message
+        assert "copy wan2.2-t2v-a14b.yaml" in each.next_command
+
+
+def test_a_broken_lora_below_baseline_and_candidate_is_found(here: Path) -> None:
+    untrained = testing.write_lora(here / "untrained.safetensors", dim=192, size=0)
+    other = testing.write_lora(here / "other.safetensors", dim=256)
+    for path, words in ((untrained, "it was not trained"), (other, "dim: 256; allowed: 192")):
+        stacked = suite.load("tiny").model_copy(update={"stack": (suite.Stacked(lora=str(path)),)})
+        (found,) = [each for each in look(stacked).findings if each.what == "stack[0].lora"]
+        assert words in found.message
 
 
 def test_the_weights_are_counted_in_the_precision_they_are_loaded_in(here: Path) -> None:

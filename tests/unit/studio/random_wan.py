@@ -39,26 +39,24 @@ scenarios:
 """
 
 
-def _register(folder: Path) -> None:
+def register(
+    path: Path, name: str, model_class: str, arguments: dict[str, Any], model: torch.nn.Module
+) -> None:
+    """Write a model's weights, and tell DiffSynth what they are."""
     from diffsynth.configs import MODEL_CONFIGS
     from diffsynth.core.loader import hash_model_file
 
-    known = {config["model_hash"] for config in MODEL_CONFIGS}
-    for name, model_class, arguments in (
-        ("wan_video_dit", "diffsynth.models.wan_video_dit.WanModel", _dit_arguments()),
-        ("wan_video_text_encoder", "diffsynth.models.wan_video_text_encoder.WanTextEncoder", _TEXT),
-        ("wan_video_vae", "pytest_wanlora.tiny.vae.TinyWanVideoVAE38", _VAE),
-    ):
-        model_hash = hash_model_file(str(folder / f"{name.removeprefix('wan_video_')}.safetensors"))
-        if model_hash not in known:
-            MODEL_CONFIGS.append(
-                {
-                    "model_hash": model_hash,
-                    "model_name": name,
-                    "model_class": model_class,
-                    "extra_kwargs": arguments,
-                }
-            )
+    save_file({key: value.detach().clone().contiguous() for key, value in model.state_dict().items()}, path)
+    model_hash = hash_model_file(str(path))
+    if model_hash not in {config["model_hash"] for config in MODEL_CONFIGS}:
+        MODEL_CONFIGS.append(
+            {
+                "model_hash": model_hash,
+                "model_name": name,
+                "model_class": model_class,
+                "extra_kwargs": arguments,
+            }
+        )
 
 
 _PADDING, _UNKNOWN = "<pad>", "<unk>"
@@ -103,13 +101,13 @@ def write_model(folder: Path) -> Path:
     from pytest_wanlora.tiny.vae import TinyWanVideoVAE38
 
     torch.manual_seed(0)
-    for name, model in (
-        ("dit", WanModel(**_dit_arguments())),
-        ("text_encoder", WanTextEncoder(**_TEXT)),
-        ("vae", TinyWanVideoVAE38(**_VAE)),
+    for name, kind, arguments in (
+        ("dit", WanModel, _dit_arguments()),
+        ("text_encoder", WanTextEncoder, _TEXT),
+        ("vae", TinyWanVideoVAE38, _VAE),
     ):
-        state = {key: value.detach().clone().contiguous() for key, value in model.state_dict().items()}
-        save_file(state, folder / f"{name}.safetensors")
+        where = f"{kind.__module__}.{kind.__name__}"
+        register(folder / f"{name}.safetensors", f"wan_video_{name}", where, arguments, kind(**arguments))
     vocabulary = {_PADDING: 0, _UNKNOWN: 1, "a": 2, "cat": 3, "dog": 4}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -119,7 +117,6 @@ def write_model(folder: Path) -> Path:
         unk_token=_UNKNOWN,
     )
     tokenizer.save_pretrained(str(folder / "tokenizer"))
-    _register(folder)
     return folder
 
 

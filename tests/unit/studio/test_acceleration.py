@@ -16,6 +16,7 @@ import torch._dynamo
 import torch._inductor.config
 import torch.compiler.config
 from diffsynth.models import wan_video_dit
+from diffsynth.models.wan_video_dit import WanModel
 from diffsynth.pipelines import wan_video
 from numpy.typing import NDArray
 from PIL import Image
@@ -255,23 +256,29 @@ class TestOtherDiffSynth:
             """Another signature."""
 
         monkeypatch.setattr(wan_video, "model_fn_wan_video", renamed)
-        with pytest.raises(StudioError, match="model_fn_wan_video without cfg_merge, context"):
+        with pytest.raises(StudioError, match="model_fn_wan_video without cfg_merge, clip_feature, context"):
             Studio(write_suite(folder), environment, threads=1).load()
 
     def test_what_the_denoiser_does_not_know_is_refused(self, studio: Studio) -> None:
         studio.load()
         denoise = Denoiser(studio.suite.sampling, {})
         image = torch.zeros(1)
-        with pytest.raises(StudioError, match="rendered with y, which the levers of speed do not know"):
-            denoise(studio.pipe.dit, image, image, image, y=image, vace_scale=1.0, cfg_merge=True)
+        with pytest.raises(StudioError, match="rendered with vace_context, which the levers of speed do not"):
+            denoise(studio.pipe.dit, image, image, image, vace_context=image, vace_scale=1.0, cfg_merge=True)
 
     def test_a_model_it_does_not_fit_is_rendered_by_diffsynth_or_refused(self, studio: Studio) -> None:
         sampling = studio.suite.sampling
-        pipe = SimpleNamespace(dit=studio.pipe.dit, dit2=object(), image_encoder=None)
+
+        class OtherModel(WanModel):  # type: ignore[misc]  # DiffSynth publishes no types
+            """As VACE's or Animate's would be."""
+
+        dit = object.__new__(OtherModel)
+        torch.nn.Module.__init__(dit)
+        pipe = SimpleNamespace(dit=dit, dit2=None)
         assert not acceleration.Accelerator(pipe, sampling, studio.embedding)._own
         fast = sampling.model_copy(update={"batch": 2, "real_rope": True})
         with pytest.raises(
-            StudioError, match="cannot be rendered with batch, real_rope: it has two denoisers"
+            StudioError, match="cannot be rendered with batch, real_rope: its denoiser is OtherModel"
         ):
             acceleration.Accelerator(pipe, fast, studio.embedding)
 

@@ -158,7 +158,7 @@ def test_a_change_whose_square_is_zero_is_a_change(folder: Path, tmp_path: Path)
     with torch.no_grad():
         for module in apply_lora.targets(studio.pipe.dit, checkpoint).values():
             module.weight.zero_()
-    studio._bits = apply_lora.checksum(studio.pipe.dit)
+    studio._bits = studio._checksums()
     with studio.lora(checkpoint) as applied:
         pass
     assert applied.changed == applied.targets
@@ -259,7 +259,9 @@ def test_layers_that_wait_outside_the_gpu_get_the_strength_too() -> None:
     before = layer.weight.detach().clone()
     up, down = torch.ones(4, 2), torch.arange(12.0).reshape(2, 6)
     pipe = SimpleNamespace(vram_management_enabled=True, device="cpu", torch_dtype=torch.float32)
-    apply_lora._fuse(pipe, {"q": layer}, apply_lora.Lora({"q": down}, {"q": up}), 0.75)
+    apply_lora._fuse(
+        pipe, torch.nn.Sequential(layer), {"q": layer}, apply_lora.Lora({"q": down}, {"q": up}), 0.75
+    )
     assert torch.equal(layer.weight, before + 0.75 * (up @ down))
 
 

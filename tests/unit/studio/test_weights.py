@@ -96,9 +96,9 @@ def test_diffsynth_makes_the_same_model_of_them(
 ) -> None:
     read: list[str] = []
 
-    def as_on_a_gpu(loader: Loader, paths: list[Path]) -> weights.Reading:
+    def as_on_a_gpu(_: Loader, paths: list[Path], device: str) -> weights.Reading:
         read.extend(path.name for path in paths)
-        return weights.Reading(paths, torch.float32, loader.device)
+        return weights.Reading(paths, torch.float32, device)
 
     monkeypatch.setattr(Loader, "_reading", as_on_a_gpu)
     studio = Studio(write_suite(folder), environment, threads=1)

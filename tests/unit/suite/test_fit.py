@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+
 import pytest
 
-from pytest_wanlora.checkpoint import Checkpoint
+from pytest_wanlora.checkpoint import Checkpoint, experts
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.suite import check_fit, find_for, load, misfits, packaged
+from pytest_wanlora.suite import check_fit, chosen_by, find_for, load, misfits, packaged
 from tests import loras
 
 DIM = 192
@@ -45,7 +48,7 @@ def test_a_lora_on_some_of_the_layers_finds_its_suite(checkpoint: Checkpoint, su
 @pytest.mark.parametrize(
     ("checkpoint", "suite", "words"),
     [
-        (loras.known(1536, 8960), "wan2.2-ti2v-5b", "dim: 1536; allowed: 3072"),
+        (loras.known(1024, 8960), "wan2.2-ti2v-5b", "dim: 1024; allowed: 3072"),
         (loras.known(3072, 13824), "wan2.2-ti2v-5b", "ffn_dim: 13824; allowed: 14336"),
         (loras.known(blocks=range(40)), "wan2.2-ti2v-5b", "blocks: 40; allowed: 30"),
         (loras.known(blocks=[30]), "wan2.2-ti2v-5b", "blocks: 31; allowed: 30"),
@@ -89,8 +92,8 @@ def test_what_the_model_lacks_is_named_before_anything_is_loaded(
 
 
 def test_the_two_messages_do_not_point_at_each_other() -> None:
-    checkpoint = loras.known(5120, 13824, range(40))
-    with pytest.raises(SuiteError, match=r"as a 14B model of Wan2\.1 or Wan2\.2 has") as caught:
+    checkpoint = loras.known(4096, 13824, range(40))
+    with pytest.raises(SuiteError, match="fits no packaged suite; it has dim 4096") as caught:
         find_for(checkpoint)
     assert caught.value.next_command == "python -m pytest_wanlora inspect epoch-2.safetensors"
     assert "another model needs a suite that was written for it" in caught.value.message
@@ -107,8 +110,87 @@ def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("pytest_wanlora.suite.fit.packaged", lambda: dict.fromkeys("ab", packaged()["tiny"]))
     with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
         find_for(loras.known(192, 768, range(8)))
-    assert caught.value.message.count("tiny expects dim 192") == 2
+    assert caught.value.message.count("tiny expects dim 192, ffn_dim 768, blocks 8: pytest --lora") == 2
     assert caught.value.next_command == "pytest --lora epoch-2.safetensors --wanlora-suite tiny"
+
+
+KEY_IMAGE = {"blocks.0.cross_attn.k_img": (5120, 5120)}
+
+
+def wide(
+    header: dict[str, str] | None = None, more: Mapping[str, tuple[int, ...]] | None = None
+) -> Checkpoint:
+    found = loras.known(5120, 13824, range(40), more=more or {})
+    return dataclasses.replace(found, metadata=header or {})
+
+
+def both(one: Checkpoint) -> Checkpoint:
+    return experts.pair("epoch-2", {"high": one, "low": one}, {"high": 1.0, "low": 1.0})
+
+
+def test_a_14b_lora_fits_several_suites_and_all_are_listed_with_what_to_type() -> None:
+    with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
+        find_for(wide())
+    lines = caught.value.message.splitlines()
+    told = {line.split()[0]: line.partition(": ")[2] for line in lines[1:] if ": pytest" in line}
+    assert told == {
+        "wan2.1-i2v-14b": "pytest --lora epoch-2.safetensors --wanlora-suite wan2.1-i2v-14b",
+        "wan2.1-t2v-14b": "pytest --lora epoch-2.safetensors --wanlora-suite wan2.1-t2v-14b",
+        "wan2.2-i2v-a14b": "pytest --lora high=epoch-2.safetensors,low=FILE --wanlora-suite wan2.2-i2v-a14b",
+        "wan2.2-t2v-a14b": "pytest --lora high=epoch-2.safetensors,low=FILE --wanlora-suite wan2.2-t2v-a14b",
+    }
+    with pytest.raises(SuiteError, match="several") as caught:
+        find_for(both(wide()))
+    assert "wan2.1-t2v-14b expects dim 5120, ffn_dim 13824, blocks 40; LoRAs of two experts, high" in (
+        caught.value.message
+    )
+
+
+@pytest.mark.parametrize(
+    ("checkpoint", "suite", "by"),
+    [
+        (loras.known(1536, 8960, range(30)), "wan2.1-t2v-1.3b", "shapes"),
+        (wide(more=KEY_IMAGE), "wan2.1-i2v-14b", "shapes"),
+        (
+            wide({"ss_base_model_version": "wan2.1_14b_t2v"}),
+            "wan2.1-t2v-14b",
+            "ss_base_model_version 'wan2.1_14b_t2v'",
+        ),
+        (
+            both(wide({"modelspec.architecture": "Wan2.2-T2V-A14B/lora"})),
+            "wan2.2-t2v-a14b",
+            "modelspec.architecture 'Wan2.2-T2V-A14B/lora'",
+        ),
+        (both(wide({"base_model": "wan22 i2v"})), "wan2.2-i2v-a14b", "base_model 'wan22 i2v'"),
+        (both(wide(more={"patch_embedding": (5120, 36, 1, 2, 2)})), "wan2.2-i2v-a14b", "shapes"),
+    ],
+)
+def test_shapes_or_the_header_choose_where_they_are_unambiguous(
+    checkpoint: Checkpoint, suite: str, by: str
+) -> None:
+    assert find_for(checkpoint).name == suite
+    assert chosen_by(checkpoint) == by
+
+
+@pytest.mark.parametrize(
+    "header", [{"ss_base_model_version": "wan22_14b"}, {"base_model": "Wan2.2-T2V-A14B"}]
+)
+def test_a_header_that_says_too_little_does_not_choose(header: dict[str, str]) -> None:
+    with pytest.raises(SuiteError, match="its header says") as caught:
+        find_for(wide(header))
+    assert caught.value.next_command is not None
+    assert "--lora high=" in caught.value.next_command
+
+
+def test_a_pair_needs_experts_and_experts_need_a_pair() -> None:
+    with pytest.raises(SuiteError, match=r"LoRAs of two experts, high .* and this model has one denoiser"):
+        check_fit(load("wan2.1-t2v-14b"), both(wide()))
+    with pytest.raises(SuiteError, match="one LoRA for a model with two experts, and none of them named"):
+        check_fit(load("wan2.2-t2v-a14b"), wide())
+    narrow = loras.known(3072, 13824, range(40))
+    mixed = experts.pair("x", {"high": wide(), "low": narrow}, {"high": 1.0, "low": 1.0})
+    assert misfits(load("wan2.2-t2v-a14b"), mixed) == ("low-noise LoRA: dim: 3072; allowed: 5120",)
+    check_fit(load("wan2.2-t2v-a14b"), both(wide()))
 
 
 def test_a_checkpoint_without_any_known_width_fits_nothing() -> None:

@@ -23,9 +23,11 @@ from pytest_wanlora.suite import (
     Seeds,
     Suite,
     Tolerance,
+    check_digests,
     load,
     option_value,
     packaged,
+    references,
 )
 from pytest_wanlora.suite.fingerprint import fingerprint
 
@@ -204,7 +206,7 @@ REJECTED = {
         "    category: urban\n    promt: a road",
         36,
         "scenarios[0].promt: unknown key; did you mean prompt? "
-        "allowed: id, category, prompt, caption, input_image, target",
+        "allowed: id, category, prompt, caption, input_image, input_image_sha256, target",
     ),
     "unknown key in a mapping of models": Bad(
         "{warn: 0.02, fail: 0.06}",
@@ -217,13 +219,14 @@ REJECTED = {
         "  name: Mine\n  registration: a:b",
         5,
         "model.registration: unknown key; did you mean register? "
-        "allowed: name, dit, text_encoder, vae, tokenizer, sha256, register, architecture, vram_limit",
+        "allowed: name, dit, experts, boundary, resident_experts, text_encoder, vae, "
+        "image_encoder, tokenizer, sha256, register, architecture, vram_limit, least_gpu_memory",
     ),
     "a key that only the loader sets": Bad(
         "name: mine",
         "name: mine\npath: elsewhere",
         2,
-        "path: unknown key; allowed: name, schema_version, device, model, sampling, scoring, limits, "
+        "path: unknown key; allowed: name, schema_version, device, model, stack, sampling, scoring, limits, "
         "tolerances, undecided, scenarios, seeds, categories",
     ),
     "a key of an earlier version": Bad(
@@ -569,8 +572,8 @@ def test_the_error_says_how_to_check_again(write_suite: WriteSuite) -> None:
     [
         (
             "tinny",
-            "tinny: no such suite; did you mean tiny? "
-            "allowed: tiny, wan2.2-ti2v-5b, or the path of a .yaml file",
+            f"tinny: no such suite; did you mean tiny? allowed: {', '.join(packaged())}, "
+            "or the path of a .yaml file",
         ),
         ("nowhere/s.yaml", "nowhere/s.yaml: no such file"),
     ],
@@ -666,14 +669,38 @@ def test_videos_that_are_enough(write_suite: WriteSuite, changes: list[tuple[str
 def test_packaged_suites_load(name: str) -> None:
     suite = load(name)
     assert suite.name == name
-    assert [scenario.id for scenario in suite.scenarios] == [
-        "test1_korean_city",
-        "test2_nature",
-        "test3_action",
-    ]
     assert [scenario.category for scenario in suite.scenarios] == ["urban", "nature", "action"]
     assert dict(suite.tolerances) == dict(DEFAULT_TOLERANCES)
-    assert set(packaged()) == {"tiny", "wan2.2-ti2v-5b"}
+
+
+def test_the_packaged_suites() -> None:
+    named = {"tiny-pair", "tiny-i2v", "tiny-4step", "wan2.2-t2v-a14b-4step"}
+    assert set(packaged()) == {"tiny", "wan2.2-ti2v-5b", *OFFICIAL, *named}
+
+
+#: steps, guidance of the experts or of the one denoiser, shift, boundary (Wan-Video's configs)
+OFFICIAL = {
+    "wan2.2-t2v-a14b": (40, [4.0, 3.0], 12.0, 0.875),
+    "wan2.2-i2v-a14b": (40, [3.5, 3.5], 5.0, 0.9),
+    "wan2.1-t2v-14b": (50, [5.0], 5.0, None),
+    "wan2.1-t2v-1.3b": (50, [6.0], 8.0, None),
+    "wan2.1-i2v-14b": (40, [5.0], 3.0, None),
+    "wan2.2-ti2v-5b-i2v": (50, [5.0], 5.0, None),
+}
+
+
+@pytest.mark.parametrize("name", OFFICIAL)
+def test_sampling_is_the_official_one(name: str) -> None:
+    suite = load(name)
+    guidance = [suite.guidance(expert) for expert in suite.model.denoisers]
+    found = (suite.sampling.steps, guidance, suite.sampling.shift, suite.model.boundary)
+    assert found == OFFICIAL[name]
+    assert suite.model.architecture.size_multiple == (32 if "5b" in name else 16)
+    given = [scenario.input_image for scenario in suite.scenarios]
+    assert all(given) if "i2v" in name else not any(given)
+    check_digests(suite, skip=[key for key, _ in references(suite) if "input_image" not in key])
+    text = suite.path.read_text(encoding="utf-8")
+    assert all(f"# {size} GB: " in text for size in (24, 48, 80)), "settings by GPU memory"
 
 
 def test_what_to_type_for_a_suite_is_its_name_or_where_it_lies(
@@ -718,7 +745,7 @@ def test_a_packaged_suite_names_the_device_of_its_packaged_baselines(
     here = environment.detect(suite.sampling.dtype, suite.device)
     folder = Path(str(resources.files("pytest_wanlora"))) / "baselines" / name
     found = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*/baseline.json")]
-    assert len(found) == {"tiny": 1}.get(name, 0)
+    assert len(found) == name.startswith("tiny")
     for stored in found:
         assert stored["fingerprint"] == fingerprint(suite)
         assert environment.differences(stored["environment"], here)[0] == []

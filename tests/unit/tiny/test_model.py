@@ -39,8 +39,11 @@ def test_the_suite_states_the_digest_of_every_file() -> None:
         "video_features.safetensors": suite.scoring.video_features.sha256,
         "reference.safetensors": suite.scoring.reference_sha256,
     }
+    for name in ("tiny-pair", "tiny-4step"):
+        for each in load(name).stack:
+            stated |= each.sha256
     files = list(FOLDER.glob("*.safetensors"))
-    assert len(files) == len(WEIGHTS) + 1
+    assert len(files) == len(WEIGHTS) + 1 + 3
     for path in files:
         assert stated[path.name] == hashlib.sha256(path.read_bytes()).hexdigest(), path.name
 
@@ -115,7 +118,7 @@ def test_the_card_quotes_the_figures() -> None:
 
 def test_the_card_states_every_hash() -> None:
     card = (FOLDER / "README.md").read_text(encoding="utf-8")
-    examples = sorted(FOLDER.with_name("examples").glob("*.safetensors"))
-    assert len(examples) == 3
+    examples = sorted(FOLDER.with_name("examples").rglob("*.safetensors"))
+    assert len(examples) == 6
     for path in [*FOLDER.glob("*.safetensors"), *examples]:
         assert hashlib.sha256(path.read_bytes()).hexdigest()[:16] in card, path.name

@@ -1,0 +1,279 @@
+"""The packaged suites at full size with random weights: `python -m benchmarks.gpu.kinds --out FOLDER`.
+
+For each: the targets of a LoRA that were patched, whether the weights came back, whether frames equal those
+of DiffSynth's own call with every lever off and equal guidance, seconds against the stock call, and peak
+memory. Few steps are timed; a whole video is the suite's steps times the time of one, and the rest: decoding
+and the switch of experts. Writes `kinds.json` and `kinds.md`, after every suite.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import json
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from unittest import mock
+
+import numpy as np
+import torch
+from PIL import Image
+
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora.checkpoint.experts import pair
+from pytest_wanlora.environment import detect
+from pytest_wanlora.jobs.job import Job, plan
+from pytest_wanlora.studio import apply_lora
+from pytest_wanlora.studio.acceleration import pinned_attention
+from pytest_wanlora.studio.denoiser import StoredPrompts
+from pytest_wanlora.studio.pipeline import Studio
+from tools.hollow_wan.kinds import DENOISERS, assemble_kind
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_wanlora.suite import Suite
+
+#: Steps of the comparison of frames, and of what is timed.
+FEW, TIMED = 3, 4
+LEVERS_OFF = {"batch": 1, "compile": False, "torch_norm": False, "real_rope": False}
+COLUMNS = (
+    "suite",
+    "patched",
+    "expected",
+    "weights_back",
+    "frames_equal",
+    "stock_seconds",
+    "seconds",
+    "share",
+    "decode_seconds",
+    "peak_gib",
+    "videos_12_seconds",
+)
+
+
+def changed(suite: Suite, *, guidance: float | None = None, **sampling: Any) -> Suite:  # noqa: ANN401
+    """A suite with other sampling, and one guidance for all where it is given."""
+    model = suite.model
+    if guidance is not None:
+        sampling["cfg_scale"] = guidance
+        if model.experts is not None:
+            both = {
+                name: model.experts.of(name).model_copy(update={"cfg_scale": guidance})
+                for name in ("high", "low")
+            }
+            model = model.model_copy(update={"experts": model.experts.model_copy(update=both)})
+    update = {"model": model, "sampling": suite.sampling.model_copy(update=sampling)}
+    return suite.model_copy(update=update)
+
+
+@contextlib.contextmanager
+def with_suite(studio: Studio, suite: Suite) -> Iterator[None]:
+    """Render by another suite on the model that is loaded; its levers stay those that it was loaded with."""
+    with mock.patch.object(studio, "suite", suite):
+        yield
+
+
+def stock(studio: Studio, suite: Suite, job: Job) -> NDArray[np.uint8]:
+    """Frames of DiffSynth's own call on the loaded weights; prompts come from the store in both."""
+    pipe, sampling = studio.pipe, suite.sampling
+    stored = StoredPrompts(studio.embedding, 1)
+    units = [
+        stored if type(unit).__name__ == type(stored).__mro__[1].__name__ else unit for unit in pipe.units
+    ]
+    image = None if job.input_image is None else Image.open(job.input_image).convert("RGB")
+    with mock.patch.object(pipe, "units", units), pinned_attention(pipe.device):
+        images = pipe(
+            prompt=job.prompt,
+            negative_prompt=sampling.negative_prompt,
+            input_image=image,
+            seed=job.seed,
+            height=sampling.height,
+            width=sampling.width,
+            num_frames=sampling.frames,
+            cfg_scale=suite.guidance("low" if suite.model.experts else ""),
+            cfg_merge=False,
+            switch_DiT_boundary=suite.model.boundary or 0.875,
+            num_inference_steps=sampling.steps,
+            sigma_shift=sampling.shift,
+            tiled=sampling.tiled,
+            progress_bar_cmd=lambda steps: steps,
+        )
+    return np.stack([np.asarray(each) for each in images])
+
+
+def job_of(
+    studio: Studio, checkpoint: checkpoints.Checkpoint | None, seeds: Sequence[int] = (0,)
+) -> list[Job]:
+    """Jobs of the first scenario."""
+    suite = studio.suite
+    planned = plan(
+        suite,
+        checkpoint,
+        scale=1.0,
+        seeds=seeds,
+        environment=studio.environment,
+        producer="kinds",
+        scenarios=suite.scenarios[:1],
+    )
+    return list(planned)
+
+
+def seconds_of(call: Any) -> float:  # noqa: ANN401 - any call
+    """Wall time of a call, with the GPU's work."""
+    began = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - began
+
+
+def read_lora(paths: dict[str, Path]) -> checkpoints.Checkpoint:
+    """The LoRA of a suite, or its pair."""
+    if "" in paths:
+        return checkpoints.read(paths[""])
+    halves = {expert: checkpoints.read(path) for expert, path in paths.items()}
+    return pair("pair", halves, dict.fromkeys(halves, 1.0))
+
+
+def exact(suite: Suite, paths: dict[str, Path], cache: Path, small: tuple[int, int, int]) -> dict[str, Any]:
+    """What must be exact, with every lever off: targets, weights, and frames at a small size."""
+    height, width, frames = small
+    # both experts on the GPU, so that DiffSynth's own call finds them there
+    model = suite.model.model_copy(update={"resident_experts": 2})
+    plain = changed(
+        suite.model_copy(update={"model": model}),
+        guidance=3.0,
+        height=height,
+        width=width,
+        frames=frames,
+        steps=FEW,
+        cfg_merge=False,
+        **LEVERS_OFF,
+    )
+    studio = Studio(plain, detect(plain.sampling.dtype), cache_dir=cache)
+    (job,) = job_of(studio, None)
+    equal = np.array_equal(studio.render(job, None).frames, stock(studio, plain, job))
+    models = studio._placed.models.values()
+    before = [apply_lora.checksum(each) for each in models]
+    lora = read_lora(paths)
+    with studio.lora(lora) as applied:
+        on = [apply_lora.checksum(each) for each in models]
+    after = [apply_lora.checksum(each) for each in models]
+    back = before == after and all(one != other for one, other in zip(before, on, strict=True))
+    return {
+        "patched": applied.patched,
+        "expected": 10 * suite.model.architecture.blocks * len(before),
+        "weights_back": back,
+        "frames_equal": equal,
+    }
+
+
+def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
+    """Seconds of a whole video, from few steps, and peak memory; of twelve videos without decoding."""
+    few = changed(suite, steps=TIMED)
+    studio = Studio(few, detect(few.sampling.dtype), cache_dir=cache)
+    studio.load()
+    jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
+    studio.render(jobs[0], None)  # compiles what is left
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    whole = seconds_of(partial(studio.render, jobs[1], None))
+    with with_suite(studio, changed(few, steps=TIMED // 2)):
+        half = seconds_of(partial(studio.render, jobs[1], None))
+    step = (whole - half) / (TIMED - TIMED // 2)
+    rest = max(0.0, whole - TIMED * step)
+    found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
+    if torch.cuda.is_available():
+        found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    if twelve:
+        took = [seconds_of(partial(studio.render_many, part, None)) for part in (jobs[:6], jobs[6:])]
+        found["videos_12_seconds"] = sum(took) - 12 * rest
+    return found
+
+
+def stock_seconds(suite: Suite, cache: Path) -> float:
+    """Seconds of a whole video by DiffSynth's own call, from few steps."""
+    # it needs both experts on the GPU
+    model = suite.model.model_copy(update={"resident_experts": 2})
+    plain = changed(suite.model_copy(update={"model": model}), cfg_merge=False, **LEVERS_OFF)
+    studio = Studio(plain, detect(plain.sampling.dtype), cache_dir=cache)
+    studio.load()
+    (job,) = job_of(studio, None)
+    stock(studio, changed(plain, steps=1), job)
+    one, two = (seconds_of(partial(stock, studio, changed(plain, steps=n), job)) for n in (1, 2))
+    return suite.sampling.steps * (two - one) + one - (two - one)
+
+
+def measure(
+    name: str, folder: Path, *, device: str, small: tuple[int, int, int], timed: bool = True
+) -> dict[str, Any]:
+    """All that the table says of one suite."""
+    suite, paths = assemble_kind(folder, name, device=device)
+    cache = folder / "cache"
+    row: dict[str, Any] = {"suite": name, **exact(suite, paths, cache, small)}
+    _free()
+    if timed:
+        row |= speed(suite, cache, twelve="4step" in name)
+        _free()
+        row["stock_seconds"] = stock_seconds(suite, cache)
+        row["share"] = row["seconds"] / row["stock_seconds"]
+        _free()
+    return row
+
+
+def _free() -> None:
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows as a Markdown table."""
+
+    def shown(value: Any) -> str:  # noqa: ANN401 - a cell
+        return f"{value:.2f}" if isinstance(value, float) else "" if value is None else str(value)
+
+    lines = [" | ".join(COLUMNS), " | ".join("---" for _ in COLUMNS)]
+    lines += [" | ".join(shown(row.get(column)) for column in COLUMNS) for row in rows]
+    lines += [f"\n{row['suite']}: {row['error']}" for row in rows if "error" in row]
+    return "".join(f"| {line} |\n" if "|" in line else f"{line}\n" for line in lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.kinds", description=__doc__)
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+    parser.add_argument(
+        "--files", type=Path, help="where weights are written, 45 GB; default: a temporary folder"
+    )
+    parser.add_argument("--suite", action="append", choices=DENOISERS, help="only this one; repeatable")
+    parser.add_argument("--minutes", type=float, default=8.0, help="begin no suite after so many")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = arguments.files or Path(temporary)
+        for name in arguments.suite or DENOISERS:
+            if time.monotonic() - began > 60 * arguments.minutes:
+                rows.append({"suite": name, "error": f"not begun after {arguments.minutes:g} minutes"})
+            else:
+                try:
+                    rows.append(measure(name, folder, device="cuda:0", small=(256, 256, 5)))
+                # one suite that fails must not take the others' rows with it
+                except Exception as error:  # noqa: BLE001  it is a row of the table
+                    rows.append({"suite": name, "error": f"{type(error).__name__}: {str(error)[:400]}"})
+                    _free()
+            print(f"{time.monotonic() - began:.0f} s: {rows[-1]}", flush=True)
+            (arguments.out / "kinds.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            (arguments.out / "kinds.md").write_text(table(rows), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,244 @@
+"""Which files the arguments of ``--lora`` pair: a high-noise and a low-noise LoRA are one candidate."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pytest_wanlora.checkpoint.container import open_container
+from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, split
+from pytest_wanlora.checkpoint.paths import expand, unique_names
+from pytest_wanlora.checkpoint.reading import read
+from pytest_wanlora.checkpoint.record import Checkpoint
+from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.files import expand_home
+
+_ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
+_STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
+_HOW: Final = "pytest --lora high=A.safetensors,low=B.safetensors"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The files of one candidate.
+
+    Attributes:
+        path: Of a LoRA that is given without an expert; of a pair a path that may not exist, with the common
+            part of both names, for `unique_names`.
+        halves: Of a pair, the file of each expert.
+        strengths: Of a pair, the factor on each.
+    """
+
+    path: Path
+    halves: Mapping[str, Path] = field(default_factory=dict)
+    strengths: Mapping[str, float] = field(default_factory=dict)
+
+    def read(self, name: str) -> Checkpoint:
+        """Read the files; a single file that holds the LoRAs of two experts becomes a pair too.
+
+        Raises:
+            CheckpointError: One of them cannot be read, is of a refused kind, or contradicts itself.
+        """
+        if self.halves:
+            parts = {expert: read(path, expert=expert) for expert, path in self.halves.items()}
+            return pair(name, parts, self.strengths)
+        inside = split(open_container(self.path).entries)
+        if not inside:
+            return read(self.path)
+        return pair(name, {each: read(self.path, expert=each) for each in inside}, dict.fromkeys(inside, 1.0))
+
+
+def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
+    """Turn the arguments of ``--lora`` into candidates.
+
+    Args:
+        arguments: Files, folders, globs, or ``high=A,low=B`` with such on the right; ``@0.8`` after one is
+            the factor on that expert's LoRA.
+        by_name: Whether files and folders without ``high=`` and ``low=`` are paired by their names: for a
+            model with two experts.
+
+    Returns:
+        Sorted like `expand`.
+
+    Raises:
+        CheckpointError: An argument means no file, or halves have no partner; names them.
+    """
+    given = [(argument, _roles(argument)) for argument in arguments]
+    found = [each for argument, roles in given if roles for each in _given(argument, roles)]
+    plain = [argument for argument, roles in given if not roles]
+    if plain or not found:
+        found += _by_name(plain) if by_name else [Asked(path) for path in expand(plain)]
+    return tuple(found)
+
+
+def absolute(argument: str, folder: Path) -> str:
+    """Make the paths in an argument of ``--lora`` absolute.
+
+    Args:
+        argument: As typed.
+        folder: That relative paths are below.
+
+    Raises:
+        ValueError: A folder of a user who does not exist.
+    """
+    roles = {} if os.path.lexists(folder / argument) else _roles(argument)
+    if not roles:
+        return str(folder / expand_home(argument))
+    return ",".join(f"{expert}={folder / expand_home(text)}" for expert, text in roles.items())
+
+
+def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
+    """Short names of candidates, no two alike; a pair has the common part of its files' names."""
+    return unique_names([each.path for each in candidates])
+
+
+def pairs_by_name(arguments: Sequence[str]) -> bool:
+    """Whether every file is half of a pair by its name; explicit ``high=`` and ``low=`` do not count."""
+    try:
+        plain = [argument for argument in arguments if not _roles(argument)]
+        return bool(plain) and all(each.halves for each in _by_name(plain))
+    except CheckpointError:
+        return False
+
+
+def _roles(argument: str) -> dict[str, str]:
+    """The parts of ``high=A,low=B``; empty for a path, also for one with such a name that exists."""
+    if not _ROLE.match(argument) or os.path.lexists(argument):
+        return {}
+    places = list(_ROLE.finditer(argument))
+    ends = [place.start() for place in places[1:]] + [len(argument)]
+    found: dict[str, str] = {}
+    for place, end in zip(places, ends, strict=True):
+        expert, text = place[1], argument[place.end() : end].strip()
+        if expert not in EXPERTS or expert in found or not text:
+            problem = "is given twice" if expert in found else "has no file" if not text else "is no expert"
+            raise CheckpointError(
+                f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE, low=FILE or both, once each",
+                next_command=_HOW,
+            )
+        found[expert] = text
+    return found
+
+
+def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
+    """The pairs of one argument that names its experts."""
+    files: dict[str, dict[str, Path]] = {}
+    strengths: dict[str, float] = {}
+    for expert, text in roles.items():
+        where, strengths[expert] = _strength(argument, expert, text)
+        files[expert] = _by_stem(argument, expert, expand([where]))
+    if len(files) == 1:
+        ((expert, own),) = files.items()
+        return [Asked(path, {expert: path}, strengths) for path in own.values()]
+    high, low = (files[expert] for expert in EXPERTS)
+    if len(high) == len(low) == 1:
+        # whatever they are called: both were named
+        ((one, first),), ((other, second),) = high.items(), low.items()
+        return [Asked(_common(first, second, one, other), {"high": first, "low": second}, strengths)]
+    _refuse_alone(
+        [high[stem] for stem in high.keys() - low.keys()] + [low[stem] for stem in low.keys() - high.keys()],
+        argument,
+    )
+    return [
+        Asked(_common(high[stem], low[stem], stem, stem), {"high": high[stem], "low": low[stem]}, strengths)
+        for stem in high
+    ]
+
+
+def _strength(argument: str, expert: str, text: str) -> tuple[str, float]:
+    found = None if os.path.lexists(text) else _STRENGTH.fullmatch(text)
+    if found is None:
+        return text, 1.0
+    if float(found[2]) == 0.0 or abs(float(found[2])) > 10:
+        raise CheckpointError(
+            f"--lora: {argument!r}: the strength of {expert} is {found[2]}; "
+            "allowed: a number from -10 to 10, not 0",
+            next_command="leave out an expert that is to have no LoRA",
+        )
+    return found[1], float(found[2])
+
+
+def _by_stem(argument: str, expert: str, paths: Iterable[Path]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for path in paths:
+        stem = (named_in(path.stem) or ("", path.stem))[1]
+        if stem in found:
+            raise CheckpointError(
+                f"--lora: {argument!r}: {found[stem]} and {path} are both the {expert}-noise half of "
+                f"{stem!r}",
+                next_command=_HOW,
+            )
+        found[stem] = path
+    return found
+
+
+def _common(first: Path, second: Path, one: str, other: str) -> Path:
+    """A path for the name of a pair: the common part of the names, in the common folder."""
+    letters = zip(one, other, strict=False)
+    alike = "".join(first for first, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], letters))
+    shared = one if one == other else alike.rstrip(" ._-")
+    stem = shared or f"{one}-{other}"
+    folders = [_plain_folder(path) for path in (first, second)]
+    folder = folders[0] if folders[0] == folders[1] else first.parent
+    return folder / f"{stem}.safetensors"
+
+
+def _plain_folder(path: Path) -> Path:
+    """A file's folder, without the word for an expert where the folder has it and not the file."""
+    said = None if named_in(path.stem) else named_in(path.parent.name)
+    return path.parent if said is None else path.parent.with_name(said[1] or path.parent.name)
+
+
+def _by_name(arguments: Sequence[str]) -> list[Asked]:
+    """Pair files by the word for the expert in their name, or in that of their folder."""
+    halves: dict[Path, dict[str, Path]] = {}
+    single: list[Asked] = []
+    for path in expand([below for each in arguments for below in _folders_of_experts(each)]):
+        own, above = named_in(path.stem), named_in(path.parent.name)
+        if own is None and above is None:
+            single.append(Asked(path))
+            continue
+        expert, stem = own or (above[0] if above else "", path.stem)
+        place = halves.setdefault(_plain_folder(path) / f"{stem}.safetensors", {})
+        if expert in place:
+            raise CheckpointError(
+                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {stem!r}",
+                next_command=_HOW,
+            )
+        place[expert] = path
+    _refuse_alone([each for of in halves.values() if len(of) == 1 for each in of.values()], "")
+    pairs = [
+        Asked(common, {expert: of[expert] for expert in EXPERTS}, dict.fromkeys(EXPERTS, 1.0))
+        for common, of in halves.items()
+    ]
+    return [*pairs, *single]
+
+
+def _folders_of_experts(argument: str) -> list[str]:
+    """A folder's folders for the experts, as DiffSynth leaves them, where it has no file of its own."""
+    folder = Path(argument)
+    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+        return [argument]
+    below = [str(each) for each in sorted(folder.iterdir()) if each.is_dir() and named_in(each.name)]
+    return [each for each in below if any(Path(each).glob("*.safetensors"))] or [argument]
+
+
+def _refuse_alone(paths: Iterable[Path], argument: str) -> None:
+    """Refuse halves of a pair whose other half is not there."""
+    alone = sorted(paths)
+    if not alone:
+        return
+    where = f"{argument!r}: " if argument else ""
+    listed = ", ".join(map(str, alone[:5])) + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
+    expert = (named_in(alone[0].stem) or named_in(alone[0].parent.name) or ("high", ""))[0]
+    raise CheckpointError(
+        f"--lora: {where}no partner for {listed}; allowed: a high-noise and a low-noise file of the same "
+        "name, or one of them on purpose",
+        next_command=f"pytest --lora {shlex.quote(f'{expert}={alone[0]}')}",
+    )

@@ -1,0 +1,252 @@
+"""LoRAs of two experts: files that hold both, pairs of files, and how they are named."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora import testing
+from pytest_wanlora.checkpoint import asked, experts, names_of, pairs_by_name
+from pytest_wanlora.checkpoint.experts import named_in, split
+from pytest_wanlora.checkpoint.pairs import absolute
+from pytest_wanlora.errors import CheckpointError
+from tests import loras
+
+
+def files(folder: Path, *names: str) -> Path:
+    """A LoRA of its own under each name."""
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        loras.write(folder / f"{name}.safetensors", loras.random_lora(seed=number))
+    return folder
+
+
+def found(*arguments: str, by_name: bool = True) -> dict[str, dict[str, str]]:
+    """Name of each candidate -> expert -> file name; of a single file under an empty expert."""
+    all_of = asked(arguments, by_name=by_name)
+    return {
+        name: {expert: path.name for expert, path in (each.halves or {"": each.path}).items()}
+        for name, each in zip(names_of(all_of), all_of, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("seoul_000002000_high_noise", ("high", "seoul_000002000")),
+        ("seoul-low-noise", ("low", "seoul")),
+        ("MyStyleHighNoise", ("high", "MyStyle")),
+        ("low_light_high_noise", ("high", "low_light")),
+        ("wan22_HIGH_v1", ("high", "wan22_v1")),
+        ("style-low-000010", ("low", "style-000010")),
+        ("styleLow", ("low", "style")),
+        ("hn_style", ("high", "style")),
+        ("low_light", ("low", "light")),
+        ("high_noise", ("high", "")),
+        ("from_high_to_low", None),
+        ("highlight", None),
+        ("slow_flow", None),
+        ("epoch-4", None),
+    ],
+)
+def test_what_a_name_says(name: str, said: tuple[str, str] | None) -> None:
+    assert named_in(name) == said
+
+
+def test_ai_toolkit_leaves_many_pairs_in_one_folder(tmp_path: Path) -> None:
+    steps = [f"seoul_{step:09}" for step in range(250, 2750, 250)]
+    files(tmp_path, *(f"{step}_{side}_noise" for step in (*steps, "seoul") for side in ("high", "low")))
+    pairs = found(str(tmp_path))
+    assert len(pairs) == 11
+    assert pairs["seoul_000000250"] == {
+        "high": "seoul_000000250_high_noise.safetensors",
+        "low": "seoul_000000250_low_noise.safetensors",
+    }
+    assert found(f"{tmp_path}/*_noise.safetensors") == pairs
+    assert pairs_by_name([str(tmp_path)])
+
+
+def test_diffsynth_leaves_two_folders_of_equal_names(tmp_path: Path) -> None:
+    folders = [f"Wan2.2-T2V-A14B_{side}_noise_lora" for side in ("high", "low")]
+    files(tmp_path, *(f"{folder}/epoch-{epoch}" for folder in folders for epoch in (2, 10)))
+    expected = {f"epoch-{n}": dict.fromkeys(("high", "low"), f"epoch-{n}.safetensors") for n in (2, 10)}
+    for arguments in ([str(tmp_path)], [str(tmp_path / each) for each in folders], [f"{tmp_path}/*/*"]):
+        assert found(*arguments) == expected
+    text = ",".join(f"{side}={tmp_path}/*_{side}_noise_lora/*.safetensors" for side in ("low", "high"))
+    assert found(text) == expected
+    (one, _) = asked([text], by_name=False)
+    assert [path.parent.name for path in one.halves.values()] == folders
+
+
+def test_a_pair_is_named_by_hand_with_strengths(tmp_path: Path) -> None:
+    files(tmp_path, "a", "b@2", "seoul_high", "seoul_low")
+    high, low = tmp_path / "seoul_high.safetensors", tmp_path / "seoul_low.safetensors"
+    (pair,) = asked([f"low={low}@0.5,high={high}@1.25"], by_name=False)
+    assert dict(pair.strengths) == {"high": 1.25, "low": 0.5}
+    assert names_of([pair]) == ("seoul",)
+    # a name that ends so is a name
+    (pair,) = asked([f"high={tmp_path}/a.safetensors,low={tmp_path}/b@2.safetensors"], by_name=False)
+    assert pair.strengths["low"] == 1.0
+    assert names_of([pair]) == ("a-b@2",)
+
+
+def test_one_half_alone_and_the_same_file_for_both_are_named(tmp_path: Path) -> None:
+    files(tmp_path, "x_high_noise", "both")
+    (alone,) = asked([f"high={tmp_path}/x_high_noise.safetensors"], by_name=True)
+    assert names_of([alone]) == ("x_high_noise",)
+    assert [hint.code for hint in alone.read("x").hints] == ["one_expert"]
+    (same,) = asked([f"high={tmp_path}/both.safetensors,low={tmp_path}/both.safetensors"], by_name=True)
+    assert names_of([same]) == ("both",)
+    checkpoint = same.read("both")
+    assert [hint.words for hint in checkpoint.hints] == ["both experts have the same LoRA"]
+    assert not checkpoint.problems
+    assert not checkpoint.warnings
+
+
+@pytest.mark.parametrize(
+    ("names", "argument", "words"),
+    [
+        (["a_high_noise", "b_high_noise", "b_low_noise"], "{0}", "no partner for {0}/a_high_noise"),
+        (["a_low_noise"], "{0}/*.safetensors", "no partner for {0}/a_low_noise"),
+        (["x_high/epoch-1", "x_low/epoch-2"], "{0}", "no partner for {0}/x_high/epoch-1"),
+        (["a_high", "b_high", "b_low"], "high={0}/*high*,low={0}/*low*", "no partner for {0}/a_high"),
+        (
+            ["a_high", "a-high", "a_low"],
+            "high={0}/*high*,low={0}/*low*",
+            "are both the high-noise half of 'a'",
+        ),
+        (["a_high"], "high={0}/a_high.safetensors@0", "the strength of high is 0; allowed"),
+        (["a_high"], "high={0}/a_high.safetensors,high=b", "high is given twice; allowed: high=FILE"),
+        (["a_high"], "middle={0}/a_high.safetensors", "middle is no expert; allowed: high=FILE"),
+        (["a_high"], "high=,low=b", "high has no file; allowed"),
+        (["a_high"], "high={0}/none.safetensors", "none.safetensors"),
+    ],
+)
+def test_what_is_no_pair_is_refused_by_name(
+    tmp_path: Path, names: list[str], argument: str, words: str
+) -> None:
+    files(tmp_path, *names)
+    with pytest.raises(CheckpointError) as caught:
+        [each.read("x") for each in asked([argument.format(tmp_path)], by_name=True)]
+    assert words.format(tmp_path) in caught.value.message
+    assert caught.value.next_command
+    assert not pairs_by_name([argument.format(tmp_path)])
+
+
+def test_a_model_with_one_denoiser_takes_each_file_on_its_own(tmp_path: Path) -> None:
+    files(tmp_path, "x_high_noise", "x_low_noise", "low_light")
+    assert found(str(tmp_path), by_name=False) == {
+        name: {"": f"{name}.safetensors"} for name in ("low_light", "x_high_noise", "x_low_noise")
+    }
+    odd = tmp_path / "high=x.safetensors"
+    os.link(tmp_path / "low_light.safetensors", odd)
+    assert found(absolute("high=x.safetensors", tmp_path), by_name=False) == {"high=x": {"": odd.name}}
+    text = absolute("high=a.safetensors@2,low=~/b", tmp_path)
+    assert text == f"high={tmp_path}/a.safetensors@2,low={Path.home()}/b"
+
+
+def test_a_pair_has_one_digest_and_one_identity(tmp_path: Path) -> None:
+    files(tmp_path, "a", "b")
+    read = {name: checkpoints.read(tmp_path / f"{name}.safetensors") for name in "ab"}
+
+    def made(high: str, low: str, strength: float = 1.0) -> checkpoints.Checkpoint:
+        return experts.pair("x", {"low": read[low], "high": read[high]}, {"high": 1.0, "low": strength})
+
+    pair = made("a", "b")
+    assert (pair.sha256, pair.identity) == (made("a", "b").sha256, made("a", "b").identity)
+    others = [made("b", "a"), made("a", "a"), made("b", "b")]
+    assert len({each.sha256 for each in (pair, *others)}) == 4
+    weaker = made("a", "b", 0.5)
+    assert weaker.sha256 == pair.sha256
+    assert weaker.identity != pair.identity
+    assert len(pair.targets) == 2 * len(read["a"].targets)
+    assert (pair.dim, pair.blocks, pair.rank) == (read["a"].dim, read["a"].blocks, read["a"].rank)
+    card = pair.describe()
+    assert card["file"] == "a.safetensors, b.safetensors"
+    assert {name: half["sha256"] for name, half in card["experts"].items()} == {
+        "high": read["a"].sha256,
+        "low": read["b"].sha256,
+    }
+    json.dumps(asdict(pair), default=str)
+    assert "experts" not in read["a"].describe()
+
+
+def test_a_broken_half_breaks_the_pair_and_is_named(tmp_path: Path) -> None:
+    testing.write_lora(tmp_path / "x_high.safetensors")
+    testing.write_lora(tmp_path / "x_low.safetensors", size=0)
+    (pair,) = asked([str(tmp_path)], by_name=True)
+    problems = pair.read("x").problems
+    assert [problem.code for problem in problems] == ["zero_b"]
+    assert problems[0].words.startswith("low-noise LoRA: ")
+    assert problems[0].targets[0].startswith("low:blocks.0.")
+
+
+@pytest.mark.parametrize(
+    ("high", "low", "told"),
+    [
+        ("x_high_noise", "x_low_noise", []),
+        ("x_low_noise", "x_high_noise", ["'x_low_noise' says low", "'x_high_noise' says high"]),
+        ("x_low_lora/epoch-4", "y/epoch-4", ["'x_low_lora' says low"]),
+        ("low_light_high_noise", "low_light_low_noise", []),
+    ],
+)
+def test_names_that_contradict_the_experts_are_a_warning(
+    tmp_path: Path, high: str, low: str, told: list[str]
+) -> None:
+    files(tmp_path, high, low)
+    (pair,) = asked([f"high={tmp_path}/{high}.safetensors,low={tmp_path}/{low}.safetensors"], by_name=True)
+    warnings = pair.read("x").warnings
+    assert [warning.code for warning in warnings] == ["expert_name"] * len(told)
+    assert all(words in warning.words for words, warning in zip(told, warnings, strict=True))
+
+
+MARKS = [
+    ("transformer_1.", "transformer_2."),
+    ("diffusion_model.transformer_1.", "diffusion_model.transformer_2."),
+    ("transformer.", "transformer_2."),
+    ("high_noise_model.", "low_noise_model."),
+    ("pipe.dit.", "pipe.dit2."),
+]
+
+
+@pytest.mark.parametrize("marks", MARKS, ids=[high for high, _ in MARKS])
+def test_a_file_with_both_experts_is_split(tmp_path: Path, marks: tuple[str, str]) -> None:
+    parts = [loras.random_lora(seed=seed) for seed in (1, 2)]
+    state = {
+        f"{mark}{key}": value for mark, part in zip(marks, parts, strict=True) for key, value in part.items()
+    }
+    path = loras.write(tmp_path / "both.safetensors", state)
+    with pytest.raises(CheckpointError, match="two experts"):
+        checkpoints.read(path)
+    (given,) = asked([str(path)], by_name=True)
+    pair = given.read("both")
+    alone = [
+        checkpoints.read(loras.write(tmp_path / f"{number}.safetensors", part))
+        for number, part in enumerate(parts)
+    ]
+    assert [dict(half.norms) for half in pair.experts.values()] == [dict(each.norms) for each in alone]
+    for half, each in zip(pair.experts.values(), alone, strict=True):
+        own, theirs = checkpoints.weights(half), checkpoints.weights(each)
+        assert {name: bytes(value.data) for name, value in own.items()} == {
+            name: bytes(value.data) for name, value in theirs.items()
+        }
+    # one file has one digest
+    assert pair.sha256 == checkpoints.read(path, expert="high").sha256
+    assert len({half.sha256 for half in pair.experts.values()}) == 1
+    assert not pair.hints
+
+
+def test_a_file_for_the_other_expert_alone_is_refused(tmp_path: Path) -> None:
+    state = {f"transformer_2.{key}": value for key, value in loras.random_lora().items()}
+    path = loras.write(tmp_path / "x.safetensors", state)
+    assert list(split(state)) == ["low"]
+    with pytest.raises(CheckpointError, match="its keys name the low-noise expert alone") as caught:
+        checkpoints.read(path, expert="high")
+    assert caught.value.next_command == f"pytest --lora low={path}"
+    (given,) = asked([str(path)], by_name=True)
+    assert list(given.read("x").experts) == ["low"]
