@@ -74,7 +74,7 @@ ROWS = (
     Row("wanlora-baseline", "baseline", "base", "accepted", "accepted", ("v2",), "v2"),
     Row("wanlora-baselines-dir", "baselines_dir", f"{ROOT}baselines", "a", f"{ROOT}a", ("b",), f"{ROOT}b"),
     Row("wanlora-scale", "scale", 1.0, "0.5", 0.5, ("-2",), -2.0),
-    Row("wanlora-seeds", "seeds", (4, 16), "2:6", (2, 6), ("3",), (3, 3), from_suite=(5, 9)),
+    Row("wanlora-seeds", "seeds", (3, 16), "2:6", (2, 6), ("3",), (3, 3), from_suite=(5, 9)),
     Row(
         "wanlora-scenario", "scenarios", (), "street 'meadow'", ("street", "meadow"), ("meadow",), ("meadow",)
     ),
