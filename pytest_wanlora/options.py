@@ -84,6 +84,19 @@ OPTIONS: Final[tuple[Option, ...]] = (
         "wanlora-model-cards", None, "write model cards of checkpoints that may not be published too", "no"
     ),
     Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
+    Option(
+        "wanlora-ray",
+        "auto|local|HOST:PORT|ray://HOST:PORT",
+        "render on the nodes of a Ray cluster",
+        "on this machine",
+    ),
+    Option("wanlora-ray-wait", "SECONDS", "how long to wait for a worker of the cluster", "600"),
+    Option(
+        "wanlora-ray-limit",
+        "SECONDS",
+        "how long a worker of the cluster may take for a batch, with the loading of the model",
+        "3600",
+    ),
 )
 """Every option but the two that switch the gate on."""
 
@@ -401,3 +414,31 @@ def parse_flag(given: Given) -> bool:
     if word in ("no", "false", "off", "0"):
         return False
     raise given.refused("yes, no, true, false, on, off, 1, 0")
+
+
+def parse_address(given: Given) -> str:
+    """Return where a Ray cluster is: `auto`, `local`, `HOST:PORT` or `ray://HOST:PORT`.
+
+    Raises:
+        SettingsError: None of these.
+    """
+    host = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
+    if not re.fullmatch(rf"auto|local|(ray://)?({host}):[0-9]{{1,5}}", given.text):
+        raise given.refused("auto, local, HOST:PORT, ray://HOST:PORT")
+    return given.text
+
+
+def parse_seconds(given: Given) -> float:
+    """Return a number of seconds, 1 to 604,800 (a week).
+
+    Raises:
+        SettingsError: Not a number of that range.
+    """
+    allowed = "a number of seconds from 1 to 604800"
+    try:
+        seconds = float(given.text)
+    except ValueError as error:
+        raise given.refused(allowed) from error
+    if not 1 <= seconds <= 604800:
+        raise given.refused(allowed)
+    return seconds

@@ -75,6 +75,9 @@ class Settings:
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
         race: Whether the candidates race, and the winner alone is gated in full.
         budget: What the race may cost; None for no limit.
+        ray: Where the Ray cluster is that renders; None to render on this machine.
+        ray_wait: Seconds to wait for one of its workers.
+        ray_limit: Seconds that one of them may take for a batch.
         sources: Where the values come from that a message may have to name, by option: `--wanlora-seeds`,
             `wanlora_seeds in pytest.ini`.
         typed: The arguments of the command line, for the next command of a message.
@@ -101,6 +104,9 @@ class Settings:
     sign_key: Path | None
     race: bool = False
     budget: options.Budget | None = None
+    ray: str | None = None
+    ray_wait: float = 600.0
+    ray_limit: float = 3600.0
     force: bool = False
     sources: Mapping[str, str] = field(default_factory=dict)
     typed: tuple[str, ...] = field(default=(), repr=False, compare=False)
@@ -206,6 +212,9 @@ def read(config: pytest.Config) -> Settings | None:
         sign_key=value("wanlora-sign-key", options.parse_file, None),
         race=value("wanlora-race", options.parse_flag, False),
         budget=value("wanlora-budget", options.parse_budget, None),
+        ray=value("wanlora-ray", options.parse_address, None),
+        ray_wait=value("wanlora-ray-wait", options.parse_seconds, 600.0),
+        ray_limit=value("wanlora-ray-limit", options.parse_seconds, 3600.0),
         sources={name: found.source for name, found in given.items() if found is not None},
         typed=tuple(map(str, config.invocation_params.args)),
     )

@@ -39,8 +39,10 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.suite import Suite
 
-#: Steps of the comparison of frames, and of what is timed.
-FEW, TIMED = 3, 4
+#: Steps of the comparison of frames.
+FEW = 3
+#: Steps of the two videos whose difference is the time of a step.
+SHORT, LONG = 2, 6
 LEVERS_OFF = {"batch": 1, "compile": False, "torch_norm": False, "real_rope": False}
 COLUMNS = (
     "suite",
@@ -52,6 +54,7 @@ COLUMNS = (
     "seconds",
     "share",
     "decode_seconds",
+    "switch_seconds",
     "peak_gib",
     "videos_12_seconds",
 )
@@ -175,26 +178,42 @@ def exact(suite: Suite, paths: dict[str, Path], cache: Path, small: tuple[int, i
 
 
 def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
-    """Seconds of a whole video, from few steps, and peak memory; of twelve videos without decoding."""
-    few = changed(suite, steps=TIMED)
-    studio = Studio(few, detect(few.sampling.dtype), cache_dir=cache)
-    studio.load()
-    jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
-    studio.render(jobs[0], None)  # compiles what is left
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    whole = seconds_of(partial(studio.render, jobs[1], None))
-    with with_suite(studio, changed(few, steps=TIMED // 2)):
-        half = seconds_of(partial(studio.render, jobs[1], None))
-    step = (whole - half) / (TIMED - TIMED // 2)
-    rest = max(0.0, whole - TIMED * step)
+    """Seconds of a whole video, from few steps, and peak memory; of twelve videos without decoding.
+
+    A step is timed with both experts on the GPU: a short video may lie wholly in the range of one, so its
+    difference to a longer one would hold a switch. What a switch takes is a row of its own.
+    """
+    both = suite.model.model_copy(update={"resident_experts": 2})
+    _, short, long = _timed(suite.model_copy(update={"model": both}), cache)
+    step = (long - short) / (LONG - SHORT)
+    rest = max(0.0, short - SHORT * step)
     found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
+    _free()
+    studio, _, own = _timed(suite, cache)
+    if suite.model.experts is not None:
+        found["switch_seconds"] = own - long
     if torch.cuda.is_available():
         found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
+    jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
     if twelve:
+        studio.suite = suite
         took = [seconds_of(partial(studio.render_many, part, None)) for part in (jobs[:6], jobs[6:])]
         found["videos_12_seconds"] = sum(took) - 12 * rest
     return found
+
+
+def _timed(suite: Suite, cache: Path) -> tuple[Studio, float, float]:
+    """A studio, and the seconds of a short and of a longer video once everything is compiled."""
+    few = changed(suite, steps=LONG)
+    studio = Studio(few, detect(few.sampling.dtype), cache_dir=cache)
+    studio.load()
+    first, second = job_of(studio, None, (0, suite.sampling.batch))
+    studio.render(first, None)  # compiles what is left
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with with_suite(studio, changed(few, steps=SHORT)):
+        short = seconds_of(partial(studio.render, second, None))
+    return studio, short, seconds_of(partial(studio.render, second, None))
 
 
 def stock_seconds(suite: Suite, cache: Path) -> float:

@@ -53,6 +53,12 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         WanloraError: Anything that was named is wrong.
     """
     selection = take_selection(config)
+    if settings.ray is not None and (workers.is_controller(config) or workers.is_worker(config)):
+        raise SettingsError(
+            "-n (pytest-xdist) and --wanlora-ray: both would deal out the work; allowed: one of them",
+            # the last -n counts, wherever the first one is written
+            next_command=f"{settings.again()} -n0",
+        )
     worker = workers.read_worker_config(config)
 
     def make_producer(suite: Suite, environment: Environment) -> Producer:
@@ -75,7 +81,7 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
     if worker is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
         ssh_signature.check_key(settings.sign_key)
-    planned = workers.planned(config)
+    planned = workers.planned(config) if gate.cluster is None else gate.cluster.slots
     if worker is None and not config.getoption("collectonly"):
         # read now, before the preflight and all others read the same
         _ = gate.digests
@@ -192,6 +198,8 @@ class Run:
         gate = self.gate
         names = ", ".join(candidate.name for candidate in gate.candidates)
         lines = [f"wanlora: {names} on suite {gate.suite.name}, {_device(gate)}"]
+        if gate.cluster is not None:
+            lines.append(f"wanlora: rendered by Ray at {gate.cluster.address}: {gate.cluster.words}")
         if gate.settings.partial:
             lines.append(
                 f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
@@ -402,6 +410,8 @@ class Run:
 def _device(gate: Gate) -> str:
     """On what is rendered and why: `cpu, named by the suite`."""
     shown, source = gate.environment.device_name, gate.device.source
+    if gate.cluster is not None:
+        return shown
     if gate.device.name != "auto":
         return f"{shown}, named by {source}"
     why = "the first GPU" if gate.environment.device == "cuda" else "no GPU is visible"

@@ -14,8 +14,6 @@ from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import json_sha256, read_note, unwritable, write_json
 from pytest_wanlora.jobs.job import Job
 
-_ATTEMPTS = 2
-
 
 @dataclass(frozen=True)
 class Progress:
@@ -28,6 +26,7 @@ class Progress:
         failed: Failed in this run.
         running: Labels of the jobs being rendered now.
         remaining: Estimated seconds for the rest; None before the first is finished.
+        nodes: Nodes of a cluster and what they do; empty on one machine.
     """
 
     total: int
@@ -36,6 +35,7 @@ class Progress:
     failed: int
     running: tuple[str, ...]
     remaining: float | None
+    nodes: str = ""
 
     @property
     def left(self) -> int:
@@ -50,12 +50,14 @@ class Board:
         folder: Of this run alone.
         who: Name of this process in the notes.
         reuse: Whether results that other runs left in the cache count.
+        attempts: How often a job is begun at most.
     """
 
-    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True) -> None:
+    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True, attempts: int = 2) -> None:
         self.folder = folder
         self.who = who
         self.reuse = reuse
+        self.attempts = 2
 
     def prepare(self) -> None:
         """Create the folder.
@@ -93,15 +95,19 @@ class Board:
         paths = sorted(self.folder.glob("collected-*.json"))
         return next((note for note in map(read_note, paths) if note is not None), None)
 
-    def start(self, job: Job) -> None:
-        """Note that this process renders a job.
+    def start(self, job: Job, *, who: str | None = None) -> None:
+        """Note that a job is being rendered.
+
+        Args:
+            job: Which.
+            who: Renders it; this process by default.
 
         Raises:
             JobError: Two processes have died over it.
         """
         path = self.folder / f"{job.key}.started"
         attempts = int((read_note(path) or {}).get("attempts", 0))
-        if attempts >= _ATTEMPTS:
+        if attempts >= self.attempts:
             raise JobError(
                 f"{job.label}: {attempts} processes died while rendering it; not tried again in this run\n"
                 "A process that dies without a word was often killed for want of memory.",
@@ -110,15 +116,15 @@ class Board:
         note = {
             "attempts": attempts + 1,
             "label": job.label,
-            "who": self.who,
+            "who": who or self.who,
             "pid": os.getpid(),
             "time": time.time(),
         }
         self._write(path, note)
 
-    def finish(self, job: Job, seconds: float) -> None:
-        """Note that this process has rendered a job."""
-        note = {"label": job.label, "who": self.who, "seconds": seconds, "time": time.time()}
+    def finish(self, job: Job, seconds: float, *, who: str | None = None) -> None:
+        """Note that a job is rendered, by this process or by `who`."""
+        note = {"label": job.label, "who": who or self.who, "seconds": seconds, "time": time.time()}
         self._write(self.folder / f"{job.key}.done", note)
 
     def fail(self, job: Job, message: str, next_command: str | None) -> None:

@@ -55,6 +55,8 @@ def progress_line(progress: Progress) -> str:
     if progress.left:
         known = progress.remaining
         words.append("loading the model" if known is None else f"about {duration(known)} left")
+    if progress.nodes:
+        words.append(f"nodes: {progress.nodes}")
     return ", ".join(words)
 
 

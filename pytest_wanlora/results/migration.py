@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-SCHEMA_VERSION: Final = 4
+SCHEMA_VERSION: Final = 5
 """Of the records that this package writes."""
 
 
@@ -25,8 +25,13 @@ def _from_3(record: dict[str, Any]) -> dict[str, Any]:
     return {**record, "paths": None}
 
 
+def _from_4(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 5 adds the node and the GPU of a video; before, every video was rendered on one machine."""
+    return record
+
+
 _STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
-    {1: _from_1, 2: _from_2, 3: _from_3}
+    {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
 )
 
 OLDEST: Final = min(_STEPS)

@@ -35,6 +35,8 @@ class Video(StrictModel):
         seconds: Rendering and scoring.
         reused: It was in the cache, or came with the baseline.
         applied: How the LoRA was applied (`jobs.Applied`), None without LoRA.
+        node: Node of the cluster that rendered it; None for this machine.
+        gpu: The GPU's name and number there.
     """
 
     role: Role
@@ -49,6 +51,8 @@ class Video(StrictModel):
     seconds: Finite = 0.0
     reused: bool = False
     applied: dict[str, Any] | None = None
+    node: str | None = None
+    gpu: str | None = None
 
 
 class SetScores(StrictModel):

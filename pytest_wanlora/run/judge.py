@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.checkpoint import Problem
-    from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.jobs.job import Job, JobResult
     from pytest_wanlora.metrics import Metric
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.suite import Scenario
@@ -58,6 +58,25 @@ class Settled:
     assessment: Assessment | None
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """The looks of one candidate so far.
+
+    Attributes:
+        candidate: Whose.
+        scenarios: What is rendered.
+        metrics: What is compared.
+        plan: Looks and levels.
+        pairs: Videos of each scenario at the next look; changes.
+    """
+
+    candidate: Candidate
+    scenarios: Sequence[Scenario]
+    metrics: Sequence[str]
+    plan: Plan
+    pairs: dict[str, int]
+
+
 class Judge:
     """Judges items of one run.
 
@@ -68,6 +87,8 @@ class Judge:
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self._settled: dict[str, Settled] = {}
+        self._courses: dict[str, Comparison] = {}
+        self._looking: set[str] = set()
         self._causes: dict[str, ItemId] = {}
 
     @cached_property
@@ -325,6 +346,32 @@ class Judge:
         """
         if candidate.name in self._settled:
             return self._settled[candidate.name]
+        course = self._course(candidate)
+        while (settled := self._advance(course)) is None:
+            pass
+        return settled
+
+    def look_ahead(self) -> None:
+        """Take the looks of candidates whose videos are there, so that their next jobs are known early."""
+        # what can be compared has been compared once the first candidate is looked at
+        for candidate in self.gate.candidates if self._courses else ():
+            items = self.gate.chosen_items(candidate)
+            busy = candidate.name in self._settled or candidate.name in self._looking
+            if busy or not any(item.kind in COMPARED for item in items):
+                continue
+            try:
+                course = self._course(candidate)
+                jobs = [job for scenario in course.scenarios for job in self._jobs(course, scenario)]
+                if all(self.gate.known([job]) for job in jobs):
+                    self._advance(course)
+            except WanloraError:
+                # the item that needs it will say so
+                continue
+
+    def _course(self, candidate: Candidate) -> Comparison:
+        """The looks of a candidate so far."""
+        if candidate.name in self._courses:
+            return self._courses[candidate.name]
         chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in COMPARED]
         places = {item.scenario for item in chosen}
         scenarios = [
@@ -338,14 +385,28 @@ class Judge:
             _ = self.standard.reference
         plan = self.plan(scenarios)
         pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
-        while True:
-            settled = self.look(candidate, scenarios, metrics, pairs, plan)
-            unsettled = () if settled.assessment is None else settled.assessment.unsettled
-            if not unsettled:
-                self._settled[candidate.name] = settled
-                return settled
-            for name in unsettled:
-                pairs[name] = plan.following(pairs[name]) or pairs[name]
+        course = Comparison(candidate, scenarios, metrics, plan, pairs)
+        self._courses[candidate.name] = course
+        return course
+
+    def _advance(self, course: Comparison) -> Settled | None:
+        """Take one look; None if another one would decide more."""
+        self._looking.add(course.candidate.name)
+        try:
+            settled = self.look(course)
+        finally:
+            self._looking.discard(course.candidate.name)
+        unsettled = () if settled.assessment is None else settled.assessment.unsettled
+        if not unsettled:
+            self._settled[course.candidate.name] = settled
+            return settled
+        for name in unsettled:
+            course.pairs[name] = course.plan.following(course.pairs[name]) or course.pairs[name]
+        return None
+
+    def _jobs(self, course: Comparison, scenario: Scenario) -> tuple[Job, ...]:
+        """The videos of a scenario at a candidate's present look."""
+        return self.gate.jobs(course.candidate, [scenario], self.gate.seeds(course.pairs[scenario.id]))
 
     def plan(self, scenarios: Sequence[Scenario]) -> Plan:
         """The looks of some scenarios, as far as the baseline has seeds."""
@@ -353,27 +414,9 @@ class Judge:
         stored = min(self.standard.stored_seeds(scenario.id) for scenario in scenarios)
         return Plan.between(seeds.first, min(seeds.most, stored))
 
-    def look(
-        self,
-        candidate: Candidate,
-        scenarios: Sequence[Scenario],
-        metrics: Sequence[str],
-        pairs: Mapping[str, int],
-        plan: Plan,
-    ) -> Settled:
-        """Render so many pairs of a candidate's videos, and assess them.
-
-        Args:
-            candidate: Whose.
-            scenarios: Which.
-            metrics: What is compared.
-            pairs: Of each scenario.
-            plan: Looks and levels.
-        """
-        jobs = {
-            scenario.id: self.gate.jobs(candidate, [scenario], self.gate.seeds(pairs[scenario.id]))
-            for scenario in scenarios
-        }
+    def look(self, course: Comparison) -> Settled:
+        """Render the videos of a candidate's next look, and assess them."""
+        jobs = {scenario.id: self._jobs(course, scenario) for scenario in course.scenarios}
         self.gate.extend([job for of in jobs.values() for job in of])
         results: dict[str, tuple[JobResult, ...]] = {}
         broken: dict[str, WanloraError] = {}
@@ -383,8 +426,8 @@ class Judge:
             except WanloraError as error:
                 broken[name] = error
         sound = {name: of for name, of in results.items() if not any(each.degenerate for each in of)}
-        assessment = self._assess(sound, metrics, plan) if sound else None
-        return Settled(dict(pairs), results, broken, assessment)
+        assessment = self._assess(sound, course.metrics, course.plan) if sound else None
+        return Settled(dict(course.pairs), results, broken, assessment)
 
     def _assess(
         self, results: Mapping[str, Sequence[JobResult]], metrics: Sequence[str], plan: Plan

@@ -16,7 +16,7 @@ import numpy as np
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports.terminal import duration
-from pytest_wanlora.run.judge import degenerates, scores_of
+from pytest_wanlora.run.judge import Comparison, degenerates, scores_of
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.race import Race, Rules, Sample, Standing, Yardstick
 from pytest_wanlora.verdict.videos import judge_videos
@@ -174,6 +174,13 @@ class Course:
             running = race.still_in
             stopped = self._beyond(running, n, taken)
             losses: dict[str, Floats] = {}
+            if not stopped:
+                # all of the look at once: a cluster renders them side by side
+                candidates = [self.gate.candidate(name) for name in running]
+                seeds = self.gate.seeds(n)
+                self.gate.extend(
+                    [job for each in candidates for job in self.gate.jobs(each, self.gate.scenarios, seeds)]
+                )
             for name in running:
                 stopped = stopped or self._late()
                 if stopped:
@@ -243,7 +250,7 @@ class Course:
         """A candidate's losses at a look; None, and why in `failures`, where it has none."""
         gate = self.gate
         pairs = dict.fromkeys([each.id for each in gate.scenarios], n)
-        settled = gate.judge.look(candidate, gate.scenarios, self.compared, pairs, self.plan)
+        settled = gate.judge.look(Comparison(candidate, gate.scenarios, self.compared, self.plan, pairs))
         self.videos[candidate.name] = sum(len(of) for of in settled.results.values())
         why = self._failure(candidate, settled)
         if why:

@@ -120,7 +120,11 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
         training_data=_training_data(gate, merged.judgements),
         paths=_paths(gate),
-        notes=(*ending.notes, *(found.sentence for found in gate.blocked)),
+        notes=(
+            *ending.notes,
+            *(() if gate.cluster is None else gate.cluster.notes),
+            *(found.sentence for found in gate.blocked),
+        ),
     )
     return record.ended(ending.exit_status)
 
@@ -334,6 +338,8 @@ def _video(gate: Gate, candidate: str, result: JobResult) -> Video:
         seconds=result.seconds,
         reused=result.reused,
         applied=None if result.applied is None else result.applied.plain(),
+        node=result.notes.get("node"),
+        gpu=result.notes.get("gpu"),
     )
 
 

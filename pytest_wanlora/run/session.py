@@ -36,6 +36,8 @@ from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 
 if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
+    from pytest_wanlora.cluster.nodes import Cluster
+    from pytest_wanlora.cluster.scheduler import ClusterScheduler
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
@@ -81,6 +83,7 @@ class Gate:
         producer: Renders and scores.
         board: The run's shared notes.
         cache: Results by key.
+        cluster: What renders instead of this machine, if the user said.
         training_data: What the candidates were trained on, if the user said; only in the process that began
             the run.
         preflight: What is missing on this machine; only in the process that began the run.
@@ -101,6 +104,7 @@ class Gate:
     producer: Producer
     board: Board
     cache: Cache
+    cluster: Cluster | None = None
     training_data: TrainingData | None = None
     preflight: Preflight | None = None
     blocked: tuple[Finding, ...] = ()
@@ -226,10 +230,16 @@ class Gate:
                 typed=self._typed_for_baselines(),
                 cache_dir=settings.cache_dir,
                 videos=len(self.candidates) * len(self.scenarios) * most,
-                model_files=getattr(self.producer, "uses_model_files", True),
+                # what a cluster renders with is looked for on its nodes
+                model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
                 files=self.files,
             ),
         )
+        if self.cluster is not None:
+            from pytest_wanlora.run.remote import examine_nodes
+
+            findings = (*self.preflight.findings, *examine_nodes(self, self.cluster))
+            self.preflight = replace(self.preflight, findings=findings)
         self.blocked = self.preflight.blocking([*self.items, *self.stored])
         return self.preflight
 
@@ -352,7 +362,11 @@ class Gate:
         return base, own
 
     @cached_property
-    def _scheduler(self) -> Scheduler:
+    def _scheduler(self) -> Scheduler | ClusterScheduler:
+        if self.cluster is not None:
+            from pytest_wanlora.run import remote
+
+            return remote.scheduler(self, self.cluster)
         batch, background = 1, False
         if isinstance(self.producer, BatchProducer):
             batch, background = self.producer.batch, self.producer.score_in_background
@@ -363,15 +377,22 @@ class Gate:
             batch=batch,
             together=getattr(self.producer, "together", 1),
             score_in_background=background,
-            progress=self._report,
+            progress=self.report,
         )
 
     def finish(self) -> None:
-        """Wait until everything that this process has rendered is stored."""
+        """Wait until everything that this process has rendered is stored; a cluster is given back."""
         if "_scheduler" in self.__dict__:
             self._scheduler.close()
+        if self.cluster is not None:
+            self.cluster.close()
 
-    def _begin(self, jobs: Sequence[Job]) -> Sequence[Callable[[], Produced]]:
+    def checkpoint_of(self, jobs: Sequence[Job]) -> Checkpoint | None:
+        """The checkpoint that jobs of one batch are rendered with; None for the model without LoRA.
+
+        Raises:
+            JobError: Rendering it would be a waste.
+        """
         checkpoint = self.candidate(jobs[0].candidate).checkpoint
         if checkpoint is not None:
             hopeless = [problem for problem in checkpoint.problems if problem.code in HOPELESS]
@@ -380,14 +401,24 @@ class Gate:
                     f"not rendered: {'; '.join(problem.words for problem in hopeless)}",
                     next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
                 )
+        return checkpoint
+
+    def _begin(self, jobs: Sequence[Job]) -> Sequence[Callable[[], Produced]]:
+        checkpoint = self.checkpoint_of(jobs)
         if isinstance(self.producer, BatchProducer):
             return self.producer.begin(jobs, checkpoint)
         return [partial(self.producer.produce, job, checkpoint) for job in jobs]
 
-    def _report(self) -> None:
+    def report(self, nodes: str = "") -> None:
+        """Show the progress, and what the nodes of a cluster do."""
         progress = self.board.progress()
         if progress is not None and self.on_progress is not None:
-            self.on_progress(progress)
+            self.on_progress(replace(progress, nodes=nodes))
+
+    def look_ahead(self) -> tuple[Job, ...]:
+        """Find further jobs of the run while nothing else is to be rendered; returns all that are wanted."""
+        self.judge.look_ahead()
+        return self.pool
 
 
 def demanded(gate: Gate, candidate: Candidate) -> tuple[ItemId, ...]:
@@ -519,8 +550,14 @@ def open_gate(
         )
     suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
     device = settings.device_for(suite)
-    environment = environments.detect(suite.sampling.dtype, device.name)
-    if environment.device_name == environments.NO_GPU:
+    cluster = None
+    if settings.ray is None:
+        environment = environments.detect(suite.sampling.dtype, device.name)
+    else:
+        from pytest_wanlora.run.remote import open_cluster
+
+        cluster, environment = open_cluster(settings, suite, device)
+    if cluster is None and environment.device_name == environments.NO_GPU:
         raise no_gpu(settings, suite, device)
     data = None
     if settings.training_data is not None and run_folder is None:
@@ -542,6 +579,7 @@ def open_gate(
         producer=make_producer(suite, environment),
         board=Board(folder / "board", who=who, reuse=settings.cache),
         cache=Cache(settings.cache_dir),
+        cluster=cluster,
         training_data=data,
     )
     if handed is not None:

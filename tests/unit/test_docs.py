@@ -129,7 +129,7 @@ class TestWhatIsNamed:
     @pytest.mark.parametrize("name", sorted(ALL))
     def test_commands_and_their_options_exist(self, name: str, capsys: pytest.CaptureFixture[str]) -> None:
         text = typed(ALL[name]).replace("\\\n", " ")
-        for command, rest in re.findall(r"python -m pytest_wanlora ((?:data )?[a-z]+)(.*)", text):
+        for command, rest in re.findall(r"python -m pytest_wanlora ((?:data |ray )?[a-z]+)(.*)", text):
             assert cli.main([*command.split(), "--help"]) == 0
             shown = set(re.findall(r"--[a-z0-9-]+", capsys.readouterr().out))
             assert set(re.findall(r"(?<![\w'])--[a-z0-9-]+", rest.partition("#")[0])) <= shown

@@ -97,6 +97,9 @@ ROWS = (
     ),
     Row("wanlora-model-cards", "model_cards", False, "yes", True, (), True),
     Row("wanlora-sign-key", "sign_key", None, "a.csv", f"{ROOT}a.csv", ("./b.csv",), f"{ROOT}b.csv"),
+    Row("wanlora-ray", "ray", None, "auto", "auto", ("ray://gpu-1:10001",), "ray://gpu-1:10001"),
+    Row("wanlora-ray-wait", "ray_wait", 600.0, "30", 30.0, ("1.5",), 1.5),
+    Row("wanlora-ray-limit", "ray_limit", 3600.0, "60", 60.0, ("7200",), 7200.0),
 )
 
 SUITE = """\
@@ -238,6 +241,11 @@ REJECTED = {
     "training-data that is missing": (
         "wanlora-training-data", "a.csv", "a file or folder; <root>/a.csv is not there"
     ),
+    "ray without a port": ("wanlora-ray", "gpu-1", "auto, local, HOST:PORT, ray://HOST:PORT"),
+    "ray with a path": ("wanlora-ray", "http://gpu-1:8265/", "auto, local, HOST:PORT, ray://HOST:PORT"),
+    "ray-wait of nothing": ("wanlora-ray-wait", "0", "a number of seconds from 1 to 604800"),
+    "ray-limit in words": ("wanlora-ray-limit", "1h", "a number of seconds from 1 to 604800"),
+    "ray-limit without end": ("wanlora-ray-limit", "inf", "a number of seconds from 1 to 604800"),
     "sign-key that is missing": ("wanlora-sign-key", "~/a", "a file; <root>/a is not there"),
 }  # fmt: skip
 REJECTED_INI_ONLY = {
