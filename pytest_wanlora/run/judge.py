@@ -218,7 +218,9 @@ class Judge:
                 degenerate=degenerate,
             )
         found = {} if degenerate else self.standard.set_scores(features_of(results), results)
-        told = self._told(results) if found and metric.id == FVD.id else None
+        # one video of a scenario has no spread, so its floor is not known
+        spread = min(map(len, results.values()), default=0) > 1
+        told = self._told(results) if found and spread and metric.id == FVD.id else None
         return limits.judge_set_limit(
             metric,
             candidate=item.candidate,

@@ -590,6 +590,7 @@ class TestTrouble:
         page.wait_for_function(
             "() => [...document.querySelectorAll('.look:first-child video')].every(v => v.readyState >= 2)"
         )
+        page.wait_for_load_state("domcontentloaded")
         here = page.locator('script[type="text/plain"]').count()
         left_out = page.locator("#left-out")
         if here < 48:

@@ -125,8 +125,8 @@ class TestArtefacts:
         (based.path / "conftest.py").write_text(
             text + "\n\n@pytest.fixture(autouse=True, scope='session')\ndef broken():\n"
             "    from pytest_wanlora.reports import html\n\n"
-            "    def page(record, folder):\n        raise KeyError('a mistake')\n\n"
-            "    html.page = page\n"
+            "    def made(record, folder):\n        raise KeyError('a mistake')\n\n"
+            "    html.made = made\n"
         )
         result = based.run("--lora", "good.safetensors", workers="no:xdist")
         assert result.ret == pytest.ExitCode.OK
@@ -211,7 +211,7 @@ class TestSigning:
         assert (
             based.run("--lora", "good.safetensors", "--wanlora-sign-key", key.name).ret == pytest.ExitCode.OK
         )
-        assert names(folder_of(based)) == ONE | {"receipt.json.sig"}
+        assert names(folder_of(based)) == ONE | {"receipt.json.sig", "receipt.json.sigstore"}
         asked = Demands(allowed_signers=based.path / "signers", signer="ci")
         found = verify(folder_of(based) / "receipt.json", based.path / "good.safetensors", asked)
         assert found.verified

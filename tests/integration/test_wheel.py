@@ -42,7 +42,7 @@ JUNK = (
     "pytest_wanlora/.plugin.py.swp",
     "pytest_wanlora/tiny/.DS_Store",
 )
-REPORTS = {"model-card.md", "receipt.json", "report.html", "report.ko.md", "report.md", "results.json"}
+REPORTS = {"receipt.json", "report.html", "report.ko.md", "report.md", "results.json"}
 
 
 @dataclass(frozen=True)

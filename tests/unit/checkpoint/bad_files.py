@@ -16,6 +16,7 @@ from tests import loras
 NAME = "blocks.0.self_attn.q"
 DOWN, UP = f"{NAME}.lora_A.default.weight", f"{NAME}.lora_B.default.weight"
 ONE = loras.encode([[1.0]])
+GOOD = loras.random_lora(blocks=1)
 
 Build = Callable[[Path], Path]
 
@@ -177,12 +178,13 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
         ("whole layer", "'head.modules_to_save.weight'"),
     ),
     "second expert of diffusers": (
-        lora({"transformer_2.blocks.0.attn1.to_q.lora_A.weight": ONE}, "diffusers"),
-        ("second expert", "'transformer_2.", "next: gate it on a suite with two experts"),
+        lora({f"transformer_2.blocks.0.attn1.to_q.lora_{half}.weight": ONE for half in "AB"}, "diffusers"),
+        # the gate says it of the suite, `read` of the key
+        ("expert",),
     ),
     "second expert of DiffSynth": (
-        lora({f"pipe.dit2.{DOWN}": ONE}, "pipe.dit"),
-        ("second expert", "'pipe.dit2."),
+        lora({f"pipe.dit2.{half}": GOOD[half] for half in (DOWN, UP)}, "pipe.dit"),
+        ("expert",),
     ),
     "text encoder": (
         lora({"lora_te1_encoder_block_0.lora_down.weight": ONE}, "kohya"),

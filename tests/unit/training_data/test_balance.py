@@ -278,9 +278,11 @@ def test_the_comparisons_of_a_run_with_their_categories(tmp_path: Path) -> None:
 
 
 def test_several_candidates_need_a_name(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "results.json", candidates=("epoch-0", "epoch-1"), nature="fail")
+    path = write_run(
+        tmp_path / "results.json", candidates=("epoch-0", "epoch-1"), nature="fail", urban="pass"
+    )
     with pytest.raises(DataError, match="2 candidates: epoch-0, epoch-1\nnext: name one with --candidate"):
         outcomes(path)
     with pytest.raises(DataError, match="no candidate 'epoch-7'"):
         outcomes(path, "epoch-7")
-    assert outcomes(path, "epoch-1") == [outcome("nature", "fail")]
+    assert outcomes(path, "epoch-1") == [outcome("nature", "fail"), outcome("urban", "pass")]
