@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def pytest_wanlora_producer(suite):
 def test_the_winner_of_a_race_is_gated_alone(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
-    monkeypatch.syspath_prepend(str(Path(unusual.__file__).parents[1]))
+    root = str(Path(unusual.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]))
     folder = pytester.path
     unusual.write_unusual_suite(folder)
     for number in (1, 2, 3):
