@@ -156,7 +156,6 @@ def played(row: Row, part: str, gates: int) -> tuple[str, ...]:
     found = list(_gates(row, part, row.share * gates))
     compared = sum(_compared(result) for result in found)
     broken = sum(any(i[1] == VIDEOS and v.fails for i, v in result.verdicts.items()) for result in found)
-    low, high = interval(compared, len(found))
     shares = (
         np.mean([getattr(result, name) for result in found]) for name in ("undecided", "passes", "shown")
     )
@@ -164,17 +163,16 @@ def played(row: Row, part: str, gates: int) -> tuple[str, ...]:
     return (
         row.name,
         looks,
-        f"{compared / len(found):.1%} ({low:.1%} to {high:.1%})",
-        _by_videos(broken, len(found))
-        + (f"; expected {_expected(row, part, gates):.1%}" if row.ruined else ""),
+        _share(compared, len(found)),
+        _share(broken, len(found)) + (f"; expected {_expected(row, part, gates):.1%}" if row.ruined else ""),
         *(f"{share:.1%}" for share in shares),
         f"{videos:.1f}",
     )
 
 
-def _by_videos(broken: int, gates: int) -> str:
-    low, high = interval(broken, gates)
-    return f"{broken / gates:.1%} ({low:.1%} to {high:.1%})"
+def _share(some: int, gates: int) -> str:
+    low, high = interval(some, gates)
+    return f"{some / gates:.1%} ({low:.1%} to {high:.1%})"
 
 
 def _expected(row: Row, part: str, gates: int) -> float:

@@ -6,7 +6,7 @@ import multiprocessing
 from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
 from benchmarks.evidence.bank import BASE
@@ -14,7 +14,7 @@ from benchmarks.evidence.fixtures import NEUTRAL, Ground
 from benchmarks.evidence.gates import Design
 from benchmarks.evidence.losses import Loss
 from benchmarks.evidence.scenarios import CHECKPOINTS, Cell
-from benchmarks.evidence.simulate import Player
+from benchmarks.evidence.simulate import Player, own_player
 from pytest_wanlora.verdict.evidence import Plan
 
 __all__ = ["FUTILITIES", "measured"]
@@ -66,10 +66,4 @@ def measured(ground: Ground, gates: int, processes: int = 1) -> dict[str, dict[s
 
 
 def _elsewhere(cell: Cell, gates: int, designs: Mapping[str, Design]) -> dict[str, dict[str, Any]]:
-    return _own_player().play(cell, gates, designs)
-
-
-@cache
-def _own_player() -> Player:
-    """The player of a process, which keeps the gates of the last model."""
-    return Player(Ground.of("design"))
+    return own_player("design").play(cell, gates, designs)

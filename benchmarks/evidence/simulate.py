@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from functools import cache
+from typing import Any, Literal
 
 from benchmarks.evidence.fixtures import Ground
 from benchmarks.evidence.gates import DESIGNS, Design, Stage, Tally, draw, play, with_scores
 from benchmarks.evidence.scenarios import Cell
 from pytest_wanlora.verdict.pairs import PairedScores
 
-__all__ = ["Player"]
+__all__ = ["Player", "own_player"]
 
 
 class Player:
@@ -54,3 +55,9 @@ class Player:
             for design, tally in tallies.items():
                 tally.add(play(pairs, ground.suite.tolerances, designs[design]))
         return {design: tally.record() for design, tally in tallies.items()}
+
+
+@cache
+def own_player(part: Literal["design", "held-out"]) -> Player:
+    """The player of a process that plays for another one; it keeps the gates of the last model."""
+    return Player(Ground.of(part))

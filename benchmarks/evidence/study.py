@@ -13,7 +13,6 @@ import multiprocessing
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from benchmarks.evidence import bank, futility_threshold, fvd_rule, sample_size
 from benchmarks.evidence.fixtures import Ground
 from benchmarks.evidence.losses import true_changes
 from benchmarks.evidence.scenarios import Cell, cells
-from benchmarks.evidence.simulate import Player
+from benchmarks.evidence.simulate import Player, own_player
 from pytest_wanlora import verdict
 from pytest_wanlora.files import write_whole
 
@@ -105,13 +104,7 @@ def _one(player: Player, cell: Cell, gates: int) -> tuple[Cell, dict[str, Any], 
 
 
 def _elsewhere(cell: Cell, gates: int) -> tuple[Cell, dict[str, Any], float]:
-    return _one(_own_player(), cell, gates)
-
-
-@cache
-def _own_player() -> Player:
-    """The player of a process, which keeps the gates of the last model."""
-    return Player(Ground.of())
+    return _one(own_player("held-out"), cell, gates)
 
 
 def _keep(record: dict[str, Any], path: Path, seconds: float) -> None:

@@ -84,7 +84,6 @@ class Crew(Protocol):
 
     Attributes:
         slots: How many there can be.
-        starting: How many were asked for and are not ready.
     """
 
     slots: int

@@ -240,17 +240,22 @@ class Judge:
         return fvd.SetDistance.of(videos, np.split(np.arange(ends[-1]), ends[:-1]), Plan((1,)).tail)
 
     def _videos(self, item: ItemId) -> Judgement:
-        chosen = self._compared(item)[1]
+        return self.single_videos(item.candidate, item.scenario, self._compared(item)[1])
+
+    def single_videos(
+        self, candidate: str, scenario: str, results: Mapping[str, Sequence[JobResult]]
+    ) -> Judgement:
+        """Judge each video of a scenario on its own, beside all seeds that the baseline has."""
         tolerances = self.gate.suite.tolerances
         metrics = [METRICS[name] for name in tolerances if METRICS[name].level == "video"]
-        stored = self.standard.baseline.scores.get(item.scenario, {})
+        stored = self.standard.baseline.scores.get(scenario, {})
         return judge_videos(
-            item.candidate,
-            item.scenario,
-            {metric: scores_of(chosen, metric.id)[item.scenario] for metric in metrics},
+            candidate,
+            scenario,
+            {metric: scores_of(results, metric.id)[scenario] for metric in metrics},
             {metric: [of[metric.id] for of in stored.values() if metric.id in of] for metric in metrics},
             tolerances,
-            degenerates(chosen),
+            degenerates(results),
         )
 
     def _compared(self, item: ItemId) -> tuple[Settled, dict[str, tuple[JobResult, ...]]]:

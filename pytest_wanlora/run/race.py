@@ -16,15 +16,13 @@ import numpy as np
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports.terminal import duration
-from pytest_wanlora.run.judge import Comparison, degenerates, scores_of
+from pytest_wanlora.run.judge import Comparison, degenerates
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.race import Race, Rules, Sample, Standing, Yardstick
-from pytest_wanlora.verdict.videos import judge_videos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.run.judge import Settled
     from pytest_wanlora.run.session import Candidate, Gate
     from pytest_wanlora.verdict.evidence import Floats, Plan
@@ -280,23 +278,10 @@ class Course:
         if settled.assessment is not None and settled.assessment.failed:
             return f"a loss beyond its fail band is certain in {', '.join(sorted(settled.assessment.failed))}"
         for name, of in settled.results.items():
-            judged = self._single_videos(candidate, name, of)
-            if judged:
-                return judged
+            judged = self.gate.judge.single_videos(candidate.name, name, {name: of})
+            if judged.verdict.fails:
+                return f"{name}: {judged.reason}"
         return ""
-
-    def _single_videos(self, candidate: Candidate, scenario: str, results: Sequence[JobResult]) -> str:
-        stored = self.gate.judge.standard.baseline.scores.get(scenario, {})
-        own = {scenario: results}
-        judged = judge_videos(
-            candidate.name,
-            scenario,
-            {metric: scores_of(own, metric.id)[scenario] for metric in self.video},
-            {metric: [of[metric.id] for of in stored.values() if metric.id in of] for metric in self.video},
-            self.gate.suite.tolerances,
-            degenerates(own),
-        )
-        return f"{scenario}: {judged.reason}" if judged.verdict.fails else ""
 
     def _stored(self, n: int) -> Sample:
         """The baseline's first n seeds."""

@@ -20,8 +20,6 @@ from pytest_wanlora.verdict.measured import (
     worst_of,
 )
 
-NO_DETAILS: Details = {}
-
 
 class LimitLike(Protocol):
     """An absolute bound: `suite.Limit`."""
@@ -58,7 +56,7 @@ def judge_limit(
     value = mean_of(scores)
     n = sum(map(len, scores.values()))
     worst = worst_of(metric, scores) if unfit is None else None
-    return _limited(metric, candidate, scenario, limit, value, n, None, unfit, worst)
+    return _limited(metric, candidate, scenario, limit, value, n, None, unfit, worst, {})
 
 
 def judge_set_limit(
@@ -95,9 +93,7 @@ def judge_set_limit(
         value, details = value - told.floor, {"raw": value, "floor": told.floor}
         if told.low is not None and told.high is not None:
             details = {**details, "low": told.low, "high": told.high}
-    return _limited(
-        metric, candidate, scenario, limit, value or 0.0, n, reference_n, unfit, None, details=details
-    )
+    return _limited(metric, candidate, scenario, limit, value or 0.0, n, reference_n, unfit, None, details)
 
 
 def _limited(
@@ -110,8 +106,7 @@ def _limited(
     reference_n: int | None,
     unfit: Unfit | None,
     worst: Worst | None,
-    *,
-    details: Details = NO_DETAILS,
+    details: Details,
 ) -> Judgement:
     blank = Judgement(
         kind="limit",

@@ -15,6 +15,7 @@ from diffsynth.pipelines.wan_video import ModelConfig, WanVideoPipeline
 from numpy.typing import NDArray
 from PIL import Image
 
+from benchmarks.gpu.kinds import stock_arguments
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import Environment
@@ -47,28 +48,7 @@ class Kind:
 
     def render_stock(self, job: Job, **others: Any) -> NDArray[np.uint8]:  # noqa: ANN401
         """The frames of a job by DiffSynth's own call."""
-        sampling = self.suite.sampling
-        image = None if job.input_image is None else Image.open(job.input_image).convert("RGB")
-        arguments = {
-            "cfg_scale": self.suite.guidance("low" if self.suite.model.experts else ""),
-            "switch_DiT_boundary": self.suite.model.boundary or 0.875,
-            **others,
-        }
-        images = self.stock(
-            prompt=job.prompt,
-            negative_prompt=sampling.negative_prompt,
-            input_image=image,
-            seed=job.seed,
-            height=sampling.height,
-            width=sampling.width,
-            num_frames=sampling.frames,
-            num_inference_steps=sampling.steps,
-            cfg_merge=sampling.cfg_merge,
-            sigma_shift=sampling.shift,
-            tiled=sampling.tiled,
-            progress_bar_cmd=lambda steps: steps,
-            **arguments,
-        )
+        images = self.stock(**stock_arguments(self.suite, job) | others)
         return np.stack([np.asarray(image) for image in images])
 
 
