@@ -117,7 +117,7 @@ class Scheduler:
                     results[key] = result
                     del missing[key]
                 else:
-                    self.board.raise_failure(job)
+                    self._raise_failure(job)
             if not missing:
                 return results
             busy = self._render_next(missing, others) or self._render_next(others, missing)
@@ -148,6 +148,14 @@ class Scheduler:
         for batch in finished:
             for task in batch.tasks:
                 task.result()
+
+    def _raise_failure(self, job: Job) -> None:
+        """Raise what a job failed of, if it did; an unexpected error of scoring as it is, not its note."""
+        if self.board.failed(job.key):
+            # the note is written before the task that fails has ended
+            wait([task for batch in self._pending if job.key in batch.keys for task in batch.tasks])
+            self._collect_finished()
+            self.board.raise_failure(job)
 
     def _render_next(self, jobs: Mapping[str, Job], others: Mapping[str, Job]) -> bool:
         """Render the first job that is neither done nor claimed nor failed; False if there is none.

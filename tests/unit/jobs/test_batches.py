@@ -125,6 +125,40 @@ def test_a_bug_on_the_other_thread_is_raised_as_it_is(studio: Studio, cache: Cac
     assert not claimed(cache, job(0))
 
 
+def test_a_bug_whose_note_is_seen_before_its_task_ends_is_raised_as_it_is(
+    studio: Studio, cache: Cache, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(job: Job) -> Produced:
+        raise ZeroDivisionError(job.seed)
+
+    noted, looked = threading.Event(), threading.Event()
+    fail, failed = board.fail, board.failed
+
+    def note(job: Job, message: str, next_command: str | None) -> None:
+        fail(job, message, next_command)
+        noted.set()
+        looked.wait(10)
+
+    def look(key: str) -> bool:
+        if answer := failed(key):
+            looked.set()
+        return answer
+
+    monkeypatch.setattr(board, "fail", note)
+    monkeypatch.setattr(board, "failed", look)
+    studio.scoring[0] = broken
+
+    def after_rendering() -> None:
+        noted.wait(10)
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        Scheduler(studio, cache, board, score_in_background=True, progress=after_rendering) as scheduler,
+    ):
+        scheduler.ensure([job(0)])
+    assert looked.is_set()
+
+
 def test_what_failed_while_waiting_is_not_tried_again(studio: Studio, cache: Cache, board: Board) -> None:
     studio.signals[0] = threading.Event()
     looks = []
