@@ -28,9 +28,10 @@ from pytest_wanlora.publishing import bundle, ssh_signature
 from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed, unpacked
+from pytest_wanlora.run.opening import open_gate
 from pytest_wanlora.run.race import Course, plan_line
 from pytest_wanlora.run.record import Ending, build
-from pytest_wanlora.run.session import Gate, open_gate
+from pytest_wanlora.run.session import Gate
 
 if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
