@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.cluster.nodes import Cluster
     from pytest_wanlora.cluster.scheduler import ClusterScheduler
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.run.findings import Finding, Preflight
     from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
-    from pytest_wanlora.run.preflight import Finding, Preflight
     from pytest_wanlora.run.race import Outcome
     from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Device, Settings
@@ -116,7 +116,7 @@ class Gate:
 
     def require_same(self, handed: Handover) -> None:
         """Block everything if this process has read something else than the one that started the run."""
-        from pytest_wanlora.run.preflight import Finding
+        from pytest_wanlora.run.findings import Finding
 
         changed = handed.differing(self.digests)
         if changed:
