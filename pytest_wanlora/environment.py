@@ -95,9 +95,6 @@ def attention_kernels(capability: Capability | None) -> tuple[str, ...]:
     are pinned, so that installing a package cannot change a score. It has several, and prefers another one
     from release to release. cuDNN's is much faster on Hopper (docs/performance.md); elsewhere it is not, and
     there it has failed of shapes that it had accepted.
-
-    Args:
-        capability: Of the GPU; None if it is not known.
     """
     fast = ("cudnn",) if capability is not None and capability[0] == _HOPPER else ()
     return (*fast, "flash", "efficient", "math")
@@ -109,10 +106,6 @@ def _attention(capability: Capability | None) -> str:
 
 def differences(stored: Mapping[str, object], here: Environment) -> tuple[list[str], list[str]]:
     """Compare a stored environment with this one.
-
-    Args:
-        stored: `Environment.record()` of a baseline.
-        here: This process' environment.
 
     Returns:
         Two lists of lines such as `"device_name: baseline NVIDIA A100, here NVIDIA H100"`: the hard
@@ -165,9 +158,6 @@ def gpu_capability(number: int = 0) -> Capability | None:
 
 def gpu_memory(number: int = 0) -> tuple[int, int | None] | None:
     """Memory of a visible GPU, without starting CUDA on it.
-
-    Args:
-        number: Among the visible GPUs.
 
     Returns:
         Bytes in all, and bytes that no process holds now (None where the NVIDIA management library does not

@@ -47,12 +47,7 @@ def refusals(
 
 
 def losses(old: Baseline | None, wanted: Mapping[str, Iterable[int]]) -> tuple[str, ...]:
-    """Say where a measurement is smaller than the one that it would replace: `scenario: seeds 8 -> 2`.
-
-    Args:
-        old: What is replaced.
-        wanted: Scenario to the seeds of the new measurement.
-    """
+    """Say where a measurement is smaller than the one that it would replace: `scenario: seeds 8 -> 2`."""
     if old is None:
         return ()
     found = []

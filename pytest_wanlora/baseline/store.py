@@ -49,12 +49,7 @@ def folder(root: Path, suite: str, name: str) -> Path:
 
 
 def update_command(suite: str, name: str) -> str:
-    """What to type to measure a baseline.
-
-    Args:
-        suite: What `--wanlora-suite` takes.
-        name: Of the baseline.
-    """
+    """What to type to measure a baseline."""
     if name == "base":
         return f"pytest --wanlora-suite {suite} --update-baselines"
     named = "" if name == "accepted" else f" --wanlora-baseline {name}"
@@ -104,17 +99,7 @@ def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseli
 
 
 def load_folder(place: Path, suite: str, *, name: str = "base", suite_option: str = "") -> Baseline:
-    """Read the baseline of a folder, whatever its name.
-
-    Args:
-        place: Holds `baseline.json` and the features.
-        suite: The suite it must be of.
-        name: The requested name, for the next command of an error.
-        suite_option: As for `load`.
-
-    Raises:
-        BaselineError: As `load`.
-    """
+    """Read the baseline of a folder, whatever its name, as `load` does; `name` is for errors."""
     again = update_command(suite_option or suite, name)
     found = _read_twice(place, suite, name, again)
     _require_seal(found, place, again)
@@ -197,12 +182,7 @@ def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
 
 
 def features_file(place: Path, sha256: str) -> Path:
-    """Where a baseline keeps its features; another measurement has another file.
-
-    Args:
-        place: Folder of the baseline.
-        sha256: Of the file.
-    """
+    """Where a baseline keeps its features; another measurement has another file."""
     return place / f"features-{sha256[:16]}.safetensors"
 
 

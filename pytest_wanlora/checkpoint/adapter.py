@@ -92,13 +92,7 @@ class AdapterConfig:
 
 
 def read_beside(path: Path) -> AdapterConfig | None:
-    """Read ``adapter_config.json`` in the folder of a LoRA file.
-
-    Args:
-        path: The LoRA file.
-
-    Returns:
-        The config, None when there is none.
+    """Read ``adapter_config.json`` in the folder of a LoRA file; None when there is none.
 
     Raises:
         CheckpointError: It cannot be read, is malformed, or describes more than a plain LoRA.

@@ -110,11 +110,7 @@ class LoraFormat:
 
 @cache
 def added_formats() -> tuple[Extension[LoraFormat], ...]:
-    """The formats of installed packages.
-
-    Raises:
-        ExtensionError: One of them cannot be used.
-    """
+    """The formats of installed packages."""
     return extensions(
         "wanlora.lora_formats", LoraFormat, taken=(*_USUAL.values(), "diffsynth", "bare", "peft")
     )

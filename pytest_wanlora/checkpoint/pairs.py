@@ -80,10 +80,6 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
 def absolute(argument: str, folder: Path) -> str:
     """Make the paths in an argument of ``--lora`` absolute.
 
-    Args:
-        argument: As typed.
-        folder: That relative paths are below.
-
     Raises:
         ValueError: A folder of a user who does not exist.
     """

@@ -52,12 +52,7 @@ class Reading:
 
 
 def readings(checkpoint: Checkpoint, programs: Sequence[str] = tuple(PROGRAMS)) -> tuple[Reading, ...]:
-    """Say for each program what it makes of a file.
-
-    Args:
-        checkpoint: What `read` gave.
-        programs: Their names, of `PROGRAMS`.
-    """
+    """Say for each program what it makes of a file."""
     if checkpoint.experts:
         # a pair works where both of its LoRAs do
         worst = ("works", "in part", "nothing")

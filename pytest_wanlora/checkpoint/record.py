@@ -231,9 +231,6 @@ class Checkpoint:
 def widths(targets: tuple[Target, ...]) -> tuple[tuple[Target, str, int], ...]:
     """What each target says about the model's widths.
 
-    Args:
-        targets: Of one LoRA.
-
     Returns:
         (target, ``dim`` | ``ffn_dim`` | ``text_dim``, value), by the definition of the Wan video
         transformer: attention is dim x dim also across (the text is embedded to dim before), ffn.0 goes

@@ -32,14 +32,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: Without the program's name; `sys.argv` by default.
-
-    Returns:
-        The exit code.
-    """
+    """Run one command, of `sys.argv` by default; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
     )

@@ -35,11 +35,7 @@ _TI2V_MULTIPLE: Final = 32
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `data` and its commands; each sets `run_command`, a function from the arguments to an exit code.
-
-    Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-    """
+    """Add `data` and its commands; each sets `run_command`, a function from the arguments to an exit code."""
     data = commands.add_parser("data", help="what a LoRA was trained on, and a balanced set to train next")
     kinds = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
 

@@ -53,16 +53,7 @@ class Answers:
 
 
 def collect(arguments: argparse.Namespace, terminal: Terminal | None) -> Answers:
-    """Take the options, and ask for what they leave out.
-
-    Args:
-        arguments: Of `init`.
-        terminal: None to ask nothing.
-
-    Raises:
-        SettingsError: Something is missing or not allowed, and nobody can be asked.
-        DataError: The training metadata cannot be read.
-    """
+    """Take the options of `init`, and ask for what they leave out; nothing is asked without a terminal."""
     given = [scenarios.parse_prompt(text) for text in arguments.prompt]
     if arguments.prompts is not None:
         given += scenarios.read_file(arguments.prompts)

@@ -34,11 +34,7 @@ Say = Callable[[str], object]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command; its `run_command` is a function from the arguments to an exit code.
-
-    Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-    """
+    """Add the command; its `run_command` is a function from the arguments to an exit code."""
     parser = commands.add_parser(
         "reference",
         help="make a suite's reference set from real videos",
@@ -171,16 +167,8 @@ def features(
 ) -> dict[str, NDArray[np.float32]]:
     """Measure the videos, one at a time.
 
-    Args:
-        chosen: From `check_videos`.
-        extract: The suite's network, `video_features.load_extractor`.
-        say: Gets a line of progress now and then.
-
     Returns:
         Category (or `all`) -> float32 (videos, D), in the order of the files' names.
-
-    Raises:
-        ScoringError: The network refuses a video.
     """
     rows: dict[str, NDArray[np.float32]] = {}
     measured = 0

@@ -108,11 +108,7 @@ class Dispatcher:
         self._elsewhere.clear()
 
     def assign(self, now: float) -> list[tuple[str, Batch]]:
-        """Give work to every free worker.
-
-        Returns:
-            The workers and what they render next.
-        """
+        """Give work to every free worker."""
         given = []
         while self._free:
             batch = self._next()

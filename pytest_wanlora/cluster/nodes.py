@@ -125,11 +125,7 @@ class Cluster:
         return _merged([each.environment for each in all_hardware]) if all_hardware else None
 
     def examine(self, check: Check) -> None:
-        """Find out what nodes lack: one trouble for each thing, with the nodes that lack it.
-
-        Args:
-            check: Called on every node.
-        """
+        """Find out what nodes lack: one trouble for each thing, with the nodes that lack it."""
         sound = [node.name for node in self.nodes if node.hardware]
         lacking: dict[Lack, list[str]] = {}
         for name, problems in self._everywhere(inspect, check, only=sound).items():

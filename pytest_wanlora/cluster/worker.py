@@ -76,12 +76,7 @@ def driver_version() -> str:
 
 
 def survey(dtype: str, device: str) -> list[Hardware]:
-    """Look at this node: every kind of GPU that it has, or its CPU.
-
-    Args:
-        dtype: The suite's pipeline precision.
-        device: `"cuda"` or `"cpu"`.
-    """
+    """Look at this node: every kind of GPU that it has, or its CPU."""
     if device == "cpu":
         return [Hardware(environments.detect(dtype, "cpu"), "")]
     with _all_gpus():
@@ -107,13 +102,7 @@ def _all_gpus() -> Iterator[None]:
 
 
 class Worker:
-    """Renders and scores batches; its methods are called from several threads.
-
-    Args:
-        make_producer: See `MakeProducer`.
-        dtype: The suite's pipeline precision.
-        device: `"cuda"` or `"cpu"`.
-    """
+    """Renders and scores batches; its methods are called from several threads."""
 
     def __init__(self, make_producer: MakeProducer, dtype: str, device: str) -> None:
         if device == "cuda":

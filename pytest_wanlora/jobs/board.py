@@ -60,11 +60,7 @@ class Board:
         self.attempts = 2
 
     def prepare(self) -> None:
-        """Create the folder.
-
-        Raises:
-            JobError: It cannot be created.
-        """
+        """Create the folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -83,11 +79,7 @@ class Board:
             self._write(path, {"keys": list(keys), "reused": reused})
 
     def note_collected(self, note: Mapping[str, Any]) -> None:
-        """Note what this process collected, for the one that writes the record.
-
-        Raises:
-            JobError: It cannot be written.
-        """
+        """Note what this process collected, for the one that writes the record."""
         self._write(self.folder / f"collected-{self.who}.json", note)
 
     def collected(self) -> dict[str, Any] | None:
@@ -97,10 +89,6 @@ class Board:
 
     def start(self, job: Job, *, who: str | None = None) -> None:
         """Note that a job is being rendered.
-
-        Args:
-            job: Which.
-            who: Renders it; this process by default.
 
         Raises:
             JobError: Two processes have died over it.
@@ -152,11 +140,7 @@ class Board:
         return (self.folder / f"{key}.done").exists()
 
     def raise_failure(self, job: Job) -> None:
-        """Raise what a job failed of, if it did.
-
-        Raises:
-            JobError: With the message of the process that tried.
-        """
+        """Raise what a job failed of, if it did."""
         note = read_note(self.folder / f"{job.key}.failed")
         if note is not None:
             raise JobError(f"{job.label}: {note['message']}", next_command=note["next_command"])

@@ -86,9 +86,6 @@ class Job:
 
         Seed s is in the batch that begins with seed `s // batch * batch`: it depends on the job alone, so all
         processes agree on it.
-
-        Args:
-            batch: How many seeds are rendered together.
         """
         return dataclasses.replace(self, seed=self.seed // batch * batch).key if batch > 1 else self.key
 
@@ -255,11 +252,7 @@ class BatchProducer(Protocol):
 
 
 def image_sha256(path: Path) -> str:
-    """Digest of an input image.
-
-    Raises:
-        JobError: It cannot be read.
-    """
+    """Digest of an input image."""
     try:
         return file_sha256(path)
     except OSError as error:
@@ -288,9 +281,6 @@ def plan(
         name: Of the candidate, where it is not the checkpoint's own.
         producer: Name and version of what renders and scores them (`Producer.identity`).
         scenarios: Some of the suite's, in its order; all by default.
-
-    Returns:
-        The jobs, in the order in which a single process renders them.
     """
     shared = canonical(
         {"suite": _rendering(suite), "environment": environment.identity(), "producer": producer}
@@ -328,11 +318,7 @@ def _rendering(suite: Suite) -> dict[str, Any]:
 
 
 def input_image(suite: Suite, scenario: Scenario) -> Path | None:
-    """The file of a scenario's first frame; None for a scenario without one.
-
-    Raises:
-        SuiteError: There is no such file.
-    """
+    """The file of a scenario's first frame; None for a scenario without one."""
     if scenario.input_image is None:
         return None
     key = f"scenarios[{suite.scenarios.index(scenario)}].input_image"

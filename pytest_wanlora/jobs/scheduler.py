@@ -90,17 +90,10 @@ class Scheduler:
         self.close()
 
     def ensure(self, needed: Sequence[Job], *, pool: Sequence[Job] = ()) -> dict[str, JobResult]:
-        """Wait until every needed job is rendered, by this process or another.
+        """Wait until every needed job is rendered, by this process or another; returns their results by key.
 
         Renders the next needed job that no process has claimed, together with the wanted jobs of its batch.
         When all needed jobs are claimed or being scored, renders other jobs of `pool` instead of waiting.
-
-        Args:
-            needed: Jobs whose results are wanted.
-            pool: Every job of the run.
-
-        Returns:
-            Results by key.
 
         Raises:
             JobError: A needed job failed, here or in another process of this run, or the process that

@@ -27,11 +27,7 @@ class Change:
 
 
 def refuse_existing(changes: Sequence[Change]) -> None:
-    """Refuse new files where something is already.
-
-    Raises:
-        SettingsError: Names all of them.
-    """
+    """Refuse new files where something is already, naming all of them."""
     there = [str(each.path) for each in changes if each.before is None and _is_there(each.path)]
     if there:
         raise SettingsError(

@@ -58,9 +58,6 @@ def sign(document: dict[str, Any], key: Path) -> bytes:
         document: The receipt, as `receipt.statement` makes it.
         key: Private key in PEM or OpenSSH's format, without a passphrase.
 
-    Returns:
-        The bundle: canonical JSON.
-
     Raises:
         SettingsError: The key cannot sign a bundle; see `why_not`.
     """
@@ -82,11 +79,7 @@ def sign(document: dict[str, Any], key: Path) -> bytes:
 
 
 def attestation(document: dict[str, Any]) -> dict[str, Any]:
-    """The in-toto statement of a bundle: a test result, with the receipt as its extension.
-
-    Args:
-        document: The receipt.
-    """
+    """The in-toto statement of a bundle: a test result, with the receipt as its extension."""
     said = Statement.model_validate(document).predicate
     tests = [(str(each.item), _outcome(each.verdict)) for each in said.items]
     tests += [(each.name, "PASSED" if each.passed else "FAILED") for each in said.project_tests]

@@ -38,10 +38,6 @@ _VERSIONS: Final[Mapping[str, type[AnyStatement]]] = MappingProxyType(
 def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
     """Make the receipt of one checkpoint of a run.
 
-    Args:
-        record: The run.
-        candidate: Name of the checkpoint.
-
     Returns:
         Plain JSON data, its own digest included; `canonical` makes the file's bytes of it.
 
@@ -120,10 +116,6 @@ def canonical(document: dict[str, Any]) -> bytes:
 
 def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
     """Read a receipt and check that its bytes are the ones that were written.
-
-    Args:
-        data: The file's bytes.
-        source: Its name, for errors.
 
     Raises:
         RecordError: Not JSON, no receipt of a known version, not its own canonical bytes, or with a digest

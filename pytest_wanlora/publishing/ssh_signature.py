@@ -20,11 +20,7 @@ _PROBE = b"pytest-wanlora: can this key sign?"
 
 
 def check_key(key: Path) -> None:
-    """Prove that a key can sign, before anything is measured that should be signed with it.
-
-    Raises:
-        SettingsError: See `sign`.
-    """
+    """Prove that a key can sign, before anything is measured that should be signed with it."""
     sign(_PROBE, key)
 
 
@@ -34,9 +30,6 @@ def sign(data: bytes, key: Path) -> bytes:
     Args:
         data: What to sign.
         key: A private SSH key without a passphrase, or the public half of one that an agent holds.
-
-    Returns:
-        The signature, in OpenSSH's armour.
 
     Raises:
         SettingsError: There is no `ssh-keygen`, or it cannot sign with this key: unreadable, locked by a

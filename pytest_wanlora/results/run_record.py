@@ -137,11 +137,7 @@ class RunRecord(Part):
         )
 
     def ended(self, exit_status: int) -> RunRecord:
-        """The record of the run as it ended, with every decision made again.
-
-        Args:
-            exit_status: pytest's exit code.
-        """
+        """The record of the run as it ended, with every decision made again."""
         changed = self.model_copy(update={"exit_status": exit_status})
         cards = []
         for card in self.candidates:
@@ -177,10 +173,6 @@ class RunRecord(Part):
     @classmethod
     def from_json(cls, text: str | bytes, *, source: str = "the record") -> RunRecord:
         """Read a record, bring it to the present version and check that it is whole and agrees with itself.
-
-        Args:
-            text: JSON.
-            source: Name of the file, for errors.
 
         Raises:
             RecordError: Not JSON, of an unknown schema version, malformed, or with a decision that does not
@@ -238,9 +230,6 @@ class RunRecord(Part):
 def load(path: Path) -> RunRecord:
     """Read `results.json`.
 
-    Args:
-        path: The file, or the run's folder.
-
     Raises:
         RecordError: There is none, it is no whole record, or a metric of it is not installed here.
     """
@@ -260,15 +249,7 @@ def load(path: Path) -> RunRecord:
 
 
 def write(record: RunRecord, path: Path) -> None:
-    """Write a record to a temporary file in the same folder, then rename it.
-
-    Args:
-        record: What to write.
-        path: `results.json`.
-
-    Raises:
-        RecordError: The folder cannot be written.
-    """
+    """Write a record to a temporary file in the same folder, then rename it."""
     try:
         write_whole(path, record.to_json().encode())
     except OSError as error:

@@ -89,9 +89,6 @@ class ClipScorer:
     def embed_frames(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed every frame.
 
-        Args:
-            video: uint8 (T, H, W, 3), RGB.
-
         Returns:
             float32 (T, D), rows of length 1.
 
@@ -112,9 +109,6 @@ class ClipScorer:
     def embed_text(self, caption: str) -> NDArray[np.float32]:
         """Embed a caption.
 
-        Args:
-            caption: One text that the model can read to its end; see `check_caption`.
-
         Returns:
             float32 (D,), of length 1.
 
@@ -131,9 +125,6 @@ class ClipScorer:
         """Refuse a caption that the model would not read to its end.
 
         A CLIP tokenizer cuts what exceeds its context without a word, and the score would be of another text.
-
-        Args:
-            caption: The caption of a scenario.
 
         Raises:
             ScoringError: The caption is empty, or has more tokens than the model reads.

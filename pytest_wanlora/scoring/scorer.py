@@ -88,10 +88,6 @@ class Scorer:
     def check(self, captions: Iterable[str], *, frame_count: int) -> None:
         """Refuse before rendering what `score` would refuse after it.
 
-        Args:
-            captions: The captions of all scenarios.
-            frame_count: Frames of every video.
-
         Raises:
             ScoringError: A caption that CLIP would cut, or videos too short for the video features.
         """
@@ -134,14 +130,7 @@ class Scorer:
         return VideoScores(scores, embedded, self._extractor(video))
 
     def features(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the video features alone, float32 (D,); what a reference set is made of.
-
-        Args:
-            video: uint8 (T, H, W, 3), RGB.
-
-        Raises:
-            ScoringError: The video is degenerate, or too short for the network.
-        """
+        """Return the video features alone, float32 (D,); what a reference set is made of."""
         reason = frames.degenerate(video)
         if reason is not None:
             raise ScoringError(f"the video cannot be part of a reference set: {reason}")

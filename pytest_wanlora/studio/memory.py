@@ -35,11 +35,6 @@ def peak_memory(device: str) -> int | None:
 def explained(what: str, device: str, suite: Suite) -> Iterator[None]:
     """Replace an out-of-memory error by one that names the GPU's memory and the settings that need less.
 
-    Args:
-        what: Was being done.
-        device: On which.
-        suite: Whose keys to name.
-
     Raises:
         StudioError: Instead of torch's own error.
     """

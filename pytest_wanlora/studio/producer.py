@@ -105,13 +105,6 @@ class StudioProducer:
     def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
         """Render jobs of one batch, or of up to `together` batches of one candidate.
 
-        Args:
-            jobs: What to render.
-            checkpoint: The candidate that they name; None for the model without LoRA.
-
-        Returns:
-            For each job what scores it.
-
         Raises:
             StudioError: The model or the LoRA cannot be loaded or applied, or previews cannot be written.
             ScoringError: The scorers cannot be loaded; or, when a score is asked for, return nonsense.

@@ -43,11 +43,6 @@ def find_for(
 ) -> Suite:
     """Choose the packaged suite whose model a checkpoint fits.
 
-    Args:
-        checkpoint: The LoRA.
-        baselines: See `load`.
-        seeds: See `load`.
-
     Raises:
         SuiteError: None or several fit, and the header of the file does not say which; lists what was seen,
             and what each suite lacks or how it is chosen.
@@ -128,10 +123,6 @@ def _choose(suite: Suite, checkpoint: Checkpoint) -> str:
 
 def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that changes what the suite's model does not have.
-
-    Args:
-        suite: The suite that the user chose.
-        checkpoint: The LoRA.
 
     Raises:
         SuiteError: A width differs, or the model lacks a block or a layer.

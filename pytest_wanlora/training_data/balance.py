@@ -99,10 +99,6 @@ def parse_shares(text: str) -> dict[str, Fraction]:
 def check_shares(shares: Mapping[str, Fraction], categories: Iterable[str]) -> None:
     """Refuse shares that do not sum to 1, or of a category that there is not.
 
-    Args:
-        shares: Shares by category.
-        categories: The categories of the rules.
-
     Raises:
         DataError: The sum is not exactly 1, or a category is unknown.
     """
@@ -123,10 +119,6 @@ def check_shares(shares: Mapping[str, Fraction], categories: Iterable[str]) -> N
 
 def apportion(shares: Mapping[str, Fraction], samples: int) -> dict[str, int]:
     """Whole numbers in the proportion of the shares, by largest remainder (Hamilton's method).
-
-    Args:
-        shares: Shares by category, with the sum 1.
-        samples: The sum of the result.
 
     Returns:
         Rows by category; each differs from share times samples by less than 1. Equal remainders: the larger
@@ -269,13 +261,6 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[st
     their sum. Other verdicts raise nothing: what was not measured, or not against this baseline, says nothing
     about the data.
 
-    Args:
-        base: Shares to start from, with the sum 1.
-        outcomes: The run's comparisons.
-
-    Returns:
-        Exact shares with the sum 1.
-
     Raises:
         DataError: Nothing regressed, or what did has no share to raise.
     """
@@ -343,10 +328,6 @@ def outcomes(run: Path, candidate: str | None = None) -> list[Outcome]:
 
 
 def equal_shares(categories: Iterable[str]) -> dict[str, Fraction]:
-    """The same share for every category, where `--toward` is given none to start from.
-
-    Args:
-        categories: At least one.
-    """
+    """The same share for every category, where `--toward` is given none to start from."""
     names = list(categories)
     return dict.fromkeys(names, Fraction(1, len(names)))

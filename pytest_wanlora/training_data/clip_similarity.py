@@ -31,10 +31,6 @@ class TextSimilarity(Protocol):
     def cosines(self, texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
         """Compare every text with every other.
 
-        Args:
-            texts: At least one.
-            others: At least one.
-
         Returns:
             Cosines from -1 to 1, shape (texts, others).
         """
@@ -44,11 +40,6 @@ def nearest(
     similarity: TextSimilarity, prompts: Sequence[str], rules: Rules
 ) -> list[tuple[int, float, float]]:
     """Decide prompts by the nearest description.
-
-    Args:
-        similarity: Compares texts.
-        prompts: Prompts in languages that `similarity` reads.
-        rules: Says what the categories look like.
 
     Returns:
         For each prompt the index of the category in `rules.names`, the softmax of the cosines times
@@ -97,10 +88,6 @@ class ClipTextSimilarity:
 
     def cosines(self, texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
         """Compare every text with every other; `others` are embedded once and remembered.
-
-        Args:
-            texts: At least one.
-            others: At least one.
 
         Returns:
             Shape (texts, others).

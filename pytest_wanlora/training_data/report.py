@@ -125,11 +125,7 @@ class Report:
         return sum(self.videos.get(state.name.lower(), 0) for state in BROKEN) + unreadable
 
     def with_clips(self, clips: Reading) -> Report:
-        """The same report with what reading the files showed.
-
-        Args:
-            clips: From `read_clips`.
-        """
+        """The same report with what reading the files showed."""
         return replace(self, clips=clips)
 
     def to_json(self) -> dict[str, Any]:
@@ -143,13 +139,7 @@ class Report:
 
 
 def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report:
-    """Make the report of a survey.
-
-    Args:
-        survey: What was found.
-        duplicates: What repeats what in it.
-        threshold: The similarity that `duplicates` were found with.
-    """
+    """Make the report of a survey."""
     present = survey.present
     undecided = present & (survey.means == MEANS.index(Means.NOTHING))
     spoken = [index for index in range(len(LANGUAGES)) if bool((present & (survey.languages == index)).any())]
@@ -234,11 +224,7 @@ def _cut(text: str) -> str:
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """A report as lines of text.
-
-    Args:
-        report: The report.
-    """
+    """A report as lines of text."""
     with_prompt = report.rows - report.without_prompt
     yield f"{report.path}: {report.rows:,} rows, {with_prompt:,} with a prompt"
     if report.taken != with_prompt:
@@ -280,24 +266,13 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def folded_lines(folded: Mapping[str, int]) -> Iterator[str]:
-    """Which categories count as `other`, as lines of text.
-
-    Args:
-        folded: Prompts by category.
-    """
+    """Which categories count as `other`, as lines of text."""
     for name, count in folded.items():
         yield f"{count:,} prompts of {name} count as other: no scenario of the suite is of {name}"
 
 
 def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) -> Iterator[str]:
-    """What was drawn, as lines of text.
-
-    Args:
-        output: The file that was written.
-        seed: Of the draw.
-        before: Rows of the whole set by category.
-        drawn: The draw.
-    """
+    """What was drawn, as lines of text."""
     yield f"{output}: {len(drawn.rows):,} rows, seed {seed}"
     if drawn.dropped:
         yield "left out before: " + ", ".join(

@@ -155,11 +155,7 @@ class Survey:
         )
 
     def taken(self, rows: NDArray[np.bool_] | None = None) -> int:
-        """How many prompts an epoch takes: rows with their repeats.
-
-        Args:
-            rows: Which rows to count; all by default.
-        """
+        """How many prompts an epoch takes: rows with their repeats."""
         return int(self.repeats.sum() if rows is None else self.repeats[rows].sum())
 
     def counts(self, rows: NDArray[np.bool_] | None = None, *, repeats: bool = True) -> dict[str, int]:
@@ -197,9 +193,6 @@ class Survey:
     def records(self, rows: Iterable[int]) -> dict[int, Row]:
         """Read some rows again, whole.
 
-        Args:
-            rows: Their numbers, from 0.
-
         Raises:
             DataError: The file changed since the survey.
         """
@@ -231,9 +224,6 @@ def take(
         similarity: Asked for prompts that no word, or words of several categories alike, decide. None: such a
             prompt is `other`, or of the category that stands first in the rules' order.
         progress: Told how far it is.
-
-    Raises:
-        DataError: The training data cannot be read.
     """
     prompts: list[str] = []
     parts: list[dict[str, NDArray[Any]]] = []

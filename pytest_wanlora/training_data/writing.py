@@ -45,15 +45,7 @@ def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool 
 
 
 def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:
-    """Write a UTF-8 file through a temporary one in the same folder, so that it appears whole or not at all.
-
-    Args:
-        output: The file. Unlike `files.write_whole`'s it is never in memory.
-        write: Called once with the open file; what it raises is passed on.
-
-    Raises:
-        DataError: The system refuses: no room, no right.
-    """
+    """Write a UTF-8 file through a temporary one, so that it appears whole or not at all."""
     try:
         opened, temporary = create_beside(output)
         try:
@@ -79,9 +71,6 @@ def write_table(
         kind: One of `metadata.FORMATS`.
         columns: Names of the columns: the header of a csv, the keys of a record of texts in json.
         records: Texts by column, or objects (json, jsonl only), as `metadata.Row.record` has them.
-
-    Raises:
-        DataError: The system refuses.
     """
 
     def write(file: IO[str]) -> None:
