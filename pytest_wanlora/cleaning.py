@@ -48,9 +48,7 @@ class Entry:
     """One folder of a cache that may be deleted.
 
     Attributes:
-        folder: Where it is.
         size: Bytes.
-        key: Of the job.
         used: When it was last stored or read, in seconds since the epoch.
         candidate: Whose video it is; None for what a process left that died.
     """
@@ -87,7 +85,6 @@ class Run:
     """The folder of one run.
 
     Attributes:
-        folder: Where it is.
         size: Bytes.
     """
 
@@ -100,7 +97,6 @@ class RunsContents:
     """What a folder of runs holds.
 
     Attributes:
-        runs: Oldest first.
         leftovers: Of run folders whose deletion was interrupted.
         others: Names of what is not the folder of a run with a record, or holds files of others too.
     """

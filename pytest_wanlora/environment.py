@@ -37,12 +37,8 @@ class Environment:
         device: `"cuda"` or `"cpu"`.
         device_name: The GPU's name from its driver; `"cpu"` on a CPU, whose model does not change float32
             results beyond rounding (it is recorded in `processor`).
-        processor: Model of the CPU, for the record.
         dtype: Of the pipeline, `"bfloat16"` or `"float32"`.
         attention: The attention kernels, see `attention_kernels`; on a CPU torch has but one.
-        torch: Version with its build suffix.
-        diffsynth: Version.
-        python: Version.
     """
 
     device: Device
@@ -67,7 +63,6 @@ def detect(dtype: str, device: str = "auto") -> Environment:
     """Describe this process' environment without importing torch.
 
     Args:
-        dtype: The suite's pipeline precision.
         device: `"auto"` (the first visible GPU if the driver shows one), `"cpu"`, `"cuda"` or `"cuda:N"`.
 
     Returns:

@@ -22,7 +22,6 @@ def refusals(
     """Say why a measurement may not become a baseline.
 
     Args:
-        new: What was measured.
         judgements: Of its limits and of the checkpoint itself.
         expected: The items that the suite demands of it.
         seeds: Scenario to the seeds that a whole measurement has.

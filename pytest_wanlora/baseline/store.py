@@ -66,8 +66,6 @@ def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseli
     """Read a baseline.
 
     Args:
-        root: The folder of all baselines.
-        suite: Name of the suite.
         name: `"base"`, or what was accepted.
         suite_option: What `--wanlora-suite` takes, for the next command of an error; the name when left out.
 
@@ -236,7 +234,6 @@ def write(
 
     Args:
         baseline: With features for exactly the videos that have scores.
-        root: The folder of all baselines.
         videos: Scenario and seed to an mp4 that is kept beside the numbers, for people.
 
     Returns:

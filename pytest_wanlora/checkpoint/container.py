@@ -52,7 +52,6 @@ class Entry:
 
     Attributes:
         dtype: safetensors' name, ``BF16``.
-        shape: As stored.
         start: Offset of the first byte from the beginning of the file.
         size: Length in bytes.
     """
@@ -97,7 +96,6 @@ class Container:
     """A safetensors file whose header was accepted.
 
     Attributes:
-        path: As given.
         size: Bytes of the whole file.
         entries: By key, in file order.
         metadata: The header's ``__metadata__``.

@@ -170,9 +170,7 @@ def warnings(
     """What to know of a file that may be fit.
 
     Args:
-        targets: All of them.
         zero: Names of those that change nothing.
-        metadata: Of the header.
         underscored: Whether layers are named as kohya's scripts do, which always write alpha.
     """
     found = []

@@ -32,7 +32,6 @@ class Asked:
         path: Of a LoRA that is given without an expert; of a pair a path that may not exist, with the common
             part of both names, for `unique_names`.
         halves: Of a pair, the file of each expert.
-        strengths: Of a pair, the factor on each.
     """
 
     path: Path

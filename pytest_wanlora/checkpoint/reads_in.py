@@ -19,13 +19,8 @@ class Reading:
     """What a program makes of a file.
 
     Attributes:
-        program: Its name.
-        version: That the rules are of.
         state: Whether the file works there, in part, or does nothing.
-        read: How many targets it reads.
-        targets: How many the file has.
         scales: What it multiplies updates by; different values, ascending.
-        dropped: Keys that it does not read.
         why: One sentence where it does not simply work, else empty.
         source: File and line of the program that this rests on.
     """

@@ -32,12 +32,8 @@ class Answers:
     """All that the files are made from; paths start in the folder.
 
     Attributes:
-        folder: Where the files are written.
-        model: The packaged suite to start from.
-        name: Of the new suite.
         scenarios: Checked, in their order.
         training: The training metadata, counted with the scenarios' categories; None if none was named.
-        videos: Folder of the reference videos.
         lora: Checkpoint of the printed gate command.
         ci: `github`, `gitlab` or `none`.
     """

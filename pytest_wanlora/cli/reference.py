@@ -82,10 +82,8 @@ class Chosen:
 
     Attributes:
         sets: Category (or `all`) -> its videos.
-        frames: Taken of each.
         height: Of the suite, pixels.
         width: Of the suite, pixels.
-        every: Distance of the frames taken.
         resized: How many videos have another size than the suite's.
         short: Messages about those left out because they have too few frames.
     """
@@ -115,8 +113,6 @@ def check_videos(
 
     Args:
         folder: See `videos.find_sets`.
-        suite: Tells categories, frames and size.
-        every: Distance of the frames taken.
         skip_short: Leave out videos with too few frames instead of refusing them.
         say: Gets a line of progress now and then.
 

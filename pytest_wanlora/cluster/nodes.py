@@ -38,9 +38,6 @@ class Trouble:
     """Something that keeps the cluster from rendering.
 
     Attributes:
-        what: Suite key or part of the machine.
-        message: With the names of the nodes.
-        next_command: What to do next.
         incomparable: Whether nodes differ, instead of lacking something.
     """
 
@@ -55,7 +52,6 @@ class Node:
     """A node that can render.
 
     Attributes:
-        id: Ray's.
         name: Its host name, with the first letters of the id where several nodes have the same.
         slots: GPUs, or CPUs where the suite is rendered on CPUs.
         hardware: Of each kind of its GPUs; empty where it could not be looked at.
@@ -72,10 +68,7 @@ class Cluster:
     """A Ray cluster that this process is connected to.
 
     Attributes:
-        address: As the user gave it.
         device: `"cuda"` or `"cpu"`.
-        nodes: Those that can render.
-        troubles: What keeps them from it.
         wait: Seconds in which a node must answer.
         notes: Differences that the user allowed, nodes that were lost.
     """
@@ -102,7 +95,6 @@ class Cluster:
         """Compare the versions of all nodes, then what they render on.
 
         Args:
-            dtype: The suite's pipeline precision.
             allow: Whether other GPUs, drivers and versions of libraries may be mixed.
 
         Returns:

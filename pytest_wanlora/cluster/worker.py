@@ -39,7 +39,6 @@ class Hardware:
     """What a node renders on.
 
     Attributes:
-        environment: Of one of its GPUs, or of its CPU.
         driver: Version of the GPU driver; empty on a CPU.
     """
 
@@ -134,8 +133,6 @@ class Worker:
         """Render a batch, after the one before.
 
         Args:
-            number: Of the batch.
-            jobs: What to render.
             checkpoint: The candidate; None for the model without LoRA.
             data: Bytes of the files of its `halves`.
         """

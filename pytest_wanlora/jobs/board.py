@@ -20,10 +20,6 @@ class Progress:
     """How far a run's videos are.
 
     Attributes:
-        total: Jobs of the run.
-        reused: Of them, found in the cache.
-        rendered: Finished in this run.
-        failed: Failed in this run.
         running: Labels of the jobs being rendered now.
         remaining: Estimated seconds for the rest; None before the first is finished.
         nodes: Nodes of a cluster and what they do; empty on one machine.
@@ -47,10 +43,7 @@ class Board:
     """Small JSON files about jobs that all processes of one run read and write.
 
     Args:
-        folder: Of this run alone.
-        who: Name of this process in the notes.
         reuse: Whether results that other runs left in the cache count.
-        attempts: How often a job is begun at most.
     """
 
     def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True, attempts: int = 2) -> None:

@@ -52,7 +52,6 @@ class Scheduler:
             not tried again.
         cache: Where results are kept; shared by processes and runs.
         board: The run's shared files: attempts and failures.
-        batch: Seeds that are rendered together.
         together: Batches of one candidate that `begin` is given at a time.
         score_in_background: Whether to score on another thread while the next batch is rendered.
         progress: Called after each change that this process sees.

@@ -16,7 +16,6 @@ class Change:
     """A file to write.
 
     Attributes:
-        path: The file.
         after: Its new bytes.
         before: Its bytes when it was read; None for a file that must not exist.
     """

@@ -24,7 +24,6 @@ class Training:
     """What was found.
 
     Attributes:
-        path: The metadata.
         prompts: Prompts that an epoch takes: rows with a prompt, with their repeats.
         shares: Share of the prompts by category, 0 to 1; of categories that have words in the lists.
         opening: The words that most prompts begin with; None if they begin differently.

@@ -36,7 +36,6 @@ class NewScenario:
     Attributes:
         id: Name in test ids, folders and reports.
         category: What kind of training data it stands for.
-        prompt: The text that the model renders.
         caption: The text that CLIP compares the video with; None for the prompt itself.
     """
 

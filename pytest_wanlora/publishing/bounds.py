@@ -19,10 +19,6 @@ class Bound:
     """A limit that the verifier asks for.
 
     Attributes:
-        text: As typed.
-        metric: Metric id.
-        minimum: Lowest value allowed.
-        maximum: Highest value allowed.
         place: `"each"` scenario, `"all"` of them pooled, or a scenario's id.
     """
 

@@ -146,9 +146,7 @@ def opened(data: bytes, key: Path | None, *, source: str) -> bytes:
     """Check a bundle and return the receipt in it.
 
     Args:
-        data: The bundle.
         key: Public key that must have signed it, in PEM or OpenSSH's format; None: no signature is looked at.
-        source: Its name, for errors.
 
     Returns:
         The receipt's canonical bytes, which `receipt.parse` reads.

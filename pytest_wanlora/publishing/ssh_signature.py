@@ -28,7 +28,6 @@ def sign(data: bytes, key: Path) -> bytes:
     """Sign bytes.
 
     Args:
-        data: What to sign.
         key: A private SSH key without a passphrase, or the public half of one that an agent holds.
 
     Raises:
@@ -54,8 +53,6 @@ def signature_problem(data: bytes, signature: Path, *, allowed_signers: Path, si
     """Say what is wrong with a signature; None when it is good.
 
     Args:
-        data: What was signed.
-        signature: The signature's file.
         allowed_signers: File in the format of `ssh-keygen`, ALLOWED SIGNERS.
         signer: Who must have signed, as named there.
 

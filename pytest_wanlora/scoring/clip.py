@@ -61,7 +61,6 @@ class ClipScorer:
     without it).
 
     Args:
-        settings: Model, weights and digest.
         device: `"cpu"`, `"cuda:0"`, ...
 
     Raises:

@@ -36,7 +36,6 @@ class Reference:
         sets: Category -> float64 (m, D), read-only.
         frames: Frames a video; both sides of a distance must have as many.
         extractor_sha256: Digest of the weights that made the features.
-        sha256: Digest of the reference file.
     """
 
     sets: Mapping[str, NDArray[np.float64]]
@@ -194,9 +193,7 @@ def write_reference(
     """Write a reference set for `read_reference`: equal sets give equal files, byte for byte.
 
     Args:
-        path: The file to write.
         sets: Category (or `all`) -> (m, D), m >= 2, one row a video; stored as float32.
-        frames: Frames of each of those videos.
         extractor_sha256: Digest of the weights that made the features.
 
     Returns:

@@ -105,7 +105,6 @@ class Scorer:
 
         Args:
             video: uint8 (T, H, W, 3), RGB, as rendered.
-            caption: What it should show.
 
         Returns:
             `clip`, `clip_cosine`, `temporal`, `sharpness`, `sharpness_pct`, `color`, `motion`, `drift`,

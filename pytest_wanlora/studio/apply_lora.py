@@ -74,8 +74,6 @@ def fused(
     their weights.
 
     Args:
-        pipe: DiffSynth's pipeline.
-        checkpoint: What to fuse.
         scale: Factor on the LoRA's delta (DiffSynth's `alpha`).
         model: Which of the pipeline's denoisers; its only one when left out.
         uploads: Where the file's matrices may be already.

@@ -37,8 +37,6 @@ class Loader:
     """Loads the parts of a suite's model.
 
     Args:
-        suite: Names the files.
-        environment: On what they are used.
         device: `"cpu"` or `"cuda:N"`.
         threads: CPU threads of torch; None leaves torch's own choice.
 

@@ -70,8 +70,6 @@ class Studio:
     """A Wan pipeline, loaded on first use and kept.
 
     Args:
-        suite: Model files, sampling, scenarios.
-        environment: On what to render.
         device: `"cpu"` or `"cuda:N"`; torch must agree that it is there. The environment's when left out.
         threads: CPU threads of torch; None leaves torch's own choice.
         cache_dir: Where prompt embeddings and compiled code are kept for later runs; None keeps neither.

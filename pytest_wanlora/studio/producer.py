@@ -36,7 +36,6 @@ class StudioProducer:
 
     Args:
         suite: What to render and how to score it.
-        environment: On what.
         device: `"cpu"` or `"cuda:N"`; the environment's when left out.
         threads: CPU threads of torch; None leaves torch's choice.
         previews: Whether to write mp4 files.

@@ -63,8 +63,6 @@ class Suspicion:
     """A scenario that regressed and whose category is rare in the training data.
 
     Attributes:
-        scenario: Its id.
-        category: Its category.
         share: Share of the category, 0 to 1.
         metric: Of the failed comparisons the one that is furthest beyond its band.
         change: Its relative change to the worse; None if it is undefined.
@@ -88,8 +86,6 @@ class Correlation:
     """Spearman's rank correlation of a category's share and its scenarios' change to the worse.
 
     Attributes:
-        scenarios: How many.
-        categories: Of how many categories.
         rho: From -1 (the rarer, the worse) to 1.
         p_value: One-sided, that a rho as low is chance: the shares are permuted among the categories, since
             the scenarios of one category share theirs.

@@ -145,10 +145,8 @@ def draw(
     """Draw rows.
 
     Args:
-        survey: The rows.
         shares: Exact shares by category, with the sum 1.
         samples: Rows to draw, at least 1.
-        seed: Another seed, another draw.
         drop: Which repeats to leave out; `near` needs a survey that looked for them. Of the rows that repeat
             each other one stays, the same for every seed.
         threshold: Similarity from which on prompts are near duplicates.
@@ -243,8 +241,6 @@ class Outcome:
     """One comparison of a run.
 
     Attributes:
-        scenario: Scenario id.
-        category: The scenario's category.
         verdict: Of the comparison with the baseline.
     """
 

@@ -257,12 +257,6 @@ def decisions(
 ) -> Iterator[dict[str, Any]]:
     """Decide every row.
 
-    Args:
-        metadata: The rows.
-        rules: The word lists.
-        similarity: Asked where words do not decide.
-        shared: What is left out of all prompts.
-
     Returns:
         For each row its place in the file, video, prompt and `COLUMNS`. A row without a prompt is `other`,
         decided by `nothing`.

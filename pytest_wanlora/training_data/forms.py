@@ -57,10 +57,8 @@ class Clips:
 
     Args:
         path: A folder, a .zip file, or a config of a trainer.
-        table: Opens the tables in it.
 
     Attributes:
-        path: As given.
         kind: `folder`, `archive` or `config`.
         columns: Those of a table with the same rows.
         unit: What `Row.place` counts.

@@ -55,8 +55,6 @@ class Repeats:
     Attributes:
         exact: Rows whose prompt another row has, letter by letter, beyond the first.
         near: Further rows whose prompt is nearly another's; None where that was not looked for.
-        threshold: Similarity from which on it is.
-        largest: The largest groups.
         videos: Rows whose video another row names too, beyond the first.
     """
 
@@ -72,8 +70,6 @@ class Report:
     """The report on training data.
 
     Attributes:
-        path: The file or folder.
-        rows: Its rows.
         taken: Prompts that an epoch takes: rows with a prompt as often as the config repeats them. All counts
             below are of these but for those of examples, repeats and videos.
         notes: What the user should know of how it was read.
@@ -85,9 +81,7 @@ class Report:
         undecided: Rows that no word decided and no similarity either: all of them are `other`.
         ties: Rows that words of several categories decide alike: the first in order has them.
         by_similarity: Rows decided by text similarity.
-        undecided_examples: A few undecided prompts.
         lengths: By language.
-        repeats: Duplicates.
         videos: Rows by `videos.State`, by its lower-case name.
         broken_examples: A few rows at which the training would stop, with the reason.
         clips: What reading the files showed; None where they were not read.

@@ -83,12 +83,10 @@ class Survey:
     """What a pass found, by row: the prompts, and about 120 bytes a row.
 
     Attributes:
-        source: What was read.
         kind: Its form: `csv`, `folder`, ...
         columns: Names of the columns, where all rows have the same.
         unit: What the places of rows count: `line`, `record`, `clip`.
         notes: What the user should know of how it was read.
-        files: The files that were read.
         version: Their sizes and times when they were read.
         rules: What the categories were decided by.
         shared: What nearly all prompts share, which was left out.
@@ -219,11 +217,8 @@ def take(
     """Walk through training data once.
 
     Args:
-        source: What to read.
-        rules: The word lists.
         similarity: Asked for prompts that no word, or words of several categories alike, decide. None: such a
             prompt is `other`, or of the category that stands first in the rules' order.
-        progress: Told how far it is.
     """
     prompts: list[str] = []
     parts: list[dict[str, NDArray[Any]]] = []

@@ -132,12 +132,10 @@ class Reading:
     Attributes:
         target: What the training is told to make of them.
         read: Videos that could be read to their end.
-        unreadable: Videos that could not.
         reasons: The first few of them, with the reason.
         sizes: Videos by `WIDTHxHEIGHT`.
         frames: Videos by number of frames.
         enlarged: Videos that the training scales up.
-        cropped: Videos that it cuts.
         most_cropped: Largest share of a video's area that is cut off, 0 to 1.
         short: Videos with fewer frames than the target's.
         lost_frames: Frames of those that the rounding to 4n + 1 drops.

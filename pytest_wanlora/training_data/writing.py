@@ -20,7 +20,6 @@ def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool 
     """Refuse an output that would destroy something or cannot be written, before any work is done for it.
 
     Args:
-        output: The file to write.
         sources: Files that are read for it and must stay.
         overwrite: Whether an existing file may be replaced. A source never may.
 
@@ -67,7 +66,6 @@ def write_table(
     """Write rows as csv, json or jsonl.
 
     Args:
-        output: The file.
         kind: One of `metadata.FORMATS`.
         columns: Names of the columns: the header of a csv, the keys of a record of texts in json.
         records: Texts by column, or objects (json, jsonl only), as `metadata.Row.record` has them.
