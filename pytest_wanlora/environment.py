@@ -71,12 +71,15 @@ def detect(dtype: str, device: str = "auto") -> Environment:
     kind, _, number = device.partition(":")
     gpu = None if kind == "cpu" else gpu_name(int(number or 0))
     chosen: Device = "cuda" if kind == "cuda" or gpu else "cpu"
+    attention = "torch_sdpa"
+    if chosen == "cuda":
+        attention += f":{','.join(attention_kernels(gpu_capability(int(number or 0))))}"
     return Environment(
         device=chosen,
         device_name=(gpu or NO_GPU) if chosen == "cuda" else "cpu",
         processor=processor_name(),
         dtype=dtype,
-        attention=_attention(gpu_capability(int(number or 0))) if chosen == "cuda" else "torch_sdpa",
+        attention=attention,
         torch=metadata.version("torch"),
         diffsynth=metadata.version("diffsynth"),
         python=platform.python_version(),
@@ -93,10 +96,6 @@ def attention_kernels(capability: Capability | None) -> tuple[str, ...]:
     """
     fast = ("cudnn",) if capability is not None and capability[0] == _HOPPER else ()
     return (*fast, "flash", "efficient", "math")
-
-
-def _attention(capability: Capability | None) -> str:
-    return f"torch_sdpa:{','.join(attention_kernels(capability))}"
 
 
 def differences(stored: Mapping[str, object], here: Environment) -> tuple[list[str], list[str]]:

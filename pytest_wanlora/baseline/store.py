@@ -30,6 +30,7 @@ from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.baseline.stored import Baseline
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.files import from_here, json_sha256, parse_json, read_regular, write_whole
+from pytest_wanlora.schemas import first_error
 
 SCHEMA_VERSION = 2
 _VERSIONS = (1, SCHEMA_VERSION)
@@ -161,12 +162,7 @@ def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
     try:
         checked = Baseline.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        more = error.error_count() - 1
-        raise BaselineError(
-            f"{path}: {key}: {first['msg']}{f', and {more} more' if more else ''}", next_command=again
-        ) from error
+        raise BaselineError(f"{path}: {': '.join(first_error(error))}", next_command=again) from error
     metrics = {frozenset(scores) for by_seed in checked.scores.values() for scores in by_seed.values()}
     if len(metrics) != 1:
         raise BaselineError(

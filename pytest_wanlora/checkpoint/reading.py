@@ -237,7 +237,9 @@ def _refuse_type_and_shape(container: Container, key: str, part: str, name: str)
             next_command="gather the weights before saving (DeepSpeed ZeRO-3, FSDP), and save again",
         )
     if part == "diff":
-        wanted = _dimensions(name)
+        # of the weight that the difference is added to
+        wanted = 2 if names.is_linear(name) else 1
+        wanted = {"patch_embedding": 5, "modulation": 3}.get(name.rpartition(".")[2], wanted)
         if len(shape) != wanted:
             raise CheckpointError(
                 f"{container.path}: {key!r} has shape {shape}, allowed are {wanted} dimensions for {name!r}",
@@ -256,15 +258,6 @@ def _refuse_type_and_shape(container: Container, key: str, part: str, name: str)
             "are not supported)",
             next_command="train without convolutions such as patch_embedding",
         )
-
-
-def _dimensions(name: str) -> int:
-    """Of the weight that a difference is added to."""
-    if name.endswith("modulation"):
-        return 3
-    if name == "patch_embedding":
-        return 5
-    return 2 if names.is_linear(name) else 1
 
 
 def _refuse_strays(container: Container, layout: formats.Layout, data: memoryview) -> None:

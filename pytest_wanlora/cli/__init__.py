@@ -28,8 +28,6 @@ from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import WanloraError
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, of `sys.argv` by default; returns the exit code."""

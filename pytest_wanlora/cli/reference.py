@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_wanlora.cli import output
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import EVERY, write_reference
 from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
@@ -184,7 +185,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.scoring.weights import fetch
 
     suite = suites.load(arguments.suite, baselines=arguments.baselines_dir)
-    output = _output(arguments.output, suite, overwrite=arguments.overwrite)
+    place = _output(arguments.output, suite, overwrite=arguments.overwrite)
     settings = suite.scoring.video_features
     extract = load_extractor(settings, device=_device(arguments.device))
     digest = fetch(settings.weights, settings.sha256, "scoring.video_features.weights").sha256
@@ -196,9 +197,9 @@ def _run(arguments: argparse.Namespace) -> int:
         say=_to_stderr,
     )
     rows = features(chosen, extract, say=_to_stderr)
-    sha256 = write_reference(output, rows, frames=chosen.frames, extractor_sha256=digest)
-    sys.stdout.writelines(f"{line}\n" for line in _summary(output, chosen, suite, sha256))
-    return 0
+    sha256 = write_reference(place, rows, frames=chosen.frames, extractor_sha256=digest)
+    output.say(_summary(place, chosen, suite, sha256))
+    return output.OK
 
 
 def _output(named: Path | None, suite: Suite, *, overwrite: bool) -> Path:

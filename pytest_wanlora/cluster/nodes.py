@@ -104,7 +104,8 @@ class Cluster:
         if not self.nodes:
             self.troubles = (self._no_slots(),)
             return None
-        names = [*PACKAGES, *_extensions()]
+        added = (each for group in GROUPS for each in extensions(group, object))
+        names = [*PACKAGES, *sorted({each.distribution.partition(" ")[0] for each in added})]
         read = _read_versions()
         here, answers = read(names), self._everywhere(read, names)
         unlike = {node: differing(here, found) for node, found in answers.items()}
@@ -352,12 +353,6 @@ def _read_versions() -> Callable[[Sequence[str]], dict[str, str]]:
 def _of_package(lines: Sequence[str]) -> bool:
     """Whether the package itself is another one."""
     return any("pytest-wanlora" in line for line in lines)
-
-
-def _extensions() -> list[str]:
-    """Packages whose extensions the run uses."""
-    found = [each for group in GROUPS for each in extensions(group, object)]
-    return sorted({each.distribution.partition(" ")[0] for each in found})
 
 
 def _grouped(lines: Mapping[str, str]) -> dict[str, str]:

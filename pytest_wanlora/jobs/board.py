@@ -46,7 +46,7 @@ class Board:
         reuse: Whether results that other runs left in the cache count.
     """
 
-    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True, attempts: int = 2) -> None:
+    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True) -> None:
         self.folder = folder
         self.who = who
         self.reuse = reuse

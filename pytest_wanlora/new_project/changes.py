@@ -27,7 +27,9 @@ class Change:
 
 def refuse_existing(changes: Sequence[Change]) -> None:
     """Refuse new files where something is already, naming all of them."""
-    there = [str(each.path) for each in changes if each.before is None and _is_there(each.path)]
+    new = [each.path for each in changes if each.before is None]
+    # a link to nothing is there too
+    there = [str(path) for path in new if path.exists() or path.is_symlink()]
     if there:
         raise SettingsError(
             f"{', '.join(there)}: there already; init writes over nothing",
@@ -77,8 +79,3 @@ def _write(change: Change, made: list[Path]) -> None:
     mode = path.stat().st_mode
     write_whole(path, change.after)
     path.chmod(mode)
-
-
-def _is_there(path: Path) -> bool:
-    # a link to nothing is there too
-    return path.exists() or path.is_symlink()

@@ -30,6 +30,7 @@ from pytest_wanlora.results.parts import (
     Video,
 )
 from pytest_wanlora.results.training_data import TrainingDataCard
+from pytest_wanlora.schemas import first_error
 from pytest_wanlora.verdict.decision import Cause, Decision, RunOutcome, causes, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
@@ -195,12 +196,8 @@ class RunRecord(Part):
             # as JSON, whose rules differ from Python objects': arrays for tuples, text keys for numbers
             record = cls.model_validate_json(json.dumps(document))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(map(str, first["loc"])) or "record"
-            more = error.error_count() - 1
-            raise RecordError(
-                f"{source}: {key}: {first['msg']}{f', and {more} more' if more else ''}"
-            ) from error
+            key, what = first_error(error)
+            raise RecordError(f"{source}: {key or 'record'}: {what}") from error
         places = {"", ALL, *record.suite.prompts}
         if strange := next((each for each in record.judgements if each.scenario not in places), None):
             raise RecordError(
@@ -352,11 +349,3 @@ def _rendered_first(videos: Iterable[Video]) -> list[Video]:
         if video.model_copy(update={"reused": known.reused, "seconds": known.seconds}) != known:
             raise RecordError(f"two workers contradict each other about the video {', '.join(name)}")
     return sorted(told.values(), key=lambda video: (video.role, video.candidate, video.scenario, video.seed))
-
-
-def json_schema() -> str:
-    """The JSON Schema of the record, as `results.schema.json` holds it."""
-    schema = RunRecord.model_json_schema(mode="serialization")
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "pytest-wanlora run record"
-    return json.dumps(schema, indent=1, sort_keys=True) + "\n"

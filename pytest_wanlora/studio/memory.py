@@ -45,7 +45,11 @@ def explained(what: str, device: str, suite: Suite) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         first = str(error).partition(". GPU")[0].removesuffix(".")
         lines = [f"{what}: the GPU's memory ran out: {first}", *_figures(device), *_advice(suite)]
-        raise StudioError("\n".join(lines), next_command=_next(suite)) from error
+        raise StudioError(
+            "\n".join(lines),
+            next_command="nvidia-smi, for what else is on the GPU; start one worker a GPU; "
+            f"or change {suite.path.name}",
+        ) from error
 
 
 def _figures(device: str) -> list[str]:
@@ -78,7 +82,3 @@ def _advice(suite: Suite) -> list[str]:
         else f"model.vram_limit: less than {limit:g}",
     ]
     return [f"What needs less, in {suite.path}: {'; '.join(steps)}."]
-
-
-def _next(suite: Suite) -> str:
-    return f"nvidia-smi, for what else is on the GPU; start one worker a GPU; or change {suite.path.name}"

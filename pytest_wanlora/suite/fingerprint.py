@@ -99,7 +99,7 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
         "model": {
             "files": {key: scored(key) for key in by_key if key.startswith("model.")},
             "register": _registered(suite.model.register),
-            **(_experts(suite)),
+            **_experts(suite),
         },
         **({"stack": stack} if (stack := _stack(suite, by_key)) else {}),
         "sampling": suite.sampling.identity(),

@@ -66,7 +66,8 @@ def find_for(
             lines.append(f"{line}: {_choose(suite, checkpoint)}")
             continue
         # of a model of another width nothing else is worth saying
-        own = misfits(suite, checkpoint) if _same_width(suite, checkpoint) else ()
+        here = ("dim", suite.model.architecture.dim) in {each[1:] for each in widths(checkpoint.targets)}
+        own = misfits(suite, checkpoint) if here else ()
         lines.append("; ".join([line, *own]))
     if fitting:
         command = _choose(fitting[0], checkpoint)
@@ -201,10 +202,6 @@ def _shape(target: Target, model: Architecture) -> tuple[int, ...] | None:
     }
     _, layer = wan_layer(target.name) or (None, "")
     return known.get(f"{layer}.bias" if target.name.endswith(".bias") else layer)
-
-
-def _same_width(suite: Suite, checkpoint: Checkpoint) -> bool:
-    return ("dim", suite.model.architecture.dim) in {found[1:] for found in widths(checkpoint.targets)}
 
 
 def _seen(checkpoint: Checkpoint) -> str:

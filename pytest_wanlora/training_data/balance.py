@@ -236,20 +236,7 @@ def _mixed(digests: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One comparison of a run.
-
-    Attributes:
-        verdict: Of the comparison with the baseline.
-    """
-
-    scenario: str
-    category: str
-    verdict: str
-
-
-def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[str, Fraction]:
+def raised(base: Mapping[str, Fraction], outcomes: Iterable[tuple[str, str]]) -> dict[str, Fraction]:
     """Raise the shares of the categories that regressed.
 
     Each category's share is multiplied by 2 if a comparison of one of its scenarios failed, else by 3/2 if
@@ -262,12 +249,12 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[st
     """
     factors = dict.fromkeys(base, Fraction(1))
     regressed: set[str] = set()
-    for outcome in outcomes:
-        factor = FACTORS.get(outcome.verdict)
+    for category, verdict in outcomes:
+        factor = FACTORS.get(verdict)
         if factor is not None:
-            regressed.add(outcome.category)
-            if outcome.category in factors:
-                factors[outcome.category] = max(factor, factors[outcome.category])
+            regressed.add(category)
+            if category in factors:
+                factors[category] = max(factor, factors[category])
     if not regressed:
         raise DataError(
             "--toward: no comparison of the run fails, warns or is undecided, so no category needs more",
@@ -284,15 +271,12 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[st
     return {name: weight / total for name, weight in weights.items()}
 
 
-def outcomes(run: Path, candidate: str | None = None) -> list[Outcome]:
-    """The comparisons of a run.
+def outcomes(run: Path, candidate: str | None = None) -> list[tuple[str, str]]:
+    """Category and verdict of each comparison of a scenario in a run.
 
     Args:
         run: A `results.json`, or its folder.
         candidate: Whose comparisons; may be left out where the run has one candidate.
-
-    Returns:
-        One outcome for each comparison of a scenario; pooled items and limits are left out.
 
     Raises:
         DataError: The record cannot be read, has several candidates, or none of that name.
@@ -315,15 +299,9 @@ def outcomes(run: Path, candidate: str | None = None) -> list[Outcome]:
     if candidate is not None and candidate not in names:
         raise DataError(f"{run}: there is no candidate {candidate!r}; there are {', '.join(names)}")
     return [
-        Outcome(item.scenario, record.suite.prompts[item.scenario].category, item.verdict.value)
+        (record.suite.prompts[item.scenario].category, item.verdict.value)
         for item in record.judgements
         if item.kind == "regression"
         and item.candidate == (candidate or names[0])
         and item.scenario in record.suite.prompts
     ]
-
-
-def equal_shares(categories: Iterable[str]) -> dict[str, Fraction]:
-    """The same share for every category, where `--toward` is given none to start from."""
-    names = list(categories)
-    return dict.fromkeys(names, Fraction(1, len(names)))

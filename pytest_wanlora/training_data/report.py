@@ -118,10 +118,6 @@ class Report:
         unreadable = self.clips.unreadable if self.clips is not None else 0
         return sum(self.videos.get(state.name.lower(), 0) for state in BROKEN) + unreadable
 
-    def with_clips(self, clips: Reading) -> Report:
-        """The same report with what reading the files showed."""
-        return replace(self, clips=clips)
-
     def to_json(self) -> dict[str, Any]:
         """The report as plain data with its `schema_version` and the `shares`."""
         plain = asdict(replace(self, clips=None))
@@ -229,7 +225,7 @@ def report_lines(report: Report) -> Iterator[str]:
     yield ""
     languages = list(report.languages)
     rows = [
-        [name, f"{count:,}", _percent(report.shares[name]), _bar(report.shares[name])]
+        [name, f"{count:,}", _percent(report.shares[name]), "█" * round(report.shares[name] * _BAR)]
         + [f"{report.category_by_language[name][language]:,}" for language in languages]
         for name, count in report.categories.items()
     ]
@@ -347,10 +343,6 @@ def _clips(clips: Reading) -> Iterator[str]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     left = [number for number, title in enumerate(header) if number == 0 or not title]
     yield from aligned([header, *rows], left=left)
-
-
-def _bar(share: float) -> str:
-    return "█" * round(share * _BAR)
 
 
 def _percent(share: float) -> str:
