@@ -15,7 +15,8 @@ from pytest_wanlora.errors import DataError, ScoringError
 from pytest_wanlora.training_data.rules import Rules
 
 if TYPE_CHECKING:
-    from pytest_wanlora.scoring.clip import ClipScorer, ClipSettings
+    from pytest_wanlora.scoring.clip import ClipScorer
+    from pytest_wanlora.suite import schema
 
 LOGIT_SCALE = 100.0
 """Where CLIP's own training clips the factor of its cosines (Radford et al. 2021, section 2.5)."""
@@ -79,7 +80,7 @@ class ClipTextSimilarity:
 
     languages = frozenset({"en"})
 
-    def __init__(self, settings: ClipSettings, *, device: str = "cpu") -> None:
+    def __init__(self, settings: schema.ClipScorer, *, device: str = "cpu") -> None:
         # torch and open_clip take seconds to import; only who asks for CLIP pays for them
         from pytest_wanlora.scoring.clip import ClipScorer
 
