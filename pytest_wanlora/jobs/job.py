@@ -152,12 +152,11 @@ class Produced:
     write_preview: Callable[[Path], None] | None = None
 
 
-@dataclass(frozen=True)
-class JobResult:
-    """The stored result of a job: `Produced`, and where it is kept.
+@dataclass(frozen=True, kw_only=True)
+class JobResult(Produced):
+    """The stored result of a job, and where it is kept.
 
     Attributes:
-        job: The job this answers.
         folder: Its folder in the cache.
         reused: Whether it was stored before this run.
         preview: The mp4 for people, or None.
@@ -165,13 +164,6 @@ class JobResult:
     """
 
     job: Job
-    scores: Mapping[str, float]
-    degenerate: str | None
-    features: Mapping[str, NDArray[np.float32]]
-    frames_sha256: str
-    seconds: float
-    applied: Applied | None
-    notes: Mapping[str, Any]
     folder: Path
     preview: Path | None
     reused: bool
