@@ -52,6 +52,17 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
     Raises:
         WanloraError: Anything that was named is wrong.
     """
+    silent = workers.is_worker(config) or settings.plan or config.getoption("collectonly")
+    live = None if silent or config.get_verbosity() < 0 else Live("reading and checking files")
+    try:
+        return _switch_on(config, settings, live)
+    except BaseException:
+        if live is not None:
+            live.stop()
+        raise
+
+
+def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> Gate:
     selection = take_selection(config)
     if settings.ray is not None and (workers.is_controller(config) or workers.is_worker(config)):
         raise SettingsError(
@@ -77,6 +88,8 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         who="main" if worker is None else worker.name,
         handed=None if worker is None else unpacked(worker.handover),
     )
+    if hasattr(gate.producer, "on_stage"):
+        gate.producer.on_stage = gate.board.say
     dry = settings.plan or bool(config.getoption("collectonly"))
     if worker is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
@@ -107,7 +120,7 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
     config.pluginmanager.register(GatePlugin(selection, node_names(gate)))
     outcomes = Outcomes(config, gate, controller, named=bool(selection.ids))
     config.pluginmanager.register(outcomes)
-    config.stash[RUN] = Run(config, gate, controller, outcomes, planned)
+    config.stash[RUN] = Run(config, gate, controller, outcomes, planned, live)
     config.pluginmanager.register(config.stash[RUN])
     return gate
 
@@ -121,6 +134,7 @@ class Run:
         controller: xdist's hooks; None without workers, and in a worker.
         outcomes: Of the tests.
         planned: How many processes render, if any do.
+        live: Prints what the run does; None where nothing is to be printed.
     """
 
     def __init__(
@@ -130,6 +144,7 @@ class Run:
         controller: workers.Controller | None,
         outcomes: Outcomes,
         planned: int = 1,
+        live: Live | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
@@ -144,7 +159,7 @@ class Run:
         self.record: RunRecord | None = None
         self.lines: list[str] = []
         self._whole = False
-        self.live: Live | None = None
+        self.live = live
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -161,11 +176,9 @@ class Run:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             github_actions.escape_output(self.config.get_terminal_writer(), os.environ)
-        if reporter is not None and self.config.get_verbosity() >= 0:
-            self.live = Live(reporter, self.config.pluginmanager.get_plugin("capturemanager"))
-            self.gate.on_progress = self.live.show
-            if self.controller is not None:
-                self.live.watch(self.gate.board)
+        if self.live is not None:
+            self.live.reporter, self.live.progress = reporter, self.gate.progress
+            self.live.doing = "collecting" if self.controller is None else f"starting {self.planned} workers"
         if self.controller is not None:
             # before the workers start: they are told of the winner alone
             self._race()
@@ -218,7 +231,7 @@ class Run:
             self.gate.select(chosen, announce=not self.dry)
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
-        progress = None if self.dry else self.gate.board.progress()
+        progress = None if self.dry else self.gate.progress()
         if self.live is not None and progress is not None and progress.left:
             self.live.show(progress)
 
@@ -245,13 +258,24 @@ class Run:
 
         Behind every other hook, since they may still change the exit code, and before the terminal's summary.
         """
-        result = yield
+        if self.live is not None:
+            self.live.progress = lambda: None
+            self.live.doing = "ending the tests"
+        try:
+            result = yield
+            if not self.dry and not self.worker:
+                if self.live is not None:
+                    self.live.doing = "writing the record and the reports"
+                self.outcomes.end(session)
+                self._finish(session)
+        finally:
+            self.stop()
+        return result
+
+    def stop(self) -> None:
+        """Print nothing more of what the run does."""
         if self.live is not None:
             self.live.stop()
-        if not self.dry and not self.worker:
-            self.outcomes.end(session)
-            self._finish(session)
-        return result
 
     def _finish(self, session: pytest.Session) -> None:
         outcomes, gate = self.outcomes, self.gate

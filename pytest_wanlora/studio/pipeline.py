@@ -9,7 +9,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -43,6 +43,8 @@ logger = logging.getLogger(__name__)
 #: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process;
 #: 3: cuDNN's attention comes first, and positions in real numbers are float32.
 STUDIO_VERSION = 3
+#: Every step would be a file written for nothing where steps are short.
+_SAID_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Studio:
         threads: CPU threads of torch; None leaves torch's own choice.
         cache_dir: Where prompt embeddings and compiled code are kept for later runs; None keeps neither.
         keep_lora: Whether a LoRA's matrices stay on the device, for its other strengths.
+        say: Is told what is done, in words, whenever that changes.
 
     Attributes:
         seconds: What getting ready has taken: `digests`, `imports`, `prompts`, `loading`, `compiling`.
@@ -89,12 +92,14 @@ class Studio:
         threads: int | None = None,
         cache_dir: Path | None = None,
         keep_lora: bool = False,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.suite = suite
         self.environment = environment
         self.device = device or environment.device
         self.cache_dir = cache_dir
-        self._loader = Loader(suite, environment, self.device, threads)
+        self._loader = Loader(suite, environment, self.device, threads, say)
+        self._say = say
         self.seconds = self._loader.seconds
         self._prepared = False
         self._pipe: Any = None
@@ -166,6 +171,7 @@ class Studio:
             if suite.sampling.compile:
                 if self.cache_dir is not None:
                     keep_compiled_code(self.cache_dir / "compiled")
+                self._say("compiling the denoiser")
                 logger.warning("compiling the denoiser: some ten seconds, fewer when it was compiled before")
                 self.seconds["compiling"] = accelerator.warm_up()
         self._pipe, self._accelerator = pipe, accelerator
@@ -408,7 +414,12 @@ class Studio:
                 scheduler = self._pipe.scheduler
                 scheduler.timesteps, scheduler.sigmas = timesteps[high:], scheduler.sigmas[high:]
                 timesteps = timesteps[high:]
-        return uploaded(timesteps, self._pipe.torch_dtype, self._pipe.device)
+        said, of = time.monotonic(), f"of {len(timesteps)}{f', {expert} noise' if expert else ''}"
+        for number, step in enumerate(uploaded(timesteps, self._pipe.torch_dtype, self._pipe.device)):
+            if not number or time.monotonic() - said > _SAID_SECONDS:
+                said = time.monotonic()
+                self._say(f"rendering, step {number + 1} {of}")
+            yield step
 
 
 def _pictures(pipe: Any, video: Tensor) -> tuple[NDArray[np.uint8], str | None]:  # noqa: ANN401
