@@ -215,7 +215,8 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         verdict = "may be published" if card.publishable else "may not be published"
         for line in _more_videos(record, card):
             lines += [f"  {line}"] if line.startswith("next: ") else wrapped(line, width, "  ")
-        said = wrapped(f"{card.name} {verdict}: {card.reason}", width)
+        name = sentences.at_strength(card.name, card.scale, "en", str)
+        said = wrapped(f"{name} {verdict}: {card.reason}", width)
         lines += [
             Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
         ]

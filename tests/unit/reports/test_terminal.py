@@ -246,7 +246,7 @@ class TestSnapshot:
     def test_three_checkpoints_fit_a_screen_or_two_and_name_the_best(self) -> None:
         lines = terminal.summary(epochs_record(), "results.json")
         assert len(lines) < 90
-        assert any(line.startswith("Publish epoch-2.") for line in lines)
+        assert any(line.startswith("Gate epoch-2 alone, then publish it.") for line in lines)
 
     @pytest.mark.parametrize("make", [mission_record, epochs_record])
     def test_every_warning_and_failure_is_followed_by_its_reason(self, make: Callable[[], RunRecord]) -> None:
