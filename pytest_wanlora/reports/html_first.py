@@ -133,7 +133,10 @@ def _look(record: RunRecord, anchors: Anchors, previews: Previews, judged: Judge
                 poster(paths.get("")),
             )
         )
-    names = [judged.candidate, *(name for name in anchors.candidates if name != judged.candidate)]
+    # what is judged, then what is recommended, then the others in their order
+    names = list(
+        dict.fromkeys(filter(None, (judged.candidate, trend.best(record).candidate, *anchors.candidates)))
+    )
     own = sorted(names[:_MOST_SIDES], key=anchors.candidates.index)
     for name in own:
         shown = previews.shown.get(("candidate", name, scenario, seed))
