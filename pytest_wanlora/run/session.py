@@ -203,7 +203,7 @@ class Gate:
                 allow_environment=settings.allow_environment,
                 previews=settings.previews,
                 device_number=int(number or 0),
-                typed=self._typed_for_baselines(),
+                typed=self.typed_for_baselines(),
                 cache_dir=settings.cache_dir,
                 videos=len(self.candidates) * len(self.scenarios) * most,
                 # what a cluster renders with is looked for on its nodes
@@ -233,7 +233,7 @@ class Gate:
             del self.digests
             _ = self.digests
 
-    def _typed_for_baselines(self) -> tuple[str, ...]:
+    def typed_for_baselines(self) -> tuple[str, ...]:
         """Options that were typed and that a baseline must be measured with."""
         typed = []
         if self.device.source == "--wanlora-device":
