@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_wanlora import results, workers
+from pytest_wanlora import suite as suites
 from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
@@ -126,6 +127,7 @@ class Run:
         lines = [f"wanlora: {names} on suite {gate.suite.name}, {_device(gate)}"]
         if gate.cluster is not None:
             lines.append(f"wanlora: rendered by Ray at {gate.cluster.address}: {gate.cluster.words}")
+        lines += [f"wanlora: warning: {line}" for line in suites.contradicting_names(gate.suite)]
         if gate.settings.partial:
             lines.append(
                 f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
@@ -210,6 +212,7 @@ class Run:
             other_failures=others,
             notes=(
                 *(() if gate.race is None else gate.race.sentences()),
+                *suites.contradicting_names(gate.suite),
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),
