@@ -265,7 +265,11 @@ def _set_floors(
     found = (
         noise.set_floor(
             place,
-            fvd.Videos.of(stacked, judge.standard.reference_set([place] if place in vectors else vectors)),
+            fvd.Videos.of(
+                stacked,
+                judge.standard.reference_set([place] if place in vectors else vectors),
+                contrasts=False,
+            ),
             of,
             tolerance,
             most=most,
