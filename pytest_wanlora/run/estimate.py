@@ -65,6 +65,7 @@ def estimate(gate: Gate, workers: int) -> Estimate:
         for name in sorted(compared)
         for job in gate.jobs(gate.candidate(name), gate.scenarios, gate.seeds(gate.suite.seeds.most))
     )
+    last |= _by_key(gate.judge.standard.lacking if compared else ())
     records = list(_earlier(gate))
     seconds = [
         video.seconds

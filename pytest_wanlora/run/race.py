@@ -128,6 +128,7 @@ class Course:
         judge.standard.require(gate.scenarios)
         for scenario in gate.scenarios:
             judge.standard.require_seeds(scenario.id)
+        stored = [judge.standard.stored_seeds(scenario.id) for scenario in gate.scenarios]
         self.plan: Plan = judge.looks.plan(gate.scenarios)
         looks = tuple(look for look in self.plan.looks if look >= _FEWEST)
         if not looks:
@@ -151,7 +152,8 @@ class Course:
             else {}
         )
         self.yardstick = Yardstick.of(
-            self._stored(looks[-1]),
+            # seeds that the baseline lacks are rendered when a look needs them
+            self._stored(max(looks[0], min(looks[-1], *stored))),
             [each.id for each in gate.scenarios],
             self.video,
             gate.suite.tolerances,
@@ -289,8 +291,8 @@ class Course:
 
     def _stored(self, n: int) -> Sample:
         """The baseline's first n seeds."""
-        baseline, seeds = self.gate.judge.standard.baseline, self.gate.seeds(n)
-        scenarios = [each.id for each in self.gate.scenarios]
+        scenarios, seeds = [each.id for each in self.gate.scenarios], self.gate.seeds(n)
+        baseline = self.gate.judge.standard.extended(dict.fromkeys(scenarios, n))
         return Sample.of(
             {
                 name: np.array(
