@@ -199,6 +199,7 @@ def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: 
     ruined = [j for j in record.judgements if (j.kind, j.candidate, j.scenario) == place]
     said = [
         *(f"{reason(j, language).rstrip('.')}." for j in ruined if j.verdict is Verdict.FAIL),
+        *(f"{metric_name(j.metric, language)}: {reason(j, language).rstrip('.')}." for j in outcome.asked),
         *say(Page.FAILED, "failing", failing),
         *say(Page.SPOILT, "metrics", spoilt),
         *say(Page.BROKEN, "metrics", outcome.broken),

@@ -199,11 +199,13 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         if compared:
             lines += ["", *full_table(record, compared, width), ""]
         limits = sorted(
-            (each for each in own if each.kind == "limit"), key=lambda each: order.index(each.scenario)
+            (each for each in own if each.kind in ("limit", "question")),
+            key=lambda each: (each.kind, order.index(each.scenario)),
         )
         lines += [line for each in limits for line in limit_lines(each, width)]
         # tables have their reasons
-        lines += worst_first((each for each in own if each.kind not in ("limit", "regression")), width)
+        shown = ("limit", "question", "regression")
+        lines += worst_first((each for each in own if each.kind not in shown), width)
     else:
         lines += worst_first(own, width, most=MOST_OF_SEVERAL if several else None)
     if own:

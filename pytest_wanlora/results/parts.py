@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import Field, field_validator
 
 from pytest_wanlora.baseline.store import Prompt
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.schemas import Finite, StrictModel
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
@@ -27,7 +27,7 @@ class Video(StrictModel):
         scenario: Scenario id.
         seed: Of the noise.
         scores: Metric id to value; empty for a degenerate video.
-        degenerate: Why it cannot be scored.
+        degenerate: Why it cannot be scoring_metrics.
         key: Key of its job; None where only its scores are known.
         frames_sha256: Digest of the raw frames, if known.
         preview: mp4 for people, relative to the record's folder, with forward slashes; for the baseline's
@@ -76,7 +76,7 @@ class SetScores(StrictModel):
 
 
 class Failure(StrictModel):
-    """A video that could not be rendered or scored.
+    """A video that could not be rendered or scoring_metrics.
 
     Attributes:
         candidate: Name of the checkpoint.
@@ -107,6 +107,7 @@ class SuiteCard(StrictModel):
         looks: Pairs of a scenario at each look.
         weak: `"warn"`: a loss beyond its band that is not proven warns; `"fail"`: it does not pass.
         metrics: Metric to the version of its recipe.
+        questions: What is asked of the LoRA besides: metric to scenarios.
     """
 
     name: str
@@ -118,7 +119,8 @@ class SuiteCard(StrictModel):
     tolerances: dict[str, dict[str, Finite]] = Field(default_factory=dict)
     looks: tuple[int, ...] = ()
     weak: Literal["warn", "fail"] = "warn"
-    metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in METRICS.values()})
+    metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in scoring_metrics()})
+    questions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
 
 
 class _Described(StrictModel, extra="allow"):

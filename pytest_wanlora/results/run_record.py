@@ -68,7 +68,7 @@ class RunRecord(Part):
         paths: Of the files of the run; None in a record of an earlier version.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     run_id: str
     started: str
     finished: str

@@ -150,6 +150,11 @@ class Standard:
         """How many of the suite's seeds, from the first on, the baseline has for a scenario."""
         return stored_seeds(self.baseline, self.gate.suite, scenario)
 
+    def stored_features(self, scenario: str) -> NDArray[np.float32]:
+        """Video features of the suite's seeds that the baseline has, from the first on, (N, D)."""
+        seeds = self.gate.seeds(self.stored_seeds(scenario))
+        return np.stack([self.baseline.features[scenario, seed] for seed in seeds])
+
     def has_seeds(self, scenario: str) -> bool:
         """Whether the baseline has what the first look takes of a scenario."""
         return self.stored_seeds(scenario) >= self.gate.suite.seeds.first

@@ -16,6 +16,7 @@ import numpy as np
 
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.run import questions
 from pytest_wanlora.run.comparison import Standard, repeats
 from pytest_wanlora.verdict import fvd, limits, regressions
 from pytest_wanlora.verdict.evidence import Plan, change
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
 #: Kinds of items that are judged against the baseline.
-COMPARED = ("regression", "videos")
+COMPARED = ("regression", "videos", "question")
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,7 @@ class Comparison:
         metrics: What is compared.
         plan: Looks and levels.
         pairs: Videos of each scenario at the next look; changes.
+        asked: Scenario and metric of the questions.
     """
 
     candidate: Candidate
@@ -75,6 +77,7 @@ class Comparison:
     metrics: Sequence[str]
     plan: Plan
     pairs: dict[str, int]
+    asked: frozenset[tuple[str, str]] = frozenset()
 
 
 class Judge:
@@ -107,6 +110,7 @@ class Judge:
             "videos": self._videos,
             "limit": self._limit,
             "regression": self._regression,
+            "question": self._question,
         }
         if self.gate.blocked:
             return self._blocked(item)
@@ -296,6 +300,12 @@ class Judge:
         )
         return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
 
+    def _question(self, item: ItemId) -> Judgement:
+        settled, chosen = self._compared(item)
+        results = chosen[item.scenario]
+        blank = Judgement(**vars(item), verdict=Verdict.ERROR, reason="", n=len(results))
+        return questions.judged(self.standard, blank, results, settled.assessment)
+
     def _motion_change(self, motion: Scores) -> float | None:
         stored = self.standard.baseline.metric("motion", list(motion))
         pairs = [
@@ -386,13 +396,14 @@ class Judge:
             for each in self.gate.scenarios
             if (ALL in places or each.id in places) and self.standard.has_seeds(each.id)
         ]
+        asked = frozenset((item.scenario, item.metric) for item in chosen if item.kind == "question")
         metrics = [name for name in METRICS if any(item.metric == name for item in chosen)]
         if any(METRICS[name].level == "set" for name in metrics):
             # before anything is rendered in vain
             _ = self.standard.reference
         plan = self.plan(scenarios)
         pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
-        course = Comparison(candidate, scenarios, metrics, plan, pairs)
+        course = Comparison(candidate, scenarios, metrics, plan, pairs, asked)
         self._courses[candidate.name] = course
         return course
 
@@ -433,12 +444,11 @@ class Judge:
             except WanloraError as error:
                 broken[name] = error
         sound = {name: of for name, of in results.items() if not any(each.degenerate for each in of)}
-        assessment = self._assess(sound, course.metrics, course.plan) if sound else None
+        assessment = self._assess(sound, course) if sound else None
         return Settled(dict(course.pairs), results, broken, assessment)
 
-    def _assess(
-        self, results: Mapping[str, Sequence[JobResult]], metrics: Sequence[str], plan: Plan
-    ) -> Assessment:
+    def _assess(self, results: Mapping[str, Sequence[JobResult]], course: Comparison) -> Assessment:
+        metrics = course.metrics
         video = tuple(METRICS[name] for name in metrics if METRICS[name].level == "video")
         stored = self.standard.baseline.scores
 
@@ -461,8 +471,9 @@ class Judge:
                 ).reshape(len(video), len(stored[name]))
                 for name in results
             },
+            questions=questions.of_results(self.standard, results, course.asked),
         )
-        return assess(paired, self.gate.suite.tolerances, plan)
+        return assess(paired, self.gate.suite.tolerances, course.plan)
 
     def _sets(self, results: Mapping[str, Sequence[JobResult]]) -> PairedSets:
         features: list[NDArray[np.float32]] = []

@@ -31,7 +31,7 @@ from pytest_wanlora.results.parts import (
     block_norms,
 )
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.run import training_data
+from pytest_wanlora.run import questions, training_data
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.suite import chosen_by, packaged
@@ -168,6 +168,7 @@ def _suite(gate: Gate) -> SuiteCard:
         tolerances={name: tolerance.model_dump() for name, tolerance in suite.tolerances.items()},
         looks=Plan.between(suite.seeds.first, suite.seeds.most).looks,
         weak="warn" if suite.undecided == "warn" else "fail",
+        questions=questions.by_metric(suite),
     )
 
 

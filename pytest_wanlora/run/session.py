@@ -28,6 +28,7 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.registry import check_groups
 from pytest_wanlora.reports.writing import added_reports
 from pytest_wanlora.results.folders import point_latest
+from pytest_wanlora.run import questions
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.suite import hub, resolve
 from pytest_wanlora.suite.models import added_models
@@ -446,6 +447,8 @@ def demanded(gate: Gate, candidate: Candidate) -> tuple[ItemId, ...]:
             for metric in METRICS
             if metric in gate.suite.tolerances
         ]
+        asked = questions.asked(gate.suite, gate.scenarios)
+        found += [ItemId("question", candidate.name, place, metric) for place, metric in asked]
     # two limits may bound the same metric in the same place, from either side
     return tuple(dict.fromkeys(found))
 

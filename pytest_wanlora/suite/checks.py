@@ -127,6 +127,7 @@ def across(data: Mapping[str, Value]) -> Iterator[Complaint]:
     yield from _levers(data)
     yield from _denoisers(data)
     yield from _stack(data)
+    yield from _bleed(data)
 
 
 def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
@@ -151,6 +152,18 @@ def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
                 ("scenarios", number, "category"),
                 f"{quoted(category)}: {unknown('category', category, categories)}",
             )
+
+
+def _bleed(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    about = _mapping(data.get("bleed")).get("about")
+    named = [item.get("category") for _, item in _items(data.get("scenarios"))]
+    known = list(dict.fromkeys(each for each in named if isinstance(each, str)))
+    for number, category in enumerate(about if isinstance(about, (list, tuple)) else ()):
+        if isinstance(category, str) and category not in known:
+            yield ("bleed", "about", number), f"{quoted(category)}: {unknown('category', category, known)}"
+    if known and isinstance(about, (list, tuple)) and set(known) <= set(map(str, about)):
+        text = "every scenario is of them, so nothing is left to ask; allowed: one category fewer"
+        yield ("bleed", "about"), text
 
 
 def _limits(data: Mapping[str, Value]) -> Iterator[Complaint]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.files import has_magic, resolve, verify
@@ -115,7 +115,7 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
             },
             "reference": scored("scoring.reference"),
             "sharpness_reference": suite.scoring.sharpness_reference,
-            "metrics": {metric.id: metric.version for metric in METRICS.values()},
+            "metrics": {metric.id: metric.version for metric in scoring_metrics()},
         },
     }
 

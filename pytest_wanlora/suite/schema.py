@@ -185,6 +185,29 @@ def default_tolerances() -> dict[str, Tolerance]:
     return _tolerances(METRICS)
 
 
+class Bleed(Frozen):
+    """How much a LoRA may change what it is not about.
+
+    The value is the distance of a video's features to the base model's of the same seed, in units of what
+    another seed changes: 0 is the same video, 1 another one.
+
+    Attributes:
+        about: Categories that the LoRA is about, which are not asked.
+        warn: From here on `warn`.
+        fail: Beyond it `fail`, if the value is proven to be beyond `warn`.
+    """
+
+    about: tuple[Text, ...] = ()
+    warn: Annotated[float, Field(gt=0)] = 0.5
+    fail: Annotated[float, Field(gt=0)] = 0.75
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Bleed:
+        if self.warn > self.fail:
+            raise refusal(f"above fail, {self.fail:g}; allowed: above 0, up to fail", key="warn")
+        return self
+
+
 class Seeds(Frozen):
     """How many seeds a scenario is rendered with.
 
@@ -313,6 +336,7 @@ class Suite(Frozen):
             warns.
         objective: What makes one checkpoint better than another that may be published too: the smaller
             `"mean"`, or the smaller `"worst"`, of its changes to the worse as shares of their fail bands.
+        bleed: How much the LoRA may change scenarios that it is not about; None: not asked.
         scenarios: At least one.
         seeds: How many videos a scenario.
         categories: Words by language by category, for the training data's statistics.
@@ -335,6 +359,7 @@ class Suite(Frozen):
     ]
     undecided: Literal["block", "warn"] = "block"
     objective: Literal["mean", "worst"] = "mean"
+    bleed: Bleed | None = None
     scenarios: Annotated[tuple[AnyScenario, ...], Field(min_length=1)]
     seeds: Seeds = Seeds()
     categories: Mapping[Text, Mapping[Name, tuple[Text, ...]]] = Field(default_factory=dict)

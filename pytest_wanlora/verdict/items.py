@@ -13,6 +13,7 @@ from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.fvd import SetContrast
 from pytest_wanlora.verdict.judgement import ALL, ToleranceLike
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
+from pytest_wanlora.verdict.questions import Question
 
 Item = tuple[str, str]
 """Scenario (or `"all"`) and metric id."""
@@ -54,6 +55,13 @@ class Row:
     fail: float
     set_contrast: SetContrast | None = None
 
+    @property
+    def method(self) -> str:
+        """What the interval and the test are made with."""
+        if self.set_contrast is not None:
+            return "jackknife, label swap"
+        return "jackknife, t" if self.metric.level == "question" else "paired-t"
+
 
 def at_band(metric: Metric, fail: float) -> float:
     """Candidate / baseline at the fail band."""
@@ -82,6 +90,9 @@ def rows(
     if scores.sets is not None and common >= _FEWEST_FOR_A_SET:
         scenarios = len(by_name) if scenario == ALL else 1
         found.append(_set_row(scores.sets, scenario, plan, common, scenarios, tolerances[FVD.id].fail))
+    if common >= _FEWEST_FOR_A_SET:
+        asked = {item: each for item, each in scores.questions.items() if item[0] == scenario}
+        found += [_question_row(item, each, plan, common) for item, each in asked.items()]
     return found
 
 
@@ -144,6 +155,28 @@ def _one(contrast: Contrast, index: int) -> Contrast:
         pairs=contrast.pairs,
         prior=None if contrast.prior is None else contrast.prior[index],
         prior_freedom=contrast.prior_freedom,
+    )
+
+
+def _question_row(item: Item, question: Question, plan: Plan, pairs: int) -> Row:
+    taken, metric = tuple(plan.looks[i] for i in plan.taken(pairs)), question.metric
+    higher = metric.higher_is_better
+    tested = [each for each in plan.tested_looks if each[0] in taken]
+    p_values = [float(statistics.p_worse(question.contrast(look), higher)) / share for look, share in tested]
+    contrast = question.contrast(pairs)
+    worse = [statistics.change(1.0, bound, higher) for bound in statistics.interval(contrast, plan.tail)]
+    return Row(
+        item=item,
+        metric=metric,
+        contrast=contrast,
+        pairs=pairs,
+        looks=taken,
+        change=float(statistics.change(contrast.baseline, contrast.candidate, higher)),
+        low=float(min(worse)),
+        high=float(max(worse)),
+        p_value=min(p_values, default=1.0),
+        statistic=float(statistics.t_worse(contrast, higher)[0]),
+        fail=question.band,
     )
 
 

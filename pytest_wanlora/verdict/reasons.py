@@ -117,6 +117,30 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
         ReasonCode.LIMIT_BROKEN: Phrase(
             "{value} ({count}), limit: {bounds}", "{value}({count}), 기준 {bounds} 위반"
         ),
+        ReasonCode.TOO_FEW_TO_ASK: Phrase(
+            "not known: that takes {fewest} or more videos of a scenario, here are {n}",
+            "알 수 없음: 시나리오당 비디오가 {fewest}개 이상 필요합니다(현재 {n}개).",
+        ),
+        ReasonCode.NO_SPREAD: Phrase(
+            "not known: the baseline's videos are the same for every seed, so there is no unit",
+            "알 수 없음: 기준 영상이 모든 시드에서 같아 비교할 단위가 없습니다.",
+        ),
+        ReasonCode.KEEPS_THE_REST: Phrase(
+            "{measured}: the LoRA keeps what it is not about",
+            "{measured}. LoRA가 주제가 아닌 시나리오를 유지합니다.",
+        ),
+        ReasonCode.BLEEDS_SLIGHTLY: Phrase(
+            "{measured}: the LoRA changes what it is not about a little",
+            "{measured}. LoRA가 주제가 아닌 시나리오를 조금 바꿉니다.",
+        ),
+        ReasonCode.BLEEDS: Phrase(
+            "{measured}: the LoRA bleeds into what it is not about",
+            "{measured}. LoRA의 영향이 주제가 아닌 시나리오까지 번집니다.",
+        ),
+        ReasonCode.BLEED_UNPROVEN: Phrase(
+            "{measured}: the LoRA seems to bleed into what it is not about, which is not proven",
+            "{measured}. LoRA의 영향이 번지는 것으로 보이지만 입증되지 않았습니다.",
+        ),
     }
 )
 """Whole sentences; `{message}` is the text of an error, which exists in English only."""
@@ -165,6 +189,12 @@ OTHER_HINT: Final = Phrase(
 
 PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
     {
+        "bleed": Phrase(
+            "same-seed videos differ from the baseline's by {value} of what another seed changes "
+            "({interval}; band: warn from {warn:g}, fail beyond {fail:g})",
+            "같은 시드의 기준 영상과의 차이가 시드를 바꿀 때의 {value}배입니다"
+            "({interval}, 허용 범위: 주의 {warn:g} 이상, 실패 {fail:g} 초과)",
+        ),
         "compared": Phrase("{baseline} -> {value}, {change}", "{baseline} → {value}, {change}"),
         "compared_sets": Phrase(
             "{baseline} -> {value} at n = {n} (reference {reference_n}), {change}",
@@ -294,7 +324,22 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
         ),
         "hint": (metric and metric.look_at(language)) or OTHER_HINT.say(language),
     }
-    return fields | {name: _detail(name, value, language) for name, value in judged.details.items()}
+    fields |= {name: _detail(name, value, language) for name, value in judged.details.items()}
+    return fields | ({"measured": _measured(judged, fields, language)} if judged.kind == "question" else {})
+
+
+def _measured(judged: Judgement, fields: Mapping[str, object], language: Language) -> str:
+    """What was measured to answer a question, with its interval and its band."""
+    evidence, metric = judged.evidence, METRICS.get(judged.metric)
+    if evidence is None:
+        return ""
+    interval = PARTS["no_interval"].say(language, n=judged.n)
+    if evidence.low is not None and evidence.high is not None:
+        ends = f"{_number(metric, evidence.low)} ~ {_number(metric, evidence.high)}"
+        bounds = ends if language == "ko" else ends.replace("~", "to")
+        interval = PARTS["interval"].say(language, level=evidence.level, bounds=bounds, n=judged.n)
+    bands = {"warn": judged.warn, "fail": judged.fail}
+    return PARTS[judged.metric].say(language, **{**fields, **bands, "interval": interval})
 
 
 def _cosine(metric: str, bound: float, language: Language) -> str:

@@ -66,7 +66,7 @@ def assess(
     evidence = {}
     for row, p_value, level in zip(found, adjusted.tolist(), levels.tolist(), strict=True):
         told = _evidence(row, p_value, plan, _chance(row, plan, level))
-        if row.fail > tolerances[row.metric.id].fail:
+        if row.set_contrast is not None and row.fail > tolerances[row.metric.id].fail:
             told = replace(told, band=row.fail)
         if powers and told.weak:
             told = replace(told, n_enough=_enough(row, plan, level))
@@ -79,7 +79,8 @@ def assess(
     open_items = {}
     for scenario, pairs in scores.pairs().items():
         if plan.following(pairs) is not None:
-            mine = {metric: evidence.get((scenario, metric)) for metric in judged}
+            asked = [metric for place, metric in scores.questions if place == scenario]
+            mine = {metric: evidence.get((scenario, metric)) for metric in (*judged, *asked)}
             past = frozenset(metric for place, metric in beyond if place == scenario)
             still_open = () if over else _open(mine, past, plan)
             if still_open or pairs < plan.looks[0]:
@@ -121,7 +122,7 @@ def _evidence(row: Row, adjusted: float, plan: Plan, chance: float | None) -> Ev
         seconded=False,
         weak=not ((beyond and significant) or inside or spared),
         n_enough=None,
-        method="paired-t" if compared is None else "jackknife, label swap",
+        method=row.method,
         chance_to_fail=chance,
         baseline_floor=None if compared is None else compared.baseline_floor,
         value_floor=None if compared is None else compared.candidate_floor,

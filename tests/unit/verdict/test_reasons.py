@@ -74,12 +74,17 @@ EVIDENCE = Evidence(
 )
 
 
+#: What a question's codes say something about.
+ASKED = {"bleed": "bleed", "keeps": "bleed"}
+
+
 def judged(code: ReasonCode, metric: str = "sharpness") -> Judgement:
+    asked = next((metric for start, metric in ASKED.items() if code.startswith(start)), None)
     known = Judgement(
-        "regression",
+        "regression" if asked is None else "question",
         "epoch-0",
         "test2_nature",
-        metric,
+        asked or metric,
         Verdict.FAIL,
         "",
         baseline=500.0,
