@@ -178,8 +178,11 @@ BUILT_IN: Final = _mapping(
 # never part of a fingerprint: they are made of features that are stored with every video
 QUESTIONS: Final = _mapping(
     Metric("bleed", "Bleed", "", False, "question", digits=2, title_ko="번짐(Bleed)"),
+    Metric("likeness", "Likeness", "", True, "question", digits=3, title_ko="피사체 유사도(Likeness)"),
+    Metric("collapse", "Spread over seeds", "", True, "question", digits=2, title_ko="시드 간 다양성"),
+    Metric("copies", "Distance to training clips", "", True, "question", digits=2, title_ko="학습 영상 거리"),
 )
-"""What a suite may ask of a LoRA: `suite.bleed`."""
+"""What a suite may ask of a LoRA: `suite.bleed` and `suite.subject`."""
 
 
 class _Metrics(Mapping[str, Metric]):

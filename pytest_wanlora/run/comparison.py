@@ -18,6 +18,7 @@ from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.run.pictures import Pictures
 from pytest_wanlora.scoring import frechet
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict.fvd import ReferenceSet
@@ -154,6 +155,28 @@ class Standard:
         """Video features of the suite's seeds that the baseline has, from the first on, (N, D)."""
         seeds = self.gate.seeds(self.stored_seeds(scenario))
         return np.stack([self.baseline.features[scenario, seed] for seed in seeds])
+
+    def stored_frames(self, scenario: str) -> list[NDArray[np.float32]]:
+        """Embeddings of the frames of the same videos, (frames, D) each.
+
+        Raises:
+            BaselineError: The baseline has none.
+        """
+        known = self.baseline.frames
+        seeds = self.gate.seeds(self.stored_seeds(scenario))
+        if any((scenario, seed) not in known for seed in seeds):
+            raise BaselineError(
+                f"the baseline {self.baseline.name!r} has no embeddings of frames: it was measured before "
+                "its suite had a subject",
+                next_command=self.update_command,
+            )
+        return [known[scenario, seed] for seed in seeds]
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The subject's references and the clips it was trained on."""
+        gate = self.gate
+        return Pictures(gate.suite, gate.producer, gate.settings.cache_dir, gate.run_folder)
 
     def has_seeds(self, scenario: str) -> bool:
         """Whether the baseline has what the first look takes of a scenario."""

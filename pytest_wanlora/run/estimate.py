@@ -63,7 +63,9 @@ def estimate(gate: Gate, workers: int) -> Estimate:
     last = first | _by_key(
         job
         for name in sorted(compared)
-        for job in gate.jobs(gate.candidate(name), gate.scenarios, gate.seeds(gate.suite.seeds.most))
+        for job in gate.jobs(
+            gate.candidate(name), gate.with_trigger(gate.scenarios), gate.seeds(gate.suite.seeds.most)
+        )
     )
     records = list(_earlier(gate))
     seconds = [

@@ -257,8 +257,11 @@ class Judge:
         return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
 
     def _question(self, item: ItemId) -> Judgement:
-        settled, chosen = self._compared(item)
-        results = chosen[item.scenario]
+        settled, _ = self._compared(item)
+        place = questions.place_of(item.scenario, item.metric)
+        if place in settled.broken:
+            raise settled.broken[place]
+        results = settled.results[place]
         blank = Judgement(**vars(item), verdict=Verdict.ERROR, reason="", n=len(results))
         return questions.judged(self.standard, blank, results, settled.assessment)
 

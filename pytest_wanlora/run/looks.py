@@ -11,6 +11,7 @@ import numpy as np
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run import questions
+from pytest_wanlora.suite.subject import plain
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.items import FVD
@@ -68,6 +69,12 @@ class Comparison:
     pairs: dict[str, int]
     asked: frozenset[tuple[str, str]] = frozenset()
 
+    def rendered(self, gate: Gate) -> tuple[Scenario, ...]:
+        """What is rendered: the scenarios, and with the trigger those that are asked for it."""
+        asked = {place for place, metric in self.asked if metric in questions.WITH_TRIGGER}
+        triggered = [each for name, each in gate.suite.triggered.items() if name in asked]
+        return (*self.scenarios, *triggered)
+
 
 class Looks:
     """Renders the videos of each candidate's comparison, look by look.
@@ -109,7 +116,7 @@ class Looks:
                 continue
             try:
                 course = self._course(candidate)
-                jobs = [job for scenario in course.scenarios for job in self._jobs(course, scenario)]
+                jobs = [job for each in course.rendered(self.gate) for job in self._jobs(course, each)]
                 if all(self.gate.known([job]) for job in jobs):
                     self._advance(course)
             except WanloraError:
@@ -132,6 +139,9 @@ class Looks:
         if any(METRICS[name].level == "set" for name in metrics):
             # before anything is rendered in vain
             _ = self.standard.reference
+        for place, metric in asked:
+            if metric in ("likeness", "copies"):
+                _ = self.standard.pictures.references, self.standard.stored_frames(place)
         plan = self.plan(scenarios)
         pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
         course = Comparison(candidate, scenarios, metrics, plan, pairs, asked)
@@ -155,7 +165,7 @@ class Looks:
 
     def _jobs(self, course: Comparison, scenario: Scenario) -> tuple[Job, ...]:
         """The videos of a scenario at a candidate's present look."""
-        return self.gate.jobs(course.candidate, [scenario], self.gate.seeds(course.pairs[scenario.id]))
+        return self.gate.jobs(course.candidate, [scenario], self.gate.seeds(course.pairs[plain(scenario.id)]))
 
     def plan(self, scenarios: Sequence[Scenario]) -> Plan:
         """The looks of some scenarios, as far as the baseline has seeds."""
@@ -165,7 +175,7 @@ class Looks:
 
     def look(self, course: Comparison) -> Settled:
         """Render the videos of a candidate's next look, and assess them."""
-        jobs = {scenario.id: self._jobs(course, scenario) for scenario in course.scenarios}
+        jobs = {scenario.id: self._jobs(course, scenario) for scenario in course.rendered(self.gate)}
         self.gate.extend([job for of in jobs.values() for job in of])
         results: dict[str, tuple[JobResult, ...]] = {}
         broken: dict[str, WanloraError] = {}
@@ -175,10 +185,12 @@ class Looks:
             except WanloraError as error:
                 broken[name] = error
         sound = {name: of for name, of in results.items() if not any(each.degenerate for each in of)}
-        assessment = self._assess(sound, course) if sound else None
+        assessment = self._assess(sound, course) if sound.keys() & course.pairs.keys() else None
         return Settled(dict(course.pairs), results, broken, assessment)
 
     def _assess(self, results: Mapping[str, Sequence[JobResult]], course: Comparison) -> Assessment:
+        answers = questions.of_results(self.standard, results, course.asked)
+        results = {name: of for name, of in results.items() if name in course.pairs}
         metrics = course.metrics
         video = tuple(METRICS[name] for name in metrics if METRICS[name].level == "video")
         stored = self.standard.baseline.scores
@@ -202,7 +214,7 @@ class Looks:
                 ).reshape(len(video), len(stored[name]))
                 for name in results
             },
-            questions=questions.of_results(self.standard, results, course.asked),
+            questions=answers,
         )
         return assess(paired, self.gate.suite.tolerances, course.plan)
 

@@ -259,10 +259,12 @@ def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], li
     pairs: dict[str, set[int]] = {}
     for candidate in gate.candidates:
         vectors: dict[str, NDArray[np.float32]] = {}
-        for scenario in gate.scenarios:
+        for scenario in gate.with_trigger(gate.scenarios):
             jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
             found = gate.known([job for job in jobs if job.key in announced])
             videos += [_video(gate, candidate.name, result) for result in found]
+            if scenario not in gate.scenarios:
+                continue
             sound = [result for result in found if result.degenerate is None]
             pairs.setdefault(scenario.id, set()).update(result.seed for result in sound)
             if sound and len(sound) == len(found):

@@ -19,6 +19,7 @@ from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer, plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
 from pytest_wanlora.results.folders import point_latest
+from pytest_wanlora.run import questions
 from pytest_wanlora.run.candidates import Candidate, demanded
 from pytest_wanlora.suite import hub, resolve
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
@@ -165,7 +166,12 @@ class Gate:
 
     def scenario(self, identifier: str) -> Scenario:
         """The scenario of that id."""
-        return next(each for each in self.suite.scenarios if each.id == identifier)
+        return next(each for each in self.with_trigger(self.suite.scenarios) if each.id == identifier)
+
+    def with_trigger(self, scenarios: Sequence[Scenario]) -> tuple[Scenario, ...]:
+        """Scenarios, and behind them the same with the trigger, of those that have one."""
+        triggered = self.suite.triggered
+        return (*scenarios, *(triggered[each.id] for each in scenarios if each.id in triggered))
 
     def jobs(
         self, candidate: Candidate, scenarios: Iterable[Scenario], seeds: Iterable[int]
@@ -205,7 +211,7 @@ class Gate:
                 device_number=int(number or 0),
                 typed=self._typed_for_baselines(),
                 cache_dir=settings.cache_dir,
-                videos=len(self.candidates) * len(self.scenarios) * most,
+                videos=len(self.candidates) * len(self.with_trigger(self.scenarios)) * most,
                 # what a cluster renders with is looked for on its nodes
                 model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
                 files=self.files,
@@ -327,7 +333,9 @@ class Gate:
         candidate = self.candidate(item.candidate)
         if item.kind == "checkpoint":
             return self.probes(candidate)
-        scenarios = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
+        scenarios: Sequence[Scenario] = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
+        if item.metric in questions.WITH_TRIGGER:
+            scenarios = self.with_trigger(scenarios)
         return self.jobs(candidate, scenarios, self.first_look)
 
     def probes(self, candidate: Candidate) -> tuple[Job, Job]:

@@ -218,6 +218,12 @@ def measure(
         features={
             (each.scenario, each.seed): each.features["video"] for of in results.values() for each in of
         },
+        frames={
+            (each.scenario, each.seed): each.features[suite.frames_feature]
+            for of in results.values()
+            for each in of
+            if suite.subject is not None
+        },
     )
 
 

@@ -133,6 +133,14 @@ class Scorer:
         scores |= metrics.added_scores(video)
         return VideoScores(scores, embedded, self._extractor(video))
 
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed frames, or pictures of one size, as likeness and copies compare them: (frames, D).
+
+        Args:
+            frames: uint8 (T, H, W, 3), RGB.
+        """
+        return self._clip.embed_frames(frames)
+
     def features(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the video features alone, float32 (D,); what a reference set is made of.
 

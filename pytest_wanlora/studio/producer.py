@@ -19,6 +19,9 @@ from pytest_wanlora.studio.previews import require_ffmpeg, write_preview
 from pytest_wanlora.studio.silence import quiet
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.scoring.scorer import Scorer
@@ -96,6 +99,10 @@ class StudioProducer:
             self._scorer = scorer
             self.studio.seconds["scorers"] = time.perf_counter() - started
         return self._scorer
+
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed pictures as the frames of videos are, (frames, D); see `jobs.Producer`."""
+        return self.scorer.embed(frames)
 
     def produce(self, job: Job, checkpoint: Checkpoint | None) -> Produced:
         """Render and score one job; see `begin`."""

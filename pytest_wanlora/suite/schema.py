@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +38,7 @@ from pytest_wanlora.suite.fields import (
 )
 from pytest_wanlora.suite.model_files import ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import Sampling
+from pytest_wanlora.suite.subject import Bleed, Demands, Subject
 
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
 
@@ -185,29 +186,6 @@ def default_tolerances() -> dict[str, Tolerance]:
     return _tolerances(METRICS)
 
 
-class Bleed(Frozen):
-    """How much a LoRA may change what it is not about.
-
-    The value is the distance of a video's features to the base model's of the same seed, in units of what
-    another seed changes: 0 is the same video, 1 another one.
-
-    Attributes:
-        about: Categories that the LoRA is about, which are not asked.
-        warn: From here on `warn`.
-        fail: Beyond it `fail`, if the value is proven to be beyond `warn`.
-    """
-
-    about: tuple[Text, ...] = ()
-    warn: Annotated[float, Field(gt=0)] = 0.5
-    fail: Annotated[float, Field(gt=0)] = 0.75
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Bleed:
-        if self.warn > self.fail:
-            raise refusal(f"above fail, {self.fail:g}; allowed: above 0, up to fail", key="warn")
-        return self
-
-
 class Seeds(Frozen):
     """How many seeds a scenario is rendered with.
 
@@ -336,6 +314,8 @@ class Suite(Frozen):
             warns.
         objective: What makes one checkpoint better than another that may be published too: the smaller
             `"mean"`, or the smaller `"worst"`, of its changes to the worse as shares of their fail bands.
+        subject: What the LoRA was trained to show; None: not said.
+        demands: What it must have improved.
         bleed: How much the LoRA may change scenarios that it is not about; None: not asked.
         scenarios: At least one.
         seeds: How many videos a scenario.
@@ -359,6 +339,8 @@ class Suite(Frozen):
     ]
     undecided: Literal["block", "warn"] = "block"
     objective: Literal["mean", "worst"] = "mean"
+    subject: Subject | None = None
+    demands: Demands | None = None
     bleed: Bleed | None = None
     scenarios: Annotated[tuple[AnyScenario, ...], Field(min_length=1)]
     seeds: Seeds = Seeds()
@@ -367,6 +349,7 @@ class Suite(Frozen):
     sha256: str = Field(exclude=True)
 
     _lines: Mapping[str, int] = PrivateAttr(default_factory=dict)
+    _triggered: Mapping[str, Scenario] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -386,6 +369,22 @@ class Suite(Frozen):
                 "all are off and there are no limits; allowed: at least one of either", key="tolerances"
             )
         return self
+
+    def compared_by(self, scenarios: Iterable[Scenario], triggered: Mapping[str, Scenario]) -> Suite:
+        """The suite with other prompts: those without a trigger to compare by, and those with it by id."""
+        copy = self.model_copy(update={"scenarios": tuple(scenarios)})
+        copy._triggered = triggered
+        return copy
+
+    @property
+    def frames_feature(self) -> str:
+        """Name of the features that likeness and copies are measured on: embeddings of frames."""
+        return "clip_frames"
+
+    @property
+    def triggered(self) -> Mapping[str, Scenario]:
+        """By the id of a scenario with `{trigger}`: what the candidate is rendered for a third time."""
+        return self._triggered
 
     def guidance(self, expert: str = "") -> float:
         """The guidance of an expert, or of the one denoiser: the expert's own, else the sampling's."""

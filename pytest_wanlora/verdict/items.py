@@ -40,6 +40,8 @@ class Row:
         statistic: The change to the worse in standard errors, of what the test is on.
         fail: Fail band: the suite's, or what the n of a distance can tell if that is more.
         set_contrast: Of a distance.
+        demanded: An improvement is demanded, which fails unless it is proven.
+        proven: Whether it is proven to be one at all.
     """
 
     item: Item
@@ -54,6 +56,8 @@ class Row:
     statistic: float
     fail: float
     set_contrast: SetContrast | None = None
+    demanded: bool = False
+    proven: bool = True
 
     @property
     def method(self) -> str:
@@ -164,7 +168,8 @@ def _question_row(item: Item, question: Question, plan: Plan, pairs: int) -> Row
     tested = [each for each in plan.tested_looks if each[0] in taken]
     p_values = [float(statistics.p_worse(question.contrast(look), higher)) / share for look, share in tested]
     contrast = question.contrast(pairs)
-    worse = [statistics.change(1.0, bound, higher) for bound in statistics.interval(contrast, plan.tail)]
+    bounds = statistics.interval(contrast, plan.tail, logarithmic=question.offset == 0.0)
+    worse = [statistics.change(1.0, bound, higher) for bound in bounds]
     return Row(
         item=item,
         metric=metric,
@@ -177,6 +182,8 @@ def _question_row(item: Item, question: Question, plan: Plan, pairs: int) -> Row
         p_value=min(p_values, default=1.0),
         statistic=float(statistics.t_worse(contrast, higher)[0]),
         fail=question.band,
+        demanded=question.demanded,
+        proven=question.value(float(max(worse))) > 0.0,
     )
 
 

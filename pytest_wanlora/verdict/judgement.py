@@ -101,10 +101,21 @@ class ReasonCode(StrEnum):
     BLEEDS_SLIGHTLY = "bleeds_slightly"
     BLEEDS = "bleeds"
     BLEED_UNPROVEN = "bleed_unproven"
+    LEARNED = "learned"
+    LEARNED_NOT = "learned_not"
+    LEARNED_UNPROVEN = "learned_unproven"
+    LEARNED_OPEN = "learned_open"
+    VARIES = "varies"
+    COLLAPSES_SLIGHTLY = "collapses_slightly"
+    COLLAPSES = "collapses"
+    COLLAPSE_UNPROVEN = "collapse_unproven"
+    COPIES_NOTHING = "copies_nothing"
+    COPIES = "copies"
+    TOO_FEW_CLIPS = "too_few_clips"
 
 
-Detail = int | float | str | tuple[str, ...] | tuple[tuple[str, int, str], ...]
-"""A figure, a name, several names, or several triples such as scenario, seed and what is wrong."""
+Detail = int | float | str | tuple[str, ...] | tuple[float, ...] | tuple[tuple[str, int, str], ...]
+"""A figure, a name, several of either, or several triples such as scenario, seed and what is wrong."""
 Details = Mapping[str, Detail]
 
 
@@ -362,7 +373,7 @@ class Judgement:
         listed = self.details.get("causes")
         if not isinstance(listed, tuple):
             return ((self.reason, self.next_command),)
-        return tuple((each[0], each[2]) for each in listed if not isinstance(each, str))
+        return tuple((each[0], each[2]) for each in listed if isinstance(each, tuple))
 
     @property
     def item(self) -> ItemId:

@@ -1,4 +1,4 @@
-"""Questions about a LoRA, each a ratio with a scatter: they are judged beside the scores, by the same rules.
+"""Questions about a LoRA, each with a scatter over its pairs: judged beside the scores, by the same rules.
 
 Distances between two seeds of one prompt are the unit: what the base model itself changes from video to
 video. Their mean is a U-statistic; its scatter is the jackknife over seeds (Efron and Stein 1981, "The
@@ -8,7 +8,7 @@ jackknife estimate of variance"), and so is its covariance with what the pairs s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import reasons
 from pytest_wanlora.verdict.evidence import Contrast, Floats
-from pytest_wanlora.verdict.judgement import Evidence, Judgement, ReasonCode, Verdict
+from pytest_wanlora.verdict.judgement import Detail, Evidence, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.measured import settled
 
 
@@ -30,14 +30,18 @@ class Question:
         metric: What is asked.
         warn: Value up to which nothing is wrong; the test is against it.
         fail: Beyond it the item fails, if the value is proven to be beyond `warn`.
-        of_first: Contrast of the first n pairs, n >= 3: its ratio candidate / baseline is the value divided
-            by `warn`.
+        of_first: Contrast of the first n pairs, n >= 3: its ratio candidate / baseline is the value plus
+            `offset`, divided by `warn` plus `offset`.
+        offset: 0 of a ratio; of a difference what keeps both above 0.
+        demanded: `warn` is an improvement that is demanded, which fails unless it is proven.
     """
 
     metric: Metric
     warn: float
     fail: float
     of_first: Callable[[int], Contrast]
+    offset: float = 0.0
+    demanded: bool = False
     _contrasts: dict[int, Contrast] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def contrast(self, n: int) -> Contrast:
@@ -49,11 +53,12 @@ class Question:
     @property
     def band(self) -> float:
         """The fail band as a change to the worse, relative to `warn`."""
-        return abs(self.fail / self.warn - 1.0)
+        return abs((self.fail + self.offset) / (self.warn + self.offset) - 1.0)
 
     def value(self, change: float) -> float:
         """The value that a change to the worse, relative to `warn`, stands for."""
-        return self.warn * (1.0 - change if self.metric.higher_is_better else 1.0 + change)
+        share = 1.0 - change if self.metric.higher_is_better else 1.0 + change
+        return (self.warn + self.offset) * share - self.offset
 
     def told(self, evidence: Evidence) -> Evidence:
         """Evidence in the question's own unit."""
@@ -77,6 +82,85 @@ def bleed(candidate: NDArray[Any], stored: NDArray[Any], warn: float) -> Contras
     moved = np.linalg.norm(np.asarray(candidate, np.float64) - stored[:n], axis=1)
     unit, scatter = spread(stored)
     return _ratio(float(moved.mean()), moved - moved.mean(), warn * unit, warn * scatter)
+
+
+def collapse(candidate: NDArray[Any], stored: NDArray[Any], warn: float) -> Contrast:
+    """How much of the base's spread over seeds a LoRA leaves: 0 is one video whatever the seed.
+
+    Args:
+        candidate: (n, D), n >= 3: features of the candidate's videos of one prompt.
+        stored: (N, D), N >= n: all seeds of the base, the first n those of the pairs.
+        warn: Value that the ratio of the contrast is relative to.
+    """
+    unit, scatter = spread(stored)
+    return _ratio(*spread(candidate), warn * unit, warn * scatter)
+
+
+def gain(candidate: NDArray[Any], stored: NDArray[Any], wanted: float) -> Contrast:
+    """How much more alike its references a subject's videos are than the base's of the same seeds.
+
+    Args:
+        candidate: (n,), n >= 3: mean cosine of the frames of each video and the references.
+        stored: (N,): the same of the base.
+        wanted: The gain that the ratio of the contrast is relative to, with 1 added to both: a cosine may be
+            negative, 1 plus a gain is not.
+    """
+    gained = np.asarray(candidate, np.float64) - stored[: len(candidate)]
+    centred = gained - gained.mean()
+    return _ratio(1.0 + float(gained.mean()), centred, 1.0 + wanted, np.zeros(len(gained)))
+
+
+def likeness(frames: NDArray[Any], references: NDArray[Any]) -> Floats:
+    """Similarity of each frame to the references: mean cosine, (frames,), -1 to 1.
+
+    Args:
+        frames: (frames, D) embeddings of a video.
+        references: (R, D) embeddings.
+    """
+    unit = [each / np.linalg.norm(each, axis=1, keepdims=True) for each in (frames, references)]
+    return np.asarray(np.asarray(unit[0], np.float64) @ unit[1].mean(axis=0))
+
+
+def distance(video: NDArray[Any], clip: NDArray[Any]) -> float:
+    """Distance of two videos at their best alignment in time: 1 less the mean cosine of their frames.
+
+    Args:
+        video: (T, D) embeddings of frames, of length 1.
+        clip: (U, D). One is shifted over the other by whole frames, half of the video at least beside the
+            clip. Of a picture, or a clip shorter than that, each frame has the best of the clip's frames.
+    """
+    cosines = np.asarray(video, np.float64) @ np.asarray(clip, np.float64).T
+    least = (len(video) + 1) // 2
+    if len(clip) < least:
+        return 1.0 - float(cosines.max(axis=1).mean())
+    shifts = range(least - cosines.shape[0], cosines.shape[1] - least + 1)
+    return 1.0 - max(float(np.diagonal(cosines, shift).mean()) for shift in shifts)
+
+
+def nearest(video: NDArray[Any], clips: Sequence[NDArray[Any]]) -> tuple[float, int]:
+    """Distance of a video to the clip that it is nearest to, and that clip's number.
+
+    Args:
+        video: (T, D) embeddings of frames, of length 1.
+        clips: The same of each clip, one or more.
+    """
+    return min((distance(video, clip), number) for number, clip in enumerate(clips))
+
+
+def usual_distance(base: Sequence[NDArray[Any]], clips: Sequence[NDArray[Any]]) -> float:
+    """How near a video comes to a training clip without copying it.
+
+    The smaller of two: the smallest that the base's own videos come to, which show no subject, and the median
+    of the clips' own, each to the nearest other one, which all show it. A fresh video of the subject is about
+    as far from the clips as they are from each other (Meehan, Chaudhuri and Dasgupta 2020, "A non-parametric
+    test to detect data-copying in generative models").
+
+    Args:
+        base: (T, D) embeddings of frames of each of the base's videos.
+        clips: The same of each clip, three or more.
+    """
+    own = [nearest(clip, [*clips[:at], *clips[at + 1 :]])[0] for at, clip in enumerate(clips)]
+    return min(float(np.median(own)), *(nearest(each, clips)[0] for each in base))
 
 
 def spread(features: NDArray[Any]) -> tuple[float, Floats]:
@@ -118,7 +202,15 @@ _CODES = {
         ReasonCode.BLEEDS,
         ReasonCode.BLEED_UNPROVEN,
     ),
+    "collapse": (
+        ReasonCode.VARIES,
+        ReasonCode.COLLAPSES_SLIGHTLY,
+        ReasonCode.COLLAPSES,
+        ReasonCode.COLLAPSE_UNPROVEN,
+    ),
 }
+#: A video is taken for a copy that is nearer to a clip than this part of the usual distance.
+COPY = 1.0 / 3.0
 
 
 def judge_question(
@@ -155,3 +247,75 @@ def judge_question(
         evidence=found,
     )
     return replace(judged, reason=reasons.reason(judged))
+
+
+def judge_gain(
+    blank: Judgement,
+    question: Question,
+    evidence: Evidence,
+    *,
+    last: bool,
+    sides: tuple[float, float],
+    details: Mapping[str, Detail],
+) -> Judgement:
+    """Judge whether the subject was learned: the mirror image of a band.
+
+    It was, if the gain is estimated to be the one demanded and the interval of the gain lies above 0. All
+    else fails, and warns where no gain is demanded.
+
+    Args:
+        blank: Names the item.
+        question: What was asked.
+        evidence: From `sequential.assess`.
+        last: Whether no further look was to be taken.
+        sides: Likeness of the base's videos and of the candidate's.
+        details: What else the record is to tell.
+    """
+    found = question.told(evidence)
+    proven = found.low is not None and found.low > 0.0
+    fails = Verdict.FAIL if question.demanded else Verdict.WARN
+    if found.change >= question.warn and proven:
+        verdict, code = Verdict.PASS, ReasonCode.LEARNED
+    elif found.change < question.warn and (found.significant or found.seconded):
+        verdict, code = fails, ReasonCode.LEARNED_NOT
+    elif last:
+        verdict, code = fails, ReasonCode.LEARNED_UNPROVEN
+    else:
+        # another item has failed for certain, so no more were rendered
+        verdict, code = Verdict.UNDECIDED if question.demanded else Verdict.WARN, ReasonCode.LEARNED_OPEN
+    judged = replace(
+        blank,
+        verdict=verdict,
+        code=code,
+        baseline=sides[0],
+        value=sides[1],
+        fail=question.warn,
+        evidence=found,
+        details={**details, "gain": found.change},
+    )
+    return replace(judged, reason=reasons.reason(judged))
+
+
+def judge_copies(
+    blank: Judgement, own: Mapping[int, tuple[float, int]], usual: float, clips: Sequence[str]
+) -> Judgement:
+    """Warn of videos that are far nearer to a training clip than videos come to be without copying.
+
+    Args:
+        blank: Names the item.
+        own: `nearest` of the candidate's videos, by seed.
+        usual: See `usual_distance`.
+        clips: Names of the clips.
+    """
+    shares = {seed: found / usual if usual > 0.0 else 1.0 for seed, (found, _) in own.items()}
+    copied = sorted((share, seed) for seed, share in shares.items() if share < COPY)
+    share, seed = min((share, seed) for seed, share in shares.items())
+    details: dict[str, Detail] = {
+        "clip": clips[own[seed][1]],
+        "seed": seed,
+        "bound": COPY,
+        "copied": tuple((blank.scenario, which, clips[own[which][1]]) for _, which in copied),
+        "count": len(copied),
+    }
+    verdict, code = (Verdict.WARN, ReasonCode.COPIES) if copied else (Verdict.PASS, ReasonCode.COPIES_NOTHING)
+    return settled(blank, verdict, code, details, value=share)

@@ -10,6 +10,7 @@ from typing import Final
 from pytest_wanlora.metrics import CLIPSCORE_WEIGHT, METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode
+from pytest_wanlora.verdict.question_words import QUESTION_PARTS, QUESTION_REASONS
 from pytest_wanlora.verdict.standing import (
     FEWEST_VIDEOS,
     STANDINGS,
@@ -117,30 +118,7 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
         ReasonCode.LIMIT_BROKEN: Phrase(
             "{value} ({count}), limit: {bounds}", "{value}({count}), 기준 {bounds} 위반"
         ),
-        ReasonCode.TOO_FEW_TO_ASK: Phrase(
-            "not known: that takes {fewest} or more videos of a scenario, here are {n}",
-            "알 수 없음: 시나리오당 비디오가 {fewest}개 이상 필요합니다(현재 {n}개).",
-        ),
-        ReasonCode.NO_SPREAD: Phrase(
-            "not known: the baseline's videos are the same for every seed, so there is no unit",
-            "알 수 없음: 기준 영상이 모든 시드에서 같아 비교할 단위가 없습니다.",
-        ),
-        ReasonCode.KEEPS_THE_REST: Phrase(
-            "{measured}: the LoRA keeps what it is not about",
-            "{measured}. LoRA가 주제가 아닌 시나리오를 유지합니다.",
-        ),
-        ReasonCode.BLEEDS_SLIGHTLY: Phrase(
-            "{measured}: the LoRA changes what it is not about a little",
-            "{measured}. LoRA가 주제가 아닌 시나리오를 조금 바꿉니다.",
-        ),
-        ReasonCode.BLEEDS: Phrase(
-            "{measured}: the LoRA bleeds into what it is not about",
-            "{measured}. LoRA의 영향이 주제가 아닌 시나리오까지 번집니다.",
-        ),
-        ReasonCode.BLEED_UNPROVEN: Phrase(
-            "{measured}: the LoRA seems to bleed into what it is not about, which is not proven",
-            "{measured}. LoRA의 영향이 번지는 것으로 보이지만 입증되지 않았습니다.",
-        ),
+        **QUESTION_REASONS,
     }
 )
 """Whole sentences; `{message}` is the text of an error, which exists in English only."""
@@ -189,12 +167,7 @@ OTHER_HINT: Final = Phrase(
 
 PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
     {
-        "bleed": Phrase(
-            "same-seed videos differ from the baseline's by {value} of what another seed changes "
-            "({interval}; band: warn from {warn:g}, fail beyond {fail:g})",
-            "같은 시드의 기준 영상과의 차이가 시드를 바꿀 때의 {value}배입니다"
-            "({interval}, 허용 범위: 주의 {warn:g} 이상, 실패 {fail:g} 초과)",
-        ),
+        **QUESTION_PARTS,
         "compared": Phrase("{baseline} -> {value}, {change}", "{baseline} → {value}, {change}"),
         "compared_sets": Phrase(
             "{baseline} -> {value} at n = {n} (reference {reference_n}), {change}",
@@ -331,14 +304,15 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
 def _measured(judged: Judgement, fields: Mapping[str, object], language: Language) -> str:
     """What was measured to answer a question, with its interval and its band."""
     evidence, metric = judged.evidence, METRICS.get(judged.metric)
-    if evidence is None:
+    if evidence is None or judged.metric not in QUESTION_PARTS:
         return ""
     interval = PARTS["no_interval"].say(language, n=judged.n)
     if evidence.low is not None and evidence.high is not None:
         ends = f"{_number(metric, evidence.low)} ~ {_number(metric, evidence.high)}"
         bounds = ends if language == "ko" else ends.replace("~", "to")
         interval = PARTS["interval"].say(language, level=evidence.level, bounds=bounds, n=judged.n)
-    bands = {"warn": judged.warn, "fail": judged.fail}
+    demand = PARTS["demanded" if judged.fail else "not_demanded"].say(language, fail=judged.fail or 0.0)
+    bands = {"warn": judged.warn, "fail": judged.fail, "demand": demand}
     return PARTS[judged.metric].say(language, **{**fields, **bands, "interval": interval})
 
 
@@ -351,8 +325,8 @@ def _detail(name: str, value: Detail, language: Language) -> object:
     """A detail as its phrase shows it: videos and problems of a file as lists of words."""
     if not isinstance(value, tuple):
         return value
-    listed = [each if isinstance(each, str) else _listed(name, *each, language) for each in value]
-    most = 3 if name in ("videos", "broken") else len(listed)
+    listed = [_listed(name, *each, language) if isinstance(each, tuple) else str(each) for each in value]
+    most = 3 if name in ("videos", "broken", "copied") else len(listed)
     more = PARTS["more"].say(language, more=len(listed) - most) if len(listed) > most else ""
     separator = "; " if name in ("problems", "broken") else ", "
     return separator.join(listed[:most]) + more
@@ -363,7 +337,11 @@ def _listed(name: str, what: str, number: int, why: str, language: Language) -> 
         return why if language == "en" or what not in PARTS else PARTS[what].say(language, count=number)
     video = PARTS["video"].say(language, scenario=what, seed=number)
     # why a video cannot be scored is known in English only; numbers read the same
-    return f"{video}: {why}" if why and (language == "en" or " " not in why or name == "broken") else video
+    return (
+        f"{video}: {why}"
+        if why and (language == "en" or " " not in why or name in ("broken", "copied"))
+        else video
+    )
 
 
 def _number(metric: Metric | None, value: float | None) -> str:

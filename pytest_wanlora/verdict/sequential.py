@@ -35,12 +35,14 @@ class Assessment:
         unsettled: Scenarios that need more pairs, and for which the plan has another look.
         open_items: Items that are not settled, by scenario, of those scenarios.
         failed: Scenarios, or `"all"`, of which an item has failed for certain.
+        most: Pairs of a scenario at the last look.
     """
 
     evidence: Mapping[Item, Evidence]
     unsettled: tuple[str, ...]
     open_items: Mapping[str, tuple[str, ...]]
     failed: frozenset[str] = frozenset()
+    most: int = 0
 
 
 def assess(
@@ -85,7 +87,7 @@ def assess(
             still_open = () if over else _open(mine, past, plan)
             if still_open or pairs < plan.looks[0]:
                 open_items[scenario] = still_open
-    return Assessment(evidence, tuple(open_items), open_items, failed)
+    return Assessment(evidence, tuple(open_items), open_items, failed, plan.looks[-1])
 
 
 def _corrected(found: list[Row], plan: Plan) -> tuple[Floats, Floats]:
@@ -135,11 +137,13 @@ def _chance(row: Row, plan: Plan, level: float) -> float | None:
     most = plan.looks[-1]
     if row.item[0] == ALL or row.pairs >= most or not float(row.contrast.baseline) > 0.0:
         return None
+    if row.demanded and not row.proven:
+        return None  # an improvement that is not proven fails
     higher = row.metric.higher_is_better
     beyond = multiplicity.chance_beyond(
         row.contrast, at_band(row.metric, row.fail), most=most, higher_is_better=higher
     )
-    if not plan.tests:
+    if not plan.tests or row.demanded:
         return beyond
     last = level * plan.shares()[-1]
     if row.set_contrast is not None and last < 0.5**most:

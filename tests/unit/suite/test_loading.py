@@ -227,7 +227,7 @@ REJECTED = {
         "name: mine\npath: elsewhere",
         2,
         "path: unknown key; allowed: name, schema_version, device, model, stack, sampling, scoring, limits, "
-        "tolerances, undecided, objective, bleed, scenarios, seeds, categories",
+        "tolerances, undecided, objective, subject, demands, bleed, scenarios, seeds, categories",
     ),
     "a key of an earlier version": Bad(
         "name: mine",
