@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-_DIMENSIONS: Final = {"video": 1, "clip_frames": 2}
+_DIMENSIONS: Final = {"video": 1, "clip_frames": 2, "dino_frames": 2}
 #: Nothing else takes a run's own lock, but `cleaning` opens it for an instant.
 _LOCK_SECONDS = 10.0
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite.subject import WITH_TRIGGER as MARK
+from pytest_wanlora.suite.subject import frames_feature
 from pytest_wanlora.verdict import questions
 from pytest_wanlora.verdict.judgement import Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.measured import settled, unfit_set
@@ -116,7 +117,7 @@ def _curves(
     standard: Standard, scenario: str, results: Sequence[JobResult]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Likeness of the frames of the base's videos and of the candidate's, (videos, frames) each."""
-    references, name = standard.pictures.references, standard.gate.suite.frames_feature
+    references, name = standard.pictures.references, frames_feature(standard.gate.suite.scoring.frames)
     own = [questions.likeness(each.features[name], references) for each in results]
     base = [questions.likeness(each, references) for each in standard.stored_frames(scenario)[: len(own)]]
     return np.stack(base), np.stack(own)
@@ -175,7 +176,7 @@ def _judged_copies(standard: Standard, blank: Judgement, results: Sequence[JobRe
     clips = standard.pictures.clips
     if len(clips) < _FEWEST_CLIPS:
         return settled(blank, Verdict.WARN, ReasonCode.TOO_FEW_CLIPS, {"clips": len(clips)})
-    name, frames = standard.gate.suite.frames_feature, list(clips.values())
+    name, frames = frames_feature(standard.gate.suite.scoring.frames), list(clips.values())
     own = {each.seed: questions.nearest(each.features[name], frames) for each in results}
     usual = questions.usual_distance(standard.stored_frames(blank.scenario), frames)
     return questions.judge_copies(blank, own, usual, list(clips))

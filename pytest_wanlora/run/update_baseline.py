@@ -20,6 +20,7 @@ from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.looks import COMPARED
 from pytest_wanlora.suite.fingerprint import fingerprint
+from pytest_wanlora.suite.subject import frames_feature
 from pytest_wanlora.verdict import fvd, noise
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import ALL, Verdict
@@ -219,7 +220,7 @@ def measure(
             (each.scenario, each.seed): each.features["video"] for of in results.values() for each in of
         },
         frames={
-            (each.scenario, each.seed): each.features[suite.frames_feature]
+            (each.scenario, each.seed): each.features[frames_feature(suite.scoring.frames)]
             for of in results.values()
             for each in of
             if suite.subject is not None

@@ -148,7 +148,11 @@ class StudioProducer:
         return Produced(
             scores={} if degenerate else scored.scores,
             degenerate=degenerate,
-            features={"clip_frames": scored.clip_frames, "video": scored.video_features},
+            features={
+                "clip_frames": scored.clip_frames,
+                "video": scored.video_features,
+                **({} if scored.dino_frames is None else {"dino_frames": scored.dino_frames}),
+            },
             frames_sha256=frames_sha256(rendered.frames),
             seconds=rendered.seconds + scoring,
             applied=rendered.applied,

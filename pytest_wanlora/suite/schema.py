@@ -38,7 +38,7 @@ from pytest_wanlora.suite.fields import (
 )
 from pytest_wanlora.suite.model_files import ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import Sampling
-from pytest_wanlora.suite.subject import Bleed, Demands, Subject
+from pytest_wanlora.suite.subject import Bleed, Demands, FrameEmbedder, Subject
 
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
 
@@ -113,6 +113,7 @@ class Scoring(Frozen):
         reference: Safetensors file with the features of the reference videos.
         reference_sha256: Of that file; empty when not stated.
         sharpness_reference: Variance of the Laplacian that counts as 100 % in `sharpness_pct`.
+        frames: What likeness compares frames by; None: CLIP.
     """
 
     clip: ClipScorer
@@ -120,6 +121,7 @@ class Scoring(Frozen):
     reference: Weights
     reference_sha256: StatedSha256 = ""
     sharpness_reference: Annotated[float, Field(gt=0)]
+    frames: FrameEmbedder | None = None
 
 
 def _usual_scope(data: Mapping[str, Any]) -> str:
@@ -314,8 +316,7 @@ class Suite(Frozen):
             warns.
         objective: What makes one checkpoint better than another that may be published too: the smaller
             `"mean"`, or the smaller `"worst"`, of its changes to the worse as shares of their fail bands.
-        subject: What the LoRA was trained to show; None: not said.
-        demands: What it must have improved.
+        subject: What the LoRA was trained to show, and what it must have improved, `demands`.
         bleed: How much the LoRA may change scenarios that it is not about; None: not asked.
         scenarios: At least one.
         seeds: How many videos a scenario.
@@ -375,11 +376,6 @@ class Suite(Frozen):
         copy = self.model_copy(update={"scenarios": tuple(scenarios)})
         copy._triggered = triggered
         return copy
-
-    @property
-    def frames_feature(self) -> str:
-        """Name of the features that likeness and copies are measured on: embeddings of frames."""
-        return "clip_frames"
 
     @property
     def triggered(self) -> Mapping[str, Scenario]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
-from pytest_wanlora.suite.fields import Frozen, SuiteFile, Text, refusal
+from pytest_wanlora.suite.fields import Frozen, Sha256, SuiteFile, Text, Weights, reference, refusal
 
 #: Stands for the trigger in a scenario's prompt.
 TRIGGER: Final = "{trigger}"
@@ -57,6 +57,27 @@ class Collapse(Frozen):
         if self.warn < self.fail:
             raise refusal(f"below fail, {self.fail:g}; allowed: fail or more", key="warn")
         return self
+
+
+class FrameEmbedder(Frozen):
+    """What frames are compared by in the place of CLIP: DINOv2.
+
+    Attributes:
+        kind: `"dinov2"`.
+        model: The `config.json` of transformers.
+        weights: Safetensors file.
+        sha256: Of the weights.
+    """
+
+    kind: Literal["dinov2"]
+    model: Annotated[str, reference(".json")]
+    weights: Weights
+    sha256: Sha256
+
+
+def frames_feature(embedder: FrameEmbedder | None) -> str:
+    """Name of the features of a video that likeness and copies are measured on."""
+    return "clip_frames" if embedder is None else "dino_frames"
 
 
 class Subject(Frozen):

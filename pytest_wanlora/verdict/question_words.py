@@ -25,20 +25,20 @@ QUESTION_REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "알 수 없음: 기준 영상이 모든 시드에서 같아 비교할 단위가 없습니다.",
         ),
         ReasonCode.KEEPS_THE_REST: Phrase(
-            "{measured}: the LoRA keeps what it is not about",
-            "{measured}. LoRA가 주제가 아닌 시나리오를 유지합니다.",
+            "{measured}: the LoRA leaves these videos alone",
+            "{measured}. LoRA가 이 영상들을 그대로 둡니다.",
         ),
         ReasonCode.BLEEDS_SLIGHTLY: Phrase(
-            "{measured}: the LoRA changes what it is not about a little",
-            "{measured}. LoRA가 주제가 아닌 시나리오를 조금 바꿉니다.",
+            "{measured}: the LoRA changes videos a little that it should leave alone",
+            "{measured}. LoRA가 바꾸지 말아야 할 영상을 조금 바꿉니다.",
         ),
         ReasonCode.BLEEDS: Phrase(
-            "{measured}: the LoRA bleeds into what it is not about",
-            "{measured}. LoRA의 영향이 주제가 아닌 시나리오까지 번집니다.",
+            "{measured}: the LoRA changes videos that it should leave alone",
+            "{measured}. LoRA가 바꾸지 말아야 할 영상까지 바꿉니다.",
         ),
         ReasonCode.BLEED_UNPROVEN: Phrase(
-            "{measured}: the LoRA seems to bleed into what it is not about, which is not proven",
-            "{measured}. LoRA의 영향이 번지는 것으로 보이지만 입증되지 않았습니다.",
+            "{measured}: the LoRA seems to change videos that it should leave alone, which is not proven",
+            "{measured}. LoRA가 바꾸지 말아야 할 영상까지 바꾸는 것으로 보이지만 입증되지 않았습니다.",
         ),
         ReasonCode.LEARNED: Phrase(
             "{measured}: the LoRA shows its subject", "{measured}. LoRA가 피사체를 학습했습니다."

@@ -55,6 +55,7 @@ class Scoring:
     reference: str
     reference_sha256: str
     sharpness_reference: float = 500.0
+    frames: None = None
 
 
 class SmallNet(torch.nn.Module):

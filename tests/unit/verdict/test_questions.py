@@ -15,7 +15,19 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
 from pytest_wanlora.verdict.evidence import Floats, interval
 from pytest_wanlora.verdict.judgement import Evidence, Judgement, ReasonCode, Verdict
-from pytest_wanlora.verdict.questions import Question, bleed, judge_question, spread
+from pytest_wanlora.verdict.questions import (
+    Question,
+    bleed,
+    collapse,
+    distance,
+    gain,
+    judge_gain,
+    judge_question,
+    likeness,
+    nearest,
+    spread,
+    usual_distance,
+)
 from pytest_wanlora.verdict.sequential import assess
 from tests.unit.verdict.paired import PLAN, scores
 
@@ -174,3 +186,102 @@ def test_all_items_of_a_gate_share_one_budget() -> None:
     assert adjusted[0] is not None
     assert adjusted[1] is not None
     assert adjusted[1] > adjusted[0]
+
+
+def unit(seed: int, n: int, dim: int = 8) -> Floats:
+    rows = drawn(seed, n, dim)
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+@given(st.integers(0, 1000), st.floats(0.01, 3))
+def test_collapse_is_the_share_of_the_spread(seed: int, share: float) -> None:
+    stored = drawn(seed)
+    found = collapse(stored.mean(axis=0) + share * (stored - stored.mean(axis=0)), stored, 0.5)
+    assert float(found.candidate / found.baseline) * 0.5 == pytest.approx(share)
+
+
+@given(st.integers(0, 1000), st.floats(-0.5, 0.9), st.floats(0, 0.5))
+def test_gain_is_a_difference_and_its_interval_is_paired(seed: int, gained: float, wanted: float) -> None:
+    stored = np.random.default_rng(seed).uniform(-1, 0, 8)
+    found = gain(stored + gained, stored, wanted)
+    question = Question(METRICS["likeness"], wanted, wanted, lambda _: found, offset=1.0)
+    share = float(found.candidate / found.baseline)
+    assert question.value(1.0 - share) == pytest.approx(gained, abs=1e-9)
+    low, high = interval(found, 0.05, logarithmic=False)
+    assert (float(low), float(high)) == (pytest.approx(share), pytest.approx(share))
+
+
+@given(st.integers(0, 1000))
+def test_likeness_is_the_mean_cosine(seed: int) -> None:
+    frames, references = drawn(seed, 5, 8), drawn(seed + 1, 3, 8)
+    by_hand = [np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in references]) for a in frames]
+    assert likeness(frames, references) == pytest.approx(by_hand)
+    assert likeness(frames[:1], frames[:1])[0] == pytest.approx(1.0)
+
+
+@given(st.integers(0, 1000), st.integers(2, 9), st.integers(0, 4))
+def test_a_part_of_a_clip_lies_on_it_wherever_it_begins(seed: int, length: int, start: int) -> None:
+    clip = unit(seed, 13)
+    assert distance(clip[start : start + length], clip) == pytest.approx(0.0, abs=1e-9)
+    assert distance(clip, clip[:1]) >= -1e-9
+
+
+@given(st.integers(0, 1000))
+def test_the_nearest_clip_is_the_one_that_was_copied(seed: int) -> None:
+    clips = [unit(seed + number, 6) for number in range(5)]
+    found, number = nearest(clips[3], clips)
+    assert number == 3
+    assert found < usual_distance([unit(seed + 99, 6)], clips)
+
+
+def learned(
+    by: float, *, wanted: float = 0.1, scatter: float = 0.05, first: int = 16
+) -> tuple[Judgement, bool]:
+    rng = np.random.default_rng(7)
+    base = rng.normal(0.3, 0.05, 16)
+    noise = rng.standard_normal(16)
+    own = base + by + scatter * (noise - noise.mean())
+    question = Question(
+        METRICS["likeness"], wanted, wanted, lambda n: gain(own[:n], base, wanted), offset=1.0, demanded=True
+    )
+    pairs = scores(seed=1, correlation=0.99)
+    found = replace(
+        pairs.first(dict.fromkeys(pairs.candidate, first)), questions={("s0", "likeness"): question}
+    )
+    told = assess(found, DEFAULT_TOLERANCES, PLAN)
+    blank = replace(BLANK, metric="likeness")
+    judged = judge_gain(
+        blank,
+        question,
+        told.evidence["s0", "likeness"],
+        last=first == 16,
+        sides=(0.3, 0.3 + by),
+        details={"first": 0.3, "last": 0.3},
+    )
+    return judged, "s0" in told.unsettled
+
+
+@pytest.mark.parametrize(
+    ("by", "scatter", "verdict", "code"),
+    [
+        (0.3, 0.05, Verdict.PASS, ReasonCode.LEARNED),
+        (0.15, 0.05, Verdict.PASS, ReasonCode.LEARNED),
+        (0.0, 0.05, Verdict.FAIL, ReasonCode.LEARNED_NOT),
+        (-0.2, 0.05, Verdict.FAIL, ReasonCode.LEARNED_NOT),
+        (0.05, 0.5, Verdict.FAIL, ReasonCode.LEARNED_UNPROVEN),
+        (0.3, 1.0, Verdict.FAIL, ReasonCode.LEARNED_UNPROVEN),
+    ],
+)
+def test_a_gain_must_be_reached_and_proven(
+    by: float, scatter: float, verdict: Verdict, code: ReasonCode
+) -> None:
+    judged, _ = learned(by, scatter=scatter)
+    assert (judged.verdict, judged.code) == (verdict, code)
+
+
+def test_a_gain_that_is_open_is_looked_at_again() -> None:
+    judged, more = learned(0.12, scatter=0.3, first=4)
+    assert more
+    assert judged.code is ReasonCode.LEARNED_OPEN
+    assert judged.verdict is Verdict.UNDECIDED
+    assert not learned(0.5, first=4)[1]
