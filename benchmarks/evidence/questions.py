@@ -74,7 +74,7 @@ def cells(ground: Ground) -> Iterator[Cell]:
         for model in ("epoch-0@1", "epoch-2@1"):
             moved = ground.bank.sides[model].features[scenario] - stored
             truth = float(np.linalg.norm(moved, axis=1).mean()) / unit
-            for size in (0.25, 0.5, 0.75, 1.0, 1.5):
+            for size in (0.4, 0.7, 1.0):
                 own = stored + moved * (size / truth)
                 yield Cell("bleed", f"as {model}", size, scenario, partial(_bleed, scenario, own))
     stored = base.features[_SUBJECT]

@@ -63,10 +63,9 @@ class DinoEmbedder:
                 next_command="pip install 'pytest-wanlora[dino]'",
             ) from error
         try:
-            # transformers' own types fit neither its `to` nor its `eval`
-            self._model: Any = Dinov2Model(Dinov2Config(**parse_json(read_regular(config.path))))
+            model = Dinov2Model(Dinov2Config(**parse_json(read_regular(config.path))))
             state = {name.removeprefix("dinov2."): value for name, value in load_file(weights.path).items()}
-            self._model.load_state_dict(state, strict=True)
+            model.load_state_dict(state, strict=True)
         # transformers reports a bad configuration as whatever the layer in question raises
         except (TypeError, ValueError, KeyError, RuntimeError, OSError, SafetensorError) as error:
             raise ScoringError(
@@ -75,6 +74,8 @@ class DinoEmbedder:
                 next_command="hf download facebook/dinov2-base config.json model.safetensors",
             ) from error
         self._device = torch.device(device)
+        # transformers' own types fit neither its `to` nor its results
+        self._model: Any = model
         self._model.to(self._device).eval()
 
     def embed_frames(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:

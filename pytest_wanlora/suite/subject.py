@@ -29,8 +29,8 @@ class Bleed(Frozen):
     """
 
     about: tuple[Text, ...] = ()
-    warn: Annotated[float, Field(gt=0)] = 0.5
-    fail: Annotated[float, Field(gt=0)] = 0.75
+    warn: Annotated[float, Field(gt=0)] = 0.4
+    fail: Annotated[float, Field(gt=0)] = 0.7
 
     @model_validator(mode="after")
     def _ordered(self) -> Bleed:

@@ -44,15 +44,13 @@ def record(tmp_path: Path) -> RunRecord:
         "references": ("a.png", "b.jpg", "no.png"),
     }
     copied = {"clip": "clip.png", "seed": 1, "bound": 0.33, "count": 1, "copied": ((PLACE, 1, "clip.png"),)}
-    videos = [
-        Video(role=role, candidate=name, scenario=scenario, seed=seed, scores={"clip": 0.5})
-        for role, name, scenario in (
-            ("baseline", "base", PLACE),
-            ("candidate", "epoch-0", PLACE),
-            ("candidate", "epoch-0", f"{PLACE}+trigger"),
-        )
-        for seed in (0, 1)
-    ]
+    own = Video(role="candidate", candidate="epoch-0", scenario=PLACE, seed=0, scores={"clip": 0.5})
+    kinds: tuple[dict[str, str], ...] = (
+        {"role": "baseline", "candidate": "base"},
+        {},
+        {"scenario": f"{PLACE}+trigger"},
+    )
+    videos = [own.model_copy(update={**kind, "seed": seed}) for kind in kinds for seed in (0, 1)]
     return run_record(
         [
             file_judged(),
@@ -99,7 +97,7 @@ def test_references_curve_and_copy_are_shown(record: RunRecord, tmp_path: Path) 
 
 @pytest.mark.parametrize("curve", [(), ("a", "b"), (0.5,)])
 def test_a_curve_that_is_none_is_left_out(
-    record: RunRecord, tmp_path: Path, curve: tuple[object, ...]
+    record: RunRecord, tmp_path: Path, curve: tuple[float, ...] | tuple[str, ...]
 ) -> None:
     changed = tuple(
         replace(each, details={**each.details, "curve": curve}) if each.metric == "likeness" else each

@@ -376,7 +376,7 @@ REJECTED = {
         "scenarios:",
         "bleed: {warn: 0.9}\nscenarios:",
         33,
-        "bleed.warn: 0.9: above fail, 0.75; allowed: above 0, up to fail",
+        "bleed.warn: 0.9: above fail, 0.7; allowed: above 0, up to fail",
     ),
     "limit of an unknown scenario": Bad(
         "min: 0.3",
