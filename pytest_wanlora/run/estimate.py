@@ -11,6 +11,7 @@ from pytest_wanlora import results
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.reports.terminal import duration
 from pytest_wanlora.run.preflight import video_bytes
+from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.run.race import plan_line
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def estimate(gate: Gate, workers: int) -> Estimate:
         job
         for name in sorted(compared)
         for job in gate.jobs(
-            gate.candidate(name), gate.with_trigger(gate.scenarios), gate.seeds(gate.suite.seeds.most)
+            gate.candidate(name), with_trigger(gate.suite, gate.scenarios), gate.seeds(gate.suite.seeds.most)
         )
     )
     records = list(_earlier(gate))

@@ -42,6 +42,12 @@ def asked(suite: Suite, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, st
             yield scenario.id, "copies"
 
 
+def with_trigger(suite: Suite, scenarios: Sequence[Scenario]) -> tuple[Scenario, ...]:
+    """Scenarios, and behind them the same with the trigger, of those that have one."""
+    triggered = suite.triggered
+    return (*scenarios, *(triggered[each.id] for each in scenarios if each.id in triggered))
+
+
 def by_metric(suite: Suite) -> dict[str, tuple[str, ...]]:
     """The same of all scenarios, as a record states it: metric to scenarios."""
     found: dict[str, tuple[str, ...]] = {}

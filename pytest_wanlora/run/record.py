@@ -259,7 +259,7 @@ def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], li
     pairs: dict[str, set[int]] = {}
     for candidate in gate.candidates:
         vectors: dict[str, NDArray[np.float32]] = {}
-        for scenario in gate.with_trigger(gate.scenarios):
+        for scenario in questions.with_trigger(gate.suite, gate.scenarios):
             jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
             found = gate.known([job for job in jobs if job.key in announced])
             videos += [_video(gate, candidate.name, result) for result in found]

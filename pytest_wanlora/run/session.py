@@ -19,8 +19,8 @@ from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer, plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
 from pytest_wanlora.results.folders import point_latest
-from pytest_wanlora.run import questions
 from pytest_wanlora.run.candidates import Candidate, demanded
+from pytest_wanlora.run.questions import WITH_TRIGGER, with_trigger
 from pytest_wanlora.suite import hub, resolve
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 
@@ -166,12 +166,7 @@ class Gate:
 
     def scenario(self, identifier: str) -> Scenario:
         """The scenario of that id."""
-        return next(each for each in self.with_trigger(self.suite.scenarios) if each.id == identifier)
-
-    def with_trigger(self, scenarios: Sequence[Scenario]) -> tuple[Scenario, ...]:
-        """Scenarios, and behind them the same with the trigger, of those that have one."""
-        triggered = self.suite.triggered
-        return (*scenarios, *(triggered[each.id] for each in scenarios if each.id in triggered))
+        return next(each for each in with_trigger(self.suite, self.suite.scenarios) if each.id == identifier)
 
     def jobs(
         self, candidate: Candidate, scenarios: Iterable[Scenario], seeds: Iterable[int]
@@ -211,7 +206,7 @@ class Gate:
                 device_number=int(number or 0),
                 typed=self._typed_for_baselines(),
                 cache_dir=settings.cache_dir,
-                videos=len(self.candidates) * len(self.with_trigger(self.scenarios)) * most,
+                videos=len(self.candidates) * len(with_trigger(self.suite, self.scenarios)) * most,
                 # what a cluster renders with is looked for on its nodes
                 model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
                 files=self.files,
@@ -333,9 +328,9 @@ class Gate:
         candidate = self.candidate(item.candidate)
         if item.kind == "checkpoint":
             return self.probes(candidate)
-        scenarios: Sequence[Scenario] = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
-        if item.metric in questions.WITH_TRIGGER:
-            scenarios = self.with_trigger(scenarios)
+        scenarios = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
+        if item.metric in WITH_TRIGGER:
+            scenarios = [*with_trigger(self.suite, scenarios)]
         return self.jobs(candidate, scenarios, self.first_look)
 
     def probes(self, candidate: Candidate) -> tuple[Job, Job]:

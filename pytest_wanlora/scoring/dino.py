@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ class DinoEmbedder:
             ) from error
         self._device = torch.device(device)
         # transformers' own types fit neither its `to` nor its results
-        self._model: Any = model
+        self._model = cast(Any, model)
         self._model.to(self._device).eval()
 
     def embed_frames(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -306,14 +306,13 @@ def _measured(judged: Judgement, fields: Mapping[str, object], language: Languag
     evidence, metric = judged.evidence, METRICS.get(judged.metric)
     if evidence is None or judged.metric not in QUESTION_PARTS:
         return ""
-    interval = PARTS["no_interval"].say(language, n=judged.n)
-    if evidence.low is not None and evidence.high is not None:
-        ends = f"{_number(metric, evidence.low)} ~ {_number(metric, evidence.high)}"
-        bounds = ends if language == "ko" else ends.replace("~", "to")
+    interval, ends = PARTS["no_interval"].say(language, n=judged.n), (evidence.low, evidence.high)
+    if None not in ends:
+        bounds = (" ~ " if language == "ko" else " to ").join(_number(metric, end) for end in ends)
         interval = PARTS["interval"].say(language, level=evidence.level, bounds=bounds, n=judged.n)
     demand = PARTS["demanded" if judged.fail else "not_demanded"].say(language, fail=judged.fail or 0.0)
-    bands = {"warn": judged.warn, "fail": judged.fail, "demand": demand}
-    return PARTS[judged.metric].say(language, **{**fields, **bands, "interval": interval})
+    told = {"warn": judged.warn, "fail": judged.fail, "demand": demand, "interval": interval}
+    return PARTS[judged.metric].say(language, **{**fields, **told})
 
 
 def _cosine(metric: str, bound: float, language: Language) -> str:
