@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,28 +16,15 @@ from pytest_wanlora.files import parse_json, read_regular
 from pytest_wanlora.scoring.determinism import exact_arithmetic
 from pytest_wanlora.scoring.weights import fetch, summary
 
+if TYPE_CHECKING:
+    from pytest_wanlora.suite.subject import FrameEmbedder
+
 # the preprocessing that Meta publishes with the weights (transformers' BitImageProcessor)
 _SHORTEST, _CROP = 256, 224
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
 #: Frames a forward pass, always, so that a frame's embedding does not depend on their number.
 _BATCH = 9
-
-
-class DinoSettings(Protocol):
-    """The part of a suite's `scoring.frames` that is used here."""
-
-    @property
-    def model(self) -> str:
-        """Location of the `config.json` of transformers."""
-
-    @property
-    def weights(self) -> str:
-        """Location of the safetensors file."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the weights."""
 
 
 class DinoEmbedder:
@@ -52,7 +39,7 @@ class DinoEmbedder:
             installed.
     """
 
-    def __init__(self, settings: DinoSettings, *, device: str) -> None:
+    def __init__(self, settings: FrameEmbedder, *, device: str) -> None:
         weights = fetch(settings.weights, settings.sha256, "scoring.frames.weights")
         config = fetch(settings.model, "", "scoring.frames.model")
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from transformers import BitImageProcessor, Dinov2Config, Dinov2Model
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.dino import DinoEmbedder
+from pytest_wanlora.suite.subject import FrameEmbedder
 
 #: dinov2-small, but for the number of its layers.
 CONFIG: dict[str, Any] = {
@@ -32,11 +32,8 @@ PUBLISHED: dict[str, Any] = {
 }
 
 
-@dataclass
-class Settings:
-    model: str
-    weights: str
-    sha256: str
+def settings_of(model: str, weights: str, sha256: str) -> FrameEmbedder:
+    return FrameEmbedder(kind="dinov2", model=model, weights=weights, sha256=sha256)
 
 
 @pytest.fixture(scope="module")
@@ -49,19 +46,19 @@ def model() -> torch.nn.Module:
 
 
 @pytest.fixture(scope="module")
-def settings(model: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Settings:
+def settings(model: torch.nn.Module, tmp_path_factory: pytest.TempPathFactory) -> FrameEmbedder:
     from safetensors.torch import save_file
 
     folder = tmp_path_factory.mktemp("dino")
     (folder / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
     save_file(model.state_dict(), folder / "model.safetensors")
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
-    return Settings(str(folder / "config.json"), str(folder / "model.safetensors"), digest)
+    return settings_of(str(folder / "config.json"), str(folder / "model.safetensors"), digest)
 
 
 @pytest.mark.parametrize("shape", [(2, 96, 160), (1, 224, 224), (10, 300, 200)])
 def test_it_is_transformers_own_embedding(
-    model: torch.nn.Module, settings: Settings, shape: tuple[int, int, int]
+    model: torch.nn.Module, settings: FrameEmbedder, shape: tuple[int, int, int]
 ) -> None:
     video = np.random.default_rng(1).integers(0, 255, (shape[0], 6, 8, 3), dtype=np.uint8)
     video = video.repeat(-(-shape[1] // 6), axis=1).repeat(-(-shape[2] // 8), axis=2)[
@@ -76,13 +73,13 @@ def test_it_is_transformers_own_embedding(
     assert np.sum(found * expected, axis=1) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_other_weights_than_the_suite_states_are_refused(settings: Settings) -> None:
+def test_other_weights_than_the_suite_states_are_refused(settings: FrameEmbedder) -> None:
     with pytest.raises(ScoringError, match="the suite states"):
-        DinoEmbedder(Settings(settings.model, settings.weights, "0" * 64), device="cpu")
+        DinoEmbedder(settings_of(settings.model, settings.weights, "0" * 64), device="cpu")
 
 
-def test_weights_of_another_model_are_refused(settings: Settings, tmp_path: Path) -> None:
+def test_weights_of_another_model_are_refused(settings: FrameEmbedder, tmp_path: Path) -> None:
     other = tmp_path / "config.json"
     other.write_text(json.dumps({**CONFIG, "num_hidden_layers": 3}), encoding="utf-8")
     with pytest.raises(ScoringError, match="does not load into the DINOv2 model"):
-        DinoEmbedder(Settings(str(other), settings.weights, settings.sha256), device="cpu")
+        DinoEmbedder(settings_of(str(other), settings.weights, settings.sha256), device="cpu")
