@@ -131,6 +131,7 @@ def test_every_report_tells_it(record: RunRecord, tmp_path: Path) -> None:
         "clip.png",
     ):
         assert words in page
+    assert "90% interval 10.0% to 30.0%" not in page
     assert "LoRA가 피사체를 학습하지 못했습니다" in page
     assert "did not learn its subject" in markdown.page(record, "en")
     assert "학습하지 못했습니다" in markdown.page(record, "ko")
