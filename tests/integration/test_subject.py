@@ -24,7 +24,7 @@ from tools.tiny_world.factors import SCENARIOS
 def write_subject_suite(folder: Path) -> None:
     """`runner.yaml`, with drawn pictures of a runner as references, and three drawn videos as training."""
     suite = yaml.safe_load(packaged()["tiny"].read_text(encoding="utf-8"))
-    suite["sampling"] |= {"height": 64, "width": 96, "steps": 2}
+    suite["sampling"] |= {"height": 64, "width": 96, "steps": 1, "cfg_scale": 1.0}
     suite |= {
         "name": "runner",
         "limits": [],
