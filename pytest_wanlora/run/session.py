@@ -328,10 +328,9 @@ class Gate:
         candidate = self.candidate(item.candidate)
         if item.kind == "checkpoint":
             return self.probes(candidate)
-        scenarios = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
-        if item.metric in WITH_TRIGGER:
-            scenarios = [*with_trigger(self.suite, scenarios)]
-        return self.jobs(candidate, scenarios, self.first_look)
+        plain = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
+        wanted = with_trigger(self.suite, plain) if item.metric in WITH_TRIGGER else plain
+        return self.jobs(candidate, wanted, self.first_look)
 
     def probes(self, candidate: Candidate) -> tuple[Job, Job]:
         """The first video of a candidate and the same of the model without LoRA, whose frames must differ."""

@@ -302,7 +302,6 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
 
 
 def _measured(judged: Judgement, fields: Mapping[str, object], language: Language) -> str:
-    """What was measured to answer a question, with its interval and its band."""
     evidence, metric = judged.evidence, METRICS.get(judged.metric)
     if evidence is None or judged.metric not in QUESTION_PARTS:
         return ""
@@ -311,8 +310,8 @@ def _measured(judged: Judgement, fields: Mapping[str, object], language: Languag
         bounds = (" ~ " if language == "ko" else " to ").join(_number(metric, end) for end in ends)
         interval = PARTS["interval"].say(language, level=evidence.level, bounds=bounds, n=judged.n)
     demand = PARTS["demanded" if judged.fail else "not_demanded"].say(language, fail=judged.fail or 0.0)
-    told = {"warn": judged.warn, "fail": judged.fail, "demand": demand, "interval": interval}
-    return PARTS[judged.metric].say(language, **{**fields, **told})
+    told = {**fields, "warn": judged.warn, "fail": judged.fail, "demand": demand, "interval": interval}
+    return PARTS[judged.metric].say(language, **told)
 
 
 def _cosine(metric: str, bound: float, language: Language) -> str:
