@@ -272,7 +272,6 @@ class Run:
             project_tests=tests,
             other_failures=others,
             notes=(
-                *(() if gate.race is None else gate.race.sentences()),
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),

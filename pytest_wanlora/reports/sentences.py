@@ -10,6 +10,7 @@ from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.i18n import (
     ADVICE,
     BEST,
+    OBJECTIVES,
     ONE_CAUSE,
     RUN_OUTCOMES,
     SEVERAL_CAUSES,
@@ -284,7 +285,10 @@ def best_advice(found: Best, language: Language, quote: Quote) -> str:
 def best_reason(found: Best, language: Language, quote: Quote) -> str:
     """Why that one, or why none."""
     fields = {key: quote(value) if isinstance(value, str) else value for key, value in found.numbers.items()}
-    return BEST[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
+    meaning = OBJECTIVES[found.objective].say(language)
+    return BEST[found.reason_key].say(
+        language, best=quote(found.candidate or ""), objective=meaning, **fields
+    )
 
 
 def step_text(step: Step, language: Language, quote: Quote) -> str:

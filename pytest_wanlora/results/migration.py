@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """Of the records that this package writes."""
 
 
@@ -30,8 +30,13 @@ def _from_4(record: dict[str, Any]) -> dict[str, Any]:
     return record
 
 
+def _from_5(record: dict[str, Any]) -> dict[str, Any]:
+    """Version 6 adds the race, the suite's objective, and each checkpoint's losses without one seed."""
+    return {**record, "race": None}
+
+
 _STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
-    {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+    {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
 )
 
 OLDEST: Final = min(_STEPS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +34,7 @@ from pytest_wanlora.results.parts import (
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.run.losses import FEWEST, Losses
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.suite import chosen_by, packaged
 from pytest_wanlora.suite.fingerprint import fingerprint
@@ -111,7 +113,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         environment=gate.environment.record(),
         versions=versions(),
         suite=_suite(gate),
-        candidates=tuple(_card(gate, each, merged.videos) for each in gate.candidates),
+        candidates=_cards(gate, judge, merged.videos, merged.judgements),
         baseline=baseline,
         expected=gate.items,
         left_out=ending.left_out,
@@ -120,6 +122,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
         training_data=_training_data(gate, merged.judgements),
         paths=_paths(gate),
+        race=gate.race,
         notes=(
             *ending.notes,
             *(() if gate.cluster is None else gate.cluster.notes),
@@ -168,6 +171,7 @@ def _suite(gate: Gate) -> SuiteCard:
         tolerances={name: tolerance.model_dump() for name, tolerance in suite.tolerances.items()},
         looks=Plan.between(suite.seeds.first, suite.seeds.most).looks,
         weak="warn" if suite.undecided == "warn" else "fail",
+        objective=suite.objective,
     )
 
 
@@ -186,6 +190,41 @@ def _fingerprint(suite: Suite) -> dict[str, Any]:
     except SuiteError as error:
         # a reference set that is missing has failed its items; the record still tells what was measured
         return {"incomplete": error.message}
+
+
+def _cards(
+    gate: Gate, judge: Judge, videos: Sequence[Video], judgements: Sequence[Judgement]
+) -> tuple[CandidateCard, ...]:
+    # what no comparison has measured has no loss either, and its baseline may not fit
+    compared = {each.candidate for each in judgements if each.kind == "regression" and each.value is not None}
+    measure = None
+    with suppress(WanloraError):
+        # a reference set that is missing has failed its items
+        if compared and all(judge.standard.has_seeds(each.id) for each in gate.scenarios):
+            measure = Losses(judge, judge.plan(gate.scenarios).looks[-1])
+    cards = []
+    for each in gate.candidates:
+        card = _card(gate, each, videos)
+        if measure is not None and each.name in compared:
+            card = card.model_copy(update={"losses": _losses(gate, measure, each)})
+        cards.append(card)
+    return tuple(cards)
+
+
+def _losses(gate: Gate, measure: Losses, candidate: Candidate) -> dict[int, tuple[float, ...]]:
+    """A candidate's losses at the looks that it has whole."""
+    announced = gate.board.announced()
+    results = {}
+    for scenario in gate.scenarios:
+        jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
+        found = gate.known([job for job in jobs if job.key in announced])
+        whole = [result.seed for result in found if result.degenerate is None] == list(gate.seeds(len(found)))
+        results[scenario.id] = found if whole else ()
+    n = min(map(len, results.values()))
+    looks = [look for look in gate.judge.plan(gate.scenarios).looks if FEWEST <= look <= n]
+    return {
+        look: tuple(measure.of({name: of[:look] for name, of in results.items()}).tolist()) for look in looks
+    }
 
 
 def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> CandidateCard:

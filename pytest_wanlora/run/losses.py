@@ -1,0 +1,93 @@
+"""Losses of a run's candidates, each one number in fail bands: what a race and a watch compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.verdict.items import FVD
+from pytest_wanlora.verdict.race import Sample, Yardstick
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.run.judge import Judge
+    from pytest_wanlora.verdict.evidence import Floats
+
+#: Looks with fewer seeds cannot say how a distance scatters.
+FEWEST = 3
+
+
+class Losses:
+    """Measures losses by the suite's objective, against the first seeds of the baseline.
+
+    Args:
+        judge: Of the run; its baseline must fit the run.
+        most: Seeds of the last look, which say how large a fail band is.
+
+    Attributes:
+        compared: Ids of the metrics that the loss is taken over.
+    """
+
+    def __init__(self, judge: Judge, most: int) -> None:
+        self.gate, self.standard = judge.gate, judge.standard
+        suite = self.gate.suite
+        self.video = tuple(
+            METRICS[name] for name in METRICS if name in suite.tolerances and METRICS[name].level == "video"
+        )
+        self.compared = [metric.id for metric in self.video]
+        self.compared += [FVD.id] if FVD.id in suite.tolerances else []
+        self.references = (
+            {each.id: self.standard.reference_set([each.id]) for each in self.gate.scenarios}
+            if FVD.id in self.compared
+            else {}
+        )
+        self.yardstick = Yardstick.of(
+            self._stored(most),
+            [each.id for each in self.gate.scenarios],
+            self.video,
+            suite.tolerances,
+            self.references,
+            suite.objective,
+        )
+
+    def of(self, results: Mapping[str, Sequence[JobResult]]) -> Floats:
+        """The loss of all n seeds, then without each of them, (n + 1,).
+
+        Args:
+            results: By scenario, all of the run's; the first n seeds of each, none degenerate.
+        """
+        n = len(next(iter(results.values())))
+        own = Sample.of(
+            {
+                name: np.array([[each.scores[metric.id] for each in of] for metric in self.video])
+                for name, of in results.items()
+            },
+            self._features({name: [each.features["video"] for each in of] for name, of in results.items()}),
+            self.references,
+        )
+        return self.yardstick.losses(own, self._stored(n))
+
+    def _stored(self, n: int) -> Sample:
+        """The baseline's first n seeds."""
+        baseline, seeds = self.standard.baseline, self.gate.seeds(n)
+        scenarios = [each.id for each in self.gate.scenarios]
+        return Sample.of(
+            {
+                name: np.array(
+                    [[baseline.scores[name][seed][each.id] for seed in seeds] for each in self.video]
+                )
+                for name in scenarios
+            },
+            self._features({name: [baseline.features[name, seed] for seed in seeds] for name in scenarios}),
+            self.references,
+        )
+
+    def _features(self, vectors: Mapping[str, Sequence[NDArray[np.float32]]]) -> dict[str, Floats]:
+        return (
+            {name: np.stack(of).astype(np.float64) for name, of in vectors.items()} if self.references else {}
+        )
