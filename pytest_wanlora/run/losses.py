@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.race import Sample, Yardstick
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.judge import Judge
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.evidence import Floats
 
 #: Looks with fewer seeds cannot say how a distance scatters.
@@ -91,3 +94,42 @@ class Losses:
         return (
             {name: np.stack(of).astype(np.float64) for name, of in vectors.items()} if self.references else {}
         )
+
+
+def losses_of(gate: Gate, names: Collection[str]) -> dict[str, dict[int, tuple[float, ...]]]:
+    """Losses of some candidates of a run at each look that they have whole; nothing is rendered.
+
+    Args:
+        gate: The run.
+        names: Of candidates whose comparison with the baseline was judged.
+    """
+    standard = gate.judge.standard
+    if not names or not all(standard.has_seeds(each.id) for each in gate.scenarios):
+        return {}
+    looks = [look for look in gate.judge.looks.plan(gate.scenarios).looks if look >= FEWEST]
+    if not looks:
+        return {}
+    try:
+        losses = Losses(gate.judge, looks[-1])
+    except WanloraError:
+        # a reference set that is missing has failed its items
+        return {}
+    return {each.name: _at_looks(gate, losses, each, looks) for each in gate.candidates if each.name in names}
+
+
+def _at_looks(
+    gate: Gate, losses: Losses, candidate: Candidate, looks: Sequence[int]
+) -> dict[int, tuple[float, ...]]:
+    announced = gate.board.announced()
+    results = {}
+    for scenario in gate.scenarios:
+        jobs = gate.jobs(candidate, [scenario], gate.seeds(looks[-1]))
+        found = gate.known([job for job in jobs if job.key in announced])
+        whole = [result.seed for result in found if result.degenerate is None] == list(gate.seeds(len(found)))
+        results[scenario.id] = found if whole else ()
+    n = min(map(len, results.values()))
+    return {
+        look: tuple(losses.of({name: of[:look] for name, of in results.items()}).tolist())
+        for look in looks
+        if look <= n
+    }

@@ -15,13 +15,15 @@ import numpy as np
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
 from pytest_wanlora.reports.terminal import duration
 from pytest_wanlora.results.parts import Entrant, RaceCard
-from pytest_wanlora.run.judge import Comparison, degenerates
+from pytest_wanlora.run.judge import degenerates
+from pytest_wanlora.run.looks import Comparison
 from pytest_wanlora.run.losses import FEWEST, Losses
 from pytest_wanlora.verdict.race import Race, Rules
 
 if TYPE_CHECKING:
-    from pytest_wanlora.run.judge import Settled
-    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.run.candidates import Candidate
+    from pytest_wanlora.run.looks import Settled
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.evidence import Floats, Plan
 
 
@@ -43,7 +45,7 @@ class Course:
         judge.standard.require(gate.scenarios)
         for scenario in gate.scenarios:
             judge.standard.require_seeds(scenario.id)
-        self.plan: Plan = judge.plan(gate.scenarios)
+        self.plan: Plan = judge.looks.plan(gate.scenarios)
         looks = tuple(look for look in self.plan.looks if look >= FEWEST)
         if not looks:
             most = gate.suite.seeds.most
@@ -156,8 +158,9 @@ class Course:
         """A candidate's losses at a look; None, and why in `failures`, where it has none."""
         gate = self.gate
         pairs = dict.fromkeys([each.id for each in gate.scenarios], n)
-        compared = self.losses.compared
-        settled = gate.judge.look(Comparison(candidate, gate.scenarios, compared, self.plan, pairs))
+        settled = gate.judge.looks.look(
+            Comparison(candidate, gate.scenarios, self.losses.compared, self.plan, pairs)
+        )
         self.videos[candidate.name] = sum(len(of) for of in settled.results.values())
         why = self._failure(candidate, settled)
         if why:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -34,7 +33,7 @@ from pytest_wanlora.results.parts import (
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import training_data
 from pytest_wanlora.run.inputs import prompts
-from pytest_wanlora.run.losses import FEWEST, Losses
+from pytest_wanlora.run.losses import losses_of
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.suite import chosen_by, packaged
 from pytest_wanlora.suite.fingerprint import fingerprint
@@ -48,8 +47,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.results.training_data import TrainingDataCard
+    from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.judge import Judge
-    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Suite
 
 
@@ -113,7 +113,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         environment=gate.environment.record(),
         versions=versions(),
         suite=_suite(gate),
-        candidates=_cards(gate, judge, merged.videos, merged.judgements),
+        candidates=_cards(gate, merged.videos, merged.judgements),
         baseline=baseline,
         expected=gate.items,
         left_out=ending.left_out,
@@ -192,39 +192,12 @@ def _fingerprint(suite: Suite) -> dict[str, Any]:
         return {"incomplete": error.message}
 
 
-def _cards(
-    gate: Gate, judge: Judge, videos: Sequence[Video], judgements: Sequence[Judgement]
-) -> tuple[CandidateCard, ...]:
+def _cards(gate: Gate, videos: Sequence[Video], judgements: Sequence[Judgement]) -> tuple[CandidateCard, ...]:
     # what no comparison has measured has no loss either, and its baseline may not fit
     compared = {each.candidate for each in judgements if each.kind == "regression" and each.value is not None}
-    measure = None
-    with suppress(WanloraError):
-        # a reference set that is missing has failed its items
-        if compared and all(judge.standard.has_seeds(each.id) for each in gate.scenarios):
-            measure = Losses(judge, judge.plan(gate.scenarios).looks[-1])
-    cards = []
-    for each in gate.candidates:
-        card = _card(gate, each, videos)
-        if measure is not None and each.name in compared:
-            card = card.model_copy(update={"losses": _losses(gate, measure, each)})
-        cards.append(card)
-    return tuple(cards)
-
-
-def _losses(gate: Gate, measure: Losses, candidate: Candidate) -> dict[int, tuple[float, ...]]:
-    """A candidate's losses at the looks that it has whole."""
-    announced = gate.board.announced()
-    results = {}
-    for scenario in gate.scenarios:
-        jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
-        found = gate.known([job for job in jobs if job.key in announced])
-        whole = [result.seed for result in found if result.degenerate is None] == list(gate.seeds(len(found)))
-        results[scenario.id] = found if whole else ()
-    n = min(map(len, results.values()))
-    looks = [look for look in gate.judge.plan(gate.scenarios).looks if FEWEST <= look <= n]
-    return {
-        look: tuple(measure.of({name: of[:look] for name, of in results.items()}).tolist()) for look in looks
-    }
+    losses = losses_of(gate, compared)
+    cards = [_card(gate, each, videos) for each in gate.candidates]
+    return tuple(card.model_copy(update={"losses": losses.get(card.name, {})}) for card in cards)
 
 
 def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> CandidateCard:

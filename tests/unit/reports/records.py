@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.baseline.stored import Prompt
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
@@ -117,12 +117,20 @@ def race_card(**changed: Any) -> RaceCard:  # noqa: ANN401 - any field
     """Two epochs at two strengths; one candidate of each state."""
 
     def entrant(epoch: int, scale: float, state: State, loss: float | None, **more: Any) -> Entrant:  # noqa: ANN401
-        won = {"behind": None if loss is None else loss + 0.2, "low": None, "high": None}
-        name = f"epoch-{epoch}"
-        return Entrant(
-            **{"name": f"{name}@{scale:g}", "checkpoint": name, "scale": scale, "videos": 12, "state": state}
-            | {"n": 4, "loss": loss, "leader": "epoch-1@0.8", **won, **more}
-        )
+        stated: dict[str, Any] = {
+            "name": f"epoch-{epoch}@{scale:g}",
+            "checkpoint": f"epoch-{epoch}",
+            "scale": scale,
+            "videos": 12,
+            "state": state,
+            "n": 4,
+            "loss": loss,
+            "behind": None if loss is None else loss + 0.2,
+            "low": None,
+            "high": None,
+            "leader": "epoch-1@0.8",
+        }
+        return Entrant(**{**stated, **more})
 
     known: dict[str, Any] = {
         "objective": "mean",
