@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 REPLY: Final = "WANLORA_REPLY"
 """Environment variable that names the file for the answer of the started pytest (`hooks.reply`)."""
+CLAIM: Final = "WANLORA_CLAIM"
+"""Environment variable with the locks of a gate that a watch starts, as JSON: the one to hold while it runs,
+and the watcher's, without which it must not begin."""
 
 
 def gate(

@@ -98,6 +98,18 @@ def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
     return unique_names([each.path for each in candidates])
 
 
+def half(path: Path) -> tuple[str, Path] | None:
+    """The expert that a file's name, or that of its folder, says, and the path that stands for the pair.
+
+    None where neither says one.
+    """
+    own, above = named_in(path.stem), named_in(path.parent.name)
+    if own is None and above is None:
+        return None
+    expert, stem = own or (above[0] if above else "", path.stem)
+    return expert, _plain_folder(path) / f"{stem}.safetensors"
+
+
 def pairs_by_name(arguments: Sequence[str]) -> bool:
     """Whether every file is half of a pair by its name; explicit ``high=`` and ``low=`` do not count."""
     try:
@@ -200,15 +212,15 @@ def _by_name(arguments: Sequence[str]) -> list[Asked]:
     halves: dict[Path, dict[str, Path]] = {}
     single: list[Asked] = []
     for path in expand([below for each in arguments for below in _folders_of_experts(each)]):
-        own, above = named_in(path.stem), named_in(path.parent.name)
-        if own is None and above is None:
+        found = half(path)
+        if found is None:
             single.append(Asked(path))
             continue
-        expert, stem = own or (above[0] if above else "", path.stem)
-        place = halves.setdefault(_plain_folder(path) / f"{stem}.safetensors", {})
+        expert, common = found
+        place = halves.setdefault(common, {})
         if expert in place:
             raise CheckpointError(
-                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {stem!r}",
+                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {common.stem!r}",
                 next_command=_HOW,
             )
         place[expert] = path

@@ -103,7 +103,7 @@ class _View:
     @property
     def objective(self) -> Markup:
         """What better means."""
-        return markdown(i18n.OBJECTIVES[trend.objective(self._record)].say(self._language))
+        return markdown(sentences.objective_text(self._record, self._language))
 
     @property
     def first(self) -> tuple[CandidateCard, ...]:

@@ -21,7 +21,7 @@ from pytest_wanlora.reports.i18n import (
 )
 from pytest_wanlora.reports.next_steps import Step
 from pytest_wanlora.reports.summary import Outcome, Row, rows
-from pytest_wanlora.reports.trend import Best
+from pytest_wanlora.reports.trend import Best, objective
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict.judgement import ALL, Verdict
@@ -289,6 +289,11 @@ def best_reason(found: Best, language: Language, quote: Quote) -> str:
     return BEST[found.reason_key].say(
         language, best=quote(found.candidate or ""), objective=meaning, **fields
     )
+
+
+def objective_text(record: RunRecord, language: Language) -> str:
+    """What better means."""
+    return OBJECTIVES[objective(record)].say(language)
 
 
 def step_text(step: Step, language: Language, quote: Quote) -> str:
