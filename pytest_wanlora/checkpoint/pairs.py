@@ -204,7 +204,10 @@ def _common(first: Path, second: Path, one: str, other: str) -> Path:
 def _plain_folder(path: Path) -> Path:
     """A file's folder, without the word for an expert where the folder has it and not the file."""
     said = None if named_in(path.stem) else named_in(path.parent.name)
-    return path.parent if said is None else path.parent.with_name(said[1] or path.parent.name)
+    if said is None:
+        return path.parent
+    # of a folder called by the word alone, the one above
+    return path.parent.with_name(said[1]) if said[1] else path.parent.parent
 
 
 def _by_name(arguments: Sequence[str]) -> list[Asked]:

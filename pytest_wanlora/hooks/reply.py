@@ -1,4 +1,4 @@
-"""Tells `pytest_wanlora.gate`, or a watch, that started this pytest where the record is, or why there is none."""
+"""Tells who started this pytest, `gate` or a watch, where the record is or why there is none."""
 
 from __future__ import annotations
 

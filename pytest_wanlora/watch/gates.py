@@ -146,7 +146,7 @@ def _answer(note: Mapping[str, Any], digest: str, at: float) -> Answer | None:
         return Answer(None, "it was replaced before it was gated", at)
     if record.exit_status not in _MEASURED:
         return Answer(record, f"pytest ended with exit code {record.exit_status}", at)
-    if record.outcome is RunOutcome.NOT_MEASURED:
+    if record.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.PARTIAL):
         reason = record.causes[0].reason if record.causes else "not everything was measured"
         return Answer(record, reason.partition("\n")[0], at)
     return Answer(record, "", at)

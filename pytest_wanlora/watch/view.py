@@ -10,7 +10,7 @@ from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.reports import compare, html, sentences, trend
 from pytest_wanlora.reports.commands import run_folder
-from pytest_wanlora.reports.terminal_tables import headline
+from pytest_wanlora.reports.terminal_tables import WIDTH, headline, wrapped
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
@@ -67,8 +67,8 @@ class History:
             rows += _rows(found, answer, working=found.digest in self.working)
         rows += [(name, "-", "-", why) for name, why in waiting.items()]
         together = self.together
-        best = [] if together is None else [sentences.best_text(trend.best(together), "en", str)]
-        return [*aligned(rows, left={0, 1, 3}), *best]
+        best = "" if together is None else sentences.best_text(trend.best(together), "en", str)
+        return [*aligned(rows, left={0, 1, 3}), *(wrapped(best, WIDTH) if best else ())]
 
     def page(self, path: Path) -> bool:
         """Write the page of all checkpoints; False where there is nothing to show yet."""
@@ -105,9 +105,9 @@ def _rows(found: Found, answer: Answer | None, *, working: bool) -> Iterator[tup
         for card in record.candidates:
             decision, loss = record.decision(card.name), trend.loss(record, card.name)
             said = "may be published" if card.publishable else decision.outcome.value.replace("_", " ")
-            worst = [*decision.failing, *decision.warnings]
+            worst = [headline(each) for each in (*decision.failing, *decision.warnings)][:1]
             shown = "-" if loss is None else f"{loss[0]:+.2f}"
-            yield card.name, said, shown, f"{headline(worst[0])}; " * bool(worst) + run_folder(record)
+            yield card.name, said, shown, "; ".join([*worst, run_folder(record)])
 
 
 def _epoch(record: RunRecord) -> Epoch:
