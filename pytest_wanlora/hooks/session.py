@@ -259,6 +259,7 @@ class Run:
             self.gate.run_folder,
             sign_key=self.gate.settings.sign_key,
             all_cards=self.gate.settings.model_cards,
+            exports=self.gate.settings.exports,
         )
         if written.paths:
             first, *others = written.paths

@@ -18,6 +18,7 @@ from pytest_wanlora.hooks.collection import (
 from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.hooks.session import RUN, Run
 from pytest_wanlora.publishing import ssh_signature
+from pytest_wanlora.reports.export import exporter
 from pytest_wanlora.run.handover import packed, unpacked
 from pytest_wanlora.run.opening import open_gate
 from pytest_wanlora.run.session import Gate
@@ -61,6 +62,9 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         handed=None if worker is None else unpacked(worker.handover),
     )
     dry = settings.plan or bool(config.getoption("collectonly"))
+    for name in settings.exports if worker is None else ():
+        # one whose library is missing is known before anything is rendered
+        exporter(name)
     if worker is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
         ssh_signature.check_key(settings.sign_key)

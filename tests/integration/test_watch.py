@@ -47,14 +47,14 @@ def test_every_epoch_is_gated_once_however_often_the_watch_is_killed(based: Proj
         watch = start(based, *options)
         until("the first gate renders", lambda: len(based.rendered()) > 1)
         watch.kill()  # its gate outlives it
-        watch.wait()
+        watch.communicate()
         watches += [start(based, *options), start(based, *options)]
         testing.write_lora(out / "epoch-2.safetensors", seed=2)
         until("the second gate renders", lambda: any("epoch-2" in line for line in based.rendered()))
         for watch in watches:
             children = Path(f"/proc/{watch.pid}/task/{watch.pid}/children").read_text().split()
             watch.kill()
-            watch.wait()
+            watch.communicate()
             for child in map(int, children):
                 os.killpg(child, signal.SIGKILL)
         (out / "epoch-1.safetensors").rename(out / "first.safetensors")
@@ -64,8 +64,9 @@ def test_every_epoch_is_gated_once_however_often_the_watch_is_killed(based: Proj
     finally:
         trainer.communicate(b"\n")
         for each in watches:
-            each.kill()
-            each.communicate()
+            if each.poll() is None:
+                each.kill()
+                each.communicate()
     printed, _ = watch.communicate(timeout=120)
     assert watch.returncode == 0, printed
     assert "the watch ended: the trainer has ended; 2 gated, 0 not measured" in printed
