@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 from filelock import FileLock, Timeout
 
-from pytest_wanlora.api import CLAIM, REPLY
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.files import write_json
-from pytest_wanlora.jobs.cache import is_locked
+from pytest_wanlora.jobs.cache import CLAIM, is_locked
+from pytest_wanlora.results.folders import REPLY
 
 PLACE: pytest.StashKey[str | None] = pytest.StashKey()
 LOCK: pytest.StashKey[FileLock] = pytest.StashKey()

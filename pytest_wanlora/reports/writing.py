@@ -109,7 +109,7 @@ def write_all(
         if card.sha256 is not None and (card.publishable or all_cards):
             write(file_name(record, card.name, "model-card", ".md"), partial(_card, record, card.name))
     for name in exports if candidates else ():
-        write(name, lambda _, name=name: exporter(name).write(record, folder))
+        write(name, partial(_export, record, name))
     for added in added_reports() if candidates else ():
         try:
             paths.extend(Path(path) for path in added.value.write(record, folder))
@@ -149,6 +149,10 @@ def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Pat
         yield signature_path(path)
     write_whole(path, data)
     yield path
+
+
+def _export(record: RunRecord, name: str, path: Path) -> Iterable[Path]:
+    return exporter(name).write(record, path.parent)
 
 
 def _html(record: RunRecord, path: Path) -> Iterator[Path]:

@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from pytest_wanlora import results
-from pytest_wanlora.api import CLAIM, REPLY
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import json_sha256, read_note, write_json
-from pytest_wanlora.jobs.cache import Cache, is_locked
+from pytest_wanlora.jobs.cache import CLAIM, Cache, is_locked
+from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.watch.folders import Found

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,12 @@ def gated(project: Project, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, RunR
 
 def test_a_run_of_each_holds_scores_intervals_verdicts_and_videos(gated: tuple[Path, RunRecord]) -> None:
     folder, record = gated
-    expected = {
-        point.step: {"loss": found[0]}
-        | {f"score/{row.metric}/{row.scenario}": row.value for row in rows(record, name)}
-        for name, point in zip(("epoch-2", "epoch-3"), export.points(record, folder), strict=True)
-        if (found := trend.loss(record, name)) is not None
-    }
+    expected: dict[int, dict[str, float | None]] = {}
+    for name, point in zip(("epoch-2", "epoch-3"), export.points(record, folder), strict=True):
+        loss = trend.loss(record, name)
+        assert loss is not None
+        scores = {f"score/{row.metric}/{row.scenario}": row.value for row in rows(record, name)}
+        expected[point.step] = {"loss": loss[0], **scores}
     assert list(expected) == [2, 3]
     _tensorboard(folder.parent / "tensorboard" / "epoch", expected)
     _wandb(folder.parent, expected)
@@ -96,8 +97,7 @@ def _wandb(folder: Path, expected: dict[int, dict[str, float | None]]) -> None:
 
 def _logged(path: Path) -> Iterator[dict[str, str]]:
     """The rows of a run's history in wandb's own file: records of protobuf in blocks of 32 KiB."""
-    from wandb.proto.wandb_internal_pb2 import Record
-
+    record_of = import_module("wandb.proto.wandb_internal_pb2").Record.FromString
     data, at, held = path.read_bytes(), 7, b""
     while at + 7 <= len(data):
         left = 32768 - at % 32768
@@ -108,7 +108,7 @@ def _logged(path: Path) -> Iterator[dict[str, str]]:
         held += data[at + 7 : at + 7 + size]
         at += 7 + size
         if kind in (1, 4):
-            record, held = Record.FromString(held), b""
+            record, held = record_of(held), b""
             if record.HasField("history"):
                 items = record.history.item
                 yield {item.key or "/".join(item.nested_key): item.value_json.strip('"') for item in items}
@@ -117,7 +117,7 @@ def _logged(path: Path) -> Iterator[dict[str, str]]:
 def test_a_library_that_is_not_installed_is_named_before_anything_is_rendered(
     based: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(export.util, "find_spec", lambda name: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     ran = based.run("--lora=good.safetensors", "--wanlora-export=wandb")
     assert ran.ret == pytest.ExitCode.USAGE_ERROR
     ran.stderr.fnmatch_lines(

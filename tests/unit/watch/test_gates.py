@@ -10,7 +10,8 @@ import pytest
 from filelock import FileLock
 
 from pytest_wanlora import results
-from pytest_wanlora.api import CLAIM, REPLY
+from pytest_wanlora.jobs.cache import CLAIM
+from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.watch.folders import Found
 from pytest_wanlora.watch.gates import Gates
