@@ -32,7 +32,6 @@ class Asked:
         path: Of a LoRA that is given without an expert; of a pair a path that may not exist, with the common
             part of both names, for `unique_names`.
         halves: Of a pair, the file of each expert.
-        strengths: Of a pair, the factor on each.
     """
 
     path: Path
@@ -79,10 +78,6 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
 
 def absolute(argument: str, folder: Path) -> str:
     """Make the paths in an argument of ``--lora`` absolute.
-
-    Args:
-        argument: As typed.
-        folder: That relative paths are below.
 
     Raises:
         ValueError: A folder of a user who does not exist.

@@ -28,13 +28,7 @@ _REPLACED: Final = 2
 
 
 class RayCrew:
-    """The workers of a cluster: one actor a GPU, or a CPU.
-
-    Args:
-        cluster: Where they run.
-        make_producer: Makes what renders and scores.
-        dtype: The suite's pipeline precision.
-    """
+    """The workers of a cluster: one actor a GPU, or a CPU."""
 
     def __init__(self, cluster: Cluster, make_producer: MakeProducer, dtype: str) -> None:
         self.cluster = cluster

@@ -20,10 +20,6 @@ class Progress:
     """How far a run's videos are.
 
     Attributes:
-        total: Jobs of the run.
-        reused: Of them, found in the cache.
-        rendered: Finished in this run.
-        failed: Failed in this run.
         running: Labels of the jobs being rendered now.
         remaining: Estimated seconds for the rest; None before the first is finished.
         nodes: Nodes of a cluster and what they do; empty on one machine.
@@ -47,24 +43,17 @@ class Board:
     """Small JSON files about jobs that all processes of one run read and write.
 
     Args:
-        folder: Of this run alone.
-        who: Name of this process in the notes.
         reuse: Whether results that other runs left in the cache count.
-        attempts: How often a job is begun at most.
     """
 
-    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True, attempts: int = 2) -> None:
+    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True) -> None:
         self.folder = folder
         self.who = who
         self.reuse = reuse
         self.attempts = 2
 
     def prepare(self) -> None:
-        """Create the folder.
-
-        Raises:
-            JobError: It cannot be created.
-        """
+        """Create the folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -83,11 +72,7 @@ class Board:
             self._write(path, {"keys": list(keys), "reused": reused})
 
     def note_collected(self, note: Mapping[str, Any]) -> None:
-        """Note what this process collected, for the one that writes the record.
-
-        Raises:
-            JobError: It cannot be written.
-        """
+        """Note what this process collected, for the one that writes the record."""
         self._write(self.folder / f"collected-{self.who}.json", note)
 
     def collected(self) -> dict[str, Any] | None:
@@ -97,10 +82,6 @@ class Board:
 
     def start(self, job: Job, *, who: str | None = None) -> None:
         """Note that a job is being rendered.
-
-        Args:
-            job: Which.
-            who: Renders it; this process by default.
 
         Raises:
             JobError: Two processes have died over it.
@@ -152,11 +133,7 @@ class Board:
         return (self.folder / f"{key}.done").exists()
 
     def raise_failure(self, job: Job) -> None:
-        """Raise what a job failed of, if it did.
-
-        Raises:
-            JobError: With the message of the process that tried.
-        """
+        """Raise what a job failed of, if it did."""
         note = read_note(self.folder / f"{job.key}.failed")
         if note is not None:
             raise JobError(f"{job.label}: {note['message']}", next_command=note["next_command"])

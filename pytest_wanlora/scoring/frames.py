@@ -1,6 +1,7 @@
 """Scores of raw frames: sharpness, colour diversity, motion, colour drift, and what cannot be scored at all.
 
 A video is uint8 of shape (frames, height, width, 3), RGB, as rendered: an encoder would change every number.
+Each score raises `ScoringError` for another dtype or shape, or fewer than two frames.
 Everything here runs in one OpenCV thread, so the thread count of a machine cannot change a score.
 """
 
@@ -39,9 +40,6 @@ def degenerate(video: NDArray[Any]) -> str | None:
     A degenerate video still has a sharpness or a colour entropy, and an average would hide it; so it is told
     apart before anything is measured.
 
-    Args:
-        video: What a renderer returned; any array.
-
     Returns:
         One clause, such as `"it is black: ..."`, or None for a video that can be scored. Reported are:
         another dtype or shape than uint8 (frames, height, width, 3), fewer than two frames, frames below
@@ -67,12 +65,6 @@ def sharpness(video: NDArray[np.uint8]) -> float:
     Luma is 8-bit BT.601; the kernel is [0 1 0; 1 -4 1; 0 1 0], OpenCV's `Laplacian` of aperture 1. Uncapped,
     0 and up, in squared levels of 255. Noise and ringing raise it as detail does, so it is judged both ways;
     it depends on the frame size.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
     """
     _require_video(video)
     with _one_thread():
@@ -84,10 +76,6 @@ def sharpness_percent(value: float, reference: float) -> float:
     """Sharpness as a share of a reference, in percent, capped at 100: min(100, 100 * value / reference).
 
     For display and `overall` only; above the cap a loss is invisible.
-
-    Args:
-        value: A `sharpness`.
-        reference: The sharpness that counts as full; the suite's `sharpness_reference`.
 
     Raises:
         ScoringError: The reference is not a positive number.
@@ -104,12 +92,6 @@ def color(video: NDArray[np.uint8]) -> float:
     of all frames pooled, because a colour that drifts through the video would fill more bins of a pooled
     histogram and score as diversity. Bins are equal shares of OpenCV's 8-bit HSV (hue 0 to 180, saturation
     and value 0 to 256).
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
     """
     _require_video(video)
     with _one_thread():
@@ -122,12 +104,6 @@ def motion(video: NDArray[np.uint8]) -> float:
 
     Flow is OpenCV's DIS (Kroeger 2016, "Fast Optical Flow using Dense Inverse Search"), preset FAST, on 8-bit
     luma. 0 for a frozen video; a share of the diagonal so that the frame size does not matter.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
     """
     _require_video(video)
     diagonal = float(np.hypot(video.shape[1], video.shape[2]))
@@ -147,12 +123,6 @@ def drift(video: NDArray[np.uint8]) -> float:
     The mean colour is (Y, Cb, Cr) of BT.601 at full range and the offset its Euclidean length, so a jump of
     brightness and a cast both count; in levels of 255. Moving content shifts the mean a little too: compare
     it with a baseline, do not read it alone.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
     """
     _require_video(video)
     # sums of integers are exact in any order, and a channel at a time takes a seventh of the time
@@ -162,15 +132,7 @@ def drift(video: NDArray[np.uint8]) -> float:
 
 
 def scores(video: NDArray[np.uint8], sharpness_reference: float) -> Mapping[str, float]:
-    """Every score of this module by metric id.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-        sharpness_reference: See `sharpness_percent`.
-
-    Raises:
-        ScoringError: See the single scores.
-    """
+    """Every score of this module by metric id."""
     sharp = sharpness(video)
     return {
         "sharpness": sharp,

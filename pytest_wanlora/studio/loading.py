@@ -37,8 +37,6 @@ class Loader:
     """Loads the parts of a suite's model.
 
     Args:
-        suite: Names the files.
-        environment: On what they are used.
         device: `"cpu"` or `"cuda:N"`.
         threads: CPU threads of torch; None leaves torch's own choice.
 
@@ -83,7 +81,8 @@ class Loader:
                 torch.set_num_threads(self.threads)
             with self._failures_named():
                 import_for_good("diffsynth.pipelines.wan_video")
-                self._register()
+                if self.suite.model.register is not None:
+                    register(self.suite.model.register)
 
     def read_ahead(self) -> None:
         """Begin to read what `pipeline` loads, where a GPU has room for it; `pipeline` waits for the rest.
@@ -188,10 +187,6 @@ class Loader:
             yield
         finally:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
-
-    def _register(self) -> None:
-        if self.suite.model.register is not None:
-            register(self.suite.model.register)
 
     def _config(self, keys: Sequence[str]) -> Any:  # noqa: ANN401
         from diffsynth.pipelines.wan_video import ModelConfig

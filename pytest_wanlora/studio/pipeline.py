@@ -70,8 +70,6 @@ class Studio:
     """A Wan pipeline, loaded on first use and kept.
 
     Args:
-        suite: Model files, sampling, scenarios.
-        environment: On what to render.
         device: `"cpu"` or `"cuda:N"`; torch must agree that it is there. The environment's when left out.
         threads: CPU threads of torch; None leaves torch's own choice.
         cache_dir: Where prompt embeddings and compiled code are kept for later runs; None keeps neither.
@@ -125,10 +123,6 @@ class Studio:
         """Import, encode the suite's prompts and begin to read the model; `load` does the rest.
 
         What is done between the two does not wait for the files.
-
-        Raises:
-            StudioError: See `pipe`.
-            SuiteError: See `pipe`.
         """
         if self._prepared:
             return
@@ -142,12 +136,7 @@ class Studio:
         self._prepared = True
 
     def load(self) -> None:
-        """Load the model, encode the suite's prompts and compile what is to be compiled, if not yet done.
-
-        Raises:
-            StudioError: See `pipe`.
-            SuiteError: See `pipe`.
-        """
+        """Load the model, encode the suite's prompts and compile what is to be compiled, if not yet done."""
         if self._pipe is not None:
             return
         self.prepare()
@@ -196,10 +185,6 @@ class Studio:
     @contextlib.contextmanager
     def lora(self, checkpoint: Checkpoint, scale: float = 1.0) -> Iterator[Applied]:
         """Apply a LoRA within the block; the base weights are restored afterwards, bit for bit.
-
-        Args:
-            checkpoint: What to apply.
-            scale: Factor on its delta.
 
         Yields:
             How it was applied.

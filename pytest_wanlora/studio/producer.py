@@ -36,7 +36,6 @@ class StudioProducer:
 
     Args:
         suite: What to render and how to score it.
-        environment: On what.
         device: `"cpu"` or `"cuda:N"`; the environment's when left out.
         threads: CPU threads of torch; None leaves torch's choice.
         previews: Whether to write mp4 files.
@@ -104,13 +103,6 @@ class StudioProducer:
 
     def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
         """Render jobs of one batch, or of up to `together` batches of one candidate.
-
-        Args:
-            jobs: What to render.
-            checkpoint: The candidate that they name; None for the model without LoRA.
-
-        Returns:
-            For each job what scores it.
 
         Raises:
             StudioError: The model or the LoRA cannot be loaded or applied, or previews cannot be written.

@@ -92,11 +92,6 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
 
     Nothing is downloaded and nothing is read.
 
-    Args:
-        text: A reference as `anchored` returns it.
-        key: Dotted key, for the message.
-        where: `file:line` of the key, for the message.
-
     Raises:
         SuiteError: A local reference matches no file.
     """
@@ -163,11 +158,6 @@ def refuse_repeated(paths: Collection[Path], *, key: str, where: str = "suite") 
     """Refuse files of one part of a model that have a tensor in common.
 
     Loaders would keep the last one in silence: two experts would become one of them.
-
-    Args:
-        paths: The files; those that are no whole safetensors files are for others to refuse.
-        key: Dotted key that names them, for messages.
-        where: File and line, for messages.
 
     Raises:
         SuiteError: Names a tensor and two files.

@@ -43,11 +43,6 @@ def find_for(
 ) -> Suite:
     """Choose the packaged suite whose model a checkpoint fits.
 
-    Args:
-        checkpoint: The LoRA.
-        baselines: See `load`.
-        seeds: See `load`.
-
     Raises:
         SuiteError: None or several fit, and the header of the file does not say which; lists what was seen,
             and what each suite lacks or how it is chosen.
@@ -71,7 +66,8 @@ def find_for(
             lines.append(f"{line}: {_choose(suite, checkpoint)}")
             continue
         # of a model of another width nothing else is worth saying
-        own = misfits(suite, checkpoint) if _same_width(suite, checkpoint) else ()
+        here = ("dim", suite.model.architecture.dim) in {each[1:] for each in widths(checkpoint.targets)}
+        own = misfits(suite, checkpoint) if here else ()
         lines.append("; ".join([line, *own]))
     if fitting:
         command = _choose(fitting[0], checkpoint)
@@ -128,10 +124,6 @@ def _choose(suite: Suite, checkpoint: Checkpoint) -> str:
 
 def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that changes what the suite's model does not have.
-
-    Args:
-        suite: The suite that the user chose.
-        checkpoint: The LoRA.
 
     Raises:
         SuiteError: A width differs, or the model lacks a block or a layer.
@@ -210,10 +202,6 @@ def _shape(target: Target, model: Architecture) -> tuple[int, ...] | None:
     }
     _, layer = wan_layer(target.name) or (None, "")
     return known.get(f"{layer}.bias" if target.name.endswith(".bias") else layer)
-
-
-def _same_width(suite: Suite, checkpoint: Checkpoint) -> bool:
-    return ("dim", suite.model.architecture.dim) in {found[1:] for found in widths(checkpoint.targets)}
 
 
 def _seen(checkpoint: Checkpoint) -> str:

@@ -96,11 +96,6 @@ def find(suite: Suite) -> Pins:
 def pinned(text: str, pins: Pins, path: Path) -> str:
     """Put pins into a suite's text; comments and everything else stay.
 
-    Args:
-        text: Of a suite that loads.
-        pins: What to put in.
-        path: Of the suite, for messages.
-
     Raises:
         SuiteError: A mapping that gets a key is written in braces.
     """

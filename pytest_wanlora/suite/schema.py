@@ -265,11 +265,7 @@ class Scenario(Frozen):
 
 @cache
 def added_scenarios() -> Mapping[str, type[Scenario]]:
-    """The types of scenarios of installed packages, by name.
-
-    Raises:
-        ExtensionError: One of them cannot be used.
-    """
+    """The types of scenarios of installed packages, by name."""
     found = extensions("wanlora.scenarios", type)
     for each in found:
         if not issubclass(each.value, Scenario) or each.value is Scenario:

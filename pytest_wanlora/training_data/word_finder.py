@@ -55,11 +55,7 @@ class WordFinder:
         self._automaton.make_automaton()
 
     def find(self, folded: str) -> dict[str, set[int]]:
-        """Indexes of the words in a text by language: leftmost first, the longest at each place.
-
-        Args:
-            folded: A text that `fold` returned.
-        """
+        """Indexes of the words in a text by language: leftmost first, the longest at each place."""
         if not self._automaton:
             return {}
         text = folded.replace("-", " ")

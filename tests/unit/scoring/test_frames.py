@@ -273,6 +273,10 @@ class TestDegenerate:
         video = np.full((4, 32, 32, 3), level, np.uint8)
         assert frames.degenerate(video) == "frames 0, 1, 2, 3 of 4 are of one colour"
 
+    def test_noise_of_half_a_level_is_no_content(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 2, (4, 32, 32, 3))
+        assert "of one colour" in (frames.degenerate((noise + 100).astype(np.uint8)) or "")
+
     def test_one_blank_frame_among_good_ones(self) -> None:
         video = moving(1)
         video[6] = 128

@@ -65,6 +65,9 @@ def test_deficits_fall_with_n(reference: ReferenceSet) -> None:
     found = [reference.deficit(n) for n in (2, 3, 5, 8, 16, 48, 96, 200, 1000)]
     assert found == sorted(found, reverse=True)
     assert found[0] < reference.trace
+    # beyond the largest size that was drawn as the root of n
+    largest = int(reference.sizes[-1])
+    assert reference.deficit(4 * largest) == pytest.approx(reference.deficit(largest) / 2.0)
 
 
 @pytest.mark.parametrize(
