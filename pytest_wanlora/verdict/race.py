@@ -382,7 +382,9 @@ def _certainly_worse(epochs: Sequence[Epoch], later: int, earlier: int, rules: R
         # what all epochs so far scatter says how much these may
         rivals = [of[n] for each in epochs[:later] for of in each.losses if n in of and of is not leader]
         table = np.array([leader[n], *(of[n] for of in one), *rivals])
-        behind, reach = distances(table, 0, level, rules.prior_freedom)
+        # they count for no more than they know
+        prior = min(rules.prior_freedom, (len(table) - 2) * (n - 1.0))
+        behind, reach = distances(table, 0, level, prior)
         if bool((behind - reach > 0.0)[1 : len(one) + 1].all()):
             return True
     return False
