@@ -47,10 +47,11 @@ class Asked:
         if self.halves:
             parts = {expert: read(path, expert=expert) for expert, path in self.halves.items()}
             return pair(name, parts, self.strengths)
-        inside = split(open_container(self.path).entries)
+        container = open_container(self.path)
+        inside = split(container.entries)
         if not inside:
-            return read(self.path)
-        return pair(name, {each: read(self.path, expert=each) for each in inside}, dict.fromkeys(inside, 1.0))
+            return read(container)
+        return pair(name, {each: read(container, expert=each) for each in inside}, dict.fromkeys(inside, 1.0))
 
 
 def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:

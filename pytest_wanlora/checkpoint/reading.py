@@ -39,21 +39,21 @@ class Contents:
     starts: Mapping[str, int]
 
 
-def read(path: Path | str, *, expert: str | None = None) -> Checkpoint:
+def read(path: Path | str | Container, *, expert: str | None = None) -> Checkpoint:
     """Read and check a LoRA file, without torch.
 
     The header decides first; only a file whose every key and shape is understood is read whole. Weights
     that are NaN, infinite or zero do not stop the reading: they are ``Checkpoint.problems``.
 
     Args:
-        path: A safetensors file in any format that ``formats`` knows.
+        path: A safetensors file in any format that ``formats`` knows, or one whose header was read.
         expert: Which expert's LoRA to read of a file that names two of them; a file that names none is read
             whole, whatever is given here.
 
     Raises:
         CheckpointError: It cannot be read, is of a refused kind, or contradicts itself.
     """
-    container = open_container(Path(path))
+    container = path if isinstance(path, Container) else open_container(Path(path))
     halves = experts.split(container.entries)
     called = {} if expert is None or not halves else experts.half_of(container.path, halves, expert)
     layout = formats.layout(container.path, called or container.entries, called)

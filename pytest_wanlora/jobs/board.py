@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -22,6 +23,7 @@ class Progress:
     Attributes:
         running: Labels of the jobs being rendered now.
         remaining: Estimated seconds for the rest; None before the first is finished.
+        stage: What the process that renders does at the moment, or the first of several; empty if unknown.
         nodes: Nodes of a cluster and what they do; empty on one machine.
     """
 
@@ -31,6 +33,7 @@ class Progress:
     failed: int
     running: tuple[str, ...]
     remaining: float | None
+    stage: str = ""
     nodes: str = ""
 
     @property
@@ -120,6 +123,11 @@ class Board:
         }
         self._write(self.folder / f"{job.key}.failed", note)
 
+    def say(self, words: str) -> None:
+        """Note what this process does, for the progress."""
+        with contextlib.suppress(OSError):
+            write_json(self.folder / f"{self.who}.stage", {"words": words})
+
     def failed(self, key: str) -> bool:
         """Whether a job failed in this run."""
         return (self.folder / f"{key}.failed").exists()
@@ -150,6 +158,7 @@ class Board:
             return {path.stem: read_note(path) or {} for path in paths if path.stem in counted}
 
         done, failed, started = noted("done"), noted("failed"), noted("started")
+        stages = map(read_note, sorted(self.folder.glob("*.stage")))
         running = [note for key, note in started.items() if key not in done and key not in failed]
         total = sum(len(plan["keys"]) for plan in plans)
         reused = sum(int(plan["reused"]) for plan in plans)
@@ -158,6 +167,9 @@ class Board:
         if done:
             seconds = sum(float(note.get("seconds", 0.0)) for note in done.values()) / len(done)
             remaining = seconds * max(0, left) / max(1, len({note.get("who") for note in running}))
+            # what is being rendered now was begun when the last one was finished
+            since = time.time() - max(float(note.get("time", 0.0)) for note in done.values())
+            remaining -= min(since, seconds)
         return Progress(
             total=total,
             reused=reused,
@@ -165,6 +177,7 @@ class Board:
             failed=len(failed),
             running=tuple(str(note.get("label", "")) for note in running),
             remaining=remaining,
+            stage=next((str(note.get("words", "")) for note in stages if note), ""),
         )
 
     def _plans(self) -> list[dict[str, Any]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import StudioError, WanloraError
 from pytest_wanlora.studio.imports import import_for_good
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from pytest_wanlora.studio.weights import Reading
     from pytest_wanlora.suite import Suite
 
+_WORDS: Final = {
+    "digests": "checking the model's files",
+    "imports": "importing torch and DiffSynth",
+    "prompts": "encoding the prompts",
+    "loading": "loading the model",
+}
+
 
 class Loader:
     """Loads the parts of a suite's model.
@@ -39,12 +46,21 @@ class Loader:
     Args:
         device: `"cpu"` or `"cuda:N"`.
         threads: CPU threads of torch; None leaves torch's own choice.
+        say: Is told what is done, in words, whenever that changes.
 
     Attributes:
         seconds: What was spent so far, by `digests`, `imports`, `prompts`, `loading`.
     """
 
-    def __init__(self, suite: Suite, environment: Environment, device: str, threads: int | None) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        environment: Environment,
+        device: str,
+        threads: int | None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.say = say
         self.suite = suite
         self.environment = environment
         self.device = device
@@ -183,6 +199,7 @@ class Loader:
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
         started = time.perf_counter()
+        self.say(_WORDS[what])
         try:
             yield
         finally:

@@ -6,6 +6,7 @@ from pytest_wanlora.suite.fit import (
     by_shapes,
     check_fit,
     chosen_by,
+    contradicting_names,
     find_for,
     fits_experts,
     misfits,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.checkpoint.experts import named_in
 from pytest_wanlora.checkpoint.names import needs_image, wan_layer
 from pytest_wanlora.checkpoint.record import widths
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.suite.fingerprint import references
 from pytest_wanlora.suite.loading import load, packaged
 
 if TYPE_CHECKING:
@@ -36,6 +38,25 @@ _TELLING: Final = (
 def by_shapes() -> list[Suite]:
     """The packaged suites among which one is chosen by the shapes of a checkpoint."""
     return [load(path) for path in packaged().values() if path.parent.name != "named"]
+
+
+def contradicting_names(suite: Suite) -> tuple[str, ...]:
+    """Warn of files that a suite names for one expert and whose name, or folder, says the other one.
+
+    The same is a warning of a checkpoint that is given as `--lora high=A,low=B`.
+    """
+    found = []
+    for key, text in references(suite):
+        role = re.fullmatch(r"model\.experts\.(high|low)\.dit\[\d+\]|stack\[\d+\]\.(high|low)", key)
+        if role is None:
+            continue
+        expert, path = role[1] or role[2], PurePosixPath(text.rsplit(":", 1)[-1].replace("\\", "/"))
+        said = next((named for part in (path.stem, path.parent.name) if (named := named_in(part))), None)
+        if said is not None and said[0] != expert:
+            found.append(
+                f"{suite.where(key)}: {key}: {text} is given for the {expert}-noise expert and says {said[0]}"
+            )
+    return tuple(found)
 
 
 def find_for(
