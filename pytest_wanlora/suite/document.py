@@ -56,7 +56,6 @@ class Document:
     """A suite file, read but not yet checked against the models.
 
     Attributes:
-        data: The top-level mapping.
         lines: Line of every key and of every list item, counted from 1.
         problems: What is wrong already: duplicate keys, keys that are not text, foreign tags.
         sha256: Of the file's bytes, hex.

@@ -52,8 +52,6 @@ def anchored(text: str, *, folder: Path, baselines: Path) -> str:
     """Check the form of a reference and make relative paths absolute.
 
     Args:
-        text: As written in the suite.
-        folder: Of the suite file.
         baselines: The suite's own folder in the baselines directory, for `baselines:FILE`.
 
     Raises:
@@ -125,7 +123,6 @@ def verify(
     Args:
         paths: Existing files; folders are left alone.
         stated: SHA-256 by file name; files that are not named in it are left alone.
-        key: Dotted key, for the message.
         where: `file:line` of the key, for the message.
 
     Returns:

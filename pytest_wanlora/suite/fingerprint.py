@@ -50,7 +50,6 @@ def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, 
     on the disk.
 
     Args:
-        suite: The suite.
         skip: Dotted keys to leave out, such as `scoring.reference` before there is one.
 
     Returns:
