@@ -20,8 +20,8 @@ _ADDED: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
         4: {"paths": None},
         # of a video its node and GPU: before, every video was rendered on one machine
         5: {},
-        # of a suite what it asks of a LoRA besides its scores: before, nothing was asked
-        6: {},
+        # of the suite its objective and what it asks of a LoRA besides its scores, of a checkpoint its losses
+        6: {"race": None},
     }
 )
 

@@ -33,6 +33,7 @@ from pytest_wanlora.results.parts import (
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import questions, training_data
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.run.losses import losses_of
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.suite import chosen_by, packaged
 from pytest_wanlora.suite.fingerprint import fingerprint
@@ -112,7 +113,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         environment=gate.environment.record(),
         versions=versions(),
         suite=_suite(gate),
-        candidates=tuple(_card(gate, each, merged.videos) for each in gate.candidates),
+        candidates=_cards(gate, merged.videos, merged.judgements),
         baseline=baseline,
         expected=gate.items,
         left_out=ending.left_out,
@@ -121,6 +122,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
         training_data=_training_data(gate, merged.judgements),
         paths=_paths(gate),
+        race=gate.race,
         notes=(
             *ending.notes,
             *(() if gate.cluster is None else gate.cluster.notes),
@@ -170,6 +172,7 @@ def _suite(gate: Gate) -> SuiteCard:
         looks=Plan.between(suite.seeds.first, suite.seeds.most).looks,
         weak="warn" if suite.undecided == "warn" else "fail",
         questions=questions.by_metric(suite),
+        objective=suite.objective,
     )
 
 
@@ -188,6 +191,14 @@ def _fingerprint(suite: Suite) -> dict[str, Any]:
     except SuiteError as error:
         # a reference set that is missing has failed its items; the record still tells what was measured
         return {"incomplete": error.message}
+
+
+def _cards(gate: Gate, videos: Sequence[Video], judgements: Sequence[Judgement]) -> tuple[CandidateCard, ...]:
+    # what no comparison has measured has no loss either, and its baseline may not fit
+    compared = {each.candidate for each in judgements if each.kind == "regression" and each.value is not None}
+    losses = losses_of(gate, compared)
+    cards = [_card(gate, each, videos) for each in gate.candidates]
+    return tuple(card.model_copy(update={"losses": losses.get(card.name, {})}) for card in cards)
 
 
 def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> CandidateCard:

@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     from pytest_wanlora.cluster.nodes import Cluster
     from pytest_wanlora.cluster.scheduler import ClusterScheduler
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.results.parts import RaceCard
     from pytest_wanlora.run.findings import Finding, Preflight
     from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
-    from pytest_wanlora.run.race import Outcome
     from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Device, Settings
     from pytest_wanlora.suite import Scenario, Suite
@@ -84,7 +84,7 @@ class Gate:
     pool: tuple[Job, ...] = ()
     chosen: frozenset[ItemId | str] = frozenset()
     nodes: str = ""
-    race: Outcome | None = None
+    race: RaceCard | None = None
     _known: dict[str, JobResult] = field(default_factory=dict)
 
     @property
@@ -133,7 +133,7 @@ class Gate:
             for item in demanded(self.settings, self.suite, self.scenarios, each)
         )
 
-    def narrow(self, race: Outcome) -> None:
+    def narrow(self, race: RaceCard) -> None:
         """Go on with the winner of a race alone."""
         self.race = race
         self.candidates = tuple(each for each in self.candidates if each.name == race.gated)
