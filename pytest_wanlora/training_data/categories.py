@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
@@ -17,7 +17,7 @@ from pytest_wanlora.training_data.clip_similarity import TextSimilarity, nearest
 from pytest_wanlora.training_data.film_terms import closing, opening
 from pytest_wanlora.training_data.forms import Clips
 from pytest_wanlora.training_data.metadata import Metadata
-from pytest_wanlora.training_data.rules import OTHER, Rules, fold
+from pytest_wanlora.training_data.rules import OTHER, Rules, fold, packaged_rules
 from pytest_wanlora.training_data.shared_text import SharedText
 from pytest_wanlora.training_data.word_finder import WordFinder
 
@@ -43,6 +43,12 @@ _SHORTEST_SENTENCE = 20
 _LATER = 0.2
 _LONE = 0.5  # weight of an ambiguous word where no other word speaks for its category
 _DOUBT = 3.0  # weight that is missing from a prompt with few words of the lists
+# People run, and dogs: what the words of `of_people` categories count, and those that decide alone, where
+# nobody is named, people, animals, or both. Words for people are those of `subjects.yaml`.
+_PEOPLE, _ANIMALS = 1, 2
+_NOBODY: Final = (None, 0.0)
+_OF_PEOPLE: Final = ((0.5, 1.0), (3.0, 1.0), (0.2, 0.5), (1.0, 1.0))
+_DECIDES, _ANIMAL = 30.0, 20.0  # see the weights in categories.yaml
 # How often a decision is right by its part of the weight and the doubt, on prompts that changed the lists.
 _PARTS, _RIGHT = (0.0, 0.2, 0.3, 0.5, 0.7, 0.85, 1.0), (0.35, 0.55, 0.72, 0.78, 0.86, 0.95, 0.97)
 _TIE_IS_RIGHT = 0.65
@@ -150,16 +156,24 @@ class Categorizer:
         self.rules = rules
         self._shared = shared or SharedText()
         self._words: dict[str, list[str]] = {}
-        self._finder = WordFinder(rules.words)
-        self._entries: dict[str, tuple[list[int], list[float]]] = {}
+        self._finder = WordFinder({language: _with_people(rules, language) for language in rules.words})
+        self._entries: dict[str, tuple[list[int], list[list[float]]]] = {}
+        self._named: dict[str, list[int]] = {}
         self._ambiguous: dict[str, set[int]] = {}
         places = {category: place for place, category in enumerate(rules.order)}
-        for language, table in rules.words.items():
+        people = packaged_rules("subjects").words
+        for language in rules.words:
+            table = _with_people(rules, language)
             self._words[language] = list(table)
             self._entries[language] = (
                 [-1 if category is None else places[category] for category, _ in table.values()],
-                [weight for _, weight in table.values()],
+                _by_who_is_named(table, rules.of_people),
             )
+            named = people[language]
+            self._named[language] = [
+                _PEOPLE if named.get(word, _NOBODY)[0] == "people" else _ANIMALS * (weight == _ANIMAL)
+                for word, (_, weight) in table.items()
+            ]
             unsure = rules.ambiguous.get(language, frozenset())
             self._ambiguous[language] = {place for place, word in enumerate(table) if word in unsure}
         self._public = [category if category in rules.names else OTHER for category in rules.order]
@@ -241,11 +255,18 @@ class Categorizer:
             for place in places
         )
 
-    def _weigh(self, hits: Iterable[_Hit]) -> tuple[int, bool, float]:
+    def _weigh(self, hits: Sequence[_Hit]) -> tuple[int, bool, float]:
         scores = [0.0] * (len(self._public) + 1)
         unsure: list[tuple[int, float]] = []
+        who = 0
         for share, language, words in hits:
-            places, weights = self._entries[language]
+            if share == 1.0:
+                named = self._named[language]
+                for word in words:
+                    who |= named[word]
+        for share, language, words in hits:
+            places, by_who = self._entries[language]
+            weights = by_who[who]
             ambiguous = self._ambiguous[language]
             for word in words:
                 if word in ambiguous:
@@ -271,6 +292,27 @@ class Categorizer:
                     found.setdefault(owner, []).append(self._words[language][word])
         order = sorted(found, key=lambda owner: (owner != place, owner))
         return "; ".join(f"{self.rules.order[owner]}: {', '.join(found[owner])}" for owner in order)
+
+
+def _with_people(rules: Rules, language: str) -> dict[str, tuple[str | None, float]]:
+    """The words of a language, and where who is named counts, words for people that say nothing else."""
+    people = packaged_rules("subjects").words[language] if rules.of_people else {}
+    return dict.fromkeys((word for word, (name, _) in people.items() if name == "people"), _NOBODY) | dict(
+        rules.words[language]
+    )
+
+
+def _by_who_is_named(
+    table: Mapping[str, tuple[str | None, float]], of_people: frozenset[str]
+) -> list[list[float]]:
+    """Weights of words where nobody, people, animals, or both are named."""
+    return [
+        [
+            weight if category not in of_people else weight * factors[weight >= _DECIDES]
+            for category, weight in table.values()
+        ]
+        for factors in _OF_PEOPLE
+    ]
 
 
 def decisions(

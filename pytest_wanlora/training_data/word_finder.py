@@ -11,7 +11,7 @@ _ANYTHING = re.compile("")
 _NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9_])")
 _NO_LATIN = re.compile(r"(?![a-z0-9_])")
 _ANY_ENDING = re.compile(r"[a-z]*(?![a-z0-9_])")
-_NO_HANGUL_BEFORE = re.compile("(?<![가-힣])")
+_NO_HANGUL_BEFORE = re.compile("(?<![가-힣0-9])")
 # particles that may follow a Korean word of one syllable
 _PARTICLE = re.compile(
     "(?=(?:으로|에서|에는|에도|에서는|까지|부터|처럼|마다|들이|들을|들은|들의|위에|위로"
@@ -33,9 +33,10 @@ class WordFinder:
     """Finds the words of all lists in one pass over a text, by an Aho-Corasick automaton.
 
     English words are whole words; the regular plural is found too, and `*` at the end stands for any ending.
-    Korean words are found anywhere, with `^` only at the beginning of a word; those of one syllable only
-    alone or before a particle. Chinese words are found anywhere. A blank of a word also matches a
-    hyphen or an underscore, but what stands beside an underscore is no word of its own.
+    Korean words are found anywhere, with `^` before them only at the beginning of a word, with `^` behind
+    them only at its end but for a particle; those of one syllable only alone or before a particle. Chinese
+    words are found anywhere. A blank of a word also matches a hyphen or an underscore, but what stands beside
+    an underscore is no word of its own.
 
     Args:
         words: Folded words by language. Their place in the sequence is their index.
@@ -96,12 +97,12 @@ def _english(language: str, words: list[str]) -> Iterator[_Form]:
 
 
 def _korean(language: str, words: list[str]) -> Iterator[_Form]:
-    begins = {word[1:] for word in words if word.startswith("^")}
-    for word, index in {word.removeprefix("^"): index for index, word in enumerate(words)}.items():
-        if len(word) == 1 and "가" <= word <= "힣":
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE, _PARTICLE)
-        else:
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE if word in begins else _ANYTHING)
+    for index, word in enumerate(words):
+        plain = word.strip("^")
+        syllable = len(plain) == 1 and "가" <= plain <= "힣"
+        before = _NO_HANGUL_BEFORE if syllable or word.startswith("^") else _ANYTHING
+        after = _PARTICLE if syllable or word.endswith("^") else _ANYTHING
+        yield _Form(plain, language, index, before, after)
 
 
 def _chinese(language: str, words: list[str]) -> Iterator[_Form]:

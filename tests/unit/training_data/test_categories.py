@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,26 @@ def test_many_are_decided_as_one(prompts: list[str]) -> None:
 )
 def test_homographs(prompt: str, category: str) -> None:
     assert CATEGORIZER.decide(prompt).category == category
+
+
+@pytest.mark.parametrize(
+    ("people", "animals"),
+    [
+        ("a girl runs along the beach", "a dog runs along the beach"),
+        ("a man jumps over a hurdle", "a horse jumps over a hurdle"),
+        ("한 소녀가 해변을 달리고 있다", "한 마리 개가 해변을 달리고 있다"),
+        ("一个男孩在沙滩上奔跑", "一只狗在沙滩上奔跑"),
+    ],
+)
+def test_what_moves_are_people_or_animals(people: str, animals: str) -> None:
+    assert CATEGORIZER.decide(people).category == "action"
+    assert CATEGORIZER.decide(animals).category == "nature"
+
+
+def test_without_categories_of_people_it_does_not_matter_who_moves() -> None:
+    rules = replace(packaged_rules(), of_people=frozenset())
+    assert Categorizer(rules).decide("a girl runs through a forest").category == "nature"
+    assert CATEGORIZER.decide("a girl runs through a forest").category == "action"
 
 
 @pytest.mark.parametrize("prompt", ["검", "차", "a bat", "a court"])
