@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 _ANYTHING = re.compile("")
 # a name such as qqvv_dancer is one word
-_NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9_])")
-_NO_LATIN = re.compile(r"(?![a-z0-9_])")
+_LATIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 _ANY_ENDING = re.compile(r"[a-z]*(?![a-z0-9_])")
-_NO_HANGUL_BEFORE = re.compile("(?<![가-힣0-9])")
+_HANGUL: Final = frozenset([*map(chr, range(ord("가"), ord("힣") + 1)), *"0123456789"])
+_NONE: Final = frozenset[str]()
 # particles that may follow a Korean word of one syllable
 _PARTICLE = re.compile(
     "(?=(?:으로|에서|에는|에도|에서는|까지|부터|처럼|마다|들이|들을|들은|들의|위에|위로"
@@ -20,12 +20,13 @@ _PARTICLE = re.compile(
 
 
 class _Form(NamedTuple):
-    """One way to write a word: what must stand before it, and what `after` adds to it."""
+    """One way to write a word: what must not stand beside it, and what `after` adds to it."""
 
     text: str
     language: str
     word: int
-    before: re.Pattern[str] = _ANYTHING
+    not_before: frozenset[str] = _NONE
+    not_after: frozenset[str] = _NONE
     after: re.Pattern[str] = _ANYTHING
 
 
@@ -68,9 +69,11 @@ class WordFinder:
         for last, (length, forms) in self._automaton.iter(text.replace("_", " ")):
             start = last + 1 - length
             for rank, form in enumerate(forms):
-                # most words of Korean and Chinese may stand anywhere: no call for those
-                if form.before is not _ANYTHING and form.before.match(text, start) is None:
+                if text[last + 1 : last + 2] in form.not_after or (
+                    start and text[start - 1] in form.not_before
+                ):
                     continue
+                # most words may have anything after them: no call for those
                 after = None if form.after is _ANYTHING else form.after.match(text, last + 1)
                 if after is not None or form.after is _ANYTHING:
                     matches.append((start, -length, rank, after.end() if after else last + 1, form))
@@ -90,19 +93,19 @@ def _english(language: str, words: list[str]) -> Iterator[_Form]:
         # a plural that is listed itself keeps its own index
         exact.setdefault(_plural(word), index)
     for word, index in exact.items():
-        yield _Form(word, language, index, _NO_LATIN_BEFORE, _NO_LATIN)
+        yield _Form(word, language, index, _LATIN, _LATIN)
     for index, word in enumerate(words):
         if word.endswith("*"):
-            yield _Form(word[:-1], language, index, _NO_LATIN_BEFORE, _ANY_ENDING)
+            yield _Form(word[:-1], language, index, _LATIN, _NONE, _ANY_ENDING)
 
 
 def _korean(language: str, words: list[str]) -> Iterator[_Form]:
     for index, word in enumerate(words):
         plain = word.strip("^")
         syllable = len(plain) == 1 and "가" <= plain <= "힣"
-        before = _NO_HANGUL_BEFORE if syllable or word.startswith("^") else _ANYTHING
+        before = _HANGUL if syllable or word.startswith("^") else _NONE
         after = _PARTICLE if syllable or word.endswith("^") else _ANYTHING
-        yield _Form(plain, language, index, before, after)
+        yield _Form(plain, language, index, before, _NONE, after)
 
 
 def _chinese(language: str, words: list[str]) -> Iterator[_Form]:
