@@ -91,7 +91,7 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         settings = read(config)
         if settings is not None:
-            from pytest_wanlora.hooks.session import switch_on
+            from pytest_wanlora.hooks.switching_on import switch_on
 
             config.stash[GATE] = switch_on(config, settings)
     except WanloraError as error:

@@ -14,8 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from pytest_wanlora import options
+from pytest_wanlora import option_values, options
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.option_values import Budget
 from pytest_wanlora.options import Given
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Settings:
     model_cards: bool
     sign_key: Path | None
     race: bool = False
-    budget: options.Budget | None = None
+    budget: Budget | None = None
     ray: str | None = None
     ray_wait: float = 600.0
     ray_limit: float = 3600.0
@@ -185,36 +186,38 @@ def read(config: pytest.Config) -> Settings | None:
         return default if found is None else parse(found)
 
     here, home = config.invocation_params.dir, _home(config)
-    baseline = value("wanlora-baseline", options.parse_baseline, BASE)
+    baseline = value("wanlora-baseline", option_values.parse_baseline, BASE)
     named = given["wanlora-baseline"]
     settings = Settings(
-        lora=tuple(options.parse_lora(Given(text, "--lora", here, on_command_line=True)) for text in lora),
+        lora=tuple(
+            option_values.parse_lora(Given(text, "--lora", here, on_command_line=True)) for text in lora
+        ),
         update_baselines=update,
         plan=config.option.wanlora_plan,
         force=config.option.wanlora_force,
-        suite=value("wanlora-suite", options.parse_suite, None),
+        suite=value("wanlora-suite", option_values.parse_suite, None),
         baseline=baseline,
-        baselines_dir=Path(value("wanlora-baselines-dir", options.parse_path, home / "baselines")),
+        baselines_dir=Path(value("wanlora-baselines-dir", option_values.parse_path, home / "baselines")),
         update_target=_update_target(bool(lora), baseline if named and named.on_command_line else None)
         if update
         else None,
-        scales=value("wanlora-scale", options.parse_scales, (1.0,)),
-        seeds=value("wanlora-seeds", options.parse_seeds, None),
-        scenarios=value("wanlora-scenario", options.parse_scenarios, ()),
-        device=value("wanlora-device", options.parse_device, None),
-        cache_dir=Path(value("wanlora-cache-dir", options.parse_path, home / ".wanlora" / "cache")),
-        output_dir=Path(value("wanlora-output-dir", options.parse_path, home / ".wanlora" / "runs")),
-        cache=value("wanlora-cache", options.parse_flag, True),
-        previews=value("wanlora-previews", options.parse_flag, True),
-        allow_environment=value("wanlora-allow-environment", options.parse_flag, False),
-        training_data=value("wanlora-training-data", options.parse_data, None),
-        model_cards=value("wanlora-model-cards", options.parse_flag, False),
-        sign_key=value("wanlora-sign-key", options.parse_file, None),
-        race=value("wanlora-race", options.parse_flag, False),
-        budget=value("wanlora-budget", options.parse_budget, None),
-        ray=value("wanlora-ray", options.parse_address, None),
-        ray_wait=value("wanlora-ray-wait", options.parse_seconds, 600.0),
-        ray_limit=value("wanlora-ray-limit", options.parse_seconds, 3600.0),
+        scales=value("wanlora-scale", option_values.parse_scales, (1.0,)),
+        seeds=value("wanlora-seeds", option_values.parse_seeds, None),
+        scenarios=value("wanlora-scenario", option_values.parse_scenarios, ()),
+        device=value("wanlora-device", option_values.parse_device, None),
+        cache_dir=Path(value("wanlora-cache-dir", option_values.parse_path, home / ".wanlora" / "cache")),
+        output_dir=Path(value("wanlora-output-dir", option_values.parse_path, home / ".wanlora" / "runs")),
+        cache=value("wanlora-cache", option_values.parse_flag, True),
+        previews=value("wanlora-previews", option_values.parse_flag, True),
+        allow_environment=value("wanlora-allow-environment", option_values.parse_flag, False),
+        training_data=value("wanlora-training-data", option_values.parse_data, None),
+        model_cards=value("wanlora-model-cards", option_values.parse_flag, False),
+        sign_key=value("wanlora-sign-key", option_values.parse_file, None),
+        race=value("wanlora-race", option_values.parse_flag, False),
+        budget=value("wanlora-budget", option_values.parse_budget, None),
+        ray=value("wanlora-ray", option_values.parse_address, None),
+        ray_wait=value("wanlora-ray-wait", option_values.parse_seconds, 600.0),
+        ray_limit=value("wanlora-ray-limit", option_values.parse_seconds, 3600.0),
         sources={name: found.source for name, found in given.items() if found is not None},
         typed=tuple(map(str, config.invocation_params.args)),
     )

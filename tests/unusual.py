@@ -21,14 +21,17 @@ from pytest_wanlora import testing
 from pytest_wanlora.checkpoint import Checkpoint
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.jobs.job import Job, Produced
-from pytest_wanlora.run.session import Gate, open_gate
+from pytest_wanlora.run.opening import open_gate
+from pytest_wanlora.run.session import Gate
 from pytest_wanlora.scoring.frechet import write_reference
 from pytest_wanlora.settings import Settings
 from pytest_wanlora.suite import Suite
+from pytest_wanlora.verdict.judgement import ItemId, Judgement
 
 Change: TypeAlias = Callable[[Job, Produced], Produced]
 
 CITY, NATURE = "test1_city", "test2_nature"
+SEEDS = (5, 6, 7)  # of the first look
 PROMPTS = {CITY: "a very long prompt about a city", NATURE: "a very long prompt about nature"}
 CAPTIONS = {CITY: "a city", NATURE: "nature"}
 IMAGES = {CITY: "city.png", NATURE: "nature.png"}
@@ -185,3 +188,13 @@ def gate_of(
     gate.environment = environment
     gate.prepare()
     return gate
+
+
+def judged(gate: Gate, kind: str, scenario: str = "", metric: str = "") -> Judgement:
+    """Judge one item of the candidate `good`."""
+    return gate.judge.judgement(ItemId(kind, "good", scenario, metric))  # type: ignore[arg-type]  # a known kind
+
+
+def own(job: Job) -> bool:
+    """Whether a job is one of the candidate `good`."""
+    return job.candidate == "good"

@@ -11,9 +11,10 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict import multiplicity
 from pytest_wanlora.verdict.evidence import Contrast, Plan
-from pytest_wanlora.verdict.fvd import Videos, compare
+from pytest_wanlora.verdict.fvd import Videos
 from pytest_wanlora.verdict.items import at_band
 from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.set_contrast import compare
 
 __all__ = ["needed_pairs"]
 

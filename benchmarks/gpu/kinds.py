@@ -28,8 +28,8 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint.experts import pair
 from pytest_wanlora.environment import detect
 from pytest_wanlora.jobs.job import Job, plan
-from pytest_wanlora.studio import apply_lora
 from pytest_wanlora.studio.acceleration import pinned_attention
+from pytest_wanlora.studio.checksum import checksum
 from pytest_wanlora.studio.denoiser import StoredPrompts
 from pytest_wanlora.studio.pipeline import Studio
 from tools.hollow_wan.kinds import DENOISERS, assemble_kind
@@ -168,11 +168,11 @@ def exact(suite: Suite, paths: dict[str, Path], cache: Path, small: tuple[int, i
     (job,) = job_of(studio, None)
     equal = np.array_equal(studio.render(job, None).frames, stock(studio, plain, job))
     models = studio._placed.models.values()
-    before = [apply_lora.checksum(each) for each in models]
+    before = [checksum(each) for each in models]
     lora = read_lora(paths)
     with studio.lora(lora) as applied:
-        on = [apply_lora.checksum(each) for each in models]
-    after = [apply_lora.checksum(each) for each in models]
+        on = [checksum(each) for each in models]
+    after = [checksum(each) for each in models]
     back = before == after and all(one != other for one, other in zip(before, on, strict=True))
     return {
         "patched": applied.patched,

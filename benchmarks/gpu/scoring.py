@@ -15,7 +15,7 @@ from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer
 from pytest_wanlora.scoring.scorer import Scorer
 from pytest_wanlora.scoring.video_features import load_extractor
-from pytest_wanlora.studio.pipeline import frames_sha256
+from pytest_wanlora.studio.pictures import frames_sha256
 from pytest_wanlora.studio.previews import write_preview
 
 __all__ = ["measure"]

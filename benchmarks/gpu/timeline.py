@@ -47,7 +47,6 @@ WRAPPED: tuple[tuple[str, str, str], ...] = (
     ("pytest_wanlora.run.session", "Gate.jobs", "planning"),
     ("pytest_wanlora.run.judge", "Judge.judgement", "deciding"),
     ("pytest_wanlora.hooks.session", "Run._record", "reporting"),
-    ("pytest_wanlora.hooks.session", "Run._report", "reporting"),
 )
 # from here on the compiler works, which must not meet a wrapped import
 _LAST_IMPORT = "Accelerator.__init__"

@@ -16,23 +16,20 @@ import re
 import shlex
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from pytest_wanlora import environment as environments
 from pytest_wanlora.baseline import videos as pictures
-from pytest_wanlora.environment import Environment
-from pytest_wanlora.errors import BaselineError, IncomparableError
+from pytest_wanlora.baseline.stored import Baseline
+from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.files import from_here, json_sha256, parse_json, read_regular, write_whole
-from pytest_wanlora.schemas import Finite, Sha256, StrictModel
-from pytest_wanlora.verdict.noise import NoiseFloor
 
 SCHEMA_VERSION = 2
 _VERSIONS = (1, SCHEMA_VERSION)
@@ -44,90 +41,6 @@ _LARGEST_FEATURES = 2**32
 _LEFT = re.compile(r"\.(videos|baseline\.json|features-[0-9a-f]+\.safetensors)-[0-9a-f]{16}")
 _LEFT_SECONDS = 3600.0
 _FORMAT = "wanlora-features-1"
-
-
-class Prompt(StrictModel):
-    """What a scenario's videos were rendered from; another prompt is another baseline.
-
-    Attributes:
-        category: Of the scenario.
-        prompt: What the model was told.
-        caption: What CLIP compared with.
-        input_image_sha256: Of the first frame, for image-to-video.
-    """
-
-    category: str
-    prompt: str
-    caption: str
-    input_image_sha256: Sha256 | None = None
-
-
-class Insistence(StrictModel):
-    """That somebody stored a baseline although something spoke against it.
-
-    Attributes:
-        by: Who: the user and machine, or the actor of a CI run.
-        against: What spoke against it, a line each.
-    """
-
-    by: str
-    against: tuple[str, ...]
-
-
-class Baseline(StrictModel, arbitrary_types_allowed=True):
-    """Stored scores and features of one reference: the model without LoRA, or an accepted checkpoint.
-
-    Attributes:
-        schema_version: Of the file.
-        suite: Name of the suite.
-        name: `"base"` or the name it was accepted under.
-        created: When, in ISO 8601, UTC.
-        candidate: Card of the accepted checkpoint (`Checkpoint.describe`); None for the model without LoRA.
-        scale: Strength of the LoRA; None without.
-        fingerprint: `suite.fingerprint` of when it was measured.
-        environment: `Environment.record()`.
-        versions: Package name to version, for the record.
-        prompts: By scenario.
-        scores: Scenario, seed, metric id to score; every video has the same metrics.
-        sets: Scenario or `"all"`, then `fvd`, `kvd`, `n` and `reference_n`.
-        noise: Changes of each metric that chance alone explains.
-        insisted: Who stored it with `--wanlora-force`, and against what; None where nobody had to.
-        features_sha256: Of the file with the features.
-        seal: SHA-256 over all else in `baseline.json`; empty in version 1, which has none.
-        features: Scenario and seed to one video's features, float32 (D,); kept in that file.
-        digest: SHA-256 of `baseline.json` as read or written; empty before that.
-    """
-
-    schema_version: Literal[1, 2] = 2
-    suite: str
-    name: str
-    created: str
-    candidate: dict[str, Any] | None = None
-    scale: Finite | None = None
-    fingerprint: dict[str, Any]
-    environment: dict[str, Any]
-    versions: dict[str, str] = Field(default_factory=dict)
-    prompts: dict[str, Prompt]
-    scores: Annotated[dict[str, dict[int, dict[str, Finite]]], Field(min_length=1)]
-    sets: dict[str, dict[str, Finite]] = Field(default_factory=dict)
-    noise: tuple[NoiseFloor, ...] = ()
-    insisted: Insistence | None = None
-    features_sha256: str = ""
-    seal: str = ""
-    features: dict[tuple[str, int], NDArray[np.float32]] = Field(default_factory=dict, exclude=True)
-    digest: str = Field(default="", exclude=True)
-
-    def seeds(self, scenario: str) -> tuple[int, ...]:
-        """Seeds of a scenario, ascending; none for one that was not measured."""
-        return tuple(sorted(self.scores.get(scenario, {})))
-
-    def metric(self, metric: str, scenarios: Iterable[str] | None = None) -> dict[str, dict[int, float]]:
-        """One metric's scores by scenario and seed, as `verdict.regressions` takes them."""
-        chosen = self.scores if scenarios is None else [name for name in scenarios if name in self.scores]
-        return {
-            name: {seed: of[metric] for seed, of in self.scores[name].items() if metric in of}
-            for name in chosen
-        }
 
 
 def folder(root: Path, suite: str, name: str) -> Path:
@@ -415,65 +328,3 @@ def _sorted(value: object) -> object:
     if isinstance(value, list):
         return [_sorted(item) for item in value]
     return value
-
-
-def require_comparable(
-    baseline: Baseline,
-    *,
-    fingerprint: Mapping[str, Any],
-    prompts: Mapping[str, Prompt],
-    environment: Environment,
-    other_environment: bool = False,
-    suite_option: str = "",
-) -> tuple[str, ...]:
-    """Check that a baseline was measured as this run measures.
-
-    Args:
-        baseline: The stored one.
-        fingerprint: `suite.fingerprint` of this run.
-        prompts: Of the scenarios that this run renders.
-        environment: Of this run.
-        other_environment: Whether the user allows another device, precision or kernel.
-        suite_option: See `load`.
-
-    Returns:
-        Lines on what differs and does not count by itself: library versions, and what the user allowed.
-
-    Raises:
-        IncomparableError: The fingerprint, a prompt or the environment differs; names each difference.
-    """
-    again = update_command(suite_option or baseline.suite, baseline.name)
-    lines = list(differing(baseline.fingerprint, fingerprint))
-    for scenario, prompt in sorted(prompts.items()):
-        stored = baseline.prompts.get(scenario)
-        if stored is not None:
-            lines += differing(stored.model_dump(), prompt.model_dump(), f"scenarios.{scenario}")
-    if lines:
-        raise _incomparable(baseline, "was measured with another suite", lines, again)
-    hard, soft = environments.differences(baseline.environment, environment)
-    if hard and not other_environment:
-        raise _incomparable(baseline, "was measured in another environment", hard, again)
-    return (*hard, *soft)
-
-
-def _incomparable(baseline: Baseline, what: str, lines: list[str], again: str) -> IncomparableError:
-    shown = lines[:20] + ([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])
-    listed = "\n".join(f"  {line}" for line in shown)
-    return IncomparableError(
-        f"the baseline {baseline.name!r} of suite {baseline.suite!r} {what}:\n{listed}", next_command=again
-    )
-
-
-def differing(stored: object, here: object, key: str = "") -> Iterator[str]:
-    """Say where two JSON values differ, a line each: `key: baseline 50, here 20`."""
-    if isinstance(stored, Mapping) and isinstance(here, Mapping):
-        for name in sorted({*stored, *here}, key=str):
-            at = f"{key}.{name}" if key else str(name)
-            if name not in stored or name not in here:
-                sides = [json.dumps(side[name]) if name in side else "nothing" for side in (stored, here)]
-                yield f"{at}: baseline {sides[0]}, here {sides[1]}"
-            else:
-                yield from differing(stored[name], here[name], at)
-    # as text: False and 0 are equal in Python, and not in JSON
-    elif json.dumps(stored, sort_keys=True) != json.dumps(here, sort_keys=True):
-        yield f"{key}: baseline {json.dumps(stored)}, here {json.dumps(here)}"

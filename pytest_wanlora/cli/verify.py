@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.publishing.bounds import parse_bound
 from pytest_wanlora.publishing.policy import Policy, read_policy
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ def _demands(arguments: argparse.Namespace) -> Demands:
             next_command="correct the metric",
         )
     return verify.Demands(
-        bounds=tuple(verify.parse_bound(text) for text in (*policy.require, *arguments.require)),
+        bounds=tuple(parse_bound(text) for text in (*policy.require, *arguments.require)),
         bands={**policy.bands, **bands},
         strict=arguments.policy is not None,
         single_videos=policy.single_videos,

@@ -123,7 +123,8 @@ class ClusterScheduler:
             if not missing:
                 return results
             with self._changed:
-                self._raise_if_broken()
+                if self._broken is not None:
+                    raise self._broken
                 self._offer([*missing.values(), *pool])
                 self._changed.wait_for(lambda: self._any_news(missing), timeout=_TICK)
                 idle = self._thread is not None and not self._dispatcher.open
@@ -163,7 +164,9 @@ class ClusterScheduler:
 
     def _find(self, missing: dict[str, Job], results: dict[str, JobResult]) -> None:
         for key, job in list(missing.items()):
-            result = find(job, self.cache, self.board) if self._may_be_there(key) else None
+            # what is wanted already is looked for once it is settled
+            look = key in self._settled or key not in self._wanted
+            result = find(job, self.cache, self.board) if look else None
             if result is not None:
                 results[key] = result
                 del missing[key]
@@ -172,17 +175,9 @@ class ClusterScheduler:
             else:
                 self.board.raise_failure(job)
 
-    def _may_be_there(self, key: str) -> bool:
-        """Whether looking is worth it: a job that is wanted already is looked for once it is settled."""
-        return key in self._settled or key not in self._wanted
-
     def _any_news(self, missing: Mapping[str, Job]) -> bool:
         news = self._settled | self._failed.keys()
         return self._broken is not None or not news.isdisjoint(missing)
-
-    def _raise_if_broken(self) -> None:
-        if self._broken is not None:
-            raise self._broken
 
     def _offer(self, jobs: Sequence[Job]) -> None:
         """Tell the dispatcher what is wanted, and start as many workers as have something to do."""

@@ -11,105 +11,31 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_wanlora import results, workers
-from pytest_wanlora.errors import JobError, SettingsError, WanloraError
+from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
 from pytest_wanlora.hooks.collection import (
     PREFIX,
-    GatePlugin,
-    node_names,
     subject,
-    take_selection,
-    unknown_ids,
 )
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
-from pytest_wanlora.publishing import bundle, ssh_signature
+from pytest_wanlora.publishing import bundle
 from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
-from pytest_wanlora.run.handover import packed, unpacked
+from pytest_wanlora.run.handover import packed
 from pytest_wanlora.run.race import Course, plan_line
 from pytest_wanlora.run.record import Ending, build
-from pytest_wanlora.run.session import Gate, open_gate
+from pytest_wanlora.run.session import Gate
 
 if TYPE_CHECKING:
-    from pytest_wanlora.environment import Environment
-    from pytest_wanlora.jobs.job import Producer
     from pytest_wanlora.results.run_record import RunRecord
-    from pytest_wanlora.settings import Settings
-    from pytest_wanlora.suite import Suite
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 #: Columns beyond which prose is hard to read.
 _WIDEST: Final = 120
 #: What is printed of a baseline that was stored.
 _STORED: Final = ("place", "changes", "notes", "insisted")
-
-
-def switch_on(config: pytest.Config, settings: Settings) -> Gate:
-    """Build the gate of this process and register its hooks.
-
-    Raises:
-        WanloraError: Anything that was named is wrong.
-    """
-    selection = take_selection(config)
-    if settings.ray is not None and (workers.is_controller(config) or workers.is_worker(config)):
-        raise SettingsError(
-            "-n (pytest-xdist) and --wanlora-ray: both would deal out the work; allowed: one of them",
-            # the last -n counts, wherever the first one is written
-            next_command=f"{settings.again()} -n0",
-        )
-    worker = workers.read_worker_config(config)
-
-    def make_producer(suite: Suite, environment: Environment) -> Producer:
-        producer: Producer = config.hook.pytest_wanlora_producer(
-            suite=suite,
-            settings=settings,
-            environment=environment,
-            workers=1 if worker is None else worker.workers,
-        )
-        return producer
-
-    gate = open_gate(
-        settings,
-        make_producer=make_producer,
-        run_folder=None if worker is None else worker.run_folder,
-        who="main" if worker is None else worker.name,
-        handed=None if worker is None else unpacked(worker.handover),
-    )
-    dry = settings.plan or bool(config.getoption("collectonly"))
-    if worker is None and not dry and settings.sign_key is not None:
-        # before hours of rendering: a run that was asked to sign and cannot does not begin
-        ssh_signature.check_key(settings.sign_key)
-    planned = workers.planned(config) if gate.cluster is None else gate.cluster.slots
-    if worker is None and not config.getoption("collectonly"):
-        # read now, before the preflight and all others read the same
-        _ = gate.digests
-        gate.examine()
-        if settings.plan or gate.blocked:
-            # nothing is rendered, so no worker has anything to do
-            workers.distribute_nothing(config)
-        else:
-            gate.fetch()
-    known = [f"{PREFIX}::{name}" for name in node_names(gate)]
-    if unknown := unknown_ids(selection.ids, known):
-        raise SettingsError(
-            f"not found: {unknown[0]}; this run has {len(known)} items, the first is {known[0]}",
-            next_command="pytest --collect-only -q, with the same options",
-        )
-    controller = None
-    if workers.is_controller(config):
-        # a GPU that was named by its number is for all of them
-        gpus = workers.Gpus.visible() if gate.device.name in ("auto", "cuda") else workers.Gpus(())
-        controller = workers.Controller(gate.run_folder, gpus, packed(gate))
-        config.pluginmanager.register(controller)
-    # without names, which `-p no:NAME` could block: what they do must not be left out
-    config.pluginmanager.register(GatePlugin(selection, node_names(gate)))
-    outcomes = Outcomes(config, gate, controller, named=bool(selection.ids))
-    config.pluginmanager.register(outcomes)
-    config.stash[RUN] = Run(config, gate, controller, outcomes, planned)
-    config.pluginmanager.register(config.stash[RUN])
-    return gate
 
 
 class Run:

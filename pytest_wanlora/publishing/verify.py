@@ -7,44 +7,21 @@ with exit code 0.
 
 from __future__ import annotations
 
-import math
-import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import file_sha256, read_regular
-from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.publishing import bundle, receipt, recomputed, ssh_signature
-from pytest_wanlora.publishing.predicate import AnyStatement, Limit, Predicate, PredicateV1
-from pytest_wanlora.publishing.recomputed import EACH
+from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
+from pytest_wanlora.publishing.bounds import Bound
+from pytest_wanlora.publishing.predicate import AnyStatement, Predicate, PredicateV1
 from pytest_wanlora.verdict.decision import decide
-from pytest_wanlora.verdict.judgement import ALL, Judgement
 
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
 _LARGEST = 32 * 2**20
-
-
-@dataclass(frozen=True)
-class Bound:
-    """A limit that the verifier asks for.
-
-    Attributes:
-        text: As typed.
-        metric: Metric id.
-        minimum: Lowest value allowed.
-        maximum: Highest value allowed.
-        place: `"each"` scenario, `"all"` of them pooled, or a scenario's id.
-    """
-
-    text: str
-    metric: str
-    minimum: float | None
-    maximum: float | None
-    place: str
 
 
 @dataclass(frozen=True)
@@ -104,42 +81,6 @@ class Verification:
     def verified(self) -> bool:
         """Whether the checkpoint may be published."""
         return not self.problems and self.statement is not None
-
-
-def parse_bound(text: str) -> Bound:
-    """Read `METRIC>=NUMBER` or `METRIC<=NUMBER`, with `@each`, `@all` or `@SCENARIO` behind it.
-
-    Without a place it means what it means in a suite: each scenario for scores of videos, all of them pooled
-    for distances of sets.
-
-    Raises:
-        SettingsError: Anything else.
-    """
-    found = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=)\s*([-+0-9.eE]+)\s*(?:@\s*(\S+)\s*)?", text)
-    allowed = "'METRIC>=NUMBER' or 'METRIC<=NUMBER', with @each, @all or @SCENARIO behind it if need be"
-    if found is None:
-        raise SettingsError(
-            f"--require: {text!r} is no bound; allowed: {allowed}",
-            next_command="--require 'clip>=0.3', in quotes: a shell takes > for a redirection",
-        )
-    metric, sign, number, place = found.groups()
-    if metric not in METRICS:
-        raise SettingsError(
-            f"--require: {text!r}: {metric!r} is no metric; allowed: {', '.join(METRICS)}",
-            next_command="correct the metric",
-        )
-    try:
-        value = float(number)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise SettingsError(
-            f"--require: {text!r}: {number!r} is no number; allowed: {allowed}",
-            next_command="correct the number",
-        )
-    low, high = (value, None) if sign == ">=" else (None, value)
-    usual = ALL if METRICS[metric].level == "set" else EACH
-    return Bound(text.strip(), metric, low, high, place or usual)
 
 
 def signature_path(receipt_path: Path) -> Path:
@@ -270,11 +211,15 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
     if said.verdict.publishable and not decision.publishable:
         yield f"the receipt says publishable, its own judgements do not: {decision.reason}"
     for limit in said.suite.limits:
-        bound = Bound(_format_limit(limit), limit.metric, limit.min, limit.max, limit.scenario)
-        for place in _places(bound, said):
-            values = [j.value for j in said.items if j.item.kind == "limit" and _at(j, bound.metric, place)]
-            if not values or not all(_kept(value, bound) for value in values):
-                yield f"the limit {bound.text} of its suite is not kept in {_named(place)}"
+        bound = bounds.of_limit(limit)
+        for place in bound.places(said):
+            values = [
+                judged.value
+                for judged in said.items
+                if judged.kind == "limit" and (judged.metric, judged.scenario) == (bound.metric, place)
+            ]
+            if not values or not all(map(bound.kept, values)):
+                yield f"the limit {bound.text} of its suite is not kept in {bounds.named(place)}"
     yield from recomputed.contradictions(said)
 
 
@@ -316,7 +261,7 @@ def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
         yield f"run {said.runs} of these bytes, required: <= {demands.max_runs}"
     yield from _of_the_circumstances(said, demands)
     for bound in demands.bounds:
-        yield from _of_one_bound(said, bound)
+        yield from bounds.problems(said, bound)
 
 
 def _of_the_circumstances(said: PredicateV1, demands: Demands) -> Iterable[str]:
@@ -338,66 +283,3 @@ def _of_the_circumstances(said: PredicateV1, demands: Demands) -> Iterable[str]:
         here = said.environment.get(key)
         if str(here) != value:
             yield f"gated where {key} is {here!s:.80}, required: {value}"
-
-
-def _of_one_bound(said: PredicateV1, bound: Bound) -> Iterable[str]:
-    places = _places(bound, said)
-    if not places or not set(places) <= {*said.suite.scenarios, ALL}:
-        known = ", ".join(said.suite.scenarios)
-        yield f"required: {bound.text}; the suite has no scenario {bound.place}; it has {known}"
-        return
-    lax = [place for place in places if not any(_as_strict(lim, bound, place) for lim in said.suite.limits)]
-    if lax:
-        own = [_format_limit(limit) for limit in said.suite.limits if limit.metric == bound.metric]
-        force = f"in force is {', '.join(own)}" if own else f"no limit on {bound.metric} was in force"
-        yield f"required: {bound.text}; {force}: not as strict in {_listed(lax)}"
-    for place in places:
-        values = [judged.value for judged in said.items if _at(judged, bound.metric, place)]
-        if not values:
-            yield f"required: {bound.text}; {bound.metric} was not measured in {_named(place)}"
-        for value in values:
-            if not _kept(value, bound):
-                yield f"required: {bound.text}; measured: {_number(value)} in {_named(place)}"
-                break
-
-
-def _places(bound: Bound, said: PredicateV1) -> Sequence[str]:
-    return said.suite.scenarios if bound.place == EACH else (bound.place,)
-
-
-def _at(judged: Judgement, metric: str, place: str) -> bool:
-    return judged.kind != "checkpoint" and judged.metric == metric and judged.scenario == place
-
-
-def _as_strict(limit: Limit, bound: Bound, place: str) -> bool:
-    here = limit.scenario == place or (limit.scenario == EACH and place != ALL)
-    low = bound.minimum is None or (limit.min is not None and limit.min >= bound.minimum)
-    high = bound.maximum is None or (limit.max is not None and limit.max <= bound.maximum)
-    return here and limit.metric == bound.metric and low and high
-
-
-def _kept(value: float | None, bound: Bound) -> bool:
-    low = -math.inf if bound.minimum is None else bound.minimum
-    high = math.inf if bound.maximum is None else bound.maximum
-    return value is not None and low <= value <= high
-
-
-def _format_limit(limit: Limit) -> str:
-    bounds = [
-        f">={limit.min:g}" if limit.min is not None else "",
-        f"<={limit.max:g}" if limit.max is not None else "",
-    ]
-    return f"{limit.metric}{' and '.join(filter(None, bounds))}@{limit.scenario}"
-
-
-def _number(value: float | None) -> str:
-    return "not known" if value is None else f"{value:g}"
-
-
-def _named(place: str) -> str:
-    return "all scenarios together" if place == ALL else place
-
-
-def _listed(places: Sequence[str]) -> str:
-    shown = ", ".join(map(_named, places[:3]))
-    return shown if len(places) <= 3 else f"{shown} and {len(places) - 3} more"

@@ -32,7 +32,7 @@ from pytest_wanlora.verdict.reasons import aside
 from pytest_wanlora.verdict.standing import interval_words, standing
 
 if TYPE_CHECKING:
-    from pytest_wanlora.baseline.store import Prompt
+    from pytest_wanlora.baseline.stored import Prompt
     from pytest_wanlora.reports.html_previews import Previews
     from pytest_wanlora.results.parts import Pair
     from pytest_wanlora.results.run_record import RunRecord

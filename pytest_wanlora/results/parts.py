@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.baseline.stored import Prompt
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.schemas import Finite, StrictModel
 from pytest_wanlora.verdict.judgement import Judgement

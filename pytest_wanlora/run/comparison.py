@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora import suite as suites
 from pytest_wanlora.baseline import baseline_place, load_baseline, stored_seeds
-from pytest_wanlora.baseline.store import Baseline
+from pytest_wanlora.baseline.stored import Baseline
 from pytest_wanlora.errors import BaselineError, IncomparableError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.metrics import Metric
-    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.run.candidates import Candidate
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Scenario
 
 

@@ -6,9 +6,8 @@ it does not matter which process judges what.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -17,64 +16,25 @@ import numpy as np
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run.comparison import Standard, repeats
+from pytest_wanlora.run.looks import COMPARED, Looks, Settled
 from pytest_wanlora.verdict import fvd, limits, regressions
 from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import ALL, Detail, Details, ItemId, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.measured import Scores, settled
-from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
-from pytest_wanlora.verdict.sequential import Assessment, assess
 from pytest_wanlora.verdict.videos import judge_videos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.checkpoint import Problem
-    from pytest_wanlora.jobs.job import Job, JobResult
+    from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.metrics import Metric
-    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Scenario
 
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
-#: Kinds of items that are judged against the baseline.
-COMPARED = ("regression", "videos")
-
-
-@dataclass(frozen=True)
-class Settled:
-    """One candidate's comparison, rendered as far as it takes.
-
-    Attributes:
-        pairs: Videos of each scenario.
-        results: By scenario, in the order of the seeds.
-        broken: Scenarios with a video that could not be rendered, and why.
-        assessment: What the pairs tell; None if no scenario is fit to be assessed.
-    """
-
-    pairs: Mapping[str, int]
-    results: Mapping[str, tuple[JobResult, ...]]
-    broken: Mapping[str, WanloraError]
-    assessment: Assessment | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The looks of one candidate so far.
-
-    Attributes:
-        candidate: Whose.
-        scenarios: What is rendered.
-        metrics: What is compared.
-        plan: Looks and levels.
-        pairs: Videos of each scenario at the next look; changes.
-    """
-
-    candidate: Candidate
-    scenarios: Sequence[Scenario]
-    metrics: Sequence[str]
-    plan: Plan
-    pairs: dict[str, int]
 
 
 class Judge:
@@ -82,19 +42,17 @@ class Judge:
 
     Args:
         gate: The run.
+
+    Attributes:
+        standard: The baseline and the reference set.
+        looks: What the candidates' comparisons rest on.
     """
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
-        self._settled: dict[str, Settled] = {}
-        self._courses: dict[str, Comparison] = {}
-        self._looking: set[str] = set()
+        self.standard = Standard(gate)
+        self.looks = Looks(gate, self.standard)
         self._causes: dict[str, ItemId] = {}
-
-    @cached_property
-    def standard(self) -> Standard:
-        """The baseline and the reference set."""
-        return Standard(self.gate)
 
     def judgement(self, item: ItemId) -> Judgement:
         """Judge one item; what cannot be measured gets a verdict that fails.
@@ -264,7 +222,7 @@ class Judge:
         self.standard.require(own)
         for scenario in own:
             self.standard.require_seeds(scenario.id)
-        settled = self.settle(self.gate.candidate(item.candidate))
+        settled = self.looks.settle(self.gate.candidate(item.candidate))
         for scenario in own:
             if scenario.id in settled.broken:
                 raise settled.broken[scenario.id]
@@ -341,144 +299,6 @@ class Judge:
             degenerate=degenerate,
         )
         return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
-
-    def settle(self, candidate: Candidate) -> Settled:
-        """Render a candidate's videos, look by look, until nothing more would be learnt from the next.
-
-        Only what is chosen in this run has a say: the items that are not judged need no videos.
-
-        Raises:
-            BaselineError: There is none.
-            ScoringError: There is no reference set, and a distance is compared.
-        """
-        if candidate.name in self._settled:
-            return self._settled[candidate.name]
-        course = self._course(candidate)
-        while (settled := self._advance(course)) is None:
-            pass
-        return settled
-
-    def look_ahead(self) -> None:
-        """Take the looks of candidates whose videos are there, so that their next jobs are known early."""
-        # what can be compared has been compared once the first candidate is looked at
-        for candidate in self.gate.candidates if self._courses else ():
-            items = self.gate.chosen_items(candidate)
-            busy = candidate.name in self._settled or candidate.name in self._looking
-            if busy or not any(item.kind in COMPARED for item in items):
-                continue
-            try:
-                course = self._course(candidate)
-                jobs = [job for scenario in course.scenarios for job in self._jobs(course, scenario)]
-                if all(self.gate.known([job]) for job in jobs):
-                    self._advance(course)
-            except WanloraError:
-                # the item that needs it will say so
-                continue
-
-    def _course(self, candidate: Candidate) -> Comparison:
-        """The looks of a candidate so far."""
-        if candidate.name in self._courses:
-            return self._courses[candidate.name]
-        chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in COMPARED]
-        places = {item.scenario for item in chosen}
-        scenarios = [
-            each
-            for each in self.gate.scenarios
-            if (ALL in places or each.id in places) and self.standard.has_seeds(each.id)
-        ]
-        metrics = [name for name in METRICS if any(item.metric == name for item in chosen)]
-        if any(METRICS[name].level == "set" for name in metrics):
-            # before anything is rendered in vain
-            _ = self.standard.reference
-        plan = self.plan(scenarios)
-        pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
-        course = Comparison(candidate, scenarios, metrics, plan, pairs)
-        self._courses[candidate.name] = course
-        return course
-
-    def _advance(self, course: Comparison) -> Settled | None:
-        """Take one look; None if another one would decide more."""
-        self._looking.add(course.candidate.name)
-        try:
-            settled = self.look(course)
-        finally:
-            self._looking.discard(course.candidate.name)
-        unsettled = () if settled.assessment is None else settled.assessment.unsettled
-        if not unsettled:
-            self._settled[course.candidate.name] = settled
-            return settled
-        for name in unsettled:
-            course.pairs[name] = course.plan.following(course.pairs[name]) or course.pairs[name]
-        return None
-
-    def _jobs(self, course: Comparison, scenario: Scenario) -> tuple[Job, ...]:
-        """The videos of a scenario at a candidate's present look."""
-        return self.gate.jobs(course.candidate, [scenario], self.gate.seeds(course.pairs[scenario.id]))
-
-    def plan(self, scenarios: Sequence[Scenario]) -> Plan:
-        """The looks of some scenarios, as far as the baseline has seeds."""
-        seeds = self.gate.suite.seeds
-        stored = min(self.standard.stored_seeds(scenario.id) for scenario in scenarios)
-        return Plan.between(seeds.first, min(seeds.most, stored))
-
-    def look(self, course: Comparison) -> Settled:
-        """Render the videos of a candidate's next look, and assess them."""
-        jobs = {scenario.id: self._jobs(course, scenario) for scenario in course.scenarios}
-        self.gate.extend([job for of in jobs.values() for job in of])
-        results: dict[str, tuple[JobResult, ...]] = {}
-        broken: dict[str, WanloraError] = {}
-        for name, of in jobs.items():
-            try:
-                results[name] = self.gate.results(of)
-            except WanloraError as error:
-                broken[name] = error
-        sound = {name: of for name, of in results.items() if not any(each.degenerate for each in of)}
-        assessment = self._assess(sound, course.metrics, course.plan) if sound else None
-        return Settled(dict(course.pairs), results, broken, assessment)
-
-    def _assess(
-        self, results: Mapping[str, Sequence[JobResult]], metrics: Sequence[str], plan: Plan
-    ) -> Assessment:
-        video = tuple(METRICS[name] for name in metrics if METRICS[name].level == "video")
-        stored = self.standard.baseline.scores
-
-        def table(side: Callable[[str, JobResult], Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
-            return {
-                name: np.array(
-                    [[side(name, each)[metric.id] for each in of] for metric in video], dtype=np.float64
-                ).reshape(len(video), len(of))
-                for name, of in results.items()
-            }
-
-        paired = PairedScores(
-            metrics=video,
-            candidate=table(lambda _, each: each.scores),
-            baseline=table(lambda name, each: stored[name][each.seed]),
-            sets=self._sets(results) if FVD.id in metrics else None,
-            stored={
-                name: np.array(
-                    [[of.get(metric.id, np.nan) for of in stored[name].values()] for metric in video]
-                ).reshape(len(video), len(stored[name]))
-                for name in results
-            },
-        )
-        return assess(paired, self.gate.suite.tolerances, plan)
-
-    def _sets(self, results: Mapping[str, Sequence[JobResult]]) -> PairedSets:
-        features: list[NDArray[np.float32]] = []
-        rows: tuple[dict[str, NDArray[np.intp]], dict[str, NDArray[np.intp]]] = ({}, {})
-        for name, of in results.items():
-            stored = [self.standard.baseline.features[name, each.seed] for each in of]
-            for side, vectors in zip(rows, ([each.features["video"] for each in of], stored), strict=True):
-                side[name] = np.arange(len(features), len(features) + len(vectors))
-                features += vectors
-        stacked = np.stack(features)
-        places = {ALL: list(results), **{name: [name] for name in results}}
-        videos = {
-            place: fvd.Videos.of(stacked, self.standard.reference_set(names))
-            for place, names in places.items()
-        }
-        return PairedSets(videos, *rows)
 
     def _scenarios(self, item: ItemId) -> list[Scenario]:
         return [each for each in self.gate.scenarios if item.scenario in (each.id, ALL)]

@@ -16,15 +16,17 @@ import numpy as np
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports.terminal import duration
-from pytest_wanlora.run.judge import Comparison, degenerates
+from pytest_wanlora.run.judge import degenerates
+from pytest_wanlora.run.looks import Comparison
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.race import Race, Rules, Sample, Standing, Yardstick
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pytest_wanlora.run.judge import Settled
-    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.run.candidates import Candidate
+    from pytest_wanlora.run.looks import Settled
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.evidence import Floats, Plan
 
 #: Looks with fewer seeds cannot say how a distance scatters.
@@ -126,7 +128,7 @@ class Course:
         judge.standard.require(gate.scenarios)
         for scenario in gate.scenarios:
             judge.standard.require_seeds(scenario.id)
-        self.plan: Plan = judge.plan(gate.scenarios)
+        self.plan: Plan = judge.looks.plan(gate.scenarios)
         looks = tuple(look for look in self.plan.looks if look >= _FEWEST)
         if not looks:
             most = gate.suite.seeds.most
@@ -248,7 +250,9 @@ class Course:
         """A candidate's losses at a look; None, and why in `failures`, where it has none."""
         gate = self.gate
         pairs = dict.fromkeys([each.id for each in gate.scenarios], n)
-        settled = gate.judge.look(Comparison(candidate, gate.scenarios, self.compared, self.plan, pairs))
+        settled = gate.judge.looks.look(
+            Comparison(candidate, gate.scenarios, self.compared, self.plan, pairs)
+        )
         self.videos[candidate.name] = sum(len(of) for of in settled.results.values())
         why = self._failure(candidate, settled)
         if why:

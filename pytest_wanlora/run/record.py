@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.results.training_data import TrainingDataCard
+    from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.judge import Judge
-    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Suite
 
 

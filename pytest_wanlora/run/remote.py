@@ -14,7 +14,8 @@ from pytest_wanlora.cluster.scheduler import ClusterScheduler
 from pytest_wanlora.errors import SettingsError, SuiteError
 from pytest_wanlora.files import json_sha256
 from pytest_wanlora.jobs.job import BatchProducer, Producer
-from pytest_wanlora.run.preflight import Finding, Request, examine
+from pytest_wanlora.run.findings import Finding
+from pytest_wanlora.run.preflight import Request, examine
 from pytest_wanlora.suite.digests import memory_folder
 from pytest_wanlora.suite.fingerprint import identity, references
 from pytest_wanlora.verdict.judgement import Verdict

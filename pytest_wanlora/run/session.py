@@ -9,29 +9,18 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from functools import cached_property, partial
-from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wanlora import checkpoint as checkpoints
-from pytest_wanlora import environment as environments
-from pytest_wanlora import suite as suites
-from pytest_wanlora.checkpoint.formats import added_formats
-from pytest_wanlora.errors import JobError, SettingsError, SuiteError, WanloraError
+from pytest_wanlora.errors import JobError
 from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer, plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
-from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.registry import check_groups
-from pytest_wanlora.reports.writing import added_reports
 from pytest_wanlora.results.folders import point_latest
-from pytest_wanlora.settings import load_suite
+from pytest_wanlora.run.candidates import Candidate, demanded
 from pytest_wanlora.suite import hub, resolve
-from pytest_wanlora.suite.models import added_models
-from pytest_wanlora.suite.schema import added_scenarios
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 
 if TYPE_CHECKING:
@@ -39,9 +28,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.cluster.nodes import Cluster
     from pytest_wanlora.cluster.scheduler import ClusterScheduler
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.run.findings import Finding, Preflight
     from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
-    from pytest_wanlora.run.preflight import Finding, Preflight
     from pytest_wanlora.run.race import Outcome
     from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Device, Settings
@@ -49,23 +38,6 @@ if TYPE_CHECKING:
 
 #: Problems of a checkpoint with which rendering it would be a waste: nothing it shows could be published.
 HOPELESS = frozenset({"nan", "inf", "zero_b"})
-#: Bytes of a candidate's name in the name of a run's folder.
-_LONGEST_NAME = 120
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """What is gated.
-
-    Attributes:
-        name: Unique within the run; `"base"` for the model without LoRA.
-        checkpoint: The LoRA; None for the model without.
-        scale: Its strength; 0 without one.
-    """
-
-    name: str
-    checkpoint: Checkpoint | None
-    scale: float = 0.0
 
 
 @dataclass(repr=False)
@@ -144,7 +116,7 @@ class Gate:
 
     def require_same(self, handed: Handover) -> None:
         """Block everything if this process has read something else than the one that started the run."""
-        from pytest_wanlora.run.preflight import Finding
+        from pytest_wanlora.run.findings import Finding
 
         changed = handed.differing(self.digests)
         if changed:
@@ -154,7 +126,11 @@ class Gate:
     @cached_property
     def items(self) -> tuple[ItemId, ...]:
         """What the gate judges, candidate by candidate: the file, the limits, the comparison."""
-        return tuple(item for each in self.candidates for item in demanded(self, each))
+        return tuple(
+            item
+            for each in self.candidates
+            for item in demanded(self.settings, self.suite, self.scenarios, each)
+        )
 
     def narrow(self, race: Outcome) -> None:
         """Go on with the winner of a race alone."""
@@ -417,197 +393,5 @@ class Gate:
 
     def look_ahead(self) -> tuple[Job, ...]:
         """Find further jobs of the run while nothing else is to be rendered; returns all that are wanted."""
-        self.judge.look_ahead()
+        self.judge.looks.look_ahead()
         return self.pool
-
-
-def demanded(gate: Gate, candidate: Candidate) -> tuple[ItemId, ...]:
-    """Everything that the suite demands of one candidate, of the scenarios that are rendered.
-
-    The model without LoRA is only measured; a run that stores baselines compares nothing.
-    """
-    if candidate.checkpoint is None:
-        return ()
-    ids = tuple(scenario.id for scenario in gate.scenarios)
-    found = [ItemId("checkpoint", candidate.name, "", "")]
-    for limit in gate.suite.limits:
-        places = {"all": (ALL,), "each": ids}.get(limit.scenario, (limit.scenario,))
-        found += [
-            ItemId("limit", candidate.name, place, limit.metric)
-            for place in places
-            if place == ALL or place in ids
-        ]
-    if not gate.settings.update_baselines:
-        if any(METRICS[metric].level == "video" for metric in gate.suite.tolerances):
-            found += [ItemId("videos", candidate.name, place, "") for place in ids]
-        found += [
-            ItemId("regression", candidate.name, place, metric)
-            for place in (*ids, ALL)
-            for metric in METRICS
-            if metric in gate.suite.tolerances
-        ]
-    # two limits may bound the same metric in the same place, from either side
-    return tuple(dict.fromkeys(found))
-
-
-def resolve_extensions() -> None:
-    """Load every extension of every group, before anything else happens.
-
-    Raises:
-        ExtensionError: One of them cannot be used.
-    """
-    check_groups()
-    len(METRICS)
-    added_formats()
-    added_models()
-    added_reports()
-    added_scenarios()
-
-
-def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
-    """Read the checkpoints of `--lora`, each at each strength; the model without LoRA if there is none.
-
-    Candidates of one file follow each other, so that a process loads it once. Names tell the strength where
-    there are several: `epoch-6@0.8`.
-
-    Raises:
-        CheckpointError: One of them cannot be read or is refused.
-    """
-    if not settings.lora:
-        return (Candidate(BASE, None),)
-    asked = checkpoints.asked(settings.lora, by_name=_pairs_by_name(settings))
-    # a file called base.safetensors must not be taken for the model without LoRA
-    names = [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
-    read = {name: each.read(name) for name, each in zip(names, asked, strict=True)}
-    several = len(settings.scales) > 1
-    return tuple(
-        Candidate(f"{name}@{scale:g}" if several else name, found, scale)
-        for name, found in read.items()
-        for scale in settings.scales
-    )
-
-
-def _pairs_by_name(settings: Settings) -> bool:
-    """Whether files are paired by their names: on a suite with two experts, or where all point to one."""
-    if settings.suite is not None:
-        try:
-            named = suites.load(settings.suite, baselines=settings.baselines_dir, seeds=settings.seeds)
-        except SuiteError:
-            return False  # `load_suite` says what is wrong
-        return named.model.experts is not None
-    if not checkpoints.pairs_by_name(settings.lora):
-        return False
-    (first, *_) = checkpoints.asked(settings.lora, by_name=True)
-    return suites.fits_experts(first.read("pair"))
-
-
-def distinct(candidates: Iterable[Candidate], scenarios: Iterable[str]) -> tuple[Candidate, ...]:
-    """Rename candidates until no two items of a run have the same id: `x` in `y-z` and `x-y` in `z`.
-
-    Args:
-        candidates: In their order; the first of two keeps its name.
-        scenarios: Ids of what is rendered.
-    """
-    places = (*scenarios, ALL)
-    taken: set[str] = set()
-    found = []
-    for each in candidates:
-        names = chain([each.name], (f"{each.name}-{number}" for number in count(2)))
-        # a place is empty for the item on the file itself, which has no scenario in its id
-        ids = ((name, {f"{name}-{place}" for place in ("", *places)}) for name in names)
-        name, own = next((name, own) for name, own in ids if taken.isdisjoint(own))
-        taken |= own
-        found.append(replace(each, name=name))
-    return tuple(found)
-
-
-def open_gate(
-    settings: Settings,
-    *,
-    make_producer: Callable[[Suite, Environment], Producer],
-    run_folder: Path | None = None,
-    who: str = "main",
-    handed: Handover | None = None,
-) -> Gate:
-    """Read what the settings name and build the gate; nothing is written and no model is loaded.
-
-    Args:
-        settings: What the user asked for.
-        make_producer: Makes what renders and scores.
-        run_folder: Of a run that another process began; None begins one.
-        who: Name of this process in the run's notes.
-        handed: What that process has read.
-
-    Raises:
-        WanloraError: A checkpoint, the suite or a setting is wrong.
-    """
-    resolve_extensions()
-    if handed is None:
-        candidates = read_candidates(settings)
-    else:
-        candidates = tuple(
-            Candidate(name, known, handed.scales[name]) for name, known in handed.checkpoints.items()
-        )
-    suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
-    device = settings.device_for(suite)
-    cluster = None
-    if settings.ray is None:
-        environment = environments.detect(suite.sampling.dtype, device.name)
-    else:
-        from pytest_wanlora.run.remote import open_cluster
-
-        cluster, environment = open_cluster(settings, suite, device)
-    if cluster is None and environment.device_name == environments.NO_GPU:
-        raise no_gpu(settings, suite, device)
-    data = None
-    if settings.training_data is not None and run_folder is None:
-        # read once, by the process that writes the record
-        from pytest_wanlora.run import training_data
-
-        data = training_data.read(settings.training_data, suite)
-    scenarios = settings.selected(suite)
-    candidates = candidates if handed else distinct(candidates, [each.id for each in scenarios])
-    folder = run_folder or new_run_folder(settings.output_dir, candidates)
-    gate = Gate(
-        settings=settings,
-        suite=suite,
-        scenarios=scenarios,
-        candidates=candidates,
-        device=device,
-        environment=environment,
-        run_folder=folder,
-        producer=make_producer(suite, environment),
-        board=Board(folder / "board", who=who, reuse=settings.cache),
-        cache=Cache(settings.cache_dir),
-        cluster=cluster,
-        training_data=data,
-    )
-    if handed is not None:
-        gate.require_same(handed)
-    return gate
-
-
-def no_gpu(settings: Settings, suite: Suite, device: Device) -> WanloraError:
-    """The error for a GPU that was asked for and is not visible."""
-    asked = f"{device.name!r} was asked for and no such GPU is visible"
-    what = f"{asked}; allowed: one that CUDA shows, cpu, auto"
-    on_cpu = settings.again("--wanlora-device=cpu")
-    next_command = f"nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or {on_cpu}"
-    if settings.device is None:
-        return SuiteError(f"{suite.where('device')}: device: {what}", next_command=next_command)
-    return SettingsError(f"{device.source}: {what}", next_command=next_command)
-
-
-def new_run_folder(output_dir: Path, candidates: Sequence[Candidate]) -> Path:
-    """Name the folder of a new run: time and candidate, and the process so that two runs never share it.
-
-    Processes in two containers may have the same number, and one process may run pytest twice in a second: so
-    another number is added where the name is taken.
-    """
-    name = candidates[0].name if len(candidates) == 1 else f"{len(candidates)}-checkpoints"
-    # file systems allow 255 bytes, and a checkpoint may have them all
-    name = name.encode()[:_LONGEST_NAME].decode(errors="ignore")
-    run = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{os.getpid()}"
-    # a process may gate several times within a second
-    runs = chain([run], (f"{run}.{number}" for number in count(2)))
-    return next(folder for each in runs if not (folder := output_dir / f"{each}-{name}").exists())

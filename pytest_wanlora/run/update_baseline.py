@@ -14,11 +14,11 @@ import numpy as np
 
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora.baseline import acceptance
-from pytest_wanlora.baseline.store import Baseline, Insistence
+from pytest_wanlora.baseline.stored import Baseline, Insistence
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.run.inputs import prompts
-from pytest_wanlora.run.judge import COMPARED
+from pytest_wanlora.run.looks import COMPARED
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict import fvd, noise
 from pytest_wanlora.verdict.items import FVD
@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.judge import Judge
-    from pytest_wanlora.run.session import Candidate, Gate
+    from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.judgement import ToleranceLike
 
 #: Without a comparison there is nothing to refuse a checkpoint for; the note says so.

@@ -2,113 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.checkpoint import contents
 from pytest_wanlora.checkpoint.kinds import update
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.studio.sums import Sums, norm, products, read, squared
+from pytest_wanlora.studio.uploads import Lora, Uploads, uploaded
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
-    from pytest_wanlora.checkpoint import Checkpoint, Contents
+    from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.jobs.job import Applied
 
-_ALIGNED = 16  # bytes
-_ROW = 1024
-# tensors below this many bytes are digested together: they are many, and each costs a wait of its own
-_SMALL = 2**20
 _SHOWN = 5
-
-
-@dataclass(frozen=True)
-class Lora:
-    """A checkpoint's matrices, by layer name: down (rank, in) and up (out, rank).
-
-    Attributes:
-        down: The halves that DiffSynth calls lora_A.
-        up: Those it calls lora_B.
-        others: Parts of the targets of other kinds, by the target's name.
-    """
-
-    down: Mapping[str, Tensor]
-    up: Mapping[str, Tensor]
-    others: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Under the names that DiffSynth reads."""
-        return {f"{name}.lora_A.weight": matrix for name, matrix in self.down.items()} | {
-            f"{name}.lora_B.weight": matrix for name, matrix in self.up.items()
-        }
-
-
-def uploaded(found: Contents, device: str | torch.device) -> Lora:
-    """Load a checkpoint's matrices into torch with the bits that the reader returns.
-
-    The file goes to the device in one piece, of which the matrices are views: hundreds of small transfers
-    take several times as long.
-
-    Args:
-        found: The contents of the file.
-        device: Where to.
-    """
-    import torch
-
-    bits = torch.frombuffer(found.file, dtype=torch.uint8).to(device)
-    halves: dict[str, dict[str, Tensor]] = {"lora_A": {}, "lora_B": {}}
-    others: dict[str, dict[str, Tensor]] = {}
-    for key, raw in found.tensors.items():
-        if key in found.starts:
-            own = bits[found.starts[key] :][: len(raw.data)]
-        else:
-            own = torch.frombuffer(bytearray(raw.data), dtype=torch.uint8).to(device)
-        if own.data_ptr() % _ALIGNED:
-            # no type may begin there, and of matrices that begin there other kernels might make other bits
-            own = own.clone()
-        name, _, side = key.removesuffix(".weight").rpartition(".")
-        value = own.view(getattr(torch, raw.dtype)).reshape(raw.shape)
-        if side in halves:
-            halves[side][name] = value
-        else:
-            others.setdefault(name, {})[side] = value
-    return Lora(halves["lora_A"], halves["lora_B"], others)
-
-
-class Uploads:
-    """Checkpoints' matrices on a device.
-
-    Args:
-        keep: Whether they stay there, for other strengths of the same files.
-    """
-
-    def __init__(self, *, keep: bool = False) -> None:
-        self._keep = keep
-        self._kept: dict[str, Lora] = {}
-
-    def forget(self, but: Collection[str]) -> None:
-        """Forget all files but those of some identities."""
-        self._kept = {identity: lora for identity, lora in self._kept.items() if identity in but}
-
-    @contextmanager
-    def of(self, checkpoint: Checkpoint, device: str | torch.device) -> Iterator[Lora]:
-        """Load a checkpoint's matrices, if they are not there; only on leaving are they proven to be its.
-
-        Raises:
-            CheckpointError: The file is no longer the one that was read.
-        """
-        if checkpoint.identity in self._kept:
-            yield self._kept[checkpoint.identity]
-            return
-        with contents(checkpoint) as found:
-            lora = uploaded(found, device)
-            yield lora
-        if self._keep:
-            self._kept[checkpoint.identity] = lora
 
 
 def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
@@ -397,65 +307,6 @@ def _copies(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if free <= 2 * sum(weight.numel() * weight.element_size() for weight in weights.values()):
             return {name: weight.to("cpu", copy=True) for name, weight in weights.items()}
     return {name: weight.clone() for name, weight in weights.items()}
-
-
-def checksum(model: nn.Module) -> tuple[tuple[str, int, int], ...]:
-    """Digest a model's bits on its own device: per large tensor, and for all small ones together, two sums.
-
-    For telling whether weights came back as they were, in the time that reading them twice takes; a SHA-256
-    of 5 billion parameters would take longer than rendering. The bits are laid out as integers in rows of
-    1024; one sum, modulo 2**64, weights by row, the other by column, so a changed or misplaced value changes
-    one.
-    """
-    import torch
-
-    state = model.state_dict()
-    small = [value for value in state.values() if value.numel() * value.element_size() < _SMALL]
-    by_device: dict[torch.device, dict[str, Tensor]] = {}
-    for name, value in state.items():
-        if value.numel() * value.element_size() >= _SMALL:
-            by_device.setdefault(value.device, {})[name] = _digest(_bits(value))
-    if small:
-        # on whichever device; they are digested together because only a difference matters, not its place
-        together = torch.cat([_bits(value).to(small[0].device) for value in small])
-        by_device.setdefault(together.device, {})["all others"] = _digest(together)
-    found: list[tuple[str, int, int]] = []
-    for digests in by_device.values():
-        # one wait for the device, not one a tensor
-        rows = torch.stack(list(digests.values())).tolist()
-        found += [
-            (name, first % 2**64, second % 2**64) for name, (first, second) in zip(digests, rows, strict=True)
-        ]
-    return tuple(found)
-
-
-def _bits(value: Tensor) -> Tensor:
-    """A tensor's bits as bytes, flat, on its device."""
-    import torch
-
-    return value.detach().contiguous().flatten().view(torch.uint8)
-
-
-def _digest(flat: Tensor) -> Tensor:
-    """Two int64 that every bit of a flat tensor of bytes goes into, on its device."""
-    import torch
-
-    for width, kind in ((4, torch.int32), (2, torch.int16)):
-        if flat.numel() % width == 0 and flat.storage_offset() % width == 0:
-            flat = flat.view(kind)
-            break
-    rows = flat.numel() // _ROW
-    body, rest = flat[: rows * _ROW].view(rows, _ROW), flat[rows * _ROW :]
-
-    def weighted(sums: Tensor, start: int = 1) -> Tensor:
-        return (sums * torch.arange(start, start + sums.numel(), device=sums.device)).sum()
-
-    by_row = weighted(body.sum(1, dtype=torch.int64))
-    by_column = weighted(body.sum(0, dtype=torch.int64))
-    if rest.numel():
-        by_row = by_row + weighted(rest.to(torch.int64), rows + 1)
-        by_column = by_column + weighted(rest.to(torch.int64))
-    return torch.stack((by_row, by_column))
 
 
 def _plain(name: str) -> str:

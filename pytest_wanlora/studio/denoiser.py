@@ -313,6 +313,23 @@ class Timestep:
         return self._on_device.to(dtype=dtype, device=device)
 
 
+def steps_of(expert: str, timesteps: Tensor, boundary: float, scheduler: Any) -> Tensor:  # noqa: ANN401
+    """The timesteps of a schedule that one of two experts takes.
+
+    Args:
+        expert: `"high"` or `"low"`.
+        timesteps: (steps,), of both.
+        boundary: Share of the noise from which on steps are the high-noise expert's.
+        scheduler: DiffSynth's; cut to the low-noise expert's steps, since its loop counts them from 0.
+    """
+    # as DiffSynth tells which expert a step is for
+    high = sum(float(each.item()) >= boundary * 1000 for each in timesteps)
+    if expert == "high":
+        return timesteps[:high]
+    scheduler.timesteps, scheduler.sigmas = timesteps[high:], scheduler.sigmas[high:]
+    return timesteps[high:]
+
+
 def uploaded(timesteps: Tensor, dtype: torch.dtype, device: torch.device | str) -> Iterator[Timestep]:
     """Yield the timesteps of a schedule, all of them uploaded at once.
 

@@ -6,7 +6,6 @@ torch and diffsynth are imported when the model is loaded, not before.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -20,23 +19,25 @@ from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Applied, Job
 from pytest_wanlora.studio import apply_lora
+from pytest_wanlora.studio.checksum import checksum
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.memory import explained, peak_memory, watch_memory
+from pytest_wanlora.studio.pictures import decoded, input_picture
 from pytest_wanlora.studio.prompts import PromptStore
 from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.studio.sums import together
+from pytest_wanlora.studio.uploads import Uploads
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-    from PIL.Image import Image
     from torch import Tensor
 
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.studio.acceleration import Accelerator
     from pytest_wanlora.studio.denoiser import Paused, Timestep
     from pytest_wanlora.studio.experts import Placement
-    from pytest_wanlora.suite import Scenario, Suite
+    from pytest_wanlora.suite import Suite
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +106,7 @@ class Studio:
         self._on: tuple[str, float] | None = None
         self._applied: Applied | None = None
         self._stack = contextlib.ExitStack()
-        self._uploads = apply_lora.Uploads(keep=keep_lora)
+        self._uploads = Uploads(keep=keep_lora)
 
     @property
     def pipe(self) -> Any:  # noqa: ANN401 - DiffSynth publishes no types
@@ -234,7 +235,12 @@ class Studio:
                 yield applied
         finally:
             self._on, self._applied = None, None
-            self._check_restored()
+            if self._checksums() != self._bits:
+                self._pipe = self._accelerator = self._placement = None
+                raise StudioError(
+                    "the base model's weights did not come back bit for bit after a LoRA was taken off; "
+                    "the model is loaded anew before anything else is rendered"
+                )
 
     @property
     def _placed(self) -> Placement:
@@ -253,15 +259,7 @@ class Studio:
     def _checksums(self) -> list[tuple[int, int]]:
         # hot loading wraps layers, which renames their weights: compared by order
         models = self._placed.models.values()
-        return sorted(sums[1:] for model in models for sums in apply_lora.checksum(model))
-
-    def _check_restored(self) -> None:
-        if self._checksums() != self._bits:
-            self._pipe = self._accelerator = self._placement = None
-            raise StudioError(
-                "the base model's weights did not come back bit for bit after a LoRA was taken off; "
-                "the model is loaded anew before anything else is rendered"
-            )
+        return sorted(sums[1:] for model in models for sums in checksum(model))
 
     def render(self, job: Job, checkpoint: Checkpoint | None) -> Rendered:
         """Render one job; see `render_many`."""
@@ -331,7 +329,7 @@ class Studio:
         start = self._first_seed(jobs[0])
         with self._rendering([job.seed - start for job in jobs], jobs[0].label, paused):
             videos = self._pipe(**self._arguments(jobs[0], "" if paused is None else "low"))
-            pictures = [_pictures(self._pipe, video) for video in videos.split(1)]
+            pictures = [decoded(self._pipe, video) for video in videos.split(1)]
         return {job.key: picture for job, picture in zip(jobs, pictures, strict=True)}
 
     def _first_seed(self, job: Job) -> int:
@@ -369,11 +367,12 @@ class Studio:
     def _arguments(self, job: Job, expert: str) -> dict[str, Any]:
         sampling, model = self.suite.sampling, self.suite.model
         start, guidance = self._first_seed(job), self.suite.guidance(expert)
+        scenario = next(each for each in self.suite.scenarios if each.id == job.scenario)
         return {
             **({} if model.boundary is None else {"switch_DiT_boundary": model.boundary}),
             "prompt": job.prompt,
             "negative_prompt": sampling.negative_prompt,
-            "input_image": None if job.input_image is None else _open_image(job),
+            "input_image": None if job.input_image is None else input_picture(job),
             "seed": tuple(range(start, start + sampling.batch)),
             "rand_device": "cpu",
             "height": sampling.height,
@@ -387,52 +386,14 @@ class Studio:
             "tiled": sampling.tiled,
             "progress_bar_cmd": partial(self._steps, expert),
             "output_type": "floatpoint",
-            **self._scenario(job).pipeline_arguments(),
+            **scenario.pipeline_arguments(),
         }
-
-    def _scenario(self, job: Job) -> Scenario:
-        return next(each for each in self.suite.scenarios if each.id == job.scenario)
 
     def _steps(self, expert: str, timesteps: Tensor) -> Iterator[Timestep]:
         # DiffSynth iterates over what its progress bar makes of the schedule; there is no bar of its own
-        from pytest_wanlora.studio.denoiser import uploaded
+        from pytest_wanlora.studio.denoiser import steps_of, uploaded
 
         boundary = self.suite.model.boundary
         if boundary is not None:
-            # as DiffSynth tells which expert a step is for
-            high = sum(float(each.item()) >= boundary * 1000 for each in timesteps)
-            if expert == "high":
-                timesteps = timesteps[:high]
-            else:
-                # its loop counts steps from 0, and finds the noise levels by that number
-                scheduler = self._pipe.scheduler
-                scheduler.timesteps, scheduler.sigmas = timesteps[high:], scheduler.sigmas[high:]
-                timesteps = timesteps[high:]
+            timesteps = steps_of(expert, timesteps, boundary, self._pipe.scheduler)
         return uploaded(timesteps, self._pipe.torch_dtype, self._pipe.device)
-
-
-def _pictures(pipe: Any, video: Tensor) -> tuple[NDArray[np.uint8], str | None]:  # noqa: ANN401
-    """Frames of a decoded video, (1, 3, T, H, W), and why they are black if they are."""
-    import numpy as np
-    import torch
-
-    finite = bool(torch.isfinite(video).all())
-    images = pipe.vae_output_to_video(video if finite else torch.full_like(video, -1.0))
-    frames = np.stack([np.asarray(image) for image in images])
-    return frames, None if finite else "the decoded video holds NaN or infinite values"
-
-
-def _open_image(job: Job) -> Image:
-    from PIL import Image, UnidentifiedImageError
-
-    path = str(job.input_image)
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGB")
-    except (OSError, UnidentifiedImageError) as error:
-        raise StudioError(f"{path}: the input image of {job.scenario} cannot be read: {error}") from error
-
-
-def frames_sha256(frames: NDArray[np.uint8]) -> str:
-    """Digest of a video's raw frames and their shape."""
-    return hashlib.sha256(repr(frames.shape).encode() + frames.tobytes()).hexdigest()

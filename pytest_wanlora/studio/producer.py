@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.studio.imports import import_for_good
-from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio, frames_sha256
+from pytest_wanlora.studio.pictures import frames_sha256
+from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio
 from pytest_wanlora.studio.previews import require_ffmpeg, write_preview
 from pytest_wanlora.studio.silence import quiet
 

@@ -29,12 +29,8 @@ VIDEOS = ("video", "video_path", "file_name", "path", "image", "image_path", "fi
 """Names of the columns, in this order, where none is named: those of DiffSynth, musubi-tuner and others."""
 
 # What pandas.read_csv takes for a missing value: such a prompt reaches the training as NaN.
-_MISSING = frozenset(
-    (
-        *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"),
-        *("<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
-    )
-)
+_MISSING = {"", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN"}
+_MISSING |= {"<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"}
 _START = 4096
 _LONGEST_CSV_FIELD = 131_072  # csv's own limit, left alone: it is shared by the whole process
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}

@@ -10,9 +10,9 @@ import numpy as np
 from pytest_wanlora.metrics import BUILT_IN, Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.evidence import Contrast, Plan
-from pytest_wanlora.verdict.fvd import SetContrast
 from pytest_wanlora.verdict.judgement import ALL, ToleranceLike
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
+from pytest_wanlora.verdict.set_contrast import SetContrast
 
 Item = tuple[str, str]
 """Scenario (or `"all"`) and metric id."""

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats
-from pytest_wanlora.verdict.fvd import SetContrast
 from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.set_contrast import SetContrast, compare
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class PairedSets:
             n: Pairs of each scenario, 3 or more.
         """
         if (scenario, n) not in self._compared:
-            self._compared[scenario, n] = fvd.compare(*self.of(scenario, n))
+            self._compared[scenario, n] = compare(*self.of(scenario, n))
         return self._compared[scenario, n]
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from pytest_wanlora.environment import detect
 from pytest_wanlora.jobs.job import plan
-from pytest_wanlora.studio.pipeline import Studio, frames_sha256
+from pytest_wanlora.studio.pictures import frames_sha256
+from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.suite import load
 
 

@@ -15,7 +15,8 @@ import torch
 import yaml
 
 from pytest_wanlora.errors import StudioError, SuiteError
-from pytest_wanlora.studio.pipeline import Studio, frames_sha256
+from pytest_wanlora.studio.pictures import frames_sha256
+from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.suite import load
 from tests.gpu.conftest import Hollow
 

@@ -18,7 +18,8 @@ import pytest
 import yaml
 
 from pytest_wanlora import cli, results, testing
-from pytest_wanlora.publishing.verify import Demands, parse_bound, verify
+from pytest_wanlora.publishing.bounds import parse_bound
+from pytest_wanlora.publishing.verify import Demands, verify
 from tests import schemas
 from tests.integration.conftest import Project
 

@@ -15,7 +15,7 @@ from typing import Self
 import pytest
 
 from pytest_wanlora import cli
-from pytest_wanlora.run import session
+from pytest_wanlora.run import opening
 from tests.integration.conftest import Project
 
 #: Waits at the last video of the first look until the test has cleaned.
@@ -112,7 +112,7 @@ class SameSecond(datetime):
 def test_runs_of_one_process_in_one_second_do_not_share_a_folder(
     based: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(session, "datetime", SameSecond)
+    monkeypatch.setattr(opening, "datetime", SameSecond)
     for _ in range(3):
         based.run("--lora", "good.safetensors")
     assert len({record.parent for record in based.records()}) == 3

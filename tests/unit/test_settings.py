@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from pytest_wanlora.errors import SettingsError, SuiteError
-from pytest_wanlora.options import OPTIONS, Budget, Given
+from pytest_wanlora.option_values import Budget
+from pytest_wanlora.options import OPTIONS, Given
 from pytest_wanlora.settings import Device, Settings, load_suite, read
 from tests import loras
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,10 @@ from hypothesis import strategies as st
 
 from pytest_wanlora import files
 from pytest_wanlora.baseline import store
-from pytest_wanlora.baseline.store import (
-    Baseline,
-    Prompt,
-    differing,
-    load,
-    load_folder,
-    require_comparable,
-    write,
-)
+from pytest_wanlora.baseline.store import load, load_folder, write
+from pytest_wanlora.baseline.stored import Baseline, Prompt
 from pytest_wanlora.environment import Environment
-from pytest_wanlora.errors import BaselineError, IncomparableError
+from pytest_wanlora.errors import BaselineError
 
 HERE = Environment(
     device="cpu",
@@ -297,75 +289,3 @@ def test_a_baseline_may_lie_anywhere(tmp_path: Path) -> None:
     assert load_folder(tmp_path / "tiny/base", "tiny").name == "base"
     with pytest.raises(BaselineError, match="there is no baseline"):
         load_folder(tmp_path, "tiny")
-
-
-def comparable(
-    *,
-    fingerprint: dict[str, Any] = FINGERPRINT,
-    prompt: Prompt = PROMPT,
-    here: Environment = HERE,
-    allowed: bool = False,
-) -> tuple[str, ...]:
-    return require_comparable(
-        measured(),
-        fingerprint=fingerprint,
-        prompts={"s1": prompt, "unmeasured": prompt},
-        environment=here,
-        other_environment=allowed,
-    )
-
-
-def test_the_same_setting_is_comparable() -> None:
-    assert comparable() == ()
-
-
-def test_another_fingerprint_is_told_key_by_key() -> None:
-    other = {"sampling": {"steps": 50, "shift": 5.0}, "scoring": {}}
-    with pytest.raises(IncomparableError) as refused:
-        comparable(fingerprint=other)
-    assert refused.value.message == (
-        "the baseline 'base' of suite 'tiny' was measured with another suite:\n"
-        "  sampling.steps: baseline 20, here 50\n"
-        '  scoring.clip: baseline "abc", here nothing'
-    )
-    assert refused.value.next_command == "pytest --wanlora-suite tiny --update-baselines"
-
-
-def test_another_prompt_is_another_baseline() -> None:
-    with pytest.raises(
-        IncomparableError, match=r'scenarios\.s1\.prompt: baseline "cherry trees", here "plum"'
-    ):
-        comparable(prompt=PROMPT.model_copy(update={"prompt": "plum"}))
-
-
-def test_another_environment_needs_the_users_word() -> None:
-    other = replace(HERE, device="cuda", device_name="NVIDIA H100")
-    with pytest.raises(IncomparableError, match="device_name: baseline cpu, here NVIDIA H100"):
-        comparable(here=other)
-    assert comparable(here=other, allowed=True) == (
-        "device: baseline cpu, here cuda",
-        "device_name: baseline cpu, here NVIDIA H100",
-    )
-
-
-def test_another_library_version_is_told_and_let_pass() -> None:
-    assert comparable(here=replace(HERE, torch="2.15.0")) == ("torch: baseline 2.14.1, here 2.15.0",)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
-    max_leaves=8,
-)
-
-
-@given(json_values, json_values)
-def test_differences_are_found_if_and_only_if_there_are_any(one: object, other: object) -> None:
-    assert list(differing(one, one)) == []
-    assert bool(list(differing(one, other))) == (
-        json.dumps(one, sort_keys=True) != json.dumps(other, sort_keys=True)
-    )
-
-
-def test_a_tuple_in_a_fingerprint_is_the_list_it_becomes() -> None:
-    assert list(differing({"files": ["a"]}, {"files": ("a",)})) == []

@@ -19,7 +19,8 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import cli, testing
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.publishing import receipt, ssh_signature
-from pytest_wanlora.publishing.verify import Bound, Demands, parse_bound, signature_path, verify
+from pytest_wanlora.publishing.bounds import Bound, parse_bound
+from pytest_wanlora.publishing.verify import Demands, signature_path, verify
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
 from tests.unit.reports import gated

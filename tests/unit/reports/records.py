@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_wanlora.baseline.store import Prompt
+from pytest_wanlora.baseline.stored import Prompt
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,

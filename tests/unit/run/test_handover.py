@@ -10,9 +10,10 @@ import pytest
 
 from pytest_wanlora import checkpoint, testing
 from pytest_wanlora.errors import JobError
+from pytest_wanlora.run.candidates import Candidate
 from pytest_wanlora.run.handover import packed, unpacked
-from pytest_wanlora.run.session import Candidate, Gate, distinct
-from pytest_wanlora.verdict.judgement import ItemId, Verdict
+from pytest_wanlora.run.session import Gate
+from pytest_wanlora.verdict.judgement import Verdict
 from tests.unit.conftest import OpenGate
 
 
@@ -68,24 +69,3 @@ def test_the_identity_of_a_judgement_is_that_of_all_it_rests_on(open_gate: OpenG
     same.candidates = (Candidate("good", other, gate.candidates[0].scale),)
     assert gate.identity("good") != same.identity("good")
     assert gate.identity("good") != open_gate(baselines_dir=tmp_path).identity("good")
-
-
-@pytest.mark.parametrize(
-    ("names", "scenarios", "expected"),
-    [
-        (("x", "x-y"), ("y-z", "z"), ("x", "x-y-2")),
-        (("x-y", "x"), ("y-z", "z"), ("x-y", "x-2")),
-        (("base-lora", "base-lora"), ("s",), ("base-lora", "base-lora-2")),
-        (("a", "a-all"), ("s",), ("a", "a-all")),
-        (("a", "a-s"), ("all-t", "s-all", "t"), ("a", "a-s-2")),
-        (("a", "a-2", "a"), ("s",), ("a", "a-2", "a-3")),
-        (("a", "b"), ("s", "t"), ("a", "b")),
-    ],
-)
-def test_no_two_items_have_one_id(
-    names: tuple[str, ...], scenarios: tuple[str, ...], expected: tuple[str, ...]
-) -> None:
-    found = [each.name for each in distinct([Candidate(name, None) for name in names], scenarios)]
-    assert tuple(found) == expected
-    ids = [str(ItemId("limit", name, place, "clip")) for name in found for place in (*scenarios, "all")]
-    assert len(ids) == len(set(ids))

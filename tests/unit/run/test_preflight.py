@@ -15,8 +15,9 @@ from PIL import Image
 from pytest_wanlora import environment, suite, testing
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.run import preflight
+from pytest_wanlora.run.findings import Preflight
 from pytest_wanlora.run.inputs import ModelFiles
-from pytest_wanlora.run.preflight import Preflight, Request, examine
+from pytest_wanlora.run.preflight import Request, examine
 from pytest_wanlora.suite import Suite, hub
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
 from tests import loras

@@ -12,7 +12,7 @@ import pytest
 from pytest_wanlora import testing
 from pytest_wanlora.errors import JobError, SettingsError
 from pytest_wanlora.jobs.job import Job, Produced
-from pytest_wanlora.options import Budget
+from pytest_wanlora.option_values import Budget
 from pytest_wanlora.run.race import Course, Outcome, plan_line
 from pytest_wanlora.run.session import Gate
 from tests import unusual

@@ -26,7 +26,8 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.environment import Environment, detect
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Job
-from pytest_wanlora.studio import acceleration, apply_lora
+from pytest_wanlora.studio import acceleration
+from pytest_wanlora.studio.checksum import checksum
 from pytest_wanlora.studio.denoiser import Denoiser, Timestep, uploaded
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.pipeline import Studio
@@ -299,14 +300,14 @@ def test_weights_that_wait_outside_the_gpu_give_the_same_videos(
     monkeypatch.setattr(torch.cpu, "empty_cache", lambda: None, raising=False)
     other = Studio(write_suite(folder), environment, threads=1)
     assert other.pipe.vram_management_enabled
-    before = apply_lora.checksum(other.pipe.dit)
+    before = checksum(other.pipe.dit)
     for checkpoint in (None, lora):
         expected = studio.render(jobs_of(studio, checkpoint)[0], checkpoint)
         found = other.render(jobs_of(other, checkpoint)[0], checkpoint)
         np.testing.assert_array_equal(found.frames, expected.frames)
         assert found.applied == expected.applied
     other.close()
-    assert apply_lora.checksum(other.pipe.dit) == before
+    assert checksum(other.pipe.dit) == before
 
 
 def test_only_what_changes_pixels_is_another_job(folder: Path) -> None:

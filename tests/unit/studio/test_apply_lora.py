@@ -16,8 +16,9 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.environment import detect
 from pytest_wanlora.errors import CheckpointError, StudioError
 from pytest_wanlora.jobs.job import Applied
-from pytest_wanlora.studio import apply_lora, sums
+from pytest_wanlora.studio import apply_lora, sums, uploads
 from pytest_wanlora.studio.pipeline import Studio
+from pytest_wanlora.studio.uploads import Lora, uploaded
 from tests import loras
 from tests.unit.studio.random_wan import BLOCKS, DIM, FFN, LAYERS, write_lora, write_suite
 
@@ -69,7 +70,7 @@ def test_tensors_reach_torch_bit_for_bit_wherever_they_begin(tmp_path: Path, pad
     path = shifted(write_lora(tmp_path / "x.safetensors"), padding)
     checkpoint = checkpoints.read(path)
     with checkpoints.contents(checkpoint) as found:
-        lora = apply_lora.uploaded(found, "cpu")
+        lora = uploaded(found, "cpu")
     for name, (up, down) in halves(checkpoint).items():
         for have, want in ((lora.up[name], up), (lora.down[name], down)):
             assert torch.equal(have, want)
@@ -215,13 +216,13 @@ def test_the_digest_is_of_the_bytes_that_were_used(
     checkpoint = checkpoints.read(path)
     with fusing.lora(checkpoint):
         expected_weights = weights_of(fusing, checkpoint)
-    real = apply_lora.uploaded
+    real = uploaded
 
-    def late(found: Any, *rest: Any) -> apply_lora.Lora:  # noqa: ANN401 - passed on
+    def late(found: Any, *rest: Any) -> Lora:  # noqa: ANN401 - passed on
         spoil(path, _other_bit)
         return real(found, *rest)
 
-    monkeypatch.setattr(apply_lora, "uploaded", late)
+    monkeypatch.setattr(uploads, "uploaded", late)
     with fusing.lora(checkpoint):
         found = weights_of(fusing, checkpoint)
     assert all(torch.equal(found[name], expected_weights[name]) for name in found)
@@ -259,9 +260,7 @@ def test_layers_that_wait_outside_the_gpu_get_the_strength_too() -> None:
     before = layer.weight.detach().clone()
     up, down = torch.ones(4, 2), torch.arange(12.0).reshape(2, 6)
     pipe = SimpleNamespace(vram_management_enabled=True, device="cpu", torch_dtype=torch.float32)
-    apply_lora._fuse(
-        pipe, torch.nn.Sequential(layer), {"q": layer}, apply_lora.Lora({"q": down}, {"q": up}), 0.75
-    )
+    apply_lora._fuse(pipe, torch.nn.Sequential(layer), {"q": layer}, Lora({"q": down}, {"q": up}), 0.75)
     assert torch.equal(layer.weight, before + 0.75 * (up @ down))
 
 
@@ -278,45 +277,3 @@ class TestSums:
     ) -> None:
         with pytest.raises(StudioError, match="gives weights that are not finite"):
             self._applied(lora, dot, real)
-
-
-class TestChecksum:
-    """Any tensor may change, the large and the small, and its parts may change places."""
-
-    @pytest.fixture
-    def model(self) -> torch.nn.Module:
-        model = torch.nn.Module()
-        generator = torch.Generator().manual_seed(0)
-        # 1.2 MiB in rows of 1024 with a rest of 10, and a small one with a rest alone
-        for name, size in (("large", 300 * 1024 + 10), ("small", 100)):
-            model.register_buffer(name, torch.rand(size, generator=generator))
-        return model
-
-    @pytest.mark.parametrize(
-        ("name", "one", "other"),
-        [
-            ("large", 5, 6),
-            ("large", 5, 5 + 1024),
-            ("large", 300 * 1024 + 3, 300 * 1024 + 4),
-            ("large", 0, 300 * 1024 + 9),
-            ("small", 3, 4),
-        ],
-        ids=["within a row", "within a column", "within the rest", "to the rest", "a small one"],
-    )
-    def test_two_values_that_change_places_are_seen(
-        self, model: torch.nn.Module, name: str, one: int, other: int
-    ) -> None:
-        before = apply_lora.checksum(model)
-        values = model.get_buffer(name)
-        values[[one, other]] = values[[other, one]]
-        after = apply_lora.checksum(model)
-        assert before != after
-        # both sums are of the whole tensor: one sees what the other may not
-        assert [place for place, _, _ in before] == [place for place, _, _ in after]
-        assert apply_lora.checksum(model) == after
-
-    @pytest.mark.parametrize(("name", "place"), [("large", 77), ("large", 300 * 1024), ("small", 0)])
-    def test_one_value_that_changes_is_seen(self, model: torch.nn.Module, name: str, place: int) -> None:
-        before = apply_lora.checksum(model)
-        model.get_buffer(name)[place] += 1.0
-        assert apply_lora.checksum(model) != before

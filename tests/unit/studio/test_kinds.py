@@ -21,7 +21,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Job
-from pytest_wanlora.studio import apply_lora
+from pytest_wanlora.studio.checksum import checksum
 from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.suite import Suite
 from tests.unit.studio.kinds import KINDS, write_kind
@@ -155,12 +155,12 @@ def test_base_weights_come_back_bit_for_bit(kind: Kind, tmp_path: Path) -> None:
     high, low = halves(tmp_path)
     experts = kind.suite.model.experts is not None
     lora = read_pair(tmp_path, f"high={high},low={low}") if experts else checkpoints.read(high)
-    sums = [apply_lora.checksum(dit) for dit in dits(kind.studio.pipe)]
+    sums = [checksum(dit) for dit in dits(kind.studio.pipe)]
     base = kind.studio.render(jobs_of(kind.studio, None)[0], None).frames
     kind.studio.render(jobs_of(kind.studio, lora)[0], lora)
-    assert all(apply_lora.checksum(dit) != old for dit, old in zip(dits(kind.studio.pipe), sums, strict=True))
+    assert all(checksum(dit) != old for dit, old in zip(dits(kind.studio.pipe), sums, strict=True))
     again = kind.studio.render(jobs_of(kind.studio, None)[0], None).frames
-    assert [apply_lora.checksum(dit) for dit in dits(kind.studio.pipe)] == sums
+    assert [checksum(dit) for dit in dits(kind.studio.pipe)] == sums
     np.testing.assert_array_equal(again, base)
 
 

@@ -18,8 +18,10 @@ from pytest_wanlora import suite
 from pytest_wanlora.checkpoint import Contents
 from pytest_wanlora.environment import Environment, detect
 from pytest_wanlora.errors import StudioError, SuiteError
-from pytest_wanlora.studio import apply_lora
-from pytest_wanlora.studio.pipeline import Studio, frames_sha256
+from pytest_wanlora.studio.checksum import checksum
+from pytest_wanlora.studio.pictures import frames_sha256
+from pytest_wanlora.studio.pipeline import Studio
+from pytest_wanlora.studio.uploads import Lora, uploaded
 from tests import loras
 from tests.unit.studio.random_wan import (
     BLOCKS,
@@ -75,13 +77,13 @@ def test_every_format_gives_the_same_video(studio: Studio, tmp_path: Path, varia
 
 
 def test_base_weights_come_back_bit_for_bit(studio: Studio, lora: checkpoints.Checkpoint) -> None:
-    before = apply_lora.checksum(studio.pipe.dit)
+    before = checksum(studio.pipe.dit)
     base = studio.render(jobs_of(studio, None)[0], None).frames
     with_lora = studio.render(jobs_of(studio, lora)[0], lora).frames
-    assert apply_lora.checksum(studio.pipe.dit) != before
+    assert checksum(studio.pipe.dit) != before
     assert (with_lora != base).any()
     again = studio.render(jobs_of(studio, None)[0], None).frames
-    assert apply_lora.checksum(studio.pipe.dit) == before
+    assert checksum(studio.pipe.dit) == before
     np.testing.assert_array_equal(again, base)
 
 
@@ -122,13 +124,13 @@ def test_the_second_strength_of_a_file_is_not_uploaded_again_and_has_the_same_bi
     suite = write_suite(folder, mode=mode)
     keeping, plain = (Studio(suite, studio.environment, threads=1, keep_lora=keep) for keep in (True, False))
     uploads: list[str] = []
-    upload = apply_lora.uploaded
+    upload = uploaded
 
-    def counted(found: Contents, device: str) -> apply_lora.Lora:
+    def counted(found: Contents, device: str) -> Lora:
         uploads.append(device)
         return upload(found, device)
 
-    monkeypatch.setattr(apply_lora, "uploaded", counted)
+    monkeypatch.setattr("pytest_wanlora.studio.uploads.uploaded", counted)
     shown = {
         each: [
             each.render(dataclasses.replace(jobs_of(each, lora)[0], scale=scale), lora).frames
@@ -179,12 +181,12 @@ def test_a_lora_that_fits_in_part_is_refused_before_anything_changes(
     studio: Studio, tmp_path: Path, blocks: int, dim: int, words: list[str]
 ) -> None:
     lie = checkpoints.read(write_lora(tmp_path / "lie.safetensors", blocks=blocks, dim=dim))
-    before = apply_lora.checksum(studio.pipe.dit)
+    before = checksum(studio.pipe.dit)
     with pytest.raises(StudioError) as caught:
         studio.render(jobs_of(studio, lie)[0], lie)
     for word in words:
         assert word in str(caught.value)
-    assert apply_lora.checksum(studio.pipe.dit) == before
+    assert checksum(studio.pipe.dit) == before
 
 
 def test_a_loader_that_passes_layers_over_is_caught(

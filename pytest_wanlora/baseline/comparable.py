@@ -1,0 +1,75 @@
+"""Whether a baseline was measured as a run measures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pytest_wanlora import environment as environments
+from pytest_wanlora.baseline.store import update_command
+from pytest_wanlora.baseline.stored import Baseline, Prompt
+from pytest_wanlora.environment import Environment
+from pytest_wanlora.errors import IncomparableError
+
+
+def require_comparable(
+    baseline: Baseline,
+    *,
+    fingerprint: Mapping[str, Any],
+    prompts: Mapping[str, Prompt],
+    environment: Environment,
+    other_environment: bool = False,
+    suite_option: str = "",
+) -> tuple[str, ...]:
+    """Check that a baseline was measured as this run measures.
+
+    Args:
+        baseline: The stored one.
+        fingerprint: `suite.fingerprint` of this run.
+        prompts: Of the scenarios that this run renders.
+        environment: Of this run.
+        other_environment: Whether the user allows another device, precision or kernel.
+        suite_option: See `load`.
+
+    Returns:
+        Lines on what differs and does not count by itself: library versions, and what the user allowed.
+
+    Raises:
+        IncomparableError: The fingerprint, a prompt or the environment differs; names each difference.
+    """
+    again = update_command(suite_option or baseline.suite, baseline.name)
+    lines = list(differing(baseline.fingerprint, fingerprint))
+    for scenario, prompt in sorted(prompts.items()):
+        stored = baseline.prompts.get(scenario)
+        if stored is not None:
+            lines += differing(stored.model_dump(), prompt.model_dump(), f"scenarios.{scenario}")
+    if lines:
+        raise _incomparable(baseline, "was measured with another suite", lines, again)
+    hard, soft = environments.differences(baseline.environment, environment)
+    if hard and not other_environment:
+        raise _incomparable(baseline, "was measured in another environment", hard, again)
+    return (*hard, *soft)
+
+
+def _incomparable(baseline: Baseline, what: str, lines: list[str], again: str) -> IncomparableError:
+    shown = lines[:20] + ([f"... and {len(lines) - 20} more"] if len(lines) > 20 else [])
+    listed = "\n".join(f"  {line}" for line in shown)
+    return IncomparableError(
+        f"the baseline {baseline.name!r} of suite {baseline.suite!r} {what}:\n{listed}", next_command=again
+    )
+
+
+def differing(stored: object, here: object, key: str = "") -> Iterator[str]:
+    """Say where two JSON values differ, a line each: `key: baseline 50, here 20`."""
+    if isinstance(stored, Mapping) and isinstance(here, Mapping):
+        for name in sorted({*stored, *here}, key=str):
+            at = f"{key}.{name}" if key else str(name)
+            if name not in stored or name not in here:
+                sides = [json.dumps(side[name]) if name in side else "nothing" for side in (stored, here)]
+                yield f"{at}: baseline {sides[0]}, here {sides[1]}"
+            else:
+                yield from differing(stored[name], here[name], at)
+    # as text: False and 0 are equal in Python, and not in JSON
+    elif json.dumps(stored, sort_keys=True) != json.dumps(here, sort_keys=True):
+        yield f"{key}: baseline {json.dumps(stored)}, here {json.dumps(here)}"

@@ -1,0 +1,167 @@
+"""Which videos are rendered for a comparison, look by look, and what reaches what assesses them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pytest_wanlora import baseline as baselines
+from pytest_wanlora.run import looks as module
+from pytest_wanlora.run.session import Gate
+from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Verdict
+from pytest_wanlora.verdict.pairs import PairedScores
+from pytest_wanlora.verdict.sequential import Assessment
+from tests.unit.conftest import OpenGate
+from tests.unit.reports.gated import EVIDENCE
+from tests.unusual import CITY, NATURE, SEEDS, judged, made, own, scored
+
+
+class Looks:
+    """In the place of `assess`: says call by call which scenarios need more, and notes what it is given."""
+
+    def __init__(
+        self,
+        unsettled: Sequence[tuple[str, ...]] = (),
+        evidence: Mapping[tuple[str, str], Evidence] | None = None,
+    ) -> None:
+        self.unsettled = list(unsettled)
+        self.evidence = evidence or {}
+        self.given: list[PairedScores] = []
+        self.plans: list[tuple[int, ...]] = []
+        self.others: list[Any] = []
+
+    def __call__(self, scores: PairedScores, tolerances: object, plan: Any, **others: object) -> Assessment:  # noqa: ANN401
+        self.given.append(scores)
+        self.plans.append(plan.looks)
+        self.others.append((tolerances, others))
+        more = self.unsettled.pop(0) if self.unsettled else ()
+        return Assessment(self.evidence, more, {})
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> Looks:
+    found = Looks()
+    monkeypatch.setattr(module, "assess", found)
+    return found
+
+
+class TestLooks:
+    def test_only_what_is_unsettled_gets_the_next_look_and_no_more(
+        self, open_gate: OpenGate, looks: Looks
+    ) -> None:
+        looks.unsettled = [(CITY,)]
+        gate = open_gate()
+        assert judged(gate, "regression", CITY, "sharpness").n == 4
+        assert judged(gate, "regression", NATURE, "sharpness").n == 3
+        assert [scores.pairs() for scores in looks.given] == [{CITY: 3, NATURE: 3}, {CITY: 4, NATURE: 3}]
+        assert looks.plans == [(3, 4, 6, 8, 12)] * 2
+        assert made(gate) == [
+            *(("good", CITY, seed) for seed in range(5, 9)),
+            *(("good", NATURE, seed) for seed in SEEDS),
+        ]
+
+    def test_a_limit_is_judged_on_all_videos_that_were_rendered(
+        self, open_gate: OpenGate, looks: Looks
+    ) -> None:
+        # seed 8, of the second look, spoils the mean of four that three would have kept
+        gate = open_gate(lambda job, made: scored(made, clip=0.01 if own(job) and job.seed == 8 else 0.9))
+        looks.unsettled = [(CITY, NATURE)]
+        found = judged(gate, "limit", NATURE, "clip")
+        assert (found.verdict, found.n) == (Verdict.FAIL, 4)
+        # without a comparison there are the videos of the first look alone
+        alone = open_gate()
+        alone.select([ItemId("limit", "good", NATURE, "clip")])
+        assert judged(alone, "limit", NATURE, "clip").n == 3
+
+    def test_looks_go_on_to_the_last(self, open_gate: OpenGate, looks: Looks) -> None:
+        looks.unsettled = [(NATURE,)] * 4
+        gate = open_gate()
+        assert judged(gate, "regression", NATURE, "sharpness").n == 12
+        assert [scores.pairs()[NATURE] for scores in looks.given] == [3, 4, 6, 8, 12]
+
+    def test_each_side_is_of_the_same_scenarios_and_seeds(self, open_gate: OpenGate, looks: Looks) -> None:
+        gate = open_gate(lambda job, made: scored(made, clip=0.9) if own(job) else made)
+        judged(gate, "regression", ALL, "clip")
+        (given,) = looks.given
+        stored = gate.judge.standard.baseline.scores
+        place = [metric.id for metric in given.metrics].index("clip")
+        for name in (CITY, NATURE):
+            base = [stored[name][seed]["clip"] for seed in SEEDS]
+            np.testing.assert_array_equal(given.baseline[name][place], base)
+            np.testing.assert_allclose(given.candidate[name][place], np.multiply(base, 0.9))
+        tolerances, others = looks.others[0]
+        assert (tolerances, others) == (gate.suite.tolerances, {})
+        assert given.stored is not None
+        whole = [of["clip"] for of in stored[CITY].values()]
+        np.testing.assert_array_equal(given.stored[CITY][place], whole)
+
+    def test_a_pooled_distance_is_of_equally_many_videos_of_each(
+        self, open_gate: OpenGate, looks: Looks
+    ) -> None:
+        looks.unsettled = [(CITY,)]
+        gate = open_gate()
+        found = judged(gate, "regression", ALL, "fvd")
+        results = gate.results(gate.jobs(gate.candidates[0], gate.scenarios, SEEDS))
+        vectors = np.stack([result.features["video"] for result in results])
+        standard = gate.judge.standard
+        assert found.n == 6
+        assert found.value == standard.set_scores(vectors, [CITY, NATURE])["fvd"]
+        kept = np.stack([standard.baseline.features[name, seed] for name in (CITY, NATURE) for seed in SEEDS])
+        assert found.baseline == standard.set_scores(kept, [CITY, NATURE])["fvd"]
+        assert judged(gate, "regression", CITY, "kvd").n == 4
+
+    @pytest.mark.parametrize("fewer", [CITY, NATURE])
+    def test_looks_end_where_the_baseline_of_any_scenario_ends(
+        self, open_gate: OpenGate, looks: Looks, fewer: str
+    ) -> None:
+        gate = open_gate()
+        _shorten(gate, {fewer: 6})
+        judged(gate, "regression", CITY, "sharpness")
+        assert looks.plans == [(3, 4, 6)]
+
+    def test_a_gap_in_the_baselines_seeds_ends_them(self, open_gate: OpenGate) -> None:
+        gate = open_gate()
+        stored = _shorten(gate, {CITY: 2})
+        assert gate.judge.standard.stored_seeds(CITY) == 2
+        stored.scores[CITY][9] = stored.scores[CITY][5]
+        assert gate.judge.standard.stored_seeds(CITY) == 2
+        found = judged(gate, "regression", CITY, "sharpness")
+        assert found.verdict is Verdict.MISSING_BASELINE
+        assert "the baseline has 2 seeds of test1_city from 5 on; a first look takes 3" in found.reason
+        assert judged(gate, "regression", NATURE, "sharpness").verdict is Verdict.PASS
+
+    @pytest.mark.parametrize(("undecided", "verdict"), [("block", Verdict.UNDECIDED), ("warn", Verdict.WARN)])
+    @pytest.mark.parametrize("metric", ["sharpness", "fvd"])
+    def test_the_suite_says_what_an_unproven_loss_does(
+        self, open_gate: OpenGate, looks: Looks, metric: str, undecided: str, verdict: Verdict
+    ) -> None:
+        beyond = dataclasses.replace(EVIDENCE, change=0.5, decisive=False, weak=True)
+        looks.evidence = {(CITY, metric): beyond}
+        gate = open_gate(lambda job, made: scored(made, sharpness=0.5) if own(job) else made)
+        gate.suite = gate.suite.model_copy(update={"undecided": undecided})
+        assert judged(gate, "regression", CITY, metric).verdict is verdict
+
+    def test_only_what_is_chosen_is_compared(self, open_gate: OpenGate, looks: Looks) -> None:
+        gate = open_gate()
+        gate.select([ItemId("regression", "good", NATURE, "motion")])
+        judged(gate, "regression", NATURE, "motion")
+        (given,) = looks.given
+        assert (list(given.candidate), [metric.id for metric in given.metrics]) == ([NATURE], ["motion"])
+        assert given.sets is None
+        assert made(gate) == [("good", NATURE, seed) for seed in SEEDS]
+
+
+def _shorten(gate: Gate, seeds: Mapping[str, int]) -> baselines.Baseline:
+    """Leave only the first seeds of some scenarios in the gate's baseline."""
+    whole = gate.judge.standard.baseline
+    scores = {
+        name: {seed: dict(of[seed]) for seed in sorted(of)[: seeds.get(name, len(of))]}
+        for name, of in whole.scores.items()
+    }
+    short = whole.model_copy(update={"scores": scores})
+    gate.judge.standard.baseline = short
+    return short
