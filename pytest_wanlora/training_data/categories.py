@@ -47,7 +47,7 @@ _DOUBT = 0.5  # weight that is missing from a prompt with few words of the lists
 # nobody is named, people, animals, or both. Words for people are those of `subjects.yaml`.
 _PEOPLE, _ANIMALS = 1, 2
 _NOBODY: Final = (None, 0.0)
-_OF_PEOPLE: Final = ((0.5, 1.0), (3.0, 1.0), (0.2, 0.5), (1.0, 1.0))
+_OF_PEOPLE: Final = ((0.5, 1.0), (2.5, 1.0), (0.2, 0.5), (1.0, 1.0))
 _DECIDES, _ANIMAL = 30.0, 20.0  # see the weights in categories.yaml
 # How often a decision is right by its part of the weight and the doubt, on 341 public prompts that the lists
 # had not seen (benchmarks/held_out.py), a little higher for the words that they have got since.
