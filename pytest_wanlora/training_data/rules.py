@@ -37,7 +37,7 @@ MAX_WORD: Final = 60
 _FORM = "write it as categories: {space: {en: [rocket, orbit=3]}, neutral: {en: [rocket science]}}"
 _PLAIN_WEIGHT = 10.0
 _SECTION_KEYS = frozenset({"description", "words"})
-_TOP_KEYS = frozenset({"order", NEUTRAL, "categories", "replace", "of_people"})
+_TOP_KEYS = frozenset({"order", NEUTRAL, "categories", "replace", "of_people", "of_places"})
 
 
 def fold(text: str) -> str:
@@ -66,6 +66,7 @@ class Rules:
         ambiguous: Words by language that count little where no other word of their category is near.
         of_people: Categories of what people do: their words count more where people are named, and little
             where only animals are.
+        of_places: Categories of where it is: their words count less where people are named who do something.
     """
 
     order: tuple[str, ...]
@@ -74,6 +75,7 @@ class Rules:
     words: Mapping[str, Mapping[str, tuple[str | None, float]]]
     ambiguous: Mapping[str, frozenset[str]] = field(default_factory=dict)
     of_people: frozenset[str] = frozenset()
+    of_places: frozenset[str] = frozenset()
 
     @property
     def decidable(self) -> frozenset[str]:
@@ -149,6 +151,7 @@ def extended(
         words=words,
         ambiguous={language: frozenset(found) for language, found in ambiguous.items()},
         of_people=rules.of_people,
+        of_places=rules.of_places,
     )
 
 
@@ -194,8 +197,8 @@ def from_file(path: Path) -> Rules:
 
     Args:
         path: The file, or `subjects` for the packaged lists of that name. Its keys: `categories`, `neutral`,
-            `order` (which category wins a tie), `of_people` (which are of what people do), `replace: true`
-            (nothing of the packaged lists is kept).
+            `order` (which category wins a tie), `of_people` (which are of what people do), `of_places` (which
+            are of where it is), `replace: true` (nothing of the packaged lists is kept).
 
     Raises:
         DataError: The file is missing, is not YAML, or says what is not allowed.
@@ -229,6 +232,10 @@ def _of_document(document: Mapping[str, Any], source: str, base: Rules) -> Rules
     found = extended(base, sections, names=names, source=source)
     if (people := _named(document, "of_people", found, source)) is not None:
         found = replace(found, of_people=frozenset(people))
+    if (places := _named(document, "of_places", found, source)) is not None:
+        found = replace(found, of_places=frozenset(places))
+        if places and not found.of_people:
+            raise DataError(f"{source}: of_places: says nothing without of_people")
     if (order := _named(document, "order", found, source)) is None:
         return found
 

@@ -56,8 +56,8 @@ class WordFinder:
             self._automaton.add_word(text, (len(text), entries))
         self._automaton.make_automaton()
 
-    def find(self, folded: str) -> dict[str, set[int]]:
-        """Indexes of the words in a text by language: leftmost first, the longest at each place.
+    def find(self, folded: str) -> dict[str, dict[int, None]]:
+        """Indexes of the words in a text by language, in the text's order; the longest at each place.
 
         Args:
             folded: A text that `fold` returned.
@@ -78,11 +78,11 @@ class WordFinder:
                 if after is not None or form.after is _ANYTHING:
                     matches.append((start, -length, rank, after.end() if after else last + 1, form))
         matches.sort()
-        found: dict[str, set[int]] = {}
+        found: dict[str, dict[int, None]] = {}
         free: dict[str, int] = {}
         for start, _, _, end, form in matches:
             if start >= free.get(form.language, 0):
-                found.setdefault(form.language, set()).add(form.word)
+                found.setdefault(form.language, {})[form.word] = None
                 free[form.language] = end
         return found
 

@@ -50,7 +50,7 @@ def test_a_decision_says_why_how_surely_and_in_what_language() -> None:
     decision = CATEGORIZER.decide("A tram in the old town, rain and fog")
     assert (decision.category, decision.means, decision.language) == ("urban", Means.WORDS, "en")
     assert decision.reason == "urban: tram, old town; nature: fog, rain"
-    assert 0.85 < decision.confidence < 0.95
+    assert 0.8 < decision.confidence < 0.9
 
 
 def test_the_first_in_order_wins_a_tie() -> None:
@@ -118,15 +118,50 @@ def test_what_moves_are_people_or_animals(people: str, animals: str) -> None:
     assert CATEGORIZER.decide(animals).category == "nature"
 
 
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("a man fills a form beside the lake", "other"),
+        ("a man stands beside the lake", "nature"),
+        ("a woman counts letters in the village", "other"),
+        ("a woman walks through the village", "urban"),
+        ("a person swims in the lake, a dolphin jumps nearby", "action"),
+        ("a dolphin jumps nearby, a person swims in the lake", "nature"),
+        ("a girl feeding a deer", "other"),
+        ("a boy with a deer", "nature"),
+    ],
+)
+def test_what_people_do_comes_before_the_place(prompt: str, category: str) -> None:
+    assert CATEGORIZER.decide(prompt).category == category
+
+
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("a yellow car", "other"),
+        ("a yellow car in a street", "urban"),
+        ("a red block beside a blue pyramid", "other"),
+        ("a boy rides a bike in a street", "action"),
+        ("有一个男孩在街上骑自行车", "action"),
+        ("한 소년이 거리에서 자전거를 타고 있다", "action"),
+        ("a man holding a basketball jersey", "other"),
+    ],
+)
+def test_things_and_what_is_done_with_them(prompt: str, category: str) -> None:
+    assert CATEGORIZER.decide(prompt).category == category
+
+
 def test_without_categories_of_people_it_does_not_matter_who_moves() -> None:
     rules = replace(packaged_rules(), of_people=frozenset())
     assert Categorizer(rules).decide("a girl runs through a forest").category == "nature"
     assert CATEGORIZER.decide("a girl runs through a forest").category == "action"
+    plain = Categorizer(replace(packaged_rules(), of_places=frozenset()))
+    assert plain.decide("a man fills a form beside the lake").category == "nature"
 
 
 @pytest.mark.parametrize("prompt", ["검", "차", "a bat", "a court"])
 def test_a_lone_ambiguous_word_decides_with_little_confidence(prompt: str) -> None:
-    assert CATEGORIZER.decide(prompt).confidence < 0.75
+    assert CATEGORIZER.decide(prompt).confidence < 0.5
 
 
 @pytest.mark.parametrize(
@@ -242,7 +277,7 @@ def test_every_row_has_its_category_reason_and_confidence(tmp_path: Path) -> Non
         "prompt": "A tram in the fog",
         "category": "urban",
         "decided_by": "words",
-        "confidence": 0.899,
+        "confidence": 0.81,
         "language": "en",
         "reason": "urban: tram; nature: fog",
     }

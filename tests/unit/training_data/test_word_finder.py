@@ -14,7 +14,7 @@ from tests.unit.training_data.sets import CAPTIONS
 
 
 def found(language: str, words: list[str], text: str) -> set[str]:
-    indexes = WordFinder({language: words}).find(fold(text)).get(language, set())
+    indexes = WordFinder({language: words}).find(fold(text)).get(language, {})
     return {words[index] for index in indexes}
 
 
@@ -102,7 +102,9 @@ def test_every_packaged_word_finds_itself(language: str) -> None:
     finder = WordFinder({language: words})
     assert len(words) > 900
     lost = [
-        word for index, word in enumerate(words) if finder.find(word.strip("*^")).get(language) != {index}
+        word
+        for index, word in enumerate(words)
+        if finder.find(word.strip("*^")).get(language) != {index: None}
     ]
     assert lost == []
 
