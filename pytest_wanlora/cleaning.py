@@ -48,9 +48,7 @@ class Entry:
     """One folder of a cache that may be deleted.
 
     Attributes:
-        folder: Where it is.
         size: Bytes.
-        key: Of the job.
         used: When it was last stored or read, in seconds since the epoch.
         candidate: Whose video it is; None for what a process left that died.
     """
@@ -87,7 +85,6 @@ class Run:
     """The folder of one run.
 
     Attributes:
-        folder: Where it is.
         size: Bytes.
     """
 
@@ -100,7 +97,6 @@ class RunsContents:
     """What a folder of runs holds.
 
     Attributes:
-        runs: Oldest first.
         leftovers: Of run folders whose deletion was interrupted.
         others: Names of what is not the folder of a run with a record, or holds files of others too.
     """
@@ -111,11 +107,7 @@ class RunsContents:
 
 
 def look_at_cache(cache: Cache) -> CacheContents:
-    """See what a cache holds; nothing is changed.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
+    """See what a cache holds; nothing is changed."""
     entries, shared, others = [], 0, []
     for path in sorted(cache.folder.iterdir()):
         if path.name in _SHARED and _is_folder(path):
@@ -129,16 +121,7 @@ def look_at_cache(cache: Cache) -> CacheContents:
 
 
 def choose(cache: Cache, contents: CacheContents, limit: int) -> tuple[Entry, ...]:
-    """Choose what to delete so that no more than `limit` bytes stay, as far as the runs in progress allow it.
-
-    Args:
-        cache: The cache.
-        contents: What it holds.
-        limit: In bytes.
-
-    Returns:
-        What to delete, in this order.
-    """
+    """Choose what to delete so that at most `limit` bytes stay, as far as runs in progress allow it."""
     from pytest_wanlora.jobs.cache import is_locked
 
     since = cache.in_use_since()
@@ -173,11 +156,7 @@ def delete(cache: Cache, entry: Entry) -> bool:
 
 
 def look_at_runs(output_dir: Path) -> RunsContents:
-    """See what a folder of runs holds; nothing is changed.
-
-    Raises:
-        OSError: The folder cannot be read.
-    """
+    """See what a folder of runs holds; nothing is changed."""
     runs, leftovers, others = [], [], []
     with_record = {path.parent: place for place, path in enumerate(records(output_dir))}
     for path in sorted(output_dir.iterdir(), key=lambda path: (with_record.get(path, -1), path.name)):

@@ -37,12 +37,8 @@ class Environment:
         device: `"cuda"` or `"cpu"`.
         device_name: The GPU's name from its driver; `"cpu"` on a CPU, whose model does not change float32
             results beyond rounding (it is recorded in `processor`).
-        processor: Model of the CPU, for the record.
         dtype: Of the pipeline, `"bfloat16"` or `"float32"`.
         attention: The attention kernels, see `attention_kernels`; on a CPU torch has but one.
-        torch: Version with its build suffix.
-        diffsynth: Version.
-        python: Version.
     """
 
     device: Device
@@ -67,7 +63,6 @@ def detect(dtype: str, device: str = "auto") -> Environment:
     """Describe this process' environment without importing torch.
 
     Args:
-        dtype: The suite's pipeline precision.
         device: `"auto"` (the first visible GPU if the driver shows one), `"cpu"`, `"cuda"` or `"cuda:N"`.
 
     Returns:
@@ -76,12 +71,15 @@ def detect(dtype: str, device: str = "auto") -> Environment:
     kind, _, number = device.partition(":")
     gpu = None if kind == "cpu" else gpu_name(int(number or 0))
     chosen: Device = "cuda" if kind == "cuda" or gpu else "cpu"
+    attention = "torch_sdpa"
+    if chosen == "cuda":
+        attention += f":{','.join(attention_kernels(gpu_capability(int(number or 0))))}"
     return Environment(
         device=chosen,
         device_name=(gpu or NO_GPU) if chosen == "cuda" else "cpu",
         processor=processor_name(),
         dtype=dtype,
-        attention=_attention(gpu_capability(int(number or 0))) if chosen == "cuda" else "torch_sdpa",
+        attention=attention,
         torch=metadata.version("torch"),
         diffsynth=metadata.version("diffsynth"),
         python=platform.python_version(),
@@ -95,24 +93,13 @@ def attention_kernels(capability: Capability | None) -> tuple[str, ...]:
     are pinned, so that installing a package cannot change a score. It has several, and prefers another one
     from release to release. cuDNN's is much faster on Hopper (docs/performance.md); elsewhere it is not, and
     there it has failed of shapes that it had accepted.
-
-    Args:
-        capability: Of the GPU; None if it is not known.
     """
     fast = ("cudnn",) if capability is not None and capability[0] == _HOPPER else ()
     return (*fast, "flash", "efficient", "math")
 
 
-def _attention(capability: Capability | None) -> str:
-    return f"torch_sdpa:{','.join(attention_kernels(capability))}"
-
-
 def differences(stored: Mapping[str, object], here: Environment) -> tuple[list[str], list[str]]:
     """Compare a stored environment with this one.
-
-    Args:
-        stored: `Environment.record()` of a baseline.
-        here: This process' environment.
 
     Returns:
         Two lists of lines such as `"device_name: baseline NVIDIA A100, here NVIDIA H100"`: the hard
@@ -165,9 +152,6 @@ def gpu_capability(number: int = 0) -> Capability | None:
 
 def gpu_memory(number: int = 0) -> tuple[int, int | None] | None:
     """Memory of a visible GPU, without starting CUDA on it.
-
-    Args:
-        number: Among the visible GPUs.
 
     Returns:
         Bytes in all, and bytes that no process holds now (None where the NVIDIA management library does not

@@ -21,21 +21,6 @@ built-in exception that it is.
 
 from __future__ import annotations
 
-__all__ = [
-    "BaselineError",
-    "CheckpointError",
-    "DataError",
-    "ExtensionError",
-    "IncomparableError",
-    "JobError",
-    "RecordError",
-    "ScoringError",
-    "SettingsError",
-    "StudioError",
-    "SuiteError",
-    "WanloraError",
-]
-
 LONGEST = 1900
 """Characters of a message in one line that are kept; a list of several may have `LINES` of a third of it."""
 LINES = 40

@@ -52,10 +52,6 @@ def open_regular(path: str | Path) -> BufferedReader:
 def read_regular(path: str | Path, *, largest: int = LARGEST) -> bytes:
     """Read a regular file.
 
-    Args:
-        path: The file.
-        largest: Bytes that it may have.
-
     Raises:
         OSError: Not readable, no regular file, or larger.
     """
@@ -95,13 +91,7 @@ def expand_home(text: str | Path) -> Path:
 
 
 def create_beside(path: Path) -> tuple[BufferedWriter, Path]:
-    """Create a temporary file in the folder of another, under a name that nobody can have taken.
-
-    Args:
-        path: The file that it will replace.
-
-    Returns:
-        The new file, open for writing, and its path.
+    """Create and open a temporary file beside another, under a name that nobody can have taken.
 
     Raises:
         OSError: It cannot be created.
@@ -116,10 +106,6 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write a file atomically: to a new temporary file in the same folder, which is then renamed.
 
     A link at `path` is replaced; what it points to stays as it is.
-
-    Args:
-        path: The file; its folder is made if need be.
-        data: The new content.
 
     Raises:
         OSError: The folder cannot be made or written, or the disk is full; the old file is then untouched.
@@ -144,9 +130,6 @@ def delete_whole(folder: Path) -> None:
 
     Links in it are deleted, never what they point to.
 
-    Args:
-        folder: A folder, not a link to one.
-
     Raises:
         OSError: It cannot be renamed, and is untouched; or not all of it can be deleted, and the rest has a
             name that begins with `DELETED`.
@@ -167,11 +150,7 @@ def from_here(path: Path) -> str:
 
 
 def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, as hex.
-
-    Raises:
-        OSError: Not readable.
-    """
+    """SHA-256 of a file, as hex."""
     with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -196,11 +175,7 @@ def read_note(path: Path) -> dict[str, Any] | None:
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file atomically.
-
-    Raises:
-        OSError: It cannot be written.
-    """
+    """Write a JSON file atomically."""
     text = json.dumps(document, indent=1, sort_keys=True, allow_nan=False)
     write_whole(path, text.encode())
 

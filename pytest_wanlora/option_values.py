@@ -1,4 +1,4 @@
-"""What the values of options may be: each is read here, from the command line and from ini files alike."""
+"""What the values of options may be, on the command line and in ini files; `SettingsError` for all else."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 def parse_path(given: Given) -> str:
-    """Make a file, folder or glob absolute.
-
-    Raises:
-        SettingsError: Empty, or no path.
-    """
+    """Make a file, folder or glob absolute."""
     if not given.text.strip():
         raise given.refused("a path")
     try:
@@ -32,12 +28,7 @@ def parse_path(given: Given) -> str:
 
 
 def parse_lora(given: Given) -> str:
-    """Make the files of a `--lora`, a path or `high=PATH,low=PATH`, absolute.
-
-    Raises:
-        SettingsError: Empty, or no path.
-        CheckpointError: What is not `high` or `low` is given a path.
-    """
+    """Make the files of a `--lora`, a path or `high=PATH,low=PATH`, absolute."""
     if not given.text.strip():
         raise given.refused("a path")
     try:
@@ -50,11 +41,7 @@ def parse_lora(given: Given) -> str:
 
 
 def parse_file(given: Given) -> Path:
-    """Return the absolute path of a file that is there.
-
-    Raises:
-        SettingsError: Empty, or no file.
-    """
+    """Return the absolute path of a file that is there."""
     path = Path(parse_path(given))
     if not path.is_file():
         raise given.refused(f"a file; {path} is {'a folder' if path.is_dir() else 'not there'}")
@@ -62,11 +49,7 @@ def parse_file(given: Given) -> Path:
 
 
 def parse_data(given: Given) -> Path:
-    """Return the absolute path of a file or folder that is there.
-
-    Raises:
-        SettingsError: Empty, or not there.
-    """
+    """Return the absolute path of a file or folder that is there."""
     path = Path(parse_path(given))
     if not path.exists():
         raise given.refused(f"a file or folder; {path} is not there")
@@ -74,22 +57,14 @@ def parse_data(given: Given) -> Path:
 
 
 def parse_suite(given: Given) -> str:
-    """Return a suite's name, or the absolute path of its file.
-
-    Raises:
-        SettingsError: Empty.
-    """
+    """Return a suite's name, or the absolute path of its file."""
     if NAME.fullmatch(given.text) and not given.text.endswith((".yaml", ".yml")):
         return given.text
     return parse_path(given)
 
 
 def parse_baseline(given: Given) -> str:
-    """Return a baseline's name, or the absolute path of its folder.
-
-    Raises:
-        SettingsError: Neither a name nor a path with a separator.
-    """
+    """Return a baseline's name, or the absolute path of its folder."""
     text = given.text
     if NAME.fullmatch(text):
         return text
@@ -99,11 +74,7 @@ def parse_baseline(given: Given) -> str:
 
 
 def parse_scales(given: Given) -> tuple[float, ...]:
-    """Return the strengths of a LoRA, each from -10 to 10 and not 0, and each once.
-
-    Raises:
-        SettingsError: Not a number of that range, or one that is named twice.
-    """
+    """Return the strengths of a LoRA, each from -10 to 10 and not 0, and each once."""
     allowed = "a number from -10 to 10 and not 0, which is the model without the LoRA"
     words = given.text.split(",")
     if len(words) > 1:
@@ -119,11 +90,7 @@ def parse_scales(given: Given) -> tuple[float, ...]:
 
 
 def parse_seeds(given: Given) -> tuple[int, int]:
-    """Return the seeds of the first and the last look; one number is both.
-
-    Raises:
-        SettingsError: Not `N` or `FIRST:MOST`, not within 1 to 1000, or the first above the most.
-    """
+    """Return the seeds of the first and the last look, of `N` or `FIRST:MOST`, 1 to 1000."""
     found = re.fullmatch(r"([0-9]{1,4})(?::([0-9]{1,4}))?", given.text)
     first, most = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
     if not 1 <= first <= most <= 1000:
@@ -147,11 +114,7 @@ class Budget:
 
 
 def parse_budget(given: Given) -> Budget:
-    """Return a number of videos, or a time.
-
-    Raises:
-        SettingsError: Neither `N` from 1 to 999999 nor a number of seconds, minutes or hours, above 0.
-    """
+    """Return a number of videos, 1 to 999999, or a time in seconds, minutes or hours."""
     if re.fullmatch(r"[0-9]{1,6}", given.text) and int(given.text) > 0:
         return Budget(given.text, videos=int(given.text))
     found = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?)([smh])", given.text)
@@ -162,11 +125,7 @@ def parse_budget(given: Given) -> Budget:
 
 
 def parse_scenarios(given: Given) -> tuple[str, ...]:
-    """Return scenario ids, each once.
-
-    Raises:
-        SettingsError: One of them is no id.
-    """
+    """Return scenario ids, each once."""
     identifiers = (given.value,) if isinstance(given.value, str) else tuple(given.value)
     for identifier in identifiers:
         if not NAME.fullmatch(identifier):
@@ -175,22 +134,14 @@ def parse_scenarios(given: Given) -> tuple[str, ...]:
 
 
 def parse_device(given: Given) -> str:
-    """Return `auto`, `cpu`, `cuda` or `cuda:N`.
-
-    Raises:
-        SettingsError: Anything else.
-    """
+    """Return `auto`, `cpu`, `cuda` or `cuda:N`."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", given.text):
         raise given.refused("auto, cpu, cuda, cuda:N")
     return given.text
 
 
 def parse_flag(given: Given) -> bool:
-    """Return whether a flag is on.
-
-    Raises:
-        SettingsError: Not yes, no, true, false, on, off, 1 or 0, in any case.
-    """
+    """Return whether a flag is on: yes, no, true, false, on, off, 1 or 0, in any case."""
     word = given.text.lower()
     if word in ("yes", "true", "on", "1"):
         return True
@@ -200,11 +151,7 @@ def parse_flag(given: Given) -> bool:
 
 
 def parse_address(given: Given) -> str:
-    """Return where a Ray cluster is: `auto`, `local`, `HOST:PORT` or `ray://HOST:PORT`.
-
-    Raises:
-        SettingsError: None of these.
-    """
+    """Return where a Ray cluster is: `auto`, `local`, `HOST:PORT` or `ray://HOST:PORT`."""
     host = r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]"
     if not re.fullmatch(rf"auto|local|(ray://)?({host}):[0-9]{{1,5}}", given.text):
         raise given.refused("auto, local, HOST:PORT, ray://HOST:PORT")
@@ -212,11 +159,7 @@ def parse_address(given: Given) -> str:
 
 
 def parse_seconds(given: Given) -> float:
-    """Return a number of seconds, 1 to 604,800 (a week).
-
-    Raises:
-        SettingsError: Not a number of that range.
-    """
+    """Return a number of seconds, 1 to 604,800 (a week)."""
     allowed = "a number of seconds from 1 to 604800"
     try:
         seconds = float(given.text)

@@ -26,7 +26,6 @@ class Option:
         name: Without dashes in front, `wanlora-scale`; the ini key has underscores.
         metavar: In `--help`; None for a flag, which gets a twin `--wanlora-no-NAME`.
         help: In `--help` and in the documentation.
-        default: In words, for both.
         repeatable: May be given several times; its ini value is a list.
     """
 

@@ -239,10 +239,6 @@ def _home(config: pytest.Config) -> Path:
 def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
     """Load the suite that the user named, or else the packaged one that the checkpoints fit.
 
-    Args:
-        settings: Of the session; its seeds take the place of the suite's.
-        checkpoints: The candidates; empty when the model without LoRA is measured.
-
     Raises:
         SuiteError: The suite is wrong, or a checkpoint does not fit it.
         SettingsError: No suite is named and there is no checkpoint to choose by, or a scenario is unknown.
@@ -342,14 +338,7 @@ def _refuse_idle_options(config: pytest.Config) -> None:
 
 
 def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
-    """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files.
-
-    Args:
-        tests: Paths of tests.
-
-    Raises:
-        SettingsError: One of them is a checkpoint.
-    """
+    """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files."""
     stray = [path for path in tests if path.endswith(".safetensors") and not path.startswith("-")]
     if stray:
         raise SettingsError(

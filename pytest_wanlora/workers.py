@@ -31,10 +31,7 @@ class WorkerConfig:
     """What the controller sends to a worker.
 
     Attributes:
-        run_folder: The run's folder.
         gpu: For CUDA_VISIBLE_DEVICES; None leaves it unchanged.
-        name: Of the worker.
-        workers: Number of workers.
         handover: What the controller has read; see `run.handover`.
     """
 
@@ -135,7 +132,6 @@ class Controller:
     """xdist's hooks on the controller.
 
     Args:
-        run_folder: The run's folder.
         gpus: To assign; empty where the user named a device.
         handover: What this process has read, for the workers.
     """

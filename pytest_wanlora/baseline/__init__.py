@@ -7,18 +7,3 @@ from pytest_wanlora.baseline.lookup import baseline_place, load_baseline, stored
 from pytest_wanlora.baseline.store import folder, load, update_command, with_files, write
 from pytest_wanlora.baseline.stored import Baseline, Prompt
 from pytest_wanlora.baseline.videos import video_file
-
-__all__ = [
-    "Baseline",
-    "Prompt",
-    "baseline_place",
-    "folder",
-    "load",
-    "load_baseline",
-    "require_comparable",
-    "stored_seeds",
-    "update_command",
-    "video_file",
-    "with_files",
-    "write",
-]

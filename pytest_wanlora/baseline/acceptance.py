@@ -22,7 +22,6 @@ def refusals(
     """Say why a measurement may not become a baseline.
 
     Args:
-        new: What was measured.
         judgements: Of its limits and of the checkpoint itself.
         expected: The items that the suite demands of it.
         seeds: Scenario to the seeds that a whole measurement has.
@@ -47,12 +46,7 @@ def refusals(
 
 
 def losses(old: Baseline | None, wanted: Mapping[str, Iterable[int]]) -> tuple[str, ...]:
-    """Say where a measurement is smaller than the one that it would replace: `scenario: seeds 8 -> 2`.
-
-    Args:
-        old: What is replaced.
-        wanted: Scenario to the seeds of the new measurement.
-    """
+    """Say where a measurement is smaller than the one that it would replace: `scenario: seeds 8 -> 2`."""
     if old is None:
         return ()
     found = []

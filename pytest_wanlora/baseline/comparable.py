@@ -24,14 +24,6 @@ def require_comparable(
 ) -> tuple[str, ...]:
     """Check that a baseline was measured as this run measures.
 
-    Args:
-        baseline: The stored one.
-        fingerprint: `suite.fingerprint` of this run.
-        prompts: Of the scenarios that this run renders.
-        environment: Of this run.
-        other_environment: Whether the user allows another device, precision or kernel.
-        suite_option: See `load`.
-
     Returns:
         Lines on what differs and does not count by itself: library versions, and what the user allowed.
 

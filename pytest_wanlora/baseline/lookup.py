@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 def baseline_place(folder: Path, suite: str, name: str) -> tuple[Path, str]:
     """Find the root folder of a baseline: the user's own, or the package's where the user has none.
 
-    Args:
-        folder: The user's folder of store.
-        suite: Name of the suite.
-        name: Of the baseline.
-
     Returns:
         The root folder to load it from, and in words where that is.
     """
@@ -33,16 +28,7 @@ def baseline_place(folder: Path, suite: str, name: str) -> tuple[Path, str]:
 
 
 def load_baseline(suite: Suite, folder: Path, name: str) -> Baseline:
-    """Load what candidates are compared with.
-
-    Args:
-        suite: That it must be of.
-        folder: The user's folder of store.
-        name: Below that folder, or the absolute folder of a baseline.
-
-    Raises:
-        BaselineError: There is none, or it cannot be read.
-    """
+    """Load what candidates are compared with, by its name in a folder or by its own absolute folder."""
     option = suites.option_value(suite)
     if Path(name).is_absolute():
         return store.load_folder(Path(name), suite.name, name=Path(name).name, suite_option=option)

@@ -30,6 +30,7 @@ from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.baseline.stored import Baseline
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.files import from_here, json_sha256, parse_json, read_regular, write_whole
+from pytest_wanlora.schemas import first_error
 
 SCHEMA_VERSION = 2
 _VERSIONS = (1, SCHEMA_VERSION)
@@ -49,12 +50,7 @@ def folder(root: Path, suite: str, name: str) -> Path:
 
 
 def update_command(suite: str, name: str) -> str:
-    """What to type to measure a baseline.
-
-    Args:
-        suite: What `--wanlora-suite` takes.
-        name: Of the baseline.
-    """
+    """What to type to measure a baseline."""
     if name == "base":
         return f"pytest --wanlora-suite {suite} --update-baselines"
     named = "" if name == "accepted" else f" --wanlora-baseline {name}"
@@ -71,8 +67,6 @@ def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseli
     """Read a baseline.
 
     Args:
-        root: The folder of all baselines.
-        suite: Name of the suite.
         name: `"base"`, or what was accepted.
         suite_option: What `--wanlora-suite` takes, for the next command of an error; the name when left out.
 
@@ -104,17 +98,7 @@ def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseli
 
 
 def load_folder(place: Path, suite: str, *, name: str = "base", suite_option: str = "") -> Baseline:
-    """Read the baseline of a folder, whatever its name.
-
-    Args:
-        place: Holds `baseline.json` and the features.
-        suite: The suite it must be of.
-        name: The requested name, for the next command of an error.
-        suite_option: As for `load`.
-
-    Raises:
-        BaselineError: As `load`.
-    """
+    """Read the baseline of a folder, whatever its name, as `load` does; `name` is for errors."""
     again = update_command(suite_option or suite, name)
     found = _read_twice(place, suite, name, again)
     _require_seal(found, place, again)
@@ -178,12 +162,7 @@ def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
     try:
         checked = Baseline.model_validate_json(data)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        key = ".".join(map(str, first["loc"]))
-        more = error.error_count() - 1
-        raise BaselineError(
-            f"{path}: {key}: {first['msg']}{f', and {more} more' if more else ''}", next_command=again
-        ) from error
+        raise BaselineError(f"{path}: {': '.join(first_error(error))}", next_command=again) from error
     metrics = {frozenset(scores) for by_seed in checked.scores.values() for scores in by_seed.values()}
     if len(metrics) != 1:
         raise BaselineError(
@@ -197,12 +176,7 @@ def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
 
 
 def features_file(place: Path, sha256: str) -> Path:
-    """Where a baseline keeps its features; another measurement has another file.
-
-    Args:
-        place: Folder of the baseline.
-        sha256: Of the file.
-    """
+    """Where a baseline keeps its features; another measurement has another file."""
     return place / f"features-{sha256[:16]}.safetensors"
 
 
@@ -256,7 +230,6 @@ def write(
 
     Args:
         baseline: With features for exactly the videos that have scores.
-        root: The folder of all baselines.
         videos: Scenario and seed to an mp4 that is kept beside the numbers, for people.
 
     Returns:

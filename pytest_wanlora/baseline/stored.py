@@ -17,9 +17,6 @@ class Prompt(StrictModel):
     """What a scenario's videos were rendered from; another prompt is another baseline.
 
     Attributes:
-        category: Of the scenario.
-        prompt: What the model was told.
-        caption: What CLIP compared with.
         input_image_sha256: Of the first frame, for image-to-video.
     """
 
@@ -46,7 +43,6 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
 
     Attributes:
         schema_version: Of the file.
-        suite: Name of the suite.
         name: `"base"` or the name it was accepted under.
         created: When, in ISO 8601, UTC.
         candidate: Card of the accepted checkpoint (`Checkpoint.describe`); None for the model without LoRA.
@@ -59,7 +55,6 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
         sets: Scenario or `"all"`, then `fvd`, `kvd`, `n` and `reference_n`.
         noise: Changes of each metric that chance alone explains.
         insisted: Who stored it with `--wanlora-force`, and against what; None where nobody had to.
-        features_sha256: Of the file with the features.
         seal: SHA-256 over all else in `baseline.json`; empty in version 1, which has none.
         features: Scenario and seed to one video's features, float32 (D,); kept in that file.
         digest: SHA-256 of `baseline.json` as read or written; empty before that.

@@ -17,23 +17,13 @@ _FOLDER: Final = "videos"
 
 
 def video_file(place: Path, scenario: str, seed: int) -> Path:
-    """Where a baseline keeps one of its videos.
-
-    Args:
-        place: Folder of the baseline.
-        scenario: Scenario id.
-        seed: Of the noise.
-    """
+    """Where a baseline keeps one of its videos."""
     return place / _FOLDER / f"{scenario}-{seed}.mp4"
 
 
 @contextmanager
 def replacing(place: Path, videos: Mapping[tuple[str, int], Path]) -> Iterator[Callable[[], None]]:
     """Put new videos in the place of a baseline's old ones while its numbers are written.
-
-    Args:
-        place: Folder of the baseline.
-        videos: Scenario and seed to an mp4 file; may be empty.
 
     Yields:
         What removes the old videos; to be called before the new numbers are there, so that pictures of

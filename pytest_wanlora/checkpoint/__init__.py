@@ -11,19 +11,3 @@ from pytest_wanlora.checkpoint.pairs import asked, names_of, pairs_by_name
 from pytest_wanlora.checkpoint.paths import expand, unique_names
 from pytest_wanlora.checkpoint.reading import Contents, contents, read, weights
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem, verify_against
-
-__all__ = [
-    "Checkpoint",
-    "Contents",
-    "Problem",
-    "Tensor",
-    "asked",
-    "contents",
-    "expand",
-    "names_of",
-    "pairs_by_name",
-    "read",
-    "unique_names",
-    "verify_against",
-    "weights",
-]

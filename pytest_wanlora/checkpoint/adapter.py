@@ -50,11 +50,9 @@ class AdapterConfig:
     """The fields of a LoraConfig that set the strength of the LoRA.
 
     Attributes:
-        source: Where it was read, for errors.
         rank: ``r``.
         alpha: ``lora_alpha``.
         rank_pattern: Module name or regular expression -> rank.
-        alpha_pattern: The same for alpha.
         rank_stabilised: ``use_rslora``: the scale is alpha / sqrt(rank).
     """
 
@@ -92,13 +90,7 @@ class AdapterConfig:
 
 
 def read_beside(path: Path) -> AdapterConfig | None:
-    """Read ``adapter_config.json`` in the folder of a LoRA file.
-
-    Args:
-        path: The LoRA file.
-
-    Returns:
-        The config, None when there is none.
+    """Read ``adapter_config.json`` in the folder of a LoRA file; None when there is none.
 
     Raises:
         CheckpointError: It cannot be read, is malformed, or describes more than a plain LoRA.
@@ -120,7 +112,6 @@ def from_metadata(path: Path, metadata: Mapping[str, str]) -> AdapterConfig | No
     """Read the config that diffusers keeps in the header.
 
     Args:
-        path: The LoRA file, for errors.
         metadata: The header's metadata. Keys within may bear the prefix ``transformer.``, as
             pipelines write them, or none, as models do.
 

@@ -52,7 +52,6 @@ class Entry:
 
     Attributes:
         dtype: safetensors' name, ``BF16``.
-        shape: As stored.
         start: Offset of the first byte from the beginning of the file.
         size: Length in bytes.
     """
@@ -97,7 +96,6 @@ class Container:
     """A safetensors file whose header was accepted.
 
     Attributes:
-        path: As given.
         size: Bytes of the whole file.
         entries: By key, in file order.
         metadata: The header's ``__metadata__``.
@@ -142,10 +140,6 @@ class Container:
 def as_float64(bits: NDArray[Any], dtype: str) -> NDArray[np.float64]:
     """Widen stored values to float64, exactly.
 
-    Args:
-        bits: What ``Tensor.bits`` gives, any shape.
-        dtype: torch's name of the type.
-
     Returns:
         The values in the same shape. The two 8-bit types follow the OCP 8-bit floating point
         specification: e4m3fn has no infinity and one NaN a sign, e5m2 is the upper byte of float16.
@@ -163,9 +157,6 @@ def as_float64(bits: NDArray[Any], dtype: str) -> NDArray[np.float64]:
 
 def open_container(path: Path) -> Container:
     """Read the header of a safetensors file; nothing of its data.
-
-    Args:
-        path: The file.
 
     Returns:
         What the header says; offsets lie within the file, cover it and do not overlap.
@@ -205,10 +196,6 @@ def open_container(path: Path) -> Container:
 
 def read_header(path: Path, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
     """Read the header of any safetensors file, of a model as of a LoRA.
-
-    Args:
-        path: The file.
-        size: Its bytes.
 
     Returns:
         Its tensors by key, in the order in which they lie in the file, and its ``__metadata__``.

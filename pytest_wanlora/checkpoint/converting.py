@@ -75,8 +75,6 @@ class Converted:
     """A file that was written and read again.
 
     Attributes:
-        path: The file.
-        targets: How many targets it has.
         folded: Targets into whose A alpha was multiplied.
         difference: Largest distance of an update of `folded` from the exact one, as a share of its norm.
     """

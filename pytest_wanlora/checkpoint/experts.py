@@ -30,9 +30,6 @@ _NAMES: Final = (
 def split(keys: Iterable[str]) -> dict[str, dict[str, str]]:
     """Which expert the keys of a file are for, if its keys say so.
 
-    Args:
-        keys: Of the file.
-
     Returns:
         Expert -> key of the file -> the key without the word for the expert. Empty where no key has such a
         word; else a key without one is the high-noise expert's, as diffusers writes them (`transformer.`
@@ -74,9 +71,6 @@ def half_of(path: Path, halves: Mapping[str, dict[str, str]], expert: str) -> di
 def named_in(text: str) -> tuple[str, str] | None:
     """What a file's or folder's name says about its expert.
 
-    Args:
-        text: The name without folders and suffix.
-
     Returns:
         The expert, and the name without the word for it; None where it names none, or both.
 
@@ -101,11 +95,6 @@ def named_in(text: str) -> tuple[str, str] | None:
 
 def pair(name: str, halves: Mapping[str, Checkpoint], strengths: Mapping[str, float]) -> Checkpoint:
     """Make one checkpoint of the LoRAs of a model's experts.
-
-    Args:
-        name: Of the pair.
-        halves: LoRA by expert, one or two of `EXPERTS`.
-        strengths: Factor on each.
 
     Returns:
         A checkpoint with the targets of both, each named after its expert, `high:blocks.0.ffn.0`. Its SHA-256

@@ -59,7 +59,6 @@ class Group:
         module: As the file calls it, without prefix.
         kind: How the update is made of the tensors.
         keys: Part to key: `lora_A` (rank, in) and `lora_B` (out, rank); `diff`; LyCORIS's names of factors.
-        alpha_key: Key of alpha, if the file has one.
     """
 
     name: str
@@ -77,7 +76,6 @@ class Layout:
         format: `diffsynth`, `pipe.dit` (the same, prefix not removed when saved), `bare`, `comfyui`, `peft`,
             `diffusers`, `kohya`, `wan-fun`, `lycoris`, one of an installed package, or in words a prefix and
             names that no program writes together.
-        prefix: What stands before every module.
         diffusers: Whether layers have diffusers' names.
         underscored: Whether names are as kohya's scripts write them, which always write alpha too.
         groups: Sorted by block number, then name.
@@ -110,11 +108,7 @@ class LoraFormat:
 
 @cache
 def added_formats() -> tuple[Extension[LoraFormat], ...]:
-    """The formats of installed packages.
-
-    Raises:
-        ExtensionError: One of them cannot be used.
-    """
+    """The formats of installed packages."""
     return extensions(
         "wanlora.lora_formats", LoraFormat, taken=(*_USUAL.values(), "diffsynth", "bare", "peft")
     )
@@ -139,8 +133,6 @@ def layout(path: Path, keys: Iterable[str], called: Mapping[str, str] | None = N
     """Sort the keys of a file into targets.
 
     Args:
-        path: Named in errors.
-        keys: All keys of the file.
         called: What to take a key for, by key, where that is not the key itself (`experts.split`).
 
     Returns:

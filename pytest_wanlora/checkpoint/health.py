@@ -51,12 +51,7 @@ class Measured(NamedTuple):
 
 
 def measure(target: Target, parts: Mapping[str, Tensor]) -> Measured:
-    """Measure a target's update, in float64.
-
-    Args:
-        target: Its kind and scale.
-        parts: Its tensors.
-    """
+    """Measure a target's update, in float64."""
     values = {part: tensor.float64() for part, tensor in parts.items()}
     if any(np.isnan(each).any() for each in values.values()):
         return Measured(math.nan)
@@ -116,12 +111,6 @@ def without_effect(container: Container, data: memoryview, target: Target, found
 
     Its update is zero; or below what its type holds; or so small that float32 rounds it away beside weights
     of the usual size, 1 / sqrt(in); or what is left of products that cancel, which is their rounding.
-
-    Args:
-        container: The file.
-        data: Its bytes.
-        target: Of it.
-        found: Norm of its update.
     """
     if not math.isfinite(found) or found == 0.0:
         return found == 0.0
@@ -154,12 +143,7 @@ def _left_over(sums: int) -> float:
 
 
 def problems(norms: Mapping[str, float], zero: tuple[str, ...]) -> tuple[Problem, ...]:
-    """What makes a file unfit.
-
-    Args:
-        norms: Of all targets.
-        zero: Names of those that change nothing.
-    """
+    """What makes a file unfit."""
     total = len(norms)
     nan = [name for name, each in norms.items() if math.isnan(each)]
     inf = [name for name, each in norms.items() if math.isinf(each)]
@@ -186,9 +170,7 @@ def warnings(
     """What to know of a file that may be fit.
 
     Args:
-        targets: All of them.
         zero: Names of those that change nothing.
-        metadata: Of the header.
         underscored: Whether layers are named as kohya's scripts do, which always write alpha.
     """
     found = []
@@ -215,10 +197,6 @@ def hints(targets: tuple[Target, ...], measured: Mapping[str, Measured]) -> tupl
     The example LoRAs of the embedded model lie far within the thresholds: norms are 0.63 to 2.4 times the
     median of their kind of layer, 15 to 63 % of an update is in one direction, and blocks have 0.90 to 1.5
     times the median norm (measured on the three files that `examples` writes).
-
-    Args:
-        targets: All of them.
-        measured: By name.
     """
     found = []
     by_kind: dict[str, dict[str, float]] = {}

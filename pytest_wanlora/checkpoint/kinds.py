@@ -12,10 +12,6 @@ if TYPE_CHECKING:
 def shape_of(kind: Kind, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...] | None:
     """The shape of an update.
 
-    Args:
-        kind: Of the target.
-        shapes: Of its parts; matrices, but for a difference.
-
     Returns:
         (out, in), or a difference's own shape; None where the parts do not fit together.
     """

@@ -132,12 +132,9 @@ def own_name(module: str) -> str | None:
 
 
 def diffusers_name(name: str) -> str | None:
-    """Diffusers' name of a linear layer, None where it has none.
+    """Diffusers' name of a layer that the model calls `blocks.0.self_attn.q`; None where it has none.
 
     The table is diffusers' own (`loaders/lora_conversion_utils.py`).
-
-    Args:
-        name: The model's own, `blocks.0.self_attn.q`.
     """
     found = _BLOCK.fullmatch(name)
     if found is None:
@@ -184,14 +181,7 @@ def needs_image(name: str) -> bool:
 
 
 def why_unknown(module: str) -> tuple[str, str]:
-    """Say what a module may be that no Wan text-to-video model has.
-
-    Args:
-        module: Without known prefixes.
-
-    Returns:
-        What it looks like, and what to do next.
-    """
+    """What a module, without known prefixes, may be that no Wan text-to-video model has, and what to do."""
     for pattern, model in _RELATIVES:
         if re.search(pattern, module):
             return (

@@ -32,7 +32,6 @@ class Asked:
         path: Of a LoRA that is given without an expert; of a pair a path that may not exist, with the common
             part of both names, for `unique_names`.
         halves: Of a pair, the file of each expert.
-        strengths: Of a pair, the factor on each.
     """
 
     path: Path
@@ -48,10 +47,11 @@ class Asked:
         if self.halves:
             parts = {expert: read(path, expert=expert) for expert, path in self.halves.items()}
             return pair(name, parts, self.strengths)
-        inside = split(open_container(self.path).entries)
+        container = open_container(self.path)
+        inside = split(container.entries)
         if not inside:
-            return read(self.path)
-        return pair(name, {each: read(self.path, expert=each) for each in inside}, dict.fromkeys(inside, 1.0))
+            return read(container)
+        return pair(name, {each: read(container, expert=each) for each in inside}, dict.fromkeys(inside, 1.0))
 
 
 def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
@@ -79,10 +79,6 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
 
 def absolute(argument: str, folder: Path) -> str:
     """Make the paths in an argument of ``--lora`` absolute.
-
-    Args:
-        argument: As typed.
-        folder: That relative paths are below.
 
     Raises:
         ValueError: A folder of a user who does not exist.

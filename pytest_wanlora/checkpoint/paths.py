@@ -25,9 +25,6 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
     it matches, and in folders that it matches. A name that exists is never taken for a glob. A named
     file is passed on whatever its suffix is: refusing it is for ``read``, which knows why.
 
-    Args:
-        arguments: As typed, at least one.
-
     Returns:
         Unique by what they point to, as typed, sorted by folder and name with numbers as numbers:
         ``epoch-2`` comes before ``epoch-10``.
@@ -53,9 +50,6 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
 
 def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     """Short names for several checkpoints, no two alike.
-
-    Args:
-        paths: Different files.
 
     Returns:
         In the same order: the stem; where several have it (``checkpoint-500/adapter_model``,

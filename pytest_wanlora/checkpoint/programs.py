@@ -17,7 +17,6 @@ class Rule(NamedTuple):
     Attributes:
         text: The name of a module with `{wan}`, `{diffusers}` or `{flat}` (underscores) for the layer, an
             ending of a key, or a sentence.
-        source: File and line of the program.
     """
 
     text: str
@@ -31,8 +30,6 @@ class Program:
     Attributes:
         name: As `--for` takes it.
         version: Of the program, with the commit or release that was read.
-        modules: Names of modules that it finds.
-        endings: What may follow a module's name.
         alphas: Endings of alphas that it reads; a scale is 1 where it reads none.
         strict: It refuses a file of which it does not read every key.
         metadata: It reads the alpha that diffusers keeps in the header.

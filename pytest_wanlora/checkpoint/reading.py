@@ -39,24 +39,21 @@ class Contents:
     starts: Mapping[str, int]
 
 
-def read(path: Path | str, *, expert: str | None = None) -> Checkpoint:
+def read(path: Path | str | Container, *, expert: str | None = None) -> Checkpoint:
     """Read and check a LoRA file, without torch.
 
     The header decides first; only a file whose every key and shape is understood is read whole. Weights
     that are NaN, infinite or zero do not stop the reading: they are ``Checkpoint.problems``.
 
     Args:
-        path: A safetensors file in any format that ``formats`` knows.
+        path: A safetensors file in any format that ``formats`` knows, or one whose header was read.
         expert: Which expert's LoRA to read of a file that names two of them; a file that names none is read
             whole, whatever is given here.
-
-    Returns:
-        What is known of it.
 
     Raises:
         CheckpointError: It cannot be read, is of a refused kind, or contradicts itself.
     """
-    container = open_container(Path(path))
+    container = path if isinstance(path, Container) else open_container(Path(path))
     halves = experts.split(container.entries)
     called = {} if expert is None or not halves else experts.half_of(container.path, halves, expert)
     layout = formats.layout(container.path, called or container.entries, called)
@@ -113,9 +110,6 @@ def read(path: Path | str, *, expert: str | None = None) -> Checkpoint:
 def weights(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The LoRA in the model's own names.
 
-    Args:
-        checkpoint: What ``read`` gave.
-
     Returns:
         ``{"blocks.0.self_attn.q.lora_A.weight": Tensor, "blocks.0.self_attn.q.lora_B.weight": ...}``:
         A of shape (rank, in), B of (out, rank). The bits are the file's own. Only where alpha differs
@@ -136,9 +130,6 @@ def contents(checkpoint: Checkpoint) -> Iterator[Contents]:
 
     Only once the block was left without an error is it proven that what it was given is the checkpoint; until
     then the block must be ready to undo what it did.
-
-    Args:
-        checkpoint: What ``read`` gave.
 
     Yields:
         What lies in the file now, in the form that ``weights`` describes.
@@ -246,7 +237,9 @@ def _refuse_type_and_shape(container: Container, key: str, part: str, name: str)
             next_command="gather the weights before saving (DeepSpeed ZeRO-3, FSDP), and save again",
         )
     if part == "diff":
-        wanted = _dimensions(name)
+        # of the weight that the difference is added to
+        wanted = 2 if names.is_linear(name) else 1
+        wanted = {"patch_embedding": 5, "modulation": 3}.get(name.rpartition(".")[2], wanted)
         if len(shape) != wanted:
             raise CheckpointError(
                 f"{container.path}: {key!r} has shape {shape}, allowed are {wanted} dimensions for {name!r}",
@@ -265,15 +258,6 @@ def _refuse_type_and_shape(container: Container, key: str, part: str, name: str)
             "are not supported)",
             next_command="train without convolutions such as patch_embedding",
         )
-
-
-def _dimensions(name: str) -> int:
-    """Of the weight that a difference is added to."""
-    if name.endswith("modulation"):
-        return 3
-    if name == "patch_embedding":
-        return 5
-    return 2 if names.is_linear(name) else 1
 
 
 def _refuse_strays(container: Container, layout: formats.Layout, data: memoryview) -> None:

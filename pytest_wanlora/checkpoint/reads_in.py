@@ -19,13 +19,8 @@ class Reading:
     """What a program makes of a file.
 
     Attributes:
-        program: Its name.
-        version: That the rules are of.
         state: Whether the file works there, in part, or does nothing.
-        read: How many targets it reads.
-        targets: How many the file has.
         scales: What it multiplies updates by; different values, ascending.
-        dropped: Keys that it does not read.
         why: One sentence where it does not simply work, else empty.
         source: File and line of the program that this rests on.
     """
@@ -52,12 +47,7 @@ class Reading:
 
 
 def readings(checkpoint: Checkpoint, programs: Sequence[str] = tuple(PROGRAMS)) -> tuple[Reading, ...]:
-    """Say for each program what it makes of a file.
-
-    Args:
-        checkpoint: What `read` gave.
-        programs: Their names, of `PROGRAMS`.
-    """
+    """Say for each program what it makes of a file."""
     if checkpoint.experts:
         # a pair works where both of its LoRAs do
         worst = ("works", "in part", "nothing")

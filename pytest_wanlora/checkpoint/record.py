@@ -55,7 +55,6 @@ class Problem:
             of its targets change nothing), ``alpha_some`` (alpha is missing on some targets) or
             ``alpha_header`` (only the header tells alpha).
         words: One sentence with the number of targets and the first of them.
-        targets: Names of those concerned.
     """
 
     code: str
@@ -231,9 +230,6 @@ class Checkpoint:
 def widths(targets: tuple[Target, ...]) -> tuple[tuple[Target, str, int], ...]:
     """What each target says about the model's widths.
 
-    Args:
-        targets: Of one LoRA.
-
     Returns:
         (target, ``dim`` | ``ffn_dim`` | ``text_dim``, value), by the definition of the Wan video
         transformer: attention is dim x dim also across (the text is embedded to dim before), ffn.0 goes
@@ -260,7 +256,6 @@ def verify_against(checkpoint: Checkpoint, dit_shapes: Mapping[str, tuple[int, .
     """Compare a LoRA's targets with the layers of a loaded model.
 
     Args:
-        checkpoint: The LoRA.
         dit_shapes: Name of a target -> shape of what it changes: ``{"blocks.0.self_attn.q": (3072, 3072),
             "blocks.0.self_attn.q.bias": (3072,), ...}``, for every weight of the model.
 

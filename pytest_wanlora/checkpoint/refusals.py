@@ -60,10 +60,6 @@ _REFUSED: Final = tuple(
 def refuse_by_name(path: Path, keys: tuple[str, ...]) -> None:
     """Refuse a file that has a key of a kind that cannot be applied.
 
-    Args:
-        path: Named in errors.
-        keys: All keys of the file.
-
     Raises:
         CheckpointError: Names the kind, its first key and what to do.
     """

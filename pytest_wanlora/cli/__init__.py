@@ -28,18 +28,9 @@ from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import WanloraError
 
-__all__ = ["main"]
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
-
-    Args:
-        arguments: Without the program's name; `sys.argv` by default.
-
-    Returns:
-        The exit code.
-    """
+    """Run one command, of `sys.argv` by default; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
     )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import sys
-from collections.abc import Iterable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from pytest_wanlora.cli.output import BAD, OK, say, say_json
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
@@ -29,17 +29,11 @@ from pytest_wanlora.training_data.writing import check_output, write_table
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
 
-OK: Final = 0
-BAD: Final = 1
 _TI2V_MULTIPLE: Final = 32
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `data` and its commands; each sets `run_command`, a function from the arguments to an exit code.
-
-    Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-    """
+    """Add `data` and its commands; each sets `run_command`, a function from the arguments to an exit code."""
     data = commands.add_parser("data", help="what a LoRA was trained on, and a balanced set to train next")
     kinds = data.add_subparsers(dest="data_command", required=True, metavar="COMMAND")
 
@@ -149,11 +143,11 @@ def _report(arguments: argparse.Namespace) -> int:
             ]
         workers = arguments.workers or min(os.cpu_count() or 1, 4)
         read = read_clips(paths, target, workers=workers, progress=_progress("videos"))
-        report = report.with_clips(read)
+        report = replace(report, clips=read)
     if arguments.json:
-        _say([json.dumps(report.to_json(), indent=1, ensure_ascii=False)])
+        say_json(report.to_json())
     else:
-        _say(report_lines(report))
+        say(report_lines(report))
     return BAD if report.broken or report.without_prompt else OK
 
 
@@ -181,8 +175,8 @@ def _balance(arguments: argparse.Namespace) -> int:
     )
     records = survey.records(drawn.rows)
     write_table(arguments.output, kind, survey.columns, (records[row].record for row in drawn.rows))
-    _say(draw_lines(arguments.output, arguments.seed, survey.counts(repeats=False), drawn))
-    _say(survey.shared.notes)
+    say(draw_lines(arguments.output, arguments.seed, survey.counts(repeats=False), drawn))
+    say(survey.shared.notes)
     return OK
 
 
@@ -219,7 +213,7 @@ def _import(arguments: argparse.Namespace) -> int:
         ]
     write_table(output, kind, ("video", "prompt"), rows)
     repeated = f", {len(survey):,} clips as often as an epoch takes them" if len(rows) > len(survey) else ""
-    _say(
+    say(
         [
             f"wrote {output}: {len(rows):,} rows{repeated}",
             "next: train with --dataset_base_path "
@@ -259,7 +253,7 @@ def _categorize(arguments: argparse.Namespace) -> int:
         texts = kind in ("csv", "tsv")
         records = ([str(row[name]) for name in columns] for row in found) if texts else found
         write_table(arguments.output, kind, columns, records)
-    _say([f"wrote {arguments.output}", *survey.shared.notes])
+    say([f"wrote {arguments.output}", *survey.shared.notes])
     return OK
 
 
@@ -287,7 +281,7 @@ def _similarity(arguments: argparse.Namespace, suite: Suite | None) -> TextSimil
 
 def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
     shares = (
-        balance.equal_shares(rules.names)
+        dict.fromkeys(rules.names, Fraction(1, len(rules.names)))
         if arguments.share is None
         else balance.parse_shares(arguments.share)
     )
@@ -390,7 +384,3 @@ def _progress(what: str) -> Progress | None:
         sys.stderr.flush()
 
     return show
-
-
-def _say(lines: Iterable[str]) -> None:
-    sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -97,6 +97,7 @@ def _run(arguments: argparse.Namespace) -> int:
         missing = f"{count} missing" if count else "everything is there"
         named = "" if suite.device == "auto" else ", named by the suite"
         say([f"suite {suite.name} on {here.device_name}{named}: {missing}", *preflight.lines()])
+        say([f"warning: {line}" for line in suites.contradicting_names(suite)])
         code = BAD if count else code
     return code
 

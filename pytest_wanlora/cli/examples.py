@@ -48,11 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _holds(path: Path, data: bytes) -> bool:
-    """Whether a file is there with these bytes.
-
-    Raises:
-        SettingsError: Something else is there.
-    """
+    """Whether a file is there with these bytes; refused if something else is."""
     try:
         if path.read_bytes() == data:
             return True
@@ -68,11 +64,7 @@ def _holds(path: Path, data: bytes) -> bool:
 
 
 def _write(path: Path, data: bytes) -> None:
-    """Write a file that does not exist.
-
-    Raises:
-        SettingsError: It cannot be written.
-    """
+    """Write a file that does not exist."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:

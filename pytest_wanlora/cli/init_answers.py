@@ -32,12 +32,8 @@ class Answers:
     """All that the files are made from; paths start in the folder.
 
     Attributes:
-        folder: Where the files are written.
-        model: The packaged suite to start from.
-        name: Of the new suite.
         scenarios: Checked, in their order.
         training: The training metadata, counted with the scenarios' categories; None if none was named.
-        videos: Folder of the reference videos.
         lora: Checkpoint of the printed gate command.
         ci: `github`, `gitlab` or `none`.
     """
@@ -53,16 +49,7 @@ class Answers:
 
 
 def collect(arguments: argparse.Namespace, terminal: Terminal | None) -> Answers:
-    """Take the options, and ask for what they leave out.
-
-    Args:
-        arguments: Of `init`.
-        terminal: None to ask nothing.
-
-    Raises:
-        SettingsError: Something is missing or not allowed, and nobody can be asked.
-        DataError: The training metadata cannot be read.
-    """
+    """Take the options of `init`, and ask for what they leave out; nothing is asked without a terminal."""
     given = [scenarios.parse_prompt(text) for text in arguments.prompt]
     if arguments.prompts is not None:
         given += scenarios.read_file(arguments.prompts)

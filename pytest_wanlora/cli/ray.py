@@ -11,11 +11,7 @@ from pytest_wanlora.errors import SuiteError
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command.
-
-    Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-    """
+    """Add the command."""
     parser = commands.add_parser("ray", help="whether the nodes of a Ray cluster can render a suite")
     kinds = parser.add_subparsers(dest="ray_command", required=True, metavar="COMMAND")
     doctor = kinds.add_parser(

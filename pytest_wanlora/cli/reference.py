@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_wanlora.cli import output
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import EVERY, write_reference
 from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
@@ -34,11 +35,7 @@ Say = Callable[[str], object]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add the command; its `run_command` is a function from the arguments to an exit code.
-
-    Args:
-        commands: What `ArgumentParser.add_subparsers` returned.
-    """
+    """Add the command; its `run_command` is a function from the arguments to an exit code."""
     parser = commands.add_parser(
         "reference",
         help="make a suite's reference set from real videos",
@@ -86,10 +83,8 @@ class Chosen:
 
     Attributes:
         sets: Category (or `all`) -> its videos.
-        frames: Taken of each.
         height: Of the suite, pixels.
         width: Of the suite, pixels.
-        every: Distance of the frames taken.
         resized: How many videos have another size than the suite's.
         short: Messages about those left out because they have too few frames.
     """
@@ -119,8 +114,6 @@ def check_videos(
 
     Args:
         folder: See `videos.find_sets`.
-        suite: Tells categories, frames and size.
-        every: Distance of the frames taken.
         skip_short: Leave out videos with too few frames instead of refusing them.
         say: Gets a line of progress now and then.
 
@@ -171,16 +164,8 @@ def features(
 ) -> dict[str, NDArray[np.float32]]:
     """Measure the videos, one at a time.
 
-    Args:
-        chosen: From `check_videos`.
-        extract: The suite's network, `video_features.load_extractor`.
-        say: Gets a line of progress now and then.
-
     Returns:
         Category (or `all`) -> float32 (videos, D), in the order of the files' names.
-
-    Raises:
-        ScoringError: The network refuses a video.
     """
     rows: dict[str, NDArray[np.float32]] = {}
     measured = 0
@@ -200,7 +185,7 @@ def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.scoring.weights import fetch
 
     suite = suites.load(arguments.suite, baselines=arguments.baselines_dir)
-    output = _output(arguments.output, suite, overwrite=arguments.overwrite)
+    place = _output(arguments.output, suite, overwrite=arguments.overwrite)
     settings = suite.scoring.video_features
     extract = load_extractor(settings, device=_device(arguments.device))
     digest = fetch(settings.weights, settings.sha256, "scoring.video_features.weights").sha256
@@ -212,9 +197,9 @@ def _run(arguments: argparse.Namespace) -> int:
         say=_to_stderr,
     )
     rows = features(chosen, extract, say=_to_stderr)
-    sha256 = write_reference(output, rows, frames=chosen.frames, extractor_sha256=digest)
-    sys.stdout.writelines(f"{line}\n" for line in _summary(output, chosen, suite, sha256))
-    return 0
+    sha256 = write_reference(place, rows, frames=chosen.frames, extractor_sha256=digest)
+    output.say(_summary(place, chosen, suite, sha256))
+    return output.OK
 
 
 def _output(named: Path | None, suite: Suite, *, overwrite: bool) -> Path:

@@ -25,9 +25,7 @@ class Terminal:
         """Ask one question; Enter takes the default.
 
         Args:
-            question: Without a colon at its end.
             read: Makes the answer of its text; raises a `WanloraError` for a text that is not allowed.
-            default: Shown in brackets.
 
         Raises:
             SettingsError: The input ended, or was interrupted.

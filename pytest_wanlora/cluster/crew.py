@@ -19,7 +19,6 @@ class About:
     """Where a worker runs.
 
     Attributes:
-        node: Name of the node.
         gpu: Name and number of its GPU, or the CPU.
         kind: What must be equal for two workers to render the same frames: hardware, driver, versions.
     """
@@ -39,7 +38,6 @@ class Sent:
     """A result as it comes from a worker.
 
     Attributes:
-        produced: Without a preview.
         preview: The mp4 file, if there is one.
     """
 
@@ -63,12 +61,8 @@ class Event:
     """What happened to a worker.
 
     Attributes:
-        worker: Which.
         kind: It is ready, has rendered or scored a batch, or is lost.
-        batch: Number of the batch.
-        about: Of a worker that is ready.
         answers: Of a batch that was scored, one a job.
-        why: Of a worker that is lost.
     """
 
     worker: str
@@ -80,11 +74,7 @@ class Event:
 
 
 class Crew(Protocol):
-    """The workers of a cluster.
-
-    Attributes:
-        slots: How many there can be.
-    """
+    """The workers of a cluster."""
 
     slots: int
 

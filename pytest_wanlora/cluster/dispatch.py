@@ -24,7 +24,6 @@ class Batch:
     Attributes:
         number: Unique within a run; a batch that is handed on gets a new one.
         block: What its jobs have in common, see `Job.block`.
-        jobs: One or more.
         lost_with: Workers that were lost while they had it.
     """
 
@@ -56,7 +55,6 @@ class Dispatcher:
     verdicts come early and a worker seldom changes its LoRA.
 
     Args:
-        batch: Seeds that are rendered together.
         background: Whether a worker scores a batch while it renders the next.
         accept: Called before a block is given away for the first time.
     """
@@ -108,11 +106,7 @@ class Dispatcher:
         self._elsewhere.clear()
 
     def assign(self, now: float) -> list[tuple[str, Batch]]:
-        """Give work to every free worker.
-
-        Returns:
-            The workers and what they render next.
-        """
+        """Give work to every free worker."""
         given = []
         while self._free:
             batch = self._next()

@@ -38,9 +38,6 @@ class Trouble:
     """Something that keeps the cluster from rendering.
 
     Attributes:
-        what: Suite key or part of the machine.
-        message: With the names of the nodes.
-        next_command: What to do next.
         incomparable: Whether nodes differ, instead of lacking something.
     """
 
@@ -55,7 +52,6 @@ class Node:
     """A node that can render.
 
     Attributes:
-        id: Ray's.
         name: Its host name, with the first letters of the id where several nodes have the same.
         slots: GPUs, or CPUs where the suite is rendered on CPUs.
         hardware: Of each kind of its GPUs; empty where it could not be looked at.
@@ -72,10 +68,7 @@ class Cluster:
     """A Ray cluster that this process is connected to.
 
     Attributes:
-        address: As the user gave it.
         device: `"cuda"` or `"cpu"`.
-        nodes: Those that can render.
-        troubles: What keeps them from it.
         wait: Seconds in which a node must answer.
         notes: Differences that the user allowed, nodes that were lost.
     """
@@ -102,7 +95,6 @@ class Cluster:
         """Compare the versions of all nodes, then what they render on.
 
         Args:
-            dtype: The suite's pipeline precision.
             allow: Whether other GPUs, drivers and versions of libraries may be mixed.
 
         Returns:
@@ -112,7 +104,8 @@ class Cluster:
         if not self.nodes:
             self.troubles = (self._no_slots(),)
             return None
-        names = [*PACKAGES, *_extensions()]
+        added = (each for group in GROUPS for each in extensions(group, object))
+        names = [*PACKAGES, *sorted({each.distribution.partition(" ")[0] for each in added})]
         read = _read_versions()
         here, answers = read(names), self._everywhere(read, names)
         unlike = {node: differing(here, found) for node, found in answers.items()}
@@ -125,11 +118,7 @@ class Cluster:
         return _merged([each.environment for each in all_hardware]) if all_hardware else None
 
     def examine(self, check: Check) -> None:
-        """Find out what nodes lack: one trouble for each thing, with the nodes that lack it.
-
-        Args:
-            check: Called on every node.
-        """
+        """Find out what nodes lack: one trouble for each thing, with the nodes that lack it."""
         sound = [node.name for node in self.nodes if node.hardware]
         lacking: dict[Lack, list[str]] = {}
         for name, problems in self._everywhere(inspect, check, only=sound).items():
@@ -364,12 +353,6 @@ def _read_versions() -> Callable[[Sequence[str]], dict[str, str]]:
 def _of_package(lines: Sequence[str]) -> bool:
     """Whether the package itself is another one."""
     return any("pytest-wanlora" in line for line in lines)
-
-
-def _extensions() -> list[str]:
-    """Packages whose extensions the run uses."""
-    found = [each for group in GROUPS for each in extensions(group, object)]
-    return sorted({each.distribution.partition(" ")[0] for each in found})
 
 
 def _grouped(lines: Mapping[str, str]) -> dict[str, str]:

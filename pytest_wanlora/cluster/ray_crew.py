@@ -28,13 +28,7 @@ _REPLACED: Final = 2
 
 
 class RayCrew:
-    """The workers of a cluster: one actor a GPU, or a CPU.
-
-    Args:
-        cluster: Where they run.
-        make_producer: Makes what renders and scores.
-        dtype: The suite's pipeline precision.
-    """
+    """The workers of a cluster: one actor a GPU, or a CPU."""
 
     def __init__(self, cluster: Cluster, make_producer: MakeProducer, dtype: str) -> None:
         self.cluster = cluster
@@ -42,7 +36,8 @@ class RayCrew:
         self._arguments = (import_ray().cloudpickle.dumps(make_producer), dtype, cluster.device)
         self._kinds = {each.kind for node in cluster.nodes for each in node.hardware}
         self._names = {node.id: node.name for node in cluster.nodes}
-        self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        # made by `poll`: what Ray calls when a call ends may not call Ray, whose client would wait for itself
+        self._ended: queue.SimpleQueue[Callable[[], Event]] = queue.SimpleQueue()
         self._actors: dict[str, Any] = {}
         self._waiting: set[str] = set()
         self._replacements = 0
@@ -87,9 +82,9 @@ class RayCrew:
         """Wait for events, up to some seconds."""
         events: list[Event] = []
         try:
-            events.append(self._events.get(timeout=timeout))
+            events.append(self._ended.get(timeout=timeout)())
             while True:
-                events.append(self._events.get_nowait())
+                events.append(self._ended.get_nowait()())
         except queue.Empty:
             # not before: a worker that is ready and not yet heard of must not be missed
             self._waiting.difference_update(event.worker for event in events)
@@ -158,10 +153,8 @@ class RayCrew:
 
         def ended(call: Future[Any]) -> None:
             error = call.exception()
-            if error is None:
-                self._events.put(event(call.result()))
-            else:
-                self._events.put(Event(worker, "lost", why=last_line(error)))
+            lost = partial(Event, worker, "lost", why="" if error is None else last_line(error))
+            self._ended.put(lost if error is not None else partial(event, call.result()))
 
         reference.future().add_done_callback(ended)
 

@@ -41,12 +41,9 @@ class ClusterScheduler:
     """Renders jobs once on the workers of a cluster.
 
     Args:
-        crew: The workers.
         cache: Where results are kept; written by this process alone.
-        board: The run's notes.
         checkpoint_of: The checkpoint of a batch; a WanloraError from it is recorded for its jobs.
         proof: What every worker renders first; its frames must be the same on all of one kind.
-        batch: Seeds that are rendered together.
         score_in_background: Whether a worker scores a batch while it renders the next.
         wait: Seconds without a worker after which the run gives up.
         limit: Seconds that a batch may take; a worker that takes longer is ended.
@@ -105,7 +102,6 @@ class ClusterScheduler:
         """Wait until every needed job is rendered; the workers render the rest of the pool meanwhile.
 
         Args:
-            needed: Jobs whose results are wanted.
             pool: Every job of the run; what is not in it any more is not begun.
 
         Returns:

@@ -39,7 +39,6 @@ class Hardware:
     """What a node renders on.
 
     Attributes:
-        environment: Of one of its GPUs, or of its CPU.
         driver: Version of the GPU driver; empty on a CPU.
     """
 
@@ -76,12 +75,7 @@ def driver_version() -> str:
 
 
 def survey(dtype: str, device: str) -> list[Hardware]:
-    """Look at this node: every kind of GPU that it has, or its CPU.
-
-    Args:
-        dtype: The suite's pipeline precision.
-        device: `"cuda"` or `"cpu"`.
-    """
+    """Look at this node: every kind of GPU that it has, or its CPU."""
     if device == "cpu":
         return [Hardware(environments.detect(dtype, "cpu"), "")]
     with _all_gpus():
@@ -107,13 +101,7 @@ def _all_gpus() -> Iterator[None]:
 
 
 class Worker:
-    """Renders and scores batches; its methods are called from several threads.
-
-    Args:
-        make_producer: See `MakeProducer`.
-        dtype: The suite's pipeline precision.
-        device: `"cuda"` or `"cpu"`.
-    """
+    """Renders and scores batches; its methods are called from several threads."""
 
     def __init__(self, make_producer: MakeProducer, dtype: str, device: str) -> None:
         if device == "cuda":
@@ -145,8 +133,6 @@ class Worker:
         """Render a batch, after the one before.
 
         Args:
-            number: Of the batch.
-            jobs: What to render.
             checkpoint: The candidate; None for the model without LoRA.
             data: Bytes of the files of its `halves`.
         """

@@ -2,66 +2,87 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import os
+import sys
 import threading
 import time
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TextIO
 
-import pytest
-
+from pytest_wanlora.hooks.github_actions import escaped
 from pytest_wanlora.reports import terminal
 
 if TYPE_CHECKING:
-    from pytest_wanlora.jobs.board import Board, Progress
+    import pytest
 
-_POLL_SECONDS = 1.0
-_LINE_SECONDS = 5.0
+    from pytest_wanlora.jobs.board import Progress
+
+_POLL_SECONDS: Final = 0.25
+_LINE_SECONDS: Final = 2.5
+#: A line whenever the run has grown by 3 % after its first minute: some 150 lines in the first hour.
+_SHARE_OF_THE_RUN: Final = 0.03
 
 
 class Live:
-    """Prints the progress of rendering as whole lines, at intervals, so that logs stay readable.
+    """Prints from a thread what the run does, as whole lines at intervals, so that logs stay readable.
+
+    To a stream of its own: while a test runs, pytest's capture has the process' standard output, and what
+    other libraries print is redirected.
 
     Args:
-        reporter: pytest's terminal.
-        capture: pytest's capture manager, suspended while a line is printed; None without.
+        doing: What is done before there are videos to count.
+
+    Attributes:
+        doing: What is done while there are no videos to count; it may be changed at any time.
+        progress: How far the videos are; None before and after there are any to count.
+        reporter: pytest's terminal, once there is one.
     """
 
-    def __init__(self, reporter: pytest.TerminalReporter, capture: Any) -> None:  # noqa: ANN401 - not exported
-        self.reporter = reporter
-        self.capture = capture
-        self._last_line = ""
-        self._last_time = -math.inf
+    def __init__(self, doing: str) -> None:
+        self.doing = doing
+        self.progress: Callable[[], Progress | None] = lambda: None
+        self.reporter: pytest.TerminalReporter | None = None
+        self._own: TextIO | None = None
+        with contextlib.suppress(OSError):  # io.UnsupportedOperation is one
+            self._own = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", errors="replace")
+        # one in memory is out of reach for the capture of file descriptors
+        self._stream = self._own or sys.stdout
+        self._began = time.monotonic()
+        self._last = self._began
+        self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def show(self, progress: Progress) -> None:
-        """Print a line if the last one was some seconds ago."""
-        now = time.monotonic()
-        line = terminal.progress_line(progress)
-        if now - self._last_time < _LINE_SECONDS or line == self._last_line:
-            return
-        self._last_line, self._last_time = line, now
-        shown = nullcontext() if self.capture is None else self.capture.global_and_fixture_disabled()
-        with shown:
-            self.reporter.ensure_newline()
-            self.reporter.write_line(line)
-            self.reporter.flush()
-
-    def watch(self, board: Board) -> None:
-        """Show the progress of other processes until `stop`, from a thread."""
-
-        def follow() -> None:
-            while not self._stop.wait(_POLL_SECONDS):
-                progress = board.progress()
-                if progress is not None and progress.left:
-                    self.show(progress)
-
-        self._thread = threading.Thread(target=follow, name="wanlora-progress", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="wanlora-progress", daemon=True)
         self._thread.start()
+
+    def _follow(self) -> None:
+        while not self._stop.wait(_POLL_SECONDS):
+            now = time.monotonic()
+            if now - self._last >= max(_LINE_SECONDS, (now - self._began) * _SHARE_OF_THE_RUN):
+                self.show(self.progress())
+
+    def show(self, progress: Progress | None) -> None:
+        """Print a line now."""
+        with self._lock:
+            self._last = now = time.monotonic()
+            if progress is None:
+                line = f"wanlora: {self.doing}, {terminal.duration(now - self._began)} so far"
+            else:
+                line = terminal.progress_line(progress)
+            begun = self.reporter is not None and bool(self.reporter.currentfspath)
+            if self.reporter is not None:
+                self.reporter.currentfspath = None
+            try:
+                self._stream.write("\n" * begun + escaped(line, os.environ) + "\n")
+                self._stream.flush()
+            except (OSError, ValueError):
+                self._last = math.inf  # whoever read the terminal has gone: pytest itself notices
 
     def stop(self) -> None:
         """Print nothing more."""
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join()
+        self._thread.join()
+        if self._own is not None:
+            with contextlib.suppress(OSError):
+                self._own.close()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from pytest_wanlora import results, workers
+from pytest_wanlora import suite as suites
 from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
@@ -47,6 +48,7 @@ class Run:
         controller: xdist's hooks; None without workers, and in a worker.
         outcomes: Of the tests.
         planned: How many processes render, if any do.
+        live: Prints what the run does; None where nothing is to be printed.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Run:
         controller: workers.Controller | None,
         outcomes: Outcomes,
         planned: int = 1,
+        live: Live | None = None,
     ) -> None:
         self.config = config
         self.gate = gate
@@ -70,7 +73,7 @@ class Run:
         self.record: RunRecord | None = None
         self.lines: list[str] = []
         self._whole = False
-        self.live: Live | None = None
+        self.live = live
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self) -> None:
@@ -87,11 +90,9 @@ class Run:
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         if reporter is not None:
             github_actions.escape_output(self.config.get_terminal_writer(), os.environ)
-        if reporter is not None and self.config.get_verbosity() >= 0:
-            self.live = Live(reporter, self.config.pluginmanager.get_plugin("capturemanager"))
-            self.gate.on_progress = self.live.show
-            if self.controller is not None:
-                self.live.watch(self.gate.board)
+        if self.live is not None:
+            self.live.reporter, self.live.progress = reporter, self.gate.progress
+            self.live.doing = "collecting" if self.controller is None else f"starting {self.planned} workers"
         if self.controller is not None:
             # before the workers start: they are told of the winner alone
             self._race()
@@ -126,6 +127,7 @@ class Run:
         lines = [f"wanlora: {names} on suite {gate.suite.name}, {_device(gate)}"]
         if gate.cluster is not None:
             lines.append(f"wanlora: rendered by Ray at {gate.cluster.address}: {gate.cluster.words}")
+        lines += [f"wanlora: warning: {line}" for line in suites.contradicting_names(gate.suite)]
         if gate.settings.partial:
             lines.append(
                 f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
@@ -144,7 +146,7 @@ class Run:
             self.gate.select(chosen, announce=not self.dry)
         except JobError as error:
             raise pytest.UsageError(str(error)) from error
-        progress = None if self.dry else self.gate.board.progress()
+        progress = None if self.dry else self.gate.progress()
         if self.live is not None and progress is not None and progress.left:
             self.live.show(progress)
 
@@ -171,13 +173,24 @@ class Run:
 
         Behind every other hook, since they may still change the exit code, and before the terminal's summary.
         """
-        result = yield
+        if self.live is not None:
+            self.live.progress = lambda: None
+            self.live.doing = "ending the tests"
+        try:
+            result = yield
+            if not self.dry and not self.worker:
+                if self.live is not None:
+                    self.live.doing = "writing the record and the reports"
+                self.outcomes.end(session)
+                self._finish(session)
+        finally:
+            self.stop()
+        return result
+
+    def stop(self) -> None:
+        """Print nothing more of what the run does."""
         if self.live is not None:
             self.live.stop()
-        if not self.dry and not self.worker:
-            self.outcomes.end(session)
-            self._finish(session)
-        return result
 
     def _finish(self, session: pytest.Session) -> None:
         outcomes, gate = self.outcomes, self.gate
@@ -199,6 +212,7 @@ class Run:
             other_failures=others,
             notes=(
                 *(() if gate.race is None else gate.race.sentences()),
+                *suites.contradicting_names(gate.suite),
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),

@@ -16,6 +16,7 @@ from pytest_wanlora.hooks.collection import (
     unknown_ids,
 )
 from pytest_wanlora.hooks.outcomes import Outcomes
+from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.hooks.session import RUN, Run
 from pytest_wanlora.publishing import ssh_signature
 from pytest_wanlora.run.handover import packed, unpacked
@@ -35,6 +36,17 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
     Raises:
         WanloraError: Anything that was named is wrong.
     """
+    silent = workers.is_worker(config) or settings.plan or config.getoption("collectonly")
+    live = None if silent or config.get_verbosity() < 0 else Live("reading and checking files")
+    try:
+        return _switch_on(config, settings, live)
+    except BaseException:
+        if live is not None:
+            live.stop()
+        raise
+
+
+def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> Gate:
     selection = take_selection(config)
     if settings.ray is not None and (workers.is_controller(config) or workers.is_worker(config)):
         raise SettingsError(
@@ -60,6 +72,8 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
         who="main" if worker is None else worker.name,
         handed=None if worker is None else unpacked(worker.handover),
     )
+    if hasattr(gate.producer, "on_stage"):
+        gate.producer.on_stage = gate.board.say
     dry = settings.plan or bool(config.getoption("collectonly"))
     if worker is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
@@ -90,6 +104,6 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
     config.pluginmanager.register(GatePlugin(selection, node_names(gate)))
     outcomes = Outcomes(config, gate, controller, named=bool(selection.ids))
     config.pluginmanager.register(outcomes)
-    config.stash[RUN] = Run(config, gate, controller, outcomes, planned)
+    config.stash[RUN] = Run(config, gate, controller, outcomes, planned, live)
     config.pluginmanager.register(config.stash[RUN])
     return gate

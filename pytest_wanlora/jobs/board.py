@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import time
@@ -20,12 +21,9 @@ class Progress:
     """How far a run's videos are.
 
     Attributes:
-        total: Jobs of the run.
-        reused: Of them, found in the cache.
-        rendered: Finished in this run.
-        failed: Failed in this run.
         running: Labels of the jobs being rendered now.
         remaining: Estimated seconds for the rest; None before the first is finished.
+        stage: What the process that renders does at the moment, or the first of several; empty if unknown.
         nodes: Nodes of a cluster and what they do; empty on one machine.
     """
 
@@ -35,6 +33,7 @@ class Progress:
     failed: int
     running: tuple[str, ...]
     remaining: float | None
+    stage: str = ""
     nodes: str = ""
 
     @property
@@ -47,24 +46,17 @@ class Board:
     """Small JSON files about jobs that all processes of one run read and write.
 
     Args:
-        folder: Of this run alone.
-        who: Name of this process in the notes.
         reuse: Whether results that other runs left in the cache count.
-        attempts: How often a job is begun at most.
     """
 
-    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True, attempts: int = 2) -> None:
+    def __init__(self, folder: Path, *, who: str = "main", reuse: bool = True) -> None:
         self.folder = folder
         self.who = who
         self.reuse = reuse
         self.attempts = 2
 
     def prepare(self) -> None:
-        """Create the folder.
-
-        Raises:
-            JobError: It cannot be created.
-        """
+        """Create the folder."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -83,11 +75,7 @@ class Board:
             self._write(path, {"keys": list(keys), "reused": reused})
 
     def note_collected(self, note: Mapping[str, Any]) -> None:
-        """Note what this process collected, for the one that writes the record.
-
-        Raises:
-            JobError: It cannot be written.
-        """
+        """Note what this process collected, for the one that writes the record."""
         self._write(self.folder / f"collected-{self.who}.json", note)
 
     def collected(self) -> dict[str, Any] | None:
@@ -97,10 +85,6 @@ class Board:
 
     def start(self, job: Job, *, who: str | None = None) -> None:
         """Note that a job is being rendered.
-
-        Args:
-            job: Which.
-            who: Renders it; this process by default.
 
         Raises:
             JobError: Two processes have died over it.
@@ -139,6 +123,11 @@ class Board:
         }
         self._write(self.folder / f"{job.key}.failed", note)
 
+    def say(self, words: str) -> None:
+        """Note what this process does, for the progress."""
+        with contextlib.suppress(OSError):
+            write_json(self.folder / f"{self.who}.stage", {"words": words})
+
     def failed(self, key: str) -> bool:
         """Whether a job failed in this run."""
         return (self.folder / f"{key}.failed").exists()
@@ -152,11 +141,7 @@ class Board:
         return (self.folder / f"{key}.done").exists()
 
     def raise_failure(self, job: Job) -> None:
-        """Raise what a job failed of, if it did.
-
-        Raises:
-            JobError: With the message of the process that tried.
-        """
+        """Raise what a job failed of, if it did."""
         note = read_note(self.folder / f"{job.key}.failed")
         if note is not None:
             raise JobError(f"{job.label}: {note['message']}", next_command=note["next_command"])
@@ -173,6 +158,7 @@ class Board:
             return {path.stem: read_note(path) or {} for path in paths if path.stem in counted}
 
         done, failed, started = noted("done"), noted("failed"), noted("started")
+        stages = map(read_note, sorted(self.folder.glob("*.stage")))
         running = [note for key, note in started.items() if key not in done and key not in failed]
         total = sum(len(plan["keys"]) for plan in plans)
         reused = sum(int(plan["reused"]) for plan in plans)
@@ -181,6 +167,9 @@ class Board:
         if done:
             seconds = sum(float(note.get("seconds", 0.0)) for note in done.values()) / len(done)
             remaining = seconds * max(0, left) / max(1, len({note.get("who") for note in running}))
+            # what is being rendered now was begun when the last one was finished
+            since = time.time() - max(float(note.get("time", 0.0)) for note in done.values())
+            remaining -= min(since, seconds)
         return Progress(
             total=total,
             reused=reused,
@@ -188,6 +177,7 @@ class Board:
             failed=len(failed),
             running=tuple(str(note.get("label", "")) for note in running),
             remaining=remaining,
+            stage=next((str(note.get("words", "")) for note in stages if note), ""),
         )
 
     def _plans(self) -> list[dict[str, Any]]:

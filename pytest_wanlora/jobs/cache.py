@@ -39,11 +39,7 @@ _LOCK_SECONDS = 10.0
 
 
 class Cache:
-    """Results of rendered jobs by key, shared by processes and runs.
-
-    Args:
-        folder: Created when something is first stored.
-    """
+    """Results of rendered jobs by key, shared by processes and runs."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -113,10 +109,6 @@ class Cache:
 
     def load(self, job: Job, *, reused: bool) -> JobResult | None:
         """Read a job's result.
-
-        Args:
-            job: Whose.
-            reused: What to say in `JobResult.reused`.
 
         Returns:
             The result; None when there is none, or when its files are damaged, which is logged: it is

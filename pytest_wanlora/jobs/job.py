@@ -86,9 +86,6 @@ class Job:
 
         Seed s is in the batch that begins with seed `s // batch * batch`: it depends on the job alone, so all
         processes agree on it.
-
-        Args:
-            batch: How many seeds are rendered together.
         """
         return dataclasses.replace(self, seed=self.seed // batch * batch).key if batch > 1 else self.key
 
@@ -155,12 +152,11 @@ class Produced:
     write_preview: Callable[[Path], None] | None = None
 
 
-@dataclass(frozen=True)
-class JobResult:
-    """The stored result of a job: `Produced`, and where it is kept.
+@dataclass(frozen=True, kw_only=True)
+class JobResult(Produced):
+    """The stored result of a job, and where it is kept.
 
     Attributes:
-        job: The job this answers.
         folder: Its folder in the cache.
         reused: Whether it was stored before this run.
         preview: The mp4 for people, or None.
@@ -168,13 +164,6 @@ class JobResult:
     """
 
     job: Job
-    scores: Mapping[str, float]
-    degenerate: str | None
-    features: Mapping[str, NDArray[np.float32]]
-    frames_sha256: str
-    seconds: float
-    applied: Applied | None
-    notes: Mapping[str, Any]
     folder: Path
     preview: Path | None
     reused: bool
@@ -255,11 +244,7 @@ class BatchProducer(Protocol):
 
 
 def image_sha256(path: Path) -> str:
-    """Digest of an input image.
-
-    Raises:
-        JobError: It cannot be read.
-    """
+    """Digest of an input image."""
     try:
         return file_sha256(path)
     except OSError as error:
@@ -288,9 +273,6 @@ def plan(
         name: Of the candidate, where it is not the checkpoint's own.
         producer: Name and version of what renders and scores them (`Producer.identity`).
         scenarios: Some of the suite's, in its order; all by default.
-
-    Returns:
-        The jobs, in the order in which a single process renders them.
     """
     shared = canonical(
         {"suite": _rendering(suite), "environment": environment.identity(), "producer": producer}
@@ -328,11 +310,7 @@ def _rendering(suite: Suite) -> dict[str, Any]:
 
 
 def input_image(suite: Suite, scenario: Scenario) -> Path | None:
-    """The file of a scenario's first frame; None for a scenario without one.
-
-    Raises:
-        SuiteError: There is no such file.
-    """
+    """The file of a scenario's first frame; None for a scenario without one."""
     if scenario.input_image is None:
         return None
     key = f"scenarios[{suite.scenarios.index(scenario)}].input_image"

@@ -52,7 +52,6 @@ class Scheduler:
             not tried again.
         cache: Where results are kept; shared by processes and runs.
         board: The run's shared files: attempts and failures.
-        batch: Seeds that are rendered together.
         together: Batches of one candidate that `begin` is given at a time.
         score_in_background: Whether to score on another thread while the next batch is rendered.
         progress: Called after each change that this process sees.
@@ -90,17 +89,10 @@ class Scheduler:
         self.close()
 
     def ensure(self, needed: Sequence[Job], *, pool: Sequence[Job] = ()) -> dict[str, JobResult]:
-        """Wait until every needed job is rendered, by this process or another.
+        """Wait until every needed job is rendered, by this process or another; returns their results by key.
 
         Renders the next needed job that no process has claimed, together with the wanted jobs of its batch.
         When all needed jobs are claimed or being scored, renders other jobs of `pool` instead of waiting.
-
-        Args:
-            needed: Jobs whose results are wanted.
-            pool: Every job of the run.
-
-        Returns:
-            Results by key.
 
         Raises:
             JobError: A needed job failed, here or in another process of this run, or the process that

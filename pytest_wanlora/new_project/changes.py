@@ -16,7 +16,6 @@ class Change:
     """A file to write.
 
     Attributes:
-        path: The file.
         after: Its new bytes.
         before: Its bytes when it was read; None for a file that must not exist.
     """
@@ -27,12 +26,10 @@ class Change:
 
 
 def refuse_existing(changes: Sequence[Change]) -> None:
-    """Refuse new files where something is already.
-
-    Raises:
-        SettingsError: Names all of them.
-    """
-    there = [str(each.path) for each in changes if each.before is None and _is_there(each.path)]
+    """Refuse new files where something is already, naming all of them."""
+    new = [each.path for each in changes if each.before is None]
+    # a link to nothing is there too
+    there = [str(path) for path in new if path.exists() or path.is_symlink()]
     if there:
         raise SettingsError(
             f"{', '.join(there)}: there already; init writes over nothing",
@@ -82,8 +79,3 @@ def _write(change: Change, made: list[Path]) -> None:
     mode = path.stat().st_mode
     write_whole(path, change.after)
     path.chmod(mode)
-
-
-def _is_there(path: Path) -> bool:
-    # a link to nothing is there too
-    return path.exists() or path.is_symlink()

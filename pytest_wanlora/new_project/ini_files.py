@@ -25,8 +25,6 @@ class _Section(NamedTuple):
     """A table of a file that pytest reads.
 
     Attributes:
-        file: Its name.
-        keys: Where its values are.
         toml: Whether it is TOML.
         always: Whether pytest takes the file even if it lacks the table.
         since: First version of pytest that reads it.

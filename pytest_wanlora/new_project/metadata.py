@@ -24,7 +24,6 @@ class Training:
     """What was found.
 
     Attributes:
-        path: The metadata.
         prompts: Prompts that an epoch takes: rows with a prompt, with their repeats.
         shares: Share of the prompts by category, 0 to 1; of categories that have words in the lists.
         opening: The words that most prompts begin with; None if they begin differently.
@@ -45,15 +44,7 @@ class Training:
 
 
 def read(path: Path, categories: Iterable[str] = ()) -> Training:
-    """Walk through the metadata, as a gate with `--wanlora-training-data` does.
-
-    Args:
-        path: The training data, in any form that `forms` reads.
-        categories: Those of the scenarios; the packaged ones when empty.
-
-    Raises:
-        DataError: It cannot be read, or has no prompt in it.
-    """
+    """Walk through the metadata, as a gate with `--wanlora-training-data` does."""
     rules = extended(packaged_rules(), {}, names=categories)
     try:
         survey = take(Source(path, check_videos=False, near=False), rules)

@@ -36,7 +36,6 @@ class NewScenario:
     Attributes:
         id: Name in test ids, folders and reports.
         category: What kind of training data it stands for.
-        prompt: The text that the model renders.
         caption: The text that CLIP compares the video with; None for the prompt itself.
     """
 
@@ -66,11 +65,7 @@ def plain(text: str) -> str:
 
 
 def parse_prompt(text: str) -> NewScenario:
-    """Read `ID=CATEGORY: TEXT`.
-
-    Raises:
-        SettingsError: It has another form.
-    """
+    """Read `ID=CATEGORY: TEXT`."""
     found = _PROMPT.fullmatch(text)
     if found is None:
         raise SettingsError(
@@ -81,11 +76,7 @@ def parse_prompt(text: str) -> NewScenario:
 
 
 def parse_caption(text: str) -> tuple[str, str]:
-    """Read `ID=TEXT`.
-
-    Raises:
-        SettingsError: It has another form.
-    """
+    """Read `ID=TEXT`."""
     found = _CAPTION.fullmatch(text)
     if found is None:
         raise SettingsError(
@@ -129,10 +120,6 @@ def read_file(path: Path) -> list[NewScenario]:
 def with_captions(scenarios: Sequence[NewScenario], captions: Iterable[tuple[str, str]]) -> list[NewScenario]:
     """Give scenarios their captions.
 
-    Args:
-        scenarios: In their order.
-        captions: Scenario id and caption.
-
     Raises:
         SettingsError: A caption of no scenario, or two of one.
     """
@@ -154,10 +141,6 @@ def with_captions(scenarios: Sequence[NewScenario], captions: Iterable[tuple[str
 
 def check(scenarios: Sequence[NewScenario], clip: ClipScorer) -> list[str]:
     """Say what is wrong with scenarios.
-
-    Args:
-        scenarios: All of the suite.
-        clip: The suite's CLIP, whose tokens are counted.
 
     Returns:
         One line for each problem, which names the scenario, the value and what is allowed.

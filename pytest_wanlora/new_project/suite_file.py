@@ -26,13 +26,7 @@ _WORDS_OF_YAML: Final = frozenset({"null", "true", "false"})
 
 
 def compose(model: str, name: str, scenarios: Sequence[NewScenario]) -> str:
-    """Write a suite's text.
-
-    Args:
-        model: Name of the packaged suite to start from.
-        name: Name of the new suite.
-        scenarios: Checked scenarios.
-    """
+    """Write a suite's text."""
     path = packaged()[model]
     document = read(path)
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -57,16 +51,7 @@ def compose(model: str, name: str, scenarios: Sequence[NewScenario]) -> str:
 
 
 def load_text(text: str, path: Path, *, baselines: Path) -> Suite:
-    """Load a suite that is not written yet.
-
-    Args:
-        text: Of the file.
-        path: Where it will be; for messages and for its name.
-        baselines: The baselines directory.
-
-    Raises:
-        SettingsError: The suite is refused.
-    """
+    """Load a suite that is not written yet."""
     with tempfile.TemporaryDirectory() as folder:
         written = Path(folder) / path.name
         written.write_text(text, encoding="utf-8")

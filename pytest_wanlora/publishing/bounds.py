@@ -19,10 +19,6 @@ class Bound:
     """A limit that the verifier asks for.
 
     Attributes:
-        text: As typed.
-        metric: Metric id.
-        minimum: Lowest value allowed.
-        maximum: Highest value allowed.
         place: `"each"` scenario, `"all"` of them pooled, or a scenario's id.
     """
 
@@ -48,9 +44,6 @@ def parse_bound(text: str) -> Bound:
 
     Without a place it means what it means in a suite: each scenario for scores of videos, all of them pooled
     for distances of sets.
-
-    Raises:
-        SettingsError: Anything else.
     """
     found = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=)\s*([-+0-9.eE]+)\s*(?:@\s*(\S+)\s*)?", text)
     allowed = "'METRIC>=NUMBER' or 'METRIC<=NUMBER', with @each, @all or @SCENARIO behind it if need be"

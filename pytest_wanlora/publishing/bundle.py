@@ -58,9 +58,6 @@ def sign(document: dict[str, Any], key: Path) -> bytes:
         document: The receipt, as `receipt.statement` makes it.
         key: Private key in PEM or OpenSSH's format, without a passphrase.
 
-    Returns:
-        The bundle: canonical JSON.
-
     Raises:
         SettingsError: The key cannot sign a bundle; see `why_not`.
     """
@@ -82,13 +79,13 @@ def sign(document: dict[str, Any], key: Path) -> bytes:
 
 
 def attestation(document: dict[str, Any]) -> dict[str, Any]:
-    """The in-toto statement of a bundle: a test result, with the receipt as its extension.
-
-    Args:
-        document: The receipt.
-    """
+    """The in-toto statement of a bundle: a test result, with the receipt as its extension."""
     said = Statement.model_validate(document).predicate
-    tests = [(str(each.item), _outcome(each.verdict)) for each in said.items]
+    warned = {Verdict.WARN: "WARNED"}
+    tests = [
+        (str(each.item), "FAILED" if each.verdict.fails else warned.get(each.verdict, "PASSED"))
+        for each in said.items
+    ]
     tests += [(each.name, "PASSED" if each.passed else "FAILED") for each in said.project_tests]
     outcomes = [outcome for _, outcome in tests]
     whole = said.verdict.publishable and said.run.exit_status == 0 and "FAILED" not in outcomes
@@ -108,10 +105,6 @@ def attestation(document: dict[str, Any]) -> dict[str, Any]:
             PREDICATE_TYPE: document["predicate"],
         },
     }
-
-
-def _outcome(verdict: Verdict) -> str:
-    return "FAILED" if verdict.fails else "WARNED" if verdict is Verdict.WARN else "PASSED"
 
 
 def _evaluations(judged: Judgement) -> Iterator[dict[str, Any]]:
@@ -153,9 +146,7 @@ def opened(data: bytes, key: Path | None, *, source: str) -> bytes:
     """Check a bundle and return the receipt in it.
 
     Args:
-        data: The bundle.
         key: Public key that must have signed it, in PEM or OpenSSH's format; None: no signature is looked at.
-        source: Its name, for errors.
 
     Returns:
         The receipt's canonical bytes, which `receipt.parse` reads.

@@ -20,10 +20,7 @@ class Policy(StrictModel):
 
     Attributes:
         require: Bounds, `clip>=0.3`.
-        suite: Name of the suite.
-        suite_sha256: Digest of its file.
         scale: Strength that must have been gated.
-        min_seeds: Fewest videos of each scenario.
         baseline_sha256: Digest of `baseline.json`.
         bands: Metric to the largest fail band that may have been in force.
         environment: Key of the receipt's environment to the value that it must have.

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 import rfc8785
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import parse_json
@@ -26,10 +26,10 @@ from pytest_wanlora.publishing.predicate import (
 )
 
 if TYPE_CHECKING:
-    from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
 
+_OF_CHECKPOINT: Final = ("identity", "alpha_source", "format", "dtype", "rank", "targets")
 _VERSIONS: Final[Mapping[str, type[AnyStatement]]] = MappingProxyType(
     {"pytest-wanlora:receipt/v1": StatementV1, PREDICATE_TYPE: Statement}
 )
@@ -37,10 +37,6 @@ _VERSIONS: Final[Mapping[str, type[AnyStatement]]] = MappingProxyType(
 
 def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
     """Make the receipt of one checkpoint of a run.
-
-    Args:
-        record: The run.
-        candidate: Name of the checkpoint.
 
     Returns:
         Plain JSON data, its own digest included; `canonical` makes the file's bytes of it.
@@ -74,7 +70,11 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
         "fingerprint": suite.fingerprint,
         "environment": record.environment,
         "versions": record.versions,
-        "checkpoint": _checkpoint(card, card.checkpoint),
+        "checkpoint": {
+            **{name: card.checkpoint[name] for name in _OF_CHECKPOINT},
+            "name": card.name,
+            "scale": card.scale,
+        },
         "baseline": None
         if baseline is None
         else {
@@ -121,10 +121,6 @@ def canonical(document: dict[str, Any]) -> bytes:
 def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
     """Read a receipt and check that its bytes are the ones that were written.
 
-    Args:
-        data: The file's bytes.
-        source: Its name, for errors.
-
     Raises:
         RecordError: Not JSON, no receipt of a known version, not its own canonical bytes, or with a digest
             that is not its own.
@@ -161,24 +157,11 @@ def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
     return found
 
 
-def json_schema() -> str:
-    """The JSON Schema of a receipt, as `receipt.schema.json` holds it."""
-    schema = TypeAdapter(AnyStatement).json_schema(mode="validation", by_alias=True)
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "pytest-wanlora receipt"
-    return json.dumps(schema, indent=1, sort_keys=True) + "\n"
-
-
 def _sealed(document: dict[str, Any]) -> dict[str, Any]:
     """The statement with the digest of all the rest of it."""
     predicate = {key: value for key, value in document["predicate"].items() if key != "digest"}
     digest = hashlib.sha256(canonical({**document, "predicate": predicate})).hexdigest()
     return {**document, "predicate": {**predicate, "digest": {"sha256": digest}}}
-
-
-def _checkpoint(card: CandidateCard, known: dict[str, Any]) -> dict[str, Any]:
-    names = ("name", "identity", "alpha_source", "format", "dtype", "rank", "targets")
-    return {**{name: known[name] for name in names}, "name": card.name, "scale": card.scale}
 
 
 def _seeds(record: RunRecord, candidate: str) -> dict[str, list[int]]:

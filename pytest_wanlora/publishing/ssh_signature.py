@@ -20,11 +20,7 @@ _PROBE = b"pytest-wanlora: can this key sign?"
 
 
 def check_key(key: Path) -> None:
-    """Prove that a key can sign, before anything is measured that should be signed with it.
-
-    Raises:
-        SettingsError: See `sign`.
-    """
+    """Prove that a key can sign, before anything is measured that should be signed with it."""
     sign(_PROBE, key)
 
 
@@ -32,11 +28,7 @@ def sign(data: bytes, key: Path) -> bytes:
     """Sign bytes.
 
     Args:
-        data: What to sign.
         key: A private SSH key without a passphrase, or the public half of one that an agent holds.
-
-    Returns:
-        The signature, in OpenSSH's armour.
 
     Raises:
         SettingsError: There is no `ssh-keygen`, or it cannot sign with this key: unreadable, locked by a
@@ -61,8 +53,6 @@ def signature_problem(data: bytes, signature: Path, *, allowed_signers: Path, si
     """Say what is wrong with a signature; None when it is good.
 
     Args:
-        data: What was signed.
-        signature: The signature's file.
         allowed_signers: File in the format of `ssh-keygen`, ALLOWED SIGNERS.
         signer: Who must have signed, as named there.
 

@@ -30,16 +30,12 @@ class Demands:
 
     Attributes:
         bounds: Limits that must have been in force, and kept.
-        suite: Name of the suite.
-        suite_sha256: Digest of its file.
         scale: Strength that must have been gated.
-        min_seeds: Fewest videos of each scenario.
         baseline_sha256: Digest of the baseline's `baseline.json`.
         bands: Metric to the largest fail band that may have been in force.
         environment: Key of the receipt's environment to the value that it must have.
         max_runs: Most runs that these bytes may have had.
         allowed_signers: File of keys that may have signed; None where no signature is required.
-        signer: Who of them must have.
         signature: File of the signature; None: next to the receipt.
         public_key: Key that must have signed the receipt's bundle; None where none is required.
         strict: Whether receipts of version 1 are refused, which say less.

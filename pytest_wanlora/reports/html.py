@@ -107,8 +107,8 @@ def _render(record: RunRecord, previews: Previews, largest: int) -> str:
                 largest=largest,
             )
         )
-    # the clips of the first screen stand before the script, so that they play while the others are read
-    early = {side.clip for look in first for side in look.sides}
+    # the clips of the first pair stand before the script, so that they play while the others are read
+    early = {side.clip for look in first[:1] for side in look.sides}
     text = _template("page.html.j2").render(
         policy=_policy(style, script),
         style=Markup(style),  # noqa: S704  a file of this package

@@ -251,7 +251,9 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         index=index,
         card=card,
         state=state,
-        headline=headline.say(language, name=isolated(card.name)),
+        headline=headline.say(
+            language, name=sentences.at_strength(card.name, card.scale, language, isolated)
+        ),
         reason=card.reason
         if card.sha256 is None
         else sentences.decision_text(record, card, language, isolated),

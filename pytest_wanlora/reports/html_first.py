@@ -114,8 +114,8 @@ def _look(record: RunRecord, anchors: Anchors, previews: Previews, judged: Judge
     if judged.worst is None:
         return None
     scenario, seed, language = judged.worst.scenario, judged.worst.seed, anchors.language
-    posters = {
-        "" if video.role == "baseline" else video.candidate: poster(previews.folder / video.preview)
+    paths = {
+        "" if video.role == "baseline" else video.candidate: previews.folder / video.preview
         for video in record.videos
         if (video.scenario, video.seed) == (scenario, seed) and video.preview is not None
     }
@@ -130,10 +130,13 @@ def _look(record: RunRecord, anchors: Anchors, previews: Previews, judged: Judge
                 base.clip,
                 file,
                 None,
-                posters.get("", ""),
+                poster(paths.get("")),
             )
         )
-    names = [judged.candidate, *(name for name in anchors.candidates if name != judged.candidate)]
+    # what is judged, then what is recommended, then the others in their order
+    names = list(
+        dict.fromkeys(filter(None, (judged.candidate, trend.best(record).candidate, *anchors.candidates)))
+    )
     own = sorted(names[:_MOST_SIDES], key=anchors.candidates.index)
     for name in own:
         shown = previews.shown.get(("candidate", name, scenario, seed))
@@ -142,7 +145,12 @@ def _look(record: RunRecord, anchors: Anchors, previews: Previews, judged: Judge
             verdict = _worst(record, name, scenario, language)
             sides.append(
                 Side(
-                    name, Html.ROLE_CANDIDATE.say(language), shown.clip, file, verdict, posters.get(name, "")
+                    name,
+                    Html.ROLE_CANDIDATE.say(language),
+                    shown.clip,
+                    file,
+                    verdict,
+                    poster(paths.get(name)),
                 )
             )
     if not any(side.mark is not None and side.name == judged.candidate for side in sides):

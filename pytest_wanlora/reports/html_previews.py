@@ -7,6 +7,7 @@ import hashlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
@@ -139,8 +140,14 @@ def frames_of(path: Path, most: int = 1000) -> list[Image.Image]:
     return found
 
 
-def poster(path: Path) -> str:
+def poster(path: Path | None) -> str:
     """The first frame in small as an address, which is seen before a browser can decode; empty for none."""
+    return "" if path is None or not path.is_file() else _poster(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=64)
+def _poster(path: Path, _changed: int) -> str:
+    # a page is made in two languages, and twice when not all previews fit
     found = frames_of(path, 1)
     if not found:
         return ""

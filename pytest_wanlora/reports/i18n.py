@@ -116,6 +116,19 @@ DIRECTIONS: Final[Mapping[Direction, Phrase]] = MappingProxyType(
 ADVICE: Final = Phrase("Publish {best}.", "배포 추천: {best}.")
 """Which checkpoint to publish; why is `BEST`'s to say."""
 
+ADVICE_ALONE: Final = Phrase(
+    "Gate {best} alone, then publish it.", "{best}: 이 체크포인트만 다시 검사한 뒤 배포하세요."
+)
+"""The same of a run whose receipts `verify` refuses."""
+
+WHY_ALONE: Final = Phrase(
+    "verify refuses the receipts of this run, since pytest ended with exit code {exit_status}.",
+    "pytest 실행이 종료 코드 {exit_status}번으로 끝나 verify가 이 실행의 receipt를 거부합니다.",
+)
+
+STRENGTH: Final = Phrase("{name} at strength {scale:g}", "{name}(강도 {scale:g})")
+"""A checkpoint that was gated at another strength than 1, which its name does not say."""
+
 BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
     {
         "only": Phrase(

@@ -319,7 +319,8 @@ def _publish(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     elif card.publishable:
         receipt = f"{run_folder(record)}/{file_name(record, card.name, 'receipt', '.json')}"
         words = ("python", "-m", "pytest_wanlora", "verify", receipt, checkpoint_file(record, card))
-        yield Step("publish", command=typed(*words))
+        strength = () if card.scale == 1.0 else ("--scale", f"{card.scale!r}")
+        yield Step("publish", command=typed(*words, *strength))
 
 
 def _targets(record: RunRecord, card: CandidateCard) -> Iterable[Step]:

@@ -9,12 +9,15 @@ from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.i18n import (
     ADVICE,
+    ADVICE_ALONE,
     BEST,
     ONE_CAUSE,
     RUN_OUTCOMES,
     SEVERAL_CAUSES,
+    STRENGTH,
     TESTS,
     VERDICTS,
+    WHY_ALONE,
     metric_name,
     metric_names,
 )
@@ -52,7 +55,8 @@ def outcome_headline(outcome: RunOutcome, causes: int, language: Language) -> st
 
 def verdict_text(card: CandidateCard, language: Language, quote: Quote) -> str:
     """Whether a checkpoint may be published, in a few words."""
-    return (Page.MAY if card.publishable else Page.MAY_NOT).say(language, name=quote(card.name))
+    name = at_strength(card.name, card.scale, language, quote)
+    return (Page.MAY if card.publishable else Page.MAY_NOT).say(language, name=name)
 
 
 def decision_text(record: RunRecord, card: CandidateCard, language: Language, quote: Quote) -> str:
@@ -277,14 +281,27 @@ def best_text(found: Best, language: Language, quote: Quote) -> str:
 
 
 def best_advice(found: Best, language: Language, quote: Quote) -> str:
-    """Which checkpoint to publish; empty where none may be."""
-    return "" if found.candidate is None else ADVICE.say(language, best=quote(found.candidate))
+    """Which checkpoint to publish, and on what condition; empty where none may be."""
+    if found.candidate is None:
+        return ""
+    advice = ADVICE_ALONE if "exit_status" in found.numbers else ADVICE
+    return advice.say(language, best=at_strength(found.candidate, found.scale, language, quote))
+
+
+def at_strength(name: str, scale: float, language: Language, quote: Quote) -> str:
+    """A checkpoint's name, with its strength if that is another than the one that is meant without a word."""
+    if scale == 1.0 or name.endswith(f"@{scale:g}"):
+        return quote(name)
+    return STRENGTH.say(language, name=quote(name), scale=scale)
 
 
 def best_reason(found: Best, language: Language, quote: Quote) -> str:
     """Why that one, or why none."""
     fields = {key: quote(value) if isinstance(value, str) else value for key, value in found.numbers.items()}
-    return BEST[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
+    said = BEST[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
+    if found.candidate is None or "exit_status" not in fields:
+        return said
+    return f"{WHY_ALONE.say(language, **fields)} {said}"
 
 
 def step_text(step: Step, language: Language, quote: Quote) -> str:

@@ -42,7 +42,7 @@ def progress_line(progress: Progress) -> str:
     """How far the videos are, with an estimate once one is finished.
 
     Example:
-        `wanlora: 5 of 12 videos (3 reused), 1 being rendered, about 14 s left`
+        `wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left`
     """
     done = progress.reused + progress.rendered
     words = [f"wanlora: {done} of {progress.total} videos"]
@@ -50,11 +50,15 @@ def progress_line(progress: Progress) -> str:
         words[0] += f" ({progress.reused} reused)"
     if progress.failed:
         words.append(f"{progress.failed} failed")
-    if progress.running:
+    if len(progress.running) > 1:
         words.append(f"{len(progress.running)} being rendered")
     if progress.left:
         known = progress.remaining
-        words.append("loading the model" if known is None else f"about {duration(known)} left")
+        # an estimate that has run out is none: something else than usual is being done
+        waits = progress.stage or "loading the model"
+        words.append(waits if known is None or known < 1 else f"about {duration(known)} left")
+    else:
+        words.append("judging")
     if progress.nodes:
         words.append(f"nodes: {progress.nodes}")
     return ", ".join(words)
@@ -211,7 +215,8 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         verdict = "may be published" if card.publishable else "may not be published"
         for line in _more_videos(record, card):
             lines += [f"  {line}"] if line.startswith("next: ") else wrapped(line, width, "  ")
-        said = wrapped(f"{card.name} {verdict}: {card.reason}", width)
+        name = sentences.at_strength(card.name, card.scale, "en", str)
+        said = wrapped(f"{name} {verdict}: {card.reason}", width)
         lines += [
             Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
         ]

@@ -59,13 +59,15 @@ class Best:
             run failed for another reason; `"no_candidate"`: the run has no checkpoint.
         numbers: `publishable`, `candidates` (how many), `loss` and `next_loss` (mean losses in fail bands),
             `comparisons` (the mean is taken over), `next` (name of the second); of `"none"`: `nearest` (name
-            of the checkpoint with the fewest failing items and tests) and `failing` (how many it has); of
-            `"run_failed"`: `exit_status`.
+            of the checkpoint with the fewest failing items and tests) and `failing` (how many it has);
+            `exit_status` where `verify` refuses the run's receipts for it.
+        scale: The strength that the candidate was gated at.
     """
 
     candidate: str | None
     reason_key: BestReason
     numbers: Mapping[str, float | str] = field(default_factory=dict)
+    scale: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -177,11 +179,14 @@ def best(record: RunRecord) -> Best:
     ranked = sorted(able, key=lambda name: (losses[name][0], able.index(name)))
     first = ranked[0]
     counts |= {"loss": losses[first][0], "comparisons": losses[first][1]}
+    if record.receipts_refused:
+        counts["exit_status"] = record.exit_status
+    scale = next(card.scale for card in cards if card.name == first)
     if len(ranked) == 1:
-        return Best(first, "only", _finite(counts))
+        return Best(first, "only", _finite(counts), scale)
     counts |= {"next": ranked[1], "next_loss": losses[ranked[1]][0]}
     same = losses[first][0] == losses[ranked[1]][0]
-    return Best(first, "tie" if same else "least_loss", _finite(counts))
+    return Best(first, "tie" if same else "least_loss", _finite(counts), scale)
 
 
 def _none(record: RunRecord, names: list[str], counts: dict[str, float | str]) -> Best:

@@ -4,5 +4,3 @@ from __future__ import annotations
 
 from pytest_wanlora.results.folders import records
 from pytest_wanlora.results.run_record import load, merge, runs_so_far, write
-
-__all__ = ["load", "merge", "records", "runs_so_far", "write"]

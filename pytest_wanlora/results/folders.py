@@ -19,14 +19,7 @@ LATEST: Final = "latest"
 
 
 def records(output_dir: Path) -> tuple[Path, ...]:
-    """The records of all runs, oldest first.
-
-    Args:
-        output_dir: Holds a folder for each run.
-
-    Returns:
-        Each record once, although links such as `latest` lead to it as well.
-    """
+    """The records of all runs, oldest first, each once although links such as `latest` lead to it as well."""
     found: dict[Path, Path] = {}
     # a folder's own name before the names of links to it
     for path in sorted(output_dir.glob(f"*/{RECORD}"), key=lambda path: path.parent.is_symlink()):
@@ -48,9 +41,6 @@ def point_latest(run_folder: Path) -> None:
 
     The link is a convenience. Where none can be made (Windows without developer mode, some network file
     systems) or something that is not a link has the name, there is none, and the run's result stays the same.
-
-    Args:
-        run_folder: Of the run that ended last.
     """
     link = run_folder.with_name(LATEST)
     temporary = run_folder.with_name(f".{LATEST}-{secrets.token_hex(8)}")

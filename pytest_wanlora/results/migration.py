@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -10,31 +10,20 @@ SCHEMA_VERSION: Final = 5
 """Of the records that this package writes."""
 
 
-def _from_1(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 2 knows the training data, and videos of the baseline have previews: no run had either."""
-    return {**record, "training_data": None}
-
-
-def _from_2(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 3 knows project tests and what was left out; version 2 did not, nor what else failed."""
-    return {**record, "left_out": [], "project_tests": [], "other_failures": None}
-
-
-def _from_3(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 4 adds a code, details and a next command to each reason, and the paths of the run's files."""
-    return {**record, "paths": None}
-
-
-def _from_4(record: dict[str, Any]) -> dict[str, Any]:
-    """Version 5 adds the node and the GPU of a video; before, every video was rendered on one machine."""
-    return record
-
-
-_STEPS: Final[Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]]] = MappingProxyType(
-    {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+#: What each later version has in addition; no record of an earlier one knew it.
+_ADDED: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
+    {
+        2: {"training_data": None},
+        # nor what else failed
+        3: {"left_out": [], "project_tests": [], "other_failures": None},
+        # of a judgement a code, details and a next command
+        4: {"paths": None},
+        # of a video its node and GPU: before, every video was rendered on one machine
+        5: {},
+    }
 )
 
-OLDEST: Final = min(_STEPS)
+OLDEST: Final = min(_ADDED) - 1
 """The oldest version that can be read."""
 
 
@@ -50,5 +39,5 @@ def migrated(record: dict[str, Any]) -> dict[str, Any]:
         A record of version `SCHEMA_VERSION`, not yet checked.
     """
     for version in range(record["schema_version"], SCHEMA_VERSION):
-        record = {**_STEPS[version](record), "schema_version": version + 1}
+        record = {**record, **_ADDED[version + 1], "schema_version": version + 1}
     return record

@@ -252,9 +252,6 @@ class Pair(NamedTuple):
 def block_norms(norms: Mapping[str, float]) -> dict[int, float]:
     """Norm of a LoRA's update in each block of the model.
 
-    Args:
-        norms: Layer name to the norm of its update, `Checkpoint.norms`.
-
     Returns:
         Block number to the root of the summed squares; blocks with a norm that is not finite are left out,
         as are layers outside the blocks.

@@ -30,6 +30,7 @@ from pytest_wanlora.results.parts import (
     Video,
 )
 from pytest_wanlora.results.training_data import TrainingDataCard
+from pytest_wanlora.schemas import first_error
 from pytest_wanlora.verdict.decision import Cause, Decision, RunOutcome, causes, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
@@ -137,11 +138,7 @@ class RunRecord(Part):
         )
 
     def ended(self, exit_status: int) -> RunRecord:
-        """The record of the run as it ended, with every decision made again.
-
-        Args:
-            exit_status: pytest's exit code.
-        """
+        """The record of the run as it ended, with every decision made again."""
         changed = self.model_copy(update={"exit_status": exit_status})
         cards = []
         for card in self.candidates:
@@ -178,10 +175,6 @@ class RunRecord(Part):
     def from_json(cls, text: str | bytes, *, source: str = "the record") -> RunRecord:
         """Read a record, bring it to the present version and check that it is whole and agrees with itself.
 
-        Args:
-            text: JSON.
-            source: Name of the file, for errors.
-
         Raises:
             RecordError: Not JSON, of an unknown schema version, malformed, or with a decision that does not
                 follow from its judgements.
@@ -203,12 +196,8 @@ class RunRecord(Part):
             # as JSON, whose rules differ from Python objects': arrays for tuples, text keys for numbers
             record = cls.model_validate_json(json.dumps(document))
         except ValidationError as error:
-            first = error.errors(include_url=False)[0]
-            key = ".".join(map(str, first["loc"])) or "record"
-            more = error.error_count() - 1
-            raise RecordError(
-                f"{source}: {key}: {first['msg']}{f', and {more} more' if more else ''}"
-            ) from error
+            key, what = first_error(error)
+            raise RecordError(f"{source}: {key or 'record'}: {what}") from error
         places = {"", ALL, *record.suite.prompts}
         if strange := next((each for each in record.judgements if each.scenario not in places), None):
             raise RecordError(
@@ -238,9 +227,6 @@ class RunRecord(Part):
 def load(path: Path) -> RunRecord:
     """Read `results.json`.
 
-    Args:
-        path: The file, or the run's folder.
-
     Raises:
         RecordError: There is none, it is no whole record, or a metric of it is not installed here.
     """
@@ -260,15 +246,7 @@ def load(path: Path) -> RunRecord:
 
 
 def write(record: RunRecord, path: Path) -> None:
-    """Write a record to a temporary file in the same folder, then rename it.
-
-    Args:
-        record: What to write.
-        path: `results.json`.
-
-    Raises:
-        RecordError: The folder cannot be written.
-    """
+    """Write a record to a temporary file in the same folder, then rename it."""
     try:
         write_whole(path, record.to_json().encode())
     except OSError as error:
@@ -371,11 +349,3 @@ def _rendered_first(videos: Iterable[Video]) -> list[Video]:
         if video.model_copy(update={"reused": known.reused, "seconds": known.seconds}) != known:
             raise RecordError(f"two workers contradict each other about the video {', '.join(name)}")
     return sorted(told.values(), key=lambda video: (video.role, video.candidate, video.scenario, video.seed))
-
-
-def json_schema() -> str:
-    """The JSON Schema of the record, as `results.schema.json` holds it."""
-    schema = RunRecord.model_json_schema(mode="serialization")
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["title"] = "pytest-wanlora run record"
-    return json.dumps(schema, indent=1, sort_keys=True) + "\n"

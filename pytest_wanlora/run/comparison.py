@@ -25,8 +25,7 @@ from pytest_wanlora.verdict.fvd import ReferenceSet
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.run.session import Gate
-    from pytest_wanlora.scoring.scorer import ScoringSettings
-    from pytest_wanlora.suite import Scenario
+    from pytest_wanlora.suite import Scenario, Scoring
 
 #: A base video rendered anew must give every score back to this relative difference for library versions to
 #: count as equal: a fifth of the tightest default band, far above what rounding does.
@@ -244,7 +243,7 @@ class Standard:
         )
 
 
-def load_reference(scoring: ScoringSettings) -> frechet.Reference:
+def load_reference(scoring: Scoring) -> frechet.Reference:
     """Load a suite's reference set.
 
     Raises:

@@ -193,7 +193,7 @@ class Judge:
 
     def _told(self, results: Mapping[str, Sequence[JobResult]]) -> fvd.SetDistance:
         """The Fréchet distance of all videos of some scenarios, with its floor and interval."""
-        videos = fvd.Videos.of(features_of(results), self.standard.reference_set(results))
+        videos = fvd.Videos.of(features_of(results), self.standard.reference_set(results), contrasts=False)
         ends = np.cumsum([len(of) for of in results.values()])
         return fvd.SetDistance.of(videos, np.split(np.arange(ends[-1]), ends[:-1]), Plan((1,)).tail)
 

@@ -240,7 +240,7 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
     def finding(message: str) -> Finding:
         command = (
             f"python -m pytest_wanlora reference --suite {suites.option_value(suite)} --videos FOLDER"
-            f"{_folder_option(request.baselines_dir, '--baselines-dir')}"
+            f"{folder_option(request.baselines_dir, '--baselines-dir')}"
             f"{' --overwrite' if Path(suite.scoring.reference).exists() else ''}"
         )
         return Finding(_REFERENCE, message, command, concerns=concerns)
@@ -280,7 +280,7 @@ def _baseline(
     suite: Suite, environment: Environment, request: Request, name: str, *, whole: bool
 ) -> Iterator[Finding]:
     option = " ".join([suites.option_value(suite), *request.typed])
-    update = baselines.update_command(option, name) + _folder_option(
+    update = baselines.update_command(option, name) + folder_option(
         request.baselines_dir, "--wanlora-baselines-dir"
     )
 
@@ -336,7 +336,7 @@ def _of_error(what: str, error: WanloraError) -> Finding:
     return Finding(what, error.message, error.next_command or "python -m pytest_wanlora doctor")
 
 
-def _folder_option(folder: Path, option: str) -> str:
+def folder_option(folder: Path, option: str) -> str:
     """The option that names a folder, where it is not the usual one."""
     here = Path.cwd()
     if folder == here / "baselines":

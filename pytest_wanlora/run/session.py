@@ -62,7 +62,7 @@ class Gate:
         blocked: Of that, what keeps the chosen items from being measured: then nothing is rendered at all.
         pool: Every job that the selected items need at the first look; what a waiting worker helps with.
         chosen: Items that this run judges.
-        on_progress: Called with the progress after each change.
+        nodes: What the nodes of a cluster do; empty on one machine.
         race: What came of the race that chose the only candidate; None without one.
     """
 
@@ -82,7 +82,7 @@ class Gate:
     blocked: tuple[Finding, ...] = ()
     pool: tuple[Job, ...] = ()
     chosen: frozenset[ItemId | str] = frozenset()
-    on_progress: Callable[[Progress], None] | None = None
+    nodes: str = ""
     race: Outcome | None = None
     _known: dict[str, JobResult] = field(default_factory=dict)
 
@@ -203,7 +203,7 @@ class Gate:
                 allow_environment=settings.allow_environment,
                 previews=settings.previews,
                 device_number=int(number or 0),
-                typed=self._typed_for_baselines(),
+                typed=self.typed_for_baselines(),
                 cache_dir=settings.cache_dir,
                 videos=len(self.candidates) * len(self.scenarios) * most,
                 # what a cluster renders with is looked for on its nodes
@@ -233,7 +233,7 @@ class Gate:
             del self.digests
             _ = self.digests
 
-    def _typed_for_baselines(self) -> tuple[str, ...]:
+    def typed_for_baselines(self) -> tuple[str, ...]:
         """Options that were typed and that a baseline must be measured with."""
         typed = []
         if self.device.source == "--wanlora-device":
@@ -386,10 +386,13 @@ class Gate:
         return [partial(self.producer.produce, job, checkpoint) for job in jobs]
 
     def report(self, nodes: str = "") -> None:
-        """Show the progress, and what the nodes of a cluster do."""
+        """Note what the nodes of a cluster do, for the progress."""
+        self.nodes = nodes
+
+    def progress(self) -> Progress | None:
+        """How far the run is; None before anything was announced."""
         progress = self.board.progress()
-        if progress is not None and self.on_progress is not None:
-            self.on_progress(replace(progress, nodes=nodes))
+        return None if progress is None else replace(progress, nodes=self.nodes)
 
     def look_ahead(self) -> tuple[Job, ...]:
         """Find further jobs of the run while nothing else is to be rendered; returns all that are wanted."""

@@ -16,7 +16,7 @@ from pytest_wanlora.results.training_data import (
     SuspicionCard,
     TrainingDataCard,
 )
-from pytest_wanlora.training_data.attribution import LEVEL, Correlation, Suspicion, is_rare, suspect
+from pytest_wanlora.training_data.attribution import is_rare, suspect
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.rules import of_suite
 from pytest_wanlora.training_data.survey import MEANS, Source, take
@@ -127,10 +127,10 @@ def card(
     correlations: list[CorrelationCard] = []
     for candidate in candidates:
         own = [each for each in judged if each.candidate == candidate]
-        found = suspect(shares, own, known, undecided=undecided)
-        suspicions += [_suspicion(candidate, each) for each in found.scenarios]
-        if found.correlation is not None:
-            correlations.append(_correlation(candidate, found.correlation))
+        found, correlation = suspect(candidate, shares, own, known, undecided=undecided)
+        suspicions += found
+        if correlation is not None:
+            correlations.append(correlation)
     return TrainingDataCard(
         file=data.path.name,
         sha256=data.sha256,
@@ -154,30 +154,4 @@ def card(
         },
         suspicions=tuple(suspicions),
         correlations=tuple(correlations),
-    )
-
-
-def _suspicion(candidate: str, found: Suspicion) -> SuspicionCard:
-    return SuspicionCard(
-        key="rare_but" if found.against else "rare",
-        candidate=candidate,
-        scenario=found.scenario,
-        category=found.category,
-        share=found.share,
-        metric=found.metric,
-        change=found.change,
-        commonest=found.commonest,
-        commonest_share=found.commonest_share,
-        against=found.against,
-    )
-
-
-def _correlation(candidate: str, found: Correlation) -> CorrelationCard:
-    return CorrelationCard(
-        key="the_rarer_the_worse" if found.p_value <= LEVEL else "chance",
-        candidate=candidate,
-        scenarios=found.scenarios,
-        categories=found.categories,
-        rho=found.rho,
-        p_value=found.p_value,
     )

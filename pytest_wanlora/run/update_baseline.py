@@ -8,7 +8,7 @@ import platform
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,6 +19,8 @@ from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.looks import COMPARED
+from pytest_wanlora.run.preflight import folder_option
+from pytest_wanlora.suite import option_value
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict import fvd, noise
 from pytest_wanlora.verdict.items import FVD
@@ -35,8 +37,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.judgement import ToleranceLike
 
-#: Without a comparison there is nothing to refuse a checkpoint for; the note says so.
+#: What was not compared with the model without LoRA did not pass; with what it replaces it is noted.
 _NOT_COMPARED = (Verdict.MISSING_BASELINE, Verdict.INCOMPARABLE)
+_UNCOMPARED: Final = "it can be compared with no model without LoRA"
 #: A message has 2,000 characters at most, and a line of a comparison some 250.
 _SHOWN = 5
 _PACKAGES = ("pytest-wanlora", "pytest", "torch", "diffsynth", "open-clip-torch", "numpy", "scipy")
@@ -50,7 +53,7 @@ class Stored:
         name: Of the baseline.
         place: Its folder.
         changes: `scenario  metric  old -> new`, a line each.
-        notes: Bands that the stored seeds cannot resolve, and what it was not compared with.
+        notes: Bands that the stored seeds cannot resolve, and whether what it replaces was not compared.
         insisted: Who insisted and against what, a sentence; empty where nobody had to.
     """
 
@@ -71,7 +74,8 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
 
     Raises:
         BaselineError: It is refused (a limit is broken, a video is degenerate, it is smaller than what it
-            replaces, the gate refuses the checkpoint), or cannot be written.
+            replaces, the gate refuses the checkpoint, there is no base to compare it with), or cannot be
+            written.
         JobError: A video cannot be rendered.
         ScoringError: There is no reference set.
     """
@@ -83,6 +87,8 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
     against = acceptance.losses(_own(gate, name), wanted)
     if against and not settings.force:
         raise _refused(name, ["it is smaller than what it would replace:", *against], _insist(gate))
+    if candidate.checkpoint is not None and not settings.force:
+        _require_base(gate, name)
     _ = judge.standard.reference
     results = {
         scenario.id: gate.results(gate.jobs(candidate, [scenario], gate.first_look))
@@ -140,9 +146,9 @@ def _gated(gate: Gate, candidate: Candidate, name: str) -> tuple[list[str], list
         gating = replace(gate, settings=compared, candidates=(candidate,), chosen=frozenset())
         try:
             baseline = gating.judge.standard.baseline
-        except BaselineError:
+        except BaselineError as error:
             if other == BASE:
-                notes.append("it was compared with no base model: there is no baseline 'base'")
+                refused.append(f"{_UNCOMPARED}: {error.message}")
             continue
         try:
             judged = [gating.judge.judgement(item) for item in gating.items if item.kind in COMPARED]
@@ -150,12 +156,30 @@ def _gated(gate: Gate, candidate: Candidate, name: str) -> tuple[list[str], list
             gating.finish()
         incomparable = [each for each in judged if each.verdict in _NOT_COMPARED]
         if incomparable:
-            notes.append(f"it was not compared with {other!r}: {incomparable[0].explained.splitlines()[0]}")
+            why = f"it was not compared with {other!r}: {incomparable[0].explained.splitlines()[0]}"
+            (refused if other == BASE else notes).append(why)
         # what another checkpoint was accepted for is no demand of the suite, but a proven loss is told
         failing = [each for each in judged if each.verdict.fails and each.verdict not in _NOT_COMPARED]
         shown = [each for each in failing if other == BASE or each.verdict is Verdict.FAIL]
         refused += [f"{each.item}, against {baseline.name!r}: {each.explained}" for each in shown]
     return refused, notes
+
+
+def _require_base(gate: Gate, name: str) -> None:
+    """Refuse a checkpoint that nothing can be compared with, before it is rendered in vain."""
+    place = gate.settings.baselines_dir
+    try:
+        baselines.load_baseline(gate.suite, place, BASE)
+    except BaselineError as error:
+        words = " ".join([option_value(gate.suite), *gate.typed_for_baselines()])
+        measure_it = baselines.update_command(words, BASE) + folder_option(place, "--wanlora-baselines-dir")
+        # a damaged one has a command of its own
+        other = error.next_command if "--update-baselines" not in (error.next_command or "") else None
+        lines = [
+            f"{_UNCOMPARED}: {error.message}",
+            "--wanlora-force stores it all the same, and says who insisted",
+        ]
+        raise _refused(name, lines, other or measure_it) from error
 
 
 def _worse(changes: Sequence[str]) -> list[str]:
@@ -241,7 +265,11 @@ def _set_floors(
     found = (
         noise.set_floor(
             place,
-            fvd.Videos.of(stacked, judge.standard.reference_set([place] if place in vectors else vectors)),
+            fvd.Videos.of(
+                stacked,
+                judge.standard.reference_set([place] if place in vectors else vectors),
+                contrasts=False,
+            ),
             of,
             tolerance,
             most=most,

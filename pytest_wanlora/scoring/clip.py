@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import open_clip
@@ -23,28 +23,15 @@ from pytest_wanlora.scoring.determinism import exact_arithmetic
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
 from pytest_wanlora.scoring.weights import fetch, summary
 
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import schema
+
 FRAME_BATCH = 9
 """Frames a forward pass, always: the last pass is filled up. 9 is the shortest video that FVD can score."""
 
 _CONFIG_KEYS = frozenset({"embed_dim", "vision_cfg", "text_cfg"})
 _OPTIONAL_KEYS = frozenset({"quick_gelu", "tokenizer", "preprocess_cfg"})
 _PREPROCESS_KEYS = tuple(field.name for field in fields(PreprocessCfg) if field.name not in ("size", "mode"))
-
-
-class ClipSettings(Protocol):
-    """The part of a suite's `scoring.clip` that is used here."""
-
-    @property
-    def model(self) -> str:
-        """An open_clip model name, or the location of a JSON configuration."""
-
-    @property
-    def weights(self) -> str:
-        """Location of the safetensors file."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the weights; empty if not stated."""
 
 
 class ClipScorer:
@@ -61,7 +48,6 @@ class ClipScorer:
     without it).
 
     Args:
-        settings: Model, weights and digest.
         device: `"cpu"`, `"cuda:0"`, ...
 
     Raises:
@@ -69,7 +55,7 @@ class ClipScorer:
             name; a configuration that does not build; a model whose tokenizer would have to be downloaded.
     """
 
-    def __init__(self, settings: ClipSettings, *, device: str) -> None:
+    def __init__(self, settings: schema.ClipScorer, *, device: str) -> None:
         weights = fetch(settings.weights, settings.sha256, "scoring.clip.weights")
         if weights.path.suffix != ".safetensors":
             raise ScoringError(
@@ -88,9 +74,6 @@ class ClipScorer:
 
     def embed_frames(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Embed every frame.
-
-        Args:
-            video: uint8 (T, H, W, 3), RGB.
 
         Returns:
             float32 (T, D), rows of length 1.
@@ -112,9 +95,6 @@ class ClipScorer:
     def embed_text(self, caption: str) -> NDArray[np.float32]:
         """Embed a caption.
 
-        Args:
-            caption: One text that the model can read to its end; see `check_caption`.
-
         Returns:
             float32 (D,), of length 1.
 
@@ -131,9 +111,6 @@ class ClipScorer:
         """Refuse a caption that the model would not read to its end.
 
         A CLIP tokenizer cuts what exceeds its context without a word, and the score would be of another text.
-
-        Args:
-            caption: The caption of a scenario.
 
         Raises:
             ScoringError: The caption is empty, or has more tokens than the model reads.

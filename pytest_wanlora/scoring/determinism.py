@@ -24,9 +24,6 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
     what the environment of a run record is for.
 
     The settings belong to the process: on a CPU, do not score in two threads of one process at a time.
-
-    Args:
-        device: Of the network.
     """
     arithmetic = _one_thread() if device.type == "cpu" else steady_gpu(device)
     with torch.inference_mode(), torch.autocast(device.type, enabled=False), arithmetic:
@@ -35,9 +32,6 @@ def exact_arithmetic(device: torch.device) -> Iterator[None]:
 
 def require_device(device: str) -> None:
     """Check that networks can run on a device.
-
-    Args:
-        device: `"cpu"`, `"cuda:0"`, ...
 
     Raises:
         ScoringError: Not a CPU or CUDA device, or none that is here.
@@ -127,8 +121,5 @@ def steady_gpu(device: torch.device) -> AbstractContextManager[None]:
     TF32 is off for products and convolutions of float32, cuDNN chooses only deterministic algorithms and does
     not time them against each other, and attention runs with the kernels that the environment names. Several
     threads may be inside at a time.
-
-    Args:
-        device: The process' one GPU.
     """
     return _GPU.held(kernels(device))

@@ -1,6 +1,7 @@
 """Scores of raw frames: sharpness, colour diversity, motion, colour drift, and what cannot be scored at all.
 
 A video is uint8 of shape (frames, height, width, 3), RGB, as rendered: an encoder would change every number.
+Each score raises `ScoringError` for another dtype or shape, or fewer than two frames.
 Everything here runs in one OpenCV thread, so the thread count of a machine cannot change a score.
 """
 
@@ -26,7 +27,15 @@ BLACK_LEVEL = 16
 FLAT_DEVIATION = 1.0
 """Standard deviation, in levels of 255, below which a frame has no content in any channel."""
 
+FARTHEST_MOTION = 0.07
+"""Share of the width up to which `motion` follows a picture that moves as a whole, whatever its texture."""
+
 _HISTOGRAM_BINS = 8
+# of phase correlation: pixels of the small picture, and the least share of it in one peak
+_SMALL_WIDTH = 256
+_LEAST_RESPONSE = 0.3
+# a shift explains a picture that the flow has lost if it leaves less than half of the difference
+_EXPLAINED = 0.5
 # luma, Cb and Cr of ITU-R BT.601 at full range, from R, G, B
 _YCBCR = np.array(
     [[0.299, 0.587, 0.114], [-0.168736, -0.331264, 0.5], [0.5, -0.418688, -0.081312]], dtype=np.float64
@@ -39,13 +48,11 @@ def degenerate(video: NDArray[Any]) -> str | None:
     A degenerate video still has a sharpness or a colour entropy, and an average would hide it; so it is told
     apart before anything is measured.
 
-    Args:
-        video: What a renderer returned; any array.
-
     Returns:
         One clause, such as `"it is black: ..."`, or None for a video that can be scored. Reported are:
         another dtype or shape than uint8 (frames, height, width, 3), fewer than two frames, frames below
-        `MINIMUM_SIDE`, a black video, a frame of one colour, and frames that are all the same.
+        `MINIMUM_SIDE`, a black video, a frame of one colour, frames that are all the same, and a picture
+        that moves further between two frames than `motion` can follow.
     """
     problem = _shape_problem(video)
     if problem is not None:
@@ -58,7 +65,7 @@ def degenerate(video: NDArray[Any]) -> str | None:
         return f"{_frames(flat)} of {len(video)} are of one colour"
     if all(np.array_equal(frame, video[0]) for frame in video[1:]):
         return f"all {len(video)} frames are identical"
-    return None
+    return _lost_motion(video)
 
 
 def sharpness(video: NDArray[np.uint8]) -> float:
@@ -67,12 +74,6 @@ def sharpness(video: NDArray[np.uint8]) -> float:
     Luma is 8-bit BT.601; the kernel is [0 1 0; 1 -4 1; 0 1 0], OpenCV's `Laplacian` of aperture 1. Uncapped,
     0 and up, in squared levels of 255. Noise and ringing raise it as detail does, so it is judged both ways;
     it depends on the frame size.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
     """
     _require_video(video)
     with _one_thread():
@@ -84,10 +85,6 @@ def sharpness_percent(value: float, reference: float) -> float:
     """Sharpness as a share of a reference, in percent, capped at 100: min(100, 100 * value / reference).
 
     For display and `overall` only; above the cap a loss is invisible.
-
-    Args:
-        value: A `sharpness`.
-        reference: The sharpness that counts as full; the suite's `sharpness_reference`.
 
     Raises:
         ScoringError: The reference is not a positive number.
@@ -104,12 +101,6 @@ def color(video: NDArray[np.uint8]) -> float:
     of all frames pooled, because a colour that drifts through the video would fill more bins of a pooled
     histogram and score as diversity. Bins are equal shares of OpenCV's 8-bit HSV (hue 0 to 180, saturation
     and value 0 to 256).
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
     """
     _require_video(video)
     with _one_thread():
@@ -121,13 +112,9 @@ def motion(video: NDArray[np.uint8]) -> float:
     """Mean optical-flow magnitude of consecutive frames, in percent of the frame diagonal a frame step.
 
     Flow is OpenCV's DIS (Kroeger 2016, "Fast Optical Flow using Dense Inverse Search"), preset FAST, on 8-bit
-    luma. 0 for a frozen video; a share of the diagonal so that the frame size does not matter.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
+    luma. 0 for a frozen video; a share of the diagonal so that the frame size does not matter. Right to 10 %
+    up to a shift of `FARTHEST_MOTION` of the width a frame; beyond it the flow of fine textures falls, and
+    `degenerate` tells such a video.
     """
     _require_video(video)
     diagonal = float(np.hypot(video.shape[1], video.shape[2]))
@@ -147,12 +134,6 @@ def drift(video: NDArray[np.uint8]) -> float:
     The mean colour is (Y, Cb, Cr) of BT.601 at full range and the offset its Euclidean length, so a jump of
     brightness and a cast both count; in levels of 255. Moving content shifts the mean a little too: compare
     it with a baseline, do not read it alone.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-
-    Raises:
-        ScoringError: Another dtype or shape, or fewer than two frames.
     """
     _require_video(video)
     # sums of integers are exact in any order, and a channel at a time takes a seventh of the time
@@ -162,15 +143,7 @@ def drift(video: NDArray[np.uint8]) -> float:
 
 
 def scores(video: NDArray[np.uint8], sharpness_reference: float) -> Mapping[str, float]:
-    """Every score of this module by metric id.
-
-    Args:
-        video: uint8 (T, H, W, 3), RGB.
-        sharpness_reference: See `sharpness_percent`.
-
-    Raises:
-        ScoringError: See the single scores.
-    """
+    """Every score of this module by metric id."""
     sharp = sharpness(video)
     return {
         "sharpness": sharp,
@@ -200,6 +173,52 @@ def _require_video(video: NDArray[np.uint8]) -> None:
     problem = _shape_problem(video)
     if problem is not None:
         raise ScoringError(f"the video cannot be scored: {problem}")
+
+
+def _lost_motion(video: NDArray[np.uint8]) -> str | None:
+    """Say that a picture moves further between two frames than the optical flow follows.
+
+    Phase correlation finds the shift of a whole picture however far it is. Where that is far, and shifting
+    the first frame by it comes much nearer to the second than the flow does, the flow has lost it.
+    """
+    width = video.shape[2]
+    with _one_thread():
+        lumas = [_luma(frame) for frame in video]
+        share = min(1.0, _SMALL_WIDTH / width)
+        small = [
+            cv2.resize(luma, None, fx=share, fy=share, interpolation=cv2.INTER_AREA).astype(np.float32)
+            for luma in lumas
+        ]
+        window = cv2.createHanningWindow(small[0].shape[::-1], cv2.CV_32F)
+        for number, (before, after) in enumerate(pairwise(small)):
+            (x, y), response = cv2.phaseCorrelate(before, after, window)
+            reach = float(np.hypot(x, y)) / before.shape[1]
+            if reach > FARTHEST_MOTION and response >= _LEAST_RESPONSE:
+                flow = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_FAST)
+                field = flow.calc(lumas[number], lumas[number + 1], None)
+                shift = np.broadcast_to(np.array([x / share, y / share], np.float32), field.shape)
+                left = [_difference(lumas[number], lumas[number + 1], each, shift) for each in (shift, field)]
+                if left[0] < _EXPLAINED * left[1]:
+                    return (
+                        f"frames {number} to {number + 1} move by {reach:.0%} of the width, "
+                        f"and the motion score follows {FARTHEST_MOTION:.0%}"
+                    )
+    return None
+
+
+def _difference(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], field: NDArray[Any], shift: NDArray[Any]
+) -> float:
+    """Mean absolute difference of a frame and the one before it moved by a flow, (H, W, 2).
+
+    Only where the frame before has the picture under the shift of the whole.
+    """
+    height, width = before.shape
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float32)
+    moved = cv2.remap(after, columns + field[..., 0], rows + field[..., 1], cv2.INTER_LINEAR)
+    x, y = columns + shift[..., 0], rows + shift[..., 1]
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return float(np.abs(moved[inside].astype(np.float64) - before[inside]).mean()) if inside.any() else 0.0
 
 
 def _frames(indices: list[int]) -> str:

@@ -1,6 +1,7 @@
 """Distances between two sets of video features, and the reference set that a suite is measured against.
 
-Pure NumPy in float64; no torch, so the decision may use it without loading a model.
+Pure NumPy in float64; no torch, so the decision may use it without loading a model. Each distance raises
+`ScoringError` for too few rows, unequal dimensions D, or a value that is not finite.
 """
 
 from __future__ import annotations
@@ -35,7 +36,6 @@ class Reference:
         sets: Category -> float64 (m, D), read-only.
         frames: Frames a video; both sides of a distance must have as many.
         extractor_sha256: Digest of the weights that made the features.
-        sha256: Digest of the reference file.
     """
 
     sets: Mapping[str, NDArray[np.float64]]
@@ -80,9 +80,6 @@ def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
 
     Returns:
         0 or more. Equal sets give 0 to rounding (1e-12 of the trace).
-
-    Raises:
-        ScoringError: Fewer than two rows, unequal D, or a value that is not finite.
     """
     a, b = _pair(a, b)
     offset = a.mean(axis=0) - b.mean(axis=0)
@@ -105,9 +102,6 @@ def pairwise_kernel(x: NDArray[Any], y: NDArray[Any]) -> NDArray[np.float64]:
 
     Returns:
         float64 (n, m).
-
-    Raises:
-        ScoringError: No rows, unequal D, or a value that is not finite.
     """
     x, y = _pair(x, y, at_least=1)
     return np.asarray((x @ y.T / x.shape[1] + 1.0) ** 3)
@@ -142,9 +136,6 @@ def kernel_distance(a: NDArray[Any], b: NDArray[Any]) -> float:
     Args:
         a: (n, D), n >= 2.
         b: (m, D), m >= 2.
-
-    Raises:
-        ScoringError: Fewer than two rows, unequal D, or a value that is not finite.
     """
     a, b = _pair(a, b)
     return unbiased_mmd(pairwise_kernel(a, a), pairwise_kernel(b, b), pairwise_kernel(a, b))
@@ -159,9 +150,6 @@ def set_scores(features: NDArray[Any], reference: NDArray[Any]) -> Mapping[str, 
 
     Returns:
         `fvd`, `kvd`, `n` and `reference_n`.
-
-    Raises:
-        ScoringError: Fewer than two rows on a side, unequal D, or a value that is not finite.
     """
     return {
         "fvd": frechet_distance(features, reference),
@@ -205,9 +193,7 @@ def write_reference(
     """Write a reference set for `read_reference`: equal sets give equal files, byte for byte.
 
     Args:
-        path: The file to write.
         sets: Category (or `all`) -> (m, D), m >= 2, one row a video; stored as float32.
-        frames: Frames of each of those videos.
         extractor_sha256: Digest of the weights that made the features.
 
     Returns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,33 +13,12 @@ from numpy.typing import NDArray
 from pytest_wanlora import metrics
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring import frames
-from pytest_wanlora.scoring.clip import ClipScorer, ClipSettings, clip_scores, temporal_consistency
+from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, temporal_consistency
 from pytest_wanlora.scoring.determinism import require_device
-from pytest_wanlora.scoring.video_features import VideoFeaturesSettings, load_extractor
+from pytest_wanlora.scoring.video_features import load_extractor
 
-
-class ScoringSettings(Protocol):
-    """The part of a suite's `scoring` that is used here."""
-
-    @property
-    def clip(self) -> ClipSettings:
-        """The CLIP model."""
-
-    @property
-    def video_features(self) -> VideoFeaturesSettings:
-        """The network of video features."""
-
-    @property
-    def reference(self) -> str:
-        """Location of the reference set."""
-
-    @property
-    def reference_sha256(self) -> str:
-        """Its digest; empty if not stated."""
-
-    @property
-    def sharpness_reference(self) -> float:
-        """The sharpness that counts as full."""
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import Scoring
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +54,7 @@ class Scorer:
             not exist.
     """
 
-    def __init__(self, scoring: ScoringSettings, *, device: str) -> None:
+    def __init__(self, scoring: Scoring, *, device: str) -> None:
         require_device(device)
         if not (math.isfinite(scoring.sharpness_reference) and scoring.sharpness_reference > 0):
             raise ScoringError(
@@ -87,10 +66,6 @@ class Scorer:
 
     def check(self, captions: Iterable[str], *, frame_count: int) -> None:
         """Refuse before rendering what `score` would refuse after it.
-
-        Args:
-            captions: The captions of all scenarios.
-            frame_count: Frames of every video.
 
         Raises:
             ScoringError: A caption that CLIP would cut, or videos too short for the video features.
@@ -109,7 +84,6 @@ class Scorer:
 
         Args:
             video: uint8 (T, H, W, 3), RGB, as rendered.
-            caption: What it should show.
 
         Returns:
             `clip`, `clip_cosine`, `temporal`, `sharpness`, `sharpness_pct`, `color`, `motion`, `drift`,
@@ -134,14 +108,7 @@ class Scorer:
         return VideoScores(scores, embedded, self._extractor(video))
 
     def features(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the video features alone, float32 (D,); what a reference set is made of.
-
-        Args:
-            video: uint8 (T, H, W, 3), RGB.
-
-        Raises:
-            ScoringError: The video is degenerate, or too short for the network.
-        """
+        """Return the video features alone, float32 (D,); what a reference set is made of."""
         reason = frames.degenerate(video)
         if reason is not None:
             raise ScoringError(f"the video cannot be part of a reference set: {reason}")

@@ -44,15 +44,7 @@ class ByteTokenizer:
         return kept.decode("utf-8", errors="replace")
 
     def __call__(self, texts: str | Sequence[str], context_length: int | None = None) -> torch.Tensor:
-        """Return int64 ids of shape (texts, context_length), the call of open_clip's tokenizers.
-
-        Args:
-            texts: One text or several.
-            context_length: Must be the tokenizer's own when given; open_clip passes it.
-
-        Raises:
-            ValueError: Another context length than the tokenizer's.
-        """
+        """Return int64 ids of shape (texts, context_length), the call of open_clip's tokenizers."""
         if context_length is not None and context_length != self.context_length:
             raise ValueError(
                 f"context_length must be {self.context_length}, the tokenizer's own, got {context_length}"

@@ -6,7 +6,7 @@ import importlib
 import json
 import warnings
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -19,25 +19,8 @@ from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.determinism import exact_arithmetic
 from pytest_wanlora.scoring.weights import fetch, summary
 
-
-class VideoFeaturesSettings(Protocol):
-    """The part of a suite's `scoring.video_features` that is used here."""
-
-    @property
-    def kind(self) -> str:
-        """`"torchscript"` or `"module"`."""
-
-    @property
-    def weights(self) -> str:
-        """Location of the weights."""
-
-    @property
-    def sha256(self) -> str:
-        """Digest of the weights; empty if not stated, which TorchScript does not allow."""
-
-    @property
-    def module(self) -> str | None:
-        """`package.module:Class` for kind `"module"`."""
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import VideoFeatures
 
 
 class VideoExtractor(Protocol):
@@ -50,7 +33,7 @@ class VideoExtractor(Protocol):
         """Return float32 (D,) for a video of uint8 (T, H, W, 3), RGB."""
 
 
-def load_extractor(settings: VideoFeaturesSettings, *, device: str) -> VideoExtractor:
+def load_extractor(settings: VideoFeatures, *, device: str) -> VideoExtractor:
     """Load the extractor that a suite names.
 
     Args:

@@ -54,8 +54,6 @@ def read_frames(path: Path, count: int, *, every: int = 1) -> NDArray[np.uint8]:
     """Read frames of a video from its start on.
 
     Args:
-        path: The video.
-        count: How many frames are wanted.
         every: Take each frame (1), each second one (2), ...
 
     Returns:

@@ -18,8 +18,6 @@ class ScorerFile:
     """A file on the disk and its digest.
 
     Attributes:
-        path: Of the file.
-        sha256: Its digest, as found.
         repository: `<owner>/<name>` if it came from the Hugging Face Hub.
     """
 

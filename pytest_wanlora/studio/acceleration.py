@@ -59,7 +59,6 @@ class Accelerator:
 
     Args:
         pipe: DiffSynth's pipeline, just loaded. Its blocks stay usable by the stock call.
-        sampling: Which levers are on.
         embed: Prompt to its embedding, (1, L, D), on the pipeline's device.
 
     Raises:
@@ -92,8 +91,6 @@ class Accelerator:
 
         Args:
             wanted: Which videos of the batch are decoded; None raises `Paused` when the steps are done.
-            label: What is rendered, for messages.
-            paused: What to go on with.
 
         Raises:
             StudioError: The compiler failed.

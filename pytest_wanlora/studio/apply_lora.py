@@ -24,10 +24,6 @@ _SHOWN = 5
 def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
     """Find the layer of every target that is a LoRA's, and check that all targets fit the model.
 
-    Args:
-        model: The diffusion transformer.
-        checkpoint: Names the targets.
-
     Returns:
         By name; targets of other kinds are parameters, which `_parameters` finds.
 
@@ -78,8 +74,6 @@ def fused(
     their weights.
 
     Args:
-        pipe: DiffSynth's pipeline.
-        checkpoint: What to fuse.
         scale: Factor on the LoRA's delta (DiffSynth's `alpha`).
         model: Which of the pipeline's denoisers; its only one when left out.
         uploads: Where the file's matrices may be already.

@@ -96,7 +96,6 @@ class Denoiser:
     latents, beside them, or read by CLIP. What does not change from step to step is computed once.
 
     Args:
-        sampling: Which levers are on.
         places: Positions by latent shape; kept from video to video.
     """
 
@@ -335,8 +334,6 @@ def uploaded(timesteps: Tensor, dtype: torch.dtype, device: torch.device | str) 
 
     Args:
         timesteps: (steps,), on the CPU.
-        dtype: The model's precision.
-        device: Where the model is.
     """
     on_device = timesteps.to(dtype=dtype, device=device)
     for number, value in enumerate(timesteps):

@@ -8,14 +8,11 @@ import sys
 
 
 def import_for_good(name: str) -> None:
-    """Import a large module while the garbage collector rests, and have it never look at what came with it.
+    """Import a large module while the garbage collector rests, which never looks at what came with it.
 
     torch, DiffSynth and open_clip are some 600,000 objects. The collector would search them again and again
     while they are made, which is a fifth of the time that importing them takes, at every full collection
     afterwards, and several times while Python ends, for more than a second.
-
-    Args:
-        name: The module. If it was imported before, nothing happens.
     """
     if name in sys.modules:
         return

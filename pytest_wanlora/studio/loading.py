@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import gc
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import StudioError, WanloraError
 from pytest_wanlora.studio.imports import import_for_good
@@ -32,21 +32,35 @@ if TYPE_CHECKING:
     from pytest_wanlora.studio.weights import Reading
     from pytest_wanlora.suite import Suite
 
+_WORDS: Final = {
+    "digests": "checking the model's files",
+    "imports": "importing torch and DiffSynth",
+    "prompts": "encoding the prompts",
+    "loading": "loading the model",
+}
+
 
 class Loader:
     """Loads the parts of a suite's model.
 
     Args:
-        suite: Names the files.
-        environment: On what they are used.
         device: `"cpu"` or `"cuda:N"`.
         threads: CPU threads of torch; None leaves torch's own choice.
+        say: Is told what is done, in words, whenever that changes.
 
     Attributes:
         seconds: What was spent so far, by `digests`, `imports`, `prompts`, `loading`.
     """
 
-    def __init__(self, suite: Suite, environment: Environment, device: str, threads: int | None) -> None:
+    def __init__(
+        self,
+        suite: Suite,
+        environment: Environment,
+        device: str,
+        threads: int | None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.say = say
         self.suite = suite
         self.environment = environment
         self.device = device
@@ -83,7 +97,8 @@ class Loader:
                 torch.set_num_threads(self.threads)
             with self._failures_named():
                 import_for_good("diffsynth.pipelines.wan_video")
-                self._register()
+                if self.suite.model.register is not None:
+                    register(self.suite.model.register)
 
     def read_ahead(self) -> None:
         """Begin to read what `pipeline` loads, where a GPU has room for it; `pipeline` waits for the rest.
@@ -184,14 +199,11 @@ class Loader:
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:
         started = time.perf_counter()
+        self.say(_WORDS[what])
         try:
             yield
         finally:
             self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
-
-    def _register(self) -> None:
-        if self.suite.model.register is not None:
-            register(self.suite.model.register)
 
     def _config(self, keys: Sequence[str]) -> Any:  # noqa: ANN401
         from diffsynth.pipelines.wan_video import ModelConfig

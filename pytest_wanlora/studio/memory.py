@@ -35,11 +35,6 @@ def peak_memory(device: str) -> int | None:
 def explained(what: str, device: str, suite: Suite) -> Iterator[None]:
     """Replace an out-of-memory error by one that names the GPU's memory and the settings that need less.
 
-    Args:
-        what: Was being done.
-        device: On which.
-        suite: Whose keys to name.
-
     Raises:
         StudioError: Instead of torch's own error.
     """
@@ -50,7 +45,11 @@ def explained(what: str, device: str, suite: Suite) -> Iterator[None]:
     except torch.OutOfMemoryError as error:
         first = str(error).partition(". GPU")[0].removesuffix(".")
         lines = [f"{what}: the GPU's memory ran out: {first}", *_figures(device), *_advice(suite)]
-        raise StudioError("\n".join(lines), next_command=_next(suite)) from error
+        raise StudioError(
+            "\n".join(lines),
+            next_command="nvidia-smi, for what else is on the GPU; start one worker a GPU; "
+            f"or change {suite.path.name}",
+        ) from error
 
 
 def _figures(device: str) -> list[str]:
@@ -83,7 +82,3 @@ def _advice(suite: Suite) -> list[str]:
         else f"model.vram_limit: less than {limit:g}",
     ]
     return [f"What needs less, in {suite.path}: {'; '.join(steps)}."]
-
-
-def _next(suite: Suite) -> str:
-    return f"nvidia-smi, for what else is on the GPU; start one worker a GPU; or change {suite.path.name}"

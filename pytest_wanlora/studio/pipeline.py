@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,6 +44,8 @@ logger = logging.getLogger(__name__)
 #: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process;
 #: 3: cuDNN's attention comes first, and positions in real numbers are float32.
 STUDIO_VERSION = 3
+#: Every step would be a file written for nothing where steps are short.
+_SAID_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,11 @@ class Studio:
     """A Wan pipeline, loaded on first use and kept.
 
     Args:
-        suite: Model files, sampling, scenarios.
-        environment: On what to render.
         device: `"cpu"` or `"cuda:N"`; torch must agree that it is there. The environment's when left out.
         threads: CPU threads of torch; None leaves torch's own choice.
         cache_dir: Where prompt embeddings and compiled code are kept for later runs; None keeps neither.
         keep_lora: Whether a LoRA's matrices stay on the device, for its other strengths.
+        say: Is told what is done, in words, whenever that changes.
 
     Attributes:
         seconds: What getting ready has taken: `digests`, `imports`, `prompts`, `loading`, `compiling`.
@@ -90,12 +91,14 @@ class Studio:
         threads: int | None = None,
         cache_dir: Path | None = None,
         keep_lora: bool = False,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.suite = suite
         self.environment = environment
         self.device = device or environment.device
         self.cache_dir = cache_dir
-        self._loader = Loader(suite, environment, self.device, threads)
+        self._loader = Loader(suite, environment, self.device, threads, say)
+        self._say = say
         self.seconds = self._loader.seconds
         self._prepared = False
         self._pipe: Any = None
@@ -125,10 +128,6 @@ class Studio:
         """Import, encode the suite's prompts and begin to read the model; `load` does the rest.
 
         What is done between the two does not wait for the files.
-
-        Raises:
-            StudioError: See `pipe`.
-            SuiteError: See `pipe`.
         """
         if self._prepared:
             return
@@ -142,12 +141,7 @@ class Studio:
         self._prepared = True
 
     def load(self) -> None:
-        """Load the model, encode the suite's prompts and compile what is to be compiled, if not yet done.
-
-        Raises:
-            StudioError: See `pipe`.
-            SuiteError: See `pipe`.
-        """
+        """Load the model, encode the suite's prompts and compile what is to be compiled, if not yet done."""
         if self._pipe is not None:
             return
         self.prepare()
@@ -167,6 +161,7 @@ class Studio:
             if suite.sampling.compile:
                 if self.cache_dir is not None:
                     keep_compiled_code(self.cache_dir / "compiled")
+                self._say("compiling the denoiser")
                 logger.warning("compiling the denoiser: some ten seconds, fewer when it was compiled before")
                 self.seconds["compiling"] = accelerator.warm_up()
         self._pipe, self._accelerator = pipe, accelerator
@@ -196,10 +191,6 @@ class Studio:
     @contextlib.contextmanager
     def lora(self, checkpoint: Checkpoint, scale: float = 1.0) -> Iterator[Applied]:
         """Apply a LoRA within the block; the base weights are restored afterwards, bit for bit.
-
-        Args:
-            checkpoint: What to apply.
-            scale: Factor on its delta.
 
         Yields:
             How it was applied.
@@ -396,4 +387,9 @@ class Studio:
         boundary = self.suite.model.boundary
         if boundary is not None:
             timesteps = steps_of(expert, timesteps, boundary, self._pipe.scheduler)
-        return uploaded(timesteps, self._pipe.torch_dtype, self._pipe.device)
+        said, of = time.monotonic(), f"of {len(timesteps)}{f', {expert} noise' if expert else ''}"
+        for number, step in enumerate(uploaded(timesteps, self._pipe.torch_dtype, self._pipe.device)):
+            if not number or time.monotonic() - said > _SAID_SECONDS:
+                said = time.monotonic()
+                self._say(f"rendering, step {number + 1} {of}")
+            yield step

@@ -38,7 +38,6 @@ def write_preview(frames: NDArray[np.uint8], path: Path) -> None:
 
     Args:
         frames: uint8 (T, H, W, 3).
-        path: The file.
     """
     import imageio_ffmpeg
 

@@ -36,12 +36,14 @@ class StudioProducer:
 
     Args:
         suite: What to render and how to score it.
-        environment: On what.
         device: `"cpu"` or `"cuda:N"`; the environment's when left out.
         threads: CPU threads of torch; None leaves torch's choice.
         previews: Whether to write mp4 files.
         cache_dir: Where prompt embeddings and compiled code are kept; None keeps neither.
         keep_lora: Whether a LoRA's matrices stay on the device, for its other strengths.
+
+    Attributes:
+        on_stage: Is told what is done, in words, whenever that changes.
     """
 
     identity = f"studio-{STUDIO_VERSION}"
@@ -64,7 +66,9 @@ class StudioProducer:
             threads=threads,
             cache_dir=cache_dir,
             keep_lora=keep_lora,
+            say=self._say,
         )
+        self.on_stage: Callable[[str], None] | None = None
         self.previews = previews
         self.batch = suite.sampling.batch
         # one switch of experts for so many batches; latents of all of them wait meanwhile, a few MB each
@@ -83,6 +87,7 @@ class StudioProducer:
         """
         if self._scorer is None:
             suite, device = self.studio.suite, self.studio.device
+            self._say("loading what scores the videos")
             started = time.perf_counter()
             with quiet():
                 import_for_good("pytest_wanlora.scoring.scorer")
@@ -97,6 +102,10 @@ class StudioProducer:
             self.studio.seconds["scorers"] = time.perf_counter() - started
         return self._scorer
 
+    def _say(self, words: str) -> None:
+        if self.on_stage is not None:
+            self.on_stage(words)
+
     def produce(self, job: Job, checkpoint: Checkpoint | None) -> Produced:
         """Render and score one job; see `begin`."""
         (score,) = self.begin([job], checkpoint)
@@ -104,13 +113,6 @@ class StudioProducer:
 
     def begin(self, jobs: Sequence[Job], checkpoint: Checkpoint | None) -> list[Callable[[], Produced]]:
         """Render jobs of one batch, or of up to `together` batches of one candidate.
-
-        Args:
-            jobs: What to render.
-            checkpoint: The candidate that they name; None for the model without LoRA.
-
-        Returns:
-            For each job what scores it.
 
         Raises:
             StudioError: The model or the LoRA cannot be loaded or applied, or previews cannot be written.

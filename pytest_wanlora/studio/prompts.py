@@ -33,9 +33,6 @@ class PromptStore:
     the prompt, and the environment that computed it. So reading one gives the bits that computing it would.
 
     Args:
-        suite: Names text encoder and tokenizer.
-        environment: On what embeddings are computed.
-        device: For the embeddings.
         folder: Where they are stored; None stores none.
         encode: Loads the text encoder and encodes prompts, each to (1, L, D).
     """

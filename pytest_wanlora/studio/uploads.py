@@ -44,10 +44,6 @@ def uploaded(found: Contents, device: str | torch.device) -> Lora:
 
     The file goes to the device in one piece, of which the matrices are views: hundreds of small transfers
     take several times as long.
-
-    Args:
-        found: The contents of the file.
-        device: Where to.
     """
     import torch
 

@@ -56,7 +56,6 @@ class Document:
     """A suite file, read but not yet checked against the models.
 
     Attributes:
-        data: The top-level mapping.
         lines: Line of every key and of every list item, counted from 1.
         problems: What is wrong already: duplicate keys, keys that are not text, foreign tags.
         sha256: Of the file's bytes, hex.
@@ -76,9 +75,6 @@ class Document:
 
 def read(path: Path) -> Document:
     """Read a suite file.
-
-    Args:
-        path: A UTF-8 file, with or without a byte order mark.
 
     Raises:
         SuiteError: The file is missing, unreadable, over 1 MiB, not UTF-8, not YAML, empty, not a mapping,
@@ -107,12 +103,7 @@ def read(path: Path) -> Document:
 
 
 def rejection(path: Path, problems: Iterable[Problem]) -> SuiteError:
-    """Put all problems of a file, the first 20 of them by line, into one error to raise.
-
-    Args:
-        path: The file, as the user named it.
-        problems: At least one.
-    """
+    """Put all problems of a file, the first 20 of them by line, into one error to raise."""
     ordered = sorted(set(problems), key=lambda problem: (problem.line, problem.key, problem.text))
     lines = [
         f"{path}:{problem.line}: " + (f"{problem.key}: " if problem.key else "") + problem.text

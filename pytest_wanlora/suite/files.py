@@ -52,8 +52,6 @@ def anchored(text: str, *, folder: Path, baselines: Path) -> str:
     """Check the form of a reference and make relative paths absolute.
 
     Args:
-        text: As written in the suite.
-        folder: Of the suite file.
         baselines: The suite's own folder in the baselines directory, for `baselines:FILE`.
 
     Raises:
@@ -92,11 +90,6 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
 
     Nothing is downloaded and nothing is read.
 
-    Args:
-        text: A reference as `anchored` returns it.
-        key: Dotted key, for the message.
-        where: `file:line` of the key, for the message.
-
     Raises:
         SuiteError: A local reference matches no file.
     """
@@ -130,7 +123,6 @@ def verify(
     Args:
         paths: Existing files; folders are left alone.
         stated: SHA-256 by file name; files that are not named in it are left alone.
-        key: Dotted key, for the message.
         where: `file:line` of the key, for the message.
 
     Returns:
@@ -163,11 +155,6 @@ def refuse_repeated(paths: Collection[Path], *, key: str, where: str = "suite") 
     """Refuse files of one part of a model that have a tensor in common.
 
     Loaders would keep the last one in silence: two experts would become one of them.
-
-    Args:
-        paths: The files; those that are no whole safetensors files are for others to refuse.
-        key: Dotted key that names them, for messages.
-        where: File and line, for messages.
 
     Raises:
         SuiteError: Names a tensor and two files.

@@ -50,7 +50,6 @@ def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, 
     on the disk.
 
     Args:
-        suite: The suite.
         skip: Dotted keys to leave out, such as `scoring.reference` before there is one.
 
     Returns:
@@ -99,7 +98,7 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
         "model": {
             "files": {key: scored(key) for key in by_key if key.startswith("model.")},
             "register": _registered(suite.model.register),
-            **(_experts(suite)),
+            **_experts(suite),
         },
         **({"stack": stack} if (stack := _stack(suite, by_key)) else {}),
         "sampling": suite.sampling.identity(),
@@ -140,11 +139,7 @@ def _stack(suite: Suite, by_key: Mapping[str, str]) -> list[dict[str, Any]]:
 
 
 def key_parts(scenario: Scenario) -> dict[str, Any]:
-    """What a scenario of an installed type depends on besides its text; files by their digest.
-
-    Raises:
-        SuiteError: A file cannot be read.
-    """
+    """What a scenario of an installed type depends on besides its text; files by their digest."""
     found: dict[str, Any] = {}
     for name, part in scenario.key_parts().items():
         try:
@@ -165,15 +160,7 @@ def _registered(name: str | None) -> str | None:
 
 
 def identity(suite: Suite, key: str) -> dict[str, Any]:
-    """Name the content of one file of a suite as `fingerprint` does.
-
-    Args:
-        suite: The suite.
-        key: Dotted key, `model.text_encoder`.
-
-    Raises:
-        SuiteError: A local file is missing or cannot be read.
-    """
+    """Name the content of one file of a suite as `fingerprint` does."""
     return _identity(suite, key, dict(references(suite))[key])
 
 

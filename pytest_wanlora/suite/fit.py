@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.checkpoint.experts import named_in
 from pytest_wanlora.checkpoint.names import needs_image, wan_layer
 from pytest_wanlora.checkpoint.record import widths
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.suite.fingerprint import references
 from pytest_wanlora.suite.loading import load, packaged
 
 if TYPE_CHECKING:
@@ -38,15 +40,29 @@ def by_shapes() -> list[Suite]:
     return [load(path) for path in packaged().values() if path.parent.name != "named"]
 
 
+def contradicting_names(suite: Suite) -> tuple[str, ...]:
+    """Warn of files that a suite names for one expert and whose name, or folder, says the other one.
+
+    The same is a warning of a checkpoint that is given as `--lora high=A,low=B`.
+    """
+    found = []
+    for key, text in references(suite):
+        role = re.fullmatch(r"model\.experts\.(high|low)\.dit\[\d+\]|stack\[\d+\]\.(high|low)", key)
+        if role is None:
+            continue
+        expert, path = role[1] or role[2], PurePosixPath(text.rsplit(":", 1)[-1].replace("\\", "/"))
+        said = next((named for part in (path.stem, path.parent.name) if (named := named_in(part))), None)
+        if said is not None and said[0] != expert:
+            found.append(
+                f"{suite.where(key)}: {key}: {text} is given for the {expert}-noise expert and says {said[0]}"
+            )
+    return tuple(found)
+
+
 def find_for(
     checkpoint: Checkpoint, *, baselines: Path = Path("baselines"), seeds: tuple[int, int] | None = None
 ) -> Suite:
     """Choose the packaged suite whose model a checkpoint fits.
-
-    Args:
-        checkpoint: The LoRA.
-        baselines: See `load`.
-        seeds: See `load`.
 
     Raises:
         SuiteError: None or several fit, and the header of the file does not say which; lists what was seen,
@@ -71,7 +87,8 @@ def find_for(
             lines.append(f"{line}: {_choose(suite, checkpoint)}")
             continue
         # of a model of another width nothing else is worth saying
-        own = misfits(suite, checkpoint) if _same_width(suite, checkpoint) else ()
+        here = ("dim", suite.model.architecture.dim) in {each[1:] for each in widths(checkpoint.targets)}
+        own = misfits(suite, checkpoint) if here else ()
         lines.append("; ".join([line, *own]))
     if fitting:
         command = _choose(fitting[0], checkpoint)
@@ -128,10 +145,6 @@ def _choose(suite: Suite, checkpoint: Checkpoint) -> str:
 
 def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint that changes what the suite's model does not have.
-
-    Args:
-        suite: The suite that the user chose.
-        checkpoint: The LoRA.
 
     Raises:
         SuiteError: A width differs, or the model lacks a block or a layer.
@@ -210,10 +223,6 @@ def _shape(target: Target, model: Architecture) -> tuple[int, ...] | None:
     }
     _, layer = wan_layer(target.name) or (None, "")
     return known.get(f"{layer}.bias" if target.name.endswith(".bias") else layer)
-
-
-def _same_width(suite: Suite, checkpoint: Checkpoint) -> bool:
-    return ("dim", suite.model.architecture.dim) in {found[1:] for found in widths(checkpoint.targets)}
 
 
 def _seen(checkpoint: Checkpoint) -> str:

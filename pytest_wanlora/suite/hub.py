@@ -44,9 +44,6 @@ def folder_of(reference: FileReference) -> Path:
 def local_files(reference: FileReference) -> tuple[Path, ...]:
     """Find what this disk has of a hub reference.
 
-    Args:
-        reference: Of kind `"hub"`.
-
     Returns:
         Its files, or one folder, sorted; empty where the file, or a shard of it, is missing.
     """
@@ -77,9 +74,6 @@ def fetch_command(reference: FileReference) -> str:
 
 def fetch(reference: FileReference) -> tuple[Path, ...]:
     """Download what this disk lacks of a hub reference.
-
-    Args:
-        reference: Of kind `"hub"`.
 
     Returns:
         Its files, or one folder, sorted.
@@ -148,12 +142,7 @@ def require_revision(reference: FileReference, paths: Iterable[Path]) -> None:
 
 
 def revision_of(reference: FileReference, paths: Iterable[Path]) -> str | None:
-    """The commit that all of some files are of, as the hub's client has noted it; None where it did not.
-
-    Args:
-        reference: Of kind `"hub"`.
-        paths: What `local_files` found.
-    """
+    """The commit that all of some files are of, as the hub's client has noted it; None where it did not."""
     files = [file for path in paths for file in (sorted(path.rglob("*")) if path.is_dir() else (path,))]
     visible = [file for file in files if file.is_file()]
     found = {_noted(reference, file) for file in visible}
@@ -181,9 +170,6 @@ def _pattern(reference: FileReference) -> str:
 
 def sizes(repositories: Iterable[str]) -> dict[str, Listing]:
     """Ask the hub for the files of repositories, all at once and for a few seconds at most.
-
-    Args:
-        repositories: `OWNER/NAME` each.
 
     Returns:
         By repository, the bytes of every file, or in words why they are not known.

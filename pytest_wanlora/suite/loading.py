@@ -86,11 +86,6 @@ def gated_set(suite: Suite, count: int, scenarios: Sequence[str] | None = None) 
 
     From two videos on every such item can be judged: by its band alone, from three on by evidence too.
 
-    Args:
-        suite: The suite.
-        count: Videos of each scenario.
-        scenarios: Ids of those that are rendered; all of them when left out.
-
     Returns:
         A metric and the dotted key that gates it; None where all can be measured.
     """

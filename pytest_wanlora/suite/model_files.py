@@ -24,10 +24,7 @@ class Architecture(Frozen):
     """Shapes of a video model, by which checkpoints are matched.
 
     Attributes:
-        dim: Width of the blocks.
         ffn_dim: Width inside the feed-forward layers.
-        blocks: Number of blocks.
-        heads: Attention heads.
         text_dim: Width of the text encoder's output.
         size_multiple: What height and width must be a multiple of, since the model renders another size
             otherwise: 32 for the 16x VAE of Wan 2.2 TI2V-5B, 16 for the 8x VAE, each times a patch of 2.
@@ -83,15 +80,12 @@ class ModelFiles(Frozen):
     """Files of the video model.
 
     Attributes:
-        name: For people.
         dit: Weights of the denoiser; one reference, a list of them, or a glob over shards. Empty for a model
             with experts.
         experts: The two denoisers of Wan2.2 A14B.
         boundary: With experts: the noise level, 0 to 1, below which the low-noise one denoises.
         resident_experts: How many of the experts lie on the GPU at a time. With 1 all high-noise steps of a
             block of videos are done, then all low-noise ones; the frames are the same.
-        text_encoder: Weights of the text encoder.
-        vae: Weights of the VAE.
         image_encoder: Weights of the CLIP image encoder, for models that read one.
         tokenizer: Folder of the text encoder's tokenizer.
         sha256: Digest by file name; checked where given.

@@ -32,11 +32,7 @@ class Model:
 
 @cache
 def added_models() -> Mapping[str, Extension[Model]]:
-    """The models of installed packages, by name.
-
-    Raises:
-        ExtensionError: One of them cannot be used, or its suite is not a file.
-    """
+    """The models of installed packages, by name."""
     found = extensions("wanlora.models", Model)
     for each in found:
         if each.value.suite is not None and not each.value.suite.is_file():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import yaml
 
@@ -24,18 +24,23 @@ _SINGLE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 
 
+Key: TypeAlias = tuple[str | int, ...]
+"""Path of a mapping in a suite's file: `("model",)`, `("model", "experts", "high")`, `("stack", 0)`."""
+
+
 @dataclass(frozen=True)
 class Pins:
     """What can be pinned.
 
     Attributes:
-        files: Name of a file of the model to its digest, where the suite states none.
+        files: Path of a mapping with `sha256` to the name of each of its files that has none stated, and its
+            digest.
         single: Path of a key to a digest, the same.
         commits: Reference of the hub to the same with its commit.
         unknown: Lines on what is not pinned, and why.
     """
 
-    files: Mapping[str, str]
+    files: Mapping[Key, Mapping[str, str]]
     single: Mapping[tuple[str, ...], str]
     commits: Mapping[str, str]
     unknown: tuple[str, ...]
@@ -43,7 +48,8 @@ class Pins:
     @property
     def lines(self) -> Iterator[str]:
         """What is pinned, and what is not."""
-        yield from (f"pinned model.sha256.{name}: {value}" for name, value in self.files.items())
+        for key, found in self.files.items():
+            yield from (f"pinned {_dotted(key)}.sha256.{name}: {value}" for name, value in found.items())
         yield from (f"pinned {'.'.join(key)}: {value}" for key, value in self.single.items())
         yield from (f"pinned {new}" for new in self.commits.values())
         yield from (f"not pinned {line}" for line in self.unknown)
@@ -55,13 +61,13 @@ def find(suite: Suite) -> Pins:
     Raises:
         SuiteError: A local file is missing or cannot be read.
     """
-    files: dict[str, str] = {}
+    files: dict[Key, dict[str, str]] = {}
     single: dict[tuple[str, ...], str] = {}
     commits: dict[str, str] = {}
     unknown: list[str] = []
     for key, text in references(suite):
         reference = resolve(text, key=key, where=suite.where(key))
-        if reference.kind == "package" or not (key.startswith("model.") or key in _SINGLE):
+        if reference.kind == "package" or not (key.startswith(("model.", "stack[")) or key in _SINGLE):
             continue
         paths = reference.paths if reference.hub_id is None else hub.local_files(reference)
         if not paths:
@@ -76,12 +82,11 @@ def find(suite: Suite) -> Pins:
                 f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
                 next_command=f"ls -l {error.filename}",
             ) from error
-        if key.startswith("model.experts."):
-            # both experts may have files of the same names
-            expert = key.rpartition(".dit")[0]
-            unknown += [f"{name}: write {expert}.sha256.{name}: {value}" for name, value in found.items()]
-        elif key not in _SINGLE:
-            files |= found
+        if key not in _SINGLE:
+            place = files.setdefault(_place(key), {})
+            for name, value in found.items():
+                if place.setdefault(name, value) != value:
+                    unknown.append(f"{key}: {name}: another file of {_dotted(_place(key))} has the same name")
         elif found:
             (single[_SINGLE[key]],) = found.values()
         if reference.hub_id is not None and reference.revision is None:
@@ -90,38 +95,42 @@ def find(suite: Suite) -> Pins:
                 unknown.append(f"{key}: {text}: the hub's client has not noted one commit for its files")
             else:
                 commits[text] = f"hub:{reference.hub_id}@{commit}:{reference.pattern}"
-    return Pins(files, single, commits, tuple(unknown))
+    return Pins({key: found for key, found in files.items() if found}, single, commits, tuple(unknown))
+
+
+def _place(key: str) -> Key:
+    """The mapping whose `sha256` has the digests of a reference's files; each expert has its own."""
+    if key.startswith("stack["):
+        return "stack", int(key[len("stack[") : key.index("]")])
+    return tuple(key.split(".")[:3]) if key.startswith("model.experts.") else ("model",)
+
+
+def _dotted(key: Key) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key).lstrip(".")
 
 
 def pinned(text: str, pins: Pins, path: Path) -> str:
     """Put pins into a suite's text; comments and everything else stay.
-
-    Args:
-        text: Of a suite that loads.
-        pins: What to put in.
-        path: Of the suite, for messages.
 
     Raises:
         SuiteError: A mapping that gets a key is written in braces.
     """
     root = yaml.compose(text, Loader=yaml.SafeLoader)
     edits: list[tuple[int, int, str]] = []
-    if pins.files:
-        model = _mapping(root, ("model",), path)
-        known = next((value for key, value in model.value if key.value == "sha256"), None)
+    for where, files in pins.files.items():
+        holder = _mapping(root, where, path)
+        known = next((value for key, value in holder.value if key.value == "sha256"), None)
         if known is None or known.flow_style is not False:
             before = {} if known is None else {key.value: value.value for key, value in known.value}
-            at = _first(model)
-            new = f"sha256:\n{_block({**before, **pins.files}, at.column + 2)}"
+            at = _first(holder)
+            new = f"sha256:\n{_block({**before, **files}, at.column + 2)}"
             if known is None:
                 edits.append((at.index, at.index, f"{new}\n{' ' * at.column}"))
             else:
-                edits.append((*_span(model, "sha256"), new))
+                edits.append((*_span(holder, "sha256"), new))
         else:
             at = _first(known)
-            edits.append(
-                (at.index, at.index, _block(pins.files, at.column).lstrip() + f"\n{' ' * at.column}")
-            )
+            edits.append((at.index, at.index, _block(files, at.column).lstrip() + f"\n{' ' * at.column}"))
     for key, value in pins.single.items():
         mapping = _mapping(root, key[:-1], path)
         at = _first(mapping)
@@ -141,15 +150,19 @@ def _block(pins: Mapping[str, str], column: int) -> str:
     return "\n".join(f'{" " * column}"{name}": "{value}"' for name, value in pins.items())
 
 
-def _mapping(root: yaml.Node | None, key: tuple[str, ...], path: Path) -> yaml.MappingNode:
+def _mapping(root: yaml.Node | None, key: Key, path: Path) -> yaml.MappingNode:
     node = root
     for part in key:
-        assert isinstance(node, yaml.MappingNode)
-        node = next(value for name, value in node.value if name.value == part)
+        if isinstance(part, int):
+            assert isinstance(node, yaml.SequenceNode)
+            node = node.value[part]
+        else:
+            assert isinstance(node, yaml.MappingNode)
+            node = next(value for name, value in node.value if name.value == part)
     if not isinstance(node, yaml.MappingNode) or node.flow_style is not False:
         line = 1 if node is None else node.start_mark.line + 1
         raise SuiteError(
-            f"{path}:{line}: {'.'.join(key)}: written in braces; allowed with --pin: one key a line",
+            f"{path}:{line}: {_dotted(key)}: written in braces; allowed with --pin: one key a line",
             next_command=f"edit line {line}, then the same command again",
         )
     return node

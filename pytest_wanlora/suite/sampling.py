@@ -29,11 +29,7 @@ class Sampling(BaseModel):
         height: Pixels, a multiple of the architecture's `size_multiple`.
         width: Pixels, likewise.
         frames: 4k+1, at least 5.
-        steps: Denoising steps.
         cfg_scale: Guidance; 1 is none.
-        shift: Of the noise schedule.
-        negative_prompt: What the guidance leads away from.
-        dtype: Precision of the pipeline.
         tiled: Decode in tiles: less memory, twice the time.
         cfg_merge: Both guidance passes in one batch.
         lora_mode: `"fused"` adds the LoRA to the weights, as DiffSynth's `load_lora` does by default, and

@@ -73,7 +73,6 @@ class ClipScorer(Frozen):
 
     Attributes:
         model: A model name of open_clip, or a reference to a JSON configuration.
-        weights: Safetensors file.
         sha256: Of the weights; empty when not stated.
     """
 
@@ -92,7 +91,6 @@ class VideoFeatures(Frozen):
 
     Attributes:
         kind: `"module"`: a class of a package with safetensors; `"torchscript"`: the published I3D file.
-        weights: File.
         sha256: Of the weights; required for TorchScript, which is a program. Empty when not stated.
         module: `package.module:Class`, for kind `"module"` alone.
     """
@@ -107,8 +105,6 @@ class Scoring(Frozen):
     """How videos are scored; all of it is part of the fingerprint.
 
     Attributes:
-        clip: The CLIP model.
-        video_features: The network of the set metrics.
         reference: Safetensors file with the features of the reference videos.
         reference_sha256: Of that file; empty when not stated.
         sharpness_reference: Variance of the Laplacian that counts as 100 % in `sharpness_pct`.
@@ -189,7 +185,6 @@ class Seeds(Frozen):
     """How many seeds a scenario is rendered with.
 
     Attributes:
-        first: Seeds of the first look.
         most: Seeds of the last look; between them a run looks at 2, 3, 4, 6, 8, 12, 16, 24, ... seeds.
         start: The first seed; the others follow it.
     """
@@ -265,11 +260,7 @@ class Scenario(Frozen):
 
 @cache
 def added_scenarios() -> Mapping[str, type[Scenario]]:
-    """The types of scenarios of installed packages, by name.
-
-    Raises:
-        ExtensionError: One of them cannot be used.
-    """
+    """The types of scenarios of installed packages, by name."""
     found = extensions("wanlora.scenarios", type)
     for each in found:
         if not issubclass(each.value, Scenario) or each.value is Scenario:
@@ -305,19 +296,12 @@ class Suite(Frozen):
             fingerprint, because a baseline's environment is compared too.
         model: Files and shapes of the video model.
         stack: LoRAs that lie on the model below baseline and candidate alike, in their order.
-        sampling: How a video is rendered.
-        scoring: How it is scored.
-        limits: Absolute bounds.
         tolerances: Bands by metric, the defaults included.
         undecided: What a change beyond its band does that is not proven at the last look: it blocks, or it
             warns.
         objective: What makes one checkpoint better than another that may be published too: the smaller
             `"mean"`, or the smaller `"worst"`, of its changes to the worse as shares of their fail bands.
-        scenarios: At least one.
-        seeds: How many videos a scenario.
         categories: Words by language by category, for the training data's statistics.
-        path: The file.
-        sha256: Of the file.
     """
 
     name: Name

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import permutations
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard
+
+if TYPE_CHECKING:
+    from pytest_wanlora.verdict.judgement import Judgement
 
 LEAST_SCENARIOS: Final = 5
 """Scenarios from which on a rank correlation is computed."""
@@ -30,90 +34,6 @@ _POOLED = "all"
 _SOUND = frozenset({"better", "pass", "warn"})
 
 
-class JudgementLike(Protocol):
-    """What of a judgement is read here."""
-
-    @property
-    def kind(self) -> str:
-        """`regression` for a comparison with the baseline."""
-
-    @property
-    def scenario(self) -> str:
-        """Scenario id, `all` for the pooled item."""
-
-    @property
-    def metric(self) -> str:
-        """Metric id."""
-
-    @property
-    def verdict(self) -> str:
-        """`fail` for a regression that was found."""
-
-    @property
-    def change(self) -> float | None:
-        """Relative change to the worse."""
-
-    @property
-    def fail(self) -> float | None:
-        """The band beyond which the change fails."""
-
-
-@dataclass(frozen=True)
-class Suspicion:
-    """A scenario that regressed and whose category is rare in the training data.
-
-    Attributes:
-        scenario: Its id.
-        category: Its category.
-        share: Share of the category, 0 to 1.
-        metric: Of the failed comparisons the one that is furthest beyond its band.
-        change: Its relative change to the worse; None if it is undefined.
-        commonest: The category with the largest share.
-        commonest_share: That share.
-        against: Scenarios of a category at least as rare that did not regress, which speak against it.
-    """
-
-    scenario: str
-    category: str
-    share: float
-    metric: str
-    change: float | None
-    commonest: str
-    commonest_share: float
-    against: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Correlation:
-    """Spearman's rank correlation of a category's share and its scenarios' change to the worse.
-
-    Attributes:
-        scenarios: How many.
-        categories: Of how many categories.
-        rho: From -1 (the rarer, the worse) to 1.
-        p_value: One-sided, that a rho as low is chance: the shares are permuted among the categories, since
-            the scenarios of one category share theirs.
-    """
-
-    scenarios: int
-    categories: int
-    rho: float
-    p_value: float
-
-
-@dataclass(frozen=True)
-class Suspicions:
-    """What the training data may have to do with a run's regressions.
-
-    Attributes:
-        scenarios: One for each scenario that regressed and whose category is rare.
-        correlation: None where there are too few scenarios or categories, or no scenario differs.
-    """
-
-    scenarios: tuple[Suspicion, ...]
-    correlation: Correlation | None
-
-
 def is_rare(category: str, shares: Mapping[str, float], *, undecided: float = 0.0) -> bool:
     """Whether a category is rare: below an equal share (1 / number of categories) and half of the largest.
 
@@ -128,12 +48,13 @@ def is_rare(category: str, shares: Mapping[str, float], *, undecided: float = 0.
 
 
 def suspect(
+    candidate: str,
     shares: Mapping[str, float],
-    judgements: Iterable[JudgementLike],
+    judgements: Iterable[Judgement],
     categories: Mapping[str, str],
     *,
     undecided: float = 0.0,
-) -> Suspicions:
+) -> tuple[tuple[SuspicionCard, ...], CorrelationCard | None]:
     """Put the shares of the training data beside a run's judgements of one candidate.
 
     A scenario regressed if one of its own comparisons with the baseline has the verdict `fail`.
@@ -145,10 +66,14 @@ def suspect(
             out.
         categories: Category by scenario id.
         undecided: As in `is_rare`.
+
+    Returns:
+        A suspicion for each scenario that regressed and whose category is rare; and the correlation, None
+        where there are too few scenarios or categories, or no scenario differs.
     """
     compared = [item for item in judgements if item.kind == "regression" and item.scenario in categories]
     compared = [item for item in compared if item.scenario != _POOLED]
-    failed: dict[str, list[JudgementLike]] = {}
+    failed: dict[str, list[Judgement]] = {}
     for item in compared:
         if item.verdict == "fail":
             failed.setdefault(item.scenario, []).append(item)
@@ -156,14 +81,14 @@ def suspect(
     unsound = {item.scenario for item in compared if item.verdict not in _SOUND}
     sound = [name for name in dict.fromkeys(item.scenario for item in compared) if name not in unsound]
     found = [
-        _suspicion(scenario, items, shares, categories, sound)
+        _suspicion(candidate, scenario, items, shares, categories, sound)
         for scenario, items in failed.items()
         if is_rare(categories[scenario], shares, undecided=undecided)
     ]
-    return Suspicions(tuple(found), _correlation(compared, shares, categories))
+    return tuple(found), _correlation(candidate, compared, shares, categories)
 
 
-def _excess(item: JudgementLike) -> float | None:
+def _excess(item: Judgement) -> float | None:
     """The change in units of the band that it fails at, which makes metrics comparable."""
     if item.change is None or not item.fail or not math.isfinite(item.change):
         return None
@@ -171,25 +96,38 @@ def _excess(item: JudgementLike) -> float | None:
 
 
 def _suspicion(
+    candidate: str,
     scenario: str,
-    items: Sequence[JudgementLike],
+    items: Sequence[Judgement],
     shares: Mapping[str, float],
     categories: Mapping[str, str],
     sound: Sequence[str],
-) -> Suspicion:
+) -> SuspicionCard:
     category = categories[scenario]
     share = shares.get(category, 0.0)
     worst = max(items, key=lambda item: _excess(item) or 0.0)
     commonest = max(shares, key=lambda name: shares[name])
     against = tuple(name for name in sound if shares.get(categories[name], 0.0) <= share)
-    return Suspicion(
-        scenario, category, share, worst.metric, worst.change, commonest, shares[commonest], against
+    return SuspicionCard(
+        key="rare_but" if against else "rare",
+        candidate=candidate,
+        scenario=scenario,
+        category=category,
+        share=share,
+        metric=worst.metric,
+        change=worst.change,
+        commonest=commonest,
+        commonest_share=shares[commonest],
+        against=against,
     )
 
 
 def _correlation(
-    compared: Sequence[JudgementLike], shares: Mapping[str, float], categories: Mapping[str, str]
-) -> Correlation | None:
+    candidate: str,
+    compared: Sequence[Judgement],
+    shares: Mapping[str, float],
+    categories: Mapping[str, str],
+) -> CorrelationCard | None:
     worst: dict[str, float] = {}
     for item in compared:
         excess = _excess(item)
@@ -207,8 +145,15 @@ def _correlation(
     arranged = np.array([_rho(by_category[order][place], changes) for order in _arrangements(len(names))])
     # the arrangement that was seen is one of those that are possible
     p_value = float(np.mean(arranged <= rho + 1e-12))
-    # rounding may carry a perfect order beyond 1
-    return Correlation(len(worst), len(names), min(max(rho, -1.0), 1.0), p_value)
+    return CorrelationCard(
+        key="the_rarer_the_worse" if p_value <= LEVEL else "chance",
+        candidate=candidate,
+        scenarios=len(worst),
+        categories=len(names),
+        # rounding may carry a perfect order beyond 1
+        rho=min(max(rho, -1.0), 1.0),
+        p_value=p_value,
+    )
 
 
 def _centred(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -99,10 +99,6 @@ def parse_shares(text: str) -> dict[str, Fraction]:
 def check_shares(shares: Mapping[str, Fraction], categories: Iterable[str]) -> None:
     """Refuse shares that do not sum to 1, or of a category that there is not.
 
-    Args:
-        shares: Shares by category.
-        categories: The categories of the rules.
-
     Raises:
         DataError: The sum is not exactly 1, or a category is unknown.
     """
@@ -123,10 +119,6 @@ def check_shares(shares: Mapping[str, Fraction], categories: Iterable[str]) -> N
 
 def apportion(shares: Mapping[str, Fraction], samples: int) -> dict[str, int]:
     """Whole numbers in the proportion of the shares, by largest remainder (Hamilton's method).
-
-    Args:
-        shares: Shares by category, with the sum 1.
-        samples: The sum of the result.
 
     Returns:
         Rows by category; each differs from share times samples by less than 1. Equal remainders: the larger
@@ -153,10 +145,8 @@ def draw(
     """Draw rows.
 
     Args:
-        survey: The rows.
         shares: Exact shares by category, with the sum 1.
         samples: Rows to draw, at least 1.
-        seed: Another seed, another draw.
         drop: Which repeats to leave out; `near` needs a survey that looked for them. Of the rows that repeat
             each other one stays, the same for every seed.
         threshold: Similarity from which on prompts are near duplicates.
@@ -246,22 +236,7 @@ def _mixed(digests: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
     return mixed ^ (mixed >> np.uint64(31))
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """One comparison of a run.
-
-    Attributes:
-        scenario: Scenario id.
-        category: The scenario's category.
-        verdict: Of the comparison with the baseline.
-    """
-
-    scenario: str
-    category: str
-    verdict: str
-
-
-def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[str, Fraction]:
+def raised(base: Mapping[str, Fraction], outcomes: Iterable[tuple[str, str]]) -> dict[str, Fraction]:
     """Raise the shares of the categories that regressed.
 
     Each category's share is multiplied by 2 if a comparison of one of its scenarios failed, else by 3/2 if
@@ -269,24 +244,17 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[st
     their sum. Other verdicts raise nothing: what was not measured, or not against this baseline, says nothing
     about the data.
 
-    Args:
-        base: Shares to start from, with the sum 1.
-        outcomes: The run's comparisons.
-
-    Returns:
-        Exact shares with the sum 1.
-
     Raises:
         DataError: Nothing regressed, or what did has no share to raise.
     """
     factors = dict.fromkeys(base, Fraction(1))
     regressed: set[str] = set()
-    for outcome in outcomes:
-        factor = FACTORS.get(outcome.verdict)
+    for category, verdict in outcomes:
+        factor = FACTORS.get(verdict)
         if factor is not None:
-            regressed.add(outcome.category)
-            if outcome.category in factors:
-                factors[outcome.category] = max(factor, factors[outcome.category])
+            regressed.add(category)
+            if category in factors:
+                factors[category] = max(factor, factors[category])
     if not regressed:
         raise DataError(
             "--toward: no comparison of the run fails, warns or is undecided, so no category needs more",
@@ -303,15 +271,12 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[Outcome]) -> dict[st
     return {name: weight / total for name, weight in weights.items()}
 
 
-def outcomes(run: Path, candidate: str | None = None) -> list[Outcome]:
-    """The comparisons of a run.
+def outcomes(run: Path, candidate: str | None = None) -> list[tuple[str, str]]:
+    """Category and verdict of each comparison of a scenario in a run.
 
     Args:
         run: A `results.json`, or its folder.
         candidate: Whose comparisons; may be left out where the run has one candidate.
-
-    Returns:
-        One outcome for each comparison of a scenario; pooled items and limits are left out.
 
     Raises:
         DataError: The record cannot be read, has several candidates, or none of that name.
@@ -334,19 +299,9 @@ def outcomes(run: Path, candidate: str | None = None) -> list[Outcome]:
     if candidate is not None and candidate not in names:
         raise DataError(f"{run}: there is no candidate {candidate!r}; there are {', '.join(names)}")
     return [
-        Outcome(item.scenario, record.suite.prompts[item.scenario].category, item.verdict.value)
+        (record.suite.prompts[item.scenario].category, item.verdict.value)
         for item in record.judgements
         if item.kind == "regression"
         and item.candidate == (candidate or names[0])
         and item.scenario in record.suite.prompts
     ]
-
-
-def equal_shares(categories: Iterable[str]) -> dict[str, Fraction]:
-    """The same share for every category, where `--toward` is given none to start from.
-
-    Args:
-        categories: At least one.
-    """
-    names = list(categories)
-    return dict.fromkeys(names, Fraction(1, len(names)))

@@ -120,9 +120,6 @@ _NO_PROMPT: Final = Decision(OTHER, Means.NOTHING, 0.0, UNDETERMINED, "no prompt
 def languages_of(folded: Sequence[str]) -> NDArray[np.uint8]:
     """The languages that most of each text is written in, told by their scripts.
 
-    Args:
-        folded: Texts that `rules.fold` returned; at least one.
-
     Returns:
         Indexes into `LANGUAGES`, shape (texts,). `en` stands for any Latin script.
     """
@@ -160,12 +157,7 @@ def _scripts() -> NDArray[np.uint8]:
 
 
 class Categorizer:
-    """Decides prompts by word lists.
-
-    Args:
-        rules: The word lists.
-        shared: What is left out of all prompts.
-    """
+    """Decides prompts by word lists."""
 
     def __init__(self, rules: Rules, shared: SharedText | None = None) -> None:
         self.rules = rules
@@ -194,19 +186,11 @@ class Categorizer:
         self._public = [category if category in rules.names else OTHER for category in rules.order]
 
     def decide(self, prompt: str) -> Decision:
-        """Decide one prompt.
-
-        Args:
-            prompt: The prompt as it stands in the metadata.
-        """
+        """Decide one prompt."""
         return self.explain([prompt])[0]
 
     def explain(self, prompts: Sequence[str]) -> list[Decision]:
-        """Decide many prompts, each as `decide` does, in a third of the time.
-
-        Args:
-            prompts: At least one, as they stand in the metadata.
-        """
+        """Decide many prompts, each as `decide` does, in a third of the time."""
         folded = [fold(prompt) for prompt in prompts]
         decided = []
         for (who, hits), language in zip(self._hits(folded), languages_of(folded).tolist(), strict=True):
@@ -222,11 +206,7 @@ class Categorizer:
         return decided
 
     def decide_many(self, folded: Sequence[str]) -> list[tuple[str, Means]]:
-        """Category, one of the rules' `order`, and means of many prompts, without what costs `explain` time.
-
-        Args:
-            folded: Prompts that `rules.fold` returned.
-        """
+        """Category and means of many folded prompts, without what costs `explain` time."""
         decided = []
         for who, hits in self._hits(folded):
             place, tie, _ = self._weigh(who, hits)
@@ -265,11 +245,7 @@ class Categorizer:
         return hits
 
     def knows(self, word: str) -> bool:
-        """Whether a folded word is in the lists of a category.
-
-        Args:
-            word: A word.
-        """
+        """Whether a folded word is in the lists of a category."""
         return any(
             self._entries[language][0][place] >= 0
             for language, places in self._finder.find(word).items()
@@ -337,18 +313,9 @@ def decisions(
 ) -> Iterator[dict[str, Any]]:
     """Decide every row.
 
-    Args:
-        metadata: The rows.
-        rules: The word lists.
-        similarity: Asked where words do not decide.
-        shared: What is left out of all prompts.
-
     Returns:
         For each row its place in the file, video, prompt and `COLUMNS`. A row without a prompt is `other`,
         decided by `nothing`.
-
-    Raises:
-        DataError: The metadata cannot be read.
     """
     categorizer = Categorizer(rules, shared)
     rows = iter(metadata)

@@ -15,7 +15,8 @@ from pytest_wanlora.errors import DataError, ScoringError
 from pytest_wanlora.training_data.rules import Rules
 
 if TYPE_CHECKING:
-    from pytest_wanlora.scoring.clip import ClipScorer, ClipSettings
+    from pytest_wanlora.scoring.clip import ClipScorer
+    from pytest_wanlora.suite import schema
 
 LOGIT_SCALE = 100.0
 """Where CLIP's own training clips the factor of its cosines (Radford et al. 2021, section 2.5)."""
@@ -31,10 +32,6 @@ class TextSimilarity(Protocol):
     def cosines(self, texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
         """Compare every text with every other.
 
-        Args:
-            texts: At least one.
-            others: At least one.
-
         Returns:
             Cosines from -1 to 1, shape (texts, others).
         """
@@ -44,11 +41,6 @@ def nearest(
     similarity: TextSimilarity, prompts: Sequence[str], rules: Rules
 ) -> list[tuple[int, float, float]]:
     """Decide prompts by the nearest description.
-
-    Args:
-        similarity: Compares texts.
-        prompts: Prompts in languages that `similarity` reads.
-        rules: Says what the categories look like.
 
     Returns:
         For each prompt the index of the category in `rules.names`, the softmax of the cosines times
@@ -88,7 +80,7 @@ class ClipTextSimilarity:
 
     languages = frozenset({"en"})
 
-    def __init__(self, settings: ClipSettings, *, device: str = "cpu") -> None:
+    def __init__(self, settings: schema.ClipScorer, *, device: str = "cpu") -> None:
         # torch and open_clip take seconds to import; only who asks for CLIP pays for them
         from pytest_wanlora.scoring.clip import ClipScorer
 
@@ -97,10 +89,6 @@ class ClipTextSimilarity:
 
     def cosines(self, texts: Sequence[str], others: Sequence[str]) -> NDArray[np.float32]:
         """Compare every text with every other; `others` are embedded once and remembered.
-
-        Args:
-            texts: At least one.
-            others: At least one.
 
         Returns:
             Shape (texts, others).

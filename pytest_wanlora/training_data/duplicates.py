@@ -94,7 +94,6 @@ def find(
     duplicates are missed, none is made up.
 
     Args:
-        prompts: The prompts.
         digests: `fingerprints.digest` of each prompt, shape (rows,).
         order: A fingerprint of the whole row, which says who of several exact duplicates is kept.
         signatures: Of each prompt. None: exact duplicates only.

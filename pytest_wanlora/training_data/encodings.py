@@ -25,15 +25,7 @@ _LIKELY = 0.8
 
 
 def check_start(path: Path, start: bytes) -> None:
-    """Refuse a file whose first bytes say that it is UTF-16 or UTF-32.
-
-    Args:
-        path: The file, for the message.
-        start: Its first bytes.
-
-    Raises:
-        DataError: It begins with a byte order mark of another encoding, or holds zero bytes.
-    """
+    """Refuse a file whose first bytes say that it is UTF-16 or UTF-32."""
     for mark, name in _MARKS:
         if start.startswith(mark):
             raise _refused(path, f"is {name}, the training reads UTF-8", name)
@@ -43,9 +35,6 @@ def check_start(path: Path, start: bytes) -> None:
 
 def undecodable(path: Path) -> DataError:
     """Find the first byte of a file that is not UTF-8, and guess what it is.
-
-    Args:
-        path: A file that could not be decoded.
 
     Returns:
         The error to raise: place, byte, and the encoding that the line reads well in, if any.

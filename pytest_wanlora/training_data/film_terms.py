@@ -25,11 +25,7 @@ _MARKS = " ,.;:。，、；："  # noqa: RUF001  Chinese marks
 
 
 def opening(text: str) -> int:
-    """Where the first clause begins that does not only say how it is filmed; 0 if there is none.
-
-    Args:
-        text: A folded prompt.
-    """
+    """Where the first clause begins that does not only say how it is filmed; 0 if there is none."""
     start = 0
     while (clause := _CLAUSE.match(text, start)) and clause.end() < len(text):
         words = clause.group().rstrip(_MARKS)
@@ -40,13 +36,7 @@ def opening(text: str) -> int:
 
 
 def closing(text: str, start: int, end: int) -> int:
-    """Where the clauses at the end of a sentence begin that only say how it is filmed, or `end`.
-
-    Args:
-        text: A folded prompt.
-        start: Of the sentence.
-        end: Of the sentence.
-    """
+    """Where the clauses at the end of a sentence begin that only say how it is filmed, or `end`."""
     while (mark := _LAST_MARK.search(text, start, len(text[:end].rstrip(_MARKS)))) is not None:
         if mark.start() <= start or not _FILMED.match(text[mark.end() : end].strip(_MARKS)):
             return end
@@ -55,11 +45,7 @@ def closing(text: str, start: int, end: int) -> int:
 
 
 def without(text: str) -> str:
-    """A prompt without such clauses; the prompt itself if it has no other.
-
-    Args:
-        text: A folded prompt.
-    """
+    """A prompt without such clauses; the prompt itself if it has no other."""
     clauses = _PARTS.split(text)
     return (
         " ".join(clause for clause in clauses if clause and not _FILMED.match(clause.strip(_MARKS))) or text

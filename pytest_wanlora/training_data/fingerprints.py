@@ -43,11 +43,7 @@ _MULTIPLIERS, _MASKS, _BAND_MULTIPLIERS = _constants()
 
 
 def digest(text: str) -> int:
-    """A 64-bit fingerprint of a text: equal for equal texts, and else different but once in 2**64.
-
-    Args:
-        text: Any text.
-    """
+    """A 64-bit fingerprint of a text: equal for equal texts, and else different but once in 2**64."""
     return int.from_bytes(
         hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little"
     )
@@ -67,16 +63,12 @@ def units(folded: str) -> tuple[str, ...]:
 
 
 def similarity(first: Sequence[str], second: Sequence[str]) -> float:
-    """How similar two prompts are, 0 to 1.
+    """How similar two prompts are, 0 to 1, by what `units` returned of them.
 
     Where they differ in one word (two characters), it is the share of the longer one that both have, so that
     one of four words changed is 0.8, as is one of six characters. Of four words or fewer the first is what
     the prompt is about, and another one there is another prompt. Else it is the Jaccard similarity, less
     where several words differ: two in fifteen are often another subject or place in the same sentence.
-
-    Args:
-        first: What `units` returned of one.
-        second: Of the other.
     """
     shared, most = len(set(first) & set(second)), max(len(first), len(second))
     either = len(first) + len(second) - shared
@@ -90,9 +82,6 @@ def similarity(first: Sequence[str], second: Sequence[str]) -> float:
 
 def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint32]]:
     """MinHash signatures of the units of many texts: one key a band, and the lowest byte of every minimum.
-
-    Args:
-        folded: Texts that `rules.fold` returned; at least one.
 
     Returns:
         Keys of shape (texts, `BANDS`): two texts whose keys are equal in one column may be similar. Sketches

@@ -57,10 +57,8 @@ class Clips:
 
     Args:
         path: A folder, a .zip file, or a config of a trainer.
-        table: Opens the tables in it.
 
     Attributes:
-        path: As given.
         kind: `folder`, `archive` or `config`.
         columns: Those of a table with the same rows.
         unit: What `Row.place` counts.
@@ -274,21 +272,13 @@ def opened(
         prompt_column: Name of the prompts' column, None for a usual one.
         video_column: Name of the videos' column, None for a usual one.
         needs_video: Whether a table without a column of videos is refused.
-
-    Raises:
-        DataError: It is of none of these forms, or cannot be read.
     """
     table = partial(Metadata, prompt_column=prompt_column, video_column=video_column, needs_video=needs_video)
     return Clips(path, table) if path.is_dir() or _ending(path) in ("zip", *_CONFIGS) else table(path)
 
 
 def digest(path: Path, files: list[Path]) -> str:
-    """SHA-256 of training data: of the file, or of the names and digests of all files that were read.
-
-    Args:
-        path: The training data.
-        files: `Clips.files` or `Metadata.files` after the pass.
-    """
+    """SHA-256 of training data: of the file, or of the names and digests of all files that were read."""
     digests = [file_sha256(file) for file in files]
     if files == [path]:
         return digests[0]

@@ -57,7 +57,6 @@ class Row(NamedTuple):
         prompt: The prompt, None where the training would read none.
         video: The path or URL of the video as it stands there, None where there is none.
         record: All columns: texts in the order of `Metadata.columns` (csv, tsv), or the object (json, jsonl).
-        repeats: How often an epoch takes the row.
     """
 
     place: int
@@ -77,11 +76,9 @@ class Metadata:
         needs_video: Whether a table without a column of videos is refused.
 
     Attributes:
-        path: As given.
         kind: One of `FORMATS`.
         columns: Names in the file's order; empty for json and jsonl, whose records have their own.
         size: Bytes of the file.
-        files: The files that are read: this one.
         unit: What `Row.place` counts: `line` or `record`.
         notes: What the user should know of how it was read.
 

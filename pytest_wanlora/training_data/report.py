@@ -55,8 +55,6 @@ class Repeats:
     Attributes:
         exact: Rows whose prompt another row has, letter by letter, beyond the first.
         near: Further rows whose prompt is nearly another's; None where that was not looked for.
-        threshold: Similarity from which on it is.
-        largest: The largest groups.
         videos: Rows whose video another row names too, beyond the first.
     """
 
@@ -72,8 +70,6 @@ class Report:
     """The report on training data.
 
     Attributes:
-        path: The file or folder.
-        rows: Its rows.
         taken: Prompts that an epoch takes: rows with a prompt as often as the config repeats them. All counts
             below are of these but for those of examples, repeats and videos.
         notes: What the user should know of how it was read.
@@ -85,9 +81,7 @@ class Report:
         undecided: Rows that no word decided and no similarity either: all of them are `other`.
         ties: Rows that words of several categories decide alike: the first in order has them.
         by_similarity: Rows decided by text similarity.
-        undecided_examples: A few undecided prompts.
         lengths: By language.
-        repeats: Duplicates.
         videos: Rows by `videos.State`, by its lower-case name.
         broken_examples: A few rows at which the training would stop, with the reason.
         clips: What reading the files showed; None where they were not read.
@@ -124,14 +118,6 @@ class Report:
         unreadable = self.clips.unreadable if self.clips is not None else 0
         return sum(self.videos.get(state.name.lower(), 0) for state in BROKEN) + unreadable
 
-    def with_clips(self, clips: Reading) -> Report:
-        """The same report with what reading the files showed.
-
-        Args:
-            clips: From `read_clips`.
-        """
-        return replace(self, clips=clips)
-
     def to_json(self) -> dict[str, Any]:
         """The report as plain data with its `schema_version` and the `shares`."""
         plain = asdict(replace(self, clips=None))
@@ -143,13 +129,7 @@ class Report:
 
 
 def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report:
-    """Make the report of a survey.
-
-    Args:
-        survey: What was found.
-        duplicates: What repeats what in it.
-        threshold: The similarity that `duplicates` were found with.
-    """
+    """Make the report of a survey."""
     present = survey.present
     undecided = present & (survey.means == MEANS.index(Means.NOTHING))
     spoken = [index for index in range(len(LANGUAGES)) if bool((present & (survey.languages == index)).any())]
@@ -234,11 +214,7 @@ def _cut(text: str) -> str:
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """A report as lines of text.
-
-    Args:
-        report: The report.
-    """
+    """A report as lines of text."""
     with_prompt = report.rows - report.without_prompt
     yield f"{report.path}: {report.rows:,} rows, {with_prompt:,} with a prompt"
     if report.taken != with_prompt:
@@ -249,7 +225,7 @@ def report_lines(report: Report) -> Iterator[str]:
     yield ""
     languages = list(report.languages)
     rows = [
-        [name, f"{count:,}", _percent(report.shares[name]), _bar(report.shares[name])]
+        [name, f"{count:,}", _percent(report.shares[name]), "█" * round(report.shares[name] * _BAR)]
         + [f"{report.category_by_language[name][language]:,}" for language in languages]
         for name, count in report.categories.items()
     ]
@@ -280,24 +256,13 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def folded_lines(folded: Mapping[str, int]) -> Iterator[str]:
-    """Which categories count as `other`, as lines of text.
-
-    Args:
-        folded: Prompts by category.
-    """
+    """Which categories count as `other`, as lines of text."""
     for name, count in folded.items():
         yield f"{count:,} prompts of {name} count as other: no scenario of the suite is of {name}"
 
 
 def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) -> Iterator[str]:
-    """What was drawn, as lines of text.
-
-    Args:
-        output: The file that was written.
-        seed: Of the draw.
-        before: Rows of the whole set by category.
-        drawn: The draw.
-    """
+    """What was drawn, as lines of text."""
     yield f"{output}: {len(drawn.rows):,} rows, seed {seed}"
     if drawn.dropped:
         yield "left out before: " + ", ".join(
@@ -378,10 +343,6 @@ def _clips(clips: Reading) -> Iterator[str]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     left = [number for number, title in enumerate(header) if number == 0 or not title]
     yield from aligned([header, *rows], left=left)
-
-
-def _bar(share: float) -> str:
-    return "█" * round(share * _BAR)
 
 
 def _percent(share: float) -> str:

@@ -41,14 +41,7 @@ _TOP_KEYS = frozenset({"order", NEUTRAL, "categories", "replace", "of_people", "
 
 
 def fold(text: str) -> str:
-    """Fold a text for comparing: NFKC (macOS decomposes Hangul), lower case, single blanks.
-
-    Args:
-        text: Any text.
-
-    Returns:
-        The folded text, without blanks at its ends.
-    """
+    """Fold a text for comparing: NFKC (macOS decomposes Hangul), lower case, single blanks."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).replace("\N{RIGHT SINGLE QUOTATION MARK}", "'")
     return " ".join(text.lower().split())
@@ -156,12 +149,7 @@ def extended(
 
 
 def of_suite(suite: Suite, rules: Rules | None = None) -> Rules:
-    """The rules with a suite's own words and the categories of its scenarios.
-
-    Args:
-        suite: Its `categories` and scenarios are taken.
-        rules: What they are added to; by default the packaged ones.
-    """
+    """The rules with a suite's own words and the categories of its scenarios."""
     names = [scenario.category for scenario in suite.scenarios]
     base = with_subjects(packaged_rules() if rules is None else rules, names)
     return extended(base, suite.categories, names=names, source=f"{suite.path}: categories")

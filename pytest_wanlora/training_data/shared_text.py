@@ -44,11 +44,7 @@ class SharedText:
         return tuple(f"ignored in {share:.0%} of rows: {text!r}" for text, share in self.shares.items())
 
     def without(self, folded: str) -> str:
-        """A prompt without the shared text; the prompt itself if no letter is left.
-
-        Args:
-            folded: A text that `rules.fold` returned.
-        """
+        """A prompt without the shared text; the prompt itself if no letter is left."""
         if not self.shares:
             return folded
         text = folded

@@ -83,12 +83,10 @@ class Survey:
     """What a pass found, by row: the prompts, and about 120 bytes a row.
 
     Attributes:
-        source: What was read.
         kind: Its form: `csv`, `folder`, ...
         columns: Names of the columns, where all rows have the same.
         unit: What the places of rows count: `line`, `record`, `clip`.
         notes: What the user should know of how it was read.
-        files: The files that were read.
         version: Their sizes and times when they were read.
         rules: What the categories were decided by.
         shared: What nearly all prompts share, which was left out.
@@ -155,11 +153,7 @@ class Survey:
         )
 
     def taken(self, rows: NDArray[np.bool_] | None = None) -> int:
-        """How many prompts an epoch takes: rows with their repeats.
-
-        Args:
-            rows: Which rows to count; all by default.
-        """
+        """How many prompts an epoch takes: rows with their repeats."""
         return int(self.repeats.sum() if rows is None else self.repeats[rows].sum())
 
     def counts(self, rows: NDArray[np.bool_] | None = None, *, repeats: bool = True) -> dict[str, int]:
@@ -197,9 +191,6 @@ class Survey:
     def records(self, rows: Iterable[int]) -> dict[int, Row]:
         """Read some rows again, whole.
 
-        Args:
-            rows: Their numbers, from 0.
-
         Raises:
             DataError: The file changed since the survey.
         """
@@ -226,14 +217,8 @@ def take(
     """Walk through training data once.
 
     Args:
-        source: What to read.
-        rules: The word lists.
         similarity: Asked for prompts that no word, or words of several categories alike, decide. None: such a
             prompt is `other`, or of the category that stands first in the rules' order.
-        progress: Told how far it is.
-
-    Raises:
-        DataError: The training data cannot be read.
     """
     prompts: list[str] = []
     parts: list[dict[str, NDArray[Any]]] = []

@@ -132,12 +132,10 @@ class Reading:
     Attributes:
         target: What the training is told to make of them.
         read: Videos that could be read to their end.
-        unreadable: Videos that could not.
         reasons: The first few of them, with the reason.
         sizes: Videos by `WIDTHxHEIGHT`.
         frames: Videos by number of frames.
         enlarged: Videos that the training scales up.
-        cropped: Videos that it cuts.
         most_cropped: Largest share of a video's area that is cut off, 0 to 1.
         short: Videos with fewer frames than the target's.
         lost_frames: Frames of those that the rounding to 4n + 1 drops.
@@ -159,12 +157,7 @@ class Reading:
 
 
 def fit(clip: Clip, target: Target) -> Fit:
-    """Follow DiffSynth's `ImageCropAndResize` and `LoadVideo` (diffsynth/core/data/operators.py, 2.1).
-
-    Args:
-        clip: The video.
-        target: What the training is told.
-    """
+    """Follow DiffSynth's `ImageCropAndResize` and `LoadVideo` (diffsynth/core/data/operators.py, 2.1)."""
     if target.height is not None and target.width is not None:
         height, width = target.height, target.width
     else:
@@ -197,14 +190,7 @@ def read_clips(
     workers: int = 2,
     progress: Callable[[int, float], None] | None = None,
 ) -> Reading:
-    """Read every video file; slow, each is decoded to its end.
-
-    Args:
-        paths: The files.
-        target: What the training is told to make of them.
-        workers: ffmpeg processes at a time.
-        progress: Told the videos done and their share of all.
-    """
+    """Read every video file; slow, each is decoded to its end."""
     clips = Reading(target)
     for done, (path, found) in enumerate(read_all(paths, workers=workers), start=1):
         if isinstance(found, str):
@@ -229,10 +215,6 @@ def read_clips(
 
 def read_all(paths: Iterable[Path], *, workers: int = 2) -> Iterator[tuple[Path, Clip | str]]:
     """Read many videos, some at a time.
-
-    Args:
-        paths: The files.
-        workers: How many ffmpeg processes run at once.
 
     Returns:
         Each path with its clip, or with the reason why it cannot be read, in the order of `paths`.

@@ -57,11 +57,7 @@ class WordFinder:
         self._automaton.make_automaton()
 
     def find(self, folded: str) -> dict[str, dict[int, None]]:
-        """Indexes of the words in a text by language, in the text's order; the longest at each place.
-
-        Args:
-            folded: A text that `fold` returned.
-        """
+        """Indexes of the words in a text by language, in the text's order; the longest at each place."""
         if not self._automaton:
             return {}
         text = folded.replace("-", " ")

@@ -20,7 +20,6 @@ def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool 
     """Refuse an output that would destroy something or cannot be written, before any work is done for it.
 
     Args:
-        output: The file to write.
         sources: Files that are read for it and must stay.
         overwrite: Whether an existing file may be replaced. A source never may.
 
@@ -45,15 +44,7 @@ def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool 
 
 
 def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:
-    """Write a UTF-8 file through a temporary one in the same folder, so that it appears whole or not at all.
-
-    Args:
-        output: The file. Unlike `files.write_whole`'s it is never in memory.
-        write: Called once with the open file; what it raises is passed on.
-
-    Raises:
-        DataError: The system refuses: no room, no right.
-    """
+    """Write a UTF-8 file through a temporary one, so that it appears whole or not at all."""
     try:
         opened, temporary = create_beside(output)
         try:
@@ -75,13 +66,9 @@ def write_table(
     """Write rows as csv, json or jsonl.
 
     Args:
-        output: The file.
         kind: One of `metadata.FORMATS`.
         columns: Names of the columns: the header of a csv, the keys of a record of texts in json.
         records: Texts by column, or objects (json, jsonl only), as `metadata.Row.record` has them.
-
-    Raises:
-        DataError: The system refuses.
     """
 
     def write(file: IO[str]) -> None:

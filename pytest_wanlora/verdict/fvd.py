@@ -126,12 +126,14 @@ class Videos:
     outward: Floats
 
     @classmethod
-    def of(cls, features: NDArray[Any], reference: ReferenceSet) -> Videos:
+    def of(cls, features: NDArray[Any], reference: ReferenceSet, *, contrasts: bool = True) -> Videos:
         """Take the products of N videos.
 
         Args:
             features: (N, D), finite.
             reference: Of the same D.
+            contrasts: Whether two sets are to be told apart by kernels; a distance alone needs none, and they
+                are then empty.
 
         Raises:
             ScoringError: Another shape, or values that are not finite.
@@ -144,12 +146,13 @@ class Videos:
             )
         centred = rows - reference.mean
         weighted = centred @ reference.root
+        none = np.empty((0, 0))
         return cls(
             reference=reference,
             linear=centred @ centred.T,
             weighted=weighted @ weighted.T,
-            kernel=pairwise_kernel(rows, rows),
-            outward=pairwise_kernel(rows, reference.features).mean(axis=1),
+            kernel=pairwise_kernel(rows, rows) if contrasts else none,
+            outward=pairwise_kernel(rows, reference.features).mean(axis=1) if contrasts else np.empty(0),
         )
 
 

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,35 +12,12 @@ from safetensors.torch import save_file
 
 from pytest_wanlora import environment
 from pytest_wanlora.scoring.scorer import Scorer, VideoScores
+from pytest_wanlora.suite import ClipScorer, Scoring, VideoFeatures
 
 pytestmark = pytest.mark.gpu
 
 CAPTION = "a red lantern"
 CUDNN: Any = torch.backends.cudnn
-
-
-@dataclass(frozen=True)
-class Clip:
-    model: str
-    weights: str
-    sha256: str = ""
-
-
-@dataclass(frozen=True)
-class Features:
-    weights: str
-    kind: str = "module"
-    sha256: str = ""
-    module: str | None = f"{__name__}:Net"
-
-
-@dataclass(frozen=True)
-class Scoring:
-    clip: Clip
-    video_features: Features
-    reference: str = ""
-    reference_sha256: str = ""
-    sharpness_reference: float = 500.0
 
 
 class Net(torch.nn.Module):
@@ -69,8 +45,12 @@ def scoring(tmp_path_factory: pytest.TempPathFactory) -> Scoring:
     (folder / "clip.json").write_text(json.dumps({**config, "tokenizer": "bytes"}), encoding="utf-8")
     save_file(Net().state_dict(), folder / "net.safetensors", metadata={"config": "{}"})
     return Scoring(
-        Clip(str(folder / "clip.json"), str(folder / "clip.safetensors")),
-        Features(str(folder / "net.safetensors")),
+        clip=ClipScorer(model=str(folder / "clip.json"), weights=str(folder / "clip.safetensors")),
+        video_features=VideoFeatures(
+            kind="module", weights=str(folder / "net.safetensors"), module=f"{__name__}:Net"
+        ),
+        reference=str(folder / "reference.safetensors"),
+        sharpness_reference=500.0,
     )
 
 

@@ -97,7 +97,7 @@ class TestArtefacts:
         assert not verify(folder / "receipt-bad.json", based.path / "bad.safetensors", Demands()).verified
         capsys.readouterr()
         assert cli.main(["compare", str(folder)]) == 0
-        assert "Publish good. It is the only one of 2" in capsys.readouterr().out
+        assert "Gate good alone, then publish it." in capsys.readouterr().out
 
     def test_runs_of_their_own_are_compared_too(
         self, based: Project, capsys: pytest.CaptureFixture[str]

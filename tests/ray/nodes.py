@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -91,3 +95,38 @@ def wait_until_rendered(project: Project, videos: int, gate: subprocess.Popen[st
         if gate.poll() is not None:
             raise AssertionError(gate.communicate()[0])
         time.sleep(0.05)
+
+
+@contextmanager
+def client_server(folder: Path, ports: tuple[int, int]) -> Iterator[str]:
+    """A node with a server for Ray's client, as `ray start` makes it; its address.
+
+    Args:
+        folder: Of Ray's files; short, since sockets lie in it.
+        ports: Of the node and of the server.
+    """
+    node, server = ports
+    command = [str(Path(sys.executable).with_name("ray")), "start", "--head", "--block", "--num-cpus=2"]
+    command += [f"--port={node}", f"--ray-client-server-port={server}", f"--temp-dir={folder}"]
+    command += ["--object-store-memory=104857600", "--include-dashboard=false", "--disable-usage-stats"]
+    # without a token of its own the server would let nobody in
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
+    # a session of its own: Ray's processes end with it, and no others
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as started:
+        try:
+            deadline = time.monotonic() + 60
+            while time.monotonic() < deadline:
+                with contextlib.suppress(OSError):
+                    socket.create_connection(("127.0.0.1", server), timeout=1).close()
+                    break
+                time.sleep(0.2)
+            yield f"ray://127.0.0.1:{server}"
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(started.pid, signal.SIGTERM)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+import socket
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 import pytest_wanlora
 from pytest_wanlora import cli, results
 from tests.integration.conftest import Project
-from tests.ray.nodes import Nodes, cluster, run, start, wait_until_rendered
+from tests.ray.nodes import Nodes, client_server, cluster, run, start, wait_until_rendered
 
 PACKAGE = Path(pytest_wanlora.__file__).parent
 HANG = """
@@ -236,3 +238,28 @@ def test_gpus_of_several_models(based: Project, tmp_path: Path, monkeypatch: pyt
     record = results.load(based.records()[-1])
     assert record.environment["device_name"] == "Fake A + Fake B"
     assert {video.gpu for video in record.videos if video.role == "candidate"} <= {"Fake A 0", "Fake B 0"}
+
+
+def test_a_gate_through_the_client_of_ray(based: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`ray://` lets nothing of Ray run in this process: what is called when a call ends may not call Ray."""
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    assert based.run("--lora", "good.safetensors", "--wanlora-no-cache").ret == 0
+    alone = results.load(based.records()[-1])
+    with (
+        tempfile.TemporaryDirectory(prefix="ray") as folder,
+        client_server(Path(folder), (free_port(), free_port())) as address,
+    ):
+        code, printed = run(based.path, address, "--lora", "good.safetensors", "--wanlora-no-cache")
+    assert code == 0, printed
+    assert "rendered by Ray at ray://127.0.0.1" in printed
+    made = results.load(based.records()[-1])
+    assert {(v.key, v.frames_sha256, tuple(v.scores.items())) for v in made.videos} == {
+        (v.key, v.frames_sha256, tuple(v.scores.items())) for v in alone.videos
+    }
+
+
+def free_port() -> int:
+    """A port that nothing listens at."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])

@@ -10,8 +10,10 @@ from pytest_wanlora import errors
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 
 
-def test_every_error_is_exported_and_has_the_one_root() -> None:
-    assert sorted(kind.__name__ for kind in KINDS) == sorted(errors.__all__)
+NAMES = {kind.__name__ for kind in KINDS}
+
+
+def test_every_error_has_the_one_root() -> None:
     assert all(issubclass(kind, errors.WanloraError) for kind in KINDS)
 
 
@@ -21,7 +23,7 @@ def test_every_error_stands_in_the_tree_of_the_module_docstring() -> None:
     levels: list[str] = []
     for line in tree.splitlines():
         name = line.strip().partition(" ")[0]
-        if name not in errors.__all__:
+        if name not in NAMES:
             continue
         depth = (len(line) - len(line.lstrip())) // 2 - 2
         levels[depth:] = [name]

@@ -478,16 +478,17 @@
         pause.setAttribute("aria-pressed", String(on));
         pause.textContent = on ? words.pause : words.play;
       };
-      looks.forEach((row) => row.forEach((video) => {
-        const figure = video.closest("figure");
-        const source = address(video.dataset.clip);
+      const start = (video) => {
+        video.src = address(video.dataset.clip);
+        video.closest("figure").querySelector(".save").href = video.src;
+      };
+      looks.forEach((row, at) => row.forEach((video) => {
         video.muted = true;
-        video.src = source;
         video.addEventListener("error", () => {
           this.root.querySelector(".looks .trouble").textContent = fill(words.cannot, words.noH264);
         });
-        figure.querySelector(".save").href = source;
-        figure.querySelector(".full").addEventListener("click", () => video.requestFullscreen && video.requestFullscreen());
+        if (at === 0) start(video); // its clips stand before this script
+        video.closest("figure").querySelector(".full").addEventListener("click", () => video.requestFullscreen && video.requestFullscreen());
       }));
       // nothing else is decoded before the first pictures, and nothing plays that is not seen
       const pictures = looks[0].map((video) => new Promise((resolve) => {
@@ -504,6 +505,10 @@
       looks.forEach((row) => seen.observe(row[0].closest(".row")));
       pause.addEventListener("click", () => this.run(pause.getAttribute("aria-pressed") !== "true"));
       this.run(!still);
+      read.then(() => {
+        looks.slice(1).flat().forEach(start);
+        this.run(pause.getAttribute("aria-pressed") === "true");
+      });
     }
 
     quiet() {

@@ -86,3 +86,8 @@ def test_differences_are_found_if_and_only_if_there_are_any(one: object, other: 
 
 def test_a_tuple_in_a_fingerprint_is_the_list_it_becomes() -> None:
     assert list(differing({"files": ["a"]}, {"files": ("a",)})) == []
+
+
+def test_a_key_that_only_one_side_has_is_a_difference() -> None:
+    assert list(differing({"a": 1}, {"a": 1, "b": 2})) == ["b: baseline nothing, here 2"]
+    assert list(differing({"a": 1, "b": 2}, {"a": 1})) == ["b: baseline 2, here nothing"]

@@ -11,7 +11,15 @@ import pytest
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import testing
-from pytest_wanlora.checkpoint import asked, experts, names_of, pairs_by_name
+from pytest_wanlora.checkpoint import (
+    asked,
+    container,
+    experts,
+    names_of,
+    pairs,
+    pairs_by_name,
+    reading,
+)
 from pytest_wanlora.checkpoint.experts import named_in, split
 from pytest_wanlora.checkpoint.pairs import absolute
 from pytest_wanlora.errors import CheckpointError
@@ -250,3 +258,24 @@ def test_a_file_for_the_other_expert_alone_is_refused(tmp_path: Path) -> None:
     assert caught.value.next_command == f"pytest --lora low={path}"
     (given,) = asked([str(path)], by_name=True)
     assert list(given.read("x").experts) == ["low"]
+
+
+@pytest.mark.parametrize("halves", [1, 2])
+def test_the_header_of_a_file_is_read_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, halves: int
+) -> None:
+    plain = loras.random_lora()
+    marks = ["transformer.", "transformer_2."][:halves] if halves > 1 else [""]
+    state = {f"{mark}{key}": value for mark in marks for key, value in plain.items()}
+    loras.write(tmp_path / "x.safetensors", state)
+    opened, real = [], container.open_container
+
+    def once(path: Path) -> container.Container:
+        opened.append(path)
+        return real(path)
+
+    for module in (pairs, reading):
+        monkeypatch.setattr(module, "open_container", once)
+    (one,) = asked([str(tmp_path / "x.safetensors")], by_name=False)
+    assert len(one.read("x").experts) == (halves if halves > 1 else 0)
+    assert len(opened) == 1

@@ -18,6 +18,7 @@ from pytest_wanlora.errors import RecordError
 from pytest_wanlora.publishing import receipt
 from pytest_wanlora.publishing.predicate import Predicate, StatementV1
 from tests.unit.reports import gated
+from tools import write_schema
 
 VERSION_1 = Path(__file__).parents[2] / "data" / "receipt-version-1.json"
 
@@ -183,12 +184,12 @@ class TestParse:
 class TestSchema:
     def test_the_published_one_is_current(self) -> None:
         stored = resources.files("pytest_wanlora.reports") / "receipt.schema.json"
-        assert stored.read_text(encoding="utf-8") == receipt.json_schema(), (
+        assert stored.read_text(encoding="utf-8") == write_schema.of_receipt(), (
             "run: python -m tools.write_schema"
         )
 
     def test_it_takes_receipts_and_nothing_else(self) -> None:
-        schema = json.loads(receipt.json_schema())
+        schema = json.loads(write_schema.of_receipt())
         jsonschema.Draft202012Validator.check_schema(schema)
         check = jsonschema.Draft202012Validator(schema)
         for record in (gated.record(), gated.failing(), gated.record(baseline=None), gated.tested()):
@@ -219,7 +220,7 @@ class TestVersion1:
         assert receipt.canonical(found.model_dump(mode="json", by_alias=True)) == data
 
     def test_the_schema_takes_it(self, document: dict[str, Any]) -> None:
-        jsonschema.Draft202012Validator(json.loads(receipt.json_schema())).validate(document)
+        jsonschema.Draft202012Validator(json.loads(write_schema.of_receipt())).validate(document)
 
     @pytest.mark.parametrize(
         "add",

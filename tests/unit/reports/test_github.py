@@ -78,7 +78,7 @@ class TestSummary:
     def test_it_leads_with_the_recommendation(self) -> None:
         title, advice, table, *_ = blocks(PAGE)
         assert title.startswith("# LoRA gate report")
-        assert advice.startswith("**Publish `epoch-2`.")
+        assert advice.startswith("**Gate `epoch-2` alone, then publish it.")
         assert "| `epoch-0` | ❌ may not be published | 6 | 5 | " in table
 
     def test_korean(self) -> None:

@@ -50,7 +50,7 @@ class TestPage:
     def test_the_verdict_comes_first(self, epochs: Page) -> None:
         words = epochs.words.partition("Skip to the verdict")[2]
         verdict, matrix = words.index("2 of 3 checkpoints may be published"), words.index("Matrix Each")
-        assert verdict < words.index("Publish epoch-2") < matrix
+        assert verdict < words.index("Gate epoch-2 alone, then publish it.") < matrix
         assert words.index("What fails") < matrix
         assert "may not be published" in words[verdict:matrix]
 

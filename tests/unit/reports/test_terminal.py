@@ -52,14 +52,22 @@ class TestProgress:
         [
             (
                 Progress(12, 0, 0, 0, ("a",), None),
-                "wanlora: 0 of 12 videos, 1 being rendered, loading the model",
+                "wanlora: 0 of 12 videos, loading the model",
+            ),
+            (
+                Progress(12, 0, 0, 0, ("a", "b"), None, "compiling the denoiser"),
+                "wanlora: 0 of 12 videos, 2 being rendered, compiling the denoiser",
+            ),
+            (
+                Progress(12, 0, 9, 0, ("a",), 0.0, "rendering, step 3 of 20"),
+                "wanlora: 9 of 12 videos, rendering, step 3 of 20",
             ),
             (
                 Progress(12, 3, 2, 0, ("a", "b"), 14.2),
                 "wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left",
             ),
-            (Progress(12, 0, 11, 1, (), 0.0), "wanlora: 11 of 12 videos, 1 failed"),
-            (Progress(4, 4, 0, 0, (), None), "wanlora: 4 of 4 videos (4 reused)"),
+            (Progress(12, 0, 11, 1, (), 0.0), "wanlora: 11 of 12 videos, 1 failed, judging"),
+            (Progress(4, 4, 0, 0, (), None), "wanlora: 4 of 4 videos (4 reused), judging"),
         ],
     )
     def test_line(self, progress: Progress, line: str) -> None:
@@ -238,7 +246,7 @@ class TestSnapshot:
     def test_three_checkpoints_fit_a_screen_or_two_and_name_the_best(self) -> None:
         lines = terminal.summary(epochs_record(), "results.json")
         assert len(lines) < 90
-        assert any(line.startswith("Publish epoch-2.") for line in lines)
+        assert any(line.startswith("Gate epoch-2 alone, then publish it.") for line in lines)
 
     @pytest.mark.parametrize("make", [mission_record, epochs_record])
     def test_every_warning_and_failure_is_followed_by_its_reason(self, make: Callable[[], RunRecord]) -> None:

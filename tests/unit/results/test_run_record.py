@@ -26,10 +26,11 @@ from pytest_wanlora.results.parts import (
     Totals,
     Video,
 )
-from pytest_wanlora.results.run_record import RunRecord, json_schema, load, merge, runs_so_far, write
+from pytest_wanlora.results.run_record import RunRecord, load, merge, runs_so_far, write
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, PytestOutcome, Verdict, Worst
 from tests.unit.reports.gated import EVIDENCE
 from tests.unit.reports.sample_records import training_data
+from tools import write_schema
 
 SHA = "ab" * 32
 NAME = "epoch-2"
@@ -130,11 +131,11 @@ def test_a_record_comes_back_as_it_was() -> None:
 
 def test_the_published_schema_is_current() -> None:
     stored = (resources.files("pytest_wanlora.results") / "results.schema.json").read_text(encoding="utf-8")
-    assert stored == json_schema(), "run: python -m tools.write_schema"
+    assert stored == write_schema.of_record(), "run: python -m tools.write_schema"
 
 
 def test_the_schema_knows_every_key_of_a_record() -> None:
-    schema = json.loads(json_schema())
+    schema = json.loads(write_schema.of_record())
     assert set(json.loads(record().to_json())) == set(schema["properties"])
     closed = [name for name, part in schema["$defs"].items() if part.get("type") == "object"]
     assert len(closed) >= 10

@@ -37,7 +37,9 @@ def test_the_base_is_stored_with_all_that_it_was_measured_by(measured: Path) -> 
 
 
 def test_an_accepted_checkpoint_is_stored_with_its_strength(open_gate: OpenGate, tmp_path: Path) -> None:
-    gate = open_gate(update_baselines=True, baselines_dir=tmp_path / "baselines", update_target="release")
+    gate = open_gate(
+        update_baselines=True, baselines_dir=tmp_path / "baselines", update_target="release", force=True
+    )
     stored = store(gate, gate.judge, gate.candidates[0])
     found = baselines.load(tmp_path / "baselines", "fake", "release")
     assert (stored.name, stored.place) == ("release", str(tmp_path / "baselines" / "fake" / "release"))
@@ -62,7 +64,8 @@ def test_a_video_that_cannot_be_scored_is_never_stored(
         return made
 
     place = tmp_path / "baselines"
-    gate = open_gate(black, bare=bare, update_baselines=True, baselines_dir=place)
+    # also where somebody insists
+    gate = open_gate(black, bare=bare, update_baselines=True, baselines_dir=place, force=not bare)
     with pytest.raises(BaselineError) as refused:
         store(gate, gate.judge, gate.base if bare else gate.candidates[0])
     name = "base" if bare else "good"
@@ -74,7 +77,11 @@ def test_a_video_that_cannot_be_scored_is_never_stored(
     assert not place.exists()
 
 
-def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(open_gate: OpenGate, tmp_path: Path) -> None:
+def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(
+    open_gate: OpenGate, measured: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(measured / "baselines", tmp_path / "baselines")
+
     def worse(job: Job, made: Produced) -> Produced:
         return unusual.scored(made, clip=0.95) if job.candidate == "good" else made
 
@@ -85,7 +92,7 @@ def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(open_gate: OpenGate, t
     # the limit of this scenario alone, on all twelve seeds
     assert line.startswith("  test_limit[good-test2_nature-clip]: fail: ")
     assert "n = 12" in line
-    assert not (tmp_path / "baselines").exists()
+    assert not (tmp_path / "baselines" / "fake" / "accepted").exists()
 
 
 def test_what_changes_is_told(open_gate: OpenGate, measured: Path, tmp_path: Path) -> None:
@@ -183,9 +190,29 @@ class TestForce:
         with pytest.raises(BaselineError, match="cannot be scored"):
             store(gate, gate.judge, gate.base)
 
-    def test_without_a_base_it_is_noted_that_nothing_was_compared(
-        self, open_gate: OpenGate, tmp_path: Path
+    @pytest.mark.parametrize("harm", ["missing", "damaged"])
+    def test_what_is_compared_with_no_base_is_refused_before_it_is_rendered(
+        self, open_gate: OpenGate, place: Path, harm: str
     ) -> None:
-        gate = open_gate(update_baselines=True, baselines_dir=tmp_path / "none")
-        notes = store(gate, gate.judge, gate.candidates[0]).notes
-        assert notes[0] == "it was compared with no base model: there is no baseline 'base'"
+        if harm == "missing":
+            shutil.rmtree(place / "fake" / "base")
+        else:
+            (place / "fake" / "base" / "baseline.json").write_text("{}")
+        gate = open_gate(update_baselines=True, baselines_dir=place)
+        with pytest.raises(BaselineError, match="compared with no model without LoRA") as refused:
+            store(gate, gate.judge, gate.candidates[0])
+        assert "--wanlora-force" in refused.value.message
+        asked = refused.value.next_command or ""
+        assert ("--update-baselines" in asked and "--lora" not in asked) or harm == "damaged"
+        assert unusual.made(gate) == []
+        assert not (place / "fake" / "accepted").exists()
+        insisting = open_gate(update_baselines=True, baselines_dir=place, force=True)
+        stored = store(insisting, insisting.judge, insisting.candidates[0])
+        assert "compared with no model without LoRA" in stored.insisted
+        assert baselines.load(place, "fake", "accepted").insisted is not None
+
+    def test_a_base_of_another_machine_is_no_base(self, open_gate: OpenGate, place: Path) -> None:
+        other = dataclasses.replace(CPU, device_name="another CPU")
+        gate = open_gate(update_baselines=True, baselines_dir=place, environment=other)
+        with pytest.raises(BaselineError, match="it was not compared with 'base': "):
+            store(gate, gate.judge, gate.candidates[0])

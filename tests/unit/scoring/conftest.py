@@ -6,9 +6,8 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
@@ -16,9 +15,11 @@ import open_clip
 import pytest
 import torch
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from safetensors.torch import save_file
 
 from pytest_wanlora.scoring.frechet import write_reference
+from pytest_wanlora.suite import ClipScorer, Scoring, VideoFeatures
 
 CLIP_CONFIG: dict[str, Any] = {
     "embed_dim": 16,
@@ -27,34 +28,12 @@ CLIP_CONFIG: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Clip:
-    """Stands for a suite's `scoring.clip`."""
-
-    model: str
-    weights: str
-    sha256: str
+_Settings = TypeVar("_Settings", bound=BaseModel)
 
 
-@dataclass(frozen=True)
-class Features:
-    """Stands for a suite's `scoring.video_features`."""
-
-    kind: str
-    weights: str
-    sha256: str
-    module: str | None = None
-
-
-@dataclass(frozen=True)
-class Scoring:
-    """Stands for a suite's `scoring`."""
-
-    clip: Clip
-    video_features: Features
-    reference: str
-    reference_sha256: str
-    sharpness_reference: float = 500.0
+def replace(settings: _Settings, **fields: object) -> _Settings:
+    """The same with other fields, which need not be allowed in a suite."""
+    return settings.model_copy(update=fields)
 
 
 class SmallNet(torch.nn.Module):
@@ -122,7 +101,7 @@ def moving(
     return np.stack([wide[:, start : start + width] for start in starts])
 
 
-def save_clip(folder: Path, config: dict[str, Any], *, name: str = "clip") -> Clip:
+def save_clip(folder: Path, config: dict[str, Any], *, name: str = "clip") -> ClipScorer:
     """Write a random CLIP as JSON and safetensors."""
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
@@ -132,50 +111,58 @@ def save_clip(folder: Path, config: dict[str, Any], *, name: str = "clip") -> Cl
     path.write_text(json.dumps(config), encoding="utf-8")
     weights = folder / f"{name}.safetensors"
     save_file({key: value.contiguous() for key, value in model.state_dict().items()}, weights)
-    return Clip(str(path), str(weights), sha256(weights))
+    return ClipScorer(model=str(path), weights=str(weights), sha256=sha256(weights))
 
 
-def save_torchscript(path: Path, module: torch.nn.Module) -> Features:
+def save_torchscript(path: Path, module: torch.nn.Module) -> VideoFeatures:
     """Write a module as the published file is written."""
     torch.manual_seed(1)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
         torch.jit.script(module).save(str(path))  # type: ignore[no-untyped-call]  # torch's
-    return Features("torchscript", str(path), sha256(path))
+    return VideoFeatures(kind="torchscript", weights=str(path), sha256=sha256(path))
 
 
-def save_module(path: Path, *, width: int = 8, config: str | None = None) -> Features:
+def save_module(path: Path, *, width: int = 8, config: str | None = None) -> VideoFeatures:
     """Write a `SmallNet` as safetensors with its configuration in the metadata."""
     torch.manual_seed(2)
     metadata = {"config": json.dumps({"width": width}) if config is None else config}
     save_file(SmallNet(width).state_dict(), path, metadata=metadata)
-    return Features("module", str(path), sha256(path), f"{SmallNet.__module__}:SmallNet")
+    return VideoFeatures(
+        kind="module", weights=str(path), sha256=sha256(path), module=f"{SmallNet.__module__}:SmallNet"
+    )
 
 
 @pytest.fixture(scope="session")
-def clip_settings(tmp_path_factory: pytest.TempPathFactory) -> Clip:
+def clip_settings(tmp_path_factory: pytest.TempPathFactory) -> ClipScorer:
     return save_clip(tmp_path_factory.mktemp("clip"), {**CLIP_CONFIG, "tokenizer": "bytes"})
 
 
 @pytest.fixture(scope="session")
-def module_settings(tmp_path_factory: pytest.TempPathFactory) -> Features:
+def module_settings(tmp_path_factory: pytest.TempPathFactory) -> VideoFeatures:
     return save_module(tmp_path_factory.mktemp("module") / "features.safetensors")
 
 
 @pytest.fixture(scope="session")
-def torchscript_settings(tmp_path_factory: pytest.TempPathFactory) -> Features:
+def torchscript_settings(tmp_path_factory: pytest.TempPathFactory) -> VideoFeatures:
     return save_torchscript(tmp_path_factory.mktemp("torchscript") / "i3d.pt", PublishedCall())
 
 
 @pytest.fixture(scope="session")
 def scoring(
-    tmp_path_factory: pytest.TempPathFactory, clip_settings: Clip, module_settings: Features
+    tmp_path_factory: pytest.TempPathFactory, clip_settings: ClipScorer, module_settings: VideoFeatures
 ) -> Scoring:
     path = tmp_path_factory.mktemp("reference") / "reference.safetensors"
     features = np.random.default_rng(3).normal(size=(20, 12))
     digest = write_reference(path, {"all": features}, frames=9, extractor_sha256=module_settings.sha256)
-    return Scoring(clip_settings, module_settings, str(path), digest)
+    return Scoring(
+        clip=clip_settings,
+        video_features=module_settings,
+        reference=str(path),
+        reference_sha256=digest,
+        sharpness_reference=500.0,
+    )
 
 
 @pytest.fixture
@@ -183,6 +170,6 @@ def changed(scoring: Scoring) -> Callable[..., Scoring]:
     """Return the scoring with other fields."""
 
     def change(**fields: object) -> Scoring:
-        return replace(scoring, **fields)  # type: ignore[arg-type]  # fields are checked by the dataclass
+        return replace(scoring, **fields)
 
     return change

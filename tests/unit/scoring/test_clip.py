@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,9 @@ from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring import weights
 from pytest_wanlora.scoring.clip import FRAME_BATCH, ClipScorer, clip_scores, temporal_consistency
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
+from pytest_wanlora.suite import schema
 
-from .conftest import CLIP_CONFIG, Clip, moving, save_clip, sha256
+from .conftest import CLIP_CONFIG, moving, replace, save_clip, sha256
 
 CAPTION = "a red lantern"
 seeds = st.integers(0, 2**32 - 1)
@@ -29,7 +29,7 @@ few = settings(max_examples=30, deadline=None)
 
 
 @pytest.fixture(scope="module")
-def scorer(clip_settings: Clip) -> ClipScorer:
+def scorer(clip_settings: schema.ClipScorer) -> ClipScorer:
     return ClipScorer(clip_settings, device="cpu")
 
 
@@ -48,7 +48,7 @@ class TestParity:
     """The same numbers as plain open_clip calls on the whole video at once."""
 
     @pytest.mark.parametrize("frames", [2, 9, 13])
-    def test_score(self, scorer: ClipScorer, clip_settings: Clip, frames: int) -> None:
+    def test_score(self, scorer: ClipScorer, clip_settings: schema.ClipScorer, frames: int) -> None:
         video = moving(1, frames=frames)
         model = plain_model(CLIP_CONFIG, clip_settings.weights)
         transform = image_transform_v2(PreprocessCfg(size=32), is_train=False)
@@ -125,7 +125,7 @@ class TestEmbedding:
             scorer.embed_text("x" * 31)
         assert "`caption`" in str(caught.value)
 
-    def test_damaged_weights(self, tmp_path: Path, clip_settings: Clip) -> None:
+    def test_damaged_weights(self, tmp_path: Path, clip_settings: schema.ClipScorer) -> None:
         state = load_file(clip_settings.weights)
         state["visual.proj"] = torch.full_like(state["visual.proj"], torch.nan)
         path = tmp_path / "nan.safetensors"
@@ -213,7 +213,7 @@ class TestConfiguration:
         ids=["tokenizer", "key", "preprocessing key", "preprocessing value", "size", "type"],
     )
     def test_wrong_configuration(
-        self, tmp_path: Path, clip_settings: Clip, change: dict[str, Any], words: str
+        self, tmp_path: Path, clip_settings: schema.ClipScorer, change: dict[str, Any], words: str
     ) -> None:
         path = tmp_path / "clip.json"
         path.write_text(json.dumps({**CLIP_CONFIG, "tokenizer": "bytes", **change}), encoding="utf-8")
@@ -227,18 +227,18 @@ class TestConfiguration:
             ClipScorer(saved, device="cpu")
 
     @pytest.mark.parametrize("text", ["{", "[]", '{"embed_dim": 16}'])
-    def test_no_configuration(self, tmp_path: Path, clip_settings: Clip, text: str) -> None:
+    def test_no_configuration(self, tmp_path: Path, clip_settings: schema.ClipScorer, text: str) -> None:
         path = tmp_path / "clip.json"
         path.write_text(text, encoding="utf-8")
         with pytest.raises(ScoringError, match=r"scoring\.clip\.model"):
             ClipScorer(replace(clip_settings, model=str(path)), device="cpu")
 
-    def test_missing_weights(self, tmp_path: Path, clip_settings: Clip) -> None:
+    def test_missing_weights(self, tmp_path: Path, clip_settings: schema.ClipScorer) -> None:
         gone = replace(clip_settings, weights=str(tmp_path / "gone.safetensors"))
         with pytest.raises(ScoringError, match=r"scoring\.clip\.weights"):
             ClipScorer(gone, device="cpu")
 
-    def test_pickled_weights(self, tmp_path: Path, clip_settings: Clip) -> None:
+    def test_pickled_weights(self, tmp_path: Path, clip_settings: schema.ClipScorer) -> None:
         path = tmp_path / "clip.pt"
         torch.save({}, path)
         with pytest.raises(ScoringError, match="no other is read"):
@@ -247,12 +247,12 @@ class TestConfiguration:
 
 class TestName:
     @pytest.mark.parametrize("name", ["ViT-B-33", "hf-hub:owner/name", "local-dir:/tmp"])
-    def test_unknown(self, clip_settings: Clip, name: str) -> None:
+    def test_unknown(self, clip_settings: schema.ClipScorer, name: str) -> None:
         with pytest.raises(ScoringError, match=r"neither a model of open_clip nor a \.json file"):
             ClipScorer(replace(clip_settings, model=name), device="cpu")
 
     @pytest.mark.parametrize("name", ["ViT-B-16-SigLIP", "xlm-roberta-base-ViT-B-32"])
-    def test_tokenizer_that_is_not_there(self, clip_settings: Clip, name: str) -> None:
+    def test_tokenizer_that_is_not_there(self, clip_settings: schema.ClipScorer, name: str) -> None:
         with pytest.raises(ScoringError, match="tokenizer that would have to be downloaded"):
             ClipScorer(replace(clip_settings, model=name), device="cpu")
 
@@ -265,7 +265,7 @@ class TestName:
     )
     def test_activation_of_other_weights(
         self,
-        clip_settings: Clip,
+        clip_settings: schema.ClipScorer,
         monkeypatch: pytest.MonkeyPatch,
         name: str,
         repository: str,
@@ -278,14 +278,16 @@ class TestName:
             ClipScorer(hub, device="cpu")
         assert str(caught.value).endswith(f"set scoring.clip.model to {other}")
 
-    def test_weights_of_another_model(self, clip_settings: Clip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_weights_of_another_model(
+        self, clip_settings: schema.ClipScorer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         config = {**CLIP_CONFIG, "embed_dim": 24}
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small", config)
         with pytest.raises(ScoringError, match=r"does not load into small: .*size mismatch"):
             ClipScorer(replace(clip_settings, model="small"), device="cpu")
 
     def test_several_published_preprocessings(
-        self, clip_settings: Clip, monkeypatch: pytest.MonkeyPatch
+        self, clip_settings: schema.ClipScorer, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "small", CLIP_CONFIG)
         published = {

@@ -273,6 +273,10 @@ class TestDegenerate:
         video = np.full((4, 32, 32, 3), level, np.uint8)
         assert frames.degenerate(video) == "frames 0, 1, 2, 3 of 4 are of one colour"
 
+    def test_noise_of_half_a_level_is_no_content(self) -> None:
+        noise = np.random.default_rng(0).integers(0, 2, (4, 32, 32, 3))
+        assert "of one colour" in (frames.degenerate((noise + 100).astype(np.uint8)) or "")
+
     def test_one_blank_frame_among_good_ones(self) -> None:
         video = moving(1)
         video[6] = 128
@@ -290,3 +294,54 @@ class TestDegenerate:
         video = moving(1, speed=0)
         video[3, 5, 5] = 255 - video[3, 5, 5]
         assert frames.degenerate(video) is None
+
+
+def panned(share: float, *, detail: float, seed: int = 0) -> NDArray[np.uint8]:
+    """A random texture that moves by a share of the width a frame, with blobs up to the size `detail`."""
+    height, width = 120, 208
+    generator = np.random.default_rng(seed)
+    picture = np.zeros((height, 2 * width, 3))
+    for octave in range(4):
+        step = max(1.0, detail * width / 2**octave)
+        noise = generator.normal(size=(int(height / step) + 3, int(2 * width / step) + 3, 3))
+        picture += cv2.resize(noise, (2 * width, height), interpolation=cv2.INTER_CUBIC) / 2**octave
+    whole = np.clip(128 + 45 * picture / picture.std(), 0, 255).astype(np.uint8)
+    moves = [np.array([[1, 0, -share * width * frame], [0, 1, 0]], np.float32) for frame in range(3)]
+    return np.stack([cv2.warpAffine(whole, move, (width, height)) for move in moves])
+
+
+class TestHowFarMotionReaches:
+    @pytest.mark.parametrize("detail", [0.5, 0.125, 0.05, 0.025])
+    def test_it_is_right_within_its_range_and_told_beyond(self, detail: float) -> None:
+        reached = []
+        for share in (0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.12, 0.15):
+            video = panned(share, detail=detail)
+            measured = frames.motion(video) / 100 * float(np.hypot(120, 208)) / 208
+            told = frames.degenerate(video)
+            if share <= 0.06:
+                assert told is None
+            if told is None:
+                assert measured == pytest.approx(share, rel=0.1)
+                reached.append(measured)
+            else:
+                assert "the motion score follows 7%" in told
+        assert len(reached) >= 4
+        assert reached == sorted(reached)
+
+    def test_a_fine_texture_beyond_it_would_score_less_than_within(self) -> None:
+        far, near = (frames.motion(panned(share, detail=0.025)) for share in (0.15, 0.06))
+        assert far < near
+        assert frames.degenerate(panned(0.15, detail=0.025)) is not None
+
+    @pytest.mark.parametrize("seed", range(6))
+    def test_a_cut_and_noise_are_no_motion(self, seed: int) -> None:
+        cut = np.concatenate([panned(0.0, detail=0.1, seed=seed), panned(0.0, detail=0.1, seed=seed + 50)])
+        noise = np.random.default_rng(seed).integers(0, 255, (4, 64, 112, 3), dtype=np.uint8)
+        assert frames.degenerate(cut) is None
+        assert frames.degenerate(noise) is None
+
+    def test_an_object_before_a_still_picture_is_scored(self) -> None:
+        picture = panned(0.0, detail=0.2)
+        for frame, each in enumerate(picture):
+            cv2.circle(each, (40 + 25 * frame, 60), 16, (220, 40, 40), -1)
+        assert frames.degenerate(picture) is None

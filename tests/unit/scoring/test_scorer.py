@@ -1,23 +1,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from pytest_wanlora import suite
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run.comparison import load_reference
 from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, temporal_consistency
 from pytest_wanlora.scoring.frechet import set_scores
-from pytest_wanlora.scoring.scorer import Scorer, ScoringSettings, VideoScores
+from pytest_wanlora.scoring.scorer import Scorer, VideoScores
+from pytest_wanlora.suite import Scoring, VideoFeatures
 
-from .conftest import Features, Scoring, moving
+from .conftest import moving, replace
 
 CAPTION = "a red lantern"
 
@@ -119,7 +118,7 @@ class TestReference:
         assert np.isfinite([scores["fvd"], scores["kvd"]]).all()
 
     def test_of_another_network(
-        self, changed: Callable[..., Scoring], torchscript_settings: Features
+        self, changed: Callable[..., Scoring], torchscript_settings: VideoFeatures
     ) -> None:
         with pytest.raises(ScoringError, match="was made by video features"):
             load_reference(changed(video_features=torchscript_settings))
@@ -137,20 +136,6 @@ class TestReference:
 def test_unusable_device(scoring: Scoring, device: str) -> None:
     with pytest.raises(ScoringError, match=f"device '{device}' cannot be used"):
         Scorer(scoring, device=device)
-
-
-def test_scoring_of_a_suite_is_what_a_scorer_takes(scoring: Scoring) -> None:
-    given = suite.Scoring(
-        clip=suite.ClipScorer(**asdict(scoring.clip)),
-        video_features=suite.VideoFeatures.model_validate(asdict(scoring.video_features)),
-        reference=scoring.reference,
-        reference_sha256=scoring.reference_sha256,
-        sharpness_reference=scoring.sharpness_reference,
-    )
-    settings: ScoringSettings = given
-    scores = Scorer(settings, device="cpu").score(moving(7), CAPTION).scores
-    assert scores == Scorer(scoring, device="cpu").score(moving(7), CAPTION).scores
-    assert load_reference(settings).sha256 == scoring.reference_sha256
 
 
 def test_sharpness_reference_must_be_positive(changed: Callable[..., Scoring]) -> None:

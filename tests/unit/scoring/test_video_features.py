@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +10,9 @@ from safetensors.torch import load_file, save_file
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.video_features import VideoExtractor, load_extractor
+from pytest_wanlora.suite import VideoFeatures
 
-from .conftest import Features, PublishedCall, SmallNet, moving, save_module, save_torchscript, sha256
+from .conftest import PublishedCall, SmallNet, moving, replace, save_module, save_torchscript, sha256
 
 
 class NoFeatures(torch.nn.Module):
@@ -38,13 +38,13 @@ class NotANumber(torch.nn.Module):
 
 @pytest.fixture(params=["module", "torchscript"])
 def features(
-    request: pytest.FixtureRequest, module_settings: Features, torchscript_settings: Features
-) -> Features:
+    request: pytest.FixtureRequest, module_settings: VideoFeatures, torchscript_settings: VideoFeatures
+) -> VideoFeatures:
     return module_settings if request.param == "module" else torchscript_settings
 
 
 @pytest.fixture
-def extractor(features: Features) -> VideoExtractor:
+def extractor(features: VideoFeatures) -> VideoExtractor:
     return load_extractor(features, device="cpu")
 
 
@@ -84,13 +84,13 @@ class TestBothKinds:
             extractor(moving(1, frames=shortest - 1))
         assert "sampling.frames" in str(caught.value)
 
-    def test_other_digest(self, features: Features) -> None:
+    def test_other_digest(self, features: VideoFeatures) -> None:
         with pytest.raises(ScoringError, match="the suite states"):
             load_extractor(replace(features, sha256="ab" * 32), device="cpu")
 
 
 class TestTorchscript:
-    def test_the_network_resizes_and_rescales(self, torchscript_settings: Features) -> None:
+    def test_the_network_resizes_and_rescales(self, torchscript_settings: VideoFeatures) -> None:
         torch.manual_seed(1)
         net = PublishedCall()
         net.net.load_state_dict(_state(torchscript_settings))
@@ -101,16 +101,18 @@ class TestTorchscript:
         found = load_extractor(torchscript_settings, device="cpu")(video)
         assert found == pytest.approx(expected, abs=1e-5)
 
-    def test_needs_nine_frames(self, torchscript_settings: Features) -> None:
+    def test_needs_nine_frames(self, torchscript_settings: VideoFeatures) -> None:
         assert load_extractor(torchscript_settings, device="cpu").minimum_frames == 9
 
-    def test_loading_warns_of_nothing_and_leaves_the_filters(self, torchscript_settings: Features) -> None:
+    def test_loading_warns_of_nothing_and_leaves_the_filters(
+        self, torchscript_settings: VideoFeatures
+    ) -> None:
         before = list(warnings.filters)
         load_extractor(torchscript_settings, device="cpu")(moving(1))
         assert warnings.filters == before
 
     def test_the_graph_is_not_optimised(
-        self, torchscript_settings: Features, monkeypatch: pytest.MonkeyPatch
+        self, torchscript_settings: VideoFeatures, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         class Net(torch.nn.Module):
             def forward(self, x: torch.Tensor, **_: bool) -> torch.Tensor:
@@ -121,7 +123,7 @@ class TestTorchscript:
         assert load_extractor(torchscript_settings, device="cpu")(moving(1)) == 0.0
         assert torch._C._get_graph_executor_optimize()
 
-    def test_digest_must_be_stated(self, torchscript_settings: Features) -> None:
+    def test_digest_must_be_stated(self, torchscript_settings: VideoFeatures) -> None:
         with pytest.raises(ScoringError, match=r"scoring.video_features.sha256 is missing"):
             load_extractor(replace(torchscript_settings, sha256=""), device="cpu")
 
@@ -129,7 +131,9 @@ class TestTorchscript:
         path = tmp_path / "i3d.pt"
         path.write_bytes(b"nothing")
         with pytest.raises(ScoringError, match="is not a TorchScript file"):
-            load_extractor(Features("torchscript", str(path), sha256(path)), device="cpu")
+            load_extractor(
+                VideoFeatures(kind="torchscript", weights=str(path), sha256=sha256(path)), device="cpu"
+            )
 
     @pytest.mark.parametrize(
         ("net", "words"),
@@ -146,7 +150,7 @@ class TestTorchscript:
 
 
 class TestModule:
-    def test_gets_frames_between_minus_one_and_one(self, module_settings: Features) -> None:
+    def test_gets_frames_between_minus_one_and_one(self, module_settings: VideoFeatures) -> None:
         net = SmallNet(8)
         net.load_state_dict(load_file(module_settings.weights))
         video = moving(3)
@@ -155,7 +159,9 @@ class TestModule:
             expected = net(batch)[0].numpy()
         assert load_extractor(module_settings, device="cpu")(video) == pytest.approx(expected, abs=1e-5)
 
-    def test_half_precision_weights_run_in_float32(self, tmp_path: Path, module_settings: Features) -> None:
+    def test_half_precision_weights_run_in_float32(
+        self, tmp_path: Path, module_settings: VideoFeatures
+    ) -> None:
         state = {key: value.half() for key, value in load_file(module_settings.weights).items()}
         path = tmp_path / "half.safetensors"
         save_file(state, path, metadata={"config": '{"width": 8}'})
@@ -165,7 +171,7 @@ class TestModule:
             load_extractor(module_settings, device="cpu")(video), abs=1e-2
         )
 
-    def test_minimum_frames_of_the_class(self, module_settings: Features) -> None:
+    def test_minimum_frames_of_the_class(self, module_settings: VideoFeatures) -> None:
         assert load_extractor(module_settings, device="cpu").minimum_frames == SmallNet.minimum_frames
 
     @pytest.mark.parametrize(
@@ -179,7 +185,7 @@ class TestModule:
             ("pathlib:Path", "is not a class of torch.nn.Module"),
         ],
     )
-    def test_wrong_module(self, module_settings: Features, module: str, words: str) -> None:
+    def test_wrong_module(self, module_settings: VideoFeatures, module: str, words: str) -> None:
         with pytest.raises(ScoringError, match=words):
             load_extractor(replace(module_settings, module=module), device="cpu")
 
@@ -198,13 +204,13 @@ class TestModule:
         with pytest.raises(ScoringError, match=words):
             load_extractor(saved, device="cpu")
 
-    def test_no_configuration(self, tmp_path: Path, module_settings: Features) -> None:
+    def test_no_configuration(self, tmp_path: Path, module_settings: VideoFeatures) -> None:
         path = tmp_path / "bare.safetensors"
         save_file(load_file(module_settings.weights), path)
         with pytest.raises(ScoringError, match="metadata has no `config`"):
             load_extractor(replace(module_settings, weights=str(path), sha256=""), device="cpu")
 
-    def test_surplus_weights(self, tmp_path: Path, module_settings: Features) -> None:
+    def test_surplus_weights(self, tmp_path: Path, module_settings: VideoFeatures) -> None:
         state = {**load_file(module_settings.weights), "extra": torch.zeros(1)}
         path = tmp_path / "surplus.safetensors"
         save_file(state, path, metadata={"config": '{"width": 8}'})
@@ -212,12 +218,12 @@ class TestModule:
             load_extractor(replace(module_settings, weights=str(path), sha256=""), device="cpu")
 
 
-def test_unknown_kind(module_settings: Features) -> None:
+def test_unknown_kind(module_settings: VideoFeatures) -> None:
     with pytest.raises(ScoringError, match="allowed are 'module' and 'torchscript'"):
         load_extractor(replace(module_settings, kind="onnx"), device="cpu")
 
 
-def _state(features: Features) -> dict[str, torch.Tensor]:
+def _state(features: VideoFeatures) -> dict[str, torch.Tensor]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r"`torch\.jit\.")
         loaded = torch.jit.load(features.weights)  # type: ignore[no-untyped-call]  # torch's

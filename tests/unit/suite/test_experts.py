@@ -7,8 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from pytest_wanlora import cli
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.suite import Suite, check_digests, load, references
+from pytest_wanlora.suite import (
+    Suite,
+    check_digests,
+    contradicting_names,
+    load,
+    packaged,
+    pinning,
+    references,
+)
 from pytest_wanlora.suite.fingerprint import fingerprint
 
 EXPERTS = """
@@ -148,3 +157,75 @@ def test_a_stacked_file_is_compared_with_its_digest(tmp_path: Path) -> None:
     stack = STACK.replace("scale: 0.8", f"sha256: {{b.safetensors: {'0' * 64}}}")
     with pytest.raises(SuiteError, match=r"stack\[0\].low: .*b.safetensors: SHA-256 is"):
         check_digests(built(tmp_path, stack=stack), skip=["scoring.reference"])
+
+
+ONE_A_LINE = """
+  experts:
+    high:
+      dit: high.safetensors
+    low:
+      dit: low.safetensors   # the rest
+  boundary: 0.875
+"""
+ONE_A_LINE_STACK = "stack:\n  - high: a.safetensors\n    low: b.safetensors  # 4 steps\n"
+
+
+def test_pins_of_experts_and_of_a_stack_are_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = built(tmp_path, ONE_A_LINE, ONE_A_LINE_STACK)
+    before = suite.path.read_text()
+    cli.main(["doctor", "--suite", str(suite.path), "--pin"])
+    found, text = load(suite.path), suite.path.read_text()
+    experts = found.model.experts
+    assert experts is not None
+    digests = {name: hashlib.sha256(name.encode()).hexdigest() for name in ("high", "low", "a", "b")}
+    assert experts.high.sha256 == {"high.safetensors": digests["high"]}
+    assert experts.low.sha256 == {"low.safetensors": digests["low"]}
+    assert found.stack[0].sha256 == {f"{name}.safetensors": digests[name] for name in ("a", "b")}
+    assert "# the rest" in text
+    assert "# 4 steps" in text
+    assert [line for line in before.splitlines() if line not in text.splitlines()] == [
+        "  - high: a.safetensors"
+    ]
+    assert "pinned stack[0].sha256.a.safetensors: " in capsys.readouterr().out
+    cli.main(["doctor", "--suite", str(suite.path), "--pin"])
+    assert suite.path.read_text() == text
+    (tmp_path / "low.safetensors").write_bytes(b"other weights")
+    with pytest.raises(SuiteError, match=r"model.experts.low.dit\[0\]: .*SHA-256 is"):
+        check_digests(load(suite.path), skip=["scoring.reference"])
+
+
+def test_files_of_one_name_in_one_place_are_told_and_not_pinned_twice(tmp_path: Path) -> None:
+    for name in ("x", "y"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "lora.safetensors").write_bytes(name.encode())
+    stack = "stack:\n  - high: x/lora.safetensors\n    low: y/lora.safetensors\n"
+    pins = pinning.find(built(tmp_path, ONE_A_LINE, stack))
+    assert any("stack[0].low: lora.safetensors: another file of stack[0]" in line for line in pins.unknown)
+
+
+@pytest.mark.parametrize(
+    ("experts", "stack", "said"),
+    [
+        (EXPERTS, STACK, ""),
+        (EXPERTS.replace("dit: high", "dit: low"), "", "high"),
+        (EXPERTS.replace("dit: low.", "dit: wan_high_noise_model."), "", "low"),
+        (EXPERTS.replace("dit: high.", "dit: low_noise_model/dit."), "", "high"),
+        (EXPERTS, STACK.replace("a.safetensors", "accelerator-low-noise.safetensors"), "high"),
+        (EXPERTS, STACK.replace("b.safetensors", "high_noise/4steps.safetensors"), "low"),
+    ],
+)
+def test_a_file_that_says_the_other_expert_is_warned_of(
+    tmp_path: Path, experts: str, stack: str, said: str
+) -> None:
+    experts = experts.replace("low: {dit: low.", "low: {dit: dit.") if said == "high" else experts
+    found = contradicting_names(built(tmp_path, experts, stack))
+    assert len(found) == bool(said)
+    assert all(f"is given for the {said}-noise expert" in line and "mine.yaml:" in line for line in found)
+
+
+def test_no_packaged_suite_is_warned_of() -> None:
+    suites = {name: load(name) for name in packaged()}
+    assert "stack" in suites["wan2.2-t2v-a14b-4step"].model_fields_set
+    assert {name: contradicting_names(suite) for name, suite in suites.items()} == dict.fromkeys(suites, ())

@@ -12,11 +12,9 @@ from pytest_wanlora.baseline.stored import Prompt
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data.balance import (
     Draw,
-    Outcome,
     apportion,
     check_shares,
     draw,
-    equal_shares,
     outcomes,
     parse_shares,
     raised,
@@ -194,22 +192,18 @@ def test_no_samples_are_refused(tmp_path: Path, samples: int) -> None:
         drawn(path, {"urban": Fraction(1)}, samples)
 
 
-EQUAL = equal_shares(["urban", "nature", "action", "other"])
-
-
-def outcome(category: str, verdict: str) -> Outcome:
-    return Outcome(f"test_{category}", category, verdict)
+EQUAL = dict.fromkeys(["urban", "nature", "action", "other"], Fraction(1, 4))
 
 
 def test_failing_categories_double_and_warning_ones_grow_by_half() -> None:
     found = raised(
         EQUAL,
         [
-            outcome("nature", "warn"),
-            outcome("nature", "fail"),
-            outcome("nature", "pass"),
-            outcome("action", "warn"),
-            outcome("urban", "better"),
+            ("nature", "warn"),
+            ("nature", "fail"),
+            ("nature", "pass"),
+            ("action", "warn"),
+            ("urban", "better"),
         ],
     )
     assert found == {
@@ -222,7 +216,7 @@ def test_failing_categories_double_and_warning_ones_grow_by_half() -> None:
 
 
 def test_what_is_undecided_counts_like_a_warning() -> None:
-    assert raised(EQUAL, [outcome("nature", "undecided")]) == raised(EQUAL, [outcome("nature", "warn")])
+    assert raised(EQUAL, [("nature", "undecided")]) == raised(EQUAL, [("nature", "warn")])
 
 
 @pytest.mark.parametrize(
@@ -230,14 +224,14 @@ def test_what_is_undecided_counts_like_a_warning() -> None:
 )
 def test_nothing_is_raised_by_what_did_not_regress(verdict: str) -> None:
     with pytest.raises(DataError, match="no comparison of the run fails, warns or is undecided"):
-        raised(EQUAL, [outcome("nature", verdict)])
+        raised(EQUAL, [("nature", verdict)])
 
 
 @pytest.mark.parametrize("category", ["space", "other"])
 def test_a_category_without_a_share_cannot_be_raised(category: str) -> None:
     shares = {"urban": Fraction(1), "other": Fraction(0)}
     with pytest.raises(DataError, match=f"{category} regressed but have no share"):
-        raised(shares, [outcome(category, "fail")])
+        raised(shares, [(category, "fail")])
 
 
 def test_a_run_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -273,7 +267,7 @@ def write_run(path: Path, *, candidates: tuple[str, ...] = ("epoch-0",), **verdi
 
 def test_the_comparisons_of_a_run_with_their_categories(tmp_path: Path) -> None:
     write_run(tmp_path / "results.json", nature="fail", urban="pass")
-    expected = [outcome("nature", "fail"), outcome("urban", "pass")]
+    expected = [("nature", "fail"), ("urban", "pass")]
     assert outcomes(tmp_path) == outcomes(tmp_path / "results.json", "epoch-0") == expected
 
 
@@ -285,4 +279,4 @@ def test_several_candidates_need_a_name(tmp_path: Path) -> None:
         outcomes(path)
     with pytest.raises(DataError, match="no candidate 'epoch-7'"):
         outcomes(path, "epoch-7")
-    assert outcomes(path, "epoch-1") == [outcome("nature", "fail"), outcome("urban", "pass")]
+    assert outcomes(path, "epoch-1") == [("nature", "fail"), ("urban", "pass")]

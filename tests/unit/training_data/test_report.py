@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def test_files_are_read_and_rounded(tmp_path: Path) -> None:
     assert (clips.enlarged, clips.cropped, clips.short, clips.lost_frames, clips.refused) == (0, 1, 1, 1, 0)
     assert clips.most_cropped == pytest.approx(1 / 3)
     assert told[-1] == 1
-    whole = report.with_clips(clips)
+    whole = replace(report, clips=clips)
     assert whole.broken == 2
     plain = json.loads(json.dumps(whole.to_json()))
     assert plain["clips"]["sizes"] == {"64x48": 1, "96x48": 1}

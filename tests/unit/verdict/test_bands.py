@@ -186,5 +186,5 @@ def test_evidence_never_fails_what_lies_within_the_band(change: float, metric: s
 
 
 def test_frozen_is_told_from_calm() -> None:
-    baseline = {0: 1.0, 1: 1.0, 2: 0.01, 3: 1.0}
-    assert frozen({0: 0.05, 1: 0.5, 2: 0.0, 4: 0.0}, baseline) == (0,)
+    baseline = {0: 1.0, 1: 1.0, 2: 0.01, 3: 1.0, 5: 0.2}
+    assert frozen({0: 0.05, 1: 0.5, 2: 0.0, 4: 0.0, 5: 0.01}, baseline) == (0, 5)

@@ -5,6 +5,7 @@ import pytest
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import frechet_distance
+from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats
 from pytest_wanlora.verdict.fvd import ReferenceSet, SetDistance, Videos, distance
 
@@ -65,6 +66,9 @@ def test_deficits_fall_with_n(reference: ReferenceSet) -> None:
     found = [reference.deficit(n) for n in (2, 3, 5, 8, 16, 48, 96, 200, 1000)]
     assert found == sorted(found, reverse=True)
     assert found[0] < reference.trace
+    # beyond the largest size that was drawn as the root of n
+    largest = int(reference.sizes[-1])
+    assert reference.deficit(4 * largest) == pytest.approx(reference.deficit(largest) / 2.0)
 
 
 @pytest.mark.parametrize(
@@ -118,3 +122,10 @@ def test_two_videos_have_a_distance_and_no_interval(reference: ReferenceSet) -> 
     videos = Videos.of(normal(2, seed=1), reference)
     found = SetDistance.of(videos, [np.arange(2)], tail=0.05)
     assert (found.low, found.high) == (None, None)
+
+
+def test_a_distance_takes_no_kernels(reference: ReferenceSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    features, rows = normal(14, seed=3), [np.arange(8), np.arange(8, 14)]
+    whole = SetDistance.of(Videos.of(features, reference), rows, tail=0.05)
+    monkeypatch.setattr(fvd, "pairwise_kernel", None)
+    assert SetDistance.of(Videos.of(features, reference, contrasts=False), rows, tail=0.05) == whole

@@ -8,12 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
-from pytest_wanlora.verdict.evidence import Plan
+from pytest_wanlora.verdict.evidence import Plan, p_worse, paired
 from pytest_wanlora.verdict.fvd import ReferenceSet, Videos
+from pytest_wanlora.verdict.items import FVD, at_band, rows
 from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.multiplicity import chance_significant
 from pytest_wanlora.verdict.pairs import PairedScores
 from pytest_wanlora.verdict.sequential import assess
-from tests.unit.verdict.paired import DIM, MEANS, NAMES, PLAN, hopeless, scores, with_features
+from tests.unit.verdict.paired import DIM, MEANS, METRICS_USED, NAMES, PLAN, hopeless, scores, with_features
 
 
 @given(
@@ -107,11 +109,12 @@ def test_weak_evidence_says_how_many_would_have_been_enough() -> None:
     assert evidence.n_enough > 16
 
 
-def test_there_is_no_chance_after_the_last_look() -> None:
+def test_there_is_no_chance_after_the_last_look_nor_of_all_scenarios_together() -> None:
     found = scores(seed=1)
     for evidence in assess(found, DEFAULT_TOLERANCES, PLAN).evidence.values():
         assert evidence.chance_to_fail is None
-    early = assess(found.first(dict.fromkeys(found.candidate, 8)), DEFAULT_TOLERANCES, PLAN)
+    # all together have fewer pairs than one scenario will have
+    early = assess(found.first(dict.fromkeys(found.candidate, 4)), DEFAULT_TOLERANCES, PLAN)
     for (scenario, _), evidence in early.evidence.items():
         assert (evidence.chance_to_fail is None) is (scenario == ALL)
 
@@ -146,3 +149,74 @@ def test_a_scenario_may_have_a_reference_of_its_own(reference: ReferenceSet) -> 
     before = assess(found, DEFAULT_TOLERANCES, PLAN).evidence
     assert changed["s1", "fvd"].change != before["s1", "fvd"].change
     assert changed["s0", "fvd"].change == before["s0", "fvd"].change
+
+
+def test_a_certain_loss_within_its_band_is_no_claim() -> None:
+    found = scores(seed=5, losses={("s1", "clip"): 0.03}, correlation=0.99)
+    evidence = assess(found, DEFAULT_TOLERANCES, PLAN).evidence["s1", "clip"]
+    assert (evidence.p_value or 0.0) < 1e-6
+    assert (evidence.p_adjusted, evidence.significant) == (1.0, False)
+
+
+def test_a_loss_that_may_lie_within_its_band_has_not_failed_for_certain() -> None:
+    found = scores(seed=5, losses={("s1", "sharpness"): 0.18}, correlation=0.9)
+    told = assess(found, DEFAULT_TOLERANCES, PLAN)
+    evidence = told.evidence["s1", "sharpness"]
+    assert evidence.change > DEFAULT_TOLERANCES["sharpness"].fail
+    assert (evidence.significant, evidence.decisive, told.failed) == (True, False, frozenset())
+
+
+def test_within_the_band_it_is_the_level_of_futility_that_spares() -> None:
+    found = scores(seed=0, noise=2.0)
+    early = assess(found.first(dict.fromkeys(found.candidate, 4)), DEFAULT_TOLERANCES, PLAN)
+    evidence = early.evidence["s0", "clip"]
+    assert evidence.change < DEFAULT_TOLERANCES["clip"].fail
+    assert PLAN.futility < (evidence.chance_to_fail or 0.0) < 2 * PLAN.futility
+    assert evidence.weak
+
+
+def test_what_is_beyond_its_band_in_all_fails_beside_one_scenario_that_has_failed() -> None:
+    found = scores(seed=3, losses={("s1", "sharpness"): 0.35}, correlation=0.999, noise=0.2)
+    rough = scores(seed=7, correlation=0.3, noise=10.0)
+    clip = NAMES.index("clip")
+    for name in found.candidate:
+        found.candidate[name][clip] = 0.7 * rough.candidate[name][clip]
+        found.baseline[name][clip] = rough.baseline[name][clip]
+    early = assess(found.first(dict.fromkeys(found.candidate, 4)), DEFAULT_TOLERANCES, PLAN)
+    assert early.failed == {"s1"}
+    evidence = early.evidence[ALL, "clip"]
+    assert (evidence.significant, evidence.decisive, evidence.seconded) == (False, True, True)
+
+
+def test_the_chance_to_fail_is_that_at_the_last_looks_own_share() -> None:
+    plan = Plan(looks=(4, 15, 16))
+    whole = scores(seed=2, losses={("s0", "sharpness"): 0.5}, noise=4.0, scenarios=1)
+    place = NAMES.index("sharpness")
+    one = slice(place, place + 1)
+    candidate, baseline = ({"s0": side["s0"][one]} for side in (whole.candidate, whole.baseline))
+    found = PairedScores(whole.metrics[one], candidate, baseline).first({"s0": 4})
+    statistic = rows(found, "s0", plan, DEFAULT_TOLERANCES)[0].statistic
+    evidence = assess(found, DEFAULT_TOLERANCES, plan).evidence["s0", "sharpness"]
+    last = plan.alpha * plan.shares()[-1]
+    most = chance_significant(statistic, pairs=4, most=16, level=last)
+    assert evidence.chance_to_fail is not None
+    assert 0.8 < evidence.chance_to_fail <= most < 0.85
+
+
+def test_a_p_value_counts_for_the_share_of_its_look(reference: ReferenceSet) -> None:
+    found = scores(seed=2, losses={("s1", "clip"): 0.03})
+    found = with_features(found, reference, seed=2, shift=0.2).first(dict.fromkeys(found.candidate, 4))
+    told = assess(found, DEFAULT_TOLERANCES, PLAN).evidence
+    (share, *_) = PLAN.shares()
+    clip = NAMES.index("clip")
+    contrast = paired(found.candidate["s1"][clip], found.baseline["s1"][clip], found.baseline["s1"][clip])
+    plain = float(p_worse(contrast, True))
+    assert told["s1", "clip"].p_value == pytest.approx(min(plain / share, 1.0))
+    assert plain / share < 1.0
+    # of four pairs no swap of labels is rarer than 1 in 16, which is the share of this look
+    assert told["s1", "fvd"].p_value == 1.0
+
+
+def test_the_fail_band_lies_on_the_worse_side() -> None:
+    assert at_band(METRICS_USED[0], 0.05) == 0.95
+    assert at_band(FVD, 0.25) == 1.25

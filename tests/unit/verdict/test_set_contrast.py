@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.scoring.frechet import kernel_distance
 from pytest_wanlora.verdict.evidence import interval
-from pytest_wanlora.verdict.fvd import ReferenceSet, Videos, distance
+from pytest_wanlora.verdict.fvd import ReferenceSet, Videos, distance, leaving_out
 from pytest_wanlora.verdict.set_contrast import compare, pair_differences
 from tests.unit.verdict.test_fvd import normal
 
@@ -126,3 +126,12 @@ def test_sets_must_pair(reference: ReferenceSet) -> None:
         compare(videos, np.arange(2), np.arange(2, 4))
     with pytest.raises(ValueError, match="allowed: equal, 3 or more"):
         compare(videos, np.arange(4), np.arange(4, 7))
+
+
+def test_the_scatter_of_a_distance_is_the_jackknifes(reference: ReferenceSet) -> None:
+    candidate, baseline = normal(6, seed=21, shift=0.3), normal(6, seed=22)
+    videos = Videos.of(np.concatenate([candidate, baseline]), reference)
+    found = compare(videos, np.arange(6), np.arange(6, 12)).contrast
+    without = leaving_out(candidate, reference)[1:]
+    expected = 5.0 / 6.0 * ((without - without.mean()) ** 2).sum()
+    assert found.candidate_variance[0] == pytest.approx(expected)
