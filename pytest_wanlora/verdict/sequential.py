@@ -13,6 +13,7 @@ items: all must pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -161,7 +162,11 @@ def _enough(row: Row, plan: Plan, level: float) -> int | None:
     against = 1.0 if beyond else at_band(row.metric, row.fail)
     error = float(row.contrast.spread(against)[0]) / base
     tail = level * plan.shares()[-1] if beyond and plan.tests else plan.tail
-    return multiplicity.needed(abs(ratio - against), error, row.pairs, tail)
+    enough = multiplicity.needed(abs(ratio - against), error, row.pairs, tail)
+    if enough is None or row.set_contrast is None or not beyond or not plan.tests:
+        return enough
+    # a swap of fewer labels is never so unlikely
+    return max(enough, math.ceil(-math.log2(tail)))
 
 
 def _failed(evidence: Mapping[Item, Evidence], beyond: AbstractSet[Item]) -> frozenset[str]:
