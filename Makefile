@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help gate gate-bad test lint types docs unit integration browser bench bench-gpu evidence fuzz campaign interop ray clean
+.PHONY: help gate gate-bad test lint types docs unit integration browser bench bench-gpu evidence fuzz campaign interop ray watch clean
 
 help:  ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/'
@@ -63,6 +63,9 @@ bench-gpu: $(INSTALLED)  ## the same on a GPU at full size, with random weights:
 
 evidence: $(INSTALLED)  ## how often the gate is wrong: whole gates from a bank of videos, some minutes
 	$(RUN)/python -m benchmarks.evidence
+
+watch: $(INSTALLED)  ## a watch beside a real training, killed 20 times; some 15 minutes
+	$(RUN)/python -m benchmarks.watch_kills
 
 ray: $(INSTALLED)  ## Ray clusters of local nodes: bad cases, 50 gates with a node killed; some 30 minutes
 	$(RUN)/pytest tests/ray

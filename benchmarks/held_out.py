@@ -4,8 +4,9 @@ Run `python -m benchmarks.held_out FOLDER`, where FOLDER holds clones of the rep
 their names, such as `FOLDER/MovieGenBench`. No text of theirs is part of this project: the prompts are
 picked by the order of their digests, and `held_out_labels.csv` has two labels for each digest.
 
-Both labels followed the rule of `tests/data/captions.md`. A prompt with two different labels has no single
-label and does not count for what is right. Printed are: the agreement of the labels, what is right by set and
+The two labels of a prompt come from two labellers, independently of each other, who had not seen the lists;
+both followed the rule of `tests/data/captions.md`. A prompt with two different labels has no single label and
+does not count for what is right. Printed are: the agreement of the labels, what is right by set and
 language, the confusion table, the confidence beside what is right, what six constant headers change, and how
 many planted near duplicates are found. `--list SET` prints the prompts of a set for labelling.
 """
@@ -95,7 +96,7 @@ SETS = {
         "bab7753fce1108def167a1efb4c1ae1d69b8f03a",
         ("benchmark/MovieGenVideoBench.txt",),
         "en",
-        165,
+        315,
         75,
         _lines,
     ),
@@ -104,8 +105,8 @@ SETS = {
         "5a657978134374ce28973948331b319adef164bd",
         ("PartiPrompts.tsv",),
         "en",
-        125,
-        60,
+        260,
+        75,
         _parti,
     ),
     "T2V-CompBench": PublicSet(
@@ -119,8 +120,8 @@ SETS = {
             )
         ),
         "en",
-        100,
-        45,
+        220,
+        75,
         _lines,
     ),
     "HunyuanVideo": PublicSet(
@@ -128,8 +129,8 @@ SETS = {
         "fa14b001c18f37191c938a9ef6baad3b9b472759",
         ("assets/PenguinVideoBenchmark.csv",),
         "en",
-        120,
-        60,
+        255,
+        75,
         _penguin,
     ),
     "flickr8kcn": PublicSet(
@@ -137,8 +138,8 @@ SETS = {
         "a19b9aa4a7ad2a42741460d9f47385637ae270cd",
         ("data/flickr8kzhc.caption.txt",),
         "zh",
-        190,
-        90,
+        385,
+        105,
         _flickr,
     ),
     "kor-nlu-datasets": PublicSet(
@@ -146,8 +147,8 @@ SETS = {
         "0df0fe7d496eb61b092e022e238c2230b29f1cbc",
         ("KorSTS/sts-test.tsv",),
         "ko",
-        200,
-        90,
+        395,
+        105,
         _kor_sts,
     ),
 }
@@ -195,8 +196,8 @@ class Labelled:
     Attributes:
         name: Of the set.
         prompt: The prompt.
-        first: Label of the first pass, a letter of `LETTERS`, or `x` where none of them fits alone.
-        second: Of the second pass.
+        first: Label of the first labeller, a letter of `LETTERS`, or `x` where none of them fits alone.
+        second: Of the second labeller.
         said: By the lists.
     """
 
@@ -208,7 +209,7 @@ class Labelled:
 
     @property
     def label(self) -> str | None:
-        """The category, where both passes agree on one."""
+        """The category, where both labellers agree on one."""
         return LETTERS.get(self.first) if self.first == self.second else None
 
 

@@ -9,19 +9,17 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora import errors
 from pytest_wanlora.errors import JobError, RecordError, SettingsError, WanloraError
 from pytest_wanlora.files import read_regular
 from pytest_wanlora.options import OPTIONS, Option
+from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord, load
 
 if TYPE_CHECKING:
     from pytest_wanlora.publishing.predicate import AnyStatement
-
-REPLY: Final = "WANLORA_REPLY"
-"""Environment variable that names the file for the answer of the started pytest (`hooks.reply`)."""
 
 
 def gate(

@@ -24,6 +24,7 @@ __all__ = [
     "test_baseline",
     "test_checkpoint",
     "test_limit",
+    "test_question",
     "test_regression",
     "test_videos",
 ]
@@ -53,6 +54,11 @@ def test_limit(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item:
 
 def test_regression(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: ItemId) -> None:
     """A metric is not worse than the baseline's by more than its band."""
+    _judge(request, wanlora_gate, wanlora_item)
+
+
+def test_question(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: ItemId) -> None:
+    """What the suite asks of the LoRA besides its scores: whether it bleeds, learned, copies or collapsed."""
     _judge(request, wanlora_gate, wanlora_item)
 
 

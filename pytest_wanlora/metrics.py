@@ -33,7 +33,8 @@ class Metric:
         title: Name in English, the same in every report.
         unit: Unit as printed after a number; empty for a plain number.
         higher_is_better: Direction in which a change is an improvement.
-        level: `"video"` for a score of one video, `"set"` for a score of a set of videos.
+        level: `"video"` for a score of one video, `"set"` for a score of a set of videos, `"question"` for
+            what is asked of the videos of a scenario beside the base model's (`verdict.questions`).
         two_sided: A large change in the good direction is suspicious too: a frozen video has the best
             temporal consistency, noise raises sharpness.
         digits: Decimals to print.
@@ -54,7 +55,7 @@ class Metric:
     title: str
     unit: str
     higher_is_better: bool
-    level: Literal["video", "set"]
+    level: Literal["video", "set", "question"]
     two_sided: bool = False
     digits: int = 4
     version: int = 1
@@ -174,6 +175,15 @@ BUILT_IN: Final = _mapping(
 )
 """The metrics of this package, in the order of reports."""
 
+# never part of a fingerprint: they are made of features that are stored with every video
+QUESTIONS: Final = _mapping(
+    Metric("bleed", "Bleed", "", False, "question", digits=2, title_ko="번짐(Bleed)"),
+    Metric("likeness", "Likeness", "", True, "question", digits=3, title_ko="피사체 유사도(Likeness)"),
+    Metric("collapse", "Spread over seeds", "", True, "question", digits=2, title_ko="시드 간 다양성"),
+    Metric("copies", "Distance to training clips", "", True, "question", digits=2, title_ko="학습 영상 거리"),
+)
+"""What a suite may ask of a LoRA: `suite.bleed` and `suite.subject`."""
+
 
 class _Metrics(Mapping[str, Metric]):
     """A view of the registry, which reads entry points on the first use and never when it is imported."""
@@ -189,13 +199,18 @@ class _Metrics(Mapping[str, Metric]):
 
 
 METRICS: Final[Mapping[str, Metric]] = _Metrics()
-"""Every metric by id, in the order of reports: the built-in ones, then those of installed packages."""
+"""Every metric by id, in the order of reports: the built-in ones, those of installed packages, questions."""
+
+
+def scoring_metrics() -> Iterator[Metric]:
+    """The metrics that videos are scored by, one by one or as sets: all but the questions."""
+    return (metric for metric in METRICS.values() if metric.level != "question")
 
 
 @cache
 def _registered() -> Mapping[str, Metric]:
-    added = (_checked(each) for each in extensions(GROUP, Metric, taken=BUILT_IN))
-    return _mapping(*BUILT_IN.values(), *added)
+    added = (_checked(each) for each in extensions(GROUP, Metric, taken={**BUILT_IN, **QUESTIONS}))
+    return _mapping(*BUILT_IN.values(), *added, *QUESTIONS.values())
 
 
 def _checked(found: Extension[Metric]) -> Metric:

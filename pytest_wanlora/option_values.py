@@ -133,6 +133,22 @@ def parse_scenarios(given: Given) -> tuple[str, ...]:
     return tuple(dict.fromkeys(identifiers))
 
 
+def parse_exports(given: Given) -> tuple[str, ...]:
+    """Return names of exporters, each once.
+
+    Raises:
+        SettingsError: One of them is none.
+    """
+    # what it imports is not loaded while the gate is off
+    from pytest_wanlora.reports.export import EXPORTS
+
+    names = (given.value,) if isinstance(given.value, str) else tuple(given.value)
+    for name in names:
+        if name not in EXPORTS:
+            raise replace(given, value=name).refused(f"{', '.join(EXPORTS)}, one an option")
+    return tuple(dict.fromkeys(names))
+
+
 def parse_device(given: Given) -> str:
     """Return `auto`, `cpu`, `cuda` or `cuda:N`."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", given.text):

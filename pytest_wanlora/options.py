@@ -82,6 +82,13 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         "wanlora-model-cards", None, "write model cards of checkpoints that may not be published too", "no"
     ),
+    Option(
+        "wanlora-export",
+        "tensorboard|wandb",
+        "write the run to an experiment tracker too, an extra of that name",
+        "none",
+        repeatable=True,
+    ),
     Option("wanlora-sign-key", "FILE", "private SSH key that signs the receipt", "not signed"),
     Option(
         "wanlora-ray",

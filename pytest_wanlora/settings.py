@@ -73,6 +73,7 @@ class Settings:
         allow_environment: Whether another GPU or other versions than the baseline's are accepted.
         training_data: The training's captions, a file or folder, absolute; None where it is not looked at.
         model_cards: Whether a checkpoint that may not be published gets a model card too.
+        exports: Names of the experiment trackers that the run is written to.
         sign_key: Private SSH key that signs the receipt, absolute; None to leave it unsigned.
         race: Whether the candidates race, and the winner alone is gated in full.
         budget: What the race may cost; None for no limit.
@@ -103,6 +104,7 @@ class Settings:
     training_data: Path | None
     model_cards: bool
     sign_key: Path | None
+    exports: tuple[str, ...] = ()
     race: bool = False
     budget: Budget | None = None
     ray: str | None = None
@@ -213,6 +215,7 @@ def read(config: pytest.Config) -> Settings | None:
         training_data=value("wanlora-training-data", option_values.parse_data, None),
         model_cards=value("wanlora-model-cards", option_values.parse_flag, False),
         sign_key=value("wanlora-sign-key", option_values.parse_file, None),
+        exports=value("wanlora-export", option_values.parse_exports, ()),
         race=value("wanlora-race", option_values.parse_flag, False),
         budget=value("wanlora-budget", option_values.parse_budget, None),
         ray=value("wanlora-ray", option_values.parse_address, None),

@@ -111,6 +111,11 @@ class FakeProducer:
             applied=None if checkpoint is None else _applied(checkpoint),
         )
 
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed pictures by their mean colours; see `jobs.Producer`."""
+        colours = np.column_stack([np.ones(len(frames)), frames.mean(axis=(1, 2)) / 255.0])
+        return np.asarray(colours / np.linalg.norm(colours, axis=1, keepdims=True), np.float32)
+
     def _quality(self, job: Job) -> float:
         named = self.quality.get(job.candidate, 1.0)
         return named.get(job.scenario, 1.0) if isinstance(named, Mapping) else named

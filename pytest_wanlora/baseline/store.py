@@ -42,6 +42,8 @@ _LARGEST_FEATURES = 2**32
 _LEFT = re.compile(r"\.(videos|baseline\.json|features-[0-9a-f]+\.safetensors)-[0-9a-f]{16}")
 _LEFT_SECONDS = 3600.0
 _FORMAT = "wanlora-features-1"
+#: Behind a scenario's id: the tensor of its frames' embeddings. No id has a slash.
+_FRAMES = "/frames"
 
 
 def folder(root: Path, suite: str, name: str) -> Path:
@@ -143,8 +145,9 @@ def _read(place: Path, suite: str, name: str, again: str, others: str) -> Baseli
         )
     sha256 = document["features_sha256"]
     file = features_file(place, sha256) if document["schema_version"] > 1 else place / _OLD_FEATURES
-    features = _read_features(file, sha256, document["scores"], again)
-    return Baseline(**document, features=features, digest=hashlib.sha256(data).hexdigest())
+    features, frames = _read_features(file, sha256, document["scores"], again)
+    digest = hashlib.sha256(data).hexdigest()
+    return Baseline(**document, features=features, frames=frames, digest=digest)
 
 
 def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
@@ -171,7 +174,9 @@ def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
             next_command=again,
         )
     return {
-        name: getattr(checked, name) for name in Baseline.model_fields if name not in ("features", "digest")
+        name: getattr(checked, name)
+        for name in Baseline.model_fields
+        if name not in ("features", "frames", "digest")
     }
 
 
@@ -192,7 +197,7 @@ def _stated(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def _read_features(
     path: Path, sha256: str, scores: Mapping[str, Mapping[int, object]], again: str
-) -> dict[tuple[str, int], NDArray[np.float32]]:
+) -> tuple[dict[tuple[str, int], NDArray[np.float32]], dict[tuple[str, int], NDArray[np.float32]]]:
     try:
         data = read_regular(path, largest=_LARGEST_FEATURES)
     except OSError as error:
@@ -209,15 +214,21 @@ def _read_features(
     except SafetensorError as error:
         raise BaselineError(f"{path}: not a safetensors file: {error}", next_command=again) from error
     features: dict[tuple[str, int], NDArray[np.float32]] = {}
+    frames: dict[tuple[str, int], NDArray[np.float32]] = {}
     for scenario, by_seed in scores.items():
         rows = tensors.get(scenario, np.empty((0, 0), np.float32))
-        if rows.ndim != 2 or len(rows) != len(by_seed) or not np.isfinite(rows).all():
-            raise BaselineError(
-                f"{path}: {scenario}: shape {rows.shape}; allowed: {len(by_seed)} rows of finite values",
-                next_command=again,
-            )
-        features |= {(scenario, seed): row for seed, row in zip(sorted(by_seed), rows, strict=True)}
-    return features
+        embedded = tensors.get(f"{scenario}{_FRAMES}")
+        for array, axes in ((rows, 2), *(() if embedded is None else ((embedded, 3),))):
+            if array.ndim != axes or len(array) != len(by_seed) or not np.isfinite(array).all():
+                raise BaselineError(
+                    f"{path}: {scenario}: shape {array.shape}; allowed: {len(by_seed)} rows of finite values",
+                    next_command=again,
+                )
+        seeds = [(scenario, seed) for seed in sorted(by_seed)]
+        features |= zip(seeds, rows, strict=True)
+        if embedded is not None:
+            frames |= zip(seeds, embedded.astype(np.float32), strict=True)
+    return features, frames
 
 
 def write(
@@ -247,6 +258,14 @@ def write(
         for scenario in sorted(baseline.scores)
     }
     tensors = {scenario: np.ascontiguousarray(rows, dtype=np.float32) for scenario, rows in stacked.items()}
+    if baseline.frames:
+        # an embedding has the length 1, of which half precision keeps three digits
+        tensors |= {
+            f"{scenario}{_FRAMES}": np.stack(
+                [baseline.frames[scenario, seed] for seed in baseline.seeds(scenario)]
+            ).astype(np.float16)
+            for scenario in sorted(baseline.scores)
+        }
     for scenario, rows in tensors.items():
         if not np.isfinite(rows).all():
             raise BaselineError(f"baseline {baseline.name}: features of {scenario} are not finite")

@@ -57,6 +57,8 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
         insisted: Who stored it with `--wanlora-force`, and against what; None where nobody had to.
         seal: SHA-256 over all else in `baseline.json`; empty in version 1, which has none.
         features: Scenario and seed to one video's features, float32 (D,); kept in that file.
+        frames: Scenario and seed to the embeddings of a video's frames, float32 (frames, D), of a suite with
+            a subject; kept in that file in half precision.
         digest: SHA-256 of `baseline.json` as read or written; empty before that.
     """
 
@@ -77,6 +79,7 @@ class Baseline(StrictModel, arbitrary_types_allowed=True):
     features_sha256: str = ""
     seal: str = ""
     features: dict[tuple[str, int], NDArray[np.float32]] = Field(default_factory=dict, exclude=True)
+    frames: dict[tuple[str, int], NDArray[np.float32]] = Field(default_factory=dict, exclude=True)
     digest: str = Field(default="", exclude=True)
 
     def seeds(self, scenario: str) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8
 _BITS |= {"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "C64": 64, "BOOL": 8}
 _BITS |= {"I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8}
 
-_SHARD = re.compile(r"-(?P<number>[0-9]{5})-of-(?P<total>[0-9]{5})$")
+SHARD = re.compile(r"-(?P<number>[0-9]{5})-of-(?P<total>[0-9]{5})$")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -270,7 +270,7 @@ def _refuse_by_name(path: Path, mode: int) -> None:
         )
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise _pickle(path, f"its suffix is {path.suffix!r}")
-    shard = _SHARD.search(path.stem)
+    shard = SHARD.search(path.stem)
     if shard and int(shard["total"]) > 1:
         raise CheckpointError(
             f"{path}: is part {int(shard['number'])} of {int(shard['total'])}; "

@@ -94,6 +94,18 @@ def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
     return unique_names([each.path for each in candidates])
 
 
+def half(path: Path) -> tuple[str, Path] | None:
+    """The expert that a file's name, or that of its folder, says, and the path that stands for the pair.
+
+    None where neither says one.
+    """
+    own, above = named_in(path.stem), named_in(path.parent.name)
+    if own is None and above is None:
+        return None
+    expert, stem = own or (above[0] if above else "", path.stem)
+    return expert, _plain_folder(path) / f"{stem}.safetensors"
+
+
 def pairs_by_name(arguments: Sequence[str]) -> bool:
     """Whether every file is half of a pair by its name; explicit ``high=`` and ``low=`` do not count."""
     try:
@@ -188,7 +200,10 @@ def _common(first: Path, second: Path, one: str, other: str) -> Path:
 def _plain_folder(path: Path) -> Path:
     """A file's folder, without the word for an expert where the folder has it and not the file."""
     said = None if named_in(path.stem) else named_in(path.parent.name)
-    return path.parent if said is None else path.parent.with_name(said[1] or path.parent.name)
+    if said is None:
+        return path.parent
+    # of a folder called by the word alone, the one above
+    return path.parent.with_name(said[1]) if said[1] else path.parent.parent
 
 
 def _by_name(arguments: Sequence[str]) -> list[Asked]:
@@ -196,15 +211,15 @@ def _by_name(arguments: Sequence[str]) -> list[Asked]:
     halves: dict[Path, dict[str, Path]] = {}
     single: list[Asked] = []
     for path in expand([below for each in arguments for below in _folders_of_experts(each)]):
-        own, above = named_in(path.stem), named_in(path.parent.name)
-        if own is None and above is None:
+        found = half(path)
+        if found is None:
             single.append(Asked(path))
             continue
-        expert, stem = own or (above[0] if above else "", path.stem)
-        place = halves.setdefault(_plain_folder(path) / f"{stem}.safetensors", {})
+        expert, common = found
+        place = halves.setdefault(common, {})
         if expert in place:
             raise CheckpointError(
-                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {stem!r}",
+                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {common.stem!r}",
                 next_command=_HOW,
             )
         place[expert] = path

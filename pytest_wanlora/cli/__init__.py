@@ -23,6 +23,7 @@ from pytest_wanlora.cli import (
     reference,
     show,
     verify,
+    watch,
 )
 from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
@@ -47,14 +48,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ray,
         reference,
         training_data,
+        watch,
         clean,
     )
     for module in modules:
         module.add_parser(commands)
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    handed: list[str] = []
+    if words[:1] == ["watch"] and "--" in words:
+        # what follows is pytest's
+        at = words.index("--")
+        words, handed = words[:at], words[at + 1 :]
     try:
-        chosen = parser.parse_args(arguments)
+        chosen = parser.parse_args(words)
     except SystemExit as error:
         return USAGE if error.code else OK
+    chosen.handed = handed
     command: Callable[[argparse.Namespace], int] = chosen.run_command
     try:
         return command(chosen)

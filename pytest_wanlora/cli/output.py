@@ -35,10 +35,10 @@ def complain(problem: object) -> None:
 
 def _print(lines: Iterable[str], stream: TextIO) -> None:
     for line in lines:
-        print(_shown(line, stream.encoding or "utf-8"), file=stream)
+        print(shown(line, stream.encoding or "utf-8"), file=stream)
 
 
-def _shown(line: str, encoding: str) -> str:
+def shown(line: str, encoding: str) -> str:
     """A line without control characters, limited to the terminal's encoding."""
     seen = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in line)
     return seen.encode(encoding, errors="replace").decode(encoding)

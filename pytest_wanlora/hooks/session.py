@@ -211,7 +211,6 @@ class Run:
             project_tests=tests,
             other_failures=others,
             notes=(
-                *(() if gate.race is None else gate.race.sentences()),
                 *suites.contradicting_names(gate.suite),
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
@@ -274,6 +273,7 @@ class Run:
             self.gate.run_folder,
             sign_key=self.gate.settings.sign_key,
             all_cards=self.gate.settings.model_cards,
+            exports=self.gate.settings.exports,
         )
         if written.paths:
             first, *others = written.paths

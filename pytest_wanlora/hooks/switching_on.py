@@ -19,6 +19,7 @@ from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.hooks.session import RUN, Run
 from pytest_wanlora.publishing import ssh_signature
+from pytest_wanlora.reports.export import exporter
 from pytest_wanlora.run.handover import packed, unpacked
 from pytest_wanlora.run.opening import open_gate
 from pytest_wanlora.run.session import Gate
@@ -75,6 +76,9 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
     if hasattr(gate.producer, "on_stage"):
         gate.producer.on_stage = gate.board.say
     dry = settings.plan or bool(config.getoption("collectonly"))
+    for name in settings.exports if worker is None else ():
+        # one whose library is missing is known before anything is rendered
+        exporter(name)
     if worker is None and not dry and settings.sign_key is not None:
         # before hours of rendering: a run that was asked to sign and cannot does not begin
         ssh_signature.check_key(settings.sign_key)

@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+CLAIM: Final = "WANLORA_CLAIM"
+"""Environment variable with the locks of a gate that a watch starts, as JSON: the one to hold while it runs,
+and the watcher's, without which it must not begin."""
 SCHEMA_VERSION = 1
-_DIMENSIONS: Final = {"video": 1, "clip_frames": 2}
+_DIMENSIONS: Final = {"video": 1, "clip_frames": 2, "dino_frames": 2}
 #: Nothing else takes a run's own lock, but `cleaning` opens it for an instant.
 _LOCK_SECONDS = 10.0
 

@@ -189,7 +189,8 @@ class Producer(Protocol):
     """Renders and scores one job; what `pytest_wanlora_producer` may replace.
 
     A producer that loads neither the suite's model nor its scorers sets the attribute
-    `uses_model_files = False`: then the run does not look for those files.
+    `uses_model_files = False`: then the run does not look for those files. For suites with a subject it has a
+    method `embed(frames)`, which embeds frames, uint8 (T, H, W, 3), as those of its videos: float32 (T, D).
 
     Attributes:
         identity: Name and version; part of every job's key.
@@ -313,5 +314,6 @@ def input_image(suite: Suite, scenario: Scenario) -> Path | None:
     """The file of a scenario's first frame; None for a scenario without one."""
     if scenario.input_image is None:
         return None
-    key = f"scenarios[{suite.scenarios.index(scenario)}].input_image"
+    number = [each.input_image for each in suite.scenarios].index(scenario.input_image)
+    key = f"scenarios[{number}].input_image"
     return resolve(scenario.input_image, key=key, where=suite.where(key)).paths[0]

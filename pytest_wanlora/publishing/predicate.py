@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer
+from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer, model_serializer
 
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
@@ -109,6 +109,7 @@ class Suite(StrictModel):
         looks: Pairs of a scenario at each look.
         weak: `"warn"`: a loss beyond its band that is not proven warns; `"fail"`: it does not pass.
         metrics: Metric to the version of its recipe.
+        questions: What was asked of the LoRA besides: metric to scenarios.
     """
 
     name: str
@@ -119,6 +120,12 @@ class Suite(StrictModel):
     looks: tuple[int, ...]
     weak: Literal["warn", "fail"]
     metrics: dict[str, int]
+    questions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without questions where none is asked: a receipt of before them is the same to the byte."""
+        return {name: value for name, value in write(self).items() if name != "questions" or value}
 
 
 class Checkpoint(StrictModel):

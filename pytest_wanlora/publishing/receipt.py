@@ -66,6 +66,7 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
             "looks": suite.looks,
             "weak": suite.weak,
             "metrics": suite.metrics,
+            "questions": suite.questions,
         },
         "fingerprint": suite.fingerprint,
         "environment": record.environment,

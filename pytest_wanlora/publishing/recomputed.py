@@ -43,7 +43,7 @@ def gaps(said: PredicateV1, *, videos: bool) -> Iterable[str]:
             least = first * (len(suite.scenarios) if judged.scenario == ALL else 1)
             if judged.n < least and not judged.verdict.fails:
                 yield f"{judged.item} rests on {judged.n} videos; its suite demands {least}"
-    if said.baseline is None and any(item.kind == "regression" for item in demanded):
+    if said.baseline is None and any(item.kind in ("regression", "question") for item in demanded):
         yield "it names no baseline, and its suite demands comparisons with one"
 
 
@@ -61,7 +61,9 @@ def _demanded(said: PredicateV1, *, videos: bool) -> set[ItemId]:
     }
     if videos and any(METRICS[metric].level == "video" for metric in suite.tolerances if metric in METRICS):
         found |= {ItemId("videos", name, place, "") for place in suite.scenarios}
-    return found
+    return found | {
+        ItemId("question", name, place, metric) for metric, of in suite.questions.items() for place in of
+    }
 
 
 def contradictions(said: PredicateV1) -> Iterator[str]:
@@ -73,6 +75,8 @@ def contradictions(said: PredicateV1) -> Iterator[str]:
             yield f"{judged.item} is judged {judged.verdict}, and says nothing of how it was applied"
         if judged.kind == "regression":
             yield from _of_a_comparison(judged, said)
+        if judged.kind == "question" and (judged.value is None or judged.evidence is None):
+            yield f"{judged.item} is judged {judged.verdict} without the numbers that it follows from"
 
 
 def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:

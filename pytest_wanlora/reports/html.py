@@ -135,6 +135,8 @@ def _body(
         # escaped before its fields are, and these by `format`
         return Markup(escape(getattr(phrase.value, language))).format(**fields)  # noqa: S704
 
+    names = trend.best_first(record, [view.card.name for view in views])
+    first = tuple(sorted(views, key=lambda view: names.index(view.card.name)))
     levels = {j.evidence.level for j in record.judgements if j.evidence is not None}
     return {
         "language": language,
@@ -153,10 +155,13 @@ def _body(
         ),
         "first_step": html_first.first_step(record, views),
         "common_steps": common_steps(views),
-        "compact": html_first.compact(record, views, anchors),
+        "compact": html_first.compact(record, first, anchors),
         "metrics": [title_of(metric, language) for metric in anchors.metrics],
         "fvd": "fvd" in anchors.metrics,
         "courses": html_run.courses(record, anchors),
+        "race": html_run.race_view(record, language),
+        "strengths": trend.strengths(record),
+        "best_first": first,
         "rapa": limits.is_rapa(record),
         "published": limits.published_scorers(record),
         "limits": html_run.limits(record, anchors),

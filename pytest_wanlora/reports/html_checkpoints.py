@@ -110,8 +110,8 @@ class Anchors:
         self.scenarios: tuple[str, ...] = (*known, *others)
         self.candidates = [card.name for card in record.candidates]
         metrics = summary.metrics_of(record)
-        limited = {each.metric for each in judged if each.kind == "limit"} - set(metrics)
-        self.metrics: tuple[str, ...] = (*metrics, *sorted(limited))
+        asked = {each.metric for each in judged if each.kind in ("limit", "question")} - set(metrics)
+        self.metrics: tuple[str, ...] = (*metrics, *summary.ordered(asked))
 
     def where(self, scenario: str) -> str:
         """A scenario's name, or that it is all of them."""
@@ -395,6 +395,8 @@ def _cell(
             detail = Html.LIMIT_BROKEN.say(language)
         elif worst.value is not None:
             detail = Html.LIMIT_KEPT.say(language)
+    elif worst.kind == "question":
+        detail = value_of(metric, worst.value)
     elif worst.change is not None:
         detail = change_of(metric, worst.change, worst.verdict, language)
     return Cell(mark(worst.verdict, language), detail, anchor)

@@ -11,6 +11,7 @@ from pytest_wanlora.reports.html_checkpoints import Anchors, title_of
 from pytest_wanlora.reports.html_previews import place_of
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.words_html import Html
+from pytest_wanlora.suite.subject import WITH_TRIGGER, plain
 from pytest_wanlora.verdict.judgement import Judgement, Verdict
 
 if TYPE_CHECKING:
@@ -87,23 +88,29 @@ class Player:
 def saved_as(anchors: Anchors, scenario: str, seed: int, index: int) -> str:
     """Name of a video's file: of the candidate at an index, or of the baseline below 0."""
     whose = f"candidate{index + 1}" if index >= 0 else "baseline"
-    return f"{whose}-{anchors.scene(scenario)}-seed{seed}.mp4"
+    third = "-trigger" if scenario != plain(scenario) else ""
+    return f"{whose}-{anchors.scene(plain(scenario))}{third}-seed{seed}.mp4"
 
 
 def player_of(record: RunRecord, anchors: Anchors, previews: Previews, scenario: str) -> Player | None:
     """All videos of a scenario; None where nothing was to be rendered."""
     language = anchors.language
+    third: dict[str, dict[int, Video]] = {}
     own: dict[str, dict[int, Video]] = {"": {}, **{name: {} for name in anchors.candidates}}
     for video in record.videos:
         name = "" if video.role == "baseline" else video.candidate
         if video.scenario == scenario and name in own:
             own[name][video.seed] = video
+        elif video.scenario == scenario + WITH_TRIGGER:
+            third.setdefault(name, {})[video.seed] = video
     lost = {(f.candidate, f.seed): f.message for f in record.failures if f.scenario == scenario}
     made = [name for name in anchors.candidates if own[name] or any(at[0] == name for at in lost)]
     seeds = {seed for name in made for seed in own[name]} | {seed for _, seed in lost}
     if not seeds:
         return None
     sides = [(Html.ROLE_CANDIDATE.say(language), name, anchors.candidates.index(name)) for name in made]
+    # A | B | C: the baseline, the candidate without the trigger, and with it
+    with_trigger = [(Html.ROLE_TRIGGER.say(language), name, at) for _, name, at in sides if name in third]
     if record.baseline is not None:
         sides.insert(0, (Html.ROLE_BASELINE.say(language), record.baseline.name, -1))
     judged = [j for j in record.judgements if j.scenario == scenario]
@@ -116,8 +123,12 @@ def player_of(record: RunRecord, anchors: Anchors, previews: Previews, scenario:
                 shots.append(Shot(None, _absent(lost, name, index, seed, language)))
             else:
                 shots.append(_shot(previews, found, anchors, index))
+        for _, name, index in with_trigger:
+            found = third[name].get(seed)
+            missing = Shot(None, Html.KEPT_NONE.say(language))
+            shots.append(missing if found is None else _shot(previews, found, anchors, index))
         takes.append(Take(seed, tuple(shots), _worst_in(judged, seed, anchors)))
-    return Player(tuple(sides), tuple(takes), _first(takes, judged))
+    return Player((*sides, *with_trigger), tuple(takes), _first(takes, judged))
 
 
 def _absent(lost: dict[tuple[str, int], str], name: str, index: int, seed: int, language: Language) -> str:

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
+from pytest_wanlora.suite.subject import WITH_TRIGGER, plain
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -222,5 +224,10 @@ def _by_importance(record: RunRecord, files: dict[Place, _File | Fate]) -> Itera
 
 
 def _pair(files: dict[Place, _File | Fate], candidate: str, scenario: str, seed: int) -> tuple[Place, ...]:
-    both: tuple[Place, ...] = (("candidate", candidate, scenario, seed), ("baseline", "", scenario, seed))
-    return tuple(place for place in both if place in files)
+    name = plain(scenario)
+    triad: tuple[Place, ...] = (
+        ("candidate", candidate, name, seed),
+        ("baseline", "", name, seed),
+        ("candidate", candidate, name + WITH_TRIGGER, seed),
+    )
+    return tuple(place for place in triad if place in files)

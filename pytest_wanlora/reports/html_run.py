@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports import plots, sentences, trend
+from pytest_wanlora.reports import plots, race, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
-from pytest_wanlora.reports.html_text import isolated, label
+from pytest_wanlora.reports.html_text import isolated, label, visible
 from pytest_wanlora.reports.limits import LimitRow, limit_rows, nearest
 from pytest_wanlora.reports.limits import targets as targets_of
 from pytest_wanlora.reports.words_html import Html
@@ -110,6 +110,42 @@ class TrainingView:
     correlations: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class RaceView:
+    """The race that chose the checkpoint.
+
+    Attributes:
+        title: Of the section.
+        lines: The answer, what better means, who failed, and what it cost.
+        plot: Losses over the checkpoints, a line for each strength.
+        caption: What the plot shows.
+        head: Titles of the table.
+        rows: A candidate each, the winner first.
+    """
+
+    title: str
+    lines: tuple[str, ...]
+    plot: Markup
+    caption: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def race_view(record: RunRecord, language: Language) -> RaceView | None:
+    """The race; None without one."""
+    found = record.race
+    if found is None:
+        return None
+    return RaceView(
+        title=race.RACE["title"].say(language),
+        lines=tuple(race.lines(found, language, isolated, visible)),
+        plot=race.curve(found, language),
+        caption=race.RACE["curve"].say(language),
+        head=race.head(language),
+        rows=tuple(race.rows(found, language, isolated, visible)),
+    )
+
+
 def courses(record: RunRecord, anchors: Anchors) -> tuple[CourseView, ...]:
     """Every metric over the checkpoints; empty unless there are several."""
     names = [card.name for card in record.candidates if card.sha256 is not None]
@@ -129,6 +165,8 @@ def _course(
 ) -> CourseView:
     lines, rows = [], []
     language = anchors.language
+    strengths = trend.strengths(record)
+    epochs = list(dict.fromkeys(name for of in strengths.values() for name in of)) or names
     for scenario in (*anchors.scenarios, ALL):
         own = [point for point in points if point.scenario == scenario]
         if all(point.verdict is None for point in own):
@@ -136,7 +174,13 @@ def _course(
         pooled = scenario == ALL
         at = 0 if pooled else anchors.scenarios.index(scenario)
         course = tuple(plots.Point(point.change, point.verdict, point.low, point.high) for point in own)
-        lines.append(plots.Course("Σ" if pooled else str(at + 1), course, pooled=pooled, colour=at))
+        if not strengths:
+            lines.append(plots.Course("Σ" if pooled else str(at + 1), course, pooled=pooled, colour=at))
+        elif pooled:
+            known = dict(zip(names, course, strict=True))
+            for number, (scale, of) in enumerate(strengths.items()):
+                spots = tuple(known.get(of.get(name, ""), plots.Point(None, None)) for name in epochs)
+                lines.append(plots.Course(f"{scale:g}", spots, colour=number))
         cells = tuple(
             (
                 value_of(metric, point.value),
@@ -152,11 +196,11 @@ def _course(
     if band and band.get("fail") and lines:
         last = lines[-1].points[-1]
         plot = plots.courses(
-            names,
+            epochs,
             lines,
             warn=band.get("warn", band["fail"]),
             fail=band["fail"],
-            title=Html.OVER.say(language, metric=title, count=len(names)),
+            title=Html.OVER.say(language, metric=title, count=len(epochs)),
             description=Html.COURSE_WORDS.say(
                 language, scenario=label(rows[-1][0]), change=plots.worded(last.change, language)
             ),

@@ -23,6 +23,7 @@ from pytest_wanlora.reports.html_checkpoints import (
 )
 from pytest_wanlora.reports.html_player import Player, player_of
 from pytest_wanlora.reports.html_run import demand
+from pytest_wanlora.reports.html_subject import SubjectView, subject_of
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.i18n import OUTCOMES
 from pytest_wanlora.reports.words_html import Html
@@ -98,6 +99,7 @@ class Panel:
         items: Its comparisons.
         reasons: What several items give as their reason, once.
         seeds_table: Header and rows of the scores behind the plots.
+        subject: What is shown of the subject, where one was asked for.
     """
 
     anchor: str
@@ -108,6 +110,7 @@ class Panel:
     items: tuple[ItemView, ...]
     reasons: tuple[str, ...]
     seeds_table: tuple[tuple[str, ...], ...]
+    subject: SubjectView | None = None
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def scenes(record: RunRecord, anchors: Anchors, previews: Previews) -> tuple[Sce
     made = []
     for scenario in (*anchors.scenarios, ALL):
         player = None if scenario == ALL else player_of(record, anchors, previews, scenario)
-        panels = tuple(_panel(record, anchors, scenario, name) for name in anchors.candidates)
+        panels = tuple(_panel(record, anchors, previews, scenario, name) for name in anchors.candidates)
         if player is None:
             panels = tuple(panel for panel in panels if panel.items)
         if not panels:
@@ -147,7 +150,7 @@ def scenes(record: RunRecord, anchors: Anchors, previews: Previews) -> tuple[Sce
     return tuple(made)
 
 
-def _panel(record: RunRecord, anchors: Anchors, scenario: str, candidate: str) -> Panel:
+def _panel(record: RunRecord, anchors: Anchors, previews: Previews, scenario: str, candidate: str) -> Panel:
     language = anchors.language
     judged = [j for j in record.judgements if (j.candidate, j.scenario) == (candidate, scenario)]
     outcome = summary.outcome(record, candidate, scenario)
@@ -168,6 +171,7 @@ def _panel(record: RunRecord, anchors: Anchors, scenario: str, candidate: str) -
         items=tuple(replace(item, aside="") if item.aside in repeated else item for item in items),
         reasons=repeated,
         seeds_table=_seeds_table(record, candidate, scenario, language),
+        subject=subject_of(record, previews.folder, candidate, scenario, language),
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language, Phrase
@@ -16,6 +16,9 @@ from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
+
+if TYPE_CHECKING:
+    from pytest_wanlora.verdict.race import Objective
 
 MARKS: Final[Mapping[Verdict, str]] = MappingProxyType(
     {
@@ -136,16 +139,16 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
             "체크포인트 {candidates}개 중 배포할 수 있는 것은 이것뿐입니다.",
         ),
         "least_loss": Phrase(
-            "Of the {publishable} that may be published it did best on average over {comparisons} "
-            "comparisons with the baseline. Next is {next}; whether the two differ was not tested.",
-            "배포할 수 있는 체크포인트 {publishable}개 중 기준과의 비교 {comparisons}건에서 평균적으로 가장 "
-            "좋습니다. 다음 순위는 {next}이며, 둘 사이의 차이는 통계적으로 검정하지 않았습니다.",
+            "Of the {publishable} that may be published it did best over {comparisons} comparisons with the "
+            "baseline. Next is {next}; whether the two differ was not tested. {objective}",
+            "배포할 수 있는 체크포인트 {publishable}개 중 기준과의 비교 {comparisons}건에서 가장 좋습니다. "
+            "다음 순위는 {next}이며, 둘 사이의 차이는 통계적으로 검정하지 않았습니다. {objective}",
         ),
         "tie": Phrase(
-            "On average over {comparisons} comparisons with the baseline {next} is as good, and {best} comes "
-            "first.",
-            "기준과의 비교 {comparisons}건의 평균은 {next} 체크포인트도 같으나 {best} 쪽이 먼저 나온 "
-            "체크포인트입니다.",
+            "Over {comparisons} comparisons with the baseline {next} is as good, and {best} comes first. "
+            "{objective}",
+            "기준과의 비교 {comparisons}건에서 {next} 체크포인트도 똑같이 좋으나 {best} 쪽이 먼저 나온 "
+            "체크포인트입니다. {objective}",
         ),
         "none": Phrase(
             "None of {candidates} checkpoints may be published. Nearest to it: {nearest}, with {failing} "
@@ -171,6 +174,25 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
         ),
     }
 )
+
+
+OBJECTIVES: Final[Mapping[Objective, Phrase]] = MappingProxyType(
+    {
+        "mean": Phrase(
+            "Better is the smaller mean loss: the mean, over all metrics and scenarios, of the change to the "
+            "worse as a share of its fail band.",
+            "평균 손실이 작을수록 좋습니다. 평균 손실은 모든 지표와 시나리오에서 악화율을 실패 허용폭으로 "
+            "나눈 값의 평균입니다.",
+        ),
+        "worst": Phrase(
+            "Better is the smaller largest loss: the largest, of all metrics and scenarios, of the changes "
+            "to the worse as shares of their fail bands.",
+            "최대 손실이 작을수록 좋습니다. 최대 손실은 모든 지표와 시나리오에서 악화율을 실패 허용폭으로 "
+            "나눈 값 중 가장 큰 것입니다.",
+        ),
+    }
+)
+"""What better means, in one sentence."""
 
 
 def metric_name(metric: str, language: Language) -> str:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports import commands, i18n, limits, sentences, summary, trend
+from pytest_wanlora.reports import commands, i18n, limits, race, sentences, summary, trend
 from pytest_wanlora.reports.limits import LimitRow
 from pytest_wanlora.reports.markdown_filters import Filters, blocks, environment, markdown
 from pytest_wanlora.reports.next_steps import next_steps
@@ -99,6 +99,32 @@ class _View:
     @property
     def best(self) -> Markup:
         return markdown(sentences.best_text(trend.best(self._record), self._language, self._to.name))
+
+    @property
+    def objective(self) -> Markup:
+        """What better means."""
+        return markdown(sentences.objective_text(self._record, self._language))
+
+    @property
+    def first(self) -> tuple[CandidateCard, ...]:
+        """The checkpoints, the one to publish in front."""
+        cards = {card.name: card for card in self._cards}
+        return tuple(cards[name] for name in trend.best_first(self._record, [*cards]))
+
+    def race(self, most: int | None = None) -> Iterator[Markup]:
+        """The race: its sentences, of the whole page its table too."""
+        found = self._record.race
+        if found is None:
+            return
+        if most is None:
+            yield markdown(f"## {race.RACE['title'].say(self._language)}")
+        how = (self._language, self._to.name, self._to.text)
+        said = [markdown(f"- {line}") for line in race.lines(found, *how)]
+        yield markdown("\n").join(said[:most])
+        if most is None:
+            table = [race.head(self._language), ("---", "---:", "---:", "---:", "---:", "---")]
+            table += race.rows(found, *how)
+            yield markdown("\n".join(f"| {' | '.join(row)} |" for row in table))
 
     @property
     def environment(self) -> dict[str, Any]:

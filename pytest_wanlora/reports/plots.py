@@ -275,6 +275,28 @@ def _apart(ends: list[tuple[float, str]], gap: float, height: float) -> list[tup
     return placed
 
 
+def curves(lines: Sequence[Sequence[float]], title: str, description: str) -> Markup:
+    """Values over the frames of a video: a broken line, then a solid one.
+
+    Args:
+        lines: Two of the same number of values, one or more.
+        title: Its name for those who do not see it.
+        description: Its numbers in a sentence.
+    """
+    width, height, left = 340.0, 110.0, 40.0
+    low, high = (pick(value for of in lines for value in of) for pick in (min, max))
+    scale, step = (height - 24) / max(high - low, 1e-6), (width - left - 8) / max(len(lines[0]) - 1, 1)
+
+    def y(value: float) -> float:
+        return height - 14 - (value - low) * scale
+
+    parts = [text("tick", left - 6, y(value) + 3.5, f"{value:.2f}", "end") for value in {low, high}]
+    for kind, of in zip(("curve base", "curve"), lines, strict=True):
+        spots = " ".join(f"{number(left + at * step)},{number(y(value))}" for at, value in enumerate(of))
+        parts.append(Markup('<polyline class="{}" points="{}"/>').format(kind, spots))
+    return drawing(width, height, "courses", title, description, parts)
+
+
 def bars(values: Mapping[int, float], count: int, top: float, title: str, description: str) -> Markup:
     """A bar for each block of the model.
 

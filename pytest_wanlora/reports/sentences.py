@@ -11,6 +11,7 @@ from pytest_wanlora.reports.i18n import (
     ADVICE,
     ADVICE_ALONE,
     BEST,
+    OBJECTIVES,
     ONE_CAUSE,
     RUN_OUTCOMES,
     SEVERAL_CAUSES,
@@ -23,7 +24,7 @@ from pytest_wanlora.reports.i18n import (
 )
 from pytest_wanlora.reports.next_steps import Step
 from pytest_wanlora.reports.summary import Outcome, Row, rows
-from pytest_wanlora.reports.trend import Best
+from pytest_wanlora.reports.trend import Best, objective
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict.judgement import ALL, Verdict
@@ -218,6 +219,7 @@ def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: 
     ruined = [j for j in record.judgements if (j.kind, j.candidate, j.scenario) == place]
     said = [
         *(f"{reason(j, language).rstrip('.')}." for j in ruined if j.verdict is Verdict.FAIL),
+        *(f"{metric_name(j.metric, language)}: {reason(j, language).rstrip('.')}." for j in outcome.asked),
         *say(Page.FAILED, "failing", failing),
         *say(Page.SPOILT, "metrics", spoilt),
         *say(Page.BROKEN, "metrics", outcome.broken),
@@ -313,10 +315,16 @@ def at_strength(name: str, scale: float, language: Language, quote: Quote) -> st
 def best_reason(found: Best, language: Language, quote: Quote) -> str:
     """Why that one, or why none."""
     fields = {key: quote(value) if isinstance(value, str) else value for key, value in found.numbers.items()}
+    fields["objective"] = OBJECTIVES[found.objective].say(language)
     said = BEST[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
     if found.candidate is None or "exit_status" not in fields:
         return said
     return f"{WHY_ALONE.say(language, **fields)} {said}"
+
+
+def objective_text(record: RunRecord, language: Language) -> str:
+    """What better means."""
+    return OBJECTIVES[objective(record)].say(language)
 
 
 def step_text(step: Step, language: Language, quote: Quote) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Outcome:
         worse: Metrics with a loss that warns or fails.
         failing: Those of them that fail, and metrics whose video is degenerate.
         broken: Metrics whose absolute limit is broken.
+        asked: Questions of which the answer fails, warns or is not proven, worst first.
         suspicious: Metrics that rose so much that it warns.
         weak: Metrics whose evidence does not settle the item.
         untested: Metrics where the band alone decides, for want of seeds.
@@ -74,6 +75,7 @@ class Outcome:
     worse: tuple[str, ...] = ()
     failing: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()
+    asked: tuple[Judgement, ...] = ()
     suspicious: tuple[str, ...] = ()
     weak: tuple[str, ...] = ()
     untested: tuple[str, ...] = ()
@@ -210,14 +212,17 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
     unmeasured = ordered(
         [*absent, *(each.metric for each in items if each.verdict in _UNMEASURED and each.metric)]
     )
+    questions = [each for each in items if each.kind == "question" and not each.verdict.unmeasured]
+    asked = [each for each in questions if each.verdict in (*_LOSSES, *_LESSER)]
+    asked.sort(key=lambda each: -each.verdict.severity)
     kind: OutcomeKind = "success"
-    if failing or broken or ruined:
+    if failing or broken or ruined or any(each.verdict in _LOSSES for each in asked):
         kind = "failure"
     elif unmeasured or not items:
         kind = "unmeasured"
     elif any(each.verdict is Verdict.UNDECIDED for each in items):
         kind = "undecided"
-    elif worse:
+    elif worse or asked:
         kind = "slight_loss"
     return Outcome(
         kind=kind,
@@ -226,6 +231,7 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
         worse=worse,
         failing=failing,
         broken=broken,
+        asked=tuple(asked),
         suspicious=_where(compared, lambda each: each.verdict is Verdict.WARN and not _lost(each)),
         weak=_where(compared, lambda each: standing(each) in (Standing.WEAK, Standing.TOO_FEW)),
         untested=_where(
@@ -268,7 +274,7 @@ def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
         pooled = judged.scenario == ALL
         n = judged.n // max(len(names), 1) if pooled else judged.n
         missing = None if judged.evidence is None else judged.evidence.n_missing
-        if standing(judged) is Standing.TOO_FEW:
+        if standing(judged) is Standing.TOO_FEW or judged.code is ReasonCode.TOO_FEW_TO_ASK:
             each = max(FEWEST_VIDEOS - n, 1)
         elif missing is None:
             return MoreVideos(None)

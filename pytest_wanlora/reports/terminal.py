@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import sentences, trend
+from pytest_wanlora.reports import race, sentences, trend
 from pytest_wanlora.reports.commands import gate_again
 from pytest_wanlora.reports.summary import more_videos
 from pytest_wanlora.reports.terminal_tables import (
@@ -28,7 +28,7 @@ from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
-    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.parts import CandidateCard, RaceCard
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
@@ -146,8 +146,10 @@ def summary(
     names = [card.name for card in record.candidates if card.sha256 is not None]
     several = len(names) > 1
     if several and record.videos:
-        lines += ["", *matrix(record, names, width), ""]
+        lines += ["", *matrix(record, trend.best_first(record, names), width), ""]
         lines += wrapped(sentences.best_text(trend.best(record), "en", str), width)
+    if record.race is not None:
+        lines += ["", *_race(record.race, width)]
     for card in record.candidates:
         lines += ["", *_candidate(record, card, width, several=several, full=full)]
     if record.project_tests:
@@ -160,6 +162,13 @@ def summary(
     lines += [f"note: {note}" for note in record.notes]
     lines += [f"record: {place}"]
     return lines
+
+
+def _race(card: RaceCard, width: int) -> Iterator[str]:
+    for said in race.lines(card, "en", str, str):
+        yield from wrapped(f"race: {said}", width)
+    table = [(name, videos, loss, end) for name, _, videos, loss, _, end in race.rows(card, "en", str, str)]
+    yield from (f"  {line}" for line in aligned(table, left={0, 3}))
 
 
 def _not_measured(record: RunRecord) -> Iterator[str]:
@@ -204,11 +213,13 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         if compared:
             lines += ["", *full_table(record, compared, width), ""]
         limits = sorted(
-            (each for each in own if each.kind == "limit"), key=lambda each: order.index(each.scenario)
+            (each for each in own if each.kind in ("limit", "question")),
+            key=lambda each: (each.kind, order.index(each.scenario)),
         )
         lines += [line for each in limits for line in limit_lines(each, width)]
         # tables have their reasons
-        lines += worst_first((each for each in own if each.kind not in ("limit", "regression")), width)
+        shown = ("limit", "question", "regression")
+        lines += worst_first((each for each in own if each.kind not in shown), width)
     else:
         lines += worst_first(own, width, most=MOST_OF_SEVERAL if several else None)
     if own:

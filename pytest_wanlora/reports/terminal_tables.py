@@ -183,11 +183,11 @@ def number(metric: Metric, value: float | None) -> str:
 
 
 def limit_lines(judged: Judgement, width: int) -> list[Line]:
-    """A limit, in as many lines as the width asks for."""
+    """A limit or a question, in as many lines as the width asks for."""
     # the reason of what could not be measured is told once, with the others of its cause
     why = "" if judged.verdict.unmeasured else f"{judged.reason.partition(chr(10))[0]}: "
     place = "of all" if judged.scenario == ALL else judged.scenario
-    said = f"  limit {place} {METRICS[judged.metric].title}: {why}{word(judged.verdict)}"
+    said = f"  {judged.kind} {place} {METRICS[judged.metric].title}: {why}{word(judged.verdict)}"
     verdict = judged.verdict if judged.verdict.fails else None
     return [Line(each, verdict) for each in wrapped(said, width, hanging="    ")]
 

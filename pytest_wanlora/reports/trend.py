@@ -13,6 +13,7 @@ from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.verdict.race import Objective
 
 BestReason = Literal["only", "least_loss", "tie", "none", "none_measured", "run_failed", "no_candidate"]
 Direction = Literal["improving", "worsening", "mixed", "steady", "unknown"]
@@ -53,21 +54,23 @@ class Best:
 
     Attributes:
         candidate: Its name; None if none may be published.
-        reason_key: `"only"`: no other may be published; `"least_loss"`: the least mean loss of several;
+        reason_key: `"only"`: no other may be published; `"least_loss"`: the least loss of several;
             `"tie"`: as good as another, and earlier; `"none"`: something fails in each; `"none_measured"`:
             nothing fails, but not everything was measured; `"run_failed"`: everything passes, but the pytest
             run failed for another reason; `"no_candidate"`: the run has no checkpoint.
-        numbers: `publishable`, `candidates` (how many), `loss` and `next_loss` (mean losses in fail bands),
-            `comparisons` (the mean is taken over), `next` (name of the second); of `"none"`: `nearest` (name
+        numbers: `publishable`, `candidates` (how many), `loss` and `next_loss` (in fail bands),
+            `comparisons` (the loss is taken over), `next` (name of the second); of `"none"`: `nearest` (name
             of the checkpoint with the fewest failing items and tests) and `failing` (how many it has);
             `exit_status` where `verify` refuses the run's receipts for it.
         scale: The strength that the candidate was gated at.
+        objective: What the loss is: the mean or the largest.
     """
 
     candidate: str | None
     reason_key: BestReason
     numbers: Mapping[str, float | str] = field(default_factory=dict)
     scale: float = 1.0
+    objective: Objective = "mean"
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,12 @@ def _point(candidate: str, scenario: str, judged: Judgement | None) -> TrendPoin
     )
 
 
-def mean_loss(record: RunRecord, candidate: str) -> tuple[float, int] | None:
+def objective(record: RunRecord) -> Objective:
+    """What makes one checkpoint better than another, as the suite says."""
+    return record.suite.objective or "mean"
+
+
+def loss(record: RunRecord, candidate: str) -> tuple[float, int] | None:
     """How much worse a candidate is on the whole, in fail bands: what checkpoints of a run are ranked by.
 
     Each comparison of a scenario counts with its change to the worse as a share of its fail band, at least
@@ -138,14 +146,33 @@ def mean_loss(record: RunRecord, candidate: str) -> tuple[float, int] | None:
         candidate: Name of the checkpoint.
 
     Returns:
-        The mean, negative if better than the baseline, and the number of comparisons; None without any.
+        The mean or the largest, by the suite's objective, negative if better than the baseline, and the
+        number of comparisons; None without any.
     """
     shares = [
         share
         for row in rows(record, candidate)
         if row.scenario != ALL and (share := _share(row.judgement)) is not None
     ]
-    return (math.fsum(shares) / len(shares), len(shares)) if shares else None
+    if not shares:
+        return None
+    whole = max(shares) if objective(record) == "worst" else math.fsum(shares) / len(shares)
+    return whole, len(shares)
+
+
+def best_first(record: RunRecord, names: Sequence[str]) -> tuple[str, ...]:
+    """Names of checkpoints with the one to publish in front; the others in their order."""
+    first = best(record).candidate
+    return tuple(sorted(names, key=lambda name: name != first))
+
+
+def strengths(record: RunRecord) -> dict[float, dict[str, str]]:
+    """Strength to checkpoint to the candidate that is both; empty unless there are several strengths."""
+    cards = [card for card in record.candidates if card.sha256 is not None]
+    found: dict[float, dict[str, str]] = {}
+    for card in cards:
+        found.setdefault(card.scale, {})[card.name.removesuffix(f"@{card.scale:g}")] = card.name
+    return found if len(found) > 1 else {}
 
 
 def _share(judged: Judgement) -> float | None:
@@ -157,7 +184,7 @@ def _share(judged: Judgement) -> float | None:
 
 
 def best(record: RunRecord) -> Best:
-    """The publishable checkpoint with the least mean loss, and why it is that one.
+    """The publishable checkpoint with the least loss, and why it is that one.
 
     The difference to the next is not tested for significance: it ranks, it proves nothing.
 
@@ -174,7 +201,7 @@ def best(record: RunRecord) -> Best:
     able = [card.name for card in cards if card.publishable]
     if not able:
         return _none(record, [card.name for card in cards], counts)
-    losses = {name: mean_loss(record, name) or (math.inf, 0) for name in able}
+    losses = {name: loss(record, name) or (math.inf, 0) for name in able}
     # of equals the first: the one that was trained least
     ranked = sorted(able, key=lambda name: (losses[name][0], able.index(name)))
     first = ranked[0]
@@ -186,7 +213,7 @@ def best(record: RunRecord) -> Best:
         return Best(first, "only", _finite(counts), scale)
     counts |= {"next": ranked[1], "next_loss": losses[ranked[1]][0]}
     same = losses[first][0] == losses[ranked[1]][0]
-    return Best(first, "tie" if same else "least_loss", _finite(counts), scale)
+    return Best(first, "tie" if same else "least_loss", _finite(counts), scale, objective(record))
 
 
 def _none(record: RunRecord, names: list[str], counts: dict[str, float | str]) -> Best:
@@ -278,7 +305,7 @@ def _lost_since(before: Judgement, now: Judgement) -> bool:
 
 
 def still_falling(record: RunRecord) -> tuple[float, float] | None:
-    """The mean loss of the first and the last checkpoint if it fell with every one between.
+    """The loss of the first and the last checkpoint if it fell with every one between.
 
     Args:
         record: The run, its checkpoints in the order of training.
@@ -287,8 +314,8 @@ def still_falling(record: RunRecord) -> tuple[float, float] | None:
         In fail bands; None with fewer than two checkpoints, or where it did not fall all the way.
     """
     names = [card.name for card in record.candidates if card.sha256 is not None]
-    losses = [mean_loss(record, name) for name in names]
-    known = [loss[0] for loss in losses if loss is not None]
+    losses = [loss(record, name) for name in names]
+    known = [found[0] for found in losses if found is not None]
     if len(known) < 2 or len(known) != len(losses):
         return None
     falls = all(later < earlier for earlier, later in pairwise(known))

@@ -183,6 +183,22 @@ class Html(Enum):
         "judged above the floor of {n} videos: {values}",
         "비디오 {n}개의 바닥값을 뺀 값: {values}",
     )
+    ROLE_TRIGGER = Phrase("With the trigger", "트리거 사용")
+    REFERENCES = Phrase("References", "레퍼런스")
+    REFERENCE_OF = Phrase("reference {number}", "레퍼런스 {number}")
+    LIKENESS_OVER = Phrase(
+        "Likeness over the frames: solid with the trigger, broken the baseline",
+        "프레임별 유사도: 실선은 트리거 사용, 점선은 기준",
+    )
+    LIKENESS_CURVE = Phrase("Likeness of {name} in {scenario}", "{scenario}에서 {name}의 유사도")
+    LIKENESS_WORDS = Phrase(
+        "with the trigger from {first:.3f} in the first frame to {last:.3f} in the last; the baseline begins "
+        "with {base:.3f}",
+        "트리거 사용 시 첫 프레임 {first:.3f}, 마지막 프레임 {last:.3f}, 기준의 첫 프레임 {base:.3f}",
+    )
+    COPY_OF = Phrase(
+        "Seed {seed} above, the training clip {clip} below", "위: 시드 {seed}, 아래: 학습 영상 {clip}"
+    )
     INTERVAL_IS = Phrase("{level:.0%} interval {bounds}", "{level:.0%} 신뢰구간 {bounds}")
     KEY_SEED = Phrase("a seed", "시드 하나")
     KEY_MEAN = Phrase("the change with its interval of {level}", "변화와 {level} 신뢰구간")

@@ -278,12 +278,10 @@ class Page(Enum):
     REFUSED = Phrase("may not be published", "배포 불가")
     FAILS = Phrase("fail", "실패")
     WARNS = Phrase("warn", "주의")
-    MEAN_LOSS = Phrase("mean loss", "평균 악화")
+    MEAN_LOSS = Phrase("mean loss", "평균 손실")
+    LARGEST_LOSS = Phrase("largest loss", "최대 손실")
     MEAN_LOSS_NOTE = Phrase(
-        "Mean loss: the change to the worse over all comparisons of scenarios, in units of the fail band; "
-        "negative is better than the baseline.",
-        "평균 악화: 시나리오별 비교 전체에서 악화율을 실패 허용폭으로 나눈 값의 평균이며, 음수는 기준보다 "
-        "개선되었음을 뜻합니다.",
+        "A negative loss is better than the baseline.", "손실이 음수이면 기준보다 개선되었음을 뜻합니다."
     )
     TREND = Phrase("Course of {place}", "{place} 추이")
     COURSE = Phrase("course", "추세")

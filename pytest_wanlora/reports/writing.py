@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from pytest_wanlora.publishing import bundle, receipt, ssh_signature
 from pytest_wanlora.publishing.verify import signature_path
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 from pytest_wanlora.reports.commands import file_name
+from pytest_wanlora.reports.export import EXPORTS, exporter
 
 if TYPE_CHECKING:
     from pytest_wanlora.phrases import Language
@@ -58,11 +59,16 @@ def added_reports() -> tuple[Extension[Report], ...]:
     Raises:
         ExtensionError: One of them cannot be used.
     """
-    return extensions("wanlora.reports", Report)
+    return extensions("wanlora.reports", Report, taken=EXPORTS)
 
 
 def write_all(
-    record: RunRecord, folder: Path, *, sign_key: Path | None = None, all_cards: bool = False
+    record: RunRecord,
+    folder: Path,
+    *,
+    sign_key: Path | None = None,
+    all_cards: bool = False,
+    exports: Sequence[str] = (),
 ) -> Written:
     """Write every report of a run.
 
@@ -74,6 +80,7 @@ def write_all(
         folder: Of the run; `results.json` lies in it.
         sign_key: Signs the receipts.
         all_cards: Write a model card of checkpoints that may not be published too.
+        exports: Names of exporters, see `export.EXPORTS`.
     """
     candidates = [card.name for card in record.candidates if card.sha256 is not None]
     paths: list[Path] = []
@@ -101,6 +108,8 @@ def write_all(
     for card in record.candidates:
         if card.sha256 is not None and (card.publishable or all_cards):
             write(file_name(record, card.name, "model-card", ".md"), partial(_card, record, card.name))
+    for name in exports if candidates else ():
+        write(name, partial(_export, record, name))
     for added in added_reports() if candidates else ():
         try:
             paths.extend(Path(path) for path in added.value.write(record, folder))
@@ -140,6 +149,10 @@ def _receipt(record: RunRecord, candidate: str, sign_key: Path | None, path: Pat
         yield signature_path(path)
     write_whole(path, data)
     yield path
+
+
+def _export(record: RunRecord, name: str, path: Path) -> Iterable[Path]:
+    return exporter(name).write(record, path.parent)
 
 
 def _html(record: RunRecord, path: Path) -> Iterator[Path]:

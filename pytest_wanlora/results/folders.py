@@ -16,6 +16,8 @@ RECORD: Final = "results.json"
 """Name of a run's record in its folder."""
 LATEST: Final = "latest"
 """Name of the link to the newest run's folder."""
+REPLY: Final = "WANLORA_REPLY"
+"""Environment variable that names the file for the answer of a started pytest (`hooks.reply`)."""
 
 
 def records(output_dir: Path) -> tuple[Path, ...]:

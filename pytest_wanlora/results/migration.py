@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final
 
-SCHEMA_VERSION: Final = 5
+SCHEMA_VERSION: Final = 6
 """Of the records that this package writes."""
 
 
@@ -20,6 +20,8 @@ _ADDED: Final[Mapping[int, Mapping[str, Any]]] = MappingProxyType(
         4: {"paths": None},
         # of a video its node and GPU: before, every video was rendered on one machine
         5: {},
+        # of the suite its objective and what it asks of a LoRA besides its scores, of a checkpoint its losses
+        6: {"race": None},
     }
 )
 

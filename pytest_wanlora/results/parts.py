@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import re
 from collections.abc import Container, Iterable, Mapping
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
 from pytest_wanlora.baseline.stored import Prompt
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.schemas import Count, Finite, StrictModel
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
+from pytest_wanlora.verdict.race import Objective, State
+
+if TYPE_CHECKING:
+    from pytest_wanlora.verdict.race import Standing
 
 Role = Literal["candidate", "baseline"]
 
@@ -27,7 +32,7 @@ class Video(StrictModel):
         scenario: Scenario id.
         seed: Of the noise.
         scores: Metric id to value; empty for a degenerate video.
-        degenerate: Why it cannot be scored.
+        degenerate: Why it cannot be scoring_metrics.
         key: Key of its job; None where only its scores are known.
         frames_sha256: Digest of the raw frames, if known.
         preview: mp4 for people, relative to the record's folder, with forward slashes; for the baseline's
@@ -76,7 +81,7 @@ class SetScores(StrictModel):
 
 
 class Failure(StrictModel):
-    """A video that could not be rendered or scored.
+    """A video that could not be rendered or scoring_metrics.
 
     Attributes:
         candidate: Name of the checkpoint.
@@ -107,6 +112,9 @@ class SuiteCard(StrictModel):
         looks: Pairs of a scenario at each look.
         weak: `"warn"`: a loss beyond its band that is not proven warns; `"fail"`: it does not pass.
         metrics: Metric to the version of its recipe.
+        questions: What is asked of the LoRA besides: metric to scenarios.
+        objective: What makes one checkpoint better than another: the smaller mean, or the smaller largest,
+            loss of all comparisons; None in a record before version 6, which knew `"mean"` alone.
     """
 
     name: str
@@ -118,7 +126,9 @@ class SuiteCard(StrictModel):
     tolerances: dict[str, dict[str, Finite]] = Field(default_factory=dict)
     looks: tuple[int, ...] = ()
     weak: Literal["warn", "fail"] = "warn"
-    metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in METRICS.values()})
+    metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in scoring_metrics()})
+    questions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    objective: Objective | None = None
 
 
 class _Described(StrictModel, extra="allow"):
@@ -144,6 +154,9 @@ class CandidateCard(StrictModel):
             earlier run had. Trying until green shows.
         publishable: The decision.
         reason: One sentence.
+        losses: Seeds of each scenario at a look to the loss by the suite's objective, in fail bands: of all n
+            seeds, then without each of them in turn. Such values of two checkpoints are pairs: their
+            difference and its jackknife compare them. Empty where a video is broken, or before version 6.
     """
 
     name: str
@@ -154,6 +167,7 @@ class CandidateCard(StrictModel):
     runs: int = 1
     publishable: bool
     reason: str
+    losses: dict[int, tuple[Finite, ...]] = Field(default_factory=dict)
 
     @field_validator("checkpoint")
     @classmethod
@@ -162,6 +176,87 @@ class CandidateCard(StrictModel):
         if found is not None:
             _Described.model_validate(found)
         return found
+
+
+class Entrant(StrictModel):
+    """Who ran in a race.
+
+    Attributes:
+        name: As on the command line of its gate: checkpoint, and strength where there are several.
+        checkpoint: The name without the strength.
+        scale: Strength of the LoRA.
+        videos: It got so many.
+        state: `"in"`: in the race to its end; `"no_better"`: dropped, certainly not better than the leader by
+            more than the margin; `"behind"`: dropped, certainly worse; `"failed"`: dropped, it fails.
+        n: Seeds of each scenario at its last look.
+        loss: In fail bands; None where it has none.
+        behind: How far it was behind the leader there.
+        low: Lower bound of that, at the level of the look.
+        high: Upper bound.
+        leader: Whom it was compared with.
+        why: Of one that fails.
+    """
+
+    name: str
+    checkpoint: str
+    scale: Finite
+    videos: int
+    state: State
+    n: int
+    loss: Finite | None
+    behind: Finite | None
+    low: Finite | None
+    high: Finite | None
+    leader: str = ""
+    why: str = ""
+
+    @classmethod
+    def of(cls, standing: Standing, **known: Any) -> Entrant:  # noqa: ANN401 - the other fields
+        """From where it stands; what is not finite there is not known."""
+        stated = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in dataclasses.asdict(standing).items()
+        }
+        return cls.model_validate({**stated, **known})
+
+
+class RaceCard(StrictModel):
+    """The race that chose the only checkpoint of a run.
+
+    Attributes:
+        objective: What the loss was.
+        looks: Seeds of each scenario at each look.
+        alpha: Chance that the best was dropped although it is better than its leader by more than the margin.
+        margin: Fail bands by which nobody needs to know who is better.
+        winner: Name of the best; None where all fail for certain.
+        gated: Who is gated in full: the winner, or else who lost least.
+        not_told_apart: Who could not be told from the winner.
+        entrants: In the order of the command line.
+        most: Videos that rendering all of them to the last look would have taken.
+        stopped: Why it stopped before its end; empty if it did not.
+        seconds: How long it took.
+    """
+
+    objective: Objective
+    looks: tuple[int, ...]
+    alpha: Finite
+    margin: Finite
+    winner: str | None
+    gated: str
+    not_told_apart: tuple[str, ...]
+    entrants: tuple[Entrant, ...]
+    most: int
+    stopped: str
+    seconds: Finite
+
+    @property
+    def used(self) -> int:
+        """Videos that it took."""
+        return sum(each.videos for each in self.entrants)
+
+    def entrant(self, name: str) -> Entrant:
+        """The one of that name."""
+        return next(each for each in self.entrants if each.name == name)
 
 
 class Paths(StrictModel):

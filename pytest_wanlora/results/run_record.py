@@ -25,6 +25,7 @@ from pytest_wanlora.results.parts import (
     Pair,
     Part,
     Paths,
+    RaceCard,
     SuiteCard,
     Totals,
     Video,
@@ -67,9 +68,10 @@ class RunRecord(Part):
         training_data: What the candidates were trained on, where the user named the metadata.
         notes: What else a reader must know, such as workers that died.
         paths: Of the files of the run; None in a record of an earlier version.
+        race: The race that chose its only checkpoint; None without one, or before version 6.
     """
 
-    schema_version: Literal[5] = 5
+    schema_version: Literal[6] = 6
     run_id: str
     started: str
     finished: str
@@ -89,6 +91,7 @@ class RunRecord(Part):
     training_data: TrainingDataCard | None = None
     notes: tuple[str, ...] = ()
     paths: Paths | None = None
+    race: RaceCard | None = None
 
     def decision(self, candidate: str) -> Decision:
         """Decide on a candidate from its judgements, its tests and the run."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.run import questions
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def distinct(candidates: Iterable[Candidate], scenarios: Iterable[str]) -> tuple
 
 
 def demanded(
-    settings: Settings, suite: Suite, scenarios: Iterable[Scenario], candidate: Candidate
+    settings: Settings, suite: Suite, scenarios: Sequence[Scenario], candidate: Candidate
 ) -> tuple[ItemId, ...]:
     """Everything that the suite demands of one candidate, of the scenarios that are rendered.
 
@@ -119,5 +120,7 @@ def demanded(
             for metric in METRICS
             if metric in suite.tolerances
         ]
+        asked = questions.asked(suite, scenarios)
+        found += [ItemId("question", candidate.name, place, metric) for place, metric in asked]
     # two limits may bound the same metric in the same place, from either side
     return tuple(dict.fromkeys(found))

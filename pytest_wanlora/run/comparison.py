@@ -19,9 +19,11 @@ from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
 from pytest_wanlora.results.parts import Cap
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.run.pictures import Pictures
 from pytest_wanlora.run.preflight import folder_option
 from pytest_wanlora.scoring import frechet
 from pytest_wanlora.suite.fingerprint import fingerprint
+from pytest_wanlora.suite.subject import frames_feature
 from pytest_wanlora.verdict.fvd import ReferenceSet
 
 if TYPE_CHECKING:
@@ -151,6 +153,37 @@ class Standard:
         """How many of the suite's seeds, from the first on, the baseline has for a scenario."""
         return stored_seeds(self.baseline, self.gate.suite, scenario)
 
+    def stored_features(self, scenario: str, least: int) -> NDArray[np.float32]:
+        """Video features of the suite's seeds that the baseline has, from the first on, (N, D).
+
+        Where it has fewer than `least`, those of `extended` are among them.
+        """
+        known = self.extended({scenario: least}).features
+        seeds = self.gate.seeds(max(least, self.stored_seeds(scenario)))
+        return np.stack([known[scenario, seed] for seed in seeds])
+
+    def stored_frames(self, scenario: str, least: int = 0) -> list[NDArray[np.float32]]:
+        """Embeddings of the frames of the same videos, (frames, D) each.
+
+        Raises:
+            BaselineError: The baseline has none.
+        """
+        known = self.extended({scenario: least}).frames
+        seeds = self.gate.seeds(max(least, self.stored_seeds(scenario)))
+        if any((scenario, seed) not in known for seed in seeds):
+            raise BaselineError(
+                f"the baseline {self.baseline.name!r} has no embeddings of frames: it was measured before "
+                "its suite had a subject",
+                next_command=self.update_command,
+            )
+        return [known[scenario, seed] for seed in seeds]
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        """The subject's references and the clips it was trained on."""
+        gate = self.gate
+        return Pictures(gate.suite, gate.producer, gate.settings.cache_dir, gate.run_folder)
+
     def has_seeds(self, scenario: str) -> bool:
         """Whether the baseline has what the first look takes of a scenario."""
         return self.stored_seeds(scenario) >= self.gate.suite.seeds.first
@@ -257,12 +290,16 @@ class Standard:
         if not added:
             return self.baseline
         scores = {name: dict(of) for name, of in self.baseline.scores.items()}
-        features = dict(self.baseline.features)
+        features, frames = dict(self.baseline.features), dict(self.baseline.frames)
         for each in added:
             scores[each.scenario][each.seed] = dict(each.scores)
             features[each.scenario, each.seed] = each.features["video"]
+            if self.gate.suite.subject is not None:
+                # as a baseline keeps them
+                half = each.features[frames_feature(self.gate.suite.scoring.frames)].astype(np.float16)
+                frames[each.scenario, each.seed] = half.astype(np.float32)
         in_order = {name: dict(sorted(of.items())) for name, of in scores.items()}
-        return self.baseline.model_copy(update={"scores": in_order, "features": features})
+        return self.baseline.model_copy(update={"scores": in_order, "features": features, "frames": frames})
 
     def require(self, scenarios: Sequence[Scenario]) -> None:
         """Check that the baseline was measured as this run measures.

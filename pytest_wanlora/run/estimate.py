@@ -11,6 +11,7 @@ from pytest_wanlora import results
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.reports.terminal import duration
 from pytest_wanlora.run.preflight import video_bytes
+from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.run.race import plan_line
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def estimate(gate: Gate, workers: int) -> Estimate:
     last = first | _by_key(
         job
         for name in sorted(compared)
-        for job in gate.jobs(gate.candidate(name), gate.scenarios, gate.seeds(gate.suite.seeds.most))
+        for job in gate.jobs(
+            gate.candidate(name), with_trigger(gate.suite, gate.scenarios), gate.seeds(gate.suite.seeds.most)
+        )
     )
     last |= _by_key(gate.judge.standard.lacking if compared else ())
     records = list(_earlier(gate))

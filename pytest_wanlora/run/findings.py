@@ -44,7 +44,7 @@ class Finding:
         if isinstance(item, str):
             return STORING in self.concerns
         level = METRICS[item.metric].level if item.metric in METRICS else ""
-        kind = COMPARISONS if item.kind == "videos" else item.kind
+        kind = COMPARISONS if item.kind in ("videos", "question") else item.kind
         return not self.concerns.isdisjoint({kind, level})
 
     @property

@@ -20,6 +20,8 @@ from pytest_wanlora.checkpoint import Checkpoint
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.files import json_sha256
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.run.pictures import references, training_clips
+from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
 
 if TYPE_CHECKING:
@@ -65,6 +67,12 @@ def digests(gate: Gate) -> Mapping[str, str]:
     except WanloraError:
         # a missing file is a finding of the preflight
         found["a file of the suite"] = _UNREAD
+    if gate.suite.subject is not None:
+        try:
+            read = (*references(gate.suite), *training_clips(gate.suite))
+            found["the subject's pictures"] = json_sha256([digest(path) for path in read])
+        except (WanloraError, OSError):
+            found["the subject's pictures"] = _UNREAD
     if not gate.settings.update_baselines:
         try:
             found["the baseline"] = gate.judge.standard.baseline.digest

@@ -15,6 +15,7 @@ import numpy as np
 
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.run import questions
 from pytest_wanlora.run.comparison import Standard, repeats
 from pytest_wanlora.run.looks import COMPARED, Looks, Settled
 from pytest_wanlora.verdict import fvd, limits, regressions
@@ -65,6 +66,7 @@ class Judge:
             "videos": self._videos,
             "limit": self._limit,
             "regression": self._regression,
+            "question": self._question,
         }
         if self.gate.blocked:
             return self._blocked(item)
@@ -253,6 +255,15 @@ class Judge:
             motion_tolerance=tolerances.get("motion"),
         )
         return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
+
+    def _question(self, item: ItemId) -> Judgement:
+        settled, _ = self._compared(item)
+        place = questions.place_of(item.scenario, item.metric)
+        if place in settled.broken:
+            raise settled.broken[place]
+        results = settled.results[place]
+        blank = Judgement(**vars(item), verdict=Verdict.ERROR, reason="", n=len(results))
+        return questions.judged(self.standard, blank, results, settled.assessment)
 
     def _set_regression(
         self, item: ItemId, metric: Metric, settled: Settled, chosen: Mapping[str, Sequence[JobResult]]

@@ -10,6 +10,8 @@ import numpy as np
 
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.run import questions
+from pytest_wanlora.suite.subject import plain
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.items import FVD
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.suite import Scenario
 
 #: Kinds of items that are judged against the baseline.
-COMPARED = ("regression", "videos")
+COMPARED = ("regression", "videos", "question")
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Comparison:
         metrics: What is compared.
         plan: Looks and levels.
         pairs: Videos of each scenario at the next look; changes.
+        asked: Scenario and metric of the questions.
     """
 
     candidate: Candidate
@@ -65,6 +68,13 @@ class Comparison:
     metrics: Sequence[str]
     plan: Plan
     pairs: dict[str, int]
+    asked: frozenset[tuple[str, str]] = frozenset()
+
+    def rendered(self, gate: Gate) -> tuple[Scenario, ...]:
+        """What is rendered: the scenarios, and with the trigger those that are asked for it."""
+        asked = {place for place, metric in self.asked if metric in questions.WITH_TRIGGER}
+        triggered = [each for name, each in gate.suite.triggered.items() if name in asked]
+        return (*self.scenarios, *triggered)
 
 
 class Looks:
@@ -107,7 +117,7 @@ class Looks:
                 continue
             try:
                 course = self._course(candidate)
-                jobs = [job for scenario in course.scenarios for job in self._jobs(course, scenario)]
+                jobs = [job for each in course.rendered(self.gate) for job in self._jobs(course, each)]
                 jobs += [job for of in self.standard.missing(course.pairs).values() for job in of]
                 if all(self.gate.known([job]) for job in jobs):
                     self._advance(course)
@@ -126,13 +136,17 @@ class Looks:
             for each in self.gate.scenarios
             if (ALL in places or each.id in places) and self.standard.has_seeds(each.id)
         ]
+        asked = frozenset((item.scenario, item.metric) for item in chosen if item.kind == "question")
         metrics = [name for name in METRICS if any(item.metric == name for item in chosen)]
         if any(METRICS[name].level == "set" for name in metrics):
             # before anything is rendered in vain
             _ = self.standard.reference
+        for place, metric in asked:
+            if metric in ("likeness", "copies"):
+                _ = self.standard.pictures.references, self.standard.stored_frames(place)
         plan = self.plan(scenarios)
         pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
-        course = Comparison(candidate, scenarios, metrics, plan, pairs)
+        course = Comparison(candidate, scenarios, metrics, plan, pairs, asked)
         self._courses[candidate.name] = course
         return course
 
@@ -153,7 +167,7 @@ class Looks:
 
     def _jobs(self, course: Comparison, scenario: Scenario) -> tuple[Job, ...]:
         """The videos of a scenario at a candidate's present look."""
-        return self.gate.jobs(course.candidate, [scenario], self.gate.seeds(course.pairs[scenario.id]))
+        return self.gate.jobs(course.candidate, [scenario], self.gate.seeds(course.pairs[plain(scenario.id)]))
 
     def plan(self, scenarios: Sequence[Scenario]) -> Plan:
         """The looks of some scenarios: as far as the baseline has seeds, where it cannot be extended."""
@@ -165,7 +179,7 @@ class Looks:
 
     def look(self, course: Comparison) -> Settled:
         """Render the videos of a candidate's next look, and assess them."""
-        jobs = {scenario.id: self._jobs(course, scenario) for scenario in course.scenarios}
+        jobs = {scenario.id: self._jobs(course, scenario) for scenario in course.rendered(self.gate)}
         base = self.standard.missing(course.pairs)
         self.gate.extend([job for side in (jobs, base) for of in side.values() for job in of])
         results: dict[str, tuple[JobResult, ...]] = {}
@@ -176,18 +190,22 @@ class Looks:
             except WanloraError as error:
                 broken[name] = error
         # after all of the candidate's, so that its LoRA is taken out once
-        for name in list(results):
+        for name in course.pairs:
             try:
                 self.standard.extended({name: course.pairs[name]})
             except WanloraError as error:
-                broken[name] = error
-                del results[name]
+                lost = [place for place in results if plain(place) == name]
+                broken |= dict.fromkeys(lost, error)
+                results = {place: of for place, of in results.items() if place not in lost}
         sound = {name: of for name, of in results.items() if not any(each.degenerate for each in of)}
-        assessment = self._assess(sound, course) if sound else None
+        assessment = self._assess(sound, course) if sound.keys() & course.pairs.keys() else None
         return Settled(dict(course.pairs), results, broken, assessment)
 
     def _assess(self, results: Mapping[str, Sequence[JobResult]], course: Comparison) -> Assessment:
-        video = tuple(METRICS[name] for name in course.metrics if METRICS[name].level == "video")
+        answers = questions.of_results(self.standard, results, course.asked)
+        results = {name: of for name, of in results.items() if name in course.pairs}
+        metrics = course.metrics
+        video = tuple(METRICS[name] for name in metrics if METRICS[name].level == "video")
         baseline = self.standard.extended({name: course.pairs[name] for name in results})
         stored = baseline.scores
 
@@ -203,13 +221,14 @@ class Looks:
             metrics=video,
             candidate=table(lambda _, each: each.scores),
             baseline=table(lambda name, each: stored[name][each.seed]),
-            sets=self._sets(results, baseline) if FVD.id in course.metrics else None,
+            sets=self._sets(results, baseline) if FVD.id in metrics else None,
             stored={
                 name: np.array(
                     [[of.get(metric.id, np.nan) for of in stored[name].values()] for metric in video]
                 ).reshape(len(video), len(stored[name]))
                 for name in results
             },
+            questions=answers,
         )
         return assess(paired, self.gate.suite.tolerances, course.plan)
 

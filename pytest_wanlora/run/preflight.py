@@ -22,6 +22,7 @@ from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
 from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Preflight
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
+from pytest_wanlora.run.pictures import complaint
 from pytest_wanlora.scoring import captions, frechet
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
@@ -75,7 +76,7 @@ def video_bytes(suite: Suite) -> int:
 
 
 def examine(suite: Suite, environment: Environment, request: Request) -> Preflight:
-    """Find everything that is missing for a run; nothing is loaded, downloaded or written.
+    """Find everything that is missing for a run; nothing is loaded, downloaded or stored as a result.
 
     Args:
         suite: What is gated on.
@@ -102,10 +103,23 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         # a file that is missing or damaged has another digest than the baseline's; that is not a second cause
         whole = not files.problems and not unread
         findings += _baseline(suite, environment, request, request.baseline, whole=whole)
+        findings += _subject(suite, request)
     return Preflight(tuple(findings), files.downloads, free)
 
 
 _REFERENCE: Final = "scoring.reference"
+
+
+def _subject(suite: Suite, request: Request) -> Iterator[Finding]:
+    """What is wrong with the pictures of a suite's subject."""
+    if suite.subject is None:
+        return
+    try:
+        error: WanloraError | None = complaint(suite, request.cache_dir)
+    except WanloraError as found:
+        error = found
+    if error is not None:
+        yield _of_error("subject", error)
 
 
 def _extension_files() -> Iterator[Finding]:

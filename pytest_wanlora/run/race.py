@@ -7,107 +7,24 @@ selection does to the gate's error rates is measured in `benchmarks/evidence`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports.terminal import duration
+from pytest_wanlora.results.parts import Entrant, RaceCard
 from pytest_wanlora.run.judge import degenerates
 from pytest_wanlora.run.looks import Comparison
-from pytest_wanlora.verdict.items import FVD
-from pytest_wanlora.verdict.race import Race, Rules, Sample, Standing, Yardstick
+from pytest_wanlora.run.losses import FEWEST, Losses
+from pytest_wanlora.verdict.race import Race, Rules
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.looks import Settled
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.evidence import Floats, Plan
-
-#: Looks with fewer seeds cannot say how a distance scatters.
-_FEWEST: Final = 3
-OBJECTIVES: Final[Mapping[str, str]] = {
-    "mean": "better is the smaller mean loss: the mean, over all metrics and scenarios, of the change to the "
-    "worse as a share of its fail band",
-    "worst": "better is the smaller largest loss: the largest, of all metrics and scenarios, of the changes "
-    "to the worse as shares of their fail bands",
-}
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What came of a race.
-
-    Attributes:
-        winner: Name of the best candidate; None where all fail for certain.
-        gated: Who is gated in full: the winner, or else who lost least.
-        not_told_apart: Who could not be told from the winner.
-        standings: By candidate; None: it got no whole look.
-        videos: That each candidate got.
-        most: Videos that rendering all of them to the last look would have taken.
-        failures: Why a candidate is out that fails or could not be rendered.
-        rules: How sure it is.
-        objective: What the loss was.
-        stopped: Why it stopped before its end; empty if it did not.
-        seconds: How long it took.
-    """
-
-    winner: str | None
-    gated: str
-    not_told_apart: tuple[str, ...]
-    standings: Mapping[str, Standing | None]
-    videos: Mapping[str, int]
-    most: int
-    failures: Mapping[str, str]
-    rules: Rules
-    objective: str
-    stopped: str
-    seconds: float
-
-    def sentences(self) -> Iterator[str]:
-        """The answer, how sure it is, and what it cost; each for itself."""
-        used, number = sum(self.videos.values()), len(self.videos)
-        if self.winner is None:
-            yield f"race: no winner: each of {number} candidates fails for certain; {self.gated} lost least"
-        else:
-            yield self._answer(self.winner)
-            yield f"race: {OBJECTIVES[self.objective]}"
-        for name, why in list(self.failures.items())[:5]:
-            yield f"race: out: {name}: {why}"
-        if len(self.failures) > 5:
-            yield f"race: out, and {len(self.failures) - 5} more that fail for certain"
-        if self.stopped:
-            yield f"race: stopped before its end, {self.stopped}: who is best of those named is not known"
-        yield (
-            f"race: {used} videos of {self.most} in {duration(self.seconds)}; "
-            f"what was dropped early saved {1.0 - used / self.most:.0%}"
-        )
-
-    def _answer(self, winner: str) -> str:
-        standing = self.standings[winner]
-        n = 0 if standing is None else standing.n
-        loss = "" if standing is None else f" ({standing.loss:+.2f} fail bands)"
-        if not self.not_told_apart:
-            return f"race: {winner}{loss}; it can be told from every other candidate at n = {n}"
-        names = " and ".join(
-            [", ".join(self.not_told_apart[:-1]), self.not_told_apart[-1]]
-            if len(self.not_told_apart) > 1
-            else self.not_told_apart
-        )
-        verb = "are" if len(self.not_told_apart) > 1 else "is"
-        sure = 1.0 - self.rules.alpha
-        claim = (
-            ""
-            if self.stopped
-            else f"; with {sure:.0%} confidence none of them is better than {self.rules.margin:g} fail bands "
-            "below the best that it was compared with"
-        )
-        return f"race: {winner}{loss}; {names} {verb} not distinguishable from it at n = {n}{claim}"
 
 
 class Course:
@@ -128,9 +45,8 @@ class Course:
         judge.standard.require(gate.scenarios)
         for scenario in gate.scenarios:
             judge.standard.require_seeds(scenario.id)
-        stored = [judge.standard.stored_seeds(scenario.id) for scenario in gate.scenarios]
         self.plan: Plan = judge.looks.plan(gate.scenarios)
-        looks = tuple(look for look in self.plan.looks if look >= _FEWEST)
+        looks = tuple(look for look in self.plan.looks if look >= FEWEST)
         if not looks:
             most = gate.suite.seeds.most
             raise SettingsError(
@@ -139,27 +55,7 @@ class Course:
                 next_command=gate.settings.again(f"--wanlora-seeds=3:{max(8, most)}"),
             )
         self.rules = Rules(looks)
-        self.video = tuple(
-            METRICS[name]
-            for name in METRICS
-            if name in gate.suite.tolerances and METRICS[name].level == "video"
-        )
-        self.compared = [*(metric.id for metric in self.video)]
-        self.compared += [FVD.id] if FVD.id in gate.suite.tolerances else []
-        self.references = (
-            {each.id: judge.standard.reference_set([each.id]) for each in gate.scenarios}
-            if FVD.id in self.compared
-            else {}
-        )
-        self.yardstick = Yardstick.of(
-            # seeds that the baseline lacks are rendered when a look needs them
-            self._stored(max(looks[0], min(looks[-1], *stored))),
-            [each.id for each in gate.scenarios],
-            self.video,
-            gate.suite.tolerances,
-            self.references,
-            gate.suite.objective,
-        )
+        self.losses = Losses(judge, looks[-1])
         self.videos = dict.fromkeys([each.name for each in gate.candidates], 0)
         self.failures: dict[str, str] = {}
 
@@ -168,7 +64,7 @@ class Course:
         """Videos of all candidates at the last look."""
         return len(self.gate.candidates) * len(self.gate.scenarios) * self.rules.looks[-1]
 
-    def run(self) -> Outcome:
+    def run(self) -> RaceCard:
         """Race, and say what came of it."""
         race = Race(tuple(self.videos), self.rules)
         stopped, taken = "", 0
@@ -202,7 +98,7 @@ class Course:
                 break
         return self._outcome(race, stopped)
 
-    def _outcome(self, race: Race, stopped: str) -> Outcome:
+    def _outcome(self, race: Race, stopped: str) -> RaceCard:
         if not race.standings:
             raise JobError(
                 f"--wanlora-race: {stopped}, and not every candidate had the first look: nothing is known",
@@ -210,16 +106,26 @@ class Course:
             )
         ranked, standings = race.ranked, race.standings
         known = [name for name in self.videos if np.isfinite(standings[name].loss)] or list(self.videos)
-        return Outcome(
+        return RaceCard(
+            objective=self.gate.suite.objective,
+            looks=self.rules.looks,
+            alpha=self.rules.alpha,
+            margin=self.rules.margin,
             winner=ranked[0] if ranked else None,
             gated=ranked[0] if ranked else min(known, key=lambda name: standings[name].loss),
             not_told_apart=race.not_told_apart if ranked else (),
-            standings={name: race.standings.get(name) for name in self.videos},
-            videos=self.videos,
+            entrants=tuple(
+                Entrant.of(
+                    standings[each.name],
+                    name=each.name,
+                    checkpoint=each.name.removesuffix(f"@{each.scale:g}"),
+                    scale=each.scale,
+                    videos=self.videos[each.name],
+                    why=self.failures.get(each.name, ""),
+                )
+                for each in self.gate.candidates
+            ),
             most=self.most,
-            failures=self.failures,
-            rules=self.rules,
-            objective=self.gate.suite.objective,
             stopped=stopped,
             seconds=self.clock() - self.began,
         )
@@ -253,7 +159,7 @@ class Course:
         gate = self.gate
         pairs = dict.fromkeys([each.id for each in gate.scenarios], n)
         settled = gate.judge.looks.look(
-            Comparison(candidate, gate.scenarios, self.compared, self.plan, pairs)
+            Comparison(candidate, gate.scenarios, self.losses.compared, self.plan, pairs)
         )
         self.videos[candidate.name] = sum(len(of) for of in settled.results.values())
         why = self._failure(candidate, settled)
@@ -261,17 +167,7 @@ class Course:
             self.failures[candidate.name] = why
         if settled.broken or degenerates(settled.results):
             return None
-        own = Sample.of(
-            {
-                name: np.array([[each.scores[metric.id] for each in of] for metric in self.video])
-                for name, of in settled.results.items()
-            },
-            self._features(
-                {name: [each.features["video"] for each in of] for name, of in settled.results.items()}
-            ),
-            self.references,
-        )
-        return self.yardstick.losses(own, self._stored(n))
+        return self.losses.of(settled.results)
 
     def _failure(self, candidate: Candidate, settled: Settled) -> str:
         """Why a candidate certainly fails the gate; empty if it may pass."""
@@ -289,26 +185,6 @@ class Course:
                 return f"{name}: {judged.reason}"
         return ""
 
-    def _stored(self, n: int) -> Sample:
-        """The baseline's first n seeds."""
-        scenarios, seeds = [each.id for each in self.gate.scenarios], self.gate.seeds(n)
-        baseline = self.gate.judge.standard.extended(dict.fromkeys(scenarios, n))
-        return Sample.of(
-            {
-                name: np.array(
-                    [[baseline.scores[name][seed][each.id] for seed in seeds] for each in self.video]
-                )
-                for name in scenarios
-            },
-            self._features({name: [baseline.features[name, seed] for seed in seeds] for name in scenarios}),
-            self.references,
-        )
-
-    def _features(self, vectors: Mapping[str, Sequence[NDArray[np.float32]]]) -> dict[str, Floats]:
-        return (
-            {name: np.stack(of).astype(np.float64) for name, of in vectors.items()} if self.references else {}
-        )
-
 
 def plan_line(gate: Gate) -> str:
     """What a race may take, before it begins."""
@@ -316,7 +192,7 @@ def plan_line(gate: Gate) -> str:
     first, most = gate.suite.seeds.first, gate.suite.seeds.most
     limit = "" if gate.settings.budget is None else f"; budget {gate.settings.budget.text}"
     return (
-        f"race: {candidates} candidates on the same seeds, {max(first, _FEWEST)} to {most} of "
-        f"{scenarios} scenario{'s' * (scenarios > 1)}: {candidates * scenarios * max(first, _FEWEST)} videos "
+        f"race: {candidates} candidates on the same seeds, {max(first, FEWEST)} to {most} of "
+        f"{scenarios} scenario{'s' * (scenarios > 1)}: {candidates * scenarios * max(first, FEWEST)} videos "
         f"at the first look, {candidates * scenarios * most} if nobody is dropped{limit}"
     )

@@ -32,9 +32,10 @@ from pytest_wanlora.results.parts import (
     block_norms,
 )
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.run import training_data
+from pytest_wanlora.run import questions, training_data
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.looks import COMPARED
+from pytest_wanlora.run.losses import losses_of
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.suite import chosen_by, packaged
 from pytest_wanlora.suite.fingerprint import fingerprint
@@ -114,7 +115,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         environment=gate.environment.record(),
         versions=versions(),
         suite=_suite(gate),
-        candidates=tuple(_card(gate, each, merged.videos) for each in gate.candidates),
+        candidates=_cards(gate, merged.videos, merged.judgements),
         baseline=baseline and baseline.extended(judge.standard.baseline.scores, videos),
         expected=gate.items,
         left_out=ending.left_out,
@@ -123,6 +124,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         totals=Totals.of(merged.videos, merged.failures, ending.finished - ending.started),
         training_data=_training_data(gate, merged.judgements),
         paths=_paths(gate),
+        race=gate.race,
         notes=(
             *ending.notes,
             *(() if gate.cluster is None else gate.cluster.notes),
@@ -171,6 +173,8 @@ def _suite(gate: Gate) -> SuiteCard:
         tolerances={name: tolerance.model_dump() for name, tolerance in suite.tolerances.items()},
         looks=Plan.between(suite.seeds.first, suite.seeds.most).looks,
         weak="warn" if suite.undecided == "warn" else "fail",
+        questions=questions.by_metric(suite),
+        objective=suite.objective,
     )
 
 
@@ -189,6 +193,14 @@ def _fingerprint(suite: Suite) -> dict[str, Any]:
     except SuiteError as error:
         # a reference set that is missing has failed its items; the record still tells what was measured
         return {"incomplete": error.message}
+
+
+def _cards(gate: Gate, videos: Sequence[Video], judgements: Sequence[Judgement]) -> tuple[CandidateCard, ...]:
+    # what no comparison has measured has no loss either, and its baseline may not fit
+    compared = {each.candidate for each in judgements if each.kind == "regression" and each.value is not None}
+    losses = losses_of(gate, compared)
+    cards = [_card(gate, each, videos) for each in gate.candidates]
+    return tuple(card.model_copy(update={"losses": losses.get(card.name, {})}) for card in cards)
 
 
 def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> CandidateCard:
@@ -270,10 +282,12 @@ def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], li
     pairs: dict[str, set[int]] = {}
     for candidate in gate.candidates:
         vectors: dict[str, NDArray[np.float32]] = {}
-        for scenario in gate.scenarios:
+        for scenario in questions.with_trigger(gate.suite, gate.scenarios):
             jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
             found = gate.known([job for job in jobs if job.key in announced])
             videos += [_video(gate, candidate.name, result) for result in found]
+            if scenario not in gate.scenarios:
+                continue
             sound = [result for result in found if result.degenerate is None]
             pairs.setdefault(scenario.id, set()).update(result.seed for result in sound)
             if sound and len(sound) == len(found):

@@ -20,6 +20,7 @@ from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produce
 from pytest_wanlora.jobs.scheduler import Scheduler, find
 from pytest_wanlora.results.folders import point_latest
 from pytest_wanlora.run.candidates import Candidate, demanded
+from pytest_wanlora.run.questions import WITH_TRIGGER, with_trigger
 from pytest_wanlora.suite import hub, resolve
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement
 
@@ -28,10 +29,10 @@ if TYPE_CHECKING:
     from pytest_wanlora.cluster.nodes import Cluster
     from pytest_wanlora.cluster.scheduler import ClusterScheduler
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.results.parts import RaceCard
     from pytest_wanlora.run.findings import Finding, Preflight
     from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
-    from pytest_wanlora.run.race import Outcome
     from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Device, Settings
     from pytest_wanlora.suite import Scenario, Suite
@@ -83,7 +84,7 @@ class Gate:
     pool: tuple[Job, ...] = ()
     chosen: frozenset[ItemId | str] = frozenset()
     nodes: str = ""
-    race: Outcome | None = None
+    race: RaceCard | None = None
     _known: dict[str, JobResult] = field(default_factory=dict)
 
     @property
@@ -132,7 +133,7 @@ class Gate:
             for item in demanded(self.settings, self.suite, self.scenarios, each)
         )
 
-    def narrow(self, race: Outcome) -> None:
+    def narrow(self, race: RaceCard) -> None:
         """Go on with the winner of a race alone."""
         self.race = race
         self.candidates = tuple(each for each in self.candidates if each.name == race.gated)
@@ -165,7 +166,7 @@ class Gate:
 
     def scenario(self, identifier: str) -> Scenario:
         """The scenario of that id."""
-        return next(each for each in self.suite.scenarios if each.id == identifier)
+        return next(each for each in with_trigger(self.suite, self.suite.scenarios) if each.id == identifier)
 
     def jobs(
         self, candidate: Candidate, scenarios: Iterable[Scenario], seeds: Iterable[int]
@@ -205,7 +206,8 @@ class Gate:
                 device_number=int(number or 0),
                 typed=self.typed_for_baselines(),
                 cache_dir=settings.cache_dir,
-                videos=len(self.candidates) * len(self.scenarios) * most + len(self.judge.standard.lacking),
+                videos=len(self.candidates) * len(with_trigger(self.suite, self.scenarios)) * most
+                + len(self.judge.standard.lacking),
                 # what a cluster renders with is looked for on its nodes
                 model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
                 files=self.files,
@@ -327,8 +329,9 @@ class Gate:
         candidate = self.candidate(item.candidate)
         if item.kind == "checkpoint":
             return self.probes(candidate)
-        scenarios = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
-        return self.jobs(candidate, scenarios, self.first_look)
+        plain = [each for each in self.scenarios if item.scenario in (each.id, ALL)]
+        wanted = with_trigger(self.suite, plain) if item.metric in WITH_TRIGGER else plain
+        return self.jobs(candidate, wanted, self.first_look)
 
     def probes(self, candidate: Candidate) -> tuple[Job, Job]:
         """The first video of a candidate and the same of the model without LoRA, whose frames must differ."""

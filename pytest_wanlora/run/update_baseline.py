@@ -22,6 +22,7 @@ from pytest_wanlora.run.looks import COMPARED
 from pytest_wanlora.run.preflight import folder_option
 from pytest_wanlora.suite import option_value
 from pytest_wanlora.suite.fingerprint import fingerprint
+from pytest_wanlora.suite.subject import frames_feature
 from pytest_wanlora.verdict import fvd, noise
 from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import ALL, Verdict
@@ -241,6 +242,12 @@ def measure(
         noise=tuple(floors),
         features={
             (each.scenario, each.seed): each.features["video"] for of in results.values() for each in of
+        },
+        frames={
+            (each.scenario, each.seed): each.features[frames_feature(suite.scoring.frames)]
+            for of in results.values()
+            for each in of
+            if suite.subject is not None
         },
     )
 

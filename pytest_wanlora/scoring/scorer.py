@@ -15,6 +15,7 @@ from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, temporal_consistency
 from pytest_wanlora.scoring.determinism import require_device
+from pytest_wanlora.scoring.dino import DinoEmbedder
 from pytest_wanlora.scoring.video_features import load_extractor
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class VideoScores:
         scores: By metric id; empty for a degenerate video, never a substitute number.
         clip_frames: float32 (T, D), one CLIP embedding of length 1 a frame; (0, 0) for a degenerate video.
         video_features: float32 (D,); (0,) for a degenerate video.
+        dino_frames: float32 (T, D), where the suite names DINOv2.
         degenerate: Why the video cannot be scored; None if it was.
     """
 
@@ -36,6 +38,7 @@ class VideoScores:
     clip_frames: NDArray[np.float32]
     video_features: NDArray[np.float32]
     degenerate: str | None = None
+    dino_frames: NDArray[np.float32] | None = None
 
 
 class Scorer:
@@ -62,6 +65,7 @@ class Scorer:
             )
         self._sharpness_reference = scoring.sharpness_reference
         self._clip = ClipScorer(scoring.clip, device=device)
+        self._dino = None if scoring.frames is None else DinoEmbedder(scoring.frames, device=device)
         self._extractor = load_extractor(scoring.video_features, device=device)
 
     def check(self, captions: Iterable[str], *, frame_count: int) -> None:
@@ -105,7 +109,16 @@ class Scorer:
         }
         scores["overall"] = metrics.overall(scores["temporal"], scores["sharpness_pct"], scores["color"])
         scores |= metrics.added_scores(video)
-        return VideoScores(scores, embedded, self._extractor(video))
+        dino = None if self._dino is None else self._dino.embed_frames(video)
+        return VideoScores(scores, embedded, self._extractor(video), dino_frames=dino)
+
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed frames, or pictures of one size, as likeness and copies compare them: (frames, D).
+
+        Args:
+            frames: uint8 (T, H, W, 3), RGB.
+        """
+        return (self._dino or self._clip).embed_frames(frames)
 
     def features(self, video: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the video features alone, float32 (D,); what a reference set is made of."""

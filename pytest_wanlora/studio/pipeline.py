@@ -27,6 +27,7 @@ from pytest_wanlora.studio.prompts import PromptStore
 from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.studio.sums import together
 from pytest_wanlora.studio.uploads import Uploads
+from pytest_wanlora.suite.subject import plain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -134,9 +135,8 @@ class Studio:
         self._loader.prepare()
         # the text encoder has gone before the denoiser comes: the two need not fit the GPU together
         suite = self.suite
-        self._embeddings.prepare(
-            [*(scenario.prompt for scenario in suite.scenarios), suite.sampling.negative_prompt]
-        )
+        prompts = [each.prompt for each in (*suite.scenarios, *suite.triggered.values())]
+        self._embeddings.prepare([*prompts, suite.sampling.negative_prompt])
         self._loader.read_ahead()
         self._prepared = True
 
@@ -358,7 +358,7 @@ class Studio:
     def _arguments(self, job: Job, expert: str) -> dict[str, Any]:
         sampling, model = self.suite.sampling, self.suite.model
         start, guidance = self._first_seed(job), self.suite.guidance(expert)
-        scenario = next(each for each in self.suite.scenarios if each.id == job.scenario)
+        scenario = next(each for each in self.suite.scenarios if each.id == plain(job.scenario))
         return {
             **({} if model.boundary is None else {"switch_DiT_boundary": model.boundary}),
             "prompt": job.prompt,

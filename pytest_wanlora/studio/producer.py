@@ -19,6 +19,9 @@ from pytest_wanlora.studio.previews import require_ffmpeg, write_preview
 from pytest_wanlora.studio.silence import quiet
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.scoring.scorer import Scorer
@@ -102,6 +105,10 @@ class StudioProducer:
             self.studio.seconds["scorers"] = time.perf_counter() - started
         return self._scorer
 
+    def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Embed pictures as the frames of videos are, (frames, D); see `jobs.Producer`."""
+        return self.scorer.embed(frames)
+
     def _say(self, words: str) -> None:
         if self.on_stage is not None:
             self.on_stage(words)
@@ -143,7 +150,11 @@ class StudioProducer:
         return Produced(
             scores={} if degenerate else scored.scores,
             degenerate=degenerate,
-            features={"clip_frames": scored.clip_frames, "video": scored.video_features},
+            features={
+                "clip_frames": scored.clip_frames,
+                "video": scored.video_features,
+                **({} if scored.dino_frames is None else {"dino_frames": scored.dino_frames}),
+            },
             frames_sha256=frames_sha256(rendered.frames),
             seconds=rendered.seconds + scoring,
             applied=rendered.applied,

@@ -127,6 +127,8 @@ def across(data: Mapping[str, Value]) -> Iterator[Complaint]:
     yield from _levers(data)
     yield from _denoisers(data)
     yield from _stack(data)
+    yield from _bleed(data)
+    yield from _trigger(data)
 
 
 def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
@@ -151,6 +153,35 @@ def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
                 ("scenarios", number, "category"),
                 f"{quoted(category)}: {unknown('category', category, categories)}",
             )
+
+
+def _bleed(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    about = _mapping(data.get("bleed")).get("about")
+    named = [item.get("category") for _, item in _items(data.get("scenarios"))]
+    known = list(dict.fromkeys(each for each in named if isinstance(each, str)))
+    for number, category in enumerate(about if isinstance(about, (list, tuple)) else ()):
+        if isinstance(category, str) and category not in known:
+            yield ("bleed", "about", number), f"{quoted(category)}: {unknown('category', category, known)}"
+    alone = data.get("subject") is None and known
+    if alone and isinstance(about, tuple) and set(known) <= set(map(str, about)):
+        text = "every scenario is of them, so nothing is left to ask; allowed: one category fewer"
+        yield ("bleed", "about"), text
+
+
+def _trigger(data: Mapping[str, Value]) -> Iterator[Complaint]:
+    texts = [
+        (("scenarios", number, key), str(item.get(key)))
+        for number, item in _items(data.get("scenarios"))
+        for key in ("prompt", "caption")
+    ]
+    named = [(key, text) for key, text in texts if "{trigger}" in text]
+    if named and data.get("subject") is None:
+        key, text = named[0]
+        yield key, f"{quoted(text)}: {{trigger}} without a subject; allowed: with subject.trigger"
+    if data.get("subject") is None and data.get("demands") is not None:
+        yield ("demands",), "there is no subject; allowed: with a subject"
+    if data.get("subject") is not None and texts and not any(key[2] == "prompt" for key, _ in named):
+        yield ("subject",), "no prompt has {trigger}; allowed: in one scenario's prompt or more"
 
 
 def _limits(data: Mapping[str, Value]) -> Iterator[Complaint]:

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.suite import checks, files
 from pytest_wanlora.suite.models import added_models
 
@@ -49,8 +49,8 @@ def image(text: str) -> str:
 
 def metric(name: str) -> str:
     """Refuse what is no metric id."""
-    if name not in METRICS:
-        raise refusal(checks.unknown("metric", name, METRICS))
+    if name not in (known := [each.id for each in scoring_metrics()]):
+        raise refusal(checks.unknown("metric", name, known))
     return name
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.files import has_magic, resolve, verify
@@ -34,6 +34,9 @@ def references(suite: Suite) -> Iterator[tuple[str, str]]:
         yield "scoring.clip.model", scoring.clip.model
     yield "scoring.clip.weights", scoring.clip.weights
     yield "scoring.video_features.weights", scoring.video_features.weights
+    if scoring.frames is not None:
+        yield "scoring.frames.model", scoring.frames.model
+        yield "scoring.frames.weights", scoring.frames.weights
     yield "scoring.reference", scoring.reference
     for number, scenario in enumerate(suite.scenarios):
         if scenario.input_image is not None:
@@ -112,9 +115,14 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
                 "module": video.module,
                 "weights": scored("scoring.video_features.weights"),
             },
+            **(
+                {}
+                if suite.scoring.frames is None
+                else {"frames": [scored(f"scoring.frames.{part}") for part in ("model", "weights")]}
+            ),
             "reference": scored("scoring.reference"),
             "sharpness_reference": suite.scoring.sharpness_reference,
-            "metrics": {metric.id: metric.version for metric in METRICS.values()},
+            "metrics": {metric.id: metric.version for metric in scoring_metrics()},
         },
     }
 
@@ -200,6 +208,7 @@ def stated(suite: Suite, key: str, text: str) -> dict[str, str]:
         "scoring.clip.weights": suite.scoring.clip.sha256,
         "scoring.video_features.weights": suite.scoring.video_features.sha256,
         "scoring.reference": suite.scoring.reference_sha256,
+        "scoring.frames.weights": "" if suite.scoring.frames is None else suite.scoring.frames.sha256,
     }
     if key in single:
         value = single[key]

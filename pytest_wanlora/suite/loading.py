@@ -15,6 +15,7 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.models import added_models
 from pytest_wanlora.suite.schema import Suite
+from pytest_wanlora.suite.subject import TRIGGER, WITH_TRIGGER, Bleed, filled
 
 
 def packaged() -> dict[str, Path]:
@@ -78,7 +79,7 @@ def load(
             document.Problem(read.line_of(key), document.dotted(key), text) for key, text in complaints
         ]
         raise document.rejection(path, [*read.problems, *problems])
-    return suite.at_lines({document.dotted(key): line for key, line in read.lines.items()})
+    return _triads(suite).at_lines({document.dotted(key): line for key, line in read.lines.items()})
 
 
 def gated_set(suite: Suite, count: int, scenarios: Sequence[str] | None = None) -> tuple[str, str] | None:
@@ -109,6 +110,36 @@ def option_value(suite: Suite) -> str:
     here = Path.cwd()
     near = suite.path.is_absolute() and suite.path.is_relative_to(here)
     return shlex.quote(str(suite.path.relative_to(here) if near else suite.path))
+
+
+def _triads(suite: Suite) -> Suite:
+    """The suite with the prompts that baseline and candidate are compared by, which lack the trigger."""
+    subject = suite.subject
+    if subject is None:
+        return suite
+
+    def without(text: str | None) -> str | None:
+        return None if text is None else filled(text, subject.without)
+
+    plain = [
+        each.model_copy(update={"prompt": without(each.prompt), "caption": without(each.caption)})
+        for each in suite.scenarios
+    ]
+    triggered = {
+        each.id: each.model_copy(
+            update={
+                "id": each.id + WITH_TRIGGER,
+                "prompt": filled(each.prompt, subject.trigger),
+                # CLIP does not know the trigger
+                "caption": without(each.clip_caption),
+            }
+        )
+        for each in suite.scenarios
+        if TRIGGER in each.prompt
+    }
+    # a LoRA that shows its subject without its trigger leaks it
+    asks = suite if suite.bleed is not None else suite.model_copy(update={"bleed": Bleed()})
+    return asks.compared_by(plain, triggered)
 
 
 def _located(source: str | Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -38,6 +38,7 @@ from pytest_wanlora.suite.fields import (
 )
 from pytest_wanlora.suite.model_files import ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import Sampling
+from pytest_wanlora.suite.subject import Bleed, Demands, FrameEmbedder, Subject
 
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
 
@@ -108,6 +109,7 @@ class Scoring(Frozen):
         reference: Safetensors file with the features of the reference videos.
         reference_sha256: Of that file; empty when not stated.
         sharpness_reference: Variance of the Laplacian that counts as 100 % in `sharpness_pct`.
+        frames: What likeness compares frames by; None: CLIP.
     """
 
     clip: ClipScorer
@@ -115,6 +117,7 @@ class Scoring(Frozen):
     reference: Weights
     reference_sha256: StatedSha256 = ""
     sharpness_reference: Annotated[float, Field(gt=0)]
+    frames: FrameEmbedder | None = None
 
 
 def _usual_scope(data: Mapping[str, Any]) -> str:
@@ -301,6 +304,8 @@ class Suite(Frozen):
             warns.
         objective: What makes one checkpoint better than another that may be published too: the smaller
             `"mean"`, or the smaller `"worst"`, of its changes to the worse as shares of their fail bands.
+        subject: What the LoRA was trained to show, and what it must have improved, `demands`.
+        bleed: How much the LoRA may change scenarios that it is not about; None: not asked.
         categories: Words by language by category, for the training data's statistics.
     """
 
@@ -319,6 +324,9 @@ class Suite(Frozen):
     ]
     undecided: Literal["block", "warn"] = "block"
     objective: Literal["mean", "worst"] = "mean"
+    subject: Subject | None = None
+    demands: Demands | None = None
+    bleed: Bleed | None = None
     scenarios: Annotated[tuple[AnyScenario, ...], Field(min_length=1)]
     seeds: Seeds = Seeds()
     categories: Mapping[Text, Mapping[Name, tuple[Text, ...]]] = Field(default_factory=dict)
@@ -326,6 +334,7 @@ class Suite(Frozen):
     sha256: str = Field(exclude=True)
 
     _lines: Mapping[str, int] = PrivateAttr(default_factory=dict)
+    _triggered: Mapping[str, Scenario] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -345,6 +354,17 @@ class Suite(Frozen):
                 "all are off and there are no limits; allowed: at least one of either", key="tolerances"
             )
         return self
+
+    def compared_by(self, scenarios: Iterable[Scenario], triggered: Mapping[str, Scenario]) -> Suite:
+        """The suite with other prompts: those without a trigger to compare by, and those with it by id."""
+        copy = self.model_copy(update={"scenarios": tuple(scenarios)})
+        copy._triggered = triggered
+        return copy
+
+    @property
+    def triggered(self) -> Mapping[str, Scenario]:
+        """By the id of a scenario with `{trigger}`: what the candidate is rendered for a third time."""
+        return self._triggered
 
     def guidance(self, expert: str = "") -> float:
         """The guidance of an expert, or of the one denoiser: the expert's own, else the sampling's."""

@@ -12,9 +12,10 @@ _FILMED = re.compile(
     r"|(?:the )?(?:camera|shot) (?:\S+ ?)*$"
     r"|(?:zoom(?:ing)?|pan(?:ning)?|tilt(?:ing)?) (?:in|out|left|right|up|down)$"
     r"|(?:\S+ )?(?:first person|first-person) perspective$|(?:\S+ )?dolly movement$"
+    r"|(?:an? )?(?:oil|watercolou?r|acrylic|ink|pixel|digital|concept|cinematic) (?:painting|art|scene)$"
     r"|(?:相机|镜头|摄像机|向.移镜头|推镜头|拉镜头)\S*$"
     r"|(?:\S+ ){1,2}(?:time|light|colou?rs|tones?|background)$"
-    r"|\S{0,8}(?:风格|画风|镜头|光线|构图|色调|画质|时间|拍摄)$"
+    r"|\S{0,8}(?:风格|画风|油画|水彩画|像素艺术|镜头|光线|构图|色调|画质|时间|拍摄)$"
     r"|(?:\S+ ){0,3}\S*(?:스타일|화풍|화질|조명|구도|색감|앵글)$"
 )
 _CLAUSE = re.compile(r"[^,.;:。，、；：]*[,.;:。，、；：]+ ?")  # noqa: RUF001  Chinese marks

@@ -65,17 +65,19 @@ def units(folded: str) -> tuple[str, ...]:
 def similarity(first: Sequence[str], second: Sequence[str]) -> float:
     """How similar two prompts are, 0 to 1, by what `units` returned of them.
 
-    It is the Jaccard similarity, but where they differ in one word (two characters): the share of the longer
-    one that both have, so that one of four words changed is 0.8. Of four words or fewer the first is what
-    the prompt is about, and another one there is another prompt.
+    Where they differ in one word (two characters), it is the share of the longer one that both have, so that
+    one of four words changed is 0.8, as is one of six characters. Of four words or fewer the first is what
+    the prompt is about, and another one there is another prompt. Else it is the Jaccard similarity, less
+    where several words differ: two in fifteen are often another subject or place in the same sentence.
     """
     shared, most = len(set(first) & set(second)), max(len(first), len(second))
+    either = len(first) + len(second) - shared
     if _SYLLABLE.match(first[0]) or _SYLLABLE.match(first[-1]):
-        if most - shared <= 2:
-            return shared / most
-    elif most - shared <= 1 and (most > _FEW or first[0] == second[0]):
+        # one character that is another says more than one that is added
+        return shared / (either if most - shared > 2 else most + 0.25 * (most < either))
+    if most - shared <= 1 and (most > _FEW or first[0] == second[0]):
         return (shared + 1) / (most + 1)
-    return shared / (len(first) + len(second) - shared)
+    return shared / (either + (most < either))
 
 
 def minhash(folded: Sequence[str]) -> tuple[NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint32]]:

@@ -37,7 +37,7 @@ MAX_WORD: Final = 60
 _FORM = "write it as categories: {space: {en: [rocket, orbit=3]}, neutral: {en: [rocket science]}}"
 _PLAIN_WEIGHT = 10.0
 _SECTION_KEYS = frozenset({"description", "words"})
-_TOP_KEYS = frozenset({"order", NEUTRAL, "categories", "replace"})
+_TOP_KEYS = frozenset({"order", NEUTRAL, "categories", "replace", "of_people", "of_places"})
 
 
 def fold(text: str) -> str:
@@ -57,6 +57,9 @@ class Rules:
         descriptions: What each of `names` looks like, for text similarity. By category.
         words: Category and weight by word by language; category None is neutral.
         ambiguous: Words by language that count little where no other word of their category is near.
+        of_people: Categories of what people do: their words count more where people are named, and little
+            where only animals are.
+        of_places: Categories of where it is: their words count less where people are named who do something.
     """
 
     order: tuple[str, ...]
@@ -64,6 +67,8 @@ class Rules:
     descriptions: Mapping[str, str]
     words: Mapping[str, Mapping[str, tuple[str | None, float]]]
     ambiguous: Mapping[str, frozenset[str]] = field(default_factory=dict)
+    of_people: frozenset[str] = frozenset()
+    of_places: frozenset[str] = frozenset()
 
     @property
     def decidable(self) -> frozenset[str]:
@@ -138,6 +143,8 @@ def extended(
         descriptions={name: descriptions.get(name, name) for name in (*shown, OTHER)},
         words=words,
         ambiguous={language: frozenset(found) for language, found in ambiguous.items()},
+        of_people=rules.of_people,
+        of_places=rules.of_places,
     )
 
 
@@ -178,7 +185,8 @@ def from_file(path: Path) -> Rules:
 
     Args:
         path: The file, or `subjects` for the packaged lists of that name. Its keys: `categories`, `neutral`,
-            `order` (which category wins a tie), `replace: true` (nothing of the packaged lists is kept).
+            `order` (which category wins a tie), `of_people` (which are of what people do), `of_places` (which
+            are of where it is), `replace: true` (nothing of the packaged lists is kept).
 
     Raises:
         DataError: The file is missing, is not YAML, or says what is not allowed.
@@ -210,22 +218,35 @@ def _of_document(document: Mapping[str, Any], source: str, base: Rules) -> Rules
     if NEUTRAL in document:
         sections[NEUTRAL] = document[NEUTRAL]
     found = extended(base, sections, names=names, source=source)
-    order = document.get("order")
-    if order is None:
+    if (people := _named(document, "of_people", found, source)) is not None:
+        found = replace(found, of_people=frozenset(people))
+    if (places := _named(document, "of_places", found, source)) is not None:
+        found = replace(found, of_places=frozenset(places))
+        if places and not found.of_people:
+            raise DataError(f"{source}: of_places: says nothing without of_people")
+    if (order := _named(document, "order", found, source)) is None:
         return found
-    if not isinstance(order, list) or len(set(map(str, order))) < len(order):
-        raise DataError(f"{source}: order: {order!r} is not a list of categories, each named once")
-    unknown = next((name for name in order if name not in found.order), None)
-    if unknown is not None:
-        raise DataError(
-            f"{source}: order: there is no category {unknown!r}; there are {', '.join(found.order)}"
-        )
 
     def sort(names: Iterable[str]) -> tuple[str, ...]:
         # those that are not named keep their places behind
         return tuple(sorted(names, key=lambda name: order.index(name) if name in order else len(order)))
 
     return replace(found, order=sort(found.order), names=(*sort(n for n in found.names if n != OTHER), OTHER))
+
+
+def _named(document: Mapping[str, Any], key: str, found: Rules, source: str) -> list[str] | None:
+    """A list of categories that a document has under a key."""
+    listed = document.get(key)
+    if listed is None:
+        return None
+    if not isinstance(listed, list) or len(set(map(str, listed))) < len(listed):
+        raise DataError(f"{source}: {key}: {listed!r} is not a list of categories, each named once")
+    unknown = next((name for name in listed if name not in found.order), None)
+    if unknown is not None:
+        raise DataError(
+            f"{source}: {key}: there is no category {unknown!r}; there are {', '.join(found.order)}"
+        )
+    return listed
 
 
 def _yaml(text: str, source: str) -> Mapping[str, Any]:

@@ -8,10 +8,10 @@ from typing import Final, NamedTuple
 
 _ANYTHING = re.compile("")
 # a name such as qqvv_dancer is one word
-_NO_LATIN_BEFORE = re.compile(r"(?<![a-z0-9_])")
-_NO_LATIN = re.compile(r"(?![a-z0-9_])")
+_LATIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 _ANY_ENDING = re.compile(r"[a-z]*(?![a-z0-9_])")
-_NO_HANGUL_BEFORE = re.compile("(?<![가-힣])")
+_HANGUL: Final = frozenset([*map(chr, range(ord("가"), ord("힣") + 1)), *"0123456789"])
+_NONE: Final = frozenset[str]()
 # particles that may follow a Korean word of one syllable
 _PARTICLE = re.compile(
     "(?=(?:으로|에서|에는|에도|에서는|까지|부터|처럼|마다|들이|들을|들은|들의|위에|위로"
@@ -20,12 +20,13 @@ _PARTICLE = re.compile(
 
 
 class _Form(NamedTuple):
-    """One way to write a word: what must stand before it, and what `after` adds to it."""
+    """One way to write a word: what must not stand beside it, and what `after` adds to it."""
 
     text: str
     language: str
     word: int
-    before: re.Pattern[str] = _ANYTHING
+    not_before: frozenset[str] = _NONE
+    not_after: frozenset[str] = _NONE
     after: re.Pattern[str] = _ANYTHING
 
 
@@ -33,9 +34,10 @@ class WordFinder:
     """Finds the words of all lists in one pass over a text, by an Aho-Corasick automaton.
 
     English words are whole words; the regular plural is found too, and `*` at the end stands for any ending.
-    Korean words are found anywhere, with `^` only at the beginning of a word; those of one syllable only
-    alone or before a particle. Chinese words are found anywhere. A blank of a word also matches a
-    hyphen or an underscore, but what stands beside an underscore is no word of its own.
+    Korean words are found anywhere, with `^` before them only at the beginning of a word, with `^` behind
+    them only at its end but for a particle; those of one syllable only alone or before a particle. Chinese
+    words are found anywhere. A blank of a word also matches a hyphen or an underscore, but what stands beside
+    an underscore is no word of its own.
 
     Args:
         words: Folded words by language. Their place in the sequence is their index.
@@ -54,8 +56,8 @@ class WordFinder:
             self._automaton.add_word(text, (len(text), entries))
         self._automaton.make_automaton()
 
-    def find(self, folded: str) -> dict[str, set[int]]:
-        """Indexes of the words in a text by language: leftmost first, the longest at each place."""
+    def find(self, folded: str) -> dict[str, dict[int, None]]:
+        """Indexes of the words in a text by language, in the text's order; the longest at each place."""
         if not self._automaton:
             return {}
         text = folded.replace("-", " ")
@@ -63,18 +65,20 @@ class WordFinder:
         for last, (length, forms) in self._automaton.iter(text.replace("_", " ")):
             start = last + 1 - length
             for rank, form in enumerate(forms):
-                # most words of Korean and Chinese may stand anywhere: no call for those
-                if form.before is not _ANYTHING and form.before.match(text, start) is None:
+                if text[last + 1 : last + 2] in form.not_after or (
+                    start and text[start - 1] in form.not_before
+                ):
                     continue
+                # most words may have anything after them: no call for those
                 after = None if form.after is _ANYTHING else form.after.match(text, last + 1)
                 if after is not None or form.after is _ANYTHING:
                     matches.append((start, -length, rank, after.end() if after else last + 1, form))
         matches.sort()
-        found: dict[str, set[int]] = {}
+        found: dict[str, dict[int, None]] = {}
         free: dict[str, int] = {}
         for start, _, _, end, form in matches:
             if start >= free.get(form.language, 0):
-                found.setdefault(form.language, set()).add(form.word)
+                found.setdefault(form.language, {})[form.word] = None
                 free[form.language] = end
         return found
 
@@ -85,19 +89,19 @@ def _english(language: str, words: list[str]) -> Iterator[_Form]:
         # a plural that is listed itself keeps its own index
         exact.setdefault(_plural(word), index)
     for word, index in exact.items():
-        yield _Form(word, language, index, _NO_LATIN_BEFORE, _NO_LATIN)
+        yield _Form(word, language, index, _LATIN, _LATIN)
     for index, word in enumerate(words):
         if word.endswith("*"):
-            yield _Form(word[:-1], language, index, _NO_LATIN_BEFORE, _ANY_ENDING)
+            yield _Form(word[:-1], language, index, _LATIN, _NONE, _ANY_ENDING)
 
 
 def _korean(language: str, words: list[str]) -> Iterator[_Form]:
-    begins = {word[1:] for word in words if word.startswith("^")}
-    for word, index in {word.removeprefix("^"): index for index, word in enumerate(words)}.items():
-        if len(word) == 1 and "가" <= word <= "힣":
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE, _PARTICLE)
-        else:
-            yield _Form(word, language, index, _NO_HANGUL_BEFORE if word in begins else _ANYTHING)
+    for index, word in enumerate(words):
+        plain = word.strip("^")
+        syllable = len(plain) == 1 and "가" <= plain <= "힣"
+        before = _HANGUL if syllable or word.startswith("^") else _NONE
+        after = _PARTICLE if syllable or word.endswith("^") else _ANYTHING
+        yield _Form(plain, language, index, before, _NONE, after)
 
 
 def _chinese(language: str, words: list[str]) -> Iterator[_Form]:

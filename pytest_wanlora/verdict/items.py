@@ -12,6 +12,7 @@ from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict.evidence import Contrast, Plan
 from pytest_wanlora.verdict.judgement import ALL, ToleranceLike
 from pytest_wanlora.verdict.pairs import PairedScores, PairedSets
+from pytest_wanlora.verdict.questions import Question
 from pytest_wanlora.verdict.set_contrast import SetContrast
 
 Item = tuple[str, str]
@@ -39,6 +40,8 @@ class Row:
         statistic: The change to the worse in standard errors, of what the test is on.
         fail: Fail band: the suite's, or what the n of a distance can tell if that is more.
         set_contrast: Of a distance.
+        demanded: An improvement is demanded, which fails unless it is proven.
+        proven: Whether it is proven to be one at all.
     """
 
     item: Item
@@ -53,6 +56,15 @@ class Row:
     statistic: float
     fail: float
     set_contrast: SetContrast | None = None
+    demanded: bool = False
+    proven: bool = True
+
+    @property
+    def method(self) -> str:
+        """What the interval and the test are made with."""
+        if self.set_contrast is not None:
+            return "jackknife, label swap"
+        return "jackknife, t" if self.metric.level == "question" else "paired-t"
 
 
 def at_band(metric: Metric, fail: float) -> float:
@@ -82,6 +94,9 @@ def rows(
     if scores.sets is not None and common >= _FEWEST_FOR_A_SET:
         scenarios = len(by_name) if scenario == ALL else 1
         found.append(_set_row(scores.sets, scenario, plan, common, scenarios, tolerances[FVD.id].fail))
+    if common >= _FEWEST_FOR_A_SET:
+        asked = {item: each for item, each in scores.questions.items() if item[0] == scenario}
+        found += [_question_row(item, each, plan, common) for item, each in asked.items()]
     return found
 
 
@@ -144,6 +159,31 @@ def _one(contrast: Contrast, index: int) -> Contrast:
         pairs=contrast.pairs,
         prior=None if contrast.prior is None else contrast.prior[index],
         prior_freedom=contrast.prior_freedom,
+    )
+
+
+def _question_row(item: Item, question: Question, plan: Plan, pairs: int) -> Row:
+    taken, metric = tuple(plan.looks[i] for i in plan.taken(pairs)), question.metric
+    higher = metric.higher_is_better
+    tested = [each for each in plan.tested_looks if each[0] in taken]
+    p_values = [float(statistics.p_worse(question.contrast(look), higher)) / share for look, share in tested]
+    contrast = question.contrast(pairs)
+    bounds = statistics.interval(contrast, plan.tail, logarithmic=question.offset == 0.0)
+    worse = [statistics.change(1.0, bound, higher) for bound in bounds]
+    return Row(
+        item=item,
+        metric=metric,
+        contrast=contrast,
+        pairs=pairs,
+        looks=taken,
+        change=float(statistics.change(contrast.baseline, contrast.candidate, higher)),
+        low=float(min(worse)),
+        high=float(max(worse)),
+        p_value=min(p_values, default=1.0),
+        statistic=float(statistics.t_worse(contrast, higher)[0]),
+        fail=question.band,
+        demanded=question.demanded,
+        proven=question.value(float(max(worse))) > 0.0,
     )
 
 

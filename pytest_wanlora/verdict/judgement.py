@@ -11,7 +11,7 @@ from pydantic import ConfigDict
 
 #: The scenario of items that pool the whole suite.
 ALL = "all"
-Kind = Literal["checkpoint", "videos", "limit", "regression"]
+Kind = Literal["checkpoint", "videos", "limit", "regression", "question"]
 
 # a record that holds a key nobody knows was not written by this package
 _STRICT: Final = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -94,10 +94,28 @@ class ReasonCode(StrEnum):
     SUSPICIOUS_RISE = "suspicious_rise"
     RISE_WITH_LESS_MOTION = "rise_with_less_motion"
     FROZEN = "frozen"
+    # questions
+    TOO_FEW_TO_ASK = "too_few_to_ask"
+    NO_SPREAD = "no_spread"
+    KEEPS_THE_REST = "keeps_the_rest"
+    BLEEDS_SLIGHTLY = "bleeds_slightly"
+    BLEEDS = "bleeds"
+    BLEED_UNPROVEN = "bleed_unproven"
+    LEARNED = "learned"
+    LEARNED_NOT = "learned_not"
+    LEARNED_UNPROVEN = "learned_unproven"
+    LEARNED_OPEN = "learned_open"
+    VARIES = "varies"
+    COLLAPSES_SLIGHTLY = "collapses_slightly"
+    COLLAPSES = "collapses"
+    COLLAPSE_UNPROVEN = "collapse_unproven"
+    COPIES_NOTHING = "copies_nothing"
+    COPIES = "copies"
+    TOO_FEW_CLIPS = "too_few_clips"
 
 
-Detail = int | float | str | tuple[str, ...] | tuple[tuple[str, int, str], ...]
-"""A figure, a name, several names, or several triples such as scenario, seed and what is wrong."""
+Detail = int | float | str | tuple[str, ...] | tuple[float, ...] | tuple[tuple[str, int, str], ...]
+"""A figure, a name, several of either, or several triples such as scenario, seed and what is wrong."""
 Details = Mapping[str, Detail]
 
 
@@ -183,7 +201,8 @@ class Evidence:
     Attributes:
         n: Pairs it rests on; of the pooled item, in all scenarios together.
         looks: Pairs a scenario had at the looks taken so far.
-        change: Relative change to the worse that the interval belongs to.
+        change: Relative change to the worse that the interval belongs to; of a question its value, in the
+            question's unit, as are the bounds.
         low: Lower bound of that change; None where there is no interval (one pair, a baseline of 0).
         high: Upper bound.
         level: Confidence level of the interval, corrected for the number of looks.
@@ -199,7 +218,7 @@ class Evidence:
         weak: At this look the evidence does not settle the item: the interval straddles the band and the last
             look might fail it, or the change is beyond the band but not significant.
         n_enough: Pairs that would have settled it with 80 % power; None if settled or beyond 10,000.
-        method: `"paired-t"` or `"jackknife, label swap"`.
+        method: `"paired-t"`, `"jackknife, label swap"`, or `"jackknife, t"` of a question.
         chance_to_fail: Chance that the last look would fail it, as predicted from these pairs; None after
             that look. Once it is small, no more videos are rendered for the item.
         baseline_floor: Of a distance: the part of the baseline's value that its n explains.
@@ -268,7 +287,7 @@ class ItemId:
     """What names one item of a run.
 
     Attributes:
-        kind: `"checkpoint"`, `"videos"`, `"limit"` or `"regression"`.
+        kind: `"checkpoint"`, `"videos"`, `"limit"`, `"regression"` or `"question"`.
         candidate: Name of the checkpoint.
         scenario: Its scenario, `"all"` for the pooled item; empty for the checkpoint's own.
         metric: Metric id; for the checkpoint's own items the check; empty for its videos.
@@ -354,7 +373,7 @@ class Judgement:
         listed = self.details.get("causes")
         if not isinstance(listed, tuple):
             return ((self.reason, self.next_command),)
-        return tuple((each[0], each[2]) for each in listed if not isinstance(each, str))
+        return tuple((each[0], each[2]) for each in listed if isinstance(each, tuple))
 
     @property
     def item(self) -> ItemId:

@@ -12,6 +12,7 @@ from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats
 from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.questions import Question
 from pytest_wanlora.verdict.set_contrast import SetContrast, compare
 
 
@@ -64,6 +65,7 @@ class PairedScores:
         candidate: By scenario, (M, n) in the order of the seeds, n >= 1; n may differ between scenarios.
         baseline: Scores of the pairs.
         sets: Features; None: `fvd` is not judged.
+        questions: What is asked besides, by scenario and metric.
         stored: All finite scores that the baseline has, (M, N) by scenario, whether or not they have a pair;
             None: those of the pairs.
     """
@@ -73,6 +75,7 @@ class PairedScores:
     baseline: Mapping[str, Floats]
     sets: PairedSets | None = None
     stored: Mapping[str, Floats] | None = None
+    questions: Mapping[tuple[str, str], Question] = field(default_factory=dict)
 
     def first(self, pairs: Mapping[str, int]) -> PairedScores:
         """The same with so many pairs of each scenario."""

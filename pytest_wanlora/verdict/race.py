@@ -287,7 +287,7 @@ class Race:
         table = np.array([losses[name] for name in running])
         n = table.shape[1] - 1
         leader = min(able, key=lambda name: (losses[name][0], self.names.index(name)))
-        behind, reach, sure = self._compare(table, running.index(leader), n)
+        behind, reach = self._compare(table, running.index(leader), n)
         for i, name in enumerate(running):
             low, high = float(behind[i] - reach[i]), float(behind[i] + reach[i])
             state: State = "in"
@@ -295,22 +295,96 @@ class Race:
                 state = "failed"
             elif name != leader and low > 0.0:
                 state = "behind"
-            elif name != leader and float(behind[i] - sure[i]) > -self.rules.margin:
+            elif name != leader and low > -self.rules.margin:
                 state = "no_better"
             self.standings[name] = Standing(n, float(table[i, 0]), float(behind[i]), low, high, state, leader)
         return self.still_in
 
-    def _compare(self, table: Floats, leader: int, n: int) -> tuple[Floats, Floats, Floats]:
+    def _compare(self, table: Floats, leader: int, n: int) -> tuple[Floats, Floats]:
         """How far each is behind the leader, and the reach of its bounds."""
-        influence = (n - 1.0) * (table[:, 1:].mean(axis=1, keepdims=True) - table[:, 1:])
-        difference = influence - influence[leader]
-        own = (difference * difference).sum(axis=1) / (n * (n - 1.0))
-        rivals = np.delete(own, leader)
-        prior, freedom = self.rules.prior_freedom, n - 1.0
-        shared = float(rivals.mean()) if rivals.size else 0.0
-        error = np.sqrt((freedom * own + prior * shared) / (freedom + prior))
-        error[leader] = 0.0
-        look = self.rules.looks.index(n)
-        level = self.rules.level(look) / max(1, len(self.names) - 1)
-        reach = special.stdtrit(freedom + prior, 1.0 - level) * error
-        return table[:, 0] - table[leader, 0], reach, reach
+        level = self.rules.level(self.rules.looks.index(n)) / max(1, len(self.names) - 1)
+        return distances(table, leader, level, self.rules.prior_freedom)
+
+
+def distances(table: Floats, leader: int, level: float, prior_freedom: float) -> tuple[Floats, Floats]:
+    """How far each of several is behind one of them, paired by seed.
+
+    Args:
+        table: (candidates, n + 1): the loss of all n seeds, then without each of them.
+        leader: Row of the one.
+        level: Chance that a bound is passed, one-sided.
+        prior_freedom: Degrees of freedom that the mean scatter of all counts for beside a candidate's own.
+
+    Returns:
+        The distances, and the reach of their bounds, 0 for the leader itself.
+    """
+    n = table.shape[1] - 1
+    influence = (n - 1.0) * (table[:, 1:].mean(axis=1, keepdims=True) - table[:, 1:])
+    difference = influence - influence[leader]
+    own = (difference * difference).sum(axis=1) / (n * (n - 1.0))
+    rivals = np.delete(own, leader)
+    shared = float(rivals.mean()) if rivals.size else 0.0
+    freedom = n - 1.0
+    error = np.sqrt((freedom * own + prior_freedom * shared) / (freedom + prior_freedom))
+    error[leader] = 0.0
+    reach = special.stdtrit(freedom + prior_freedom, 1.0 - level) * error
+    return table[:, 0] - table[leader, 0], reach
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What is known of one checkpoint of a training.
+
+    Attributes:
+        losses: Of its candidates, one a strength: seeds to the loss of them all, then without each.
+        fails: It certainly fails, without a loss: its videos are broken.
+    """
+
+    losses: tuple[Mapping[int, Sequence[float]], ...]
+    fails: bool = False
+
+
+def worse_than(epochs: Sequence[Epoch], last: int, rules: Rules) -> int | None:
+    """Which earlier epoch each of the last ones is certainly worse than.
+
+    Every pair of epochs is compared once, when the later one has come, and the levels of all pairs add up to
+    alpha however many epochs come: epoch k has k - 1 pairs at alpha / (k (k - 1)^2) each. So with a chance of
+    1 - alpha nothing is said in the whole training that is not so. A strength of the later epoch may not save
+    it: all of them must be worse than one of the earlier epoch's.
+
+    Args:
+        epochs: In the order of training.
+        last: How many must be worse, 1 or more.
+        rules: Alpha and the prior.
+
+    Returns:
+        Number of the best such epoch, or None.
+    """
+    count = len(epochs)
+    earlier = [i for i in range(count - last) if epochs[i].losses and not epochs[i].fails]
+    for i in sorted(earlier, key=lambda i: min(of[max(of)][0] for of in epochs[i].losses)):
+        if all(_certainly_worse(epochs, k, i, rules) for k in range(count - last, count)):
+            return i
+    return None
+
+
+def _certainly_worse(epochs: Sequence[Epoch], later: int, earlier: int, rules: Rules) -> bool:
+    if not epochs[later].losses:
+        return epochs[later].fails
+    one, other = epochs[later].losses, epochs[earlier].losses
+    number = later + 1
+    level = rules.alpha / (number * (number - 1) ** 2) / len(other)
+    for leader in other:
+        shared = set(leader).intersection(*one)
+        if not shared:
+            continue
+        n = max(shared)
+        # what all epochs so far scatter says how much these may
+        rivals = [of[n] for each in epochs[:later] for of in each.losses if n in of and of is not leader]
+        table = np.array([leader[n], *(of[n] for of in one), *rivals])
+        # they count for no more than they know
+        prior = min(rules.prior_freedom, (len(table) - 2) * (n - 1.0))
+        behind, reach = distances(table, 0, level, prior)
+        if bool((behind - reach > 0.0)[1 : len(one) + 1].all()):
+            return True
+    return False

@@ -10,6 +10,7 @@ from typing import Final
 from pytest_wanlora.metrics import CLIPSCORE_WEIGHT, METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode
+from pytest_wanlora.verdict.question_words import QUESTION_PARTS, QUESTION_REASONS
 from pytest_wanlora.verdict.standing import (
     FEWEST_VIDEOS,
     STANDINGS,
@@ -117,6 +118,7 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
         ReasonCode.LIMIT_BROKEN: Phrase(
             "{value} ({count}), limit: {bounds}", "{value}({count}), 기준 {bounds} 위반"
         ),
+        **QUESTION_REASONS,
     }
 )
 """Whole sentences; `{message}` is the text of an error, which exists in English only."""
@@ -165,6 +167,7 @@ OTHER_HINT: Final = Phrase(
 
 PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
     {
+        **QUESTION_PARTS,
         "compared": Phrase("{baseline} -> {value}, {change}", "{baseline} → {value}, {change}"),
         "compared_sets": Phrase(
             "{baseline} -> {value} at n = {n} (reference {reference_n}), {change}",
@@ -294,7 +297,21 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
         ),
         "hint": (metric and metric.look_at(language)) or OTHER_HINT.say(language),
     }
-    return fields | {name: _detail(name, value, language) for name, value in judged.details.items()}
+    fields |= {name: _detail(name, value, language) for name, value in judged.details.items()}
+    return fields | ({"measured": _measured(judged, fields, language)} if judged.kind == "question" else {})
+
+
+def _measured(judged: Judgement, fields: Mapping[str, object], language: Language) -> str:
+    evidence, metric = judged.evidence, METRICS.get(judged.metric)
+    if evidence is None or judged.metric not in QUESTION_PARTS:
+        return ""
+    interval, ends = PARTS["no_interval"].say(language, n=judged.n), (evidence.low, evidence.high)
+    if None not in ends:
+        bounds = (" ~ " if language == "ko" else " to ").join(_number(metric, end) for end in ends)
+        interval = PARTS["interval"].say(language, level=evidence.level, bounds=bounds, n=judged.n)
+    demand = PARTS["demanded" if judged.fail else "not_demanded"].say(language, fail=judged.fail or 0.0)
+    told = {**fields, "warn": judged.warn, "fail": judged.fail, "demand": demand, "interval": interval}
+    return PARTS[judged.metric].say(language, **told)
 
 
 def _cosine(metric: str, bound: float, language: Language) -> str:
@@ -306,8 +323,8 @@ def _detail(name: str, value: Detail, language: Language) -> object:
     """A detail as its phrase shows it: videos and problems of a file as lists of words."""
     if not isinstance(value, tuple):
         return value
-    listed = [each if isinstance(each, str) else _listed(name, *each, language) for each in value]
-    most = 3 if name in ("videos", "broken") else len(listed)
+    listed = [_listed(name, *each, language) if isinstance(each, tuple) else str(each) for each in value]
+    most = 3 if name in ("videos", "broken", "copied") else len(listed)
     more = PARTS["more"].say(language, more=len(listed) - most) if len(listed) > most else ""
     separator = "; " if name in ("problems", "broken") else ", "
     return separator.join(listed[:most]) + more
@@ -318,7 +335,11 @@ def _listed(name: str, what: str, number: int, why: str, language: Language) -> 
         return why if language == "en" or what not in PARTS else PARTS[what].say(language, count=number)
     video = PARTS["video"].say(language, scenario=what, seed=number)
     # why a video cannot be scored is known in English only; numbers read the same
-    return f"{video}: {why}" if why and (language == "en" or " " not in why or name == "broken") else video
+    return (
+        f"{video}: {why}"
+        if why and (language == "en" or " " not in why or name in ("broken", "copied"))
+        else video
+    )
 
 
 def _number(metric: Metric | None, value: float | None) -> str:

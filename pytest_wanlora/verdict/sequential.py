@@ -13,6 +13,7 @@ items: all must pass.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -35,12 +36,14 @@ class Assessment:
         unsettled: Scenarios that need more pairs, and for which the plan has another look.
         open_items: Items that are not settled, by scenario, of those scenarios.
         failed: Scenarios, or `"all"`, of which an item has failed for certain.
+        most: Pairs of a scenario at the last look.
     """
 
     evidence: Mapping[Item, Evidence]
     unsettled: tuple[str, ...]
     open_items: Mapping[str, tuple[str, ...]]
     failed: frozenset[str] = frozenset()
+    most: int = 0
 
 
 def assess(
@@ -66,7 +69,7 @@ def assess(
     evidence = {}
     for row, p_value, level in zip(found, adjusted.tolist(), levels.tolist(), strict=True):
         told = _evidence(row, p_value, plan, _chance(row, plan, level))
-        if row.fail > tolerances[row.metric.id].fail:
+        if row.set_contrast is not None and row.fail > tolerances[row.metric.id].fail:
             told = replace(told, band=row.fail)
         if powers and told.weak:
             told = replace(told, n_enough=_enough(row, plan, level))
@@ -79,12 +82,13 @@ def assess(
     open_items = {}
     for scenario, pairs in scores.pairs().items():
         if plan.following(pairs) is not None:
-            mine = {metric: evidence.get((scenario, metric)) for metric in judged}
+            asked = [metric for place, metric in scores.questions if place == scenario]
+            mine = {metric: evidence.get((scenario, metric)) for metric in (*judged, *asked)}
             past = frozenset(metric for place, metric in beyond if place == scenario)
             still_open = () if over else _open(mine, past, plan)
             if still_open or pairs < plan.looks[0]:
                 open_items[scenario] = still_open
-    return Assessment(evidence, tuple(open_items), open_items, failed)
+    return Assessment(evidence, tuple(open_items), open_items, failed, plan.looks[-1])
 
 
 def _corrected(found: list[Row], plan: Plan) -> tuple[Floats, Floats]:
@@ -121,7 +125,7 @@ def _evidence(row: Row, adjusted: float, plan: Plan, chance: float | None) -> Ev
         seconded=False,
         weak=not ((beyond and significant) or inside or spared),
         n_enough=None,
-        method="paired-t" if compared is None else "jackknife, label swap",
+        method=row.method,
         chance_to_fail=chance,
         baseline_floor=None if compared is None else compared.baseline_floor,
         value_floor=None if compared is None else compared.candidate_floor,
@@ -134,11 +138,13 @@ def _chance(row: Row, plan: Plan, level: float) -> float | None:
     most = plan.looks[-1]
     if row.item[0] == ALL or row.pairs >= most or not float(row.contrast.baseline) > 0.0:
         return None
+    if row.demanded and not row.proven:
+        return None  # an improvement that is not proven fails
     higher = row.metric.higher_is_better
     beyond = multiplicity.chance_beyond(
         row.contrast, at_band(row.metric, row.fail), most=most, higher_is_better=higher
     )
-    if not plan.tests:
+    if not plan.tests or row.demanded:
         return beyond
     last = level * plan.shares()[-1]
     if row.set_contrast is not None and last < 0.5**most:
@@ -156,7 +162,11 @@ def _enough(row: Row, plan: Plan, level: float) -> int | None:
     against = 1.0 if beyond else at_band(row.metric, row.fail)
     error = float(row.contrast.spread(against)[0]) / base
     tail = level * plan.shares()[-1] if beyond and plan.tests else plan.tail
-    return multiplicity.needed(abs(ratio - against), error, row.pairs, tail)
+    enough = multiplicity.needed(abs(ratio - against), error, row.pairs, tail)
+    if enough is None or row.set_contrast is None or not beyond or not plan.tests:
+        return enough
+    # a swap of fewer labels is never so unlikely
+    return max(enough, math.ceil(-math.log2(tail)))
 
 
 def _failed(evidence: Mapping[Item, Evidence], beyond: AbstractSet[Item]) -> frozenset[str]:

@@ -164,6 +164,8 @@ def judged_change(judged: Judgement, language: Language = "en") -> str:
 def interval_words(judged: Judgement, language: Language = "en") -> str:
     """The interval of a change in the same words as the change itself; empty where there is none.
 
+    That of a question is of a value, which its reason tells.
+
     Args:
         judged: The item's judgement.
         language: `"en"` or `"ko"`.
@@ -172,7 +174,7 @@ def interval_words(judged: Judgement, language: Language = "en") -> str:
         `53.0% to 103.0% higher` beside `76.3% higher`, `1.2% better to 3.4% worse` where it spans 0
     """
     evidence, metric = judged.evidence, METRICS.get(judged.metric)
-    if evidence is None or evidence.low is None or evidence.high is None:
+    if evidence is None or evidence.low is None or evidence.high is None or judged.kind == "question":
         return ""
     low, high = evidence.low, evidence.high
     lost = judged.change is not None and judged.change > 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import results, testing
+from pytest_wanlora.reports import i18n
 from tests import unusual
 
 CONFTEST = """
@@ -45,9 +46,10 @@ def test_the_winner_of_a_race_is_gated_alone(
     ran.stdout.fnmatch_lines(
         [
             "*race: 3 seeds each: * of 6 go on, epoch-2@0.6 ahead",
-            "*race: epoch-2@0.6 (*; * not distinguishable from it at n = *",
-            "*better is the smaller mean loss: *",
-            "*race: * videos of 144 in *; what was dropped early saved *",
+            "race: epoch-2@0.6 (*; not distinguishable from it at n = *",
+            "race: Better is the smaller mean loss: *",
+            "race: * videos of 144 in *; what was dropped early saved *",
+            "*epoch-2@0.6 * won",
         ]
     )
     record = max(
@@ -56,4 +58,15 @@ def test_the_winner_of_a_race_is_gated_alone(
     assert [card.name for card in record.candidates] == ["epoch-2@0.6"]
     assert record.candidates[0].publishable
     assert {each.candidate for each in record.judgements} == {"epoch-2@0.6"}
-    assert record.notes[0].startswith("race: epoch-2@0.6")
+    assert record.race is not None
+    assert record.race.winner == record.race.gated == "epoch-2@0.6"
+    assert {each.name: each.state for each in record.race.entrants}["epoch-3@1"] in ("behind", "failed")
+    looks = record.candidates[0].losses
+    assert all(len(values) == n + 1 for n, values in looks.items())
+    assert looks[record.race.entrant("epoch-2@0.6").n][0] == record.race.entrant("epoch-2@0.6").loss
+    run = folder / ".wanlora" / "runs" / record.run_id
+    for page in ("report.html", "report.md", "report.ko.md"):
+        text = (run / page).read_text(encoding="utf-8")
+        assert i18n.OBJECTIVES["mean"].ko in text or page == "report.md"
+        assert i18n.OBJECTIVES["mean"].en in text or page == "report.ko.md"
+        assert "epoch-3@1" in text

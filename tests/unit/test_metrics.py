@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from pytest_wanlora.metrics import METRICS, grade, overall
+from pytest_wanlora.metrics import BUILT_IN, grade, overall
 
 SET_METRICS = {"fvd", "kvd"}
 LOWER_IS_BETTER = {"fvd", "kvd", "drift"}
@@ -14,15 +14,15 @@ TWO_SIDED = {"temporal", "sharpness", "color", "motion"}
 
 
 def test_metrics_are_those_of_the_design() -> None:
-    assert list(METRICS) == [
+    assert list(BUILT_IN) == [
         "clip", "clip_cosine", "fvd", "kvd", "temporal", "sharpness", "sharpness_pct", "color", "motion",
         "drift", "overall",
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", BUILT_IN)
 def test_metadata(name: str) -> None:
-    metric = METRICS[name]
+    metric = BUILT_IN[name]
     assert metric.id == name
     assert metric.title
     assert metric.higher_is_better == (name not in LOWER_IS_BETTER)
@@ -32,9 +32,9 @@ def test_metadata(name: str) -> None:
 
 
 def test_format_names_what_is_no_number() -> None:
-    assert METRICS["temporal"].format(98.731) == "98.73 %"
-    assert METRICS["clip"].format(0.61234) == "0.6123"
-    assert METRICS["fvd"].format(math.nan) == "nan"
+    assert BUILT_IN["temporal"].format(98.731) == "98.73 %"
+    assert BUILT_IN["clip"].format(0.61234) == "0.6123"
+    assert BUILT_IN["fvd"].format(math.nan) == "nan"
 
 
 @pytest.mark.parametrize(

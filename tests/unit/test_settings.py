@@ -97,6 +97,7 @@ ROWS = (
         Budget("500", videos=500),
     ),
     Row("wanlora-model-cards", "model_cards", False, "yes", True, (), True),
+    Row("wanlora-export", "exports", (), "wandb", ("wandb",), ("tensorboard",), ("tensorboard",)),
     Row("wanlora-sign-key", "sign_key", None, "a.csv", f"{ROOT}a.csv", ("./b.csv",), f"{ROOT}b.csv"),
     Row("wanlora-ray", "ray", None, "auto", "auto", ("ray://gpu-1:10001",), "ray://gpu-1:10001"),
     Row("wanlora-ray-wait", "ray_wait", 600.0, "30", 30.0, ("1.5",), 1.5),
@@ -247,6 +248,7 @@ REJECTED = {
     "ray-wait of nothing": ("wanlora-ray-wait", "0", "a number of seconds from 1 to 604800"),
     "ray-limit in words": ("wanlora-ray-limit", "1h", "a number of seconds from 1 to 604800"),
     "ray-limit without end": ("wanlora-ray-limit", "inf", "a number of seconds from 1 to 604800"),
+    "export": ("wanlora-export", "mlflow", "tensorboard, wandb, one an option"),
     "sign-key that is missing": ("wanlora-sign-key", "~/a", "a file; <root>/a is not there"),
 }  # fmt: skip
 REJECTED_INI_ONLY = {

@@ -12,6 +12,8 @@ from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
+    Entrant,
+    RaceCard,
     SuiteCard,
     Totals,
 )
@@ -31,6 +33,7 @@ from pytest_wanlora.verdict.judgement import (
     Worst,
 )
 from pytest_wanlora.verdict.limits import judge_limit, judge_set_limit
+from pytest_wanlora.verdict.race import State
 from pytest_wanlora.verdict.reasons import reason
 
 SHA = "ab" * 32
@@ -108,6 +111,46 @@ def run_record(
         "totals": Totals(rendered=12, reused=36, failed=0, seconds=600.0, rendering_seconds=550.0),
     }
     return RunRecord(**{**known, **changed})
+
+
+def race_card(**changed: Any) -> RaceCard:  # noqa: ANN401 - any field
+    """Two epochs at two strengths; one candidate of each state."""
+
+    def entrant(epoch: int, scale: float, state: State, loss: float | None, **more: Any) -> Entrant:  # noqa: ANN401
+        stated: dict[str, Any] = {
+            "name": f"epoch-{epoch}@{scale:g}",
+            "checkpoint": f"epoch-{epoch}",
+            "scale": scale,
+            "videos": 12,
+            "state": state,
+            "n": 4,
+            "loss": loss,
+            "behind": None if loss is None else loss + 0.2,
+            "low": None,
+            "high": None,
+            "leader": "epoch-1@0.8",
+        }
+        return Entrant(**{**stated, **more})
+
+    known: dict[str, Any] = {
+        "objective": "mean",
+        "looks": (4, 8),
+        "alpha": 0.05,
+        "margin": 0.25,
+        "winner": "epoch-1@0.8",
+        "gated": "epoch-1@0.8",
+        "not_told_apart": ("epoch-1@1",),
+        "entrants": (
+            entrant(0, 0.8, "behind", 0.9, low=0.4, high=1.8),
+            entrant(0, 1.0, "failed", None, why="it does not fit the GPU"),
+            entrant(1, 0.8, "in", -0.2, n=8, videos=24),
+            entrant(1, 1.0, "no_better", -0.1, low=-0.1, high=0.3),
+        ),
+        "most": 96,
+        "stopped": "",
+        "seconds": 61.0,
+    }
+    return RaceCard(**{**known, **changed})
 
 
 def with_tests(

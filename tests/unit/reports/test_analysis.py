@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.reports import limits, summary, trend
+from pytest_wanlora.phrases import LANGUAGES
+from pytest_wanlora.reports import i18n, limits, sentences, summary, trend
 from pytest_wanlora.reports.trend import TrendPoint
 from pytest_wanlora.results.parts import CandidateCard
 from pytest_wanlora.suite import Limit
@@ -290,11 +291,11 @@ class TestSeveralCheckpoints:
             compared(CITY, "sharpness", 1.0, 3.0),  # suspicious: nothing is won
             compared(ALL, "clip", 1.0, 0.1),  # pooled: counted already
         ]
-        loss = trend.mean_loss(run_record(judgements), "epoch-0")
+        loss = trend.loss(run_record(judgements), "epoch-0")
         assert loss is not None
         assert loss[0] == pytest.approx((0.4 - 1.0 + 0.0) / 3)
         assert loss[1] == 3
-        assert trend.mean_loss(run_record([failed(Verdict.ERROR)]), "epoch-0") is None
+        assert trend.loss(run_record([failed(Verdict.ERROR)]), "epoch-0") is None
 
     def test_the_best_has_the_least_mean_loss_of_those_that_may_be_published(self) -> None:
         found = trend.best(epochs_record())
@@ -304,7 +305,7 @@ class TestSeveralCheckpoints:
             3,
             "epoch-1",
         )
-        loss = trend.mean_loss(epochs_record(), "epoch-2")
+        loss = trend.loss(epochs_record(), "epoch-2")
         assert loss is not None
         assert found.numbers["loss"] == loss[0]
 
@@ -325,6 +326,24 @@ class TestSeveralCheckpoints:
         ]
         found = trend.best(run_record(judgements, names=names))
         assert (found.candidate, found.reason_key) == (candidate, reason)
+
+    def test_the_objective_of_the_suite_says_which_is_best(self) -> None:
+        # epoch-0 loses a little everywhere, epoch-1 much in one place
+        values = {"epoch-0": (0.97, 0.97, 0.97), "epoch-1": (1.0, 1.0, 0.96)}
+        judgements = [
+            compared(scenario, "clip", 1.0, value, candidate=name)
+            for name, of in values.items()
+            for scenario, value in zip(SCENARIOS, of, strict=True)
+        ]
+        best = {}
+        for objective in ("mean", "worst"):
+            found = trend.best(run_record(judgements, names=[*values], suite=suite_card(objective=objective)))
+            assert found.objective == objective
+            for language in LANGUAGES:
+                meaning = i18n.OBJECTIVES[found.objective].say(language)
+                assert meaning in sentences.best_text(found, language, str)
+            best[objective] = found.candidate
+        assert best == {"mean": "epoch-1", "worst": "epoch-0"}
 
     def test_none_says_which_is_nearest(self) -> None:
         judgements = [

@@ -15,9 +15,9 @@ from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.results.parts import CandidateCard, Video
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import ScenarioShare
-from pytest_wanlora.verdict.judgement import ItemId, PytestOutcome, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, PytestOutcome, Verdict
 from tests.unit.reports.pages import Page, parsed, renamed, videos, write_files
-from tests.unit.reports.records import SCENARIOS, run_record, with_tests
+from tests.unit.reports.records import SCENARIOS, compared, race_card, run_record, with_tests
 from tests.unit.reports.sample_records import epochs_record, mission_record
 
 UNCUT: dict[tuple[str, ...], tuple[str, ...]] = {("bdi", "title"): ("bdi",)}
@@ -111,6 +111,34 @@ class TestPage:
         assert not {"courses", "training", "noise"} & set(single.ids)
         assert "RAPA 2025 limits" in single.words
         assert "not reached" in single.words
+
+    def test_a_race_has_a_section_with_the_winner_first_and_a_line_for_each_strength(self) -> None:
+        raced = html.page(mission_record().model_copy(update={"race": race_card()}), Path("nowhere"))
+        for language, won in (("en", "won"), ("ko", "우승")):
+            page = parsed(raced, language)  # type: ignore[arg-type]
+            section = raced.partition("<template")[0] if language == "en" else raced.partition("<template")[2]
+            section = section.partition('id="race"')[2].partition("</section>")[0]
+            rows = re.findall(r'<th scope="row">\u2068?([^<\u2069]*)', section)
+            assert rows == ["epoch-1@0.8", "epoch-1@1", "epoch-0@0.8", "epoch-0@1"]
+            assert len(re.findall(r'<polyline class="course', section)) == 2
+            assert won in page.words
+            assert "does not fit the GPU" in page.words
+
+    def test_several_strengths_are_lines_over_the_epochs(self) -> None:
+        names = [f"epoch-{epoch}@{scale}" for epoch in (0, 1, 2) for scale in ("0.8", "1")]
+        judgements = [
+            compared(scenario, "clip", 2.0, 1.9 + 0.01 * at, candidate=name)
+            for scenario in (*SCENARIOS, ALL)
+            for at, name in enumerate(names)
+        ]
+        record = run_record(judgements, names=names)
+        cards = [card.model_copy(update={"scale": float(card.name[8:])}) for card in record.candidates]
+        text = html.page(record.model_copy(update={"candidates": tuple(cards)}), Path("nowhere"))
+        section = text.partition('id="courses"')[2].partition("</section>")[0]
+        (lines,) = re.findall(r'<svg class="plot.*?</svg>', section, re.DOTALL)
+        drawn = re.findall(r'<polyline class="course c\d" points="([^"]*)"', lines)
+        assert [len(points.split()) for points in drawn] == [3, 3]
+        assert "<b>0.8</b>" in section
 
     def test_the_training_data_stands_beside_the_verdicts_even_of_a_category_that_no_list_knows(self) -> None:
         record = epochs_record()

@@ -12,6 +12,7 @@ import pytest
 from pytest_wanlora.phrases import LANGUAGES, Language, Phrase
 from pytest_wanlora.reports import i18n
 from pytest_wanlora.reports.next_steps import StepKey
+from pytest_wanlora.reports.race import RACE
 from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.reports.words_html import Html
@@ -19,6 +20,7 @@ from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.reports.words_steps import STEPS
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
+from pytest_wanlora.verdict.race import Objective
 from tests.unit.reports.markdown_reading import parse
 
 TABLES: dict[str, Mapping[Any, Phrase]] = {
@@ -29,6 +31,8 @@ TABLES: dict[str, Mapping[Any, Phrase]] = {
     "direction": i18n.DIRECTIONS,
     "best": i18n.BEST,
     "step": STEPS,
+    "race": RACE,
+    "objective": i18n.OBJECTIVES,
 }
 PHRASES: dict[str, Phrase] = {
     **{f"page {key}": page.value for key, page in Page.__members__.items()},
@@ -61,6 +65,7 @@ def fields(text: str) -> list[tuple[str, str]]:
         (i18n.DIRECTIONS, set(get_args(Direction))),
         (i18n.BEST, set(get_args(BestReason))),
         (STEPS, set(get_args(StepKey))),
+        (i18n.OBJECTIVES, set(get_args(Objective))),
     ],
 )
 def test_every_key_has_its_words(table: dict[str, object], keys: set[str]) -> None:

@@ -163,7 +163,7 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda raw: raw.update(schema_version=6), "schema_version is 6; allowed: 1 to 5"),
+        (lambda raw: raw.update(schema_version=7), "schema_version is 7; allowed: 1 to 6"),
         (lambda raw: raw.pop("schema_version"), "schema_version is None"),
         (lambda raw: raw.pop("suite"), "suite: Field required"),
         (lambda raw: raw.update(surprise=1), "surprise: Extra inputs"),

@@ -13,7 +13,8 @@ from pytest_wanlora import testing
 from pytest_wanlora.errors import JobError, SettingsError
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.option_values import Budget
-from pytest_wanlora.run.race import Course, Outcome, plan_line
+from pytest_wanlora.reports.race import lines
+from pytest_wanlora.run.race import Course, plan_line
 from pytest_wanlora.run.session import Gate
 from tests import unusual
 
@@ -59,20 +60,20 @@ def test_the_losers_get_no_more_videos_and_the_winner_is_gated_alone(race: OpenR
     outcome = course.run()
     assert outcome.winner is not None
     assert outcome.winner.startswith("epoch-2@")
-    lost = {name: count for name, count in outcome.videos.items() if name.startswith("epoch-3")}
-    assert set(lost.values()) == {2 * 3}
-    assert sum(outcome.videos.values()) < outcome.most / 2 == 9 * 2 * 12 / 2
-    assert len(unusual.made(gate)) == sum(outcome.videos.values())
+    lost = [each.videos for each in outcome.entrants if each.checkpoint == "epoch-3"]
+    assert lost == [2 * 3] * 3
+    assert outcome.used < outcome.most / 2 == 9 * 2 * 12 / 2
+    assert len(unusual.made(gate)) == outcome.used
     gate.narrow(outcome)
     assert [each.name for each in gate.candidates] == [outcome.winner]
     assert {item.candidate for item in gate.items} == {outcome.winner}
     assert said[0].startswith("race: 3 seeds each: ")
-    answer, meaning, *_, cost = outcome.sentences()
-    assert answer.startswith(f"race: {outcome.winner} (")
+    answer, meaning, *_, cost = lines(outcome, "en", str, str)
+    assert answer.startswith(f"{outcome.winner} (")
     assert "not distinguishable from it at n = 3" in answer
     assert "epoch-3" not in answer
-    assert "better is the smaller mean loss" in meaning
-    assert f"race: {sum(outcome.videos.values())} videos of 216" in cost
+    assert "Better is the smaller mean loss" in meaning
+    assert f"{outcome.used} videos of 216" in cost
 
 
 def test_the_plan_says_what_a_race_takes(race: OpenRace) -> None:
@@ -101,11 +102,11 @@ def test_a_budget_ends_the_race_after_a_whole_look_and_leaves_room_for_the_gate(
     _, course, _ = race(noisy, clock, budget=budget)
     outcome = course.run()
     assert outcome.stopped.startswith("its budget")
-    taken = max(standing.n for standing in outcome.standings.values() if standing is not None)
+    taken = max(each.n for each in outcome.entrants)
     assert taken < 12
-    assert 0 < sum(outcome.videos.values()) <= 80 - (12 - taken) * 2
+    assert 0 < outcome.used <= 80 - (12 - taken) * 2
     assert outcome.winner is not None
-    assert any("is not known" in each for each in outcome.sentences())
+    assert any("is not known" in each for each in lines(outcome, "en", str, str))
 
 
 def test_a_budget_below_the_first_look_is_refused(race: OpenRace) -> None:
@@ -126,8 +127,8 @@ def test_who_cannot_be_rendered_or_is_black_is_out(race: OpenRace) -> None:
     _, course, _ = race(broken)
     outcome = course.run()
     assert outcome.winner == "epoch-2@0.6"
-    assert "it does not fit the GPU" in outcome.failures["epoch-2@1"]
-    assert "every frame is black" in outcome.failures["epoch-2@0.8"]
+    assert "it does not fit the GPU" in outcome.entrant("epoch-2@1").why
+    assert "every frame is black" in outcome.entrant("epoch-2@0.8").why
     assert "epoch-2@1" not in outcome.not_told_apart
 
 
@@ -136,11 +137,13 @@ def test_where_all_fail_the_one_that_lost_least_is_gated_and_nobody_wins(race: O
         return made if job.candidate == "base" else unusual.scored(made, clip=0.7 - 0.1 * job.scale)
 
     _, course, _ = race(bad)
-    outcome: Outcome = course.run()
+    outcome = course.run()
     assert outcome.winner is None
     assert outcome.gated.endswith("@0.6")
-    assert len(outcome.failures) == 9
-    assert next(outcome.sentences()).startswith("race: no winner: each of 9 candidates fails for certain")
+    assert all(each.why for each in outcome.entrants)
+    assert next(lines(outcome, "en", str, str)).startswith(
+        "no winner: each of 9 candidates fails for certain"
+    )
 
 
 def test_a_race_needs_three_seeds(race: OpenRace) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.suite import Suite, check_digests, load, references, resolve, verify
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.files import anchored
@@ -267,7 +267,7 @@ def test_downloaded_files_are_verified_by_name(tmp_path: Path) -> None:
 def test_the_fingerprint_is_plain_json(make_suite: MakeSuite) -> None:
     found = fingerprint(make_suite())
     assert json.loads(json.dumps(found, allow_nan=False)) == found
-    assert found["scoring"]["metrics"] == {metric.id: metric.version for metric in METRICS.values()}
+    assert found["scoring"]["metrics"] == {metric.id: metric.version for metric in scoring_metrics()}
     assert str(Path.cwd().anchor) not in json.dumps(found["model"])
 
 

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from pytest_wanlora import environment
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import BUILT_IN
 from pytest_wanlora.suite import (
     DEFAULT_TOLERANCES,
     Limit,
@@ -135,7 +135,7 @@ def test_default_tolerances_are_those_of_the_design() -> None:
         "overall": (0.01, 0.10),
     }
     assert {band.better for band in DEFAULT_TOLERANCES.values()} == {0.20}
-    assert set(METRICS) - set(DEFAULT_TOLERANCES) == {"kvd", "drift", "clip_cosine", "sharpness_pct"}
+    assert set(BUILT_IN) - set(DEFAULT_TOLERANCES) == {"kvd", "drift", "clip_cosine", "sharpness_pct"}
 
 
 def test_tolerances_lie_over_the_defaults_and_can_be_switched_off(write_suite: WriteSuite) -> None:
@@ -187,7 +187,7 @@ class Bad:
     text: str
 
 
-ALL_METRICS = ", ".join(METRICS)
+ALL_METRICS = ", ".join(BUILT_IN)
 SAMPLING_KEYS = (
     "height, width, frames, steps, cfg_scale, shift, negative_prompt, dtype, tiled, cfg_merge, lora_mode, "
     "batch, compile, torch_norm, real_rope, text_once"
@@ -227,7 +227,7 @@ REJECTED = {
         "name: mine\npath: elsewhere",
         2,
         "path: unknown key; allowed: name, schema_version, device, model, stack, sampling, scoring, limits, "
-        "tolerances, undecided, objective, scenarios, seeds, categories",
+        "tolerances, undecided, objective, subject, demands, bleed, scenarios, seeds, categories",
     ),
     "a key of an earlier version": Bad(
         "name: mine",
@@ -359,6 +359,24 @@ REJECTED = {
         "prompt: a street\n    target: {fid: 3}",
         37,
         f"scenarios[0].target.fid: 'fid': unknown metric; did you mean fvd? allowed: {ALL_METRICS}",
+    ),
+    "bleed about an unknown category": Bad(
+        "scenarios:",
+        "bleed: {about: [towns]}\nscenarios:",
+        33,
+        "bleed.about[0]: 'towns': unknown category; allowed: urban, nature",
+    ),
+    "bleed about everything": Bad(
+        "scenarios:",
+        "bleed: {about: [urban, nature]}\nscenarios:",
+        33,
+        "bleed.about: every scenario is of them, so nothing is left to ask; allowed: one category fewer",
+    ),
+    "bands of bleed in the wrong order": Bad(
+        "scenarios:",
+        "bleed: {warn: 0.9}\nscenarios:",
+        33,
+        "bleed.warn: 0.9: above fail, 0.7; allowed: above 0, up to fail",
     ),
     "limit of an unknown scenario": Bad(
         "min: 0.3",

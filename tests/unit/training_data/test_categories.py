@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -54,12 +55,12 @@ def test_a_decision_says_why_how_surely_and_in_what_language() -> None:
 
 def test_the_first_in_order_wins_a_tie() -> None:
     decision = CATEGORIZER.decide("a volcano and a skyline")
-    assert (decision.category, decision.means, decision.confidence) == ("urban", Means.TIE, 0.65)
+    assert (decision.category, decision.means, decision.confidence) == ("urban", Means.TIE, 0.72)
 
 
 def test_no_word_is_other() -> None:
     decision = CATEGORIZER.decide("lorem ipsum dolor")
-    assert (decision.category, decision.means, decision.confidence) == ("other", Means.NOTHING, 0.7)
+    assert (decision.category, decision.means, decision.confidence) == ("other", Means.NOTHING, 0.85)
 
 
 def test_neutral_words_alone_decide_nothing() -> None:
@@ -101,6 +102,61 @@ def test_many_are_decided_as_one(prompts: list[str]) -> None:
 )
 def test_homographs(prompt: str, category: str) -> None:
     assert CATEGORIZER.decide(prompt).category == category
+
+
+@pytest.mark.parametrize(
+    ("people", "animals"),
+    [
+        ("a girl runs along the beach", "a dog runs along the beach"),
+        ("a man jumps over a hurdle", "a horse jumps over a hurdle"),
+        ("한 소녀가 해변을 달리고 있다", "한 마리 개가 해변을 달리고 있다"),
+        ("一个男孩在沙滩上奔跑", "一只狗在沙滩上奔跑"),
+    ],
+)
+def test_what_moves_are_people_or_animals(people: str, animals: str) -> None:
+    assert CATEGORIZER.decide(people).category == "action"
+    assert CATEGORIZER.decide(animals).category == "nature"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("a man fills a form beside the lake", "other"),
+        ("a man stands beside the lake", "nature"),
+        ("a woman counts letters in the village", "other"),
+        ("a woman walks through the village", "urban"),
+        ("a person swims in the lake, a dolphin jumps nearby", "action"),
+        ("a dolphin jumps nearby, a person swims in the lake", "nature"),
+        ("a girl feeding a deer", "other"),
+        ("a boy with a deer", "nature"),
+    ],
+)
+def test_what_people_do_comes_before_the_place(prompt: str, category: str) -> None:
+    assert CATEGORIZER.decide(prompt).category == category
+
+
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("a yellow car", "other"),
+        ("a yellow car in a street", "urban"),
+        ("a red block beside a blue pyramid", "other"),
+        ("a boy rides a bike in a street", "action"),
+        ("有一个男孩在街上骑自行车", "action"),
+        ("한 소년이 거리에서 자전거를 타고 있다", "action"),
+        ("a man holding a basketball jersey", "other"),
+    ],
+)
+def test_things_and_what_is_done_with_them(prompt: str, category: str) -> None:
+    assert CATEGORIZER.decide(prompt).category == category
+
+
+def test_without_categories_of_people_it_does_not_matter_who_moves() -> None:
+    rules = replace(packaged_rules(), of_people=frozenset())
+    assert Categorizer(rules).decide("a girl runs through a forest").category == "nature"
+    assert CATEGORIZER.decide("a girl runs through a forest").category == "action"
+    plain = Categorizer(replace(packaged_rules(), of_places=frozenset()))
+    assert plain.decide("a man fills a form beside the lake").category == "nature"
 
 
 @pytest.mark.parametrize("prompt", ["검", "차", "a bat", "a court"])
@@ -221,12 +277,12 @@ def test_every_row_has_its_category_reason_and_confidence(tmp_path: Path) -> Non
         "prompt": "A tram in the fog",
         "category": "urban",
         "decided_by": "words",
-        "confidence": 0.83,
+        "confidence": 0.81,
         "language": "en",
         "reason": "urban: tram; nature: fog",
     }
     assert (second["category"], second["decided_by"], second["reason"]) == ("other", "nothing", "no prompt")
-    assert (third["decided_by"], third["confidence"]) == ("nothing", 0.7)
+    assert (third["decided_by"], third["confidence"]) == ("nothing", 0.85)
     assert list(first)[3:] == list(COLUMNS)
 
 

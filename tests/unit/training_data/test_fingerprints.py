@@ -46,9 +46,11 @@ def test_similarity_is_symmetric_and_from_0_to_1(first: str, second: str) -> Non
     [
         ("an old fisherman mends a net on the pier", "an old fisherman mends a net on the dock", 5 / 6),
         ("a chef slices bread in a kitchen", "a chef slices cheese in a kitchen", 4 / 5),
-        ("a chef slices bread in a kitchen", "a dog slices bread in a kitchen", 3 / 5),
-        ("a red car", "a blue car", 1 / 3),
+        ("a chef slices bread in a kitchen", "a dog slices bread in a kitchen", 3 / 6),
+        ("a red car", "a blue car", 1 / 4),
+        ("a tall old man in a red coat walks a dog", "a tall old man in a red coat feeds a horse", 5 / 10),
         ("老渔夫在码头上补渔网", "老渔夫在码头边补渔网", 7 / 8),
+        ("여자가 양파를 썬다", "남자가 양파를 썬다", 4 / 5.25),
         ("늙은 어부가 그물을 고치고 있다", "늙은 어부가 그물을 고치고 있습니다", 1),
     ],
 )

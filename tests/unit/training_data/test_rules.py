@@ -147,6 +147,12 @@ def test_a_file_may_replace_the_packaged_lists_and_say_the_order(tmp_path: Path)
         ("order: [animal]", "order: there is no category 'animal'; there are action"),
         ("order: urban", "order: 'urban' is not a list"),
         ("order: [urban, urban]", "each named once"),
+        ("of_people: [animal]", "of_people: there is no category 'animal'; there are action"),
+        ("of_places: [animal]", "of_places: there is no category 'animal'; there are action"),
+        (
+            "{replace: true, of_places: [a], categories: {a: {en: [x]}}}",
+            "of_places: says nothing without of_people",
+        ),
         ("replace: 1", "replace: 1; allowed: true, false"),
         ("replace: true", "categories: missing"),
         ("categories: {a: {word: {en: [x]}}}", "unknown language 'word'"),

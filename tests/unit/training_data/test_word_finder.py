@@ -14,7 +14,7 @@ from tests.unit.training_data.sets import CAPTIONS
 
 
 def found(language: str, words: list[str], text: str) -> set[str]:
-    indexes = WordFinder({language: words}).find(fold(text)).get(language, set())
+    indexes = WordFinder({language: words}).find(fold(text)).get(language, {})
     return {words[index] for index in indexes}
 
 
@@ -74,6 +74,13 @@ def test_korean_words_stand_anywhere_but_single_syllables_alone(text: str, words
     assert found("ko", ["산", "바다", "산책", "^거리", "길거리", "도시", "도시락"], text) == words
 
 
+def test_a_korean_word_that_ends_there_may_have_a_particle_and_no_digit_before() -> None:
+    words = ["흰 개^", "^개가"]
+    assert found("ko", words, "흰 개") == found("ko", words, "흰 개는 뛴다") == {"흰 개^"}
+    assert found("ko", words, "흰 개나리") == found("ko", words, "의자 3개가") == set()
+    assert found("ko", words, "큰 개가 짖는다") == {"^개가"}
+
+
 def test_korean_that_macos_took_apart_is_found() -> None:
     assert found("ko", ["바다"], unicodedata.normalize("NFD", "푸른 바다")) == {"바다"}
 
@@ -95,7 +102,9 @@ def test_every_packaged_word_finds_itself(language: str) -> None:
     finder = WordFinder({language: words})
     assert len(words) > 900
     lost = [
-        word for index, word in enumerate(words) if finder.find(word.strip("*^")).get(language) != {index}
+        word
+        for index, word in enumerate(words)
+        if finder.find(word.strip("*^")).get(language) != {index: None}
     ]
     assert lost == []
 

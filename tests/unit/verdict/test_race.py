@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,7 @@ from pytest_wanlora.suite import Tolerance
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats
 from pytest_wanlora.verdict.judgement import ToleranceLike
-from pytest_wanlora.verdict.race import Race, Rules, Sample, Yardstick
+from pytest_wanlora.verdict.race import Epoch, Race, Rules, Sample, Yardstick, worse_than
 
 LOOKS = (3, 4, 6, 8, 12, 16)
 BANDS: dict[str, ToleranceLike] = {
@@ -158,3 +160,54 @@ def test_a_loss_without_a_seed_is_that_of_the_others() -> None:
     videos = fvd.Videos.of(vectors[1], reference)
     above = np.subtract(*fvd.distance(videos, np.arange(4)))
     assert fvd.leaving_out(vectors[1], reference)[0] == pytest.approx(above)
+
+
+def _training(means: Sequence[float], seed: int, n: int = 12, noise: float = 0.3) -> list[Epoch]:
+    """Epochs whose losses are means over seeds, with most of the noise in common."""
+    rng = np.random.default_rng(seed)
+    common = rng.normal(size=n) * 2 * noise
+    epochs = []
+    for mean in means:
+        values = mean + common + rng.normal(size=n) * noise
+        looks = {
+            k: [values[:k].mean(), *(np.delete(values[:k], i).mean() for i in range(k))]
+            for k in {min(4, n), n}
+        }
+        epochs.append(Epoch((looks,)))
+    return epochs
+
+
+class TestWorseThan:
+    RULES = Rules(())
+
+    def test_epochs_that_lost_much_are_worse_than_the_best_before_them(self) -> None:
+        epochs = _training([0.6, 0.1, 0.12, 1.9, 2.0], seed=0)
+        assert worse_than(epochs, 2, self.RULES) == 1
+        assert worse_than(epochs[:4], 2, self.RULES) is None  # the epoch before the last is not
+        assert worse_than(epochs[:2], 2, self.RULES) is None  # nothing comes before them
+
+    @pytest.mark.parametrize("n", [3, 12])
+    def test_in_trainings_without_a_difference_it_is_said_in_at_most_5_percent(self, n: int) -> None:
+        said = sum(
+            any(worse_than(epochs[:count], 1, self.RULES) is not None for count in range(2, len(epochs) + 1))
+            for epochs in (_training([0.2] * 8, seed, n) for seed in range(300))
+        )
+        assert said <= 15 + 2.3 * np.sqrt(300 * 0.05 * 0.95)
+
+    def test_epochs_are_paired_at_the_look_that_both_have(self) -> None:
+        epochs = _training([0.1, 0.2, 5.0], seed=1)
+        short = Epoch(({4: epochs[2].losses[0][4]},))
+        assert worse_than([*epochs[:2], short], 1, self.RULES) == 0
+        none = Epoch(({5: [0.0] * 6},))
+        assert worse_than([*epochs[:2], none], 1, self.RULES) is None
+
+    def test_no_strength_may_save_the_later_epoch(self) -> None:
+        early, late, same = (each.losses[0] for each in _training([0.1, 4.0, 0.1], seed=2))
+        assert worse_than([Epoch((early,)), Epoch((late, late))], 1, self.RULES) == 0
+        assert worse_than([Epoch((early,)), Epoch((late, same))], 1, self.RULES) is None
+
+    def test_broken_videos_are_worse_than_a_loss_and_nothing_known_is_not(self) -> None:
+        known = _training([0.1], seed=3)
+        assert worse_than([*known, Epoch((), fails=True)], 1, self.RULES) == 0
+        assert worse_than([*known, Epoch(())], 1, self.RULES) is None
+        assert worse_than([Epoch((), fails=True), *known], 1, self.RULES) is None

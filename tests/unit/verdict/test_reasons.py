@@ -31,6 +31,11 @@ APPLIED: Details = {
 }
 VIDEOS: Details = {"videos": (("city", 3, "it is black"), ("city", 4, "nan"))}
 MESSAGE: Details = {"message": "no such file: x.safetensors", "more": 2}
+GAIN: Details = {"gain": 0.2, "first": 0.5, "last": 0.4, "curve": (0.5, 0.4), "references": ("a.png",)}
+COPIED: Details = {
+    "copied": (("test2_nature", 3, "clips/3.mp4"),),
+    **{"clip": "clips/3.mp4", "seed": 3, "bound": 0.33, "count": 1},
+}
 DETAILS: dict[ReasonCode, Details] = {
     ReasonCode.VIDEOS_BROKEN: {"count": 1, "broken": (("test2_nature", 3, "clip 0.3 < 1.2 (base 2.0)"),)},
     **{code: APPLIED for code in ReasonCode if code.startswith("lora_")},
@@ -48,6 +53,9 @@ DETAILS: dict[ReasonCode, Details] = {
     ),
     ReasonCode.FILE_BROKEN: {"problems": (("zero_b", 6, "6 of 6 targets change nothing"),)},
     ReasonCode.LORA_WARNED: {**APPLIED, "problems": (("zero_some", 2, "2 of 6 targets change nothing"),)},
+    **{code: GAIN for code in ReasonCode if code.startswith("learned")},
+    **{code: COPIED for code in ReasonCode if code.startswith("copies")},
+    ReasonCode.TOO_FEW_CLIPS: {"clips": 2},
     ReasonCode.NO_VIDEO: {"places": ("city", "nature")},
     ReasonCode.UNEQUAL_SETS: {"baseline_n": 16},
     ReasonCode.RISE_WITH_LESS_MOTION: {"motion_loss": 0.3},
@@ -74,12 +82,22 @@ EVIDENCE = Evidence(
 )
 
 
+#: What a question's codes say something about.
+ASKED = {
+    **dict.fromkeys(("bleed", "keeps"), "bleed"),
+    "learned": "likeness",
+    **dict.fromkeys(("varies", "collapse"), "collapse"),
+    "copies": "copies",
+}
+
+
 def judged(code: ReasonCode, metric: str = "sharpness") -> Judgement:
+    asked = next((metric for start, metric in ASKED.items() if code.startswith(start)), None)
     known = Judgement(
-        "regression",
+        "regression" if asked is None else "question",
         "epoch-0",
         "test2_nature",
-        metric,
+        asked or metric,
         Verdict.FAIL,
         "",
         baseline=500.0,

@@ -220,3 +220,17 @@ def test_a_p_value_counts_for_the_share_of_its_look(reference: ReferenceSet) -> 
 def test_the_fail_band_lies_on_the_worse_side() -> None:
     assert at_band(METRICS_USED[0], 0.05) == 0.95
     assert at_band(FVD, 0.25) == 1.25
+
+
+def test_what_would_be_enough_is_never_fewer_than_the_swaps_of_labels_can_prove(
+    reference: ReferenceSet,
+) -> None:
+    found = scores(seed=4, correlation=0.0, noise=8.0)
+    found = with_features(found, reference, seed=4, shift=2.5).first(dict.fromkeys(found.candidate, 4))
+    few = Plan.between(4, 8)
+    told = assess(found, DEFAULT_TOLERANCES, few).evidence["s1", FVD.id]
+    assert told.change > DEFAULT_TOLERANCES[FVD.id].fail
+    # 8 pairs cannot fail it, so it must not be said that they decide it
+    assert told.chance_to_fail == 0.0
+    assert told.n_enough is not None
+    assert told.n_enough > few.looks[-1]

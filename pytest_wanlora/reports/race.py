@@ -1,0 +1,162 @@
+"""What every view says of the race that chose a run's checkpoint: the answer, and a row a candidate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from pytest_wanlora.phrases import Language, Phrase
+from pytest_wanlora.reports import plots
+from pytest_wanlora.reports.i18n import OBJECTIVES
+from pytest_wanlora.reports.sentences import Quote
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from pytest_wanlora.results.parts import Entrant, RaceCard
+
+_ENDS: Final[Mapping[str, str]] = MappingProxyType(
+    {"in": "in", "no_better": "no_better", "behind": "behind_for_certain", "failed": "failed"}
+)
+#: Candidates that fail whose reasons are told; the table has all of them.
+_MOST: Final = 5
+RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
+    {
+        "title": Phrase("The race", "후보 비교 경주"),
+        "none": Phrase(
+            "no winner: each of {count} candidates fails for certain; {gated} lost least",
+            "우승 후보 없음: 후보 {count}개 모두 확실히 실패하며, 손실이 가장 작은 것은 {gated}입니다",
+        ),
+        "alone": Phrase(
+            "{winner} ({loss:+.2f} fail bands); it can be told from every other candidate at n = {n}",
+            "{winner}(실패 허용폭의 {loss:+.2f}배); n = {n}에서 다른 모든 후보와 구별됩니다",
+        ),
+        "winner": Phrase(
+            "{winner} ({loss:+.2f} fail bands); not distinguishable from it at n = {n}: {others}",
+            "{winner}(실패 허용폭의 {loss:+.2f}배); n = {n}에서 이와 구별되지 않는 후보: {others}",
+        ),
+        "sure": Phrase(
+            "with {sure:.0%} confidence none of these is better than {margin:g} fail bands below the best "
+            "that it was compared with",
+            "이 후보들이 비교 대상보다 실패 허용폭의 {margin:g}배 넘게 더 좋지는 않습니다(신뢰수준 "
+            "{sure:.0%})",
+        ),
+        "out": Phrase("out: {name}: {why}", "탈락: {name}: {why}"),
+        "more_out": Phrase(
+            "out, and {count} more that fail for certain", "그 밖에 확실히 실패하여 탈락한 후보 {count}개"
+        ),
+        "stopped": Phrase(
+            "stopped before its end, {why}: who is best of those named is not known",
+            "도중에 중단됨({why}): 위에 적힌 후보 중 무엇이 가장 좋은지는 알 수 없습니다",
+        ),
+        "cost": Phrase(
+            "{used} videos of {most} in {time}; what was dropped early saved {saved:.0%}",
+            "영상 {most}개 중 {used}개를 {time} 동안 렌더링했으며, 조기 탈락으로 {saved:.0%}를 절약했습니다",
+        ),
+        "candidate": Phrase("candidate", "후보"),
+        "strength": Phrase("strength", "강도"),
+        "videos": Phrase("videos", "영상 수"),
+        "loss": Phrase("loss in fail bands", "손실(실패 허용폭의 배수)"),
+        "behind": Phrase("behind the leader", "선두와의 차이"),
+        "end": Phrase("what became of it", "결과"),
+        "won": Phrase("won", "우승"),
+        "in": Phrase("in to the end", "끝까지 남음"),
+        "no_better": Phrase(
+            "out at n = {n}: no better than {leader} by more than the margin",
+            "n = {n}에서 탈락: {leader}보다 여유폭 넘게 좋지 않음",
+        ),
+        "behind_for_certain": Phrase(
+            "out at n = {n}: certainly worse than {leader}", "n = {n}에서 탈락: {leader}보다 확실히 나쁨"
+        ),
+        "failed": Phrase("out at n = {n}: {why}", "n = {n}에서 탈락: {why}"),
+        "curve": Phrase(
+            "Loss over the checkpoints, a line for each strength; up is better, the zero line is the "
+            "baseline",
+            "체크포인트별 손실(강도마다 선 하나); 위쪽이 좋고 0선이 기준입니다",
+        ),
+    }
+)
+
+
+def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iterator[str]:
+    """The answer, what better means, who fails, and what it cost: each for itself.
+
+    Args:
+        race: The race.
+        language: `"en"` or `"ko"`.
+        quote: Makes names fit for the view.
+        text: Makes anybody's words fit for it.
+    """
+    from pytest_wanlora.reports.terminal import duration
+
+    def say(key: str, **fields: object) -> str:
+        return RACE[key].say(language, **fields)
+
+    if race.winner is None:
+        yield say("none", count=len(race.entrants), gated=quote(race.gated))
+    else:
+        won = race.entrant(race.winner)
+        told = {"winner": quote(race.winner), "loss": won.loss or 0.0, "n": won.n}
+        if race.not_told_apart:
+            answer = say("winner", **told, others=", ".join(map(quote, race.not_told_apart)))
+            if not race.stopped:
+                answer += f"; {say('sure', sure=1.0 - race.alpha, margin=race.margin)}"
+            yield answer
+        else:
+            yield say("alone", **told)
+    yield OBJECTIVES[race.objective].say(language)
+    failed = [each for each in race.entrants if each.why]
+    for each in failed[:_MOST]:
+        yield say("out", name=quote(each.name), why=text(each.why))
+    if len(failed) > _MOST:
+        yield say("more_out", count=len(failed) - _MOST)
+    if race.stopped:
+        yield say("stopped", why=text(race.stopped))
+    saved = 1.0 - race.used / race.most
+    yield say("cost", used=race.used, most=race.most, time=duration(race.seconds), saved=saved)
+
+
+def head(language: Language) -> tuple[str, ...]:
+    """Titles of the columns of `rows`."""
+    return tuple(
+        RACE[key].say(language) for key in ("candidate", "strength", "videos", "loss", "behind", "end")
+    )
+
+
+def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iterator[tuple[str, ...]]:
+    """A row for each candidate: the winner first, then who was in to the end, then who was dropped last."""
+    order = {"in": 0, "no_better": 1, "behind": 1, "failed": 2}
+
+    def place(each: Entrant) -> tuple[bool, int, int, float]:
+        loss = float("inf") if each.loss is None else each.loss
+        return each.name != race.winner, order[each.state], -each.n, loss
+
+    for each in sorted(race.entrants, key=place):
+        key = "won" if each.name == race.winner else _ENDS[each.state]
+        bounds = "" if each.low is None or each.high is None else f" [{each.low:+.2f}, {each.high:+.2f}]"
+        yield (
+            quote(each.name),
+            f"{each.scale:g}",
+            str(each.videos),
+            "-" if each.loss is None else f"{each.loss:+.2f}",
+            "-" if each.behind is None or each.leader == each.name else f"{each.behind:+.2f}{bounds}",
+            RACE[key].say(language, n=each.n, leader=quote(each.leader), why=text(each.why)),
+        )
+
+
+def curve(race: RaceCard, language: Language) -> Markup:
+    """The losses over the checkpoints, in the order of the command line, with a line for each strength."""
+    names = list(dict.fromkeys(each.checkpoint for each in race.entrants))
+    found = {(each.scale, each.checkpoint): each.loss for each in race.entrants}
+    strengths = list(dict.fromkeys(each.scale for each in race.entrants))
+    courses = [
+        plots.Course(
+            f"{scale:g}",
+            tuple(plots.Point(found.get((scale, name)), None) for name in names),
+            colour=number,
+        )
+        for number, scale in enumerate(strengths)
+    ]
+    said = RACE["curve"].say(language)
+    return plots.courses(names, courses, warn=1.0, fail=1.0, title=said, description=said)

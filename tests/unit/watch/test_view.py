@@ -1,0 +1,85 @@
+"""The table and the page of a watch, and when its last epochs are worse."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.watch.folders import Found
+from pytest_wanlora.watch.gates import Answer
+from pytest_wanlora.watch.view import History
+from tests.unit.reports.pages import parsed
+from tests.unit.reports.records import SCENARIOS, compared, run_record
+
+
+def gated(name: str, value: float, losses: float | None = None, n: int = 8) -> RunRecord:
+    record = run_record(
+        [compared(each, "clip", 1.0, value, candidate=name) for each in SCENARIOS], names=[name]
+    )
+    if losses is None:
+        return record
+    values = {n: (losses, *(losses + 0.001 * (i - (n - 1) / 2) for i in range(n)))}
+    (card,) = record.candidates
+    return record.model_copy(update={"candidates": (card.model_copy(update={"losses": values}),)})
+
+
+def history(*records: RunRecord | str | None) -> History:
+    answers = []
+    for at, each in enumerate(records):
+        found = Found(f"epoch-{at}", f"out/epoch-{at}.safetensors", f"{at:064d}", float(at))
+        known = each if isinstance(each, RunRecord) else None
+        answer = None if each is None else Answer(known, each if isinstance(each, str) else "", 0.0)
+        answers.append((found, answer))
+    return History(answers, frozenset({f"{len(records) - 1:064d}"}))
+
+
+def test_the_table_has_a_line_for_each_and_says_which_is_best() -> None:
+    fine = history(gated("epoch-0", 1.0)).table({})
+    assert "may be published" in fine[1]
+    shown = history(gated("epoch-0", 0.99), gated("epoch-1", 0.5), "it broke", None, None)
+    lines = shown.table({"epoch-9.safetensors": "being written"})
+    assert [line.split()[0] for line in lines[1:7]] == [
+        *(f"epoch-{i}" for i in range(5)),
+        "epoch-9.safetensors",
+    ]
+    assert "may be published" in lines[1]
+    assert "failed" in lines[2]
+    assert "CLIPScore -50.0 %" in lines[2]
+    assert "NOT MEASURED" in lines[3]
+    assert "it broke" in lines[3]
+    assert ("to be gated" in lines[4], "being gated" in lines[5]) == (True, True)
+    assert "being written" in lines[6]
+    assert lines[7].startswith("Publish epoch-0.")
+
+
+def test_the_page_is_that_of_several_checkpoints(tmp_path: Path) -> None:
+    assert not history(None).page(tmp_path / "history.html")
+    assert history(gated("epoch-0", 0.99), gated("epoch-1", 0.5)).page(tmp_path / "history.html")
+    page = parsed((tmp_path / "history.html").read_text(encoding="utf-8"))
+    assert "1 of 2 checkpoints may be published" in page.words
+    assert "courses" in page.ids
+
+
+def test_what_cannot_be_compared_with_the_newest_is_left_out() -> None:
+    other = gated("epoch-0", 0.99)
+    other = other.model_copy(update={"suite": other.suite.model_copy(update={"fingerprint": {"steps": 9}})})
+    shown = history(other, gated("epoch-1", 0.98))
+    assert [card.name for record in shown.records for card in record.candidates] == ["epoch-1"]
+    assert "epoch-0" in shown.table({})[1]
+
+
+@pytest.mark.parametrize(("last", "worse"), [(1, True), (2, True), (3, False)])
+def test_the_last_epochs_are_worse_by_their_losses(last: int, worse: bool) -> None:
+    losses = (0.5, 0.1, 2.0, 2.5)
+    shown = history(*(gated(f"epoch-{i}", 0.99, loss) for i, loss in enumerate(losses)))
+    said = shown.worse(last)
+    assert (said is not None) == worse
+    if said is not None:
+        assert f"the last {last}, " in said
+        assert "certainly worse than epoch-1" in said
+        assert "Better is the smaller mean loss" in said
+    again = replace(shown, answers=shown.answers[:2])
+    assert again.worse(last) is None
