@@ -209,12 +209,10 @@ def _item(
 
 
 def _floors(judged: Judgement) -> str:
-    evidence = judged.evidence
-    if evidence is None or judged.value is None or judged.baseline is None:
+    floors = summary.floors(judged)
+    if not any(floors) or judged.value is None or judged.baseline is None:
         return ""
-    if evidence.baseline_floor is None or evidence.value_floor is None:
-        return ""
-    before, after = judged.baseline - evidence.baseline_floor, judged.value - evidence.value_floor
+    before, after = judged.baseline - floors[0], judged.value - floors[1]
     return f"{value_of(judged.metric, before)} \N{RIGHTWARDS ARROW} {value_of(judged.metric, after)}"
 
 
