@@ -209,10 +209,10 @@ def _item(
 
 
 def _floors(judged: Judgement) -> str:
-    floors = summary.floors(judged)
-    if not any(floors) or judged.value is None or judged.baseline is None:
+    pair = summary.above_floors(judged)
+    if pair is None or not any(summary.floors(judged)):
         return ""
-    before, after = judged.baseline - floors[0], judged.value - floors[1]
+    before, after = pair
     return f"{value_of(judged.metric, before)} \N{RIGHTWARDS ARROW} {value_of(judged.metric, after)}"
 
 

@@ -339,6 +339,14 @@ def floors(judged: Judgement) -> tuple[float, float]:
     return evidence.baseline_floor, evidence.value_floor
 
 
+def above_floors(judged: Judgement) -> tuple[float, float] | None:
+    """The two values that a change is of, the baseline's first: those of a distance without their floors."""
+    if judged.value is None or judged.baseline is None:
+        return None
+    before, after = floors(judged)
+    return judged.baseline - before, judged.value - after
+
+
 def mean_of(values: list[float | None]) -> float | None:
     """Plain mean, None if a value is missing: what was not measured is not averaged away."""
     known = [value for value in values if value is not None]
