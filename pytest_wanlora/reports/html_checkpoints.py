@@ -298,14 +298,17 @@ def common_steps(views: Sequence[CandidateView]) -> tuple[tuple[tuple[str, ...],
 def _line(judged: Judgement, anchors: Anchors) -> Line:
     language = anchors.language
     words, _, more = (judged.explained if language == "en" else _explained(judged)).partition("\n")
-    if judged.kind == "regression" and judged.value is not None and judged.baseline is not None:
-        before, after = (value_of(judged.metric, each) for each in (judged.baseline, judged.value))
-        lost = judged.verdict is Verdict.FAIL and judged.fail is not None
+    pair = summary.above_floors(judged)
+    if judged.kind == "regression" and pair is not None:
+        before, after = (value_of(judged.metric, each) for each in pair)
+        lost = judged.verdict in (Verdict.FAIL, Verdict.UNDECIDED) and judged.fail is not None
         words = (Html.FAILS_BY if lost else Html.CHANGED).say(
             language,
             change=change_of(judged.metric, judged.change, judged.verdict, language),
             before=before,
-            after=after,
+            after=after
+            if not any(summary.floors(judged))
+            else Html.ABOVE.say(language, value=after, n=judged.n),
             fail=plots.percent(judged.fail or 0.0, signed=False),
         )
         if judged.verdict in (Verdict.WARN, Verdict.UNDECIDED) and (said := aside(judged, language)):

@@ -209,12 +209,10 @@ def _item(
 
 
 def _floors(judged: Judgement) -> str:
-    evidence = judged.evidence
-    if evidence is None or judged.value is None or judged.baseline is None:
+    pair = summary.above_floors(judged)
+    if pair is None or not any(summary.floors(judged)):
         return ""
-    if evidence.baseline_floor is None or evidence.value_floor is None:
-        return ""
-    before, after = judged.baseline - evidence.baseline_floor, judged.value - evidence.value_floor
+    before, after = pair
     return f"{value_of(judged.metric, before)} \N{RIGHTWARDS ARROW} {value_of(judged.metric, after)}"
 
 

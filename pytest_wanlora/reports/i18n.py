@@ -125,7 +125,7 @@ ADVICE_ALONE: Final = Phrase(
 """The same of a run whose receipts `verify` refuses."""
 
 WHY_ALONE: Final = Phrase(
-    "verify refuses the receipts of this run, since pytest ended with exit code {exit_status}.",
+    "The receipts of this run are refused, since pytest ended with exit code {exit_status}.",
     "pytest 실행이 종료 코드 {exit_status}번으로 끝나 verify가 이 실행의 receipt를 거부합니다.",
 )
 
@@ -139,9 +139,10 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
             "체크포인트 {candidates}개 중 배포할 수 있는 것은 이것뿐입니다.",
         ),
         "least_loss": Phrase(
-            "Of the {publishable} that may be published it did best over {comparisons} comparisons with the "
-            "baseline. Next is {next}; whether the two differ was not tested. {objective}",
-            "배포할 수 있는 체크포인트 {publishable}개 중 기준과의 비교 {comparisons}건에서 가장 좋습니다. "
+            "Of the {publishable} that may be published {best} did best over {comparisons} comparisons with "
+            "the baseline. Next is {next}; whether the two differ was not tested. {objective}",
+            "배포할 수 있는 체크포인트 {publishable}개 중 {best}의 결과가 가장 좋습니다(기준과의 비교 "
+            "{comparisons}건). "
             "다음 순위는 {next}이며, 둘 사이의 차이는 통계적으로 검정하지 않았습니다. {objective}",
         ),
         "tie": Phrase(
@@ -179,14 +180,14 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
 OBJECTIVES: Final[Mapping[Objective, Phrase]] = MappingProxyType(
     {
         "mean": Phrase(
-            "Better is the smaller mean loss: the mean, over all metrics and scenarios, of the change to the "
-            "worse as a share of its fail band.",
+            "Best is the smallest mean loss. The loss of a metric is how much worse it got, divided by the "
+            "largest loss that is allowed.",
             "평균 손실이 작을수록 좋습니다. 평균 손실은 모든 지표와 시나리오에서 악화율을 실패 허용폭으로 "
             "나눈 값의 평균입니다.",
         ),
         "worst": Phrase(
-            "Better is the smaller largest loss: the largest, of all metrics and scenarios, of the changes "
-            "to the worse as shares of their fail bands.",
+            "Best is the smallest worst loss. The loss of a metric is how much worse it got, divided by the "
+            "largest loss that is allowed.",
             "최대 손실이 작을수록 좋습니다. 최대 손실은 모든 지표와 시나리오에서 악화율을 실패 허용폭으로 "
             "나눈 값 중 가장 큰 것입니다.",
         ),

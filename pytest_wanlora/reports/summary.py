@@ -324,19 +324,27 @@ def averages(record: RunRecord, candidate: str) -> dict[str, Average]:
 def _average(of: list[Row | None]) -> Average:
     baseline = mean_of([None if row is None else row.baseline for row in of])
     value = mean_of([None if row is None else row.value for row in of])
-    floors = [None if row is None else _floors(row.judgement) for row in of]
-    before = difference_of(mean_of([None if pair is None else pair[0] for pair in floors]), baseline)
-    after = difference_of(mean_of([None if pair is None else pair[1] for pair in floors]), value)
+    taken = [None if row is None else floors(row.judgement) for row in of]
+    before = difference_of(mean_of([None if pair is None else pair[0] for pair in taken]), baseline)
+    after = difference_of(mean_of([None if pair is None else pair[1] for pair in taken]), value)
     relative = relative_of(before, difference_of(before, after))
     return Average(baseline, value, difference_of(baseline, value), relative, len(of))
 
 
-def _floors(judged: Judgement) -> tuple[float, float]:
-    """The parts of a distance's two values that their number of videos explains; 0 of other metrics."""
+def floors(judged: Judgement) -> tuple[float, float]:
+    """The parts of a distance's two values, the baseline's first, that so few videos explain; else 0."""
     evidence = judged.evidence
     if evidence is None or evidence.baseline_floor is None or evidence.value_floor is None:
         return 0.0, 0.0
     return evidence.baseline_floor, evidence.value_floor
+
+
+def above_floors(judged: Judgement) -> tuple[float, float] | None:
+    """The two values that a change is of, the baseline's first: those of a distance without their floors."""
+    if judged.value is None or judged.baseline is None:
+        return None
+    before, after = floors(judged)
+    return judged.baseline - before, judged.value - after
 
 
 def mean_of(values: list[float | None]) -> float | None:

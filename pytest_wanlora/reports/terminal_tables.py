@@ -7,7 +7,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.metrics import METRICS, Metric, grade
-from pytest_wanlora.reports.summary import ordered, place_of, scenarios_of, signed_change
+from pytest_wanlora.reports.summary import (
+    above_floors,
+    floors,
+    ordered,
+    place_of,
+    scenarios_of,
+    signed_change,
+)
 from pytest_wanlora.text_table import aligned, columns
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 from pytest_wanlora.verdict.reasons import aside
@@ -128,9 +135,11 @@ def _share(judged: Judgement) -> float:
 
 def _reason(judged: Judgement) -> str:
     metric = METRICS.get(judged.metric)
-    if judged.kind != "regression" or metric is None or judged.value is None or judged.baseline is None:
+    pair = above_floors(judged)
+    if judged.kind != "regression" or metric is None or pair is None:
         return judged.reason.partition("\n")[0]
-    said = [f"{metric.format(judged.baseline)} -> {metric.format(judged.value)}, n = {judged.n}"]
+    above = " above the floor" if any(floors(judged)) else ""
+    said = [f"{metric.format(pair[0])} -> {metric.format(pair[1])}{above}, n = {judged.n}"]
     if judged.evidence is not None and (bounds := interval_words(judged)):
         said.append(f"{judged.evidence.level:.0%} interval {bounds}")
     if judged.worst is not None and judged.verdict.fails:

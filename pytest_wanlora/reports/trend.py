@@ -161,9 +161,10 @@ def loss(record: RunRecord, candidate: str) -> tuple[float, int] | None:
 
 
 def best_first(record: RunRecord, names: Sequence[str]) -> tuple[str, ...]:
-    """Names of checkpoints with the one to publish in front; the others in their order."""
+    """Names of checkpoints with the one to publish in front, then others that may be published."""
     first = best(record).candidate
-    return tuple(sorted(names, key=lambda name: name != first))
+    able = {card.name for card in record.candidates if card.publishable}
+    return tuple(sorted(names, key=lambda name: (name != first, name not in able)))
 
 
 def strengths(record: RunRecord) -> dict[float, dict[str, str]]:

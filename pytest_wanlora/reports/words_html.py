@@ -163,7 +163,8 @@ class Html(Enum):
         "확인하세요.",
     )
     ABOVE_FLOOR = Phrase(
-        "FVD's change is that of its part above what so few videos make by themselves, so it may pass 100%.",
+        "So few videos have an FVD of some size by themselves, their floor. The change is that of the part "
+        "above it, so it can be more than 100%.",
         "FVD의 변화율은 비디오 수 때문에 생기는 바닥값을 뺀 값이므로 100%를 넘을 수 있습니다.",
     )
     WORST_OF = Phrase("Worst verdict of each scenario", "시나리오별 가장 나쁜 판정")
@@ -179,6 +180,7 @@ class Html(Enum):
     BETTER_SIDE = Phrase("better →", "개선 →")
     HIGHER_BETTER = Phrase("higher is better", "높을수록 좋음")
     LOWER_BETTER = Phrase("lower is better", "낮을수록 좋음")
+    ABOVE = Phrase("{value} above the floor of {n} videos", "{value}(비디오 {n}개의 바닥값 제외)")
     FLOORS = Phrase(
         "judged above the floor of {n} videos: {values}",
         "비디오 {n}개의 바닥값을 뺀 값: {values}",

@@ -19,14 +19,16 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "배포할 수 있습니다. 배포하는 쪽에서 receipt를 검증하세요.",
         ),
         "gate_alone": Phrase(
-            "This checkpoint may be published after one more run: pytest ended with exit code {exit_status} "
-            "because of another, so verify refuses this receipt. Gate it alone; rendered videos are reused.",
+            "One more run, of this checkpoint alone, and it may be published. This run ended with exit code "
+            "{exit_status} because of another checkpoint, so its receipts are refused. Videos are reused.",
             "배포할 수 있지만 다른 체크포인트 때문에 pytest가 종료 코드 {exit_status}번으로 끝나 verify가 이 "
             "receipt를 거부합니다. 이 체크포인트만 다시 검사하세요. 생성한 비디오는 재사용됩니다.",
         ),
         "fix_checkpoint": Phrase(
-            "The file itself is at fault. Look at what it holds, then save it anew.",
-            "체크포인트 파일 자체에 문제가 있습니다. 내용을 확인한 뒤 다시 저장하세요.",
+            "The file itself is at fault. See what it holds. If its weights are broken, gate an earlier "
+            "checkpoint or train again; if it is the format, save it in another.",
+            "체크포인트 파일 자체에 문제가 있습니다. 내용을 확인하세요. 가중치가 손상되었으면 이전 "
+            "체크포인트를 검사하거나 다시 학습하고, 형식 문제라면 다른 형식으로 저장하세요.",
         ),
         "measure_baseline": Phrase(
             "Checks without a baseline: {items}. Measure the model without LoRA on this suite first.",
@@ -69,14 +71,14 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "지나치게 강하게 적용된 것인지 확인할 수 있습니다.",
         ),
         "category_regressed": Phrase(
-            "The category {category} regressed ({scenario}: {metrics}). Draw a training set with more of "
-            "what regressed.",
+            "The category {category} regressed ({scenario}: {metrics}). Sample a new training set with "
+            "more of it from your METADATA.csv, then train again.",
             "{category} 카테고리가 악화되었습니다({scenario}: {metrics}). 악화된 카테고리의 비중을 높여 "
             "학습 데이터셋을 다시 구성하세요.",
         ),
         "category_regressed_share": Phrase(
             "The category {category} regressed ({scenario}: {metrics}); {share:.1%} of the training prompts "
-            "are of it. Draw a training set with more of what regressed.",
+            "are of it. Sample a new training set with more of it from your METADATA.csv, then train again.",
             "{category} 카테고리가 악화되었습니다({scenario}: {metrics}). 학습 프롬프트에서 차지하는 비중은 "
             "{share:.1%}입니다. 악화된 카테고리의 비중을 높여 학습 데이터셋을 다시 구성하세요.",
         ),

@@ -391,7 +391,9 @@ def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
         elif known is Standing.WEAK:
             more = evidence.n_missing
             yield PARTS["weak_beyond" if more is None else "weak"].say(language, more=more)
-        if known in (Standing.UNLIKELY, Standing.WEAK) and evidence.chance_to_fail is not None:
+        # beyond the band, what would decide is said, not what the suite's last look would fail
+        likely = known is Standing.UNLIKELY or (known is Standing.WEAK and not beyond)
+        if likely and evidence.chance_to_fail is not None:
             yield PARTS["chance"].say(language, chance=evidence.chance_to_fail)
 
 

@@ -47,7 +47,7 @@ def test_the_winner_of_a_race_is_gated_alone(
         [
             "*race: 3 seeds each: * of 6 go on, epoch-2@0.6 ahead",
             "race: epoch-2@0.6 (*; not distinguishable from it at n = *",
-            "race: Better is the smaller mean loss: *",
+            "race: Best is the smallest mean loss*",
             "race: * videos of 144 in *; what was dropped early saved *",
             "*epoch-2@0.6 * won",
         ]

@@ -128,3 +128,6 @@ def test_the_change_of_a_distance_is_the_one_above_its_floor_in_every_view() -> 
     for name, text in views.items():
         assert re.search(r"80(\.0)? ?%", text), name
         assert not re.search(r"[^0-9]30(\.0)? ?%", text), name
+    # beside the change stand the values that it is of
+    assert "40.00 -> 72.00 above the floor" in views["terminal"]
+    assert "40.00 \N{RIGHTWARDS ARROW} 72.00 above the floor of 8 videos" in views["html"]

@@ -72,7 +72,7 @@ def test_the_losers_get_no_more_videos_and_the_winner_is_gated_alone(race: OpenR
     assert answer.startswith(f"{outcome.winner} (")
     assert "not distinguishable from it at n = 3" in answer
     assert "epoch-3" not in answer
-    assert "Better is the smaller mean loss" in meaning
+    assert "Best is the smallest mean loss" in meaning
     assert f"{outcome.used} videos of 216" in cost
 
 

@@ -177,11 +177,7 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
 @pytest.mark.parametrize(
     ("code", "changed", "words"),
     [
-        (
-            ReasonCode.BEYOND_BAND_WEAK,
-            {},
-            "not proven, about 12 more seeds would decide; with all seeds of the suite it would",
-        ),
+        (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more seeds would decide"),
         (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, high=0.14)}, ""),
         (ReasonCode.BETTER, {"evidence": None}, "the band alone decides"),
         (ReasonCode.BETTER, {"evidence": None, "change": None}, "no interval"),
@@ -192,6 +188,7 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
 def test_what_a_table_does_not_show(code: ReasonCode, changed: dict[str, object], words: str) -> None:
     found = aside(replace(judged(code), **changed))  # type: ignore[arg-type]  # fields of a judgement
     assert words in found if words else not found
+    assert "with a chance" not in found, "it says what would decide, not what the last look would fail"
     assert "->" not in found
     assert "interval of" not in found
 

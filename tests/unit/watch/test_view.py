@@ -80,6 +80,6 @@ def test_the_last_epochs_are_worse_by_their_losses(last: int, worse: bool) -> No
     if said is not None:
         assert f"the last {last}, " in said
         assert "certainly worse than epoch-1" in said
-        assert "Better is the smaller mean loss" in said
+        assert "Best is the smallest mean loss" in said
     again = replace(shown, answers=shown.answers[:2])
     assert again.worse(last) is None
