@@ -20,7 +20,16 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
 from pytest_wanlora.phrases import LANGUAGES, Language
-from pytest_wanlora.reports import commands, html_first, html_run, html_text, limits, sentences, trend
+from pytest_wanlora.reports import (
+    commands,
+    html_first,
+    html_race,
+    html_run,
+    html_text,
+    limits,
+    sentences,
+    trend,
+)
 from pytest_wanlora.reports.html_checkpoints import (
     Anchors,
     CandidateView,
@@ -159,7 +168,7 @@ def _body(
         "metrics": [title_of(metric, language) for metric in anchors.metrics],
         "fvd": "fvd" in anchors.metrics,
         "courses": html_run.courses(record, anchors),
-        "race": html_run.race_view(record, language),
+        "race": html_race.race_view(record, language),
         "strengths": trend.strengths(record),
         "best_first": first,
         "rapa": limits.is_rapa(record),

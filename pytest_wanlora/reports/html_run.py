@@ -12,9 +12,9 @@ from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports import plots, race, sentences, trend
+from pytest_wanlora.reports import plots, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
-from pytest_wanlora.reports.html_text import isolated, label, visible
+from pytest_wanlora.reports.html_text import isolated, label
 from pytest_wanlora.reports.limits import LimitRow, limit_rows, nearest
 from pytest_wanlora.reports.limits import targets as targets_of
 from pytest_wanlora.reports.words_html import Html
@@ -108,42 +108,6 @@ class TrainingView:
     scenarios: tuple[tuple[str, str, str, bool, tuple[Mark, ...]], ...]
     suspicions: tuple[str, ...]
     correlations: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class RaceView:
-    """The race that chose the checkpoint.
-
-    Attributes:
-        title: Of the section.
-        lines: The answer, what better means, who failed, and what it cost.
-        plot: Losses over the checkpoints, a line for each strength.
-        caption: What the plot shows.
-        head: Titles of the table.
-        rows: A candidate each, the winner first.
-    """
-
-    title: str
-    lines: tuple[str, ...]
-    plot: Markup
-    caption: str
-    head: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-
-
-def race_view(record: RunRecord, language: Language) -> RaceView | None:
-    """The race; None without one."""
-    found = record.race
-    if found is None:
-        return None
-    return RaceView(
-        title=race.RACE["title"].say(language),
-        lines=tuple(race.lines(found, language, isolated, visible)),
-        plot=race.curve(found, language),
-        caption=race.RACE["curve"].say(language),
-        head=race.head(language),
-        rows=tuple(race.rows(found, language, isolated, visible)),
-    )
 
 
 def courses(record: RunRecord, anchors: Anchors) -> tuple[CourseView, ...]:

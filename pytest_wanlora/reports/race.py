@@ -7,13 +7,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.phrases import Language, Phrase
-from pytest_wanlora.reports import plots
 from pytest_wanlora.reports.i18n import OBJECTIVES
 from pytest_wanlora.reports.sentences import Quote
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
-
     from pytest_wanlora.results.parts import Entrant, RaceCard
 
 _ENDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -143,20 +140,3 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
             "-" if each.behind is None or each.leader == each.name else f"{each.behind:+.2f}{bounds}",
             RACE[key].say(language, n=each.n, leader=quote(each.leader), why=text(each.why)),
         )
-
-
-def curve(race: RaceCard, language: Language) -> Markup:
-    """The losses over the checkpoints, in the order of the command line, with a line for each strength."""
-    names = list(dict.fromkeys(each.checkpoint for each in race.entrants))
-    found = {(each.scale, each.checkpoint): each.loss for each in race.entrants}
-    strengths = list(dict.fromkeys(each.scale for each in race.entrants))
-    courses = [
-        plots.Course(
-            f"{scale:g}",
-            tuple(plots.Point(found.get((scale, name)), None) for name in names),
-            colour=number,
-        )
-        for number, scale in enumerate(strengths)
-    ]
-    said = RACE["curve"].say(language)
-    return plots.courses(names, courses, warn=1.0, fail=1.0, title=said, description=said)

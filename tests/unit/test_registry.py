@@ -47,7 +47,7 @@ def declare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Declare
 
 def test_a_metric_of_a_package_comes_after_the_built_in_ones(declare: Declare) -> None:
     declare(GOOD)
-    assert list(METRICS) == [*metrics.BUILT_IN, "glow"]
+    assert list(METRICS) == [*metrics.BUILT_IN, "glow", *metrics.QUESTIONS]
     assert default_tolerances()["glow"].fail == 0.2
 
 
