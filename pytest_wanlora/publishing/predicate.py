@@ -161,6 +161,8 @@ class Baseline(StrictModel):
         created: When it was measured.
         checkpoint: Digest of its checkpoint; None for the model without LoRA.
         differences: What differs from this run's environment and was let pass.
+        added: Scenario to seeds that it lacks, whose videos of the model without LoRA were compared with all
+            the same; left out where there are none.
     """
 
     name: str
@@ -168,6 +170,15 @@ class Baseline(StrictModel):
     created: str
     checkpoint: Digest | None
     differences: tuple[str, ...]
+    added: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+
+
+def _if_added(baseline: Baseline, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    """Without what no receipt had before: one that has no added seeds is the same to the byte."""
+    known: dict[str, Any] = write(baseline)
+    if not baseline.added:
+        del known["added"]
+    return known
 
 
 class Decided(StrictModel):
@@ -220,7 +231,7 @@ class PredicateV1(StrictModel):
     environment: dict[str, Any]
     versions: dict[str, str]
     checkpoint: Checkpoint
-    baseline: Baseline | None
+    baseline: Annotated[Baseline, WrapSerializer(_if_added)] | None
     seeds: dict[str, tuple[int, ...]]
     expected: tuple[ItemId, ...]
     items: tuple[Item, ...]

@@ -84,6 +84,7 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
             "created": baseline.created,
             "checkpoint": None if baseline.sha256 is None else {"sha256": baseline.sha256},
             "differences": baseline.differences,
+            "added": baseline.added,
         },
         "seeds": _seeds(record, candidate),
         "expected": [item for item in record.expected if item.candidate == candidate],

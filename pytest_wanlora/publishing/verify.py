@@ -17,7 +17,7 @@ from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
-from pytest_wanlora.publishing.predicate import AnyStatement, Predicate, PredicateV1
+from pytest_wanlora.publishing.predicate import AnyStatement, Baseline, Predicate, PredicateV1
 from pytest_wanlora.verdict.decision import decide
 
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
@@ -250,14 +250,21 @@ def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
             if count < demands.min_seeds:
                 yield f"{scenario}: videos of {count} seeds, required: >= {demands.min_seeds}"
     if demands.baseline_sha256 is not None:
-        compared = None if said.baseline is None else said.baseline.digest.sha256
-        if compared != demands.baseline_sha256.lower():
-            yield f"compared with the baseline {compared}, required: {demands.baseline_sha256.lower()}"
+        yield from _of_the_baseline(said.baseline, demands.baseline_sha256.lower())
     if demands.max_runs is not None and said.runs > demands.max_runs:
         yield f"run {said.runs} of these bytes, required: <= {demands.max_runs}"
     yield from _of_the_circumstances(said, demands)
     for bound in demands.bounds:
         yield from bounds.problems(said, bound)
+
+
+def _of_the_baseline(baseline: Baseline | None, required: str) -> Iterable[str]:
+    compared = None if baseline is None else baseline.digest.sha256
+    if compared != required:
+        yield f"compared with the baseline {compared}, required: {required}"
+    elif baseline is not None and baseline.added:
+        count = sum(map(len, baseline.added.values()))
+        yield f"compared with {count} base videos that the baseline {required} lacks, required: none"
 
 
 def _of_the_circumstances(said: PredicateV1, demands: Demands) -> Iterable[str]:

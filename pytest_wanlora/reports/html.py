@@ -143,7 +143,10 @@ def _body(
         "say": say,
         "record": record,
         # what a cause says is said there
-        "notes": [note for note in record.notes if note not in {c.sentence for c in record.causes}],
+        "notes": [
+            *sentences.baseline_lines(record, language),
+            *(note for note in record.notes if note not in {c.sentence for c in record.causes}),
+        ],
         "candidates": views,
         "level": f"{min(levels, default=0.9):.0%}",
         "tests": project_tests(record, language),

@@ -365,6 +365,7 @@ class _View:
             sentences.left_out_lines(record.left_out, record.expected, self._language, to.name, to.text),
         )
         yield from map(to.text, record.notes)
+        yield from map(to.text, sentences.baseline_lines(record, self._language))
         for line in () if record.baseline is None else record.baseline.differences:
             yield to.say("DIFFERS", what=line)
         for lost in record.failures:

@@ -60,6 +60,21 @@ def verdict_text(card: CandidateCard, language: Language, quote: Quote) -> str:
     return (Page.MAY if card.publishable else Page.MAY_NOT).say(language, name=name)
 
 
+def baseline_lines(record: RunRecord, language: Language) -> list[str]:
+    """What was compared with beyond the stored baseline, or why it was not though the suite asks for it."""
+    card, said = record.baseline, []
+    if card is not None and card.added:
+        where = "; ".join(f"{name}: {', '.join(map(str, seeds))}" for name, seeds in card.added.items())
+        count = sum(map(len, card.added.values()))
+        said.append(Page.BASE_ADDED.say(language, count=count, rendered=card.added_rendered, where=where))
+    if card is not None and card.cap is not None:
+        cap = card.cap
+        why = Page.CAP_UNLIKE.say(language, why=cap.why) if cap.why else Page.CAP_ACCEPTED.say(language)
+        told = {"stored": cap.stored, "wanted": cap.wanted, "command": cap.next_command}
+        said.append(Page.CAP.say(language, why=why, **told))
+    return said
+
+
 def decision_text(record: RunRecord, card: CandidateCard, language: Language, quote: Quote) -> str:
     """Why it may or may not be published."""
     decision = record.decision(card.name)

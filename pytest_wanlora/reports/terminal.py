@@ -142,6 +142,7 @@ def summary(
         lines.append(f"baseline {baseline.name} of {baseline.created[:10]}")
         for line in baseline.differences:
             lines += wrapped(f"differs: {line}", width, "  ")
+    lines += [f"note: {line}" for line in sentences.baseline_lines(record, "en")]
     names = [card.name for card in record.candidates if card.sha256 is not None]
     several = len(names) > 1
     if several and record.videos:

@@ -353,6 +353,26 @@ class Page(Enum):
     )
     NOTES = Phrase("Notes", "참고 사항")
     DIFFERS = Phrase("The baseline was measured elsewhere: {what}", "기준을 측정한 환경이 다릅니다: {what}")
+    BASE_ADDED = Phrase(
+        "The baseline lacks seeds of this run: {count} more videos of the model without LoRA were compared "
+        "with, {rendered} of them rendered in this run ({where}); the stored baseline was not changed.",
+        "기준에 없는 시드가 있어 LoRA 없는 모델의 비디오 {count}개를 더해 비교했습니다. "
+        "이번 실행에서 생성한 것은 {rendered}개입니다({where}). 저장된 기준은 바뀌지 않았습니다.",
+    )
+    CAP = Phrase(
+        "The suite asks for up to {wanted} seeds a scenario and the baseline has {stored}: no more were "
+        "compared, because {why}; to measure more: {command}",
+        "스위트는 시나리오마다 시드를 {wanted}개까지 요구하지만 기준에는 {stored}개가 있습니다. "
+        "{why} 그 이상은 비교하지 않았습니다. 시드를 더 측정하려면: {command}",
+    )
+    CAP_ACCEPTED = Phrase(
+        "it is of an accepted checkpoint, which a gate does not render",
+        "기준이 승인된 체크포인트이고 게이트는 이를 생성하지 않으므로",
+    )
+    CAP_UNLIKE = Phrase(
+        "one of its videos, rendered here, is not the stored one ({why})",
+        "저장된 기준 비디오 하나를 여기서 생성한 결과가 저장된 것과 다르므로({why})",
+    )
     LOST_VIDEO = Phrase(
         "No video of {scenario}, seed {seed}, for {candidate}: {why}",
         "비디오 생성 실패({candidate}, {scenario}, 시드 {seed}): {why}",

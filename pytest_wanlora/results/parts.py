@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
 from pytest_wanlora.baseline.stored import Prompt
 from pytest_wanlora.metrics import scoring_metrics
-from pytest_wanlora.schemas import Finite, StrictModel
+from pytest_wanlora.schemas import Count, Finite, StrictModel
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
 from pytest_wanlora.verdict.race import Objective, State
@@ -275,6 +275,23 @@ class Paths(StrictModel):
     training_data: str | None = None
 
 
+class Cap(StrictModel):
+    """Why no scenario got more videos than the baseline has seeds of it.
+
+    Attributes:
+        stored: Seeds that the baseline has of each scenario.
+        wanted: Seeds that the last look would take.
+        why: How a base video that was rendered differs from the stored one; empty where the baseline is of an
+            accepted checkpoint, which a gate does not render.
+        next_command: What measures the baseline with more seeds.
+    """
+
+    stored: Count
+    wanted: Count
+    why: str
+    next_command: str
+
+
 class BaselineCard(StrictModel):
     """What the candidates were compared with.
 
@@ -286,6 +303,10 @@ class BaselineCard(StrictModel):
         environment: Where it was measured.
         differences: Lines on what differs from this run and was let pass.
         noise: Changes of each metric that chance alone explains.
+        added: Scenario to the seeds that the stored baseline lacks and that were compared with all the same:
+            videos of the model without LoRA, in the cache. The stored files are as they were.
+        added_rendered: How many of those this run rendered.
+        cap: Why there are none although the suite asks for more seeds; None where nothing ended the looks.
     """
 
     name: str
@@ -295,6 +316,19 @@ class BaselineCard(StrictModel):
     environment: dict[str, Any] = Field(default_factory=dict)
     differences: tuple[str, ...] = ()
     noise: tuple[NoiseFloor, ...] = ()
+    added: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    added_rendered: Count = 0
+    cap: Cap | None = None
+
+    def extended(self, stored: Mapping[str, Container[int]], videos: Iterable[Video]) -> BaselineCard:
+        """The card with the videos that it was compared with and that are not of the stored seeds."""
+        added = [v for v in videos if v.role == "baseline" and v.seed not in stored[v.scenario]]
+        seeds: dict[str, tuple[int, ...]] = {}
+        for video in added:
+            seeds[video.scenario] = (*seeds.get(video.scenario, ()), video.seed)
+        return self.model_copy(
+            update={"added": seeds, "added_rendered": sum(not video.reused for video in added)}
+        )
 
 
 class Totals(StrictModel):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,17 +14,20 @@ from pytest_wanlora import baseline as baselines
 from pytest_wanlora import suite as suites
 from pytest_wanlora.baseline import baseline_place, load_baseline, stored_seeds
 from pytest_wanlora.baseline.stored import Baseline
-from pytest_wanlora.errors import BaselineError, IncomparableError
+from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
+from pytest_wanlora.results.parts import Cap
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.pictures import Pictures
+from pytest_wanlora.run.preflight import folder_option
 from pytest_wanlora.scoring import frechet
 from pytest_wanlora.suite.fingerprint import fingerprint
+from pytest_wanlora.suite.subject import frames_feature
 from pytest_wanlora.verdict.fvd import ReferenceSet
 
 if TYPE_CHECKING:
-    from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.jobs.job import Job, JobResult
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Scenario, Scoring
 
@@ -150,19 +153,23 @@ class Standard:
         """How many of the suite's seeds, from the first on, the baseline has for a scenario."""
         return stored_seeds(self.baseline, self.gate.suite, scenario)
 
-    def stored_features(self, scenario: str) -> NDArray[np.float32]:
-        """Video features of the suite's seeds that the baseline has, from the first on, (N, D)."""
-        seeds = self.gate.seeds(self.stored_seeds(scenario))
-        return np.stack([self.baseline.features[scenario, seed] for seed in seeds])
+    def stored_features(self, scenario: str, least: int) -> NDArray[np.float32]:
+        """Video features of the suite's seeds that the baseline has, from the first on, (N, D).
 
-    def stored_frames(self, scenario: str) -> list[NDArray[np.float32]]:
+        Where it has fewer than `least`, those of `extended` are among them.
+        """
+        known = self.extended({scenario: least}).features
+        seeds = self.gate.seeds(max(least, self.stored_seeds(scenario)))
+        return np.stack([known[scenario, seed] for seed in seeds])
+
+    def stored_frames(self, scenario: str, least: int = 0) -> list[NDArray[np.float32]]:
         """Embeddings of the frames of the same videos, (frames, D) each.
 
         Raises:
             BaselineError: The baseline has none.
         """
-        known = self.baseline.frames
-        seeds = self.gate.seeds(self.stored_seeds(scenario))
+        known = self.extended({scenario: least}).frames
+        seeds = self.gate.seeds(max(least, self.stored_seeds(scenario)))
         if any((scenario, seed) not in known for seed in seeds):
             raise BaselineError(
                 f"the baseline {self.baseline.name!r} has no embeddings of frames: it was measured before "
@@ -195,6 +202,105 @@ class Standard:
                 next_command=self.update_command,
             )
 
+    @cached_property
+    def capped(self) -> Cap | None:
+        """Why no candidate gets more videos than the baseline has; None where nothing limits it.
+
+        One base video is rendered to find out, where the suite asks for more seeds than are stored.
+        """
+        return self.cap(self.gate.results)
+
+    def cap(self, find: Callable[[Sequence[Job]], Sequence[JobResult]]) -> Cap | None:
+        """The same, of the base video that `find` gives."""
+        stored = self.baseline
+        enough = [each.id for each in self.gate.scenarios if self.has_seeds(each.id)]
+        most, wanted = min(map(self.stored_seeds, enough), default=0), self.gate.suite.seeds.most
+        if not enough or most >= wanted:
+            return None
+        why = ""
+        if stored.candidate is None:
+            try:
+                why = self._unlike(stored, find)[1]
+            except WanloraError as error:
+                why = error.message
+            if not why:
+                return None
+        return Cap(stored=most, wanted=wanted, why=why, next_command=self._more_seeds)
+
+    @property
+    def _more_seeds(self) -> str:
+        """What to type to measure the baseline with as many seeds as the suite asks for."""
+        settings, stored = self.gate.settings, self.baseline
+        option = " ".join([suites.option_value(self.gate.suite), *self.gate.typed_for_baselines()])
+        command = baselines.update_command(option, settings.baseline)
+        if stored.candidate is not None:
+            # the candidates of this run are other checkpoints than the one that was accepted
+            command = baselines.with_files(command, [Path(stored.candidate["file"])])
+            command += "" if stored.scale in (None, 1.0) else f" --wanlora-scale {stored.scale:g}"
+        return command + folder_option(settings.baselines_dir, "--wanlora-baselines-dir")
+
+    def missing(self, pairs: Mapping[str, int]) -> dict[str, tuple[Job, ...]]:
+        """The base videos that the first seeds of scenarios take and the baseline lacks."""
+        return {
+            name: self.gate.jobs(
+                self.gate.base,
+                [self.gate.scenario(name)],
+                [seed for seed in self.gate.seeds(count) if seed not in self.baseline.scores[name]],
+            )
+            for name, count in pairs.items()
+        }
+
+    @property
+    def lacking(self) -> tuple[Job, ...]:
+        """All base videos that the last look may take and the baseline lacks."""
+        try:
+            if self.gate.settings.update_baselines or self.baseline.candidate is not None:
+                return ()
+            enough = [each.id for each in self.gate.scenarios if self.has_seeds(each.id)]
+            of = self.missing(dict.fromkeys(enough, self.gate.suite.seeds.most))
+        except WanloraError:
+            # what is missing is a finding of the preflight
+            return ()
+        return tuple(job for jobs in of.values() for job in jobs)
+
+    def extended(self, pairs: Mapping[str, int]) -> Baseline:
+        """The baseline with the first seeds of scenarios: those that it lacks are rendered, none is stored.
+
+        What a look is assessed by depends on that look alone, not on how far other candidates went.
+
+        Raises:
+            BaselineError: A base video cannot be scored.
+            JobError: One cannot be rendered.
+        """
+        added = [each for jobs in self.missing(pairs).values() if jobs for each in self.gate.results(jobs)]
+        for each in added:
+            if each.degenerate is not None:
+                raise BaselineError(
+                    f"{each.job.label}: the baseline lacks it, and it cannot be scored: {each.degenerate}",
+                    next_command=self._more_seeds,
+                )
+        return self._with(added)
+
+    @property
+    def known(self) -> Baseline:
+        """The baseline with all base videos that are in the cache; nothing is rendered."""
+        return self._with([each for each in self.gate.known(self.lacking) if each.degenerate is None])
+
+    def _with(self, added: Sequence[JobResult]) -> Baseline:
+        if not added:
+            return self.baseline
+        scores = {name: dict(of) for name, of in self.baseline.scores.items()}
+        features, frames = dict(self.baseline.features), dict(self.baseline.frames)
+        for each in added:
+            scores[each.scenario][each.seed] = dict(each.scores)
+            features[each.scenario, each.seed] = each.features["video"]
+            if self.gate.suite.subject is not None:
+                # as a baseline keeps them
+                half = each.features[frames_feature(self.gate.suite.scoring.frames)].astype(np.float16)
+                frames[each.scenario, each.seed] = half.astype(np.float32)
+        in_order = {name: dict(sorted(of.items())) for name, of in scores.items()}
+        return self.baseline.model_copy(update={"scores": in_order, "features": features, "frames": frames})
+
     def require(self, scenarios: Sequence[Scenario]) -> None:
         """Check that the baseline was measured as this run measures.
 
@@ -224,13 +330,23 @@ class Standard:
 
     def _prove_same(self, differences: Iterable[str]) -> str:
         """Render one base video and compare its scores with the stored ones."""
-        stored = self._base_of_baseline(differences)
+        worst, why = self._unlike(self._base_of_baseline(differences), self.gate.results)
+        if why:
+            raise self._versions(differences, why)
+        return f"one base video, rendered here, gives its scores back to {worst:.1e}: versions count as equal"
+
+    def _unlike(
+        self, stored: Baseline, find: Callable[[Sequence[Job]], Sequence[JobResult]]
+    ) -> tuple[float, str]:
+        """How far a base video's scores are from the stored ones, relative, and what is too far, if any."""
         (job,) = self.gate.jobs(self.gate.base, self.gate.scenarios[:1], self.gate.seeds(1))
-        (here,) = self.gate.results([job])
+        (here,) = find([job])
         before = stored.scores.get(job.scenario, {}).get(job.seed)
-        if before is None:
-            raise self._versions(differences, f"it has no video of {job.scenario} with seed {job.seed}")
         worst = 0.0
+        if before is None:
+            return worst, f"it has no video of {job.scenario} with seed {job.seed}"
+        if here.degenerate is not None:
+            return worst, f"{job.label} cannot be scored here: {here.degenerate}"
         for name, value in here.scores.items():
             if name in self.gate.suite.tolerances and METRICS[name].level == "video":
                 off = abs(value - before[name]) / max(abs(before[name]), 1e-12)
@@ -238,12 +354,12 @@ class Standard:
                 if off > SAME:
                     was = METRICS[name].format(before[name])
                     now = METRICS[name].format(value)
-                    raise self._versions(differences, f"{job.label} has {name} {was} there and {now} here")
+                    return worst, f"{job.label} has {name} {was} there and {now} here"
         vector = stored.features[job.scenario, job.seed]
         off = float(np.linalg.norm(here.features["video"] - vector) / np.linalg.norm(vector))
         if off > SAME_FEATURES:
-            raise self._versions(differences, f"the video features of {job.scenario} differ by {off:.1%}")
-        return f"one base video, rendered here, gives its scores back to {worst:.1e}: versions count as equal"
+            return worst, f"the video features of {job.scenario} differ by {off:.1%}"
+        return worst, ""
 
     def _base_of_baseline(self, differences: Iterable[str]) -> Baseline:
         """The baseline of the model without LoRA that was measured where the baseline was."""

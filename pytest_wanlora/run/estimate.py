@@ -68,6 +68,7 @@ def estimate(gate: Gate, workers: int) -> Estimate:
             gate.candidate(name), with_trigger(gate.suite, gate.scenarios), gate.seeds(gate.suite.seeds.most)
         )
     )
+    last |= _by_key(gate.judge.standard.lacking if compared else ())
     records = list(_earlier(gate))
     seconds = [
         video.seconds

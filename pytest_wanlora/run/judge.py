@@ -205,10 +205,10 @@ class Judge:
     def single_videos(
         self, candidate: str, scenario: str, results: Mapping[str, Sequence[JobResult]]
     ) -> Judgement:
-        """Judge each video of a scenario on its own, beside all seeds that the baseline has."""
+        """Judge each video of a scenario on its own, beside all seeds of the baseline."""
         tolerances = self.gate.suite.tolerances
         metrics = [METRICS[name] for name in tolerances if METRICS[name].level == "video"]
-        stored = self.standard.baseline.scores.get(scenario, {})
+        stored = self.standard.extended({scenario: len(results[scenario])}).scores[scenario]
         return judge_videos(
             candidate,
             scenario,
@@ -239,19 +239,19 @@ class Judge:
         if metric.level == "set":
             return self._set_regression(item, metric, settled, chosen)
         scores = scores_of(chosen, metric.id)
-        baseline = self.standard.baseline.metric(metric.id)
+        extended = self.standard.extended({name: settled.pairs[name] for name in chosen})
         motion = scores_of(chosen, "motion")
         judged = regressions.judge_regression(
             metric,
             candidate=item.candidate,
             scenario=item.scenario,
             scores=scores,
-            baseline=baseline,
+            baseline=extended.metric(metric.id),
             tolerance=tolerances[metric.id],
             evidence=evidence,
             undecided=self.gate.suite.undecided,
             degenerate=degenerates(chosen),
-            motion_change=self._motion_change(motion),
+            motion_change=_motion_change(motion, extended.metric("motion", list(motion))),
             motion_tolerance=tolerances.get("motion"),
         )
         return judged if evidence else regressions.without_call(judged, self.gate.suite.undecided)
@@ -265,19 +265,6 @@ class Judge:
         blank = Judgement(**vars(item), verdict=Verdict.ERROR, reason="", n=len(results))
         return questions.judged(self.standard, blank, results, settled.assessment)
 
-    def _motion_change(self, motion: Scores) -> float | None:
-        stored = self.standard.baseline.metric("motion", list(motion))
-        pairs = [
-            (stored[name][seed], value)
-            for name, of in motion.items()
-            for seed, value in of.items()
-            if seed in stored.get(name, {})
-        ]
-        if not pairs:
-            return None
-        before, after = np.mean(pairs, axis=0)
-        return float(change(before, after, higher_is_better=True))
-
     def _set_regression(
         self, item: ItemId, metric: Metric, settled: Settled, chosen: Mapping[str, Sequence[JobResult]]
     ) -> Judgement:
@@ -289,10 +276,10 @@ class Judge:
         stored: Mapping[str, float] = {}
         if not degenerate:
             seeds = self.gate.seeds(common)
+            features = self.standard.extended(dict.fromkeys(chosen, common)).features
             own = self.standard.set_scores(features_of(chosen, common), chosen)
             stored = self.standard.set_scores(
-                np.stack([self.standard.baseline.features[name, seed] for name in chosen for seed in seeds]),
-                chosen,
+                np.stack([features[name, seed] for name in chosen for seed in seeds]), chosen
             )
         evidence = None if assessment is None else assessment.evidence.get((item.scenario, item.metric))
         judged = regressions.judge_set(
@@ -355,6 +342,19 @@ def degenerates(results: Mapping[str, Sequence[JobResult]]) -> dict[tuple[str, i
 def features_of(results: Mapping[str, Sequence[JobResult]], each: int | None = None) -> NDArray[np.float32]:
     """Video features, (videos, D), of the first videos of each scenario."""
     return np.stack([result.features["video"] for of in results.values() for result in of[:each]])
+
+
+def _motion_change(motion: Scores, stored: Scores) -> float | None:
+    pairs = [
+        (stored[name][seed], value)
+        for name, of in motion.items()
+        for seed, value in of.items()
+        if seed in stored.get(name, {})
+    ]
+    if not pairs:
+        return None
+    before, after = np.mean(pairs, axis=0)
+    return float(change(before, after, higher_is_better=True))
 
 
 def _listed(problems: Sequence[Problem]) -> tuple[tuple[str, int, str], ...]:

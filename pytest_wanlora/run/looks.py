@@ -22,6 +22,7 @@ from pytest_wanlora.verdict.sequential import Assessment, assess
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from pytest_wanlora.baseline import Baseline
     from pytest_wanlora.jobs.job import Job, JobResult
     from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.comparison import Standard
@@ -117,6 +118,7 @@ class Looks:
             try:
                 course = self._course(candidate)
                 jobs = [job for each in course.rendered(self.gate) for job in self._jobs(course, each)]
+                jobs += [job for of in self.standard.missing(course.pairs).values() for job in of]
                 if all(self.gate.known([job]) for job in jobs):
                     self._advance(course)
             except WanloraError:
@@ -168,15 +170,18 @@ class Looks:
         return self.gate.jobs(course.candidate, [scenario], self.gate.seeds(course.pairs[plain(scenario.id)]))
 
     def plan(self, scenarios: Sequence[Scenario]) -> Plan:
-        """The looks of some scenarios, as far as the baseline has seeds."""
+        """The looks of some scenarios: as far as the baseline has seeds, where it cannot be extended."""
         seeds = self.gate.suite.seeds
+        if self.standard.capped is None:
+            return Plan.between(seeds.first, seeds.most)
         stored = min(self.standard.stored_seeds(scenario.id) for scenario in scenarios)
         return Plan.between(seeds.first, min(seeds.most, stored))
 
     def look(self, course: Comparison) -> Settled:
         """Render the videos of a candidate's next look, and assess them."""
         jobs = {scenario.id: self._jobs(course, scenario) for scenario in course.rendered(self.gate)}
-        self.gate.extend([job for of in jobs.values() for job in of])
+        base = self.standard.missing(course.pairs)
+        self.gate.extend([job for side in (jobs, base) for of in side.values() for job in of])
         results: dict[str, tuple[JobResult, ...]] = {}
         broken: dict[str, WanloraError] = {}
         for name, of in jobs.items():
@@ -184,6 +189,14 @@ class Looks:
                 results[name] = self.gate.results(of)
             except WanloraError as error:
                 broken[name] = error
+        # after all of the candidate's, so that its LoRA is taken out once
+        for name in course.pairs:
+            try:
+                self.standard.extended({name: course.pairs[name]})
+            except WanloraError as error:
+                lost = [place for place in results if plain(place) == name]
+                broken |= dict.fromkeys(lost, error)
+                results = {place: of for place, of in results.items() if place not in lost}
         sound = {name: of for name, of in results.items() if not any(each.degenerate for each in of)}
         assessment = self._assess(sound, course) if sound.keys() & course.pairs.keys() else None
         return Settled(dict(course.pairs), results, broken, assessment)
@@ -193,7 +206,8 @@ class Looks:
         results = {name: of for name, of in results.items() if name in course.pairs}
         metrics = course.metrics
         video = tuple(METRICS[name] for name in metrics if METRICS[name].level == "video")
-        stored = self.standard.baseline.scores
+        baseline = self.standard.extended({name: course.pairs[name] for name in results})
+        stored = baseline.scores
 
         def table(side: Callable[[str, JobResult], Mapping[str, float]]) -> dict[str, NDArray[np.float64]]:
             return {
@@ -207,7 +221,7 @@ class Looks:
             metrics=video,
             candidate=table(lambda _, each: each.scores),
             baseline=table(lambda name, each: stored[name][each.seed]),
-            sets=self._sets(results) if FVD.id in metrics else None,
+            sets=self._sets(results, baseline) if FVD.id in metrics else None,
             stored={
                 name: np.array(
                     [[of.get(metric.id, np.nan) for of in stored[name].values()] for metric in video]
@@ -218,11 +232,11 @@ class Looks:
         )
         return assess(paired, self.gate.suite.tolerances, course.plan)
 
-    def _sets(self, results: Mapping[str, Sequence[JobResult]]) -> PairedSets:
+    def _sets(self, results: Mapping[str, Sequence[JobResult]], baseline: Baseline) -> PairedSets:
         features: list[NDArray[np.float32]] = []
         rows: tuple[dict[str, NDArray[np.intp]], dict[str, NDArray[np.intp]]] = ({}, {})
         for name, of in results.items():
-            stored = [self.standard.baseline.features[name, each.seed] for each in of]
+            stored = [baseline.features[name, each.seed] for each in of]
             for side, vectors in zip(rows, ([each.features["video"] for each in of], stored), strict=True):
                 side[name] = np.arange(len(features), len(features) + len(vectors))
                 features += vectors

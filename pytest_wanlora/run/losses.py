@@ -49,9 +49,11 @@ class Losses:
             if FVD.id in self.compared
             else {}
         )
+        scenarios = [each.id for each in self.gate.scenarios]
         self.yardstick = Yardstick.of(
-            self._stored(most),
-            [each.id for each in self.gate.scenarios],
+            # seeds that the baseline lacks are rendered when a look needs them
+            self._stored(max(FEWEST, min(most, *map(self.standard.stored_seeds, scenarios)))),
+            scenarios,
             self.video,
             suite.tolerances,
             self.references,
@@ -77,8 +79,8 @@ class Losses:
 
     def _stored(self, n: int) -> Sample:
         """The baseline's first n seeds."""
-        baseline, seeds = self.standard.baseline, self.gate.seeds(n)
-        scenarios = [each.id for each in self.gate.scenarios]
+        scenarios, seeds = [each.id for each in self.gate.scenarios], self.gate.seeds(n)
+        baseline = self.standard.extended(dict.fromkeys(scenarios, n))
         return Sample.of(
             {
                 name: np.array(
@@ -104,17 +106,19 @@ def losses_of(gate: Gate, names: Collection[str]) -> dict[str, dict[int, tuple[f
         names: Of candidates whose comparison with the baseline was judged.
     """
     standard = gate.judge.standard
-    if not names or not all(standard.has_seeds(each.id) for each in gate.scenarios):
+    needed = max(FEWEST, gate.suite.seeds.first)
+    if not names or any(standard.stored_seeds(each.id) < needed for each in gate.scenarios):
         return {}
     looks = [look for look in gate.judge.looks.plan(gate.scenarios).looks if look >= FEWEST]
     if not looks:
         return {}
     try:
         losses = Losses(gate.judge, looks[-1])
+        own = [each for each in gate.candidates if each.name in names]
+        return {each.name: _at_looks(gate, losses, each, looks) for each in own}
     except WanloraError:
-        # a reference set that is missing has failed its items
+        # a reference set that is missing, or a base video that is lost, has failed its items
         return {}
-    return {each.name: _at_looks(gate, losses, each, looks) for each in gate.candidates if each.name in names}
 
 
 def _at_looks(

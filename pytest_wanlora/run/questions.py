@@ -86,7 +86,7 @@ def of_results(
 def _bleed(standard: Standard, scenario: str, results: Sequence[JobResult]) -> Question:
     band = standard.gate.suite.bleed
     assert band is not None
-    stored, own = standard.stored_features(scenario), _features(results)
+    stored, own = standard.stored_features(scenario, len(results)), _features(results)
     return Question(
         METRICS["bleed"], band.warn, band.fail, lambda n: questions.bleed(own[:n], stored, band.warn)
     )
@@ -95,7 +95,8 @@ def _bleed(standard: Standard, scenario: str, results: Sequence[JobResult]) -> Q
 def _collapse(standard: Standard, scenario: str, results: Sequence[JobResult]) -> Question:
     subject = standard.gate.suite.subject
     assert subject is not None
-    band, stored, own = subject.collapse, standard.stored_features(scenario), _features(results)
+    stored, own = standard.stored_features(scenario, len(results)), _features(results)
+    band = subject.collapse
     return Question(
         METRICS["collapse"], band.warn, band.fail, lambda n: questions.collapse(own[:n], stored, band.warn)
     )
@@ -125,7 +126,8 @@ def _curves(
     """Likeness of the frames of the base's videos and of the candidate's, (videos, frames) each."""
     references, name = standard.pictures.references, frames_feature(standard.gate.suite.scoring.frames)
     own = [questions.likeness(each.features[name], references) for each in results]
-    base = [questions.likeness(each, references) for each in standard.stored_frames(scenario)[: len(own)]]
+    stored = standard.stored_frames(scenario, len(own))[: len(own)]
+    base = [questions.likeness(each, references) for each in stored]
     return np.stack(base), np.stack(own)
 
 
@@ -184,5 +186,5 @@ def _judged_copies(standard: Standard, blank: Judgement, results: Sequence[JobRe
         return settled(blank, Verdict.WARN, ReasonCode.TOO_FEW_CLIPS, {"clips": len(clips)})
     name, frames = frames_feature(standard.gate.suite.scoring.frames), list(clips.values())
     own = {each.seed: questions.nearest(each.features[name], frames) for each in results}
-    usual = questions.usual_distance(standard.stored_frames(blank.scenario), frames)
+    usual = questions.usual_distance(standard.stored_frames(blank.scenario, len(results)), frames)
     return questions.judge_copies(blank, own, usual, list(clips))

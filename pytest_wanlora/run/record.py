@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,7 @@ from pytest_wanlora.results.parts import (
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.run import questions, training_data
 from pytest_wanlora.run.inputs import prompts
+from pytest_wanlora.run.looks import COMPARED
 from pytest_wanlora.run.losses import losses_of
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.suite import chosen_by, packaged
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.baseline import Baseline, Prompt
     from pytest_wanlora.checkpoint import Checkpoint
-    from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.jobs.job import Job, JobResult
     from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.judge import Judge
@@ -90,7 +92,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
     Raises:
         RecordError: Two workers contradict each other.
     """
-    baseline = _baseline(judge)
+    baseline = _baseline(judge, judgements)
     videos, sets = _measured(gate, judge, baseline is not None)
     part = Part(
         videos=tuple(videos), sets=tuple(sets), judgements=tuple(judgements), failures=_failures(gate)
@@ -114,7 +116,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         versions=versions(),
         suite=_suite(gate),
         candidates=_cards(gate, merged.videos, merged.judgements),
-        baseline=baseline,
+        baseline=baseline and baseline.extended(judge.standard.baseline.scores, videos),
         expected=gate.items,
         left_out=ending.left_out,
         project_tests=ending.project_tests,
@@ -233,13 +235,14 @@ def _chosen(gate: Gate) -> dict[str, str]:
     return {} if how == "shapes" else {"suite_by": how}
 
 
-def _baseline(judge: Judge) -> BaselineCard | None:
+def _baseline(judge: Judge, judgements: Sequence[Judgement]) -> BaselineCard | None:
     if judge.gate.settings.update_baselines:
         return None
     try:
         found = judge.standard.baseline
     except WanloraError:
         return None
+    compared = any(each.kind in COMPARED and not each.verdict.unmeasured for each in judgements)
     return BaselineCard(
         name=found.name,
         digest=found.digest,
@@ -250,7 +253,16 @@ def _baseline(judge: Judge) -> BaselineCard | None:
             line for lines in differences(found.environment, judge.gate.environment) for line in lines
         ),
         noise=found.noise,
+        cap=judge.standard.cap(partial(_rendered, judge.gate)) if compared else None,
     )
+
+
+def _rendered(gate: Gate, jobs: Sequence[Job]) -> Sequence[JobResult]:
+    """Results of jobs that were rendered, or the error that one of them ended with."""
+    found = gate.known(jobs)
+    for job in jobs if len(found) < len(jobs) else ():
+        gate.board.raise_failure(job)
+    return found
 
 
 def _training_data(gate: Gate, judgements: Sequence[Judgement]) -> TrainingDataCard | None:
@@ -292,7 +304,7 @@ def _stored(
     gate: Gate, judge: Judge, pairs: Mapping[str, set[int]]
 ) -> tuple[list[Video], dict[str, NDArray[np.float32]]]:
     """The baseline's videos of some scenarios and seeds, and their features."""
-    baseline = judge.standard.baseline
+    baseline = judge.standard.known
     videos: list[Video] = []
     vectors: dict[str, NDArray[np.float32]] = {}
     for name, seeds in pairs.items():
@@ -301,7 +313,9 @@ def _stored(
             continue
         here = _rendered_here(gate, baseline, name, seen)
         for seed in seen:
-            kept = here.get(seed, video_file(judge.standard.folder, name, seed))
+            own, added = here.get(seed), seed not in judge.standard.baseline.scores[name]
+            kept = None if own is None else own.preview
+            kept = kept or video_file(judge.standard.folder, name, seed)
             videos.append(
                 Video(
                     role="baseline",
@@ -310,22 +324,25 @@ def _stored(
                     seed=seed,
                     scores=baseline.scores[name][seed],
                     preview=_relative(gate, kept) if kept.is_file() else None,
-                    reused=True,
+                    seconds=own.seconds if own and added else 0.0,
+                    reused=own.reused if own and added else True,
                 )
             )
         vectors[name] = np.stack([baseline.features[name, seed] for seed in seen])
     return videos, vectors
 
 
-def _rendered_here(gate: Gate, baseline: Baseline, scenario: str, seeds: Sequence[int]) -> dict[int, Path]:
-    """Previews of the baseline's videos that the cache has too: of the same scores, so of the same video."""
+def _rendered_here(
+    gate: Gate, baseline: Baseline, scenario: str, seeds: Sequence[int]
+) -> dict[int, JobResult]:
+    """The baseline's videos that the cache has too: of the same scores, so the same videos."""
     if baseline.candidate is not None:
         return {}
     jobs = gate.jobs(gate.base, [gate.scenario(scenario)], seeds)
     return {
-        result.seed: result.preview
+        result.seed: result
         for result in gate.known(jobs)
-        if result.preview is not None and dict(result.scores) == baseline.scores[scenario][result.seed]
+        if dict(result.scores) == baseline.scores[scenario][result.seed]
     }
 
 

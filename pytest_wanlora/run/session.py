@@ -206,7 +206,8 @@ class Gate:
                 device_number=int(number or 0),
                 typed=self.typed_for_baselines(),
                 cache_dir=settings.cache_dir,
-                videos=len(self.candidates) * len(with_trigger(self.suite, self.scenarios)) * most,
+                videos=len(self.candidates) * len(with_trigger(self.suite, self.scenarios)) * most
+                + len(self.judge.standard.lacking),
                 # what a cluster renders with is looked for on its nodes
                 model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
                 files=self.files,

@@ -132,6 +132,17 @@ def test_a_killed_controller_goes_on_from_the_cache(based: Project, shared: Node
     assert len(rendered) <= 6, "only what was being rendered is rendered again"
 
 
+def test_base_videos_that_the_baseline_lacks_are_rendered_on_the_nodes(based: Project, shared: Nodes) -> None:
+    code, printed = run(based.path, shared.address, "--lora", "bad.safetensors", "--wanlora-seeds", "2:4")
+    assert code == 1, printed
+    # the first more than once: every worker shows by it that it renders as the others do
+    base = {line for line in based.rendered() if line.startswith("base")}
+    assert base == {"base test1_city 0", "base test1_city 2", "base test2_nature 2"}
+    baseline = results.load(based.records()[-1]).baseline
+    assert baseline is not None
+    assert (baseline.added, baseline.added_rendered) == ({"test1_city": (2,), "test2_nature": (2,)}, 2)
+
+
 SCENARIOS = ("test1_city", "test2_nature")
 
 

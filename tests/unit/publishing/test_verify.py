@@ -730,6 +730,12 @@ class TestCircumstances:
         assert problems
         assert all(words in problem or "videos of" in problem for problem in problems)
 
+    def test_a_demanded_baseline_is_the_only_one_that_was_compared_with(self, desk: Desk) -> None:
+        desk.forged(lambda p: p["baseline"].update(added={SCENARIO: [7, 8]}))
+        assert desk.problems() == ()
+        (problem,) = desk.problems(baseline_sha256=BASELINE)
+        assert problem.startswith("compared with 2 base videos that the baseline ")
+
     def test_what_holds_is_verified(self, desk: Desk) -> None:
         assert desk.problems(baseline_sha256=BASELINE.upper(), min_seeds=2, bands={"clip": 1.0}) == ()
         key, value = next((k, v) for k, v in DEVICE.items() if isinstance(v, str))

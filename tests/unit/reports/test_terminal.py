@@ -13,7 +13,9 @@ from pytest_wanlora import results
 from pytest_wanlora.jobs.board import Progress
 from pytest_wanlora.reports import terminal
 from pytest_wanlora.reports.next_steps import next_steps
+from pytest_wanlora.reports.sentences import baseline_lines
 from pytest_wanlora.reports.terminal_tables import Line, headline, matrix, word
+from pytest_wanlora.results.parts import Cap
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
     CorrelationCard,
@@ -27,6 +29,37 @@ from pytest_wanlora.verdict.reasons import reason
 from tests.unit.reports.records import compared, file_judged, limited, run_record, suite_card
 from tests.unit.reports.sample_records import epochs_record, mission_record
 from tests.unit.reports.write_golden import GOLDEN, TERMINALS
+
+
+@pytest.mark.parametrize(
+    ("card", "english", "korean"),
+    [
+        (
+            {"added": {"a": (3, 4), "b": (3,)}, "added_rendered": 2},
+            "3 more videos of the model without LoRA were compared with, 2 of them rendered in this run "
+            "(a: 3, 4; b: 3)",
+            "비디오 3개를 더해",
+        ),
+        (
+            {"cap": Cap(stored=3, wanted=8, why="", next_command="pytest --update-baselines")},
+            "asks for up to 8 seeds a scenario and the baseline has 3: no more were compared, because it is "
+            "of an accepted checkpoint, which a gate does not render; to measure more: pytest --update-b",
+            "승인된 체크포인트",
+        ),
+    ],
+)
+def test_the_seeds_beyond_the_baseline_are_told_in_both_languages(
+    card: dict[str, object], english: str, korean: str
+) -> None:
+    record = epochs_record()
+    assert record.baseline is not None
+    told = record.model_copy(update={"baseline": record.baseline.model_copy(update=card)})
+    assert baseline_lines(record, "en") == []
+    assert english in baseline_lines(told, "en")[0]
+    assert korean in baseline_lines(told, "ko")[0]
+    lines = terminal.summary(told, "results.json")
+    assert any(english in line for line in lines)
+
 
 REAL_RUN = Path(__file__).parents[2] / "data" / "record-version-1.json"
 

@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from pytest_wanlora import baseline as baselines
+from pytest_wanlora.errors import JobError
+from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run import looks as module
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Verdict
@@ -115,13 +117,85 @@ class TestLooks:
         assert judged(gate, "regression", CITY, "kvd").n == 4
 
     @pytest.mark.parametrize("fewer", [CITY, NATURE])
-    def test_looks_end_where_the_baseline_of_any_scenario_ends(
+    def test_base_videos_that_the_baseline_lacks_are_rendered_when_a_look_needs_them(
         self, open_gate: OpenGate, looks: Looks, fewer: str
     ) -> None:
+        looks.unsettled = [(CITY, NATURE)] * 3
         gate = open_gate()
-        _shorten(gate, {fewer: 6})
+        whole, standard = gate.judge.standard.baseline, gate.judge.standard
+        short = _shorten(gate, {fewer: 6})
+        assert [job.seed for job in standard.lacking] == [11, 12, 13, 14, 15, 16]
+        found = judged(gate, "regression", fewer, "sharpness")
+        assert looks.plans == [(3, 4, 6, 8, 12)] * 4
+        # the first shows that the stored videos are made here as well, the others are of the fourth look
+        assert [each for each in made(gate) if each[0] == "base"] == [
+            ("base", seed_of, seed) for seed_of, seed in [(CITY, 5), (fewer, 11), (fewer, 12)]
+        ]
+        place = [metric.id for metric in looks.given[-1].metrics].index("clip")
+        base = [whole.scores[fewer][seed]["clip"] for seed in range(5, 13)]
+        for given, most in zip(looks.given, (6, 6, 6, 8), strict=True):
+            assert given.stored is not None
+            np.testing.assert_array_equal(given.stored[fewer][place], base[:most])
+        np.testing.assert_array_equal(looks.given[-1].baseline[fewer][place], base)
+        assert found.n == 8
+        assert found.baseline == np.mean([whole.scores[fewer][seed]["sharpness"] for seed in range(5, 13)])
+        assert sorted(short.scores[fewer]) == [5, 6, 7, 8, 9, 10]
+
+    @pytest.mark.parametrize("reason", ["accepted", "unlike", "degenerate", "lost"])
+    def test_looks_end_where_a_baseline_ends_that_cannot_be_extended(
+        self, open_gate: OpenGate, looks: Looks, reason: str
+    ) -> None:
+        def change(job: Job, made: Produced) -> Produced:
+            if own(job) or reason == "accepted":
+                return made
+            if reason == "lost":
+                raise JobError("no room")
+            if reason == "degenerate":
+                return dataclasses.replace(made, degenerate="black", scores={})
+            return scored(made, sharpness=1.01)
+
+        gate = open_gate(change)
+        short = _shorten(gate, {CITY: 6})
+        if reason == "accepted":
+            of = short.model_copy(update={"candidate": {"file": "old.safetensors"}, "scale": 0.5})
+            gate.judge.standard.baseline = of
+            gate.settings = dataclasses.replace(gate.settings, baseline="accepted")
         judged(gate, "regression", CITY, "sharpness")
         assert looks.plans == [(3, 4, 6)]
+        cap = gate.judge.standard.capped
+        assert cap is not None
+        assert (cap.stored, cap.wanted) == (6, 12)
+        why = {"accepted": "", "unlike": "has sharpness", "degenerate": "black", "lost": "no room"}[reason]
+        assert why in cap.why
+        assert bool(cap.why) is (reason != "accepted")
+        assert "--update-baselines" in cap.next_command
+        if reason == "accepted":
+            assert "--lora old.safetensors" in cap.next_command
+            assert cap.next_command.index("--wanlora-scale 0.5")
+            assert gate.judge.standard.lacking == ()
+
+    def test_a_base_video_that_cannot_be_rendered_passes_nothing(
+        self, open_gate: OpenGate, looks: Looks
+    ) -> None:
+        def change(job: Job, made: Produced) -> Produced:
+            if not own(job) and job.seed == 8:
+                raise JobError("no room")
+            return made if own(job) or job.seed < 8 else dataclasses.replace(made, degenerate="black")
+
+        looks.unsettled = [(CITY, NATURE)]
+        gate = open_gate(change)
+        _shorten(gate, {CITY: 3, NATURE: 4})
+        found = judged(gate, "regression", CITY, "sharpness")
+        assert found.verdict is Verdict.ERROR
+        assert "no room" in found.reason
+        assert judged(gate, "regression", NATURE, "sharpness").verdict is Verdict.PASS
+        assert judged(gate, "videos", CITY, "").verdict is Verdict.ERROR
+        black = open_gate(change, cache_dir=gate.settings.cache_dir / "other")
+        _shorten(black, {NATURE: 4})
+        looks.unsettled = [(NATURE,), (NATURE,)]
+        lost = judged(black, "regression", NATURE, "sharpness")
+        assert lost.verdict is Verdict.MISSING_BASELINE
+        assert "cannot be scored: black" in lost.reason
 
     def test_a_gap_in_the_baselines_seeds_ends_them(self, open_gate: OpenGate) -> None:
         gate = open_gate()

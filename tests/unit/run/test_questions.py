@@ -241,6 +241,20 @@ class TestTriad:
         assert "--update-baselines" in found.next_command
         assert unusual.made(gate) == []
 
+    def test_base_videos_that_the_baseline_lacks_answer_as_stored_ones(self, subject: Open) -> None:
+        standard = subject(shows(learned=False)).judge.standard
+        whole = standard.baseline
+        first = {name: {seed: of[seed] for seed in sorted(of)[:3]} for name, of in whole.scores.items()}
+        standard.baseline = whole.model_copy(update={"scores": first})
+        seeds = range(5, 10)
+        np.testing.assert_array_equal(
+            standard.stored_frames(CITY, 5), [whole.frames[CITY, seed] for seed in seeds]
+        )
+        np.testing.assert_array_equal(
+            standard.stored_features(CITY, 5), [whole.features[CITY, seed] for seed in seeds]
+        )
+        assert len(standard.stored_frames(CITY)) == 3
+
 
 #: What each kind of LoRA is caught by, and the verdict.
 KINDS: dict[str, tuple[Change, dict[str, Verdict]]] = {

@@ -109,6 +109,25 @@ def test_a_budget_ends_the_race_after_a_whole_look_and_leaves_room_for_the_gate(
     assert any("is not known" in each for each in lines(outcome, "en", str, str))
 
 
+def test_base_videos_that_the_baseline_lacks_are_rendered_once_for_all(race: OpenRace) -> None:
+    gate, _, _ = race(noisy)
+    standard = gate.judge.standard
+    whole = standard.baseline
+    first = {name: {seed: of[seed] for seed in sorted(of)[:4]} for name, of in whole.scores.items()}
+    standard.baseline = whole.model_copy(update={"scores": first})
+    del standard.capped
+    course = Course(gate, lambda _: None, lambda: 0.0)
+    assert unusual.made(gate) == [("base", unusual.CITY, 5)]
+    outcome = course.run()
+    most = max(each.videos for each in outcome.entrants) // 2
+    assert most > 4
+    assert [each for each in unusual.made(gate) if each[0] == "base"] == [
+        ("base", unusual.CITY, 5),
+        *(("base", unusual.CITY, seed) for seed in range(9, 5 + most)),
+        *(("base", unusual.NATURE, seed) for seed in range(9, 5 + most)),
+    ]
+
+
 def test_a_budget_below_the_first_look_is_refused(race: OpenRace) -> None:
     gate, course, _ = race(budget=Budget("20", videos=20))
     with pytest.raises(JobError, match=r"not every candidate had the first look: nothing is known"):
