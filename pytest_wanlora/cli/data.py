@@ -23,6 +23,7 @@ from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.report import build, draw_lines, report_lines
 from pytest_wanlora.training_data.rules import Rules, from_file, of_suite, packaged_rules
 from pytest_wanlora.training_data.survey import Progress, Source, Survey, take
+from pytest_wanlora.training_data.trigger import trigger_uses
 from pytest_wanlora.training_data.videos import BROKEN, URLS, State, Target, read_clips
 from pytest_wanlora.training_data.writing import check_output, write_table
 
@@ -103,7 +104,9 @@ _TOWARD = (
 _FORMS = (
     "a folder of clips with captions, a .csv, .tsv, .json or .jsonl table, a .toml or .yaml config, a .zip"
 )
-_TRIGGER = "leave this text out of every prompt; what 9 of 10 prompts share is left out anyway"
+_TRIGGER = (
+    "leave this text out of every prompt (what 9 of 10 share is left out anyway); report says how it is used"
+)
 _WORKERS = "videos that are read at a time; default: as many as there are cores, 4 at most"
 _DROP = "which repeated prompts are left out before the draw; default: exact"
 
@@ -135,6 +138,9 @@ def _report(arguments: argparse.Namespace) -> int:
     survey = _survey(arguments, suite, check_videos=arguments.videos != "none")
     duplicates = survey.duplicates(threshold=arguments.near_duplicates)
     report = build(survey, duplicates, threshold=arguments.near_duplicates)
+    subject = suite.subject.trigger if suite is not None and suite.subject is not None else None
+    triggers = [*(arguments.trigger or ()), *([subject] if subject else ())]
+    report = replace(report, triggers=trigger_uses(survey, triggers))
     if arguments.videos == "read":
         with survey.source.open() as metadata:
             states = zip(metadata, survey.video_states, strict=True)

@@ -15,11 +15,10 @@ from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.duplicates import Duplicates
 from pytest_wanlora.training_data.survey import MEANS, Survey
+from pytest_wanlora.training_data.trigger import EXAMPLES, TriggerUse, cut, percent, trigger_lines
 from pytest_wanlora.training_data.videos import BROKEN, Reading, State
 
 SCHEMA_VERSION: Final = 1
-_EXAMPLES = 5
-_LONGEST_EXAMPLE = 80
 _BAR = 30
 
 
@@ -85,6 +84,7 @@ class Report:
         videos: Rows by `videos.State`, by its lower-case name.
         broken_examples: A few rows at which the training would stop, with the reason.
         clips: What reading the files showed; None where they were not read.
+        triggers: Of each trigger that was named, how the captions use it.
     """
 
     path: Path
@@ -105,6 +105,7 @@ class Report:
     videos: Mapping[str, int]
     broken_examples: tuple[str, ...]
     clips: Reading | None = None
+    triggers: tuple[TriggerUse, ...] = ()
 
     @property
     def shares(self) -> dict[str, float]:
@@ -125,6 +126,8 @@ class Report:
         if self.clips is not None:
             # asdict would count the pairs of a Counter
             plain["clips"] = {**vars(self.clips), "target": asdict(self.clips.target)}
+        if not self.triggers:
+            del plain["triggers"]
         return {"schema_version": SCHEMA_VERSION, "shares": self.shares, **plain}
 
 
@@ -152,7 +155,7 @@ def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report
         ties=survey.taken(present & (survey.means == MEANS.index(Means.TIE))),
         by_similarity=survey.taken(present & (survey.means == MEANS.index(Means.SIMILARITY))),
         undecided_examples=tuple(
-            _cut(survey.prompts[int(row)]) for row in np.flatnonzero(undecided)[:_EXAMPLES]
+            cut(survey.prompts[int(row)]) for row in np.flatnonzero(undecided)[:EXAMPLES]
         ),
         lengths={
             LANGUAGES[index]: _lengths(
@@ -182,10 +185,10 @@ def _lengths(characters: NDArray[np.int64]) -> Lengths:
 def _repeats(survey: Survey, duplicates: Duplicates, threshold: float) -> Repeats:
     largest: list[Group] = []
     for kept, rows in duplicates.groups():
-        if len(largest) == _EXAMPLES:
+        if len(largest) == EXAMPLES:
             break
         exact = bool(duplicates.exact[rows].all())
-        largest.append(Group(_cut(survey.prompts[kept]), len(rows) + 1, exact))
+        largest.append(Group(cut(survey.prompts[kept]), len(rows) + 1, exact))
     named = survey.video_digests[survey.video_states != State.NAMELESS]
     return Repeats(
         exact=duplicates.exact_count,
@@ -197,20 +200,15 @@ def _repeats(survey: Survey, duplicates: Duplicates, threshold: float) -> Repeat
 
 
 def _broken_examples(survey: Survey) -> tuple[str, ...]:
-    broken = np.flatnonzero(np.isin(survey.video_states, list(BROKEN)))[:_EXAMPLES]
+    broken = np.flatnonzero(np.isin(survey.video_states, list(BROKEN)))[:EXAMPLES]
     if not len(broken):
         return ()
     records = survey.records(int(row) for row in broken)
     return tuple(
-        f"{survey.unit} {records[int(row)].place}: {_cut(records[int(row)].video or '(no name)')}: "
+        f"{survey.unit} {records[int(row)].place}: {cut(records[int(row)].video or '(no name)')}: "
         f"{State(survey.video_states[row]).name.lower()}"
         for row in broken
     )
-
-
-def _cut(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_EXAMPLE else line[: _LONGEST_EXAMPLE - 1] + "…"
 
 
 def report_lines(report: Report) -> Iterator[str]:
@@ -225,7 +223,7 @@ def report_lines(report: Report) -> Iterator[str]:
     yield ""
     languages = list(report.languages)
     rows = [
-        [name, f"{count:,}", _percent(report.shares[name]), "█" * round(report.shares[name] * _BAR)]
+        [name, f"{count:,}", percent(report.shares[name]), "█" * round(report.shares[name] * _BAR)]
         + [f"{report.category_by_language[name][language]:,}" for language in languages]
         for name, count in report.categories.items()
     ]
@@ -240,7 +238,7 @@ def report_lines(report: Report) -> Iterator[str]:
             [
                 language,
                 f"{count:,}",
-                _percent(count / max(report.taken, 1)),
+                percent(count / max(report.taken, 1)),
                 f"{report.lengths[language].least:,}",
                 f"{report.lengths[language].median:,.0f}",
                 f"{report.lengths[language].p95:,.0f}",
@@ -252,6 +250,9 @@ def report_lines(report: Report) -> Iterator[str]:
     yield ""
     yield from _repeats_lines(report.repeats)
     yield ""
+    for use in report.triggers:
+        yield from trigger_lines(use)
+        yield ""
     yield from _videos(report)
 
 
@@ -273,10 +274,10 @@ def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) 
         [
             name,
             f"{count:,}",
-            _percent(count / totals[0]),
+            percent(count / totals[0]),
             f"{drawn.available[name]:,}",
             f"{drawn.wanted.get(name, 0):,}",
-            _percent(drawn.wanted.get(name, 0) / totals[1]),
+            percent(drawn.wanted.get(name, 0) / totals[1]),
         ]
         for name, count in before.items()
     ]
@@ -333,7 +334,7 @@ def _clips(clips: Reading) -> Iterator[str]:
         f"{count:,} with {frames}" for frames, count in clips.frames.most_common(6)
     )
     yield f"  trained at {size} and up to {target.frames} frames:"
-    most = _percent(clips.most_cropped)
+    most = percent(clips.most_cropped)
     yield f"    {clips.enlarged:,} are enlarged, {clips.cropped:,} cropped (at most {most} of the area)"
     yield f"    {clips.short:,} are shorter; rounding to 4n + 1 drops {clips.lost_frames:,} of their frames"
     if clips.refused:
@@ -343,7 +344,3 @@ def _clips(clips: Reading) -> Iterator[str]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     left = [number for number, title in enumerate(header) if number == 0 or not title]
     yield from aligned([header, *rows], left=left)
-
-
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"

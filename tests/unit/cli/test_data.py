@@ -9,9 +9,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pytest_wanlora.cli.data import add_parser
 from pytest_wanlora.errors import DataError, WanloraError
+from pytest_wanlora.suite.loading import packaged
 from tests.unit.training_data.sets import CAPTIONS, prompts, write_csv, write_prompts
 from tests.unit.training_data.test_balance import write_run
 from tests.unit.training_data.test_videos import video
@@ -51,6 +53,28 @@ def test_report_prints_json(folder: Path, capsys: pytest.CaptureFixture[str]) ->
     write_prompts(folder / "m.json", prompts(urban=8, nature=2))
     assert run("report", "m.json", "--videos", "none", "--json") == 0
     assert json.loads(capsys.readouterr().out)["shares"]["urban"] == 0.8
+
+
+def test_report_knows_the_trigger_of_the_option_and_of_the_suite(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_prompts(folder / "m.csv", ["qqv, a tram", "a QQV lake"])
+    suite = yaml.safe_load(packaged()["tiny"].read_text("utf-8"))
+    suite |= {"name": "subject", "subject": {"trigger": "qqv", "references": "references"}}
+    suite["scenarios"][0]["prompt"] = "{trigger} in a city"
+    (folder / "suite.yaml").write_text(yaml.safe_dump(suite))
+    (folder / "references").mkdir()
+    plain = ("report", "m.csv", "--videos", "none")
+    assert run(*plain) == 0
+    assert "trigger" not in capsys.readouterr().out
+    assert run(*plain, "--json") == 0
+    assert "triggers" not in json.loads(capsys.readouterr().out)
+    for named in (("--trigger", "qqv"), ("--suite", "suite.yaml")):
+        assert run(*plain, *named) == 0
+        assert "trigger 'qqv': a word of its own in 1 of 2 captions, 50.0 %" in capsys.readouterr().out
+        assert run(*plain, *named, "--json") == 0
+        (use,) = json.loads(capsys.readouterr().out)["triggers"]
+        assert use["near"] == [{"text": "QQV", "captions": 1, "example": "line 3: a QQV lake"}]
 
 
 @pytest.mark.parametrize("row", [("gone.mp4", "a tram"), ("a.mp4", "")])
