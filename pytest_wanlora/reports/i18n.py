@@ -125,7 +125,7 @@ ADVICE_ALONE: Final = Phrase(
 """The same of a run whose receipts `verify` refuses."""
 
 WHY_ALONE: Final = Phrase(
-    "The receipts of this run are refused, since pytest ended with exit code {exit_status}.",
+    "This run as a whole failed (exit code {exit_status}), so its receipts do not count for publishing.",
     "pytest 실행이 종료 코드 {exit_status}번으로 끝나 verify가 이 실행의 receipt를 거부합니다.",
 )
 

@@ -31,6 +31,7 @@ class Html(Enum):
     NUMBERS_OF = Phrase(" of {what}", ", 대상: {what}")
 
     # the verdict
+    NO_OTHER = Phrase("No other checkpoint was gated.", "다른 체크포인트는 검사하지 않았습니다.")
     MAY = Phrase("{name} may be published", "{name}: 배포 가능")
     MAY_NOT = Phrase("{name} may not be published", "{name}: 배포 불가")
     WAS_BASELINE = Phrase("{name} was measured as a baseline", "{name}: 비교 기준으로 측정")
