@@ -66,9 +66,6 @@ def test_the_verdict_is_that_of_a_baseline_with_more_seeds(tmp_path: Path) -> No
     assert fewer.baseline is not None
     assert fewer.baseline.added == {"test1_korean_city": (3,)}
     assert (fewer.baseline.added_rendered, fewer.baseline.cap) == (1, None)
-    again = gate(EPOCH_1, suite="short.yaml", folder=tmp_path)
-    assert _judged(again) == _judged(more)
-    assert again.baseline == fewer.baseline.model_copy(update={"added_rendered": 0})
     assert _bytes(tmp_path / "baselines") == stored
 
 
