@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,12 @@ from safetensors.torch import load_file
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.files import parse_json, read_regular
 from pytest_wanlora.metrics import CLIPSCORE_WEIGHT
-from pytest_wanlora.scoring.determinism import exact_arithmetic
+from pytest_wanlora.scoring.determinism import embedded, exact_arithmetic
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
 from pytest_wanlora.scoring.weights import fetch, summary
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import schema
-
-FRAME_BATCH = 9
-"""Frames a forward pass, always: the last pass is filled up. 9 is the shortest video that FVD can score."""
 
 _CONFIG_KEYS = frozenset({"embed_dim", "vision_cfg", "text_cfg"})
 _OPTIONAL_KEYS = frozenset({"quick_gelu", "tokenizer", "preprocess_cfg"})
@@ -38,8 +36,8 @@ class ClipScorer:
     """A CLIP model of open_clip in float32, with its own preprocessing.
 
     Frames go one by one through the model's own evaluation transform (PIL; for ViT-B/32: shortest side to
-    224, bicubic, centre crop) and in batches of `FRAME_BATCH`, never more and never fewer, so that a frame's
-    embedding does not depend on how many frames the video has.
+    224, bicubic, centre crop) and in batches of `determinism.FRAME_BATCH`, never more and never
+    fewer, so that a frame's embedding does not depend on how many frames the video has.
 
     `settings.model` is a name that open_clip knows, such as `ViT-B-32-quickgelu` (the activation of OpenAI's
     weights; plain `ViT-B-32` is for LAION's), or the location of a JSON file with open_clip's keys
@@ -82,15 +80,8 @@ class ClipScorer:
             ScoringError: The model returned NaN or infinity.
         """
         images = torch.stack([self._preprocess(Image.fromarray(frame)) for frame in video])
-        surplus = -len(images) % FRAME_BATCH
-        images = torch.cat([images, images[-1:].expand(surplus, -1, -1, -1)])
-        with exact_arithmetic(self._device):
-            batches = [
-                self._model.encode_image(batch.to(self._device), normalize=True).cpu()
-                for batch in torch.split(images, FRAME_BATCH)
-            ]
-            embedded = torch.cat(batches)[: len(video)].numpy()
-        return _finite(embedded, "frames")
+        found = embedded(images, partial(self._model.encode_image, normalize=True), self._device)
+        return _finite(found.numpy(), "frames")
 
     def embed_text(self, caption: str) -> NDArray[np.float32]:
         """Embed a caption.
@@ -104,8 +95,8 @@ class ClipScorer:
         self.check_caption(caption)
         ids = self._tokenizer([caption]).to(self._device)
         with exact_arithmetic(self._device):
-            embedded = self._model.encode_text(ids, normalize=True)[0].cpu().numpy()
-        return _finite(embedded, "the caption")
+            found = self._model.encode_text(ids, normalize=True)[0].cpu().numpy()
+        return _finite(found, "the caption")
 
     def check_caption(self, caption: str) -> None:
         """Refuse a caption that the model would not read to its end.

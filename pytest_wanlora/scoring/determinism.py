@@ -13,6 +13,29 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from pytest_wanlora.environment import attention_kernels
 from pytest_wanlora.errors import ScoringError
 
+FRAME_BATCH: Final = 9
+"""Frames a forward pass, always: the last pass is filled up. 9 is the shortest video that FVD can score."""
+
+
+def embedded(
+    images: torch.Tensor, embed: Callable[[torch.Tensor], torch.Tensor], device: torch.device
+) -> torch.Tensor:
+    """Embed images in passes of `FRAME_BATCH`, so that an embedding does not depend on their number.
+
+    Args:
+        images: (T, C, H, W), on the CPU.
+        embed: (FRAME_BATCH, C, H, W) on the device to (FRAME_BATCH, D).
+        device: Where it runs.
+
+    Returns:
+        (T, D), on the CPU.
+    """
+    surplus = -len(images) % FRAME_BATCH
+    filled = torch.cat([images, images[-1:].expand(surplus, -1, -1, -1)])
+    with exact_arithmetic(device):
+        passes = [embed(batch.to(device)).cpu() for batch in torch.split(filled, FRAME_BATCH)]
+        return torch.cat(passes)[: len(images)]
+
 
 @contextmanager
 def exact_arithmetic(device: torch.device) -> Iterator[None]:

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.files import parse_json, read_regular
-from pytest_wanlora.scoring.determinism import exact_arithmetic
+from pytest_wanlora.scoring.determinism import embedded
 from pytest_wanlora.scoring.weights import fetch, summary
 
 if TYPE_CHECKING:
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 _SHORTEST, _CROP = 256, 224
 _MEAN = np.array([0.485, 0.456, 0.406], np.float32)
 _DEVIATION = np.array([0.229, 0.224, 0.225], np.float32)
-#: Frames a forward pass, always, so that a frame's embedding does not depend on their number.
-_BATCH = 9
 
 
 class DinoEmbedder:
@@ -78,16 +76,11 @@ class DinoEmbedder:
             ScoringError: The model returned NaN or infinity.
         """
         images = torch.stack([_prepared(frame) for frame in video])
-        images = torch.cat([images, images[-1:].expand(-len(images) % _BATCH, -1, -1, -1)])
-        with exact_arithmetic(self._device):
-            found = [
-                self._model(batch.to(self._device)).last_hidden_state[:, 0].cpu()
-                for batch in torch.split(images, _BATCH)
-            ]
-            embedded = torch.nn.functional.normalize(torch.cat(found)[: len(video)], dim=1).numpy()
-        if not np.isfinite(embedded).all():
+        found = embedded(images, lambda batch: self._model(batch).last_hidden_state[:, 0], self._device)
+        unit = torch.nn.functional.normalize(found, dim=1).numpy()
+        if not np.isfinite(unit).all():
             raise ScoringError("DINOv2 returned NaN or infinity; its weights are damaged")
-        return np.asarray(embedded, np.float32)
+        return np.asarray(unit, np.float32)
 
 
 def _prepared(frame: NDArray[np.uint8]) -> torch.Tensor:

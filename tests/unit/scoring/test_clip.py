@@ -17,7 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring import weights
-from pytest_wanlora.scoring.clip import FRAME_BATCH, ClipScorer, clip_scores, temporal_consistency
+from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, temporal_consistency
+from pytest_wanlora.scoring.determinism import FRAME_BATCH
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
 from pytest_wanlora.suite import schema
 
