@@ -6,12 +6,8 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pytest_wanlora.options import NAME, Given
-
-if TYPE_CHECKING:
-    pass
 
 
 def parse_path(given: Given) -> str:
@@ -117,11 +113,16 @@ def parse_budget(given: Given) -> Budget:
     """Return a number of videos, 1 to 999999, or a time in seconds, minutes or hours."""
     if re.fullmatch(r"[0-9]{1,6}", given.text) and int(given.text) > 0:
         return Budget(given.text, videos=int(given.text))
-    found = re.fullmatch(r"([0-9]{1,5}(?:\.[0-9]{1,3})?)([smh])", given.text)
-    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    seconds = seconds_of(given.text, most_digits=5)
     if not seconds:
         raise given.refused("a number of videos, or a time such as 90s, 40m or 1.5h, above 0")
     return Budget(given.text, seconds=seconds)
+
+
+def seconds_of(text: str, *, most_digits: int) -> float:
+    """Seconds of a time such as 90s, 40m or 1.5h, with so many digits before the point; 0 of another text."""
+    found = re.fullmatch(rf"([0-9]{{1,{most_digits}}}(?:\.[0-9]{{1,3}})?)([smh])", text)
+    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
 
 
 def parse_scenarios(given: Given) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from typing import Final
 
 from pytest_wanlora.cli.output import BAD, OK, shown
 from pytest_wanlora.errors import CheckpointError, SettingsError
+from pytest_wanlora.option_values import seconds_of
 
 _HOME: Final = Path(".wanlora/watch")
 #: What a watch says itself.
@@ -122,8 +122,7 @@ def _refuse(arguments: argparse.Namespace, handed: Sequence[str]) -> None:
 
 
 def _seconds(option: str, text: str) -> float:
-    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,3})?)([smh])", text)
-    seconds = float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+    seconds = seconds_of(text, most_digits=6)
     if not seconds:
         raise SettingsError(
             f"{option}: {text!r} is not allowed; allowed: a time such as 90s, 40m or 1.5h, above 0",
