@@ -134,7 +134,7 @@ class Watch:
                     break
                 if self._gate is None:
                     self._begin(history, look)
-                if (over := self._over(look)) is not None:
+                if (over := self._over(history, look)) is not None:
                     why = over
                     break
                 time.sleep(self.every)
@@ -238,12 +238,12 @@ class Watch:
             **gone,
         }
 
-    def _over(self, look: Look) -> str | None:
+    def _over(self, history: History, look: Look) -> str | None:
         """Why the watch ends; None if it goes on."""
         there = {found.digest for found in look.found}
         open_ = [
             job.digest
-            for job, answer in self._history().answers
+            for job, answer in history.answers
             if answer is None and (job.digest in there or self.gates.running(job.digest))
         ]
         if look.growing or open_ or self._gate is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from pytest_wanlora.errors import IncomparableError
@@ -31,7 +32,7 @@ class History:
     answers: Sequence[tuple[Found, Answer | None]]
     working: frozenset[str]
 
-    @property
+    @cached_property
     def records(self) -> tuple[RunRecord, ...]:
         """Those that were measured, as far as they can be compared with the newest."""
         known = [each.record for _, each in self.answers if each and each.record and not each.problem]
@@ -44,7 +45,7 @@ class History:
             kept.append(record)
         return tuple(kept)
 
-    @property
+    @cached_property
     def together(self) -> RunRecord | None:
         """All of these as one record."""
         return compare.combine(self.records) if self.records else None
