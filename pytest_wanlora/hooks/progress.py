@@ -77,7 +77,7 @@ class Live:
                 self._stream.write("\n" * begun + escaped(line, os.environ) + "\n")
                 self._stream.flush()
             except (OSError, ValueError):
-                self._last = math.inf  # whoever read the terminal has gone: pytest itself notices
+                self._last = math.inf  # nobody reads the terminal any more; pytest reports that itself
 
     def stop(self) -> None:
         """Print nothing more."""

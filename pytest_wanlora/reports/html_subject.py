@@ -51,7 +51,7 @@ def subject_of(
 
     Args:
         record: The run.
-        folder: Of the run, which paths are told from.
+        folder: The run's folder; the record names files by their path from it.
         candidate: Name of the checkpoint.
         scenario: Its id.
         language: Of the page.

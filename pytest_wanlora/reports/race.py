@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ENDS: Final[Mapping[str, str]] = MappingProxyType(
     {"in": "in", "no_better": "no_better", "behind": "behind_for_certain", "failed": "failed"}
 )
-#: Candidates that fail whose reasons are told; the table has all of them.
+#: So many failing candidates are listed with their reason; the table has all of them.
 _MOST: Final = 5
 RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
     {

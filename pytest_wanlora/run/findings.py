@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run.inputs import Download
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
-
-if TYPE_CHECKING:
-    pass
 
 #: What an item needs besides the model: a set metric needs the reference, a comparison the baseline.
 SETS: Final = "set"

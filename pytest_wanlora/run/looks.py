@@ -94,7 +94,7 @@ class Looks:
     def settle(self, candidate: Candidate) -> Settled:
         """Render a candidate's videos, look by look, until nothing more would be learnt from the next.
 
-        Only what is chosen in this run has a say: the items that are not judged need no videos.
+        Only items that are chosen in this run count: an item that is not judged needs no videos.
 
         Raises:
             BaselineError: There is none.

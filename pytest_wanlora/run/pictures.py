@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 #: Frames of a reference video that are compared, evenly over it.
 _REFERENCE_FRAMES: Final = 8
-#: Correlation of two thumbnails from which on they are one picture, encoded or scaled anew.
+#: Correlation of two thumbnails from which on they are one picture, encoded or scaled again.
 _SAME_PICTURE: Final = 0.995
 _THUMBNAIL: Final = 16
 _SHOWN: Final = 3
@@ -41,7 +41,7 @@ class Pictures:
         suite: With a subject.
         producer: Embeds pictures.
         cache: Where embeddings are kept.
-        run_folder: Of the run, which paths are told from.
+        run_folder: The run's folder; the record names files by their path from it.
     """
 
     def __init__(self, suite: Suite, producer: Producer, cache: Path, run_folder: Path) -> None:
@@ -153,7 +153,7 @@ def training_clips(suite: Suite) -> tuple[Path, ...]:
 def leaked(suite: Suite, cache: Path) -> tuple[str, ...]:
     """Say which references are in the training data too, a line each: by digest, and by their pictures.
 
-    A reference that was encoded or scaled anew is found by its thumbnail; one that was cut is not.
+    A reference that was encoded or scaled again is found by its thumbnail; one that was cut is not.
 
     Args:
         suite: With a subject.
