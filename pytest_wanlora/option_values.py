@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from pytest_wanlora.durations import seconds_of
 from pytest_wanlora.options import NAME, Given
 
 
@@ -117,12 +118,6 @@ def parse_budget(given: Given) -> Budget:
     if not seconds:
         raise given.refused("a number of videos, or a time such as 90s, 40m or 1.5h, above 0")
     return Budget(given.text, seconds=seconds)
-
-
-def seconds_of(text: str, *, most_digits: int) -> float:
-    """Seconds of a time such as 90s, 40m or 1.5h, with so many digits before the point; 0 of another text."""
-    found = re.fullmatch(rf"([0-9]{{1,{most_digits}}}(?:\.[0-9]{{1,3}})?)([smh])", text)
-    return float(found[1]) * {"s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
 
 
 def parse_scenarios(given: Given) -> tuple[str, ...]:

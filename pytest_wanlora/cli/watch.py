@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from pytest_wanlora.cli.output import BAD, OK, shown
+from pytest_wanlora.durations import seconds_of
 from pytest_wanlora.errors import CheckpointError, SettingsError
-from pytest_wanlora.option_values import seconds_of
 
 _HOME: Final = Path(".wanlora/watch")
 #: What a watch says itself.

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TextIO
 
+from pytest_wanlora.durations import duration
 from pytest_wanlora.hooks.github_actions import escaped
 from pytest_wanlora.reports import terminal
 
@@ -67,7 +68,7 @@ class Live:
         with self._lock:
             self._last = now = time.monotonic()
             if progress is None:
-                line = f"wanlora: {self.doing}, {terminal.duration(now - self._began)} so far"
+                line = f"wanlora: {self.doing}, {duration(now - self._began)} so far"
             else:
                 line = terminal.progress_line(progress)
             begun = self.reporter is not None and bool(self.reporter.currentfspath)

@@ -19,6 +19,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup, escape
 
+from pytest_wanlora.durations import duration
 from pytest_wanlora.phrases import LANGUAGES, Language
 from pytest_wanlora.reports import (
     commands,
@@ -40,7 +41,6 @@ from pytest_wanlora.reports.html_checkpoints import (
 )
 from pytest_wanlora.reports.html_previews import Previews, gather
 from pytest_wanlora.reports.html_scenarios import Scene, scenes
-from pytest_wanlora.reports.terminal import duration
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.reports.words_page import Page
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.durations import duration
 from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.reports.i18n import OBJECTIVES
 from pytest_wanlora.reports.sentences import Quote
@@ -85,7 +86,6 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
         quote: Makes names fit for the view.
         text: Makes anybody's words fit for it.
     """
-    from pytest_wanlora.reports.terminal import duration
 
     def say(key: str, **fields: object) -> str:
         return RACE[key].say(language, **fields)

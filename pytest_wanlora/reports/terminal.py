@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.checkpoint import reads_in
+from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import race, sentences, trend
 from pytest_wanlora.reports.commands import gate_again
@@ -62,22 +63,6 @@ def progress_line(progress: Progress) -> str:
     if progress.nodes:
         words.append(f"nodes: {progress.nodes}")
     return ", ".join(words)
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the two largest units.
-
-    Example:
-        >>> duration(3725)
-        '1 h 2 min'
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def failure(judged: Judgement, *, preview: str | None, again: str) -> str:

@@ -8,8 +8,8 @@ from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 from pytest_wanlora import results
+from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import WanloraError
-from pytest_wanlora.reports.terminal import duration
 from pytest_wanlora.run.preflight import video_bytes
 from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.run.race import plan_line

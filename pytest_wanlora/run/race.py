@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.reports.terminal import duration
 from pytest_wanlora.results.parts import Entrant, RaceCard
 from pytest_wanlora.run.judge import degenerates
 from pytest_wanlora.run.looks import Comparison

@@ -107,21 +107,6 @@ class TestProgress:
         assert terminal.progress_line(progress) == line
 
 
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.2, "0 s"),
-        (59.4, "59 s"),
-        (60, "1 min 0 s"),
-        (125, "2 min 5 s"),
-        (3725, "1 h 2 min"),
-        (90000, "25 h 0 min"),
-    ],
-)
-def test_duration(seconds: float, words: str) -> None:
-    assert terminal.duration(seconds) == words
-
-
 class TestFailure:
     def test_layers(self) -> None:
         text = terminal.failure(
