@@ -32,7 +32,7 @@ class Video(StrictModel):
         scenario: Scenario id.
         seed: Of the noise.
         scores: Metric id to value; empty for a degenerate video.
-        degenerate: Why it cannot be scoring_metrics.
+        degenerate: Why it cannot be scored.
         key: Key of its job; None where only its scores are known.
         frames_sha256: Digest of the raw frames, if known.
         preview: mp4 for people, relative to the record's folder, with forward slashes; for the baseline's
@@ -81,7 +81,7 @@ class SetScores(StrictModel):
 
 
 class Failure(StrictModel):
-    """A video that could not be rendered or scoring_metrics.
+    """A video that could not be rendered or scored.
 
     Attributes:
         candidate: Name of the checkpoint.
@@ -157,6 +157,7 @@ class CandidateCard(StrictModel):
         losses: Seeds of each scenario at a look to the loss by the suite's objective, in fail bands: of all n
             seeds, then without each of them in turn. Such values of two checkpoints are pairs: their
             difference and its jackknife compare them. Empty where a video is broken, or before version 6.
+        other_seeds: Probability that a gate with other seeds would end otherwise; None where it is not known.
     """
 
     name: str
@@ -168,6 +169,7 @@ class CandidateCard(StrictModel):
     publishable: bool
     reason: str
     losses: dict[int, tuple[Finite, ...]] = Field(default_factory=dict)
+    other_seeds: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @field_validator("checkpoint")
     @classmethod
