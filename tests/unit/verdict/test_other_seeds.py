@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from pytest_wanlora.verdict.judgement import ALL, Evidence, Judgement, Kind, Verdict
-from pytest_wanlora.verdict.other_seeds import Lean, chance_to_fail, disagreement
+from pytest_wanlora.verdict.other_seeds import USUAL, Lean, chance_to_fail, disagreement
 
 #: As good as known exactly.
 SURE = 1e6
@@ -33,9 +33,13 @@ def test_the_errors_of_both_gates_count(gap: float) -> None:
 
 @pytest.mark.parametrize("gap", [-2.0, 0.0, 2.0])
 def test_an_estimate_far_out_is_partly_luck(gap: float) -> None:
-    """With a band of one error the truth is half as far from no change, and half the variance is left."""
-    expected = stats.norm.cdf((-1.0 + 0.5 * (gap + 1.0)) / math.sqrt(1.5))
-    assert chance_to_fail([lean(gap, band=1.0)], (8,)) == pytest.approx(expected, abs=NEAR)
+    """Where changes usually are as large as the error, the truth is half as far from none as it seems.
+
+    And half of its variance is left.
+    """
+    band = 1.0 / USUAL
+    expected = stats.norm.cdf((-band + 0.5 * (gap + band)) / math.sqrt(1.5))
+    assert chance_to_fail([lean(gap, band=band)], (8,)) == pytest.approx(expected, abs=NEAR)
 
 
 def test_few_pairs_make_the_error_uncertain_too() -> None:
