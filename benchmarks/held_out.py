@@ -257,11 +257,12 @@ def interval(right: int, count: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def report(items: Sequence[Labelled]) -> Iterator[str]:
+def report(items: Sequence[Labelled], headers: Sequence[str] = HEADERS) -> Iterator[str]:
     """All figures but those of near duplicates.
 
     Args:
         items: The labelled prompts.
+        headers: Put before each prompt, to see what that changes.
     """
     pairs = [(item.first, item.second) for item in items]
     same = sum(first == second for first, second in pairs)
@@ -293,7 +294,7 @@ def report(items: Sequence[Labelled]) -> Iterator[str]:
         yield f"  {tenth / 10:.1f}: {len(members)}, {mean:.0%}, {right / len(members):.0%}"
     before = sum(item.said.category == item.label for item in single) / len(single)
     plain = Categorizer(packaged_rules())
-    for header in HEADERS:
+    for header in headers:
         folded = [fold(header.format(item.prompt)) for item in single]
         categorizer = Categorizer(packaged_rules(), find(folded, says_something=plain.knows))
         told = categorizer.decide_many(folded)
