@@ -9,7 +9,8 @@ from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import HfHubHTTPError
 
 from pytest_wanlora.errors import ScoringError, SuiteError
-from pytest_wanlora.suite import resolve
+from pytest_wanlora.scoring import frechet
+from pytest_wanlora.suite import Scoring, resolve
 from pytest_wanlora.suite.digests import digest
 
 
@@ -56,6 +57,19 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
         found = ", ".join(str(each) for each in reference.paths)
         raise ScoringError(f"{key}: {location} must be one file, found {found}")
     return ScorerFile(path, _checked_digest(path, sha256, key), repository)
+
+
+def load_reference(scoring: Scoring) -> frechet.Reference:
+    """Load a suite's reference set.
+
+    Raises:
+        ScoringError: It is missing, unreadable, empty, another than the suite states, or made by another
+            network than the suite's.
+    """
+    file = fetch(scoring.reference, scoring.reference_sha256, "scoring.reference")
+    features = scoring.video_features
+    network = fetch(features.weights, features.sha256, "scoring.video_features.weights")
+    return frechet.read_reference(file.path, sha256=file.sha256, extractor_sha256=network.sha256)
 
 
 def summary(error: Exception) -> str:
