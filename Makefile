@@ -17,7 +17,8 @@ help:  ## what there is
 $(INSTALLED): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)/pip install --quiet --upgrade pip
-	$(RUN)/pip install --quiet --editable '.[dev]'
+	@# of the thousands of modules that are installed few are ever imported: Python compiles those when it does
+	$(RUN)/pip install --quiet --no-compile --editable '.[dev]'
 	@touch $@
 
 gate: $(INSTALLED)  ## gate an example LoRA with the embedded model, on a CPU
