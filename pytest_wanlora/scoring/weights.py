@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
-
 from pytest_wanlora.errors import ScoringError, SuiteError
 from pytest_wanlora.scoring import frechet
 from pytest_wanlora.suite import Scoring, resolve
@@ -79,6 +76,10 @@ def summary(error: Exception) -> str:
 
 
 def _download(repository: str, filename: str, key: str, revision: str | None) -> Path:
+    # to import it takes as long as the import of numpy, and most suites name files of this disk
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
     try:
         return Path(hf_hub_download(repository, filename, revision=revision))
     except (HfHubHTTPError, OSError, ValueError) as error:
