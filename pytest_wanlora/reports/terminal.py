@@ -218,6 +218,8 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         lines += [
             Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
         ]
+        if other := sentences.other_seeds_text(card, "en"):
+            lines.append(f"  {other}")
         if card.publishable and record.receipts_refused:
             lines += [
                 *wrapped(

@@ -153,6 +153,7 @@ class CandidateCard(StrictModel):
         losses: Seeds of each scenario at a look to the loss by the suite's objective, in fail bands: of all n
             seeds, then without each of them in turn. Such values of two checkpoints are pairs: their
             difference and its jackknife compare them. Empty where a video is broken, or before version 6.
+        other_seeds: Probability that a gate with other seeds would end otherwise; None where it is not known.
     """
 
     name: str
@@ -164,6 +165,7 @@ class CandidateCard(StrictModel):
     publishable: bool
     reason: str
     losses: dict[int, tuple[Finite, ...]] = Field(default_factory=dict)
+    other_seeds: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @field_validator("checkpoint")
     @classmethod
