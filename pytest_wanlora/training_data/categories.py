@@ -232,7 +232,8 @@ class Categorizer:
             for word, span in spans.items()
             if entries[word].kind != Kind.ACT or entries[word].who == Who.PEOPLE
         ]
-        at = roles(sentence, nouns)
+        # what comes after the last of them changes none of their roles
+        at = roles(sentence[: max(end for _, end in spans.values())], nouns)
         return [(at(end), language, word) for word, (_, end) in spans.items()]
 
     def _who(self, words: Iterable[tuple[Role, str, int]], sentence: str) -> Who:
