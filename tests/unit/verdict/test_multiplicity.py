@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -77,7 +78,7 @@ def test_the_chance_of_lying_beyond_a_band_is_the_normal_one() -> None:
     assert beyond_by_chance(contrast, 0.75, (4, 16)) == pytest.approx([sum(at), at[1]])
     assert beyond_by_chance(contrast, 1.25, (16,)) == pytest.approx([at[1]])
     # two strata of 16 pairs, each with half of that variance: looks are pairs of each
-    halves = {
+    halves: dict[str, Any] = {
         name: np.repeat(getattr(contrast, name) / 2.0, 2)
         for name in ("candidate_variance", "baseline_variance", "covariance")
     }
