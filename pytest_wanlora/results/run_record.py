@@ -25,11 +25,11 @@ from pytest_wanlora.results.parts import (
     Pair,
     Part,
     Paths,
-    RaceCard,
     SuiteCard,
     Totals,
     Video,
 )
+from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.results.training_data import TrainingDataCard
 from pytest_wanlora.schemas import first_error
 from pytest_wanlora.verdict.decision import Cause, Decision, RunOutcome, causes, decide, run_problem

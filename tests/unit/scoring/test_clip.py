@@ -17,7 +17,6 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.scoring import weights
 from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, squares, temporal_consistency
 from pytest_wanlora.scoring.determinism import FRAME_BATCH
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
@@ -326,7 +325,7 @@ class TestName:
         words: str,
         other: str,
     ) -> None:
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: clip_settings.weights)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: clip_settings.weights)
         hub = replace(clip_settings, model=name, weights=f"hub:{repository}:open_clip_model.safetensors")
         with pytest.raises(ScoringError, match=words) as caught:
             ClipScorer(hub, device="cpu")
@@ -352,7 +351,7 @@ class TestName:
         named = replace(clip_settings, model="small")
         with pytest.raises(ScoringError, match="different preprocessings"):
             ClipScorer(named, device="cpu")
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: clip_settings.weights)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: clip_settings.weights)
         results = [
             ClipScorer(replace(named, weights=f"hub:owner/{tag}:x.safetensors"), device="cpu").embed_frames(
                 moving(1)
