@@ -13,9 +13,8 @@ from pytest_wanlora.verdict.fvd import Rows, Videos, _distances, distance
 #: A baseline closer to the reference than this many standard errors cannot be told from the reference
 #: itself; a relative change is then taken of that distance, the smallest that can be told.
 _RESOLVED = 2.0
-#: What is known before any pair of how much of a base video's deviation its pair has too, and the degrees of
-#: freedom that it counts for: one half, as of pairs whose difference scatters like the base (`PRIOR_SHARE`).
-_SHARED, _SHARED_FREEDOM = 0.5, 4.0
+#: Degrees of freedom that "a video deviates as much as the base's of its seed" counts for, before any is seen.
+_SHARED_FREEDOM = 4.0
 #: Sets of n base videos whose mean distance is the baseline's, at least.
 _SETS = 32
 
@@ -157,18 +156,19 @@ def _controlled(plain: Contrast, c_scatter: Floats, b_scatter: Floats, known: fl
 
     With C and B the estimates of the n pairs and K that of all N seeds of the baseline, the candidate's is
     C - beta (B - K) and the baseline's K. beta 1 takes the differences of the pairs, 0 lets the two sides be
-    independent; it is the regression of C on B over the pairs, shrunk to one half. With o = 1 - n / N and R
+    independent; it is the regression of C on B over the pairs, shrunk to 1. With o = 1 - n / N and R
     the estimate of the seeds beyond the pairs, these are C - beta o (B - R) and (1 - o) B + o R: pairs
     and further seeds are two strata (Cochran 1977, "Sampling techniques", chapter 12, double sampling).
     """
     n = c_scatter.size
     outside, freedom = 1.0 - n / seeds, n - 1.0
     own = float(b_scatter @ b_scatter)
-    slope = float(b_scatter @ c_scatter) / own if own > 0.0 else _SHARED
-    beta = (freedom * slope + _SHARED_FREEDOM * _SHARED) / (freedom + _SHARED_FREEDOM)
+    slope = float(b_scatter @ c_scatter) / own if own > 0.0 else 1.0
+    beta = (freedom * slope + _SHARED_FREEDOM) / (freedom + _SHARED_FREEDOM)
     beta = min(max(beta, 0.0), 1.0)
     pairs = _contrast(
-        float(plain.candidate) - beta * (float(plain.baseline) - known),
+        # equal videos are no change, to the bit
+        known + float(plain.candidate - plain.baseline) + (1.0 - beta) * (float(plain.baseline) - known),
         known,
         c_scatter - beta * outside * b_scatter,
         (1.0 - outside) * b_scatter,

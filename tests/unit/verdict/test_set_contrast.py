@@ -114,6 +114,11 @@ def test_the_order_of_pairs_does_not_matter(seed: int) -> None:
 
 def test_equal_sets_are_equal(reference: ReferenceSet) -> None:
     videos = Videos.of(normal(6, seed=1, spread=0.3, shift=0.5), reference)
+    more = Videos.of(normal(9, seed=1, spread=0.3, shift=0.5), reference)
+    further = compare(more, np.arange(6), np.arange(6), np.arange(9)[None]).contrast
+    assert (
+        further.candidate == further.baseline != compare(more, np.arange(6), np.arange(6)).contrast.baseline
+    )
     compared = compare(videos, np.arange(6), np.arange(6))
     assert compared.kvd_difference == pytest.approx(0.0, abs=1e-12)
     low, high = interval(compared.contrast, 0.05, logarithmic=False)
@@ -146,8 +151,8 @@ def test_further_seeds_of_the_baseline_make_a_control_variate(reference: Referen
     c, b = (
         3.0 * (w.mean() - w) for w in (leaving_out(each, reference)[1:] for each in (candidate, stored[:4]))
     )
-    # three degrees of freedom of the pairs' slope, four of one half
-    beta = (3.0 * (c @ b) / (b @ b) + 2.0) / 7.0
+    # three degrees of freedom of the pairs' slope, four of 1
+    beta = (3.0 * (c @ b) / (b @ b) + 4.0) / 7.0
     assert 0.5 < beta < 1.0
     subsets = [stored[list(chosen)] for chosen in itertools.combinations(range(10), 4)]
     distances = [np.subtract(*distance(Videos.of(each, reference), np.arange(4))) for each in subsets]
