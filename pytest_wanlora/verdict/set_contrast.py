@@ -13,7 +13,8 @@ from pytest_wanlora.verdict.fvd import Rows, Videos, _distances, distance
 #: A baseline closer to the reference than this many standard errors cannot be told from the reference
 #: itself; a relative change is then taken of that distance, the smallest that can be told.
 _RESOLVED = 2.0
-#: Degrees of freedom that "a video deviates as much as the base's of its seed" counts for, before any is seen.
+#: Degrees of freedom of what is taken for likely before any pair is seen: a video deviates as the base's of
+#: its seed does.
 _SHARED_FREEDOM = 4.0
 #: Sets of n base videos whose mean distance is the baseline's, at least.
 _SETS = 32
