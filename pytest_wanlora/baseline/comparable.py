@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_wanlora import environment as environments
+from pytest_wanlora.baseline.contents import Baseline, Prompt
 from pytest_wanlora.baseline.store import update_command
-from pytest_wanlora.baseline.stored import Baseline, Prompt
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import IncomparableError
 
@@ -19,7 +19,7 @@ def require_comparable(
     fingerprint: Mapping[str, Any],
     prompts: Mapping[str, Prompt],
     environment: Environment,
-    other_environment: bool = False,
+    other_environment: bool,
     suite_option: str = "",
 ) -> tuple[str, ...]:
     """Check that a baseline was measured as this run measures.
