@@ -27,12 +27,11 @@ class SetContrast:
     Attributes:
         candidate: Fréchet distance.
         baseline: The same for the baseline, at equal n.
-        candidate_floor: Part of it that n explains; where the baseline has further seeds, also what the
-            base videos of its pairs let expect of these seeds.
+        candidate_floor: Part of it that is not in the estimate: what n explains; where the baseline has
+            further seeds, also what the base videos of its pairs let expect of these seeds.
         baseline_floor: The same for the baseline.
         contrast: Of the distances above their floors; scatter by the jackknife over seeds. Where the baseline
             cannot be told from the reference, its estimate is raised to the smallest distance that can be.
-        resolved: False where that was needed.
         least: The smallest relative change that so many videos can tell: one trace of the reference's
             covariance, divided by their number, over the baseline's estimate.
         kvd_difference: Kernel distance of the candidate less that of the baseline.
@@ -45,7 +44,6 @@ class SetContrast:
     candidate_floor: float
     baseline_floor: float
     contrast: Contrast
-    resolved: bool
     least: float
     kvd_difference: float
     kvd_statistic: float
@@ -76,10 +74,8 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows, stored: Rows | None
         contrast = _controlled(
             contrast, *scatter, _at_size(videos, stored, candidate.shape[1]), stored.shape[1]
         )
-        c_floor, b_floor = c_fvd - float(contrast.candidate), b_fvd - float(contrast.baseline)
     smallest = _RESOLVED * float(np.sqrt(contrast.baseline_variance.sum()))
-    resolved = float(contrast.baseline) > smallest
-    if not resolved:
+    if float(contrast.baseline) <= smallest:
         # the change is kept, only what it is divided by is raised
         raised = contrast.candidate + smallest - contrast.baseline
         contrast = replace(contrast, candidate=raised, baseline=np.asarray(smallest))
@@ -90,10 +86,10 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows, stored: Rows | None
     return SetContrast(
         candidate=c_fvd,
         baseline=b_fvd,
-        candidate_floor=c_floor,
-        baseline_floor=b_floor,
+        # what is shown less its floor gives the change, whatever the estimate was
+        candidate_floor=c_fvd - float(contrast.candidate),
+        baseline_floor=b_fvd - base,
         contrast=contrast,
-        resolved=resolved,
         least=videos.reference.trace / candidate.size / base if base > 0.0 else 0.0,
         kvd_difference=float(differences.mean()),
         kvd_statistic=_in_errors(differences),
