@@ -247,7 +247,7 @@ def gate(work: Path, name: str | None) -> Path:
         The run's folder.
     """
     suite, out = write_suite(work, name or "learned"), work / f"runs/{name or 'baseline'}"
-    chosen = ["--wanlora-update-baselines"] if name is None else ["--lora", f"loras/{name}.safetensors"]
+    chosen = ["--update-baselines"] if name is None else ["--lora", f"loras/{name}.safetensors"]
     command = [
         *(sys.executable, "-m", "pytest", *chosen, "--wanlora-suite", suite.name),
         *("--wanlora-output-dir", str(out.relative_to(work)), "--wanlora-cache-dir", "cache"),

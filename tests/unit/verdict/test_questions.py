@@ -19,14 +19,11 @@ from pytest_wanlora.verdict.questions import (
     Question,
     bleed,
     collapse,
-    distance,
     gain,
     judge_gain,
     judge_question,
     likeness,
-    nearest,
     spread,
-    usual_distance,
 )
 from pytest_wanlora.verdict.sequential import assess
 from tests.unit.verdict.paired import PLAN, scores
@@ -217,21 +214,6 @@ def test_likeness_is_the_mean_cosine(seed: int) -> None:
     by_hand = [np.mean([a @ b / np.linalg.norm(a) / np.linalg.norm(b) for b in references]) for a in frames]
     assert likeness(frames, references) == pytest.approx(by_hand)
     assert likeness(frames[:1], frames[:1])[0] == pytest.approx(1.0)
-
-
-@given(st.integers(0, 1000), st.integers(2, 9), st.integers(0, 4))
-def test_a_part_of_a_clip_lies_on_it_wherever_it_begins(seed: int, length: int, start: int) -> None:
-    clip = unit(seed, 13)
-    assert distance(clip[start : start + length], clip) == pytest.approx(0.0, abs=1e-9)
-    assert distance(clip, clip[:1]) >= -1e-9
-
-
-@given(st.integers(0, 1000))
-def test_the_nearest_clip_is_the_one_that_was_copied(seed: int) -> None:
-    clips = [unit(seed + number, 6) for number in range(5)]
-    found, number = nearest(clips[3], clips)
-    assert number == 3
-    assert found < usual_distance([unit(seed + 99, 6)], clips)
 
 
 def learned(
