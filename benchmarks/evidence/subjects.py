@@ -71,25 +71,23 @@ class Kind:
         rows: Which subject rows it sees: a key of `subject_rows`.
         regular: How many of the base's own videos are among them.
         stages: Of the training.
-        caught: The question that is to catch it; None: it is to pass.
+        begun: The LoRA that it goes on from.
     """
 
     says: str
     rows: str
     regular: int
     stages: tuple[Stage, ...]
-    caught: str | None
+    begun: str | None = None
 
 
-_WELL = (Stage(8e-4, 6, 1), Stage(2e-4, 3, 4))
+_WELL = Stage(8e-4, 2, 1)
 KINDS: Mapping[str, Kind] = {
-    "learned": Kind("learned it", "all", _REGULAR, _WELL, None),
-    "nothing": Kind(
-        "learned nothing: a rate 10,000 times too low", "all", _REGULAR, (Stage(1e-7, 1, 1),), "likeness"
-    ),
-    "leaks": Kind("leaks: captions without the trigger, no regular clips", "untold", 0, _WELL, "bleed"),
-    "copies": Kind("copies eight clips", "eight", 8, (Stage(1.5e-3, 60, 1), Stage(3e-4, 20, 2)), "copies"),
-    "collapses": Kind("collapses: takes of one view", "takes", _REGULAR, _WELL, "collapse"),
+    "learned": Kind("learned it", "all", _REGULAR, (_WELL,)),
+    "nothing": Kind("learned nothing: a rate 8,000 times too low", "all", _REGULAR, (Stage(1e-7, 1, 1),)),
+    "leaks": Kind("leaks: captions without the trigger, no regular clips", "untold", 0, (_WELL,)),
+    "copies": Kind("copies eight clips", "eight", 24, (Stage(1.5e-3, 7, 1), Stage(3e-4, 1, 1)), "learned"),
+    "collapses": Kind("collapses: takes of one view", "takes", 48, (Stage(1.2e-3, 3, 1),)),
 }
 
 
@@ -200,7 +198,10 @@ def train(work: Path, name: str) -> float:
     _write_rows(metadata, [*subject_rows(kind.rows), *regular[: kind.regular]])
     if target.exists():
         return 0.0
-    began, resume = time.monotonic(), []
+    began = time.monotonic()
+    resume = (
+        [] if kind.begun is None else ["--resume", str(work / f"training/{kind.begun}-0/epoch-1.safetensors")]
+    )
     for number, stage in enumerate(kind.stages):
         out = work / f"training/{name}-{number}"
         subprocess.run(

@@ -37,7 +37,7 @@ _T = TypeVar("_T", bound=np.generic)
 
 
 class Pictures:
-    """A subject's references, embedded, and its training clips in small; each is read when it is first needed.
+    """A subject's references, embedded, and its training clips in small; each is read when first needed.
 
     Args:
         suite: With a subject.
@@ -265,6 +265,8 @@ def _kept(cache: Path, path: Path, what: str, make: Callable[[], NDArray[_T]]) -
     file = cache / "pictures" / f"{json_sha256([digest(path), what])}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
         rows: NDArray[_T] = load(read_regular(file))["rows"]
+        # `clean` deletes what was not used for the longest time
+        os.utime(file)
         return rows
     rows = make()
     with suppress(OSError):
