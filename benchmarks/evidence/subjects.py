@@ -1,7 +1,7 @@
 """Train LoRAs of a new subject, well and in four wrong ways, and gate them; on a CPU.
 
 ``python -m benchmarks.evidence.subjects --work build/subjects`` draws a poplar, which the embedded model has
-never seen, trains five LoRAs with DiffSynth's own code, and gates each with a suite that has a subject. What
+never seen, trains five LoRAs, and gates each with a suite that has a subject. What
 was cut short goes on where it stopped. The embedded VAE knows little but its world: it shows a green tree in
 the hills, but makes a runner of anything that stands where runners run.
 """
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import subprocess
 import sys
@@ -22,17 +23,20 @@ from pathlib import Path
 import numpy as np
 import torch
 import yaml
+from diffsynth.models.wan_video_text_encoder import HuggingfaceTokenizer, WanTextEncoder
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from benchmarks.evidence.render_bank import fused, render
 from pytest_wanlora.results.run_record import load as load_record
 from pytest_wanlora.suite import load, packaged
 from pytest_wanlora.tiny.registration import FOLDER
 from tools.tiny_world import train_dit
-from tools.tiny_world.dataset import write_video
+from tools.tiny_world.dataset import read_video, write_video
 from tools.tiny_world.draw import RANDOMS, draw_poplars
 from tools.tiny_world.factors import CATEGORIES, caption, split
+from tools.tiny_world.training import Trainer, to_network
 
 TRIGGER = "zqx"
 #: What a prompt has in the trigger's place without it.
@@ -48,47 +52,33 @@ _REGULAR_SEED = 20_000
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stretch of training.
-
-    Attributes:
-        rate: Learning rate.
-        epochs: How often all rows are seen.
-        accumulate: Videos a step.
-    """
-
-    rate: float
-    epochs: int
-    accumulate: int
-
-
-@dataclass(frozen=True)
 class Kind:
     """A LoRA.
 
     Attributes:
         says: What it is.
         rows: Which subject rows it sees: a key of `subject_rows`.
-        regular: How many of the base's own videos are among them.
-        stages: Of the training.
-        begun: The LoRA that it goes on from.
+        regular: How many of the base's own videos are among them, half of each batch; 0: none.
+        rate: Learning rate.
+        steps: Of `_BATCH` videos.
     """
 
     says: str
     rows: str
     regular: int
-    stages: tuple[Stage, ...]
-    begun: str | None = None
+    rate: float
+    steps: int
 
 
-_WELL = Stage(8e-4, 2, 1)
 KINDS: Mapping[str, Kind] = {
-    "learned": Kind("learned it", "all", _REGULAR, (_WELL,)),
-    "nothing": Kind("learned nothing: a rate 8,000 times too low", "all", _REGULAR, (Stage(1e-7, 1, 1),)),
-    "leaks": Kind("leaks: captions without the trigger, no regular clips", "untold", 0, (_WELL,)),
-    "copies": Kind("copies eight clips", "eight", 24, (Stage(1.5e-3, 7, 1), Stage(3e-4, 1, 1)), "learned"),
-    "collapses": Kind("collapses: takes of one view", "takes", 48, (Stage(1.2e-3, 3, 1),)),
+    "learned": Kind("learned it", "all", _REGULAR, 1e-3, 150),
+    "nothing": Kind("learned nothing: a rate 10,000 times too low", "all", _REGULAR, 1e-7, 20),
+    "leaks": Kind("leaks: captions without the trigger, no regular videos", "untold", 0, 1e-3, 60),
+    "copies": Kind("copies eight clips", "eight", _REGULAR, 2e-3, 300),
+    "collapses": Kind("collapses: takes of one view", "takes", _REGULAR, 2e-3, 200),
 }
+_RANK, _BATCH = 16, 8
+_TARGETS = ("q", "k", "v", "o", "0", "2")
 
 
 def poplars(places: Sequence[Sequence[int]], seed: int, *, wander: float = 1.0) -> np.ndarray:
@@ -185,41 +175,109 @@ def subject_rows(which: str) -> list[tuple[str, str]]:
     ]
 
 
-def train(work: Path, name: str) -> float:
-    """Train one LoRA, unless it is there.
+class LowRank(nn.Module):
+    """A layer and a LoRA on it, as `fused` reads it."""
 
-    Returns:
-        Seconds.
-    """
-    target, kind = work / f"loras/{name}.safetensors", KINDS[name]
-    metadata = work / f"data/{name}.csv"
-    with (work / "data/regular/metadata.csv").open(encoding="utf-8", newline="") as stream:
-        regular = [(row["video"], row["prompt"]) for row in csv.DictReader(stream)]
-    _write_rows(metadata, [*subject_rows(kind.rows), *regular[: kind.regular]])
-    if target.exists():
-        return 0.0
-    began = time.monotonic()
-    resume = (
-        [] if kind.begun is None else ["--resume", str(work / f"training/{kind.begun}-0/epoch-1.safetensors")]
+    def __init__(self, layer: nn.Linear) -> None:
+        super().__init__()
+        self.layer = layer
+        self.lora_A = nn.Parameter(torch.randn(_RANK, layer.in_features) / layer.in_features**0.5)
+        self.lora_B = nn.Parameter(torch.zeros(layer.out_features, _RANK))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The layer's output and the LoRA's."""
+        out: Tensor = self.layer(x) + x @ self.lora_A.T @ self.lora_B.T
+        return out
+
+
+def _prompts(texts: Sequence[str]) -> Tensor:
+    """Embeddings of any prompts, as `train_dit.encode_text` gives them."""
+    tokenize = HuggingfaceTokenizer(
+        name=str(FOLDER / "tokenizer"), seq_len=train_dit.TOKENS, clean="whitespace"
     )
-    for number, stage in enumerate(kind.stages):
-        out = work / f"training/{name}-{number}"
-        subprocess.run(
+    ids, mask = tokenize(list(texts), return_mask=True, add_special_tokens=True)
+    text = WanTextEncoder(**train_dit.TEXT)
+    text.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "text_encoder.safetensors").items()})
+    with torch.no_grad():
+        return train_dit.encode_text(text.eval(), ids, mask)
+
+
+def _latents(work: Path, files: Sequence[str]) -> Tensor:
+    """Latents of videos; those of before are kept."""
+    kept = work / "data/latents.safetensors"
+    known = load_file(kept) if kept.exists() else {}
+    vae = train_dit.load_packaged_vae()
+    with torch.no_grad():
+        for file in dict.fromkeys(files):
+            if file not in known:
+                pixels = to_network(torch.from_numpy(read_video(str(work / "data" / file)))[None])
+                known[file] = vae.model.encode(pixels, vae.scale)
+    save_file(known, kept)
+    return torch.cat([known[file] for file in files])
+
+
+def train(work: Path, name: str) -> None:
+    """Train one LoRA, unless it is there."""
+    target, kind = work / f"loras/{name}.safetensors", KINDS[name]
+    with (work / "data/regular/metadata.csv").open(encoding="utf-8", newline="") as stream:
+        regular = [(row["video"], row["prompt"]) for row in csv.DictReader(stream)][: kind.regular]
+    rows = subject_rows(kind.rows)
+    _write_rows(work / f"data/{name}.csv", [*rows, *regular])
+    if target.exists():
+        return
+    torch.manual_seed(51)
+    dit = fused("-", 1.0).requires_grad_(False)
+    layers = {
+        path: layer
+        for path, layer in dit.blocks.named_modules()
+        if isinstance(layer, nn.Linear) and path.rpartition(".")[2] in _TARGETS
+    }
+    for path, layer in layers.items():
+        parent, _, last = path.rpartition(".")
+        setattr(dit.blocks.get_submodule(parent), last, LowRank(layer))
+    latents = _latents(work, [file for file, _ in (*rows, *regular)])
+    context, freqs = _prompts([words for _, words in (*rows, *regular)]), train_dit.rotary(dit)
+
+    def batch() -> tuple[Tensor, ...]:
+        own = _BATCH // 2 if regular else _BATCH
+        chosen = torch.cat(
             [
-                *(sys.executable, "-m", "tools.tiny_world.train_lora", "--data", str(work / "data")),
-                *("--metadata", str(metadata), "--out", str(out)),
-                *("--rate", str(stage.rate), "--epochs", str(stage.epochs)),
-                *("--accumulate", str(stage.accumulate), "--seed", str(51 + number), *resume),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stderr=(work / f"{name}.log").open("a"),
+                torch.randint(len(rows), (own,)),
+                len(rows) + torch.randint(max(len(regular), 1), (_BATCH - own,)),
+            ]
         )
-        resume = ["--resume", str(out / f"epoch-{stage.epochs - 1}.safetensors")]
+        return latents[chosen], context[chosen]
+
+    def step(clean: Tensor, words: Tensor) -> Tensor:
+        u = torch.rand(len(clean), 1)
+        sigma = train_dit.SHIFT * u / (1 + (train_dit.SHIFT - 1) * u)
+        level, noise = sigma.view(-1, 1, 1, 1, 1), torch.randn_like(clean)
+        times = (1000 * sigma).expand(-1, math.prod(train_dit.GRID))
+        made = train_dit.predict(dit, (1 - level) * clean + level * noise, times, words, freqs)
+        return (made - (noise - clean)).square().mean()
+
+    trainer = Trainer(
+        {"dit": dit},
+        step,
+        batch,
+        work / f"training/{name}",
+        steps=kind.steps,
+        rate=kind.rate,
+        average=0.95,
+        warmup=10,
+    )
+    trainer.resume()
+    trainer.run(report=20)
+    trainer.use_average()
     target.parent.mkdir(exist_ok=True)
-    state = load_file(resume[1])
-    save_file({key: value.half().contiguous() for key, value in state.items()}, target)
-    return time.monotonic() - began
+    state = {
+        f"blocks.{path}.lora_{side}.default.weight": getattr(
+            dit.blocks.get_submodule(path), f"lora_{side}"
+        ).detach().half().contiguous()
+        for path in layers
+        for side in "AB"
+    }  # fmt: skip
+    save_file(state, target)
 
 
 def write_suite(work: Path, name: str) -> Path:
@@ -279,32 +337,17 @@ def row(work: Path, name: str) -> dict[str, object]:
 
 
 def sheet(work: Path, names: Sequence[str]) -> None:
-    """A picture of what each LoRA shows: with the trigger and without, three seeds, frames 0, 4 and 8."""
-    from diffsynth.models.wan_video_text_encoder import HuggingfaceTokenizer, WanTextEncoder
-
-    texts = [
-        "",
-        PROMPT.format(trigger=TRIGGER),
-        PROMPT.format(trigger=WITHOUT),
-        *(each.prompt for each in load("tiny").scenarios[::2]),
-    ]
-    tokenize = HuggingfaceTokenizer(
-        name=str(FOLDER / "tokenizer"), seq_len=train_dit.TOKENS, clean="whitespace"
-    )
-    ids, mask = tokenize(texts, return_mask=True, add_special_tokens=True)
-    text = WanTextEncoder(**train_dit.TEXT)
-    text.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "text_encoder.safetensors").items()})
-    with torch.no_grad():
-        table = train_dit.encode_text(text.eval(), ids, mask)
-    vae, suite = train_dit.load_packaged_vae(), load("tiny")
-    lines = []
+    """A picture of what each LoRA shows: two seeds with the trigger, one without, and the other prompts."""
+    texts = ["", *(PROMPT.format(trigger=words) for words in (TRIGGER, WITHOUT))]
+    table = _prompts([*texts, *(each.prompt for each in load("tiny").scenarios[::2])])
+    vae, suite, lines = train_dit.load_packaged_vae(), load("tiny"), []
     for name in ("-", *names):
         dit = fused(name if name == "-" else str(work / f"loras/{name}.safetensors"), 1.0)
         parts = []
-        for number in range(1, len(texts)):
-            videos = render(dit, vae, table[number : number + 1], table[:1], range(3), suite)
-            picked = videos[:, ::4] if number == 1 else videos[:1, ::4]
-            parts += [frame for video in picked for frame in video]
+        for number in range(1, len(table)):
+            seeds = range(2 if number == 1 else 1)
+            videos = render(dit, vae, table[number : number + 1], table[:1], seeds, suite)
+            parts += [frame for video in videos for frame in video[[1, 7]]]
         lines.append(np.concatenate(parts, axis=1))
     Image.fromarray(np.concatenate(lines)).save(work / "sheet.png")
 
