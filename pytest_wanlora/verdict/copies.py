@@ -78,8 +78,8 @@ class _Look:
             *((-half, -half, step), (half, half, -step)),
         ):
             wide = min(1.0, max(_SMALLEST, self.size + size))
-            places = (min(max(start, 0.0), 1.0 - wide) for start in (self.left + left, self.top + top))
-            yield _Look(*places, wide, self.mirrored)
+            beside, below = (min(max(at, 0.0), 1.0 - wide) for at in (self.left + left, self.top + top))
+            yield _Look(beside, below, wide, self.mirrored)
 
 
 _WHOLE: Final = _Look(0.0, 0.0, 1.0, mirrored=False)
