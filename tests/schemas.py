@@ -7,14 +7,14 @@ from functools import cache
 from importlib import resources
 from pathlib import Path
 
-from jsonschema import Draft202012Validator
+from jsonschema_rs import Draft202012Validator, meta
 
 
 @cache
 def validator(package: str, name: str) -> Draft202012Validator:
     """A published schema, itself checked."""
     schema = json.loads((resources.files(package) / name).read_text(encoding="utf-8"))
-    Draft202012Validator.check_schema(schema)
+    meta.validate(schema)
     return Draft202012Validator(schema)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pytest_wanlora.baseline.comparable import require_comparable
+from pytest_wanlora.baseline.contents import Baseline, Prompt
 from pytest_wanlora.baseline.lookup import baseline_place, load_baseline, stored_seeds
 from pytest_wanlora.baseline.store import folder, load, update_command, with_files, write
-from pytest_wanlora.baseline.stored import Baseline, Prompt
 from pytest_wanlora.baseline.videos import video_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 
-from pytest_wanlora.baseline.stored import Baseline
+from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.verdict.decision import decide
 from pytest_wanlora.verdict.evidence import change

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from pytest_wanlora import environment as environments
+from pytest_wanlora.baseline.contents import Baseline, Prompt
 from pytest_wanlora.baseline.store import update_command
-from pytest_wanlora.baseline.stored import Baseline, Prompt
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import IncomparableError
 

@@ -10,7 +10,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.baseline import store
 
 if TYPE_CHECKING:
-    from pytest_wanlora.baseline.stored import Baseline
+    from pytest_wanlora.baseline.contents import Baseline
     from pytest_wanlora.suite import Suite
 
 

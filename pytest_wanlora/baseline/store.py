@@ -27,7 +27,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 
 from pytest_wanlora.baseline import videos as pictures
-from pytest_wanlora.baseline.stored import Baseline
+from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.files import from_here, json_sha256, parse_json, read_regular, write_whole
 from pytest_wanlora.schemas import first_error

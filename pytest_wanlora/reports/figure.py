@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 from PIL import Image, ImageDraw, ImageFont
 
 from pytest_wanlora.reports import sentences, trend
-from pytest_wanlora.reports.html_checkpoints import title_of, value_of
 from pytest_wanlora.reports.html_first import in_words, telling
 from pytest_wanlora.reports.html_previews import frames_of
 from pytest_wanlora.reports.html_text import label
+from pytest_wanlora.reports.i18n import title_of, value_of
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import Video

@@ -127,7 +127,7 @@ def _title(card: CandidateCard, of: list[Judgement]) -> str:
     if first.kind == "checkpoint":
         return f"{card.name}: {verdict}, the LoRA file"
     place = "all scenarios" if first.scenario == ALL else first.scenario
-    metric = "videos" if first.kind == "videos" else i18n.metric_name(first.metric, "en") or first.metric
+    metric = "videos" if first.kind == "videos" else i18n.title_of(first.metric)
     limit = " (absolute limit)" if first.kind == "limit" else ""
     return f"{card.name}: {verdict}, {metric} of {place}{limit}"
 

@@ -37,10 +37,10 @@ from pytest_wanlora.reports.html_checkpoints import (
     candidate_views,
     common_steps,
     project_tests,
-    title_of,
 )
 from pytest_wanlora.reports.html_previews import Previews, gather
 from pytest_wanlora.reports.html_scenarios import Scene, scenes
+from pytest_wanlora.reports.i18n import title_of
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.reports.words_page import Page
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -14,13 +15,12 @@ from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import html_card, next_steps, plots, sentences, summary
 from pytest_wanlora.reports.html_card import Fact
 from pytest_wanlora.reports.html_text import isolated, visible
-from pytest_wanlora.reports.i18n import OUTCOMES, TESTS, VERDICTS, metric_name
+from pytest_wanlora.reports.i18n import OUTCOMES, TESTS, VERDICTS, change_of, title_of, value_of
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.decision import Cause, RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, PytestOutcome, Verdict
 from pytest_wanlora.verdict.reasons import aside, reason
-from pytest_wanlora.verdict.standing import change_words
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard, Failure
@@ -48,8 +48,6 @@ _KINDS = {
     Verdict.FAIL: "fail",
     Verdict.DEGENERATE: "fail",
 }
-#: In the place of a value that is not there.
-NOTHING: Final = "\N{EN DASH}"
 # lines of what fails that are shown at once; of what could only not be judged, where nothing else fails
 _TELLING, _FEW = 6, 3
 
@@ -60,30 +58,6 @@ def mark(verdict: Verdict | None, language: Language = "en") -> Mark:
         return Mark("unknown", OUTCOMES["unmeasured"].say(language))
     # one without a kind could not be judged
     return Mark(_KINDS.get(verdict, "unknown"), VERDICTS[verdict].say(language))
-
-
-def title_of(metric: str, language: Language = "en") -> str:
-    """A metric's name for people."""
-    return metric_name(metric, language) or metric
-
-
-def value_of(metric: str, value: float | None) -> str:
-    """A metric's value as printed; a dash where there is none."""
-    if value is None:
-        return NOTHING
-    return METRICS[metric].format(value) if metric in METRICS else f"{value:.4g}"
-
-
-def change_of(metric: str, change: float | None, verdict: Verdict | None, language: Language = "en") -> str:
-    """A change in words; nothing that warns is called better, only higher or lower.
-
-    Example:
-        >>> change_of("sharpness", -0.897, Verdict.WARN)
-        '89.7% higher'
-    """
-    if change is None:
-        return ""
-    return change_words(change, METRICS.get(metric), Verdict.PASS if verdict is None else verdict, language)
 
 
 def _of_test(outcome: PytestOutcome, language: Language) -> Mark:
@@ -359,11 +333,8 @@ def project_tests(record: RunRecord, language: Language) -> tuple[Line, ...]:
 
 
 def _failures(failures: Sequence[Failure]) -> tuple[tuple[str, str | None, int], ...]:
-    counted: dict[tuple[str, str | None], int] = {}
-    for each in failures:
-        key = (each.message, each.next_command)
-        counted[key] = counted.get(key, 0) + 1
-    return tuple((message, command, count) for (message, command), count in counted.items())
+    counted = Counter((each.message, each.next_command) for each in failures)
+    return tuple((*known, count) for known, count in counted.items())
 
 
 def _cells(record: RunRecord, anchors: Anchors, candidate: str) -> dict[str, tuple[Cell | None, ...]]:

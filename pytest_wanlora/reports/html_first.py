@@ -11,12 +11,11 @@ from pytest_wanlora.reports.html_checkpoints import (
     Anchors,
     CandidateView,
     Mark,
-    change_of,
     mark,
-    title_of,
 )
 from pytest_wanlora.reports.html_player import saved_as
 from pytest_wanlora.reports.html_previews import poster
+from pytest_wanlora.reports.i18n import change_of, title_of
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 

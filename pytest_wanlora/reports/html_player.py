@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports.html_checkpoints import Anchors, title_of
+from pytest_wanlora.reports.html_checkpoints import Anchors
 from pytest_wanlora.reports.html_previews import place_of
 from pytest_wanlora.reports.html_text import label
+from pytest_wanlora.reports.i18n import title_of
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.suite.subject import WITH_TRIGGER, plain
 from pytest_wanlora.verdict.judgement import Judgement, Verdict

@@ -12,7 +12,7 @@ from pytest_wanlora.reports import plots, race
 from pytest_wanlora.reports.html_text import isolated, visible
 
 if TYPE_CHECKING:
-    from pytest_wanlora.results.parts import RaceCard
+    from pytest_wanlora.results.race import RaceCard
     from pytest_wanlora.results.run_record import RunRecord
 
 

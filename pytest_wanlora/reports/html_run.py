@@ -13,8 +13,9 @@ from markupsafe import Markup
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import plots, sentences, trend
-from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, change_of, mark, title_of, value_of
+from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, mark
 from pytest_wanlora.reports.html_text import isolated, label
+from pytest_wanlora.reports.i18n import change_of, title_of, value_of
 from pytest_wanlora.reports.limits import LimitRow, limit_rows, nearest
 from pytest_wanlora.reports.limits import targets as targets_of
 from pytest_wanlora.reports.words_html import Html

@@ -13,19 +13,15 @@ from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import plots, sentences, summary
 from pytest_wanlora.reports.html_checkpoints import (
-    NOTHING,
     Anchors,
     Mark,
-    change_of,
     mark,
-    title_of,
-    value_of,
 )
 from pytest_wanlora.reports.html_player import Player, player_of
 from pytest_wanlora.reports.html_run import demand
 from pytest_wanlora.reports.html_subject import SubjectView, subject_of
 from pytest_wanlora.reports.html_text import label
-from pytest_wanlora.reports.i18n import OUTCOMES
+from pytest_wanlora.reports.i18n import NOTHING, OUTCOMES, change_of, title_of, value_of
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict.judgement import ALL, Judgement
@@ -33,7 +29,7 @@ from pytest_wanlora.verdict.reasons import aside
 from pytest_wanlora.verdict.standing import interval_words, standing
 
 if TYPE_CHECKING:
-    from pytest_wanlora.baseline.stored import Prompt
+    from pytest_wanlora.baseline.contents import Prompt
     from pytest_wanlora.reports.html_previews import Previews
     from pytest_wanlora.results.parts import Pair
     from pytest_wanlora.results.run_record import RunRecord

@@ -16,9 +16,13 @@ from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import PytestOutcome, Verdict
+from pytest_wanlora.verdict.standing import change_words
 
 if TYPE_CHECKING:
     from pytest_wanlora.verdict.race import Objective
+
+#: In the place of a value that is not there.
+NOTHING: Final = "\N{EN DASH}"
 
 MARKS: Final[Mapping[Verdict, str]] = MappingProxyType(
     {
@@ -207,3 +211,27 @@ def metric_names(metrics: tuple[str, ...], language: Language) -> str:
     if language == "en" and len(names) > 1:
         return f"{', '.join(names[:-1])} and {names[-1]}"
     return ", ".join(names)
+
+
+def title_of(metric: str, language: Language = "en") -> str:
+    """A metric's name for people."""
+    return metric_name(metric, language) or metric
+
+
+def value_of(metric: str, value: float | None) -> str:
+    """A metric's value as printed; a dash where there is none."""
+    if value is None:
+        return NOTHING
+    return METRICS[metric].format(value) if metric in METRICS else f"{value:.4g}"
+
+
+def change_of(metric: str, change: float | None, verdict: Verdict | None, language: Language = "en") -> str:
+    """A change in words; nothing that warns is called better, only higher or lower.
+
+    Example:
+        >>> change_of("sharpness", -0.897, Verdict.WARN)
+        '89.7% higher'
+    """
+    if change is None:
+        return ""
+    return change_words(change, METRICS.get(metric), Verdict.PASS if verdict is None else verdict, language)

@@ -155,14 +155,15 @@ def is_rapa(record: RunRecord) -> bool:
 
 
 def published_scorers(record: RunRecord) -> bool:
-    """Whether the scores are of the networks that published limits speak of: ViT-B/32 and I3D."""
+    """Whether the scores are those that published limits speak of: of ViT-B/32, on its crop, and of I3D."""
     scoring = record.suite.fingerprint.get("scoring")
     if not isinstance(scoring, dict):
         return False
     clip, video = scoring.get("clip"), scoring.get("video_features")
     if not isinstance(clip, dict) or not isinstance(video, dict):
         return False
-    return str(clip.get("model")).startswith("ViT-B-32") and video.get("kind") == "torchscript"
+    named = str(clip.get("model")).startswith("ViT-B-32") and "frame" not in clip
+    return named and video.get("kind") == "torchscript"
 
 
 def targets(record: RunRecord, candidate: str) -> tuple[Target, ...]:

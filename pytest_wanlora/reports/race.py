@@ -12,7 +12,7 @@ from pytest_wanlora.reports.i18n import OBJECTIVES
 from pytest_wanlora.reports.sentences import Quote
 
 if TYPE_CHECKING:
-    from pytest_wanlora.results.parts import Entrant, RaceCard
+    from pytest_wanlora.results.race import Entrant, RaceCard
 
 _ENDS: Final[Mapping[str, str]] = MappingProxyType(
     {"in": "in", "no_better": "no_better", "behind": "behind_for_certain", "failed": "failed"}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.phrases import Language
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from pytest_wanlora.verdict.decision import RunOutcome
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
 
+# more is not told from less: see the table in docs/evidence.md
+_LEAST_CHANCE: Final = 0.02
 Quote = Callable[[str], str]
 """Makes a name fit for the view: as a code span, as HTML text."""
 
@@ -113,7 +115,17 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
         said.append(Page.WARNING.say(language, warnings=len(decision.warnings)))
     if record.partial or not expected:
         said.append(Page.PARTIAL.say(language))
-    return " ".join(said)
+    return " ".join(filter(None, (*said, other_seeds_text(card, language))))
+
+
+def other_seeds_text(card: CandidateCard, language: Language) -> str:
+    """How likely other seeds would end otherwise; empty where that is not known."""
+    chance = card.other_seeds
+    if chance is None:
+        return ""
+    if chance < _LEAST_CHANCE:
+        return Page.OTHER_SEEDS_AGREE.say(language, chance=_LEAST_CHANCE)
+    return Page.OTHER_SEEDS.say(language, chance=chance)
 
 
 def item_outcome_text(of: ItemOutcome, language: Language, text: Quote) -> str:

@@ -29,7 +29,8 @@ from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
-    from pytest_wanlora.results.parts import CandidateCard, RaceCard
+    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.race import RaceCard
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
     from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome
@@ -217,6 +218,8 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         lines += [
             Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
         ]
+        if other := sentences.other_seeds_text(card, "en"):
+            lines.append(f"  {other}")
         if card.publishable and record.receipts_refused:
             lines += [
                 *wrapped(

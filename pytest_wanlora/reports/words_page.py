@@ -107,6 +107,14 @@ class Page(Enum):
     APPLIED_TO = Phrase(
         "{patched} of {targets} layers patched", "레이어 {targets}개 중 {patched}개에 적용 확인"
     )
+    OTHER_SEEDS = Phrase(
+        "Other seeds would disagree with probability about {chance:.0%}.",
+        "다른 시드로 실행하면 판정이 달라질 확률은 약 {chance:.0%}입니다.",
+    )
+    OTHER_SEEDS_AGREE = Phrase(
+        "Other seeds would disagree with probability below {chance:.0%}.",
+        "다른 시드로 실행하면 판정이 달라질 확률은 {chance:.0%} 미만입니다.",
+    )
     RUNS = Phrase("runs of these bytes", "동일 파일 실행 횟수")
     SUITE = Phrase("suite", "스위트")
     SIZE = Phrase("video", "해상도")

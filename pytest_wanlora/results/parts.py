@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import re
 from collections.abc import Container, Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field, field_validator
 
-from pytest_wanlora.baseline.stored import Prompt
+from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.schemas import Count, Finite, StrictModel
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
-from pytest_wanlora.verdict.race import Objective, State
-
-if TYPE_CHECKING:
-    from pytest_wanlora.verdict.race import Standing
+from pytest_wanlora.verdict.race import Objective
 
 Role = Literal["candidate", "baseline"]
 
@@ -32,7 +28,7 @@ class Video(StrictModel):
         scenario: Scenario id.
         seed: Of the noise.
         scores: Metric id to value; empty for a degenerate video.
-        degenerate: Why it cannot be scoring_metrics.
+        degenerate: Why it cannot be scored.
         key: Key of its job; None where only its scores are known.
         frames_sha256: Digest of the raw frames, if known.
         preview: mp4 for people, relative to the record's folder, with forward slashes; for the baseline's
@@ -81,7 +77,7 @@ class SetScores(StrictModel):
 
 
 class Failure(StrictModel):
-    """A video that could not be rendered or scoring_metrics.
+    """A video that could not be rendered or scored.
 
     Attributes:
         candidate: Name of the checkpoint.
@@ -157,6 +153,7 @@ class CandidateCard(StrictModel):
         losses: Seeds of each scenario at a look to the loss by the suite's objective, in fail bands: of all n
             seeds, then without each of them in turn. Such values of two checkpoints are pairs: their
             difference and its jackknife compare them. Empty where a video is broken, or before version 6.
+        other_seeds: Probability that a gate with other seeds would end otherwise; None where it is not known.
     """
 
     name: str
@@ -168,6 +165,7 @@ class CandidateCard(StrictModel):
     publishable: bool
     reason: str
     losses: dict[int, tuple[Finite, ...]] = Field(default_factory=dict)
+    other_seeds: Annotated[float, Field(ge=0, le=1)] | None = None
 
     @field_validator("checkpoint")
     @classmethod
@@ -176,87 +174,6 @@ class CandidateCard(StrictModel):
         if found is not None:
             _Described.model_validate(found)
         return found
-
-
-class Entrant(StrictModel):
-    """Who ran in a race.
-
-    Attributes:
-        name: As on the command line of its gate: checkpoint, and strength where there are several.
-        checkpoint: The name without the strength.
-        scale: Strength of the LoRA.
-        videos: It got so many.
-        state: `"in"`: in the race to its end; `"no_better"`: dropped, certainly not better than the leader by
-            more than the margin; `"behind"`: dropped, certainly worse; `"failed"`: dropped, it fails.
-        n: Seeds of each scenario at its last look.
-        loss: In fail bands; None where it has none.
-        behind: How far it was behind the leader there.
-        low: Lower bound of that, at the level of the look.
-        high: Upper bound.
-        leader: Whom it was compared with.
-        why: Of one that fails.
-    """
-
-    name: str
-    checkpoint: str
-    scale: Finite
-    videos: int
-    state: State
-    n: int
-    loss: Finite | None
-    behind: Finite | None
-    low: Finite | None
-    high: Finite | None
-    leader: str = ""
-    why: str = ""
-
-    @classmethod
-    def of(cls, standing: Standing, **known: Any) -> Entrant:  # noqa: ANN401 - the other fields
-        """From where it stands; what is not finite there is not known."""
-        stated = {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in dataclasses.asdict(standing).items()
-        }
-        return cls.model_validate({**stated, **known})
-
-
-class RaceCard(StrictModel):
-    """The race that chose the only checkpoint of a run.
-
-    Attributes:
-        objective: What the loss was.
-        looks: Seeds of each scenario at each look.
-        alpha: Chance that the best was dropped although it is better than its leader by more than the margin.
-        margin: Fail bands by which nobody needs to know who is better.
-        winner: Name of the best; None where all fail for certain.
-        gated: Who is gated in full: the winner, or else who lost least.
-        not_told_apart: Who could not be told from the winner.
-        entrants: In the order of the command line.
-        most: Videos that rendering all of them to the last look would have taken.
-        stopped: Why it stopped before its end; empty if it did not.
-        seconds: How long it took.
-    """
-
-    objective: Objective
-    looks: tuple[int, ...]
-    alpha: Finite
-    margin: Finite
-    winner: str | None
-    gated: str
-    not_told_apart: tuple[str, ...]
-    entrants: tuple[Entrant, ...]
-    most: int
-    stopped: str
-    seconds: Finite
-
-    @property
-    def used(self) -> int:
-        """Videos that it took."""
-        return sum(each.videos for each in self.entrants)
-
-    def entrant(self, name: str) -> Entrant:
-        """The one of that name."""
-        return next(each for each in self.entrants if each.name == name)
 
 
 class Paths(StrictModel):

@@ -25,16 +25,17 @@ from pytest_wanlora.results.parts import (
     Pair,
     Part,
     Paths,
-    RaceCard,
     SuiteCard,
     Totals,
     Video,
 )
+from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.results.training_data import TrainingDataCard
 from pytest_wanlora.schemas import first_error
 from pytest_wanlora.verdict.decision import Cause, Decision, RunOutcome, causes, decide, run_problem
 from pytest_wanlora.verdict.evidence import change
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
+from pytest_wanlora.verdict.other_seeds import disagreement
 
 #: pytest's exit code of a run that was stopped by hand.
 _INTERRUPTED = 2
@@ -146,9 +147,26 @@ class RunRecord(Part):
         cards = []
         for card in self.candidates:
             made = changed.decision(card.name)
-            update = {} if card.sha256 is None else {"publishable": made.publishable, "reason": made.reason}
-            cards.append(card.model_copy(update=update))
+            update = {
+                "publishable": made.publishable,
+                "reason": made.reason,
+                "other_seeds": changed._other_seeds(card.name, made),
+            }
+            cards.append(card if card.sha256 is None else card.model_copy(update=update))
         return changed.model_copy(update={"candidates": tuple(cards)})
+
+    def _other_seeds(self, candidate: str, decision: Decision) -> float | None:
+        """How likely other seeds would end otherwise; None where that is not known."""
+        if self.partial or decision.unmeasured or self.suite.weak == "warn":
+            return None
+        sides: dict[str, dict[tuple[str, str], dict[int, float]]] = {"candidate": {}, "baseline": {}}
+        for video in self.videos:
+            if video.role == "baseline" or video.candidate == candidate:
+                for metric, value in video.scores.items():
+                    sides[video.role].setdefault((video.scenario, metric), {})[video.seed] = value
+        own = [judged for judged in self.judgements if judged.candidate == candidate]
+        places = tuple(self.suite.prompts)
+        return disagreement(own, sides["candidate"], sides["baseline"], places, self.suite.looks)
 
     def judged(self, candidate: str, scenario: str, metric: str) -> tuple[Judgement, ...]:
         """All judgements of one place: a comparison, and the limits there."""

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
-from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.errors import JobError, SuiteError
+from pytest_wanlora.files import from_here
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run import questions
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Scenario, Suite
+
+
+#: Problems of a checkpoint with which rendering it would be a waste: nothing it shows could be published.
+_HOPELESS = frozenset({"nan", "inf", "zero_b"})
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,33 @@ class Candidate:
     name: str
     checkpoint: Checkpoint | None
     scale: float = 0.0
+
+    @property
+    def argument(self) -> str:
+        """What to give `--lora` to get the checkpoint again; empty for the model without."""
+        checkpoint = self.checkpoint
+        if checkpoint is None or not checkpoint.experts:
+            return "" if checkpoint is None else from_here(checkpoint.path)
+        strengths = checkpoint.strengths
+        return ",".join(
+            f"{name}={from_here(each.path)}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
+            for name, each in checkpoint.experts.items()
+        )
+
+    def renderable(self) -> Checkpoint | None:
+        """The checkpoint to render with.
+
+        Raises:
+            JobError: Rendering it would be a waste.
+        """
+        problems = () if self.checkpoint is None else self.checkpoint.problems
+        hopeless = [problem.words for problem in problems if problem.code in _HOPELESS]
+        if self.checkpoint is not None and hopeless:
+            raise JobError(
+                f"not rendered: {'; '.join(hopeless)}",
+                next_command=f"python -m pytest_wanlora inspect {self.checkpoint.path}",
+            )
+        return self.checkpoint
 
 
 def read_candidates(settings: Settings) -> tuple[Candidate, ...]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora import suite as suites
 from pytest_wanlora.baseline import baseline_place, load_baseline, stored_seeds
-from pytest_wanlora.baseline.stored import Baseline
+from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
@@ -29,7 +29,7 @@ from pytest_wanlora.verdict.fvd import ReferenceSet
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.job import Job, JobResult
     from pytest_wanlora.run.session import Gate
-    from pytest_wanlora.suite import Scenario, Scoring
+    from pytest_wanlora.suite import Scenario
 
 #: A base video rendered anew must give every score back to this relative difference for library versions to
 #: count as equal: a fifth of the tightest default band, far above what rounding does.
@@ -122,6 +122,8 @@ class Standard:
         Raises:
             ScoringError: It is missing, empty, or not the one that the suite states.
         """
+        from pytest_wanlora.scoring.weights import load_reference
+
         return load_reference(self.gate.suite.scoring)
 
     def reference_rows(self, scenarios: Iterable[str]) -> NDArray[Any]:
@@ -385,18 +387,3 @@ class Standard:
             f"the baseline {self.baseline.name!r} was measured with other versions, and {why}:\n{listed}",
             next_command=self.update_command,
         )
-
-
-def load_reference(scoring: Scoring) -> frechet.Reference:
-    """Load a suite's reference set.
-
-    Raises:
-        ScoringError: It is missing, unreadable, empty, another than the suite states, or made by another
-            network than the suite's.
-    """
-    from pytest_wanlora.scoring.weights import fetch
-
-    file = fetch(scoring.reference, scoring.reference_sha256, "scoring.reference")
-    features = scoring.video_features
-    network = fetch(features.weights, features.sha256, "scoring.video_features.weights")
-    return frechet.read_reference(file.path, sha256=file.sha256, extractor_sha256=network.sha256)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from safetensors import SafetensorError
 
-from pytest_wanlora.baseline.stored import Prompt
+from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError, WanloraError
 from pytest_wanlora.files import open_regular

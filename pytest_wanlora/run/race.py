@@ -14,7 +14,7 @@ import numpy as np
 
 from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.results.parts import Entrant, RaceCard
+from pytest_wanlora.results.race import Entrant, RaceCard
 from pytest_wanlora.run.judge import degenerates
 from pytest_wanlora.run.looks import Comparison
 from pytest_wanlora.run.losses import FEWEST, Losses

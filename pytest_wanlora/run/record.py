@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.baseline import Baseline, Prompt
-    from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.jobs.job import Job, JobResult
     from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.run.candidates import Candidate
@@ -143,21 +142,8 @@ def _paths(gate: Gate) -> Paths:
     return Paths(
         run=from_here(gate.run_folder),
         suite=suite.name if packaged().get(suite.name) == suite.path else from_here(suite.path),
-        checkpoints={
-            each.name: _given(each.checkpoint) for each in gate.candidates if each.checkpoint is not None
-        },
+        checkpoints={each.name: each.argument for each in gate.candidates if each.checkpoint is not None},
         training_data=None if data is None else from_here(data.path),
-    )
-
-
-def _given(checkpoint: Checkpoint) -> str:
-    """What to give `--lora` to get a checkpoint again."""
-    if not checkpoint.experts:
-        return from_here(checkpoint.path)
-    strengths = checkpoint.strengths
-    return ",".join(
-        f"{name}={from_here(each.path)}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
-        for name, each in checkpoint.experts.items()
     )
 
 

@@ -29,16 +29,13 @@ if TYPE_CHECKING:
     from pytest_wanlora.cluster.nodes import Cluster
     from pytest_wanlora.cluster.scheduler import ClusterScheduler
     from pytest_wanlora.environment import Environment
-    from pytest_wanlora.results.parts import RaceCard
+    from pytest_wanlora.results.race import RaceCard
     from pytest_wanlora.run.findings import Finding, Preflight
     from pytest_wanlora.run.handover import Handover
     from pytest_wanlora.run.judge import Judge
     from pytest_wanlora.run.training_data import TrainingData
     from pytest_wanlora.settings import Device, Settings
     from pytest_wanlora.suite import Scenario, Suite
-
-#: Problems of a checkpoint with which rendering it would be a waste: nothing it shows could be published.
-HOPELESS = frozenset({"nan", "inf", "zero_b"})
 
 
 @dataclass(repr=False)
@@ -372,15 +369,7 @@ class Gate:
         Raises:
             JobError: Rendering it would be a waste.
         """
-        checkpoint = self.candidate(jobs[0].candidate).checkpoint
-        if checkpoint is not None:
-            hopeless = [problem for problem in checkpoint.problems if problem.code in HOPELESS]
-            if hopeless:
-                raise JobError(
-                    f"not rendered: {'; '.join(problem.words for problem in hopeless)}",
-                    next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
-                )
-        return checkpoint
+        return self.candidate(jobs[0].candidate).renderable()
 
     def _begin(self, jobs: Sequence[Job]) -> Sequence[Callable[[], Produced]]:
         checkpoint = self.checkpoint_of(jobs)

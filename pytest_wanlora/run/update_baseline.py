@@ -14,7 +14,7 @@ import numpy as np
 
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora.baseline import acceptance
-from pytest_wanlora.baseline.stored import Baseline, Insistence
+from pytest_wanlora.baseline.contents import Baseline, Insistence
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.run.inputs import prompts

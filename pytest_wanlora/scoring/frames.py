@@ -59,7 +59,8 @@ def degenerate(video: NDArray[Any]) -> str | None:
     problem = _shape_problem(video)
     if problem is not None:
         return problem
-    brightest = max(float(np.percentile(_luma(frame), 99.9)) for frame in video)
+    lumas = [_luma(frame) for frame in video]
+    brightest = max(float(np.percentile(luma, 99.9)) for luma in lumas)
     if brightest <= BLACK_LEVEL:
         return f"it is black: 99.9 % of every frame's luma is at most {brightest:.0f} of 255"
     flat = [t for t, frame in enumerate(video) if _largest_deviation(frame) < FLAT_DEVIATION]
@@ -67,7 +68,7 @@ def degenerate(video: NDArray[Any]) -> str | None:
         return f"{_frames(flat)} of {len(video)} are of one colour"
     if all(np.array_equal(frame, video[0]) for frame in video[1:]):
         return f"all {len(video)} frames are identical"
-    return _lost_motion(video)
+    return _lost_motion(lumas)
 
 
 def sharpness(video: NDArray[np.uint8]) -> float:
@@ -191,16 +192,14 @@ def _require_video(video: NDArray[np.uint8]) -> None:
         raise ScoringError(f"the video cannot be scored: {problem}")
 
 
-def _lost_motion(video: NDArray[np.uint8]) -> str | None:
+def _lost_motion(lumas: list[NDArray[np.uint8]]) -> str | None:
     """Say that a picture moves further between two frames than the optical flow follows.
 
     Phase correlation finds the shift of a whole picture however far it is. Where that is far, and shifting
     the first frame by it comes much nearer to the second than the flow does, the flow has lost it.
     """
-    width = video.shape[2]
     with _one_thread():
-        lumas = [_luma(frame) for frame in video]
-        share = min(1.0, _SMALL_WIDTH / width)
+        share = min(1.0, _SMALL_WIDTH / lumas[0].shape[1])
         small = [
             cv2.resize(luma, None, fx=share, fy=share, interpolation=cv2.INTER_AREA).astype(np.float32)
             for luma in lumas

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HfHubHTTPError
-
 from pytest_wanlora.errors import ScoringError, SuiteError
-from pytest_wanlora.suite import resolve
+from pytest_wanlora.scoring import frechet
+from pytest_wanlora.suite import Scoring, resolve
 from pytest_wanlora.suite.digests import digest
 
 
@@ -58,6 +56,19 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
     return ScorerFile(path, _checked_digest(path, sha256, key), repository)
 
 
+def load_reference(scoring: Scoring) -> frechet.Reference:
+    """Load a suite's reference set.
+
+    Raises:
+        ScoringError: It is missing, unreadable, empty, another than the suite states, or made by another
+            network than the suite's.
+    """
+    file = fetch(scoring.reference, scoring.reference_sha256, "scoring.reference")
+    features = scoring.video_features
+    network = fetch(features.weights, features.sha256, "scoring.video_features.weights")
+    return frechet.read_reference(file.path, sha256=file.sha256, extractor_sha256=network.sha256)
+
+
 def summary(error: Exception) -> str:
     """Return the first lines of another library's error on one line; its type if it says nothing."""
     lines = str(error).strip().splitlines()
@@ -65,6 +76,10 @@ def summary(error: Exception) -> str:
 
 
 def _download(repository: str, filename: str, key: str, revision: str | None) -> Path:
+    # to import it takes as long as the import of numpy, and most suites name files of this disk
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import HfHubHTTPError
+
     try:
         return Path(hf_hub_download(repository, filename, revision=revision))
     except (HfHubHTTPError, OSError, ValueError) as error:

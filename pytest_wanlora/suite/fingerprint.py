@@ -109,6 +109,8 @@ def fingerprint(suite: Suite) -> dict[str, Any]:
             "clip": {
                 "model": scored("scoring.clip.model") if clip.model_is_file else clip.model,
                 "weights": scored("scoring.clip.weights"),
+                # the fingerprint of a suite without it is that of before
+                **({} if clip.frame == "middle" else {"frame": clip.frame}),
             },
             "video_features": {
                 "kind": video.kind,

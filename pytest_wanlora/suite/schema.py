@@ -75,11 +75,13 @@ class ClipScorer(Frozen):
     Attributes:
         model: A model name of open_clip, or a reference to a JSON configuration.
         sha256: Of the weights; empty when not stated.
+        frame: What of a frame is embedded: its middle, by the model's own preprocessing, or all of it.
     """
 
     model: Annotated[Text, AfterValidator(clip_model)]
     weights: Weights
     sha256: StatedSha256 = ""
+    frame: Literal["middle", "whole"] = "middle"
 
     @property
     def model_is_file(self) -> bool:

@@ -335,11 +335,8 @@ def _listed(name: str, what: str, number: int, why: str, language: Language) -> 
         return why if language == "en" or what not in PARTS else PARTS[what].say(language, count=number)
     video = PARTS["video"].say(language, scenario=what, seed=number)
     # why a video cannot be scored is known in English only; numbers read the same
-    return (
-        f"{video}: {why}"
-        if why and (language == "en" or " " not in why or name in ("broken", "copied"))
-        else video
-    )
+    told = language == "en" or " " not in why or name in ("broken", "copied")
+    return f"{video}: {why}" if why and told else video
 
 
 def _number(metric: Metric | None, value: float | None) -> str:

@@ -21,7 +21,6 @@ from pytest_wanlora.watch.view import History
 
 #: How long a gate that was interrupted may take to keep what it has rendered.
 _PATIENCE: Final = 60.0
-_GONE: Final = "it was deleted or replaced before it was gated"
 
 
 @dataclass(frozen=True)
@@ -222,21 +221,20 @@ class Watch:
 
     def _waiting(self, history: History, look: Look) -> dict[str, str]:
         """What is not to be gated now, and why."""
+        gone = "it was deleted or replaced before it was gated"
+        return {**_unready(look), **dict.fromkeys(self._gone(history, look), gone)}
+
+    def _gone(self, history: History, look: Look) -> list[str]:
+        """Names of checkpoints that were in the folders and will never be gated."""
         there = {found.digest for found in look.found}
-        gone = {
-            job.name: _GONE
+        return [
+            job.name
             for job, answer in history.answers
             if answer is None
             and job.digest not in (there | history.working)
             and not look.growing
             and not self.gates.running(job.digest)
-        }
-        return {
-            **{path.name: "being written" for path in look.growing},
-            **{path.name: why for path, why in look.unfinished.items()},
-            **{path.name: "its other half is not there" for path in look.alone},
-            **gone,
-        }
+        ]
 
     def _over(self, history: History, look: Look) -> str | None:
         """Why the watch ends; None if it goes on."""
@@ -270,16 +268,24 @@ class Watch:
 
     def _end(self, look: Look, why: str, *, asked: bool) -> bool:
         history = self._history()
-        waiting = self._waiting(history, look)
         history.page(self.page)
-        self.screen.table(history.table(waiting), last=True)
+        self.screen.table(history.table(self._waiting(history, look)), last=True)
         answers = [answer for _, answer in history.answers]
         gated = sum(each is not None and not each.problem for each in answers)
         problems = sum(each is not None and bool(each.problem) for each in answers)
         left = sum(each is None for each in answers)
-        files = len(waiting) - sum(text == _GONE for text in waiting.values())
+        files = len(_unready(look).keys() - set(self._gone(history, look)))
         self.screen.say(
             f"the watch ended: {why}; {gated} gated, {problems} not measured, {left} not gated, "
             f"{files} other file{'s' * (files != 1)} in part or alone"
         )
         return gated > 0 and not problems and (asked or (not left and not files))
+
+
+def _unready(look: Look) -> dict[str, str]:
+    """Files that are there and are no checkpoint yet, and why."""
+    return {
+        **{path.name: "being written" for path in look.growing},
+        **{path.name: why for path, why in look.unfinished.items()},
+        **{path.name: "its other half is not there" for path in look.alone},
+    }

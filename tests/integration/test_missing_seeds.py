@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import asdict
-from importlib import resources
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora import results, testing
-from pytest_wanlora.api import gate
 from pytest_wanlora.results.run_record import RunRecord
 from tests.integration.conftest import Project
 
@@ -37,36 +34,32 @@ def _judged(record: RunRecord) -> list[object]:
     return [asdict(each) for each in record.judgements]
 
 
-def test_the_verdict_is_that_of_a_baseline_with_more_seeds(tmp_path: Path) -> None:
-    text = (resources.files("pytest_wanlora") / "suites" / "tiny.yaml").read_text(encoding="utf-8")
-    document = yaml.safe_load(text)
-    # bands that three videos cannot decide on
-    document |= {
-        "name": "short",
-        "seeds": {"first": 3, "most": 4, "start": 0},
-        "scenarios": document["scenarios"][:1],
-        "limits": document["limits"][:1],
-        "tolerances": {"clip": {"warn": 0.0005, "fail": 0.001}},
-    }
-    (tmp_path / "short.yaml").write_text(yaml.safe_dump(document), encoding="utf-8")
-    assert gate([], suite="short.yaml", folder=tmp_path, update_baselines=True).exit_status == 0
-    more = gate(EPOCH_1, suite="short.yaml", folder=tmp_path)
-    assert {each.n for each in more.judgements if each.metric == "clip" and each.kind == "regression"} == {4}
+def test_the_verdict_is_that_of_a_baseline_with_more_seeds(project: Project) -> None:
+    testing.write_suite(project.path, scenarios=("test2_nature",))
+    # a loss that three videos cannot decide on
+    project.producer(quality={"good": {"test2_nature": 0.9}})
+    seeds = ("--wanlora-seeds", "3:4")
+    project.run("--update-baselines", *seeds)
+    project.run("--lora", "good.safetensors", *seeds)
+    more = results.load(project.records()[-1])
+    looks = {each.scenario: each.n for each in more.judgements if each.metric == "sharpness"}
+    assert looks == {"test2_nature": 4, "all": 4}
     assert more.baseline is not None
     assert more.baseline.added == {}
-    stored = _shorten(tmp_path, "short", 3)
+    stored = _shorten(project.path, "fake", 3)
     # the candidate's videos are there; those of the base are not
-    for entry in (tmp_path / ".wanlora" / "cache").iterdir():
+    for entry in (project.path / ".wanlora" / "cache").iterdir():
         found = entry / "result.json"
         if found.exists() and '"candidate": "base"' in found.read_text(encoding="utf-8"):
             shutil.rmtree(entry)
-    fewer = gate(EPOCH_1, suite="short.yaml", folder=tmp_path)
+    project.run("--lora", "good.safetensors", *seeds)
+    fewer = results.load(project.records()[-1])
     assert _judged(fewer) == _judged(more)
     assert fewer.sets == more.sets
     assert fewer.baseline is not None
-    assert fewer.baseline.added == {"test1_korean_city": (3,)}
+    assert fewer.baseline.added == {"test2_nature": (3,)}
     assert (fewer.baseline.added_rendered, fewer.baseline.cap) == (1, None)
-    assert _bytes(tmp_path / "baselines") == stored
+    assert _bytes(project.path / "baselines") == stored
 
 
 def test_candidates_and_workers_share_the_base_videos(based: Project) -> None:

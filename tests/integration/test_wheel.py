@@ -229,9 +229,9 @@ class Home:
         (self.folder / "all" / name).rename(self.folder / name)
         shutil.rmtree(self.folder / "all")
 
-    def gate(self, name: str) -> str:
+    def gate(self, name: str, seeds: int) -> str:
         """Gate a file, and prove that the installed plugin did it and left every report; what was printed."""
-        done = self.run("-m", "pytest", "--trace-config", "--lora", name)
+        done = self.run("-m", "pytest", "--trace-config", "--lora", name, "--wanlora-seeds", str(seeds))
         (plugin,) = re.findall(r"^\s*wanlora\s*: (\S+)$", done.stdout, re.MULTILINE)
         assert Path(plugin).is_relative_to(self.environment)
         assert "was not written" not in done.stdout + done.stderr
@@ -272,9 +272,9 @@ class TestInstalled:
 
     def test_epoch_2_may_be_published_and_the_cache_says_so_again(self, home: Home) -> None:
         home.take("epoch-2.safetensors")
-        first = home.gate("epoch-2.safetensors")
+        first = home.gate("epoch-2.safetensors", 2)
         assert re.search(r"epoch-2 may be published: ", first)
-        again = home.gate("epoch-2.safetensors")
+        again = home.gate("epoch-2.safetensors", 2)
         assert "0 videos rendered" in again or "reused" in again
         before, after = map(results.load, home.records())
         assert after.judgements == before.judgements
@@ -284,7 +284,7 @@ class TestInstalled:
 
     def test_epoch_0_fails_on_nature_and_not_on_urban(self, home: Home) -> None:
         home.take("epoch-0.safetensors")
-        shown = home.gate("epoch-0.safetensors")
+        shown = home.gate("epoch-0.safetensors", 3)
         (record,) = home.records()
         assert results.load(record).exit_status == pytest.ExitCode.TESTS_FAILED
         failed = {line.split()[1] for line in shown.splitlines() if line.startswith("FAILED ")}

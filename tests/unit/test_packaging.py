@@ -28,7 +28,7 @@ NOT_IMPORTED = {
 }
 #: Developers' dependencies that are run or read, not imported.
 DEV_NOT_IMPORTED = {
-    *("import-linter", "mkdocs-material", "mypy", "ruff", "types-pyyaml", "types-jsonschema"),
+    *("import-linter", "mkdocs-material", "mypy", "ruff", "types-pyyaml"),
     # the accessibility tests read its script
     "axe-playwright-python",
     # the tests of the wheel start it

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedTokenizerFast
@@ -43,7 +42,7 @@ def main() -> None:
     )
     tokenizer.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
     marks = {"pad_token": "<pad>", "eos_token": "</s>"}
-    fast: Any = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks)  # type: ignore[no-untyped-call]  # untyped there
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **marks)
     fast.save_pretrained(str(arguments.out))
     longest = max(len(fast(text).input_ids) for text in texts)
     print(f"{tokenizer.get_vocab_size()} tokens; the longest of {len(texts)} captions has {longest}")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from pytest_wanlora.baseline.acceptance import changes, refusals
-from pytest_wanlora.baseline.stored import Baseline
+from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict
 
 from .test_store import measured

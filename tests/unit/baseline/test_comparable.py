@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.baseline.comparable import differing, require_comparable
-from pytest_wanlora.baseline.stored import Prompt
+from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import IncomparableError
 from tests.unit.baseline.test_store import FINGERPRINT, HERE, PROMPT, measured

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pytest_wanlora import files
 from pytest_wanlora.baseline import store
+from pytest_wanlora.baseline.contents import Baseline, Prompt
 from pytest_wanlora.baseline.store import load, load_folder, write
-from pytest_wanlora.baseline.stored import Baseline, Prompt
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError
 

@@ -15,9 +15,9 @@ import yaml
 from pytest_wanlora import suite as suites
 from pytest_wanlora import testing
 from pytest_wanlora.cli import main, reference
-from pytest_wanlora.run.comparison import load_reference
 from pytest_wanlora.scoring.frechet import Reference, read_reference
 from pytest_wanlora.scoring.video_features import load_extractor
+from pytest_wanlora.scoring.weights import load_reference
 from tests.unit.scoring.conftest import moving, save_module, sha256
 from tests.unit.scoring.test_videos import write
 

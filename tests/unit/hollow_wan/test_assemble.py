@@ -9,9 +9,9 @@ from safetensors.torch import load_file
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.run.comparison import load_reference
 from pytest_wanlora.scoring.scorer import Scorer
 from pytest_wanlora.scoring.video_features import TorchscriptExtractor
+from pytest_wanlora.scoring.weights import load_reference
 from pytest_wanlora.suite import check_fit, load
 from tools.hollow_wan import loras, parts, tokenizer, writing
 from tools.hollow_wan.assemble import LORAS, SUITE_FILE, Recipe, assemble

@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema_rs
 import pytest
 import rfc8785
 from hypothesis import given
@@ -190,8 +190,8 @@ class TestSchema:
 
     def test_it_takes_receipts_and_nothing_else(self) -> None:
         schema = json.loads(write_schema.of_receipt())
-        jsonschema.Draft202012Validator.check_schema(schema)
-        check = jsonschema.Draft202012Validator(schema)
+        jsonschema_rs.meta.validate(schema)
+        check = jsonschema_rs.Draft202012Validator(schema)
         for record in (gated.record(), gated.failing(), gated.record(baseline=None), gated.tested()):
             check.validate(json.loads(receipt.canonical(receipt.statement(record, "epoch-2"))))
         document = json.loads(receipt.canonical(made()))
@@ -220,7 +220,7 @@ class TestVersion1:
         assert receipt.canonical(found.model_dump(mode="json", by_alias=True)) == data
 
     def test_the_schema_takes_it(self, document: dict[str, Any]) -> None:
-        jsonschema.Draft202012Validator(json.loads(write_schema.of_receipt())).validate(document)
+        jsonschema_rs.Draft202012Validator(json.loads(write_schema.of_receipt())).validate(document)
 
     @pytest.mark.parametrize(
         "add",

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pytest_wanlora.baseline.stored import Prompt
+from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.results.parts import BaselineCard, CandidateCard, SuiteCard, Totals, Video
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import decide

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pytest_wanlora.baseline.stored import Prompt
+from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
     CandidateCard,
-    Entrant,
-    RaceCard,
     SuiteCard,
     Totals,
 )
+from pytest_wanlora.results.race import Entrant, RaceCard
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import DEFAULT_TOLERANCES, Limit
 from pytest_wanlora.verdict.bands import rule

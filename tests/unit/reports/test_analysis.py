@@ -214,7 +214,19 @@ class TestLimits:
         assert not limits.published_scorers(epochs_record())
 
     @pytest.mark.parametrize(
-        "fingerprint", [{}, {"scoring": None}, {"scoring": {"clip": 1, "video_features": {}}}]
+        "fingerprint",
+        [
+            {},
+            {"scoring": None},
+            {"scoring": {"clip": 1, "video_features": {}}},
+            # on whole frames the same network gives other scores
+            {
+                "scoring": {
+                    "clip": {"model": "ViT-B-32", "frame": "whole"},
+                    "video_features": {"kind": "torchscript"},
+                }
+            },
+        ],
     )
     def test_scorers_that_nobody_knows_are_not_the_published_ones(self, fingerprint: dict[str, Any]) -> None:
         record = run_record([file_judged()], suite=suite_card(fingerprint=fingerprint))

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pytest_wanlora.reports import html, html_checkpoints
+from pytest_wanlora.reports import html
+from pytest_wanlora.reports.i18n import change_of
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.results.parts import CandidateCard, Video
 from pytest_wanlora.results.run_record import RunRecord
@@ -403,11 +404,11 @@ class TestPreviews:
 
 class TestHonestWords:
     def test_a_rise_that_warns_is_not_called_better(self) -> None:
-        assert html_checkpoints.change_of("sharpness", -0.9, Verdict.WARN) == "90.0% higher"
-        assert html_checkpoints.change_of("fvd", -0.9, Verdict.WARN) == "90.0% lower"
-        assert html_checkpoints.change_of("sharpness", -0.9, Verdict.PASS) == "90.0% better"
-        assert html_checkpoints.change_of("sharpness", 0.1, Verdict.WARN) == "10.0% worse"
-        assert html_checkpoints.change_of("sharpness", None, Verdict.WARN) == ""
+        assert change_of("sharpness", -0.9, Verdict.WARN) == "90.0% higher"
+        assert change_of("fvd", -0.9, Verdict.WARN) == "90.0% lower"
+        assert change_of("sharpness", -0.9, Verdict.PASS) == "90.0% better"
+        assert change_of("sharpness", 0.1, Verdict.WARN) == "10.0% worse"
+        assert change_of("sharpness", None, Verdict.WARN) == ""
 
     def test_a_step_for_every_checkpoint_is_told_once(self, epochs: Page) -> None:
         assert epochs.words.count("Bands narrower than chance") == 1

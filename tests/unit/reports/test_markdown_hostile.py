@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_wanlora.baseline.stored import Prompt
+from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.phrases import LANGUAGES, Language
 from pytest_wanlora.reports import escaping, markdown
 from pytest_wanlora.reports.words_page import Page

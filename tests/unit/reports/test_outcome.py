@@ -99,6 +99,27 @@ def test_the_outcome_of_a_run_is_that_of_its_worst_checkpoint(unmeasured: RunRec
     assert good.model_copy(update={"project_tests": skipped}).outcome is RunOutcome.PARTIAL
 
 
+@pytest.mark.parametrize(
+    ("chance", "english", "korean"),
+    [
+        (None, None, None),
+        (0.004, "Other seeds would disagree with probability below 2%.", "달라질 확률은 2% 미만"),
+        (0.327, "Other seeds would disagree with probability about 33%.", "달라질 확률은 약 33%"),
+    ],
+)
+def test_every_view_says_how_likely_other_seeds_would_disagree_where_that_is_known(
+    chance: float | None, english: str | None, korean: str | None
+) -> None:
+    record = run_record([compared(SCENARIOS[0], "clip", 1.0, 1.0)])
+    card = record.candidates[0].model_copy(update={"other_seeds": chance})
+    record = record.model_copy(update={"candidates": (card,)})
+    page = parsed(html.page(record, Path("nowhere"))).words
+    terminal_page = " ".join(" ".join(terminal.summary(record, "results.json")).split())
+    for view in (page, terminal_page, markdown.page(record, "en"), github.summary(record)):
+        assert ((english or "Other seeds") in view) == (chance is not None)
+    assert ((korean or "달라질 확률") in markdown.page(record, "ko")) == (chance is not None)
+
+
 @pytest.mark.parametrize(("exit_status", "outcome"), [(0, RunOutcome.PASSED), (1, RunOutcome.PARTIAL)])
 def test_a_run_that_gates_nothing(exit_status: int, outcome: RunOutcome) -> None:
     assert run_record([], names=()).model_copy(update={"exit_status": exit_status}).outcome is outcome

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pytest_wanlora.baseline.stored import Prompt
+from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.results.parts import (
     BaselineCard,
@@ -120,6 +120,20 @@ def record(**changed: Any) -> RunRecord:  # noqa: ANN401  fields
         **changed,
     }
     return RunRecord(**known)
+
+
+def test_how_likely_other_seeds_would_end_otherwise_is_said_of_what_was_measured_whole() -> None:
+    sure = dataclasses.replace(EVIDENCE, n=2, low=0.18, high=0.20, change=0.19)
+    own = [judged(FILE), judged(SHARPNESS, fail=0.15, n=2, evidence=sure)]
+    blocks = record().suite.model_copy(update={"weak": "fail"})
+    whole = record(judgements=own, expected=(FILE, SHARPNESS), suite=blocks)
+    (card,) = whole.ended(0).candidates
+    assert card.other_seeds is not None
+    assert whole.candidates[0].other_seeds is None
+    assert RunRecord.from_json(whole.ended(0).to_json()).candidates[0].other_seeds == card.other_seeds
+    for changed in ({"partial": True}, {"expected": EXPECTED}, {"suite": record().suite}):
+        (other,) = whole.model_copy(update=changed).ended(0).candidates
+        assert other.other_seeds is None
 
 
 def test_a_record_comes_back_as_it_was() -> None:

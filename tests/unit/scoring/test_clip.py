@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.scoring import weights
-from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, temporal_consistency
+from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, squares, temporal_consistency
 from pytest_wanlora.scoring.determinism import FRAME_BATCH
 from pytest_wanlora.scoring.tokenizer import ByteTokenizer
 from pytest_wanlora.suite import schema
@@ -32,6 +32,11 @@ few = settings(max_examples=30, deadline=None)
 @pytest.fixture(scope="module")
 def scorer(clip_settings: schema.ClipScorer) -> ClipScorer:
     return ClipScorer(clip_settings, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def whole(clip_settings: schema.ClipScorer) -> ClipScorer:
+    return ClipScorer(replace(clip_settings, frame="whole"), device="cpu")
 
 
 def unit(seed: int, *shape: int) -> NDArray[np.float32]:
@@ -134,6 +139,53 @@ class TestEmbedding:
         scorer = ClipScorer(replace(clip_settings, weights=str(path), sha256=sha256(path)), device="cpu")
         with pytest.raises(ScoringError, match="NaN or infinity for frames"):
             scorer.embed_frames(moving(1))
+
+
+class TestWholeFrames:
+    @given(st.integers(1, 900), st.integers(1, 900))
+    def test_squares_show_all_of_a_frame_and_half_of_each_other(self, height: int, width: int) -> None:
+        cuts, side = squares(height, width), min(height, width)
+        seen = np.zeros((height, width), dtype=np.bool_)
+        for cut in cuts:
+            assert seen[cut].shape == (side, side)
+            seen[cut] = True
+        assert seen.all()
+        starts = [rows.start + columns.start for rows, columns in cuts]
+        # rounded to a pixel each
+        assert all(after - before <= side / 2 + 1 for before, after in pairwise(starts))
+
+    def test_of_a_wide_frame_the_middle_one_is_the_usual_crop(self) -> None:
+        all_rows = slice(0, 480)
+        assert squares(480, 832) == tuple((all_rows, slice(at, at + 480)) for at in (0, 176, 352))
+        assert squares(832, 480) == tuple((slice(at, at + 480), all_rows) for at in (0, 176, 352))
+
+    def test_what_is_only_in_the_margins_changes_the_score_of_whole_frames_alone(
+        self, scorer: ClipScorer, whole: ClipScorer
+    ) -> None:
+        video = moving(7, frames=3, height=96, width=166)
+        other = video.copy()
+        # the usual crop ends at 131, and its resizing reaches 6 pixels further
+        other[:, :, 140:] = 255
+        assert np.array_equal(scorer.embed_frames(video), scorer.embed_frames(other))
+        before, after = (clip_scores(whole.embed_frames(of), unit(1, 16)) for of in (video, other))
+        assert abs(before["clip_cosine"] - after["clip_cosine"]) > 1e-3
+
+    def test_an_embedding_is_the_mean_of_its_squares(self, scorer: ClipScorer, whole: ClipScorer) -> None:
+        video = moving(8, frames=4)
+        parts = [scorer.embed_frames(np.ascontiguousarray(video[:, *cut])) for cut in squares(64, 96)]
+        mean = np.mean(parts, axis=0)
+        expected = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        assert whole.embed_frames(video) == pytest.approx(expected, abs=1e-6)
+
+    def test_of_square_frames_it_is_the_same_to_the_bit(self, scorer: ClipScorer, whole: ClipScorer) -> None:
+        video = moving(9, frames=3, height=64, width=64)
+        assert np.array_equal(scorer.embed_frames(video), whole.embed_frames(video))
+
+    def test_a_model_that_reads_no_squares_is_refused(self, tmp_path: Path) -> None:
+        vision = {**CLIP_CONFIG["vision_cfg"], "image_size": [32, 48]}
+        saved = save_clip(tmp_path, {**CLIP_CONFIG, "vision_cfg": vision, "tokenizer": "bytes"})
+        with pytest.raises(ScoringError, match=r"scoring\.clip\.frame is 'whole' and .* reads no squares"):
+            ClipScorer(replace(saved, frame="whole"), device="cpu")
 
 
 class TestScores:
@@ -273,7 +325,7 @@ class TestName:
         words: str,
         other: str,
     ) -> None:
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: clip_settings.weights)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: clip_settings.weights)
         hub = replace(clip_settings, model=name, weights=f"hub:{repository}:open_clip_model.safetensors")
         with pytest.raises(ScoringError, match=words) as caught:
             ClipScorer(hub, device="cpu")
@@ -299,7 +351,7 @@ class TestName:
         named = replace(clip_settings, model="small")
         with pytest.raises(ScoringError, match="different preprocessings"):
             ClipScorer(named, device="cpu")
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: clip_settings.weights)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: clip_settings.weights)
         results = [
             ClipScorer(replace(named, weights=f"hub:owner/{tag}:x.safetensors"), device="cpu").embed_frames(
                 moving(1)

@@ -9,11 +9,11 @@ import torch
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.run.comparison import load_reference
 from pytest_wanlora.scoring import frames
 from pytest_wanlora.scoring.clip import ClipScorer, clip_scores, temporal_consistency
 from pytest_wanlora.scoring.frechet import set_scores
 from pytest_wanlora.scoring.scorer import Scorer, VideoScores
+from pytest_wanlora.scoring.weights import load_reference
 from pytest_wanlora.suite import Scoring, VideoFeatures
 
 from .conftest import moving, replace

@@ -7,7 +7,6 @@ import pytest
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.scoring import weights
 from pytest_wanlora.scoring.weights import ScorerFile, fetch, summary
 
 KEY = "scoring.clip.weights"
@@ -71,7 +70,7 @@ class TestHub:
             asked.append((repository, filename, revision))
             return str(file)
 
-        monkeypatch.setattr(weights, "hf_hub_download", download)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
         found = fetch("hub:owner/name:a/b.safetensors", digest(file), KEY)
         assert found == ScorerFile(file, digest(file), "owner/name")
         fetch(f"hub:owner/name@{'0a' * 20}:b.safetensors", "", KEY)
@@ -81,7 +80,7 @@ class TestHub:
         ]
 
     def test_digest_is_checked_there_too(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(weights, "hf_hub_download", lambda *_, **__: str(file))
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: str(file))
         with pytest.raises(ScoringError, match="the suite states"):
             fetch("hub:owner/name:b.safetensors", "ab" * 32, KEY)
 
@@ -92,7 +91,7 @@ class TestHub:
         def refuse(*_: str, **__: str | None) -> str:
             raise error
 
-        monkeypatch.setattr(weights, "hf_hub_download", refuse)
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", refuse)
         with pytest.raises(
             ScoringError, match=r"hub:owner/name:b\.safetensors cannot be fetched: offline"
         ) as caught:

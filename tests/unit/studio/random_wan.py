@@ -111,7 +111,7 @@ def write_model(folder: Path) -> Path:
     vocabulary = {_PADDING: 0, _UNKNOWN: 1, "a": 2, "cat": 3, "dog": 4}
     words = Tokenizer(models.WordLevel(vocabulary, unk_token=_UNKNOWN))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]  # transformers types it not
+    tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=words,
         pad_token=_PADDING,
         unk_token=_UNKNOWN,

@@ -305,6 +305,17 @@ def test_every_other_key_that_changes_a_score_is_part_of_the_fingerprint(
     assert fingerprint(make_suite(**change)) != fingerprint(make_suite(name="t.yaml"))
 
 
+def test_the_fingerprint_names_how_clip_sees_a_frame_only_where_it_is_not_the_usual_way(
+    make_suite: MakeSuite,
+) -> None:
+    suite = make_suite()
+    clip = suite.scoring.clip.model_copy(update={"frame": "whole"})
+    whole = suite.model_copy(update={"scoring": suite.scoring.model_copy(update={"clip": clip})})
+    usual = fingerprint(suite)["scoring"]["clip"]
+    assert set(usual) == {"model", "weights"}
+    assert fingerprint(whole)["scoring"]["clip"] == {**usual, "frame": "whole"}
+
+
 def test_a_hub_file_of_stated_digest_is_the_same_as_a_local_one(make_suite: MakeSuite) -> None:
     stated = f"{{vae.safetensors: {sha256(b'vae.safetensors')}}}"
     local = make_suite(sha256=stated)

@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import frechet_distance
 from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats
-from pytest_wanlora.verdict.fvd import ReferenceSet, SetDistance, Videos, distance
+from pytest_wanlora.verdict.fvd import ReferenceSet, SetDistance, Videos, distance, leaving_out
 
 DIM = 48
 SPECTRUM = 1.0 / np.arange(1, DIM + 1)
@@ -116,6 +117,16 @@ def test_the_interval_of_a_distance_holds_its_truth_about_as_often_as_it_says(
         held += found.low <= truth <= found.high
     # 54 of 60 are promised, and three standard errors are 7
     assert held >= 47
+
+
+def test_the_interval_of_a_distance_is_students_with_the_error_of_the_jackknife(
+    reference: ReferenceSet,
+) -> None:
+    features = normal(8, seed=5)
+    found = SetDistance.of(Videos.of(features, reference), [np.arange(8)], tail=0.05)
+    whole, *without = leaving_out(features, reference)
+    reach = stats.t.ppf(0.95, 7) * np.sqrt(7.0 / 8.0 * np.sum((without - np.mean(without)) ** 2))
+    assert (found.low, found.above, found.high) == pytest.approx((whole - reach, whole, whole + reach))
 
 
 def test_two_videos_have_a_distance_and_no_interval(reference: ReferenceSet) -> None:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from pytest_wanlora.verdict.evidence import p_worse, paired
-from pytest_wanlora.verdict.multiplicity import beyond_by_chance, holm, levels
+from pytest_wanlora.verdict.multiplicity import beyond_by_chance, holm, levels, needed
 
 
 def reference_holm(p_values: list[float], alpha: float) -> set[int]:
@@ -74,6 +76,22 @@ def test_the_chance_of_lying_beyond_a_band_is_the_normal_one() -> None:
     at = [stats.norm.sf(0.25 / (error * np.sqrt(16 / look))) for look in (4, 16)]
     assert beyond_by_chance(contrast, 0.75, (4, 16)) == pytest.approx([sum(at), at[1]])
     assert beyond_by_chance(contrast, 1.25, (16,)) == pytest.approx([at[1]])
+    # two strata of 16 pairs, each with half of that variance: looks are pairs of each
+    halves = {
+        name: np.repeat(getattr(contrast, name) / 2.0, 2)
+        for name in ("candidate_variance", "baseline_variance", "covariance")
+    }
+    strata = replace(contrast, **halves, pairs=(16, 16))
+    assert beyond_by_chance(strata, 0.75, (4, 16)) == pytest.approx([sum(at), at[1]])
+
+
+@pytest.mark.parametrize(("gap", "enough"), [(1.0, 8), (0.5, 27), (4.0, 3)])
+def test_pairs_that_would_be_enough_find_such_a_loss_in_four_of_five_gates(gap: float, enough: int) -> None:
+    """The pairs of one-sided t tests at 5 % with a power of 80 %, in units of a pair's deviation."""
+    assert needed(gap, 0.5, 4, 0.05) == enough
+    for pairs, reached in ((enough - 1, False), (enough, True)):
+        quantiles = stats.t.ppf(0.95, pairs - 1) + stats.t.ppf(0.8, pairs - 1)
+        assert (quantiles <= gap * np.sqrt(pairs)) == reached
 
 
 def test_items_without_scatter_take_nothing_and_without_a_baseline_all() -> None:

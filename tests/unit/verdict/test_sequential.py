@@ -12,7 +12,7 @@ from pytest_wanlora.verdict.evidence import Plan, p_worse, paired
 from pytest_wanlora.verdict.fvd import ReferenceSet, Videos
 from pytest_wanlora.verdict.items import FVD, at_band, rows
 from pytest_wanlora.verdict.judgement import ALL
-from pytest_wanlora.verdict.multiplicity import chance_significant
+from pytest_wanlora.verdict.multiplicity import chance_significant, needed
 from pytest_wanlora.verdict.pairs import PairedScores
 from pytest_wanlora.verdict.sequential import assess
 from tests.unit.verdict.paired import DIM, MEANS, METRICS_USED, NAMES, PLAN, hopeless, scores, with_features
@@ -173,6 +173,7 @@ def test_within_the_band_it_is_the_level_of_futility_that_spares() -> None:
     assert evidence.change < DEFAULT_TOLERANCES["clip"].fail
     assert PLAN.futility < (evidence.chance_to_fail or 0.0) < 2 * PLAN.futility
     assert evidence.weak
+    assert "clip" in early.open_items["s0"]
 
 
 def test_what_is_beyond_its_band_in_all_fails_beside_one_scenario_that_has_failed() -> None:
@@ -195,12 +196,16 @@ def test_the_chance_to_fail_is_that_at_the_last_looks_own_share() -> None:
     one = slice(place, place + 1)
     candidate, baseline = ({"s0": side["s0"][one]} for side in (whole.candidate, whole.baseline))
     found = PairedScores(whole.metrics[one], candidate, baseline).first({"s0": 4})
-    statistic = rows(found, "s0", plan, DEFAULT_TOLERANCES)[0].statistic
+    row = rows(found, "s0", plan, DEFAULT_TOLERANCES)[0]
     evidence = assess(found, DEFAULT_TOLERANCES, plan).evidence["s0", "sharpness"]
     last = plan.alpha * plan.shares()[-1]
-    most = chance_significant(statistic, pairs=4, most=16, level=last)
+    most = chance_significant(row.statistic, pairs=4, most=16, level=last)
     assert evidence.chance_to_fail is not None
     assert 0.8 < evidence.chance_to_fail <= most < 0.85
+    # so are the pairs that are enough: 12, where 8 would be if that look had all of it (there are two items)
+    error = float(row.contrast.spread(1.0)[0] / row.contrast.baseline)
+    enough = [needed(evidence.change, error, 4, 0.5 * tail) for tail in (last, plan.alpha)]
+    assert [evidence.n_enough, 8] == enough == [12, 8]
 
 
 def test_a_p_value_counts_for_the_share_of_its_look(reference: ReferenceSet) -> None:

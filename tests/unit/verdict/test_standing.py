@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.phrases import LANGUAGES
-from pytest_wanlora.reports.html_checkpoints import change_of
+from pytest_wanlora.reports.i18n import change_of
 from pytest_wanlora.reports.sentences import comparison_line
 from pytest_wanlora.reports.summary import rows
 from pytest_wanlora.suite import DEFAULT_TOLERANCES

@@ -1,4 +1,4 @@
-"""What is stored of a baseline."""
+"""What a baseline holds: scores, features, and what they were measured with."""
 
 from __future__ import annotations
 

@@ -1,0 +1,91 @@
+"""What the run record tells of the race that chose its only checkpoint."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from pytest_wanlora.schemas import Finite, StrictModel
+from pytest_wanlora.verdict.race import Objective, Standing, State
+
+
+class Entrant(StrictModel):
+    """Who ran in a race.
+
+    Attributes:
+        name: As on the command line of its gate: checkpoint, and strength where there are several.
+        checkpoint: The name without the strength.
+        scale: Strength of the LoRA.
+        videos: It got so many.
+        state: `"in"`: in the race to its end; `"no_better"`: dropped, certainly not better than the leader by
+            more than the margin; `"behind"`: dropped, certainly worse; `"failed"`: dropped, it fails.
+        n: Seeds of each scenario at its last look.
+        loss: In fail bands; None where it has none.
+        behind: How far it was behind the leader there.
+        low: Lower bound of that, at the level of the look.
+        high: Upper bound.
+        leader: Whom it was compared with.
+        why: Of one that fails.
+    """
+
+    name: str
+    checkpoint: str
+    scale: Finite
+    videos: int
+    state: State
+    n: int
+    loss: Finite | None
+    behind: Finite | None
+    low: Finite | None
+    high: Finite | None
+    leader: str = ""
+    why: str = ""
+
+    @classmethod
+    def of(cls, standing: Standing, **known: Any) -> Entrant:  # noqa: ANN401 - the other fields
+        """From where it stands; what is not finite there is not known."""
+        stated = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in dataclasses.asdict(standing).items()
+        }
+        return cls.model_validate({**stated, **known})
+
+
+class RaceCard(StrictModel):
+    """The race that chose the only checkpoint of a run.
+
+    Attributes:
+        objective: What the loss was.
+        looks: Seeds of each scenario at each look.
+        alpha: Chance that the best was dropped although it is better than its leader by more than the margin.
+        margin: Fail bands by which nobody needs to know who is better.
+        winner: Name of the best; None where all fail for certain.
+        gated: Who is gated in full: the winner, or else who lost least.
+        not_told_apart: Who could not be told from the winner.
+        entrants: In the order of the command line.
+        most: Videos that rendering all of them to the last look would have taken.
+        stopped: Why it stopped before its end; empty if it did not.
+        seconds: How long it took.
+    """
+
+    objective: Objective
+    looks: tuple[int, ...]
+    alpha: Finite
+    margin: Finite
+    winner: str | None
+    gated: str
+    not_told_apart: tuple[str, ...]
+    entrants: tuple[Entrant, ...]
+    most: int
+    stopped: str
+    seconds: Finite
+
+    @property
+    def used(self) -> int:
+        """Videos that it took."""
+        return sum(each.videos for each in self.entrants)
+
+    def entrant(self, name: str) -> Entrant:
+        """The one of that name."""
+        return next(each for each in self.entrants if each.name == name)
