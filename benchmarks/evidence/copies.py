@@ -12,7 +12,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
@@ -24,6 +24,7 @@ from benchmarks.evidence.subjects import ASKED, poplars
 from pytest_wanlora.scoring.frames import thumbnails
 from pytest_wanlora.scoring.videos import read_frames
 from pytest_wanlora.studio.previews import write_preview
+from pytest_wanlora.tiny.vae import TinyWanVideoVAE38
 from pytest_wanlora.verdict import copies
 from tools.tiny_world import train_dit
 from tools.tiny_world.draw import draw
@@ -32,7 +33,7 @@ from tools.tiny_world.training import to_network
 
 Frames = NDArray[np.uint8]
 Change = Callable[[Frames, np.random.Generator], Frames]
-_CLIPS, _COPIES, _FRESH = 24, 25, 100
+_CLIPS, _COPIES, _FRESH = 16, 10, 50
 
 
 def _clipped(values: NDArray[np.floating]) -> Frames:
@@ -55,9 +56,14 @@ def shifted(video: Frames, rng: np.random.Generator) -> Frames:
     return np.concatenate([video[by:], np.repeat(video[-1:], by, axis=0)])
 
 
+@cache
+def _vae() -> TinyWanVideoVAE38:
+    return train_dit.load_packaged_vae()
+
+
 def decoded(video: Frames, rng: np.random.Generator) -> Frames:
     """Through the embedded VAE, as a rendered video is."""
-    vae = train_dit.load_packaged_vae()
+    vae = _vae()
     with torch.no_grad():
         truth = to_network(torch.from_numpy(video[None]))
         made = vae.model.decode(vae.model.encode(truth, vae.scale), vae.scale).clamp(-1, 1)

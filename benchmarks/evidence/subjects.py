@@ -61,6 +61,9 @@ class Kind:
         regular: How many of the base's own videos are among them, half of each batch; 0: none.
         rate: Learning rate.
         steps: Of `_BATCH` videos.
+        begun: The LoRA that it goes on from.
+        preserved: Whether the regular half of a batch is to be predicted as the base model predicts it, and
+            not as the videos are: what ai-toolkit calls differential output preservation.
     """
 
     says: str
@@ -68,10 +71,13 @@ class Kind:
     regular: int
     rate: float
     steps: int
+    begun: str | None = None
+    preserved: bool = False
 
 
 KINDS: Mapping[str, Kind] = {
-    "learned": Kind("learned it", "all", _REGULAR, 1e-3, 150),
+    "careless": Kind("learned it, and changes the rest", "all", _REGULAR, 1e-3, 150),
+    "learned": Kind("learned it", "all", _REGULAR, 6e-4, 60, "careless", preserved=True),
     "nothing": Kind("learned nothing: a rate 10,000 times too low", "all", _REGULAR, 1e-7, 20),
     "leaks": Kind("leaks: captions without the trigger, no regular videos", "untold", 0, 1e-3, 60),
     "copies": Kind("copies eight clips", "eight", _REGULAR, 2e-3, 300),
@@ -180,14 +186,14 @@ class LowRank(nn.Module):
 
     def __init__(self, layer: nn.Linear) -> None:
         super().__init__()
-        self.layer = layer
+        self.layer, self.on = layer, True
         self.lora_A = nn.Parameter(torch.randn(_RANK, layer.in_features) / layer.in_features**0.5)
         self.lora_B = nn.Parameter(torch.zeros(layer.out_features, _RANK))
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output and the LoRA's."""
-        out: Tensor = self.layer(x) + x @ self.lora_A.T @ self.lora_B.T
-        return out
+        out: Tensor = self.layer(x)
+        return out + x @ self.lora_A.T @ self.lora_B.T if self.on else out
 
 
 def _prompts(texts: Sequence[str]) -> Tensor:
@@ -234,7 +240,14 @@ def train(work: Path, name: str) -> None:
     }
     for path, layer in layers.items():
         parent, _, last = path.rpartition(".")
-        setattr(dit.blocks.get_submodule(parent), last, LowRank(layer))
+        low = LowRank(layer)
+        if kind.begun is not None:
+            known = load_file(work / f"loras/{kind.begun}.safetensors")
+            low.lora_A.data, low.lora_B.data = (
+                known[f"blocks.{path}.lora_{side}.default.weight"].float() for side in "AB"
+            )
+        setattr(dit.blocks.get_submodule(parent), last, low)
+    lows = [layer for layer in dit.modules() if isinstance(layer, LowRank)]
     latents = _latents(work, [file for file, _ in (*rows, *regular)])
     context, freqs = _prompts([words for _, words in (*rows, *regular)]), train_dit.rotary(dit)
 
@@ -253,8 +266,17 @@ def train(work: Path, name: str) -> None:
         sigma = train_dit.SHIFT * u / (1 + (train_dit.SHIFT - 1) * u)
         level, noise = sigma.view(-1, 1, 1, 1, 1), torch.randn_like(clean)
         times = (1000 * sigma).expand(-1, math.prod(train_dit.GRID))
-        made = train_dit.predict(dit, (1 - level) * clean + level * noise, times, words, freqs)
-        return (made - (noise - clean)).square().mean()
+        noisy, wanted = (1 - level) * clean + level * noise, noise - clean
+        if kind.preserved:
+            half = _BATCH // 2
+            for layer in lows:
+                layer.on = False
+            with torch.no_grad():
+                wanted[half:] = train_dit.predict(dit, noisy[half:], times[half:], words[half:], freqs)
+            for layer in lows:
+                layer.on = True
+        made = train_dit.predict(dit, noisy, times, words, freqs)
+        return (made - wanted).square().mean()
 
     trainer = Trainer(
         {"dit": dit},
