@@ -114,7 +114,8 @@ class RunsContents:
 
 def look_at_cache(cache: Cache) -> CacheContents:
     """See what a cache holds; nothing is changed."""
-    entries, shared, others = [], 0, []
+    entries: list[Entry] = []
+    shared, others = 0, []
     for path in sorted(cache.folder.iterdir()):
         if path.name in _SHARED and _is_folder(path):
             shared += sum(_size(Path(at, name)) for at, _, names in os.walk(path) for name in names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -82,7 +82,7 @@ class Pictures:
             return thumbnails(video, copies.SIDE)
 
         return {
-            self.relative(path): _kept(self.cache, path, what, lambda path=path: small(path))
+            self.relative(path): _kept(self.cache, path, what, partial(small, path))
             for path in training_clips(self.suite)
         }
 
