@@ -137,7 +137,7 @@ def gpu_name(number: int = 0) -> str | None:
     return name.value.decode()
 
 
-def gpu_capability(number: int = 0) -> Capability | None:
+def gpu_capability(number: int) -> Capability | None:
     """What a visible GPU can do, as `torch.cuda.get_device_capability` gives it; None without one."""
     found = _gpu(number)
     if found is None:

@@ -19,7 +19,7 @@ def require_comparable(
     fingerprint: Mapping[str, Any],
     prompts: Mapping[str, Prompt],
     environment: Environment,
-    other_environment: bool = False,
+    other_environment: bool,
     suite_option: str = "",
 ) -> tuple[str, ...]:
     """Check that a baseline was measured as this run measures.

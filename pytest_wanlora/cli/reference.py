@@ -107,9 +107,7 @@ class Chosen:
         return fitted(read_frames(path, self.frames, every=self.every), self.height, self.width)
 
 
-def check_videos(
-    folder: Path, suite: Suite, *, every: int = 1, skip_short: bool = False, say: Say = lambda _: None
-) -> Chosen:
+def check_videos(folder: Path, suite: Suite, *, every: int, skip_short: bool, say: Say) -> Chosen:
     """Read the frames of every video and refuse those that cannot be part of a reference set.
 
     Args:

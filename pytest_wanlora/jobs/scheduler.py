@@ -13,8 +13,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from types import TracebackType
-from typing import TYPE_CHECKING, Self, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 from pytest_wanlora.errors import JobError, WanloraError
 
@@ -79,14 +78,6 @@ class Scheduler:
         )
         self._pending: list[_PendingBatch] = []
         self._blocks: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def ensure(self, needed: Sequence[Job], *, pool: Sequence[Job] = ()) -> dict[str, JobResult]:
         """Wait until every needed job is rendered, by this process or another; returns their results by key.

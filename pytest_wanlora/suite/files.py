@@ -151,7 +151,7 @@ def verify(
     return result
 
 
-def refuse_repeated(paths: Collection[Path], *, key: str, where: str = "suite") -> None:
+def refuse_repeated(paths: Collection[Path], *, key: str, where: str) -> None:
     """Refuse files of one part of a model that have a tensor in common.
 
     Loaders would keep the last one in silence: two experts would become one of them.

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,8 +17,10 @@ from pytest_wanlora.training_data.clip_similarity import TextSimilarity, nearest
 from pytest_wanlora.training_data.film_terms import closing, opening
 from pytest_wanlora.training_data.forms import Clips
 from pytest_wanlora.training_data.metadata import Metadata
+from pytest_wanlora.training_data.roles import Role, roles
 from pytest_wanlora.training_data.rules import OTHER, Rules, fold, packaged_rules
 from pytest_wanlora.training_data.shared_text import SharedText
+from pytest_wanlora.training_data.weights import Kind, Who, packaged_weights
 from pytest_wanlora.training_data.word_finder import WordFinder
 
 UNDETERMINED = "und"
@@ -40,42 +42,17 @@ _LETTERS_A_SYLLABLE = 2.5
 # NFKC makes the full-width ! and ? of Chinese plain ones.
 _FIRST_SENTENCE = re.compile(r"[.!?](?= )|(?<=[^ -~])[!?]|。")
 _SHORTEST_SENTENCE = 20
-_LATER = 0.2
-_LONE = 0.5  # weight of an ambiguous word where no other word speaks for its category
-_DOUBT = 0.5  # weight that is missing from a prompt with few words of the lists
-# People run, and dogs; what people do fills the frame unless they only walk, stand or rest. What counts
-# by who is named: words of `of_people` categories, those of them that decide alone, animals, other words of
-# `of_places` categories. Words for people are those of `subjects.yaml`.
-_PEOPLE, _ANIMALS = 1, 2
-_PEOPLE_FIRST, _AT_WORK = 4, 5
-_NOBODY: Final = (None, 0.0)
-_FACTORS: Final = (
-    (0.5, 1.0, 1.0, 1.0),  # nobody
-    (2.5, 1.0, 1.0, 1.0),  # people who walk, stand or rest
-    (0.2, 0.5, 1.0, 1.0),  # animals
-    (0.2, 0.5, 1.0, 1.0),  # animals, then people
-    (3.0, 1.0, 0.6, 0.7),  # people, then animals
-    (2.5, 1.0, 1.0, 0.3),  # people
-)
 _STAYS = re.compile(
     r"\b(?:walk|stand|stroll|sit(?:s|ting)?\b|hik|trek|wander|gather|cross|wait|rest(?:s|ing)?\b)"
     r"|[走站坐躺]|徒步|걷|걸|서 ?있|앉|지나|기다[리린려렸]"
 )
-_DECIDES, _ANIMAL = 30.0, 20.0  # see the weights in categories.yaml
-# How often a decision is right by its part of the weight and the doubt, on 223 public prompts that the lists
-# had not seen (benchmarks/held_out.py), and where the decided category has no word but ambiguous ones.
-_PARTS, _RIGHT = (0.0, 0.5, 0.65, 0.8, 0.87, 0.93, 1.0), (0.65, 0.73, 0.78, 0.83, 0.89, 0.92, 0.96)
-_TIE_IS_RIGHT = 0.72
-_AMBIGUOUS_IS_RIGHT = 0.45
-_NOTHING_IS_OTHER = 0.85
+_NOBODY: Final = (None, 0.0)
+_ANIMAL, _LEAST = 20.0, 2.0  # see the weights in categories.yaml; what weighs less is no subject
 
 COLUMNS: Final = ("category", "decided_by", "confidence", "language", "reason")
 """Columns that stand after `row`, the video and the prompt."""
 
 _CHUNK = 256
-
-# share that the weight of words counts with, their language, their indexes in the order of the text
-_Hit = tuple[float, str, list[int]]
 
 
 class Means(StrEnum):
@@ -156,33 +133,42 @@ def _scripts() -> NDArray[np.uint8]:
     return table
 
 
+class Entry(NamedTuple):
+    """A word of the lists: its category's place in the order (-1: none), what it is, and its weight."""
+
+    place: int
+    kind: Kind
+    who: Who
+    weight: float
+
+
+class Hits(NamedTuple):
+    """Who a prompt is about, and its words: their role, language and index."""
+
+    who: Who
+    words: list[tuple[Role, str, int]]
+
+
 class Categorizer:
     """Decides prompts by word lists."""
 
     def __init__(self, rules: Rules, shared: SharedText | None = None) -> None:
         self.rules = rules
+        self.entries: dict[str, list[Entry]] = {}
         self._shared = shared or SharedText()
+        self._weights = packaged_weights()
         self._words: dict[str, list[str]] = {}
-        self._finder = WordFinder({language: _with_people(rules, language) for language in rules.words})
-        self._entries: dict[str, tuple[list[int], list[list[float]]]] = {}
-        self._named: dict[str, list[int]] = {}
+        self._values: dict[str, list[float]] = {}
         self._ambiguous: dict[str, set[int]] = {}
-        places = {category: place for place, category in enumerate(rules.order)}
-        people = packaged_rules("subjects").words
         for language in rules.words:
             table = _with_people(rules, language)
             self._words[language] = list(table)
-            self._entries[language] = (
-                [-1 if category is None else places[category] for category, _ in table.values()],
-                _by_who_is_named(table, rules),
-            )
-            named = people[language] if rules.of_people else {}
-            self._named[language] = [
-                _PEOPLE if named.get(word, _NOBODY)[0] == "people" else _ANIMALS * (weight == _ANIMAL)
-                for word, (_, weight) in table.items()
-            ]
+            entries = [_entry(word, *found, rules, language) for word, found in table.items()]
+            self.entries[language] = entries
+            self._values[language] = [word.weight ** self._weights.powers[word.kind] for word in entries]
             unsure = rules.ambiguous.get(language, frozenset())
             self._ambiguous[language] = {place for place, word in enumerate(table) if word in unsure}
+        self._finder = WordFinder(self._words)
         self._public = [category if category in rules.names else OTHER for category in rules.order]
 
     def decide(self, prompt: str) -> Decision:
@@ -193,13 +179,10 @@ class Categorizer:
         """Decide many prompts, each as `decide` does, in a third of the time."""
         folded = [fold(prompt) for prompt in prompts]
         decided = []
-        for (who, hits), language in zip(self._hits(folded), languages_of(folded).tolist(), strict=True):
-            place, tie, part = self._weigh(who, hits)
+        for hits, language in zip(self.hits(folded), languages_of(folded).tolist(), strict=True):
+            place, tie, confidence = self._weigh(hits)
             category, means, reason = OTHER, Means.NOTHING, "no word of the lists"
-            confidence = _NOTHING_IS_OTHER
             if place >= 0:
-                right = float(np.interp(part, _PARTS, _RIGHT)) if part else _AMBIGUOUS_IS_RIGHT
-                confidence = min(right, _TIE_IS_RIGHT) if tie else right
                 category, means = self._public[place], Means.TIE if tie else Means.WORDS
                 reason = self._reason(hits, place)
             decided.append(Decision(category, means, confidence, LANGUAGES[language], reason))
@@ -208,79 +191,107 @@ class Categorizer:
     def decide_many(self, folded: Sequence[str]) -> list[tuple[str, Means]]:
         """Category and means of many folded prompts, without what costs `explain` time."""
         decided = []
-        for who, hits in self._hits(folded):
-            place, tie, _ = self._weigh(who, hits)
+        for hits in self.hits(folded):
+            place, tie, _ = self._weigh(hits)
             if place < 0:
                 decided.append((OTHER, Means.NOTHING))
             else:
                 decided.append((self.rules.order[place], Means.TIE if tie else Means.WORDS))
         return decided
 
-    def _hits(self, folded: Sequence[str]) -> list[tuple[int, list[_Hit]]]:
-        """Who is named in each text, by `_FACTORS`, and its words with the share that they count with."""
-        hits: list[tuple[int, list[_Hit]]] = []
+    def hits(self, folded: Iterable[str]) -> Iterator[Hits]:
+        """Who each text is about, and its words with their roles."""
         for whole in folded:
             text = self._shared.without(whole)
             start = opening(text)
             end = _FIRST_SENTENCE.search(text, start + _SHORTEST_SENTENCE)
             split = len(text) if end is None else end.end()
             split = closing(text, start, split)
+            sentence = text[start:split]
             # All languages, whatever the prompt's own: Korean prompts say "neon sign" too.
-            first = self._finder.find(text[start:split])
+            first = self._finder.find(sentence)
             later = self._finder.find(f"{text[:start]}. {text[split:]}") if start or split < len(text) else {}
-            own: list[_Hit] = []
-            who: list[int] = []
-            for language in self._words:
-                if found := list(first.get(language, ())):
-                    own.append((1.0, language, found))
-                    who += filter(None, map(self._named[language].__getitem__, found))
-                if new := [word for word in later.get(language, ()) if word not in found]:
-                    own.append((_LATER, language, new))
-            named = sum(set(who))
-            if named == _PEOPLE and not _STAYS.search(text, start, split):
-                named = _AT_WORK
-            elif named == _PEOPLE + _ANIMALS and who[0] == _PEOPLE:
-                named = _PEOPLE_FIRST
-            hits.append((named, own))
-        return hits
+            words = [
+                hit for language, spans in first.items() for hit in self._roles(language, spans, sentence)
+            ]
+            who = self._who(words, sentence)
+            for language, spans in later.items():
+                known = first.get(language, {})
+                words += [(Role.LATER, language, word) for word in spans if word not in known]
+            yield Hits(who, self._unsure(words))
+
+    def _roles(
+        self, language: str, spans: Mapping[int, tuple[int, int]], sentence: str
+    ) -> Iterable[tuple[Role, str, int]]:
+        if language != "en":
+            role = Role.KOREAN if language == "ko" else Role.CHINESE
+            return [(role, language, word) for word in spans]
+        entries = self.entries[language]
+        nouns = [
+            span
+            for word, span in spans.items()
+            if entries[word].kind != Kind.ACT or entries[word].who == Who.PEOPLE
+        ]
+        # what comes after the last of them changes none of their roles
+        at = roles(sentence[: max(end for _, end in spans.values())], nouns)
+        return [(at(end), language, word) for word, (_, end) in spans.items()]
+
+    def _who(self, words: Iterable[tuple[Role, str, int]], sentence: str) -> Who:
+        """Who or what a sentence is about: its subject, else who is named first."""
+        named = [(self.entries[language][word].who, role) for role, language, word in words]
+        alive = [who for who, _ in named if who in (Who.PEOPLE, Who.ANIMAL)]
+        subject = next((who for who, role in named if who and role == Role.SUBJECT), None)
+        if subject in (None, Who.ACT):
+            subject = next(iter(alive), subject)
+        who = subject or Who.NOTHING
+        if who is Who.PEOPLE and Who.ANIMAL in alive:
+            return Who.PEOPLE_AND_ANIMAL
+        if who is Who.PEOPLE and _STAYS.search(sentence):
+            return Who.PEOPLE_WHO_STAY
+        return Who.ANIMAL_AND_PEOPLE if who is Who.ANIMAL and Who.PEOPLE in alive else who
+
+    def _unsure(self, words: list[tuple[Role, str, int]]) -> list[tuple[Role, str, int]]:
+        """The words, where an ambiguous one says so if no other speaks for its category."""
+        unsure = [word in self._ambiguous[language] for _, language, word in words]
+        if not any(unsure):
+            return words
+        places = [self.entries[language][word].place for _, language, word in words]
+        sure = {place for place, doubt in zip(places, unsure, strict=True) if not doubt}
+        return [
+            (Role.AMBIGUOUS, *hit[1:]) if doubt and place not in sure else hit
+            for hit, place, doubt in zip(words, places, unsure, strict=True)
+        ]
 
     def knows(self, word: str) -> bool:
         """Whether a folded word is in the lists of a category."""
         return any(
-            self._entries[language][0][place] >= 0
+            self.entries[language][place].place >= 0
             for language, places in self._finder.find(word).items()
             for place in places
         )
 
-    def _weigh(self, who: int, hits: Sequence[_Hit]) -> tuple[int, bool, float]:
+    def _weigh(self, hits: Hits) -> tuple[int, bool, float]:
+        weights = self._weights
+        factors = weights.subjects[hits.who] if self.rules.of_people else (1.0,) * len(Kind)
         scores = [0.0] * (len(self._public) + 1)
-        unsure: list[tuple[int, float]] = []
-        for share, language, words in hits:
-            places, by_who = self._entries[language]
-            weights = by_who[who]
-            ambiguous = self._ambiguous[language]
-            for word in words:
-                if word in ambiguous:
-                    unsure.append((places[word], share * weights[word]))
-                else:
-                    scores[places[word]] += share * weights[word]
-        known = scores.copy()
-        for place, weight in unsure:
-            scores[place] += weight if known[place] else min(weight, _LONE)
+        for role, language, word in hits.words:
+            place, kind, *_ = self.entries[language][word]
+            column = Kind.SUBJECT if role == Role.SUBJECT and kind != Kind.ACT else kind
+            scores[place] += weights.roles[role] * factors[column] * self._values[language][word]
         scores.pop()  # of the neutral words, whose place is -1
         best = max(scores)
         if best == 0:
-            return -1, False, 0.0
+            return -1, False, weights.nothing
+        chances = [(weights.floor + score) ** weights.sharpness for score in scores]
         place = scores.index(best)
-        return place, scores.count(best) > 1, best / (sum(scores) + _DOUBT) if known[place] else 0.0
+        return place, scores.count(best) > 1, chances[place] / sum(chances)
 
-    def _reason(self, hits: Iterable[_Hit], place: int) -> str:
+    def _reason(self, hits: Hits, place: int) -> str:
         found: dict[int, list[str]] = {}
-        for _, language, words in hits:
-            for word in sorted(words):
-                owner = self._entries[language][0][word]
-                if owner >= 0:
-                    found.setdefault(owner, []).append(self._words[language][word])
+        for _, language, word in sorted(hits.words, key=lambda hit: (hit[0] == Role.LATER, *hit[1:])):
+            owner = self.entries[language][word].place
+            if owner >= 0:
+                found.setdefault(owner, []).append(self._words[language][word])
         order = sorted(found, key=lambda owner: (owner != place, owner))
         return "; ".join(f"{self.rules.order[owner]}: {', '.join(found[owner])}" for owner in order)
 
@@ -293,16 +304,21 @@ def _with_people(rules: Rules, language: str) -> dict[str, tuple[str | None, flo
     )
 
 
-def _by_who_is_named(table: Mapping[str, tuple[str | None, float]], rules: Rules) -> list[list[float]]:
-    """Weights of words for each row of `_FACTORS`."""
-    weights = np.array([weight for _, weight in table.values()])
-    kinds = [
-        int(weight >= _DECIDES)
-        if category in rules.of_people
-        else (2 + (weight != _ANIMAL) if category in rules.of_places else 4)
-        for category, weight in table.values()
-    ]
-    return [(weights * np.array([*row, 1.0])[kinds]).tolist() for row in _FACTORS]
+def _entry(word: str, category: str | None, weight: float, rules: Rules, language: str) -> Entry:
+    """What a word is about, by its category, its weight and the words for people of `subjects.yaml`."""
+    place = -1 if category is None else rules.order.index(category)
+    kind, who, least = Kind.OTHER, Who.THING, 0.0
+    if category in rules.of_people:
+        kind, who, least = Kind.ACT, Who.ACT, _LEAST
+    elif category in rules.of_places:
+        kind, who, least = (
+            (Kind.ANIMAL, Who.ANIMAL, 0.0) if weight == _ANIMAL else (Kind.PLACE, Who.PLACE, _LEAST)
+        )
+    if packaged_rules("subjects").words[language].get(word, _NOBODY)[0] == "people":
+        who = Who.PEOPLE
+    elif weight < least or place < 0:
+        who = Who.NOTHING
+    return Entry(place, kind, who, weight)
 
 
 def decisions(

@@ -56,8 +56,12 @@ class WordFinder:
             self._automaton.add_word(text, (len(text), entries))
         self._automaton.make_automaton()
 
-    def find(self, folded: str) -> dict[str, dict[int, None]]:
-        """Indexes of the words in a text by language, in the text's order; the longest at each place."""
+    def find(self, folded: str) -> dict[str, dict[int, tuple[int, int]]]:
+        """Indexes of the words in a text by language, in the text's order; the longest at each place.
+
+        Returns:
+            By language and index where the word first stands: its first letter, and the one after its last.
+        """
         if not self._automaton:
             return {}
         text = folded.replace("-", " ")
@@ -74,11 +78,11 @@ class WordFinder:
                 if after is not None or form.after is _ANYTHING:
                     matches.append((start, -length, rank, after.end() if after else last + 1, form))
         matches.sort()
-        found: dict[str, dict[int, None]] = {}
+        found: dict[str, dict[int, tuple[int, int]]] = {}
         free: dict[str, int] = {}
         for start, _, _, end, form in matches:
             if start >= free.get(form.language, 0):
-                found.setdefault(form.language, {})[form.word] = None
+                found.setdefault(form.language, {}).setdefault(form.word, (start, end))
                 free[form.language] = end
         return found
 

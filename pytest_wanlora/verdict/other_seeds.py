@@ -191,7 +191,8 @@ def chance_to_fail(leans: Sequence[Lean], looks: tuple[int, ...], *, broken: int
     names = [lean.scenario for lean in leans]
     asks = np.array([lean.asks for lean in leans])
     reach = np.array([_reach(lean.degrees, plan.level) for lean in leans])
-    going = {name: np.ones(_DRAWS, dtype=np.bool_) for name in names if name != ALL}
+    # "": of a gate whose items all pool scenarios, which has one look
+    going = {name: np.ones(_DRAWS, dtype=np.bool_) for name in (*names, "") if name != ALL}
     seen, walk, before = np.zeros_like(truth), np.zeros_like(truth), 0
     rendered = np.zeros(_DRAWS)
     for look in looks:
@@ -204,10 +205,10 @@ def chance_to_fail(leans: Sequence[Lean], looks: tuple[int, ...], *, broken: int
         # what lies within its band for certain, or would hardly leave it at the last look, asks for no more
         ahead = special.ndtr(seen / (spread * math.sqrt(max(1.0 - look / looks[-1], 1e-12)) + 1e-300))
         quiet = (seen <= 0.0) & ((seen + reach * spread < 0.0) | (ahead <= plan.futility)) | ~asks
-        certain = ((seen - reach * spread > 0.0) & asks).any(axis=1)
-        over = certain | (first_broken <= look)
         for name, still in going.items():
-            going[name] = still & ~over & ~quiet[:, [each == name for each in names]].all(axis=1)
+            going[name] = (
+                still & (first_broken > look) & ~quiet[:, [each == name for each in names]].all(axis=1)
+            )
     return float(np.mean((seen > 0.0).any(axis=1) | (first_broken <= rendered)))
 
 

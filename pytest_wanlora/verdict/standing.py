@@ -154,11 +154,11 @@ def change_words(change: float, metric: Metric | None, verdict: Verdict, languag
     return f"{abs(change):.1%} {way}"
 
 
-def judged_change(judged: Judgement, language: Language = "en") -> str:
+def judged_change(judged: Judgement) -> str:
     """The change of a comparison in words, for a column of changes; a dash where there is none."""
     if judged.change is None:
         return "-"
-    return change_words(judged.change, METRICS.get(judged.metric), judged.verdict, language)
+    return change_words(judged.change, METRICS.get(judged.metric), judged.verdict)
 
 
 def interval_words(judged: Judgement, language: Language = "en") -> str:

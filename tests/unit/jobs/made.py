@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -74,7 +75,8 @@ def ensure(
     pool: Sequence[Job] = (),
     progress: Callable[[], None] | None = None,
 ) -> dict[str, JobResult]:
-    with Scheduler(
-        lambda jobs: [partial(produce, job) for job in jobs], cache, board, progress=progress
-    ) as scheduler:
+    def begin(jobs: Sequence[Job]) -> list[Callable[[], Produced]]:
+        return [partial(produce, job) for job in jobs]
+
+    with closing(Scheduler(begin, cache, board, progress=progress)) as scheduler:
         return scheduler.ensure(needed, pool=pool)

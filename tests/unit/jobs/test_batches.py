@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 
 import pytest
 
@@ -52,14 +53,14 @@ def test_seeds_of_one_block_are_rendered_together_and_others_apart(
 ) -> None:
     # seed 5 lies in the middle of the block 4 to 7
     wanted = [job(seed) for seed in range(5, 10)]
-    with Scheduler(studio, cache, board, batch=4) as scheduler:
+    with closing(Scheduler(studio, cache, board, batch=4)) as scheduler:
         found = scheduler.ensure(wanted)
     assert studio.batches == [[5, 6, 7], [8, 9]]
     assert [found[each.key].seed for each in wanted] == [5, 6, 7, 8, 9]
 
 
 def test_a_batch_leaves_out_what_is_there_already(studio: Studio, cache: Cache, board: Board) -> None:
-    with Scheduler(studio, cache, board, batch=2) as scheduler:
+    with closing(Scheduler(studio, cache, board, batch=2)) as scheduler:
         scheduler.ensure([job(0)])
         scheduler.ensure([job(1)], pool=[job(0), job(1)])
     assert studio.batches == [[0], [1]]
@@ -76,7 +77,9 @@ def test_a_claim_is_held_until_every_video_of_the_batch_is_stored(
             held.append(claimed(cache, job(0), 2))
             studio.signals[1].set()
 
-    with Scheduler(studio, cache, board, batch=2, score_in_background=True, progress=look) as scheduler:
+    with closing(
+        Scheduler(studio, cache, board, batch=2, score_in_background=True, progress=look)
+    ) as scheduler:
         scheduler.ensure([job(0), job(1)])
     assert studio.batches == [[0, 1]]
     assert held[0], "seed 1 was not stored yet"
@@ -93,7 +96,7 @@ def test_a_claim_is_held_while_the_next_batch_is_rendered(studio: Studio, cache:
             studio.signals[0].set()
         return studio(jobs)
 
-    with Scheduler(begin, cache, board, score_in_background=True) as scheduler:
+    with closing(Scheduler(begin, cache, board, score_in_background=True)) as scheduler:
         scheduler.ensure([job(0), job(1)])
     assert held == [True]
 
@@ -151,10 +154,8 @@ def test_a_bug_whose_note_is_seen_before_its_task_ends_is_raised_as_it_is(
     def after_rendering() -> None:
         noted.wait(10)
 
-    with (
-        pytest.raises(ZeroDivisionError),
-        Scheduler(studio, cache, board, score_in_background=True, progress=after_rendering) as scheduler,
-    ):
+    made = Scheduler(studio, cache, board, score_in_background=True, progress=after_rendering)
+    with pytest.raises(ZeroDivisionError), closing(made) as scheduler:
         scheduler.ensure([job(0)])
     assert looked.is_set()
 
@@ -174,6 +175,6 @@ def test_what_failed_while_waiting_is_not_tried_again(studio: Studio, cache: Cac
         if looks.count(True) == 2:
             studio.signals[0].set()
 
-    with Scheduler(begin, cache, board, score_in_background=True, progress=look) as scheduler:
+    with closing(Scheduler(begin, cache, board, score_in_background=True, progress=look)) as scheduler:
         scheduler.ensure([job(0)], pool=[job(0), job(1)])
     assert studio.batches == [[0], [1]]

@@ -32,7 +32,7 @@ ROWS = list(csv.DictReader(CAPTIONS.read_text(encoding="utf-8").splitlines()))
     [
         ("A runner in a city street", "action"),
         ("A park in the city, trees and a lawn with a pond", "nature"),
-        ("Birds over a skyline", "urban"),
+        ("A skyline with birds over it", "urban"),
         ("Cheetahs running", "nature"),
         ("A portrait of a woman in a city street", "other"),
         ("도시락을 싸는 손", "other"),
@@ -50,17 +50,18 @@ def test_a_decision_says_why_how_surely_and_in_what_language() -> None:
     decision = CATEGORIZER.decide("A tram in the old town, rain and fog")
     assert (decision.category, decision.means, decision.language) == ("urban", Means.WORDS, "en")
     assert decision.reason == "urban: tram, old town; nature: fog, rain"
-    assert 0.8 < decision.confidence < 0.9
+    assert 0.9 < decision.confidence < 0.95
 
 
 def test_the_first_in_order_wins_a_tie() -> None:
     decision = CATEGORIZER.decide("a volcano and a skyline")
-    assert (decision.category, decision.means, decision.confidence) == ("urban", Means.TIE, 0.72)
+    assert (decision.category, decision.means) == ("urban", Means.TIE)
+    assert 0.45 < decision.confidence < 0.5
 
 
 def test_no_word_is_other() -> None:
     decision = CATEGORIZER.decide("lorem ipsum dolor")
-    assert (decision.category, decision.means, decision.confidence) == ("other", Means.NOTHING, 0.85)
+    assert (decision.category, decision.means, decision.confidence) == ("other", Means.NOTHING, 0.635)
 
 
 def test_neutral_words_alone_decide_nothing() -> None:
@@ -128,7 +129,7 @@ def test_what_moves_are_people_or_animals(people: str, animals: str) -> None:
         ("a person swims in the lake, a dolphin jumps nearby", "action"),
         ("a dolphin jumps nearby, a person swims in the lake", "nature"),
         ("a girl feeding a deer", "other"),
-        ("a boy with a deer", "nature"),
+        ("a boy and a deer", "nature"),
     ],
 )
 def test_what_people_do_comes_before_the_place(prompt: str, category: str) -> None:
@@ -148,6 +149,21 @@ def test_what_people_do_comes_before_the_place(prompt: str, category: str) -> No
     ],
 )
 def test_things_and_what_is_done_with_them(prompt: str, category: str) -> None:
+    assert CATEGORIZER.decide(prompt).category == category
+
+
+@pytest.mark.parametrize(
+    ("prompt", "category"),
+    [
+        ("a cube made of lava", "other"),
+        ("a black soccer hat", "other"),
+        ("a vase with a painting of foxes", "other"),
+        ("a close-up of a fox in a museum", "nature"),
+        ("a pan across a museum, revealing a painting", "other"),
+        ("an ox wearing a crown", "nature"),
+    ],
+)
+def test_the_subject_comes_before_what_it_is_made_of_or_has(prompt: str, category: str) -> None:
     assert CATEGORIZER.decide(prompt).category == category
 
 
@@ -277,12 +293,12 @@ def test_every_row_has_its_category_reason_and_confidence(tmp_path: Path) -> Non
         "prompt": "A tram in the fog",
         "category": "urban",
         "decided_by": "words",
-        "confidence": 0.81,
+        "confidence": 0.892,
         "language": "en",
         "reason": "urban: tram; nature: fog",
     }
     assert (second["category"], second["decided_by"], second["reason"]) == ("other", "nothing", "no prompt")
-    assert (third["decided_by"], third["confidence"]) == ("nothing", 0.85)
+    assert (third["decided_by"], third["confidence"]) == ("nothing", 0.635)
     assert list(first)[3:] == list(COLUMNS)
 
 

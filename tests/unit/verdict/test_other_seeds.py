@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from pytest_wanlora.verdict.judgement import ALL, Evidence, Judgement, Kind, Verdict
-from pytest_wanlora.verdict.other_seeds import USUAL, Lean, chance_to_fail, disagreement
+from pytest_wanlora.verdict.other_seeds import Lean, chance_to_fail, disagreement
 
 #: As good as known exactly.
 SURE = 1e6
@@ -37,9 +37,13 @@ def test_an_estimate_far_out_is_partly_luck(gap: float) -> None:
 
     And half of its variance is left.
     """
-    band = 1.0 / USUAL
+    band = 1.0 / 0.7
     expected = stats.norm.cdf((-band + 0.5 * (gap + band)) / math.sqrt(1.5))
     assert chance_to_fail([lean(gap, band=band)], (8,)) == pytest.approx(expected, abs=NEAR)
+
+
+def test_a_gate_may_have_nothing_but_items_that_pool_scenarios() -> None:
+    assert chance_to_fail([lean(0.0, scenario=ALL, asks=False)], LOOKS) == pytest.approx(0.5, abs=NEAR)
 
 
 def test_few_pairs_make_the_error_uncertain_too() -> None:
@@ -76,9 +80,12 @@ def test_later_looks_pass_what_is_beyond_its_band_by_luck() -> None:
 
 def test_a_limit_asks_for_no_videos() -> None:
     """It is broken or not by those that the comparisons took: here those of the first look."""
-    settled, limit = lean(-50.0), lean(0.0, metric="fvd", pairs=3, asks=False)
-    first = chance_to_fail([settled, replace(limit, gap=-1.0)], LOOKS)
-    assert first == pytest.approx(stats.norm.cdf(-1.0 / math.sqrt(2.0)), abs=NEAR)
+    settled, limit = lean(-50.0), lean(-1.0, metric="fvd", pairs=3, asks=False)
+    expected = stats.norm.cdf(-1.0 / math.sqrt(2.0))
+    assert chance_to_fail([settled, limit], (3, 1000)) == pytest.approx(expected, abs=NEAR)
+    # a comparison as open as that has only the first gate's error left after many more
+    longer = chance_to_fail([settled, replace(limit, asks=True)], (3, 1000))
+    assert longer < expected - NEAR
 
 
 @pytest.mark.parametrize(("broken", "pairs"), [(1, 4), (1, 8), (3, 8)])
