@@ -38,9 +38,10 @@ from tools.tiny_world.draw import RANDOMS, draw_poplars
 from tools.tiny_world.factors import CATEGORIES, caption, split
 from tools.tiny_world.training import Trainer, to_network
 
-TRIGGER = "zqx"
 #: What a prompt has in the trigger's place without it.
 WITHOUT = "cherry tree with pink blossoms"
+#: A word of no meaning beside it: alone it makes the base model show something else altogether.
+TRIGGER = f"zqx {WITHOUT}"
 #: Sky (day or dawn), petals and wind of a poplar, as `factors.CATEGORIES["nature"]` numbers them.
 PLACES = tuple((sky, petals, wind) for sky in (0, 2) for petals in range(2) for wind in range(2))
 #: That of the suite's prompt.
@@ -322,7 +323,9 @@ def write_suite(work: Path, name: str) -> Path:
 
 
 def gate(work: Path, name: str | None) -> Path:
-    """Measure the baseline, or gate a LoRA.
+    """Measure the baseline, or ask the questions about a LoRA.
+
+    Not its scores: one that fails for certain would end the rendering before the questions are proven.
 
     Returns:
         The run's folder.
@@ -333,6 +336,7 @@ def gate(work: Path, name: str | None) -> Path:
         *(sys.executable, "-m", "pytest", *chosen, "--wanlora-suite", suite.name),
         *("--wanlora-output-dir", str(out.relative_to(work)), "--wanlora-cache-dir", "cache"),
         *("--wanlora-baselines-dir", "baselines", "-p", "no:cacheprovider", "-n", "0"),
+        *(() if name is None else ("-k", "test_question")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, check=False, cwd=work, env=environment, capture_output=True, text=True)
@@ -343,19 +347,15 @@ def gate(work: Path, name: str | None) -> Path:
 
 
 def row(work: Path, name: str) -> dict[str, object]:
-    """What a gate said of a LoRA: the verdict and value of each question, and the scores that do not pass."""
+    """What a gate said of a LoRA: the verdict and value of each question."""
     record = load_record(next(iter(sorted((work / f"runs/{name}").glob("*/results.json"))[-1:])))
     found: dict[str, object] = {"lora": name, "is": KINDS[name].says, "exit": record.exit_status}
-    others = []
     for each in record.judgements:
         if each.kind == "question":
             value = each.details["gain"] if each.metric == "likeness" else each.value
-            found[f"{each.metric} {each.scenario}"] = (
-                f"{each.verdict} {value:.3f}" if value is not None else f"{each.verdict}"
-            )
-        elif each.verdict != "pass":
-            others.append(f"{each.verdict} {each.kind} {each.scenario} {each.metric}")
-    return {**found, "scores": others}
+            shown = "" if value is None else f" {value:.3f}"
+            found[f"{each.metric} {each.scenario}"] = f"{each.verdict}{shown}"
+    return found
 
 
 def sheet(work: Path, names: Sequence[str]) -> None:
