@@ -2,18 +2,21 @@
 
 Plays gates of every kind with the looks of both packaged suites, on a bank and in made-up worlds, and prints
 a row for each: shares that fail, are undecided, pass and pass with everything shown, and the mean number of
-videos. A kind whose videos the bank lacks is named and left out.
+videos. A kind whose videos the bank lacks is named and left out. With `--kept FILE` it goes on where it was
+cut short.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +27,7 @@ from benchmarks.evidence.gates import Pairing, Stage, draw
 from benchmarks.evidence.losses import Loss
 from benchmarks.evidence.replay import VIDEOS, GateResult, run_gate
 from benchmarks.evidence.scenarios import CHECKPOINTS, REPORT_LOSS
+from benchmarks.evidence.study import rules
 from benchmarks.evidence.tables import interval
 from benchmarks.evidence.worlds import NOISES, TOLERANCES, WORLDS, gate
 from benchmarks.markdown import Marks, table
@@ -36,6 +40,8 @@ from pytest_wanlora.verdict.judgement import Verdict
 PACKAGED = ((3, 16), (3, 8))
 #: Last looks at which false alarms are counted too: no setting may raise them.
 SETTINGS = (1, 2, 3, 4, 5, 6, 7, 8, 12, 16, 24, 32, 64)
+#: Base seeds of a baseline that was measured with more than the last look takes.
+STORED = (32, 64)
 HEAD = (
     "gates",
     "looks",
@@ -66,6 +72,7 @@ class Row:
         ruined: Kind of the videos that replace an eighth of them.
         noise: Of a world; 0: a bank's.
         share: Gates, in units of those asked for.
+        stored: Base seeds that the baseline has, if that is more than the last look takes.
     """
 
     name: str
@@ -77,6 +84,12 @@ class Row:
     ruined: str = ""
     noise: float = 0.0
     share: int = 1
+    stored: int = 0
+
+    @property
+    def design(self) -> str:
+        """Looks, and the seeds of the baseline where there are more."""
+        return f"{self.looks[0]} to {self.looks[1]}" + (f", {self.stored} stored" if self.stored else "")
 
 
 def rows() -> Iterator[Row]:
@@ -97,6 +110,13 @@ def rows() -> Iterator[Row]:
         for world in WORLDS:
             for noise in NOISES:
                 yield Row(f"{world}, {noise:g} bands", looks, world, noise=noise)
+    for looks, stored in product(PACKAGED, STORED):
+        yield Row("base, other seeds", looks, BASE, pairing="unpaired", share=6, stored=stored)
+        yield from (
+            Row(f"{model}, lost nothing", looks, model, neutral=True, share=6, stored=stored)
+            for model in NEUTRAL
+        )
+        yield from (Row(model, looks, model, stored=stored) for model in CHECKPOINTS)
     for looks in ((min(3, most), most) for most in SETTINGS):
         if looks in PACKAGED:
             continue
@@ -144,15 +164,14 @@ def _gates(row: Row, part: str, gates: int) -> Iterator[GateResult]:
         if row.ruined:
             spoilt = _with_ruined(side, _ruined(part)[row.ruined], number)
             stage = Stage(spoilt, ground.bank.base, ground.references)
-        drawn = draw(number, ground.bank.base.size, row.pairing, pairs=most)
+        drawn = draw(number, ground.bank.base.size, row.pairing, pairs=most, stored=row.stored)
         yield run_gate(stage.pairs(drawn), ground.suite.tolerances, plan)
 
 
 def played(row: Row, part: str, gates: int) -> tuple[str, ...]:
     """The row's cells in the table."""
-    looks = f"{row.looks[0]} to {row.looks[1]}"
     if row.ruined and row.ruined not in _ruined(part):
-        return row.name, looks, *["the bank has no such videos"] * 6
+        return row.name, row.design, *["the bank has no such videos"] * 6
     found = list(_gates(row, part, row.share * gates))
     compared = sum(_compared(result) for result in found)
     broken = sum(any(i[1] == VIDEOS and v.fails for i, v in result.verdicts.items()) for result in found)
@@ -162,7 +181,7 @@ def played(row: Row, part: str, gates: int) -> tuple[str, ...]:
     videos = np.mean([sum(result.pairs.values()) for result in found])
     return (
         row.name,
-        looks,
+        row.design,
         _share(compared, len(found)),
         _share(broken, len(found)) + (f"; expected {_expected(row, part, gates):.1%}" if row.ruined else ""),
         *(f"{share:.1%}" for share in shares),
@@ -192,21 +211,31 @@ def main() -> None:
     parser.add_argument("--bank", choices=sorted(BANKS), default="held-out")
     parser.add_argument("--gates", type=int, default=500, help="of each kind (default: 500)")
     parser.add_argument("--only", default="", help="rows whose name has this text")
+    parser.add_argument("--kept", type=Path, help="file of finished kinds: they are not played again")
     parser.add_argument("--docs", type=Path, help="also put the table between the marks of this document")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
     wanted = [row for row in rows() if arguments.only in row.name]
     # a process a core: threads of their own would only wait for each other
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    made_of = f"{arguments.bank}, {arguments.gates} gates, rules {rules()}"
+    kept: dict[str, list[str]] = {}
+    if arguments.kept and arguments.kept.exists():
+        record = json.loads(arguments.kept.read_text(encoding="utf-8"))
+        kept = record["kinds"] if record["made_of"] == made_of else {}
     with ProcessPoolExecutor(arguments.processes) as pool:
         pending = {
-            place: pool.submit(played, wanted[place], arguments.bank, arguments.gates)
+            pool.submit(played, row, arguments.bank, arguments.gates): str(row)
             # the longest first
-            for place in sorted(range(len(wanted)), key=lambda place: -wanted[place].share)
+            for row in sorted(wanted, key=lambda row: -row.share)
+            if str(row) not in kept
         }
-        for number, _ in enumerate(as_completed(pending.values()), 1):
-            print(f"{number} of {len(wanted)} kinds", file=sys.stderr, flush=True)
-        found = table(HEAD, [pending[place].result() for place in range(len(wanted))])
+        for future in as_completed(pending):
+            kept[pending[future]] = list(future.result())
+            print(f"{len(kept)} of {len(wanted)} kinds", file=sys.stderr, flush=True)
+            if arguments.kept:
+                write_whole(arguments.kept, json.dumps({"made_of": made_of, "kinds": kept}).encode())
+    found = table(HEAD, [tuple(kept[str(row)]) for row in wanted])
     print(found)
     if arguments.docs:
         written = MARKS.inserted(arguments.docs.read_text(encoding="utf-8"), found)

@@ -58,8 +58,8 @@ class Draw:
 
     Attributes:
         candidate: (n,).
-        baseline: (n,): the same ones, or none of them.
-        swapped: (n,), pairs whose labels are exchanged.
+        baseline: (N,), N >= n: the same ones, or none of them; then further seeds that the baseline has.
+        swapped: (N,), pairs and further seeds whose labels are exchanged.
     """
 
     candidate: NDArray[np.intp]
@@ -70,7 +70,7 @@ class Draw:
 Pairing = Literal["paired", "unpaired", "swapped"]
 
 
-def draw(number: int, size: int, pairing: Pairing, pairs: int = _PAIRS) -> Draw:
+def draw(number: int, size: int, pairing: Pairing, pairs: int = _PAIRS, stored: int = 0) -> Draw:
     """Draw the seeds of a gate without replacement; the same number gives the same gate.
 
     Args:
@@ -80,13 +80,15 @@ def draw(number: int, size: int, pairing: Pairing, pairs: int = _PAIRS) -> Draw:
             common; `"swapped"`: paired, and a coin decides for each pair which side is called candidate,
             so that the two are interchangeable.
         pairs: How many.
+        stored: Seeds that the baseline has, if that is more.
     """
     generator = np.random.default_rng((_SEED, number))
     chosen = generator.permutation(size)
     candidate = chosen[:pairs]
-    baseline = chosen[pairs : 2 * pairs] if pairing == "unpaired" else candidate
-    coin = generator.random(pairs) < 0.5
-    return Draw(candidate, baseline, coin if pairing == "swapped" else np.zeros(pairs, dtype=np.bool_))
+    before, known = pairs if pairing == "unpaired" else 0, max(pairs, stored)
+    coin = generator.random(known) < 0.5
+    swapped = coin if pairing == "swapped" else np.zeros(known, dtype=np.bool_)
+    return Draw(candidate, chosen[before : before + known], swapped)
 
 
 class Stage:
@@ -109,32 +111,41 @@ class Stage:
 
     def pairs(self, drawn: Draw) -> PairedScores:
         """The pairs of one gate, as a run would hand them to the decision."""
-        sides = [self._side(drawn, swapped) for swapped in (False, True)]
-        scores, _ = sides[0]
-        other, _ = sides[1]
-        return PairedScores(self.baseline.metrics, scores, other, self._sets(sides[0][1], sides[1][1]))
+        n = drawn.candidate.size
+        (own, rows), (stored, known) = (self._side(drawn, other) for other in (False, True))
+        candidate, baseline = ({name: of[:, :n] for name, of in side.items()} for side in (own, stored))
+        further = stored if known.size > n else None
+        return PairedScores(
+            self.baseline.metrics, candidate, baseline, self._sets(rows[:n], known), stored=further
+        )
 
     def _side(self, drawn: Draw, other: bool) -> tuple[dict[str, Floats], NDArray[np.intp]]:
         """Scores by scenario and rows of a scenario's features, of the candidate or of the other side."""
         is_base = drawn.swapped != other
+        candidate = np.concatenate([drawn.candidate, drawn.baseline[drawn.candidate.size :]])
         scores = {
             name: np.where(
                 is_base,
                 self.baseline.scores[name][:, drawn.baseline],
-                self.candidate.scores[name][:, drawn.candidate],
+                self.candidate.scores[name][:, candidate],
             )
             for name in self.baseline.scenarios
         }
-        return scores, np.where(is_base, drawn.baseline + self.candidate.size, drawn.candidate)
+        return scores, np.where(is_base, drawn.baseline + self.candidate.size, candidate)
 
     def _sets(self, candidate: NDArray[np.intp], baseline: NDArray[np.intp]) -> PairedSets:
         n, names = candidate.size, self.baseline.scenarios
         own = np.concatenate([candidate, baseline])
-        width = self.candidate.size + self.baseline.size
+        width, videos_of = self.candidate.size + self.baseline.size, own.size
         videos = {ALL: _taken(self._pooled, np.concatenate([own + width * i for i in range(len(names))]))}
         for i, name in enumerate(names):
-            videos[name] = _padded(_taken(self._videos[name], own), before=2 * n * i, size=2 * n * len(names))
-        rows = [{name: start + 2 * n * i + np.arange(n) for i, name in enumerate(names)} for start in (0, n)]
+            videos[name] = _padded(
+                _taken(self._videos[name], own), before=videos_of * i, size=videos_of * len(names)
+            )
+        rows = [
+            {name: start + videos_of * i + np.arange(count) for i, name in enumerate(names)}
+            for start, count in ((0, n), (n, n), (n, baseline.size))
+        ]
         return PairedSets(videos, *rows)
 
 

@@ -112,19 +112,24 @@ def _keep(record: dict[str, Any], path: Path, seconds: float) -> None:
     write_whole(path, (json.dumps(record) + "\n").encode())
 
 
+def rules() -> str:
+    """Digest of the code that decides and that plays gates."""
+    found = hashlib.sha256()
+    for file in sorted(Path(verdict.__file__).parent.glob("*.py")):
+        found.update(_code(file))
+    for name in ("gates.py", "losses.py"):
+        found.update(_code(Path(__file__).parent / name))
+    return found.hexdigest()
+
+
 def _head(ground: Ground, gates: int) -> dict[str, Any]:
     """What makes two records one: seeds, rules, gates."""
-    rules = hashlib.sha256()
-    for file in sorted(Path(verdict.__file__).parent.glob("*.py")):
-        rules.update(_code(file))
-    for name in ("gates.py", "losses.py"):
-        rules.update(_code(Path(__file__).parent / name))
     return {
         "bank": ground.bank.sha256,
         "design_bank": hashlib.sha256(bank.BANKS["design"].read_bytes()).hexdigest(),
         "seeds": ground.bank.base.size,
         "gates": gates,
-        "rules": rules.hexdigest(),
+        "rules": rules(),
         "tolerances": {name: ground.suite.tolerances[name].fail for name in ground.metrics},
     }
 

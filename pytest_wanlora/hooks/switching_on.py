@@ -19,7 +19,7 @@ from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.hooks.session import RUN, Run
 from pytest_wanlora.publishing import ssh_signature
-from pytest_wanlora.reports.export import exporter
+from pytest_wanlora.reports.writing import exporter
 from pytest_wanlora.run.handover import packed, unpacked
 from pytest_wanlora.run.opening import open_gate
 from pytest_wanlora.run.session import Gate

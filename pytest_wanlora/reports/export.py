@@ -6,18 +6,15 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from importlib import import_module, util
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.reports import sentences, trend
 from pytest_wanlora.reports.commands import names_of
 from pytest_wanlora.reports.summary import rows
 
 if TYPE_CHECKING:
-    from pytest_wanlora.reports.writing import Report
     from pytest_wanlora.results.run_record import RunRecord
 
 EXPORTS: Final[Mapping[str, str]] = MappingProxyType(
@@ -43,21 +40,6 @@ class Point:
     numbers: Mapping[str, float]
     words: str
     videos: Mapping[str, tuple[Path, Path]]
-
-
-def exporter(name: str) -> Report:
-    """An exporter of this package.
-
-    Raises:
-        SettingsError: Its library is not installed.
-    """
-    if util.find_spec(name) is None:
-        raise SettingsError(
-            f"--wanlora-export (ini: wanlora_export): {name}: its library is not installed here",
-            next_command=f"pip install 'pytest-wanlora[{name}]'",
-        )
-    made: Report = import_module(EXPORTS[name]).REPORT
-    return made
 
 
 def points(record: RunRecord, folder: Path) -> Iterator[Point]:

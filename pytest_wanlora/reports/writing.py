@@ -8,16 +8,17 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
+from importlib import import_module, util
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.errors import SettingsError, WanloraError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.publishing import bundle, receipt, ssh_signature
 from pytest_wanlora.publishing.verify import signature_path
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 from pytest_wanlora.reports.commands import file_name
-from pytest_wanlora.reports.export import EXPORTS, exporter
+from pytest_wanlora.reports.export import EXPORTS
 
 if TYPE_CHECKING:
     from pytest_wanlora.phrases import Language
@@ -60,6 +61,21 @@ def added_reports() -> tuple[Extension[Report], ...]:
         ExtensionError: One of them cannot be used.
     """
     return extensions("wanlora.reports", Report, taken=EXPORTS)
+
+
+def exporter(name: str) -> Report:
+    """An exporter of this package.
+
+    Raises:
+        SettingsError: Its library is not installed.
+    """
+    if util.find_spec(name) is None:
+        raise SettingsError(
+            f"--wanlora-export (ini: wanlora_export): {name}: its library is not installed here",
+            next_command=f"pip install 'pytest-wanlora[{name}]'",
+        )
+    made: Report = import_module(EXPORTS[name]).REPORT
+    return made
 
 
 def write_all(

@@ -234,12 +234,17 @@ class Looks:
 
     def _sets(self, results: Mapping[str, Sequence[JobResult]], baseline: Baseline) -> PairedSets:
         features: list[NDArray[np.float32]] = []
-        rows: tuple[dict[str, NDArray[np.intp]], dict[str, NDArray[np.intp]]] = ({}, {})
+        rows: tuple[dict[str, NDArray[np.intp]], ...] = ({}, {}, {})
         for name, of in results.items():
             stored = [baseline.features[name, each.seed] for each in of]
-            for side, vectors in zip(rows, ([each.features["video"] for each in of], stored), strict=True):
+            paired = {each.seed for each in of}
+            others = [baseline.features[name, seed] for seed in baseline.seeds(name) if seed not in paired]
+            for side, vectors in zip(
+                rows, ([each.features["video"] for each in of], stored, others), strict=True
+            ):
                 side[name] = np.arange(len(features), len(features) + len(vectors))
                 features += vectors
+            rows[2][name] = np.concatenate([rows[1][name], rows[2][name]])
         stacked = np.stack(features)
         places = {ALL: list(results), **{name: [name] for name in results}}
         videos = {

@@ -48,7 +48,8 @@ class Contrast:
         baseline_variance: The same for the baseline's.
         covariance: Covariance of the two estimates, the same shape. The pairs share their noise, so it is
             usually positive, and what they share does not blur the comparison.
-        pairs: Pairs in each stratum, at least 2 each.
+        pairs: Pairs in each stratum, at least 2 each. Strata after the first are of seeds that only the
+            baseline has; theirs is the number that their scatter was told from, and more pairs leave them.
         prior: Variance of one pair's difference that the baseline's own seeds let expect, (...); None: not
             known.
         prior_freedom: Degrees of freedom that it counts for.
@@ -65,7 +66,7 @@ class Contrast:
     prior_freedom: float = 0.0
     skewness: Floats | None = None
 
-    def spread(self, ratio: Floats | float) -> tuple[Floats, Floats]:
+    def spread(self, ratio: Floats | float, looks: Sequence[int] | None = None) -> tuple[Floats, Floats]:
         """Standard error of `candidate - ratio * baseline`, and its degrees of freedom.
 
         Strata are independent, with Welch and Satterthwaite's degrees of freedom. Where a prior variance is
@@ -73,9 +74,10 @@ class Contrast:
 
         Args:
             ratio: Shape (...) or a number.
+            looks: What it would be with so many pairs of the same scatter, at each; None: as it is.
 
         Returns:
-            Two arrays of shape (...); degrees of freedom from 1.
+            Two arrays of shape (...), or (..., looks); degrees of freedom from 1.
         """
         by = np.asarray(ratio, dtype=np.float64)[..., None]
         parts = self.candidate_variance - 2.0 * by * self.covariance + by * by * self.baseline_variance
@@ -86,16 +88,14 @@ class Contrast:
             expected = self.prior_freedom * np.asarray(self.prior)[..., None] / numbers
             parts = (freedom * parts + expected) / (freedom + self.prior_freedom)
             freedom = freedom + self.prior_freedom
+        if looks is not None:
+            parts = np.repeat(parts[..., None, :], len(looks), axis=-2)
+            parts[..., 0] *= self.pairs[0] / np.asarray(looks, dtype=np.float64)
         total = parts.sum(axis=-1)
         weight = (parts * parts / freedom).sum(axis=-1)
         with np.errstate(divide="ignore", invalid="ignore"):
             degrees = np.where(weight > 0.0, total * total / weight, freedom.sum())
         return np.sqrt(total), np.asarray(degrees)
-
-    @property
-    def total(self) -> int:
-        """Pairs in all strata together."""
-        return sum(self.pairs)
 
 
 def paired(candidate: Floats, baseline: Floats, stored: Floats | None = None) -> Contrast:

@@ -67,9 +67,8 @@ def beyond_by_chance(contrast: Contrast, ratio: Floats | float, looks: Sequence[
     Returns:
         Shape (..., looks), from 0 to 1; 1 where the baseline is not above 0.
     """
-    error, _ = contrast.spread(ratio)
     gap = np.asarray(np.abs(np.asarray(ratio) - 1.0) * contrast.baseline)[..., None]
-    at_looks = error[..., None] * np.sqrt(contrast.total / len(contrast.pairs) / np.asarray(looks))
+    at_looks, _ = contrast.spread(ratio, looks)
     with np.errstate(divide="ignore", invalid="ignore"):
         reach = np.where(at_looks > 0.0, gap / at_looks, np.inf)
     at_each = special.ndtr(-reach)
@@ -104,7 +103,7 @@ def chance_beyond(contrast: Contrast, ratio: float, *, most: int, higher_is_bett
 
     This is the predictive distribution under a flat prior (Spiegelhalter, Freedman and Blackburn 1986,
     "Monitoring clinical trials: conditional or predictive power?"). With s the scatter of a pair, the mean of
-    `most` pairs deviates from that of the first n by s sqrt(1/n - 1/most).
+    `most` pairs deviates from that of the first n by s sqrt(1/n - 1/most): what it loses in variance.
 
     Args:
         contrast: Of one item of one scenario, from n pairs, 2 <= n < most.
@@ -114,7 +113,7 @@ def chance_beyond(contrast: Contrast, ratio: float, *, most: int, higher_is_bett
     """
     loss = float(ratio * contrast.baseline - contrast.candidate) * (1.0 if higher_is_better else -1.0)
     error, degrees = (float(value) for value in contrast.spread(ratio))
-    scatter = error * math.sqrt(1.0 - contrast.total / most)
+    scatter = math.sqrt(max(error**2 - float(contrast.spread(ratio, (most,))[0][0]) ** 2, 0.0))
     if scatter == 0.0:
         return float(loss > 0.0)
     return float(special.stdtr(degrees, loss / scatter))

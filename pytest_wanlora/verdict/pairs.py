@@ -25,11 +25,13 @@ class PairedSets:
             have no reference of their own. Row numbers mean the same videos in each.
         candidate: Rows by scenario, (n,), in the order of the scores' pairs.
         baseline: Rows of the pairs.
+        stored: Rows of all seeds that the baseline has, (N,), those of the pairs first; None: no others.
     """
 
     videos: Mapping[str, fvd.Videos]
     candidate: Mapping[str, NDArray[np.intp]]
     baseline: Mapping[str, NDArray[np.intp]]
+    stored: Mapping[str, NDArray[np.intp]] | None = None
     # a later look asks for the contrasts of the earlier ones again
     _compared: dict[tuple[str, int], SetContrast] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -52,8 +54,15 @@ class PairedSets:
             n: Pairs of each scenario, 3 or more.
         """
         if (scenario, n) not in self._compared:
-            self._compared[scenario, n] = compare(*self.of(scenario, n))
+            known = None if self.stored is None else self._known(scenario, self.stored)
+            self._compared[scenario, n] = compare(*self.of(scenario, n), known)
         return self._compared[scenario, n]
+
+    def _known(self, scenario: str, stored: Mapping[str, NDArray[np.intp]]) -> fvd.Rows:
+        """Rows of the seeds that the baseline has of a scenario, or of as many of each as of every other."""
+        chosen = list(self.candidate) if scenario == ALL else [scenario]
+        common = min(len(stored[name]) for name in chosen)
+        return np.stack([stored[name][:common] for name in chosen])
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ items: all must pass.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
@@ -26,6 +26,9 @@ from pytest_wanlora.verdict.items import FVD, Item, Row, at_band, rows
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ToleranceLike
 from pytest_wanlora.verdict.pairs import PairedScores
 
+#: A scenario that will fail with a greater chance is rendered before all others.
+_LIKELY = 0.5
+
 
 @dataclass(frozen=True)
 class Assessment:
@@ -33,8 +36,9 @@ class Assessment:
 
     Attributes:
         evidence: By item. Items without two pairs are left out: there the band alone decides.
-        unsettled: Scenarios that need more pairs, and for which the plan has another look.
-        open_items: Items that are not settled, by scenario, of those scenarios.
+        unsettled: Scenarios that get more pairs now: all that need some and have another look, or the one
+            that will probably fail, which would end the rendering of all.
+        open_items: Items that are not settled, by scenario, of all that need more pairs.
         failed: Scenarios, or `"all"`, of which an item has failed for certain.
         most: Pairs of a scenario at the last look.
     """
@@ -88,7 +92,36 @@ def assess(
             still_open = () if over else _open(mine, past, plan)
             if still_open or pairs < plan.looks[0]:
                 open_items[scenario] = still_open
-    return Assessment(evidence, tuple(open_items), open_items, failed, plan.looks[-1])
+    if not open_items and not over:
+        open_items = _for_pooled(scores.pairs(), evidence, beyond, plan)
+    return Assessment(evidence, _next(open_items, evidence, plan), open_items, failed, plan.looks[-1])
+
+
+def _for_pooled(
+    pairs: Mapping[str, int], evidence: Mapping[Item, Evidence], beyond: AbstractSet[Item], plan: Plan
+) -> dict[str, tuple[str, ...]]:
+    """Pooled items that are beyond their band and not proven, under the scenarios that hold them back."""
+    weak = tuple(sorted(metric for place, metric in beyond if place == ALL and evidence[ALL, metric].weak))
+    fewest = min(pairs.values())
+    more = weak and plan.following(fewest) is not None
+    return {name: weak for name, n in pairs.items() if n == fewest} if more else {}
+
+
+def _next(
+    open_items: Mapping[str, Sequence[str]], evidence: Mapping[Item, Evidence], plan: Plan
+) -> tuple[str, ...]:
+    """The scenarios to go on with."""
+    chances = {
+        scenario: max((_chance_of(evidence.get((scenario, metric))) for metric in metrics), default=0.0)
+        for scenario, metrics in open_items.items()
+    }
+    likely = max(chances, key=lambda scenario: chances[scenario], default="")
+    first = plan.stop_at_failure and chances.get(likely, 0.0) > _LIKELY
+    return (likely,) if first else tuple(open_items)
+
+
+def _chance_of(found: Evidence | None) -> float:
+    return 0.0 if found is None or found.chance_to_fail is None else found.chance_to_fail
 
 
 def _corrected(found: list[Row], plan: Plan) -> tuple[Floats, Floats]:

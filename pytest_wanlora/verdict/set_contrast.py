@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,11 @@ from pytest_wanlora.verdict.fvd import Rows, Videos, _distances, distance
 #: A baseline closer to the reference than this many standard errors cannot be told from the reference
 #: itself; a relative change is then taken of that distance, the smallest that can be told.
 _RESOLVED = 2.0
+#: Degrees of freedom of what is taken for likely before any pair is seen: a video deviates as the base's of
+#: its seed does.
+_SHARED_FREEDOM = 4.0
+#: Sets of n base videos whose mean distance is the baseline's, at least.
+_SETS = 32
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,8 @@ class SetContrast:
     Attributes:
         candidate: Fréchet distance.
         baseline: The same for the baseline, at equal n.
-        candidate_floor: Part of it that n explains.
+        candidate_floor: Part of it that n explains; where the baseline has further seeds, also what the
+            base videos of its pairs let expect of these seeds.
         baseline_floor: The same for the baseline.
         contrast: Of the distances above their floors; scatter by the jackknife over seeds. Where the baseline
             cannot be told from the reference, its estimate is raised to the smallest distance that can be.
@@ -46,7 +52,7 @@ class SetContrast:
     p_value: float
 
 
-def compare(videos: Videos, candidate: Rows, baseline: Rows) -> SetContrast:
+def compare(videos: Videos, candidate: Rows, baseline: Rows, stored: Rows | None = None) -> SetContrast:
     """Compare two sets, paired by scenario and seed.
 
     Args:
@@ -54,6 +60,8 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows) -> SetContrast:
         candidate: Rows, (scenarios, n), n >= 3: every scenario has the same seeds, so that each weighs the
             same and a seed's noise, which its scenarios share, counts once.
         baseline: Rows of the pairs.
+        stored: Rows of all seeds that the baseline has, (scenarios, N), the first n those of the pairs; None:
+            no others. They make the estimates better (`_controlled`); the test is on the pairs alone.
 
     Raises:
         ValueError: The two do not pair, or there are fewer than three seeds.
@@ -64,11 +72,17 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows) -> SetContrast:
     (c_fvd, c_floor), (b_fvd, b_floor) = distance(videos, candidate), distance(videos, baseline)
     scatter = _influence(videos, candidate), _influence(videos, baseline)
     contrast = _contrast(c_fvd - c_floor, b_fvd - b_floor, *scatter)
-    smallest = _RESOLVED * float(np.sqrt(contrast.baseline_variance[0]))
+    if stored is not None and stored.shape[1] > candidate.shape[1]:
+        contrast = _controlled(
+            contrast, *scatter, _at_size(videos, stored, candidate.shape[1]), stored.shape[1]
+        )
+        c_floor, b_floor = c_fvd - float(contrast.candidate), b_fvd - float(contrast.baseline)
+    smallest = _RESOLVED * float(np.sqrt(contrast.baseline_variance.sum()))
     resolved = float(contrast.baseline) > smallest
     if not resolved:
         # the change is kept, only what it is divided by is raised
-        contrast = _contrast(c_fvd - c_floor + smallest - (b_fvd - b_floor), smallest, *scatter)
+        raised = contrast.candidate + smallest - contrast.baseline
+        contrast = replace(contrast, candidate=raised, baseline=np.asarray(smallest))
     # the scenarios of a seed share its noise, so their labels are swapped together: one number a seed
     differences = pair_differences(videos, candidate.ravel(), baseline.ravel())
     differences = differences.reshape(candidate.shape).mean(axis=0)
@@ -125,6 +139,50 @@ def _influence(videos: Videos, rows: Rows) -> Floats:
     fvd, floor = _distances(videos, rows[:, kept].swapaxes(0, 1))
     remaining = fvd - floor
     return np.asarray((n - 1.0) * (remaining.mean() - remaining))
+
+
+def _at_size(videos: Videos, stored: Rows, n: int) -> float:
+    """Mean distance above its floor of sets of n seeds: what is left of the floor at n is in it too."""
+    # a fixed seed: the same baseline always gives the same distance
+    generator, known = np.random.default_rng(0), stored.shape[1]
+    sets: list[NDArray[np.intp]] = []
+    while len(sets) < _SETS:
+        sets += list(generator.permutation(known)[: known // n * n].reshape(-1, n))
+    fvd, floor = _distances(videos, stored[:, np.array(sets)].swapaxes(0, 1))
+    return float((fvd - floor).mean())
+
+
+def _controlled(plain: Contrast, c_scatter: Floats, b_scatter: Floats, known: float, seeds: int) -> Contrast:
+    """The contrast with a control variate: the base videos of the pairs, whose mean over more seeds is known.
+
+    With C and B the estimates of the n pairs and K that of all N seeds of the baseline, the candidate's is
+    C - beta (B - K) and the baseline's K. beta 1 takes the differences of the pairs, 0 lets the two sides be
+    independent; it is the regression of C on B over the pairs, shrunk to 1. With o = 1 - n / N and R
+    the estimate of the seeds beyond the pairs, these are C - beta o (B - R) and (1 - o) B + o R: pairs
+    and further seeds are two strata (Cochran 1977, "Sampling techniques", chapter 12, double sampling).
+    """
+    n = c_scatter.size
+    outside, freedom = 1.0 - n / seeds, n - 1.0
+    own = float(b_scatter @ b_scatter)
+    slope = float(b_scatter @ c_scatter) / own if own > 0.0 else 1.0
+    beta = (freedom * slope + _SHARED_FREEDOM) / (freedom + _SHARED_FREEDOM)
+    beta = min(max(beta, 0.0), 1.0)
+    pairs = _contrast(
+        # equal videos are no change, to the bit
+        known + float(plain.candidate - plain.baseline) + (1.0 - beta) * (float(plain.baseline) - known),
+        known,
+        c_scatter - beta * outside * b_scatter,
+        (1.0 - outside) * b_scatter,
+    )
+    # the variance of R is that of B, times n / (N - n)
+    further = outside * float(plain.baseline_variance[0]) * n / seeds
+    return replace(
+        pairs,
+        candidate_variance=np.append(pairs.candidate_variance, beta**2 * further),
+        baseline_variance=np.append(pairs.baseline_variance, further),
+        covariance=np.append(pairs.covariance, beta * further),
+        pairs=(n, n),
+    )
 
 
 def _contrast(candidate: float, baseline: float, c_scatter: Floats, b_scatter: Floats) -> Contrast:

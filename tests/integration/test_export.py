@@ -10,7 +10,7 @@ import pytest
 
 from pytest_wanlora import results
 from pytest_wanlora.errors import SettingsError
-from pytest_wanlora.reports import export, trend
+from pytest_wanlora.reports import export, trend, writing
 from pytest_wanlora.reports.summary import rows
 from pytest_wanlora.results.run_record import RunRecord
 from tests.integration.conftest import Project
@@ -135,4 +135,4 @@ def test_an_exporter_that_is_none_is_refused(based: Project) -> None:
     ran = based.run("--lora=good.safetensors", "--wanlora-export=mlflow")
     ran.stderr.fnmatch_lines(["*--wanlora-export: 'mlflow' is not allowed; allowed: tensorboard, wandb*"])
     with pytest.raises(SettingsError):
-        export.exporter("no_such_library")
+        writing.exporter("no_such_library")

@@ -37,7 +37,7 @@ def test_every_kind_is_played_with_the_looks_of_both_packaged_suites() -> None:
     found = list(rows())
     names = {looks: {row.name for row in found if row.looks == looks} for looks in PACKAGED}
     assert names[PACKAGED[0]] == names[PACKAGED[1]]
-    assert len(found) == len({(row.name, row.looks) for row in found})
+    assert len(found) == len({(row.name, row.design) for row in found})
 
 
 def test_a_kind_that_the_bank_lacks_is_named() -> None:

@@ -101,6 +101,22 @@ class TestLooks:
         whole = [of["clip"] for of in stored[CITY].values()]
         np.testing.assert_array_equal(given.stored[CITY][place], whole)
 
+    def test_all_seeds_of_the_baseline_make_its_distance(self, open_gate: OpenGate, looks: Looks) -> None:
+        looks.unsettled = [(CITY,)]
+        gate = open_gate()
+        judged(gate, "regression", CITY, "sharpness")
+        standard = gate.judge.standard
+        reference = standard.reference_set([CITY]).mean
+        for scores, n in zip(looks.given, (3, 4), strict=True):
+            assert scores.sets is not None
+            assert scores.sets.stored is not None
+            rows = scores.sets.stored[CITY]
+            np.testing.assert_array_equal(rows[:n], scores.sets.baseline[CITY])
+            # the baseline's seeds are 5 to 16, and the pairs are the first of them
+            kept = np.stack([standard.baseline.features[CITY, seed] for seed in range(5, 17)]) - reference
+            products = scores.sets.videos[CITY].linear[np.ix_(rows, rows)]
+            np.testing.assert_allclose(products, kept @ kept.T, rtol=1e-6)
+
     def test_a_pooled_distance_is_of_equally_many_videos_of_each(
         self, open_gate: OpenGate, looks: Looks
     ) -> None:
@@ -209,12 +225,13 @@ class TestLooks:
         assert judged(gate, "regression", NATURE, "sharpness").verdict is Verdict.PASS
 
     @pytest.mark.parametrize(("undecided", "verdict"), [("block", Verdict.UNDECIDED), ("warn", Verdict.WARN)])
-    @pytest.mark.parametrize("metric", ["sharpness", "fvd"])
+    # without evidence the band alone decides, which proves nothing either
+    @pytest.mark.parametrize(("metric", "known"), [("sharpness", True), ("fvd", True), ("sharpness", False)])
     def test_the_suite_says_what_an_unproven_loss_does(
-        self, open_gate: OpenGate, looks: Looks, metric: str, undecided: str, verdict: Verdict
+        self, open_gate: OpenGate, looks: Looks, metric: str, known: bool, undecided: str, verdict: Verdict
     ) -> None:
         beyond = dataclasses.replace(EVIDENCE, change=0.5, decisive=False, weak=True)
-        looks.evidence = {(CITY, metric): beyond}
+        looks.evidence = {(CITY, metric): beyond} if known else {}
         gate = open_gate(lambda job, made: scored(made, sharpness=0.5) if own(job) else made)
         gate.suite = gate.suite.model_copy(update={"undecided": undecided})
         assert judged(gate, "regression", CITY, metric).verdict is verdict

@@ -98,6 +98,22 @@ def test_the_baselines_own_scatter_keeps_pairs_that_agree_by_luck_from_seeming_c
     assert float(p_worse(paired(base - 1.0, base, stored[:1]), True)) == 0.0
 
 
+def test_more_pairs_narrow_the_stratum_of_the_pairs_alone() -> None:
+    contrast = paired(np.array([1.0, 3.0, 2.0, 2.0]), np.full(4, 2.0))
+    further = replace(
+        contrast,
+        candidate_variance=np.append(contrast.candidate_variance, 0.09),
+        baseline_variance=np.zeros(2),
+        covariance=np.zeros(2),
+        pairs=(4, 4),
+    )
+    of_pairs = 2.0 / 3.0 / 4.0
+    errors, degrees = further.spread(1.0, (4, 16))
+    assert errors == pytest.approx(np.sqrt([of_pairs + 0.09, of_pairs / 4.0 + 0.09]))
+    assert errors[0] == pytest.approx(further.spread(1.0)[0])
+    assert degrees[0] == pytest.approx((of_pairs + 0.09) ** 2 / ((of_pairs**2 + 0.09**2) / 3.0))
+
+
 def test_pooling_takes_the_scenarios_of_a_seed_together() -> None:
     generator = np.random.default_rng(4)
     base = [5.0 + generator.standard_normal(8) for _ in range(3)]

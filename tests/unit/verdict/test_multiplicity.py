@@ -76,7 +76,7 @@ def test_the_chance_of_lying_beyond_a_band_is_the_normal_one() -> None:
     at = [stats.norm.sf(0.25 / (error * np.sqrt(16 / look))) for look in (4, 16)]
     assert beyond_by_chance(contrast, 0.75, (4, 16)) == pytest.approx([sum(at), at[1]])
     assert beyond_by_chance(contrast, 1.25, (16,)) == pytest.approx([at[1]])
-    # two strata of 16 pairs, each with half of that variance: looks are pairs of each
+    # half of that variance is of seeds that the baseline has besides: more pairs leave it as it is
     strata = replace(
         contrast,
         candidate_variance=np.repeat(contrast.candidate_variance / 2.0, 2),
@@ -84,7 +84,8 @@ def test_the_chance_of_lying_beyond_a_band_is_the_normal_one() -> None:
         covariance=np.zeros(2),
         pairs=(16, 16),
     )
-    assert beyond_by_chance(strata, 0.75, (4, 16)) == pytest.approx([sum(at), at[1]])
+    early = stats.norm.sf(0.25 / (error * np.sqrt(0.5 * 16 / 4 + 0.5)))
+    assert beyond_by_chance(strata, 0.75, (4, 16)) == pytest.approx([early + at[1], at[1]])
 
 
 @pytest.mark.parametrize(("gap", "enough"), [(1.0, 8), (0.5, 27), (4.0, 3)])

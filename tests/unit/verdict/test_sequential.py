@@ -80,6 +80,37 @@ def test_a_certain_failure_ends_the_rendering_of_every_scenario() -> None:
     assert patient.unsettled == ("s0",)
 
 
+def test_a_scenario_that_will_probably_fail_goes_on_alone() -> None:
+    found = scores(seed=8, losses={("s1", "sharpness"): 0.25}, correlation=0.6)
+    rough = scores(seed=4, correlation=0.0, noise=3.0)
+    found.candidate["s0"][:], found.baseline["s0"][:] = rough.candidate["s1"], rough.baseline["s1"]
+    early = found.first(dict.fromkeys(found.candidate, 4))
+    told = assess(early, DEFAULT_TOLERANCES, PLAN)
+    assert set(told.open_items) >= {"s0", "s1"}
+    chances = {
+        name: max(told.evidence[name, metric].chance_to_fail or 0.0 for metric in metrics)
+        for name, metrics in told.open_items.items()
+    }
+    assert chances["s1"] == max(chances.values()) > 0.5
+    assert told.unsettled == ("s1",)
+    # where a failure ends nothing, all go on
+    patient = assess(early, DEFAULT_TOLERANCES, replace(PLAN, stop_at_failure=False))
+    assert patient.unsettled == tuple(patient.open_items)
+    assert set(patient.unsettled) >= {"s0", "s1"}
+
+
+def test_a_pooled_item_that_is_not_proven_renders_on_where_least_was(reference: ReferenceSet) -> None:
+    found = with_features(scores(seed=1, correlation=0.99, noise=0.1), reference, seed=6, shift=0.5)
+    # s1 has failed for certain, which is to end nothing here
+    patient = replace(PLAN, stop_at_failure=False)
+    told = assess(found.first({"s0": 4, "s1": 16, "s2": 6}), DEFAULT_TOLERANCES, patient)
+    pooled_fvd = told.evidence["all", "fvd"]
+    assert pooled_fvd.change > DEFAULT_TOLERANCES["fvd"].fail
+    assert pooled_fvd.weak
+    assert told.open_items == {"s0": ("fvd",)}
+    assert told.unsettled == ("s0",)
+
+
 def test_what_lies_beyond_its_band_and_is_not_proven_is_never_given_up() -> None:
     found = hopeless(4)
     beyond = 0

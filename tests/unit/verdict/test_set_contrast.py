@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_wanlora.scoring.frechet import kernel_distance
-from pytest_wanlora.verdict.evidence import interval
+from pytest_wanlora.verdict.evidence import change, interval
 from pytest_wanlora.verdict.fvd import ReferenceSet, Videos, distance, leaving_out
 from pytest_wanlora.verdict.set_contrast import compare, pair_differences
 from tests.unit.verdict.test_fvd import normal
@@ -114,6 +114,11 @@ def test_the_order_of_pairs_does_not_matter(seed: int) -> None:
 
 def test_equal_sets_are_equal(reference: ReferenceSet) -> None:
     videos = Videos.of(normal(6, seed=1, spread=0.3, shift=0.5), reference)
+    more = Videos.of(normal(9, seed=1, spread=0.3, shift=0.5), reference)
+    further = compare(more, np.arange(6), np.arange(6), np.arange(9)[None]).contrast
+    assert (
+        further.candidate == further.baseline != compare(more, np.arange(6), np.arange(6)).contrast.baseline
+    )
     compared = compare(videos, np.arange(6), np.arange(6))
     assert compared.kvd_difference == pytest.approx(0.0, abs=1e-12)
     low, high = interval(compared.contrast, 0.05, logarithmic=False)
@@ -135,3 +140,62 @@ def test_the_scatter_of_a_distance_is_the_jackknifes(reference: ReferenceSet) ->
     without = leaving_out(candidate, reference)[1:]
     expected = 5.0 / 6.0 * ((without - without.mean()) ** 2).sum()
     assert found.candidate_variance[0] == pytest.approx(expected)
+
+
+def test_further_seeds_of_the_baseline_make_a_control_variate(reference: ReferenceSet) -> None:
+    noise = normal(10, seed=31, spread=0.4)
+    candidate, stored = noise[:4] + 0.1 * normal(4, seed=32), noise + 0.3
+    videos = Videos.of(np.concatenate([candidate, stored]), reference)
+    plain = compare(videos, np.arange(4), np.arange(4, 8))
+    found = compare(videos, np.arange(4), np.arange(4, 8), np.arange(4, 14)[None])
+    c, b = (
+        3.0 * (w.mean() - w) for w in (leaving_out(each, reference)[1:] for each in (candidate, stored[:4]))
+    )
+    # three degrees of freedom of the pairs' slope, four of 1
+    beta = (3.0 * (c @ b) / (b @ b) + 4.0) / 7.0
+    assert 0.5 < beta < 1.0
+    subsets = [stored[list(chosen)] for chosen in itertools.combinations(range(10), 4)]
+    distances = [np.subtract(*distance(Videos.of(each, reference), np.arange(4))) for each in subsets]
+    known = float(found.contrast.baseline)
+    # 32 sets for all 210: the mean of 32 scatters by less than a sixth of what one does
+    assert abs(known - np.mean(distances)) < 3.0 * np.std(distances) / np.sqrt(32)
+    before = float(plain.contrast.candidate), float(plain.contrast.baseline)
+    assert float(found.contrast.candidate) == pytest.approx(before[0] - beta * (before[1] - known))
+    # at the ratio 1: c - (beta 0.6 + 0.4) b of four pairs, and (1 - beta) times the mean of six further seeds
+    of_pairs, of_base = c - (0.6 * beta + 0.4) * b, b @ b / 3.0
+    expected = of_pairs @ of_pairs / 12.0 + (1.0 - beta) ** 2 * 0.6**2 * of_base / 6.0
+    assert float(found.contrast.spread(1.0)[0]) == pytest.approx(np.sqrt(expected))
+    # the baseline's own error is that of ten seeds
+    assert float(found.contrast.baseline_variance.sum()) == pytest.approx(of_base / 10.0)
+    # the test is on the pairs alone, and the shown parts give the change
+    assert (found.p_value, found.kvd_difference) == (plain.p_value, plain.kvd_difference)
+    assert (found.candidate, found.baseline) == (plain.candidate, plain.baseline)
+    shown = found.baseline - found.baseline_floor, found.candidate - found.candidate_floor
+    assert float(change(*shown, False)) == pytest.approx(
+        float(change(found.contrast.baseline, found.contrast.candidate, False))
+    )
+
+
+def test_a_baseline_of_the_pairs_alone_changes_nothing(reference: ReferenceSet) -> None:
+    videos = Videos.of(normal(12, seed=33, spread=0.4, shift=0.4), reference)
+    one, other = (compare(videos, np.arange(6), np.arange(6, 12), k) for k in (None, np.arange(6, 12)[None]))
+    assert (one.candidate_floor, one.baseline_floor) == (other.candidate_floor, other.baseline_floor)
+    assert one.contrast.candidate_variance == other.contrast.candidate_variance
+
+
+def test_further_seeds_narrow_the_scatter_and_the_interval_holds() -> None:
+    small = ReferenceSet.of(normal(64, seed=0))
+    changes, outside = [], 0
+    for seed in range(80):
+        stored = normal(20, seed=2 * seed, spread=0.2, shift=0.6)
+        candidate = normal(4, seed=2 * seed + 1, spread=0.2, shift=0.6)
+        videos = Videos.of(np.concatenate([candidate, stored]), small)
+        both = [compare(videos, np.arange(4), np.arange(4, 8), k) for k in (None, np.arange(4, 24)[None])]
+        changes.append([float(each.contrast.candidate / each.contrast.baseline) for each in both])
+        low, high = interval(both[1].contrast, 0.025, logarithmic=False)
+        outside += not low <= 1.0 <= high
+    alone, with_more = np.std(changes, axis=0)
+    # independent sides of 4 and of 20 seeds: the root of (1 / 4 + 1 / 20) / (2 / 4) is 0.77
+    assert with_more < 0.9 * alone
+    # 5 % of 80 scatter by 2.4 %; three of those
+    assert outside / 80 <= 0.05 + 0.073
