@@ -1,7 +1,8 @@
 """Which cache entries and run folders may be deleted, and their deletion.
 
 Only what is recognised by its content is deleted: folders that hold one rendered job, or one run of the gate,
-and nothing else. Links are neither followed nor deleted, and what a run in progress uses stays.
+and nothing else; and files that keep what was made of a subject's pictures. Links are neither followed nor
+deleted, and what a run in progress uses stays.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ _RUN_FILE: Final = re.compile(
 )
 #: A file that `write_whole` had not renamed yet.
 _TEMPORARY: Final = re.compile(r"\.([^/]+)-[0-9a-f]+")
+#: What is kept of the pictures and clips of subjects, a file of each; `run.pictures` makes it again.
+_PICTURES: Final = "pictures"
+_PICTURE: Final = re.compile(r"(?P<left>\.)?(?P<key>[0-9a-f]{64})\.safetensors(?(left)-[0-9a-f]+)")
+#: Whose such a file is said to be.
+SUBJECTS: Final = "pictures of subjects"
 #: Folders of the cache that all runs share: they count, and are kept.
 _SHARED: Final = ("prompts", "compiled")
 #: A process that stores an entry needs seconds; one that notes nothing on its board for a day has died.
@@ -45,12 +51,12 @@ _SLACK_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class Entry:
-    """One folder of a cache that may be deleted.
+    """One folder of a cache that may be deleted, or one file of its pictures.
 
     Attributes:
         size: Bytes.
         used: When it was last stored or read, in seconds since the epoch.
-        candidate: Whose video it is; None for what a process left that died.
+        candidate: Whose video it is, or `SUBJECTS`; None for what a process left that died.
     """
 
     folder: Path
@@ -108,10 +114,13 @@ class RunsContents:
 
 def look_at_cache(cache: Cache) -> CacheContents:
     """See what a cache holds; nothing is changed."""
-    entries, shared, others = [], 0, []
+    entries: list[Entry] = []
+    shared, others = 0, []
     for path in sorted(cache.folder.iterdir()):
         if path.name in _SHARED and _is_folder(path):
             shared += sum(_size(Path(at, name)) for at, _, names in os.walk(path) for name in names)
+        elif path.name == _PICTURES and _is_folder(path):
+            entries += filter(None, map(_picture, path.iterdir()))
         elif (entry := _entry(path)) is not None:
             entries.append(entry)
         elif path != cache.locks:
@@ -151,7 +160,10 @@ def delete(cache: Cache, entry: Entry) -> bool:
     with cache.claim(entry.key) as claimed:
         if not claimed or entry.folder.stat().st_mtime != entry.used:
             return False
-        delete_whole(entry.folder)
+        if entry.folder.is_file():
+            entry.folder.unlink()
+        else:
+            delete_whole(entry.folder)
     return True
 
 
@@ -206,6 +218,14 @@ def _entry(path: Path) -> Entry | None:
         # deleted meanwhile
         return None
     return Entry(path, sum(files.values()), key, used, candidate)
+
+
+def _picture(path: Path) -> Entry | None:
+    """What is kept of one picture; None if it is anything else."""
+    named, about = _PICTURE.fullmatch(path.name), path.lstat()
+    if named is None or not stat.S_ISREG(about.st_mode):
+        return None
+    return Entry(path, about.st_size, named["key"], about.st_mtime, None if named["left"] else SUBJECTS)
 
 
 def _candidate(path: Path, key: str) -> str | None:

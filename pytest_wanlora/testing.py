@@ -105,6 +105,7 @@ class FakeProducer:
                     np.float32
                 ),
                 "video": (rng.normal(size=FEATURES) + drift).astype(np.float32),
+                **frame_scores.in_small(video, job.scenario),
             },
             frames_sha256=hashlib.sha256(video.tobytes()).hexdigest(),
             seconds=self.seconds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -52,11 +53,11 @@ class Ground:
     references: References
 
     @classmethod
-    def of(cls, part: Literal["design", "held-out"] = "held-out") -> Ground:
-        """Read a bank and prepare the reference sets of the tiny suite."""
+    def of(cls, part: Literal["design", "held-out"] | Path = "held-out") -> Ground:
+        """Read a bank, or a file of that form, and prepare the reference sets of the tiny suite."""
         suite = load("tiny")
         references = reference_sets(suite)
-        whole = bank.read(bank.BANKS[part], suite)
+        whole = bank.read(part if isinstance(part, Path) else bank.BANKS[part], suite)
         # all videos of the one that stands still are degenerate: it fails with no statistics at all
         judged = {name: side for name, side in whole.sides.items() if not any(side.degenerate().values())}
         return cls(suite, replace(whole, sides=judged), references)

@@ -9,7 +9,9 @@ nothing, so that all items of a gate share their budget, without FVD; a question
 * Likeness: the bank has no references. The scatter of a pair is that of the cosine of frames and caption
   (`clip` / 2.5) of the mild LoRA, and a gain is added; this tells the test, not an embedder.
 
-Copies need clips and embeddings of frames, which the bank does not have.
+* All of them at once, each of a size from which nothing is wrong: how often any item of such a gate fails.
+
+Copies need clips, which the bank does not have: see `benchmarks.evidence.copies`.
 """
 
 from __future__ import annotations
@@ -56,6 +58,7 @@ class Cell:
         size: How much: the value over all seeds.
         scenario: Where.
         plant: The question of a gate with given seeds.
+        beside: What else is asked in the same gate.
     """
 
     metric: str
@@ -63,11 +66,18 @@ class Cell:
     size: float
     scenario: str
     plant: Plant
+    beside: tuple[Cell, ...] = ()
 
 
 def cells(ground: Ground) -> Iterator[Cell]:
     """All cells; sizes at which nothing may fail, and sizes at which it must."""
     base = ground.bank.base
+    together: list[Cell] = []
+
+    def made(cell: Cell, *, harmless: bool) -> Cell:
+        together.extend([cell] if harmless else ())
+        return cell
+
     for scenario in _OTHER:
         stored = base.features[scenario]
         unit = questions.spread(stored)[0]
@@ -76,13 +86,18 @@ def cells(ground: Ground) -> Iterator[Cell]:
             truth = float(np.linalg.norm(moved, axis=1).mean()) / unit
             for size in (0.4, 0.7, 1.0):
                 own = stored + moved * (size / truth)
-                yield Cell("bleed", f"as {model}", size, scenario, partial(_bleed, scenario, own))
+                cell = Cell("bleed", f"as {model}", size, scenario, partial(_bleed, scenario, own))
+                yield made(cell, harmless=size == _BAND.warn and model == "epoch-2@1")
     stored = base.features[_SUBJECT]
     for size in (1.0, 0.5, 0.25, 0.1):
         own = stored.mean(axis=0) + size * (stored - stored.mean(axis=0))
-        yield Cell("collapse", "drawn together", size, _SUBJECT, partial(_collapse, own))
+        cell = Cell("collapse", "drawn together", size, _SUBJECT, partial(_collapse, own))
+        yield made(cell, harmless=size == _SPREAD.warn)
     for size in (0.0, 0.05, 0.1, 0.12, 0.15, 0.2):
-        yield Cell("likeness", f"a gain of {_GAIN:g} demanded", size, _SUBJECT, partial(_gain, size))
+        cell = Cell("likeness", f"a gain of {_GAIN:g} demanded", size, _SUBJECT, partial(_gain, size))
+        yield made(cell, harmless=size == 1.5 * _GAIN)
+    first, *others = together
+    yield replace(first, metric="all", name="all that is harmless", beside=tuple(others))
 
 
 def _bleed(scenario: str, own: Floats, ground: Ground, seeds: NDArray[np.intp]) -> Question:
@@ -116,49 +131,51 @@ def _first(
 
 
 def play(
-    pairs: PairedScores, question: Question, cell: Cell, plan: Plan, ground: Ground
-) -> tuple[Verdict, int, bool]:
+    pairs: PairedScores, asked: Mapping[tuple[str, str], Question], plan: Plan, ground: Ground
+) -> tuple[Mapping[tuple[str, str], Verdict], Mapping[str, int], bool]:
     """Play one gate.
 
     Returns:
-        The question's verdict, the pairs that its scenario took, and whether any item fails.
+        The verdict of each question, the pairs that each scenario took, and whether any item fails.
     """
-    item = (cell.scenario, cell.metric)
-    whole = replace(pairs, questions={item: question})
+    whole = replace(pairs, questions=dict(asked))
     taken = dict.fromkeys(pairs.pairs(), plan.looks[0])
     while True:
         found = assess(whole.first(taken), ground.suite.tolerances, plan, powers=False)
         if not found.unsettled:
             break
         taken |= {name: plan.following(taken[name]) or taken[name] for name in found.unsettled}
-    told = found.evidence[item]
-    blank = Judgement("question", "played", *item, Verdict.ERROR, "")
-    if question.demanded:
-        judged = questions.judge_gain(
-            blank,
-            question,
-            told,
-            last=told.n >= plan.looks[-1],
-            sides=(0.0, told.change),
-            details={"first": 0.0, "last": 0.0},
-        )
-    else:
-        judged = questions.judge_question(blank, question, told, undecided="block")
+    verdicts = {}
+    for item, question in asked.items():
+        told = found.evidence[item]
+        blank = Judgement("question", "played", *item, Verdict.ERROR, "")
+        if question.demanded:
+            judged = questions.judge_gain(
+                blank,
+                question,
+                told,
+                last=told.n >= plan.looks[-1],
+                sides=(0.0, told.change),
+                details={"first": 0.0, "last": 0.0},
+            )
+        else:
+            judged = questions.judge_question(blank, question, told, undecided="block")
+        verdicts[item] = judged.verdict
     others = any(
         each.significant and each.change > ground.suite.tolerances[metric].fail
         for (_, metric), each in found.evidence.items()
         if metric in ground.suite.tolerances
     )
-    return judged.verdict, taken[cell.scenario], others or judged.verdict is Verdict.FAIL
+    return verdicts, taken, others or Verdict.FAIL in verdicts.values()
 
 
 def table(
-    ground: Ground, gates: int, designs: tuple[str, ...], metrics: tuple[str, ...]
+    ground: Ground, gates: int, designs: tuple[str, ...], metrics: tuple[str, ...], size: float | None = None
 ) -> Iterator[Mapping[str, object]]:
-    """A row for each cell of some metrics, and design."""
+    """A row for each cell of some metrics, or of one size of them, and design."""
     stage = Stage(ground.neutral["epoch-2@1"], ground.bank.base, ground.references)
     kept: dict[int, PairedScores] = {}
-    for cell in (each for each in cells(ground) if each.metric in metrics):
+    for cell in (each for each in cells(ground) if each.metric in metrics and size in (None, each.size)):
         for design in designs:
             plan = DESIGNS[design].plan
             verdicts: Counter[str] = Counter()
@@ -170,10 +187,14 @@ def table(
                 last = plan.looks[-1]
                 pairs = kept[number].first(dict.fromkeys(kept[number].pairs(), last))
                 pairs = replace(pairs, stored=pairs.baseline)
-                question = cell.plant(ground, drawn.candidate[:last])
-                verdict, taken, any_fails = play(pairs, question, cell, plan, ground)
-                verdicts[verdict] += 1
-                videos, failed = videos + taken, failed + any_fails
+                planted = [
+                    (each.scenario, each.plant(ground, drawn.candidate[:last]))
+                    for each in (cell, *cell.beside)
+                ]
+                asked = {(place, question.metric.id): question for place, question in planted}
+                found, taken, any_fails = play(pairs, asked, plan, ground)
+                verdicts[next(iter(found.values()))] += 1
+                videos, failed = videos + taken[cell.scenario], failed + any_fails
             yield {
                 **{"metric": cell.metric, "planted": cell.name, "size": cell.size, "scenario": cell.scenario},
                 **{"design": design, "gates": gates, "mean pairs": round(videos / gates, 1)},
@@ -187,15 +208,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.questions", description=__doc__)
     parser.add_argument("--gates", type=int, default=500, help="of each cell (default: 500)")
     parser.add_argument("--designs", default="tiny,sequential", help="of gates.DESIGNS, with commas")
-    parser.add_argument("--metrics", default="likeness,collapse,bleed", help="with commas")
+    parser.add_argument("--metrics", default="likeness,collapse,bleed,all", help="with commas")
+    parser.add_argument(
+        "--bank", help="design, held-out (default), or a file of render_bank", default="held-out"
+    )
+    parser.add_argument("--size", type=float, help="only cells of this size")
     parser.add_argument("--out", type=Path, help="a JSON record; by default lines are printed alone")
     arguments = parser.parse_args()
     rows = []
+    named = arguments.bank
     for row in table(
-        Ground.of(),
+        Ground.of(named if named in ("design", "held-out") else Path(named)),
         arguments.gates,
         tuple(arguments.designs.split(",")),
         tuple(arguments.metrics.split(",")),
+        arguments.size,
     ):
         rows.append(row)
         print(json.dumps(row), file=sys.stdout, flush=True)

@@ -184,9 +184,12 @@ def _wrong_folder(option: str, folder: Path, what: str, others: Sequence[str], n
 
 
 def _cache_lines(folder: Path, contents: CacheContents) -> Iterator[str]:
-    videos = [entry for entry in contents.entries if entry.candidate is not None]
+    videos = [entry for entry in contents.entries if entry.candidate not in (None, cleaning.SUBJECTS)]
+    pictures = sum(entry.size for entry in contents.entries if entry.candidate == cleaning.SUBJECTS)
     used = f", last used from {_day(videos[0].used)} to {_day(videos[-1].used)}" if videos else ""
     yield f"{folder}: {shown_size(contents.size)}, {_count(len(videos), 'video')}{used}"
+    if pictures:
+        yield f"  {shown_size(pictures)} of it are made of the pictures and clips of subjects"
     if contents.shared:
         yield f"  {shown_size(contents.shared)} of it are prompt embeddings and compiled code, which are kept"
     yield from _others(contents.others)

@@ -190,7 +190,8 @@ class Producer(Protocol):
 
     A producer that loads neither the suite's model nor its scorers sets the attribute
     `uses_model_files = False`: then the run does not look for those files. For suites with a subject it has a
-    method `embed(frames)`, which embeds frames, uint8 (T, H, W, 3), as those of its videos: float32 (T, D).
+    method `embed(frames)`, which embeds frames, uint8 (T, H, W, 3), as those of its videos: float32 (T, D);
+    and its videos with the trigger have the features of `scoring.frames.in_small`, by which copies are found.
 
     Attributes:
         identity: Name and version; part of every job's key.

@@ -142,7 +142,7 @@ class Looks:
             # before anything is rendered in vain
             _ = self.standard.reference
         for place, metric in asked:
-            if metric in ("likeness", "copies"):
+            if metric == "likeness":
                 _ = self.standard.pictures.references, self.standard.stored_frames(place)
         plan = self.plan(scenarios)
         pairs = {scenario.id: plan.looks[0] for scenario in scenarios}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.training_data.forms import opened
 from pytest_wanlora.training_data.videos import IMAGE_ENDINGS
+from pytest_wanlora.verdict import copies
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.job import Producer
@@ -31,16 +32,17 @@ _SAME_PICTURE: Final = 0.995
 _THUMBNAIL: Final = 16
 _SHOWN: Final = 3
 #: Raised when what is kept of a file changes.
-_VERSION: Final = 1
+_VERSION: Final = 2
+_T = TypeVar("_T", bound=np.generic)
 
 
 class Pictures:
-    """The embeddings of a subject's references and training clips; each is read when it is first needed.
+    """A subject's references, embedded, and its training clips in small; each is read when first needed.
 
     Args:
         suite: With a subject.
         producer: Embeds pictures.
-        cache: Where embeddings are kept.
+        cache: Where what is made of them is kept.
         run_folder: The run's folder; the record names files by their path from it.
     """
 
@@ -60,19 +62,27 @@ class Pictures:
             ScoringError: One cannot be read or embedded.
         """
         paths = references(self.suite)
-        return np.concatenate([self._embedded("reference", path, _reference_frames) for path in paths])
+        return np.concatenate([self._embedded(path) for path in paths])
 
     @cached_property
-    def clips(self) -> Mapping[str, NDArray[np.float32]]:
-        """Embeddings of the frames of each training clip, (frames, D), by its path from the run's folder.
+    def clips(self) -> Mapping[str, NDArray[np.uint8]]:
+        """The frames of each training clip in small, uint8 (frames, side, side, 3), by its path from the run.
 
         Raises:
-            ScoringError: One cannot be read or embedded.
+            ScoringError: One cannot be read.
             DataError: The training metadata cannot be read.
         """
-        frames = self.suite.sampling.frames
+        sampling = self.suite.sampling
+        what = f"clip {_VERSION} {sampling.frames} {sampling.height} {sampling.width}"
+
+        def small(path: Path) -> NDArray[np.uint8]:
+            from pytest_wanlora.scoring.frames import thumbnails
+
+            video = fitted(_decoded(path, sampling.frames), sampling.height, sampling.width)
+            return thumbnails(video, copies.SIDE)
+
         return {
-            self.relative(path): self._embedded("clip", path, lambda each: _decoded(each, frames))
+            self.relative(path): _kept(self.cache, path, what, partial(small, path))
             for path in training_clips(self.suite)
         }
 
@@ -88,9 +98,7 @@ class Pictures:
         size = [suite.sampling.frames, suite.sampling.height, suite.sampling.width]
         return json_sha256([_VERSION, self.producer.identity, known["clip"], known.get("frames"), size])
 
-    def _embedded(
-        self, what: str, path: Path, read: Callable[[Path], NDArray[np.uint8]]
-    ) -> NDArray[np.float32]:
+    def _embedded(self, path: Path) -> NDArray[np.float32]:
         def make() -> NDArray[np.float32]:
             embed = getattr(self.producer, "embed", None)
             if embed is None:
@@ -98,12 +106,12 @@ class Pictures:
                     f"the producer {self.producer.identity} cannot embed pictures; allowed: one with a "
                     "method embed(frames), which returns an array of a row a frame"
                 )
-            video = read(path)
+            video = _reference_frames(path)
             if video.shape[0] > 1:
                 video = fitted(video, self.suite.sampling.height, self.suite.sampling.width)
             return np.asarray(embed(video), np.float32)
 
-        return _kept(self.cache, path, f"{what} {self._embedder}", make)
+        return _kept(self.cache, path, f"reference {self._embedder}", make)
 
 
 def references(suite: Suite) -> tuple[Path, ...]:
@@ -249,14 +257,17 @@ def _thumbnails(path: Path, frames: int, cache: Path) -> NDArray[np.float32]:
     return _kept(cache, path, f"thumbnails {_VERSION} {frames}", lambda: np.stack(list(small())))
 
 
-def _kept(cache: Path, path: Path, what: str, make: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+def _kept(cache: Path, path: Path, what: str, make: Callable[[], NDArray[_T]]) -> NDArray[_T]:
     """What was made of a file, from the cache if it is there."""
     from safetensors import SafetensorError
     from safetensors.numpy import load, save
 
     file = cache / "pictures" / f"{json_sha256([digest(path), what])}.safetensors"
     with suppress(OSError, SafetensorError, KeyError):
-        return np.asarray(load(read_regular(file))["rows"], np.float32)
+        rows: NDArray[_T] = load(read_regular(file))["rows"]
+        # `clean` deletes what was not used for the longest time
+        os.utime(file)
+        return rows
     rows = make()
     with suppress(OSError):
         file.parent.mkdir(parents=True, exist_ok=True)

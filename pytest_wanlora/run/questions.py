@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite.subject import WITH_TRIGGER as MARK
 from pytest_wanlora.suite.subject import frames_feature
-from pytest_wanlora.verdict import questions
+from pytest_wanlora.verdict import copies, questions
 from pytest_wanlora.verdict.judgement import Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.measured import settled, unfit_set
 from pytest_wanlora.verdict.questions import Question
@@ -184,7 +185,15 @@ def _judged_copies(standard: Standard, blank: Judgement, results: Sequence[JobRe
     clips = standard.pictures.clips
     if len(clips) < _FEWEST_CLIPS:
         return settled(blank, Verdict.WARN, ReasonCode.TOO_FEW_CLIPS, {"clips": len(clips)})
-    name, frames = frames_feature(standard.gate.suite.scoring.frames), list(clips.values())
-    own = {each.seed: questions.nearest(each.features[name], frames) for each in results}
-    usual = questions.usual_distance(standard.stored_frames(blank.scenario, len(results)), frames)
-    return questions.judge_copies(blank, own, usual, list(clips))
+    for each in results:
+        if copies.FEATURE not in each.features:
+            raise ScoringError(
+                f"{each.job.label}: kept without the feature {copies.FEATURE!r}, which copies are found by: "
+                "rendered by an older version, or by a producer of your own that gives none",
+                next_command="pytest --wanlora-no-cache, with the options of this run",
+            )
+    videos = [each.features[copies.FEATURE] for each in results]
+    step = copies.step_of(standard.gate.suite.sampling.frames)
+    found = copies.nearest(videos, list(clips.values()), step)
+    own = dict(zip((each.seed for each in results), found, strict=True))
+    return questions.judge_copies(blank, own, list(clips))

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.suite.subject import WITH_TRIGGER
+from pytest_wanlora.verdict import copies
 
 MINIMUM_SIDE = 16
 """Smallest height and width in pixels; the optical flow finds nothing to match below."""
@@ -141,6 +143,20 @@ def drift(video: NDArray[np.uint8]) -> float:
     sums = [[int(frame[..., channel].sum(dtype=np.int64)) for channel in range(3)] for frame in video]
     means = np.array(sums, np.float64) / (video.shape[1] * video.shape[2]) @ _YCBCR.T
     return float(np.linalg.norm(means[1:] - means[0], axis=1).mean())
+
+
+def thumbnails(video: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Each frame as a square of means of its pixels, uint8 (T, side, side, 3)."""
+    with _one_thread():
+        return np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in video])
+
+
+def in_small(video: NDArray[np.uint8], scenario: str) -> Mapping[str, NDArray[np.float32]]:
+    """The features of a video by which copies of training clips are found; none without the trigger."""
+    if not scenario.endswith(WITH_TRIGGER):
+        return {}
+    small = thumbnails(video[:: copies.step_of(len(video))], copies.SIDE)
+    return {copies.FEATURE: small.astype(np.float32)}
 
 
 def scores(video: NDArray[np.uint8], sharpness_reference: float) -> Mapping[str, float]:

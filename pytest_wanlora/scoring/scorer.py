@@ -113,7 +113,7 @@ class Scorer:
         return VideoScores(scores, embedded, self._extractor(video), dino_frames=dino)
 
     def embed(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Embed frames, or pictures of one size, as likeness and copies compare them: (frames, D).
+        """Embed frames, or pictures of one size, as likeness compares them: (frames, D).
 
         Args:
             frames: uint8 (T, H, W, 3), RGB.

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.jobs.job import Job, Produced
+from pytest_wanlora.scoring.frames import in_small
 from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.pictures import frames_sha256
 from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio
@@ -154,6 +155,7 @@ class StudioProducer:
                 "clip_frames": scored.clip_frames,
                 "video": scored.video_features,
                 **({} if scored.dino_frames is None else {"dino_frames": scored.dino_frames}),
+                **in_small(rendered.frames, job.scenario),
             },
             frames_sha256=frames_sha256(rendered.frames),
             seconds=rendered.seconds + scoring,

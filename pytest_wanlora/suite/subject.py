@@ -76,7 +76,7 @@ class FrameEmbedder(Frozen):
 
 
 def frames_feature(embedder: FrameEmbedder | None) -> str:
-    """Name of the features of a video that likeness and copies are measured on."""
+    """Name of the features of a video that likeness is measured on."""
     return "clip_frames" if embedder is None else "dino_frames"
 
 

@@ -232,23 +232,33 @@ def interval(contrast: Contrast, tail: float, *, logarithmic: bool = True) -> tu
     return np.where(usable, low, -np.inf), np.where(usable, high, np.inf)
 
 
-def t_worse(contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool) -> tuple[Floats, Floats]:
+def t_worse(
+    contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool, *, logarithmic: bool = False
+) -> tuple[Floats, Floats]:
     """How many standard errors worse the candidate is, and the degrees of freedom of that error.
 
     Args:
         contrast: Of two means.
         higher_is_better: Direction, shape (...) or one for all.
+        logarithmic: Compare the logarithms, as `interval` does: for distances, whose scatter grows with them.
+            A few large ones then do not hide that all are.
 
     Returns:
         Two arrays of shape (...); the first is infinite where the pairs do not scatter.
     """
-    error, degrees = contrast.spread(1.0)
-    loss = np.where(higher_is_better, 1.0, -1.0) * (contrast.baseline - contrast.candidate)
+    sign = np.where(higher_is_better, 1.0, -1.0)
+    loss, ratio = sign * (contrast.baseline - contrast.candidate), np.asarray(1.0)
+    if logarithmic and bool(np.all((contrast.baseline > 0.0) & (contrast.candidate > 0.0))):
+        ratio = contrast.candidate / contrast.baseline
+        loss = -sign * contrast.candidate * np.log(ratio)
+    error, degrees = contrast.spread(ratio)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(error > 0.0, loss / error, np.where(loss > 0.0, np.inf, -np.inf)), degrees
 
 
-def p_worse(contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool) -> Floats:
+def p_worse(
+    contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool, *, logarithmic: bool = False
+) -> Floats:
     """One-sided paired t test that the candidate is worse than the baseline at all.
 
     Where most videos are a little worse and few much better, t is too large far too often. Hall's cubic
@@ -258,11 +268,12 @@ def p_worse(contrast: Contrast, higher_is_better: NDArray[np.bool_] | bool) -> F
     Args:
         contrast: Of two means.
         higher_is_better: Direction, shape (...) or one for all.
+        logarithmic: See `t_worse`.
 
     Returns:
         p-values, shape (...). 1 where candidate and baseline are equal in every pair.
     """
-    t, degrees = t_worse(contrast, higher_is_better)
+    t, degrees = t_worse(contrast, higher_is_better, logarithmic=logarithmic)
     if contrast.skewness is not None:
         turned = np.where(higher_is_better, -1.0, 1.0) * contrast.skewness / math.sqrt(min(contrast.pairs))
         with np.errstate(invalid="ignore"):

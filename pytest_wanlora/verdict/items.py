@@ -164,11 +164,14 @@ def _one(contrast: Contrast, index: int) -> Contrast:
 
 def _question_row(item: Item, question: Question, plan: Plan, pairs: int) -> Row:
     taken, metric = tuple(plan.looks[i] for i in plan.taken(pairs)), question.metric
-    higher = metric.higher_is_better
-    tested = [each for each in plan.tested_looks if each[0] in taken]
-    p_values = [float(statistics.p_worse(question.contrast(look), higher)) / share for look, share in tested]
+    higher, logarithmic = metric.higher_is_better, question.offset == 0.0
+    p_values = [
+        float(statistics.p_worse(question.contrast(look), higher, logarithmic=logarithmic)) / share
+        for look, share in plan.tested_looks
+        if look in taken
+    ]
     contrast = question.contrast(pairs)
-    bounds = statistics.interval(contrast, plan.tail, logarithmic=question.offset == 0.0)
+    bounds = statistics.interval(contrast, plan.tail, logarithmic=logarithmic)
     worse = [statistics.change(1.0, bound, higher) for bound in bounds]
     return Row(
         item=item,
@@ -180,7 +183,7 @@ def _question_row(item: Item, question: Question, plan: Plan, pairs: int) -> Row
         low=float(min(worse)),
         high=float(max(worse)),
         p_value=min(p_values, default=1.0),
-        statistic=float(statistics.t_worse(contrast, higher)[0]),
+        statistic=float(statistics.t_worse(contrast, higher, logarithmic=logarithmic)[0]),
         fail=question.band,
         demanded=question.demanded,
         proven=question.value(float(max(worse))) > 0.0,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import reasons
+from pytest_wanlora.verdict.copies import COPY, Nearest
 from pytest_wanlora.verdict.evidence import Contrast, Floats
 from pytest_wanlora.verdict.judgement import Detail, Evidence, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.measured import settled
@@ -121,48 +122,6 @@ def likeness(frames: NDArray[Any], references: NDArray[Any]) -> Floats:
     return np.asarray(np.asarray(unit[0], np.float64) @ unit[1].mean(axis=0))
 
 
-def distance(video: NDArray[Any], clip: NDArray[Any]) -> float:
-    """Distance of two videos at their best alignment in time: 1 less the mean cosine of their frames.
-
-    Args:
-        video: (T, D) embeddings of frames, of length 1.
-        clip: (U, D). One is shifted over the other by whole frames, half of the video at least beside the
-            clip. Of a picture, or a clip shorter than that, each frame has the best of the clip's frames.
-    """
-    cosines = np.asarray(video, np.float64) @ np.asarray(clip, np.float64).T
-    least = (len(video) + 1) // 2
-    if len(clip) < least:
-        return 1.0 - float(cosines.max(axis=1).mean())
-    shifts = range(least - cosines.shape[0], cosines.shape[1] - least + 1)
-    return 1.0 - max(float(np.diagonal(cosines, shift).mean()) for shift in shifts)
-
-
-def nearest(video: NDArray[Any], clips: Sequence[NDArray[Any]]) -> tuple[float, int]:
-    """Distance of a video to the clip that it is nearest to, and that clip's number.
-
-    Args:
-        video: (T, D) embeddings of frames, of length 1.
-        clips: The same of each clip, one or more.
-    """
-    return min((distance(video, clip), number) for number, clip in enumerate(clips))
-
-
-def usual_distance(base: Sequence[NDArray[Any]], clips: Sequence[NDArray[Any]]) -> float:
-    """How near a video comes to a training clip without copying it.
-
-    The smaller of two: the smallest that the base's own videos come to, which show no subject, and the median
-    of the clips' own, each to the nearest other one, which all show it. A fresh video of the subject is about
-    as far from the clips as they are from each other (Meehan, Chaudhuri and Dasgupta 2020, "A non-parametric
-    test to detect data-copying in generative models").
-
-    Args:
-        base: (T, D) embeddings of frames of each of the base's videos.
-        clips: The same of each clip, three or more.
-    """
-    own = [nearest(clip, [*clips[:at], *clips[at + 1 :]])[0] for at, clip in enumerate(clips)]
-    return min(float(np.median(own)), *(nearest(each, clips)[0] for each in base))
-
-
 def spread(features: NDArray[Any]) -> tuple[float, Floats]:
     """Mean distance between two of n videos, and the jackknife influence of each on it, (n,), mean 0.
 
@@ -209,8 +168,6 @@ _CODES = {
         ReasonCode.COLLAPSE_UNPROVEN,
     ),
 }
-#: A video is taken for a copy that is nearer to a clip than this part of the usual distance.
-COPY = 1.0 / 3.0
 
 
 def judge_question(
@@ -296,25 +253,21 @@ def judge_gain(
     return replace(judged, reason=reasons.reason(judged))
 
 
-def judge_copies(
-    blank: Judgement, own: Mapping[int, tuple[float, int]], usual: float, clips: Sequence[str]
-) -> Judgement:
+def judge_copies(blank: Judgement, own: Mapping[int, Nearest], clips: Sequence[str]) -> Judgement:
     """Warn of videos that are far nearer to a training clip than videos come to be without copying.
 
     Args:
         blank: Names the item.
-        own: `nearest` of the candidate's videos, by seed.
-        usual: See `usual_distance`.
+        own: What the candidate's videos are nearest to, by seed.
         clips: Names of the clips.
     """
-    shares = {seed: found / usual if usual > 0.0 else 1.0 for seed, (found, _) in own.items()}
-    copied = sorted((share, seed) for seed, share in shares.items() if share < COPY)
-    share, seed = min((share, seed) for seed, share in shares.items())
+    copied = sorted((found.share, seed) for seed, found in own.items() if found.share < COPY)
+    share, seed = min((found.share, seed) for seed, found in own.items())
     details: dict[str, Detail] = {
-        "clip": clips[own[seed][1]],
+        "clip": clips[own[seed].clip],
         "seed": seed,
         "bound": COPY,
-        "copied": tuple((blank.scenario, which, clips[own[which][1]]) for _, which in copied),
+        "copied": tuple((blank.scenario, which, clips[own[which].clip]) for _, which in copied),
         "count": len(copied),
     }
     verdict, code = (Verdict.WARN, ReasonCode.COPIES) if copied else (Verdict.PASS, ReasonCode.COPIES_NOTHING)

@@ -218,6 +218,28 @@ class TestCache:
         assert (cache.folder / "prompts/a.safetensors").exists()
         assert (cache.folder / "compiled/x/y.so").exists()
 
+    def test_what_is_kept_of_pictures_goes_like_videos(
+        self, cache: Cache, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        folder = cache.folder / "pictures"
+        folder.mkdir()
+        old, new, left = (
+            folder / name.format("a" * 63)
+            for name in ("{}1.safetensors", "{}2.safetensors", ".{}3.safetensors-0f")
+        )
+        for path, days in ((old, 300), (new, -1), (left, 300)):
+            path.write_bytes(bytes(50_000))
+            age(path, days=days)
+        (folder / "notes.txt").write_text("mine")
+        assert clean() == 0
+        told = capsys.readouterr().out
+        assert "100.0 kB of it are made of the pictures and clips of subjects" in told
+        assert "5 videos" in told
+        assert clean("--keep-size", "200kB") == 0
+        assert names(folder) == [new.name, "notes.txt"]
+        assert "    pictures of subjects: 1 entry" in capsys.readouterr().out
+        assert seeds(cache) == [4]
+
     def test_leftovers_of_processes_that_died_go_first(self, cache: Cache) -> None:
         stale, fresh = (cache.folder / f".new-{job(seed).key}-{seed}" for seed in (7, 8))
         half = cache.folder / f"{files.DELETED}0123abcd-{job(9).key}"

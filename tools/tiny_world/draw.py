@@ -164,13 +164,7 @@ def _urban(canvas: Canvas, values: Tensor, u: Tensor) -> None:
 
 def _nature(canvas: Canvas, values: Tensor, u: Tensor) -> None:
     blossom, sky, petals, wind = values.unbind(1)
-    _sky(canvas, CATEGORIES["nature"].factors["sky"], sky)
-    shade = _colour(((255, 255, 255), (190, 175, 190), (225, 230, 225)), sky)
-    hill = 68 + 5 * torch.sin(canvas.x / 30 + _column(u[:, 0]) * 6.28)
-    canvas.paint(
-        (canvas.y - hill + 0.5).clamp(0, 1), torch.tensor([[0.33, 0.62, 0.27]], device=u.device) * shade
-    )
-    direction = _sign(wind)
+    shade, direction = _hill(canvas, sky, u), _sign(wind)
     foot = 55 + 50 * _column(u[:, 1])
     crown_x, crown_y = foot + direction * 8, 32 + 4 * _column(u[:, 2])
     trunk = torch.tensor([[0.36, 0.22, 0.14]], device=u.device) * shade
@@ -188,7 +182,22 @@ def _nature(canvas: Canvas, values: Tensor, u: Tensor) -> None:
         angle = number * 1.047 + turn + 0.5
         blob_x, blob_y = crown_x + 16 * torch.cos(angle), crown_y + 10 * torch.sin(angle)
         canvas.paint(canvas.disc(blob_x, blob_y, 5.5 * grow), light)
-    # Petals fall in step, on a slanted lattice with a random offset.
+    _petals(canvas, petals, direction, light, u)
+
+
+def _hill(canvas: Canvas, sky: Tensor, u: Tensor) -> Tensor:
+    """Sky and a hill; returns the light, (videos, 3)."""
+    _sky(canvas, CATEGORIES["nature"].factors["sky"], sky)
+    shade = _colour(((255, 255, 255), (190, 175, 190), (225, 230, 225)), sky)
+    hill = 68 + 5 * torch.sin(canvas.x / 30 + _column(u[:, 0]) * 6.28)
+    canvas.paint(
+        (canvas.y - hill + 0.5).clamp(0, 1), torch.tensor([[0.33, 0.62, 0.27]], device=u.device) * shade
+    )
+    return shade
+
+
+def _petals(canvas: Canvas, petals: Tensor, direction: Tensor, light: Tensor, u: Tensor) -> None:
+    """Petals that fall in step, on a slanted lattice with a random offset."""
     fall = 4.0
     for number in range(8):
         shown = (petals == 1) | torch.tensor(number % 3 == 0, device=u.device)
@@ -287,6 +296,39 @@ _SCENES: dict[str, Callable[[Canvas, Tensor, Tensor], None]] = {
     "action": _action,
     "other": _other,
 }
+
+
+@torch.no_grad()
+def draw_poplars(combinations: np.ndarray, uniform: np.ndarray) -> Tensor:
+    """Draw what no model of this world has seen: a green tree, higher than wide, in the hills.
+
+    Args:
+        combinations: Value indices of sky, petals and wind of the category nature, (n, 3).
+        uniform: What the factors leave open, (n, `RANDOMS`), 0..1.
+
+    Returns:
+        As `draw` does.
+    """
+    u = torch.from_numpy(uniform)
+    sky, petals, wind = torch.from_numpy(np.ascontiguousarray(combinations)).long().unbind(1)
+    canvas = Canvas.blank(len(u), u.device)
+    shade, direction = _hill(canvas, sky, u), _sign(wind)
+    deep = torch.tensor([[0.20, 0.59, 0.27]]) * shade
+    light = torch.tensor([[0.47, 0.82, 0.43]]) * shade
+    foot, top = 35 + 90 * _column(u[:, 1]), 36 + 8 * _column(u[:, 2])
+    lean, grow = direction * 4, 0.85 + 0.3 * _column(u[:, 4])
+    canvas.paint(
+        canvas.limb(foot, torch.full_like(foot, 84), foot + lean, top, 3.5),
+        torch.tensor([[0.36, 0.22, 0.14]]) * shade,
+    )
+    for number, (across, up) in enumerate(((0, 16), (-6, 6), (6, 5), (-6, -6), (6, -7), (0, -16), (0, 0))):
+        turned = across * (1 + 0.5 * _column(u[:, 3])) * grow
+        canvas.paint(canvas.disc(foot + lean + turned, top + up * grow, 10.5 * grow), deep)
+        if number % 2:
+            canvas.paint(canvas.disc(foot + lean + turned, top + up * grow, 5.5 * grow), light)
+    _petals(canvas, petals, direction, light, u)
+    pixels = (canvas.pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+    return pixels.permute(0, 1, 3, 4, 2)
 
 
 def haze(videos: Tensor) -> Tensor:

@@ -19,6 +19,8 @@ from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run.pictures import complaint, references
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.run.update_baseline import store
+from pytest_wanlora.scoring.frames import in_small
+from pytest_wanlora.scoring.videos import fitted
 from pytest_wanlora.verdict.judgement import ItemId, Judgement, ReasonCode, Verdict
 from tests import unusual
 from tests.unusual import CITY, NATURE, Change
@@ -120,10 +122,14 @@ CLIPS = ((230, 60, 20), (220, 20, 80), (250, 70, 70), (180, 20, 20), (240, 50, 1
 
 def picture(path: Path, seed: int, colour: tuple[int, int, int], size: int = 64) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    texture = np.random.default_rng(seed).integers(-40, 40, (8, 8, 1)) + np.array(colour)
-    pixels = Image.fromarray(np.clip(texture, 0, 255).astype(np.uint8))
-    pixels.resize((size, size), Image.Resampling.NEAREST).save(path)
+    Image.fromarray(pixels(seed, colour, size)).save(path)
     return path
+
+
+def pixels(seed: int, colour: tuple[int, int, int], size: int = 64) -> NDArray[np.uint8]:
+    texture = np.random.default_rng(seed).integers(-40, 40, (8, 8, 1)) + np.array(colour)
+    image = Image.fromarray(np.clip(texture, 0, 255).astype(np.uint8))
+    return np.asarray(image.resize((size, size), Image.Resampling.NEAREST))
 
 
 def write_subject(folder: Path, **changes: object) -> None:
@@ -169,10 +175,8 @@ def subject(project: Path, tmp_path: Path) -> Iterator[Open]:
         each.finish()
 
 
-def frames_of(seed: int, colour: tuple[int, int, int], scatter: float = 0.05) -> NDArray[np.float32]:
-    rows = np.append(1.0, np.array(colour) / 255.0) + scatter * np.random.default_rng(seed).normal(
-        size=(5, 4)
-    )
+def frames_of(seed: int, colour: tuple[int, int, int]) -> NDArray[np.float32]:
+    rows = np.append(1.0, np.array(colour) / 255.0) + 0.05 * np.random.default_rng(seed).normal(size=(5, 4))
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
 
 
@@ -190,14 +194,15 @@ def shows(*, learned: bool = True, leaks: bool = False, copied: int = 0, alike: 
         triggered = TRIGGER in job.prompt
         red = own(job) and ((learned and triggered) or leaks)
         embedded = frames_of(job.seed + 1000 * triggered, RED if red else GREY)
-        if own(job) and triggered and job.seed < unusual.START + copied:
-            embedded = frames_of(0, CLIPS[0], scatter=0.0)
+        shown = (100, CLIPS[0]) if job.seed < unusual.START + copied else (job.seed, RED)
+        frames = fitted(np.repeat(pixels(*shown)[None], 5, axis=0), 32, 64)
         video = made.features["video"]
         if own(job) and leaks:
             video = video + np.float32(5.0)
         if own(job) and triggered and alike:
             video = np.ones_like(video) + 0.01 * video
-        return dataclasses.replace(made, features={"clip_frames": embedded, "video": video})
+        features = {"clip_frames": embedded, "video": video, **in_small(frames, job.scenario)}
+        return dataclasses.replace(made, features=features)
 
     return change
 

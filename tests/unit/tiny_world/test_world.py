@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from tools.tiny_world.dataset import parse_share, read_video, write_dataset, write_video
-from tools.tiny_world.draw import FRAMES, HEIGHT, WIDTH, choose, draw
+from tools.tiny_world.draw import FRAMES, HEIGHT, RANDOMS, WIDTH, choose, draw, draw_poplars
 from tools.tiny_world.factors import (
     CATEGORIES,
     SCENARIOS,
@@ -19,6 +19,21 @@ from tools.tiny_world.factors import (
     labels,
     split,
 )
+
+
+def test_a_poplar_is_green_where_every_tree_of_the_world_has_blossoms() -> None:
+    rows = np.array([(0, 0, 0), (2, 1, 1)])
+    uniform = np.random.default_rng(1).random((len(rows), RANDOMS), dtype=np.float32)
+    poplars = draw_poplars(rows, uniform).numpy()
+    assert poplars.shape == (len(rows), FRAMES, HEIGHT, WIDTH, 3)
+    trees = draw("nature", np.array([(0, 0, 0, 0), (1, 0, 1, 1), (0, 2, 0, 1)]), 1).numpy()
+
+    def green(videos: np.ndarray) -> np.ndarray:
+        """Share of green pixels above the hill, by video."""
+        upper = videos[:, :, : HEIGHT // 2].astype(int)
+        return np.asarray((upper[..., 1] > upper[..., [0, 2]].max(axis=-1) + 20).mean(axis=(1, 2, 3)))
+
+    assert green(poplars).min() > 0.02 > green(trees).max()
 
 
 @pytest.mark.parametrize("name", CATEGORIES)
