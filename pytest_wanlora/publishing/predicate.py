@@ -196,13 +196,16 @@ class Decided(StrictModel):
 def _as_known(judged: Judgement, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
     """A judgement as versions 1 and 2 have it: of a reason the sentence alone."""
     known = {name: value for name, value in write(judged).items() if name not in _LATER}
-    if known["evidence"] is not None and known["evidence"]["band"] is None:
-        # a receipt of before the band could be wider than the suite's is the same to the byte
-        del known["evidence"]["band"]
+    if (evidence := known["evidence"]) is not None:
+        # a receipt of before these is the same to the byte
+        known["evidence"] = {
+            name: value for name, value in evidence.items() if name not in _ADDED or value is not None
+        }
     return known
 
 
 _LATER: Final = frozenset({"code", "details", "next_command"})
+_ADDED: Final = frozenset({"band", "baseline_estimate", "value_estimate"})
 Item = Annotated[Judgement, WrapSerializer(_as_known)]
 
 

@@ -75,7 +75,9 @@ def contradictions(said: PredicateV1) -> Iterator[str]:
             yield f"{judged.item} is judged {judged.verdict}, and says nothing of how it was applied"
         if judged.kind == "regression":
             yield from _of_a_comparison(judged, said)
-        if judged.kind == "question" and (judged.value is None or judged.evidence is None):
+        # copies are counted, not tested
+        untested = judged.evidence is None and judged.metric != "copies"
+        if judged.kind == "question" and (judged.value is None or untested):
             yield f"{judged.item} is judged {judged.verdict} without the numbers that it follows from"
 
 
@@ -115,12 +117,9 @@ def _changes(judged: Judgement, evidence: Evidence | None, *, higher_is_better: 
     yield judged.change
     if evidence is not None and not math.isclose(evidence.change, judged.change, rel_tol=1e-6, abs_tol=1e-9):
         yield evidence.change
-    floors = (0.0, 0.0)
-    if evidence is not None and evidence.baseline_floor is not None and evidence.value_floor is not None:
-        floors = (evidence.baseline_floor, evidence.value_floor)
-    base, value = judged.baseline - floors[0], judged.value - floors[1]
+    base, value = judged.changed
     # a distance that is all floor has no ratio; its stated change is held to the band above
-    if floors == (0.0, 0.0) or base > 0.0:
+    if (base, value) == (judged.baseline, judged.value) or base > 0.0:
         yield float(change(base, value, higher_is_better))
 
 

@@ -324,9 +324,9 @@ def averages(record: RunRecord, candidate: str) -> dict[str, Average]:
 def _average(of: list[Row | None]) -> Average:
     baseline = mean_of([None if row is None else row.baseline for row in of])
     value = mean_of([None if row is None else row.value for row in of])
-    taken = [None if row is None else floors(row.judgement) for row in of]
-    before = difference_of(mean_of([None if pair is None else pair[0] for pair in taken]), baseline)
-    after = difference_of(mean_of([None if pair is None else pair[1] for pair in taken]), value)
+    taken = [None if row is None else above_floors(row.judgement) for row in of]
+    before = mean_of([None if pair is None else pair[0] for pair in taken])
+    after = mean_of([None if pair is None else pair[1] for pair in taken])
     relative = relative_of(before, difference_of(before, after))
     return Average(baseline, value, difference_of(baseline, value), relative, len(of))
 
@@ -340,11 +340,8 @@ def floors(judged: Judgement) -> tuple[float, float]:
 
 
 def above_floors(judged: Judgement) -> tuple[float, float] | None:
-    """The two values that a change is of, the baseline's first: those of a distance without their floors."""
-    if judged.value is None or judged.baseline is None:
-        return None
-    before, after = floors(judged)
-    return judged.baseline - before, judged.value - after
+    """The two values that a change is of, the baseline's first: of a distance those above its floor."""
+    return None if judged.value is None or judged.baseline is None else judged.changed
 
 
 def mean_of(values: list[float | None]) -> float | None:

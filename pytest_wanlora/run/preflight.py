@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -93,6 +94,7 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
     if request.model_files:
         findings += _stack(suite, files)
         findings += _captions(suite, files, request.scenarios)
+        findings += _frame(suite, files)
         findings += _ffmpeg() if request.previews else []
         findings += _gpu(suite, files, environment, request.device_number)
     free = _free_bytes(request.cache_dir)
@@ -161,6 +163,25 @@ def _captions(suite: Suite, files: ModelFiles, scenarios: Iterable[Scenario]) ->
             )
     except WanloraError as error:
         yield _of_error("scoring.clip.model", error)
+
+
+def _frame(suite: Suite, files: ModelFiles) -> Iterator[Finding]:
+    """A CLIP that reads no squares cannot see a whole frame as their mean."""
+    clip, config = suite.scoring.clip, files.found.get("scoring.clip.model")
+    if clip.frame == "middle" or (config is None and clip.model_is_file):
+        return
+    # what is wrong with the configuration itself is a finding of the captions
+    with suppress(WanloraError):
+        described = captions.described(clip.model, config[0] if config else None)
+        size = described.get("vision_cfg", {}).get("image_size", 0)
+        if isinstance(size, list) and len(set(size)) > 1:
+            key = "scoring.clip.frame"
+            yield Finding(
+                key,
+                f"{suite.where(key)}: {key}: 'whole': {clip.model} reads {' x '.join(map(str, size))} "
+                "pixels, no squares; allowed: 'middle'",
+                f"leave {key} out of {suite.path}",
+            )
 
 
 def _ffmpeg() -> Iterator[Finding]:

@@ -42,12 +42,12 @@ def too_long(captions: Mapping[str, str], model: str, config: Path | None) -> It
     Raises:
         ScoringError: open_clip has no such model, or the configuration cannot be read.
     """
-    described = _described(model, config)
-    text = described.get("text_cfg", {})
+    clip = described(model, config)
+    text = clip.get("text_cfg", {})
     room = int(text.get("context_length", _DEFAULT_CONTEXT)) - 2
     if "hf_tokenizer_name" in text or "hf_model_name" in text:
         return  # the scorer refuses such a model itself
-    encode: Callable[[str], list[int]] = encode_bytes if described.get("tokenizer") == "bytes" else _encode
+    encode: Callable[[str], list[int]] = encode_bytes if clip.get("tokenizer") == "bytes" else _encode
     for scenario, caption in captions.items():
         # a token holds at least one byte, so a short text needs no vocabulary
         if len(encode_bytes(caption)) > room and (tokens := len(encode(caption))) > room:
@@ -65,7 +65,8 @@ def cleaned(text: str) -> str:
     return " ".join(text.lower().split()).encode("utf-8", errors="replace").decode("utf-8")
 
 
-def _described(model: str, config: Path | None) -> dict[str, Any]:
+def described(model: str, config: Path | None) -> dict[str, Any]:
+    """Read a CLIP's configuration, as open_clip writes it; see `too_long`."""
     path = config or _open_clip() / "model_configs" / f"{model}.json"
     if config is None and not path.is_file():
         raise ScoringError(

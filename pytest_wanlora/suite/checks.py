@@ -178,6 +178,9 @@ def _trigger(data: Mapping[str, Value]) -> Iterator[Complaint]:
     if named and data.get("subject") is None:
         key, text = named[0]
         yield key, f"{quoted(text)}: {{trigger}} without a subject; allowed: with subject.trigger"
+    subject = data.get("subject")
+    if isinstance(subject, Mapping) and "{trigger}" in str(subject.get("without")):
+        yield ("subject", "without"), "has {trigger}; allowed: words that stand in its place, or left out"
     if data.get("subject") is None and data.get("demands") is not None:
         yield ("demands",), "there is no subject; allowed: with a subject"
     if data.get("subject") is not None and texts and not any(key[2] == "prompt" for key, _ in named):

@@ -223,6 +223,9 @@ class Evidence:
             that look. Once it is small, no more videos are rendered for the item.
         baseline_floor: Of a distance: the part of the baseline's value that its n explains.
         value_floor: The same for the candidate's.
+        baseline_estimate: Of a distance: what the change is of, above the floor and from all seeds that the
+            baseline has; None in records of before, where it is the value less its floor.
+        value_estimate: The same for the candidate's.
         kvd_difference: Candidate's kernel distance less the baseline's: what the test of `fvd` is on.
         reference_n: Videos in the reference set of a distance.
         band: Fail band that was used where it is wider than the suite's: of a distance whose n cannot tell so
@@ -249,6 +252,8 @@ class Evidence:
     chance_to_fail: float | None = None
     baseline_floor: float | None = None
     value_floor: float | None = None
+    baseline_estimate: float | None = None
+    value_estimate: float | None = None
     kvd_difference: float | None = None
     reference_n: int | None = None
     band: float | None = None
@@ -361,6 +366,22 @@ class Judgement:
         if self.kind != "regression" or self.verdict.fails:
             return None
         return self.evidence is not None and self.evidence.decisive
+
+    @property
+    def changed(self) -> tuple[float, float]:
+        """What the change is of, the baseline's first: of a distance the estimates above the floor.
+
+        Raises:
+            ValueError: It has no two values.
+        """
+        if self.baseline is None or self.value is None:
+            raise ValueError(f"{self.item} compares nothing")
+        evidence = self.evidence
+        if evidence is None or evidence.baseline_floor is None or evidence.value_floor is None:
+            return self.baseline, self.value
+        if evidence.baseline_estimate is None or evidence.value_estimate is None:
+            return self.baseline - evidence.baseline_floor, self.value - evidence.value_floor
+        return evidence.baseline_estimate, evidence.value_estimate
 
     @property
     def explained(self) -> str:

@@ -119,6 +119,8 @@ def _compared(judged: Judgement, candidate: Scores, baseline: Scores, places: Se
     moves = _together(
         {seed: sign * (own[seed] - base[seed]) for seed in own.keys() & base.keys()} for own, base in sides
     )
+    if moves and not any(moves.values()):
+        error = 0.0  # the same videos: others would be the same too
     rest = (error, degrees, pairs, moves)
     if judged.kind == "question":
         return Lean(judged.scenario, metric.id, sign * (evidence.change - judged.fail), *rest)

@@ -52,10 +52,9 @@ QUESTION_REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "{measured}. LoRA가 피사체를 학습했다는 것이 입증되지 않았습니다.",
         ),
         ReasonCode.LEARNED_OPEN: Phrase(
-            "{measured}: not yet proven that the LoRA learned its subject; another item has failed for "
-            "certain, so no more videos were rendered",
-            "{measured}. 다른 항목이 이미 확실히 실패하여 비디오를 더 생성하지 않았고, 학습 여부는 "
-            "입증되지 않았습니다.",
+            "{measured}: not yet proven that the LoRA learned its subject, and no more videos were rendered",
+            "{measured}. LoRA가 피사체를 학습했다는 것이 아직 입증되지 않았고, "
+            "비디오를 더 생성하지 않았습니다.",
         ),
         ReasonCode.VARIES: Phrase(
             "{measured}: other seeds give other videos", "{measured}. 시드마다 다른 영상이 나옵니다."

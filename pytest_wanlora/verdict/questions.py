@@ -238,7 +238,7 @@ def judge_gain(
     elif last:
         verdict, code = fails, ReasonCode.LEARNED_UNPROVEN
     else:
-        # another item has failed for certain, so no more were rendered
+        # another item has failed for certain, or none that may fail asks for more
         verdict, code = Verdict.UNDECIDED if question.demanded else Verdict.WARN, ReasonCode.LEARNED_OPEN
     judged = replace(
         blank,

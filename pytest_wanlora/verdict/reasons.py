@@ -174,10 +174,10 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "{baseline} → {value}(n = {n}, 레퍼런스 {reference_n}), {change}",
         ),
         "compared_floors": Phrase(
-            "{baseline} -> {value} at n = {n} (reference {reference_n}), of which {baseline_floor} and "
-            "{value_floor} are the floor at this n; above it, {change}",
-            "{baseline} → {value}(n = {n}, 레퍼런스 {reference_n}, 바닥값 {baseline_floor}, {value_floor}), "
-            "바닥값을 뺀 변화 {change}",
+            "{baseline} -> {value} at n = {n} (reference {reference_n}); "
+            "above the floor {before} -> {after}, {change}",
+            "{baseline} → {value}(n = {n}, 레퍼런스 {reference_n}), "
+            "바닥값을 뺀 값 {before} → {after}, {change}",
         ),
         "above_floor": Phrase(
             "{raw} as it is, of which {floor} is the floor of {n} videos",
@@ -349,8 +349,8 @@ def _comparison(judged: Judgement, language: Language) -> str:
     key = "compared" if judged.reference_n is None else "compared_sets"
     if evidence is not None and None not in (evidence.baseline_floor, evidence.value_floor):
         key = "compared_floors"
-        fields["baseline_floor"] = _number(metric, evidence.baseline_floor)
-        fields["value_floor"] = _number(metric, evidence.value_floor)
+        before, after = judged.changed
+        fields["before"], fields["after"] = _number(metric, before), _number(metric, after)
     return PARTS[key].say(language, **fields, change=_change(judged, language))
 
 

@@ -162,6 +162,8 @@ def _evidence(row: Row, adjusted: float, plan: Plan, chance: float | None) -> Ev
         chance_to_fail=chance,
         baseline_floor=None if compared is None else compared.baseline_floor,
         value_floor=None if compared is None else compared.candidate_floor,
+        baseline_estimate=None if compared is None else float(compared.contrast.baseline),
+        value_estimate=None if compared is None else float(compared.contrast.candidate),
         kvd_difference=None if compared is None else compared.kvd_difference,
     )
 

@@ -27,8 +27,7 @@ class SetContrast:
     Attributes:
         candidate: Fréchet distance.
         baseline: The same for the baseline, at equal n.
-        candidate_floor: Part of it that is not in the estimate: what n explains; where the baseline has
-            further seeds, also what the base videos of its pairs let expect of these seeds.
+        candidate_floor: Part of it that n explains.
         baseline_floor: The same for the baseline.
         contrast: Of the distances above their floors; scatter by the jackknife over seeds. Where the baseline
             cannot be told from the reference, its estimate is raised to the smallest distance that can be.
@@ -86,9 +85,8 @@ def compare(videos: Videos, candidate: Rows, baseline: Rows, stored: Rows | None
     return SetContrast(
         candidate=c_fvd,
         baseline=b_fvd,
-        # what is shown less its floor gives the change, whatever the estimate was
-        candidate_floor=c_fvd - float(contrast.candidate),
-        baseline_floor=b_fvd - base,
+        candidate_floor=c_floor,
+        baseline_floor=b_floor,
         contrast=contrast,
         least=videos.reference.trace / candidate.size / base if base > 0.0 else 0.0,
         kvd_difference=float(differences.mean()),

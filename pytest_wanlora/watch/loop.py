@@ -136,7 +136,7 @@ class Watch:
                 if (over := self._over(history, look)) is not None:
                     why = over
                     break
-                time.sleep(self.every)
+                time.sleep(self._pause())
         except KeyboardInterrupt:
             pass
         self._interrupt()
@@ -252,6 +252,13 @@ class Watch:
         if self.ends.idle is not None and quiet >= self.ends.idle:
             return f"no new file for {quiet:.0f} s"
         return None
+
+    def _pause(self) -> float:
+        """Seconds to the next look: no longer than until the folders count as idle."""
+        if self.ends.idle is None:
+            return self.every
+        left = self.ends.idle - (time.monotonic() - self._changed)
+        return min(self.every, left) if left > 0.0 else self.every
 
     def _interrupt(self) -> None:
         """End the gate that is at work; what it has rendered is in the cache."""

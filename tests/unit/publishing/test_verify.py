@@ -675,6 +675,45 @@ class TestNumbers:
         (problem,) = desk.problems()
         assert "fails by its own numbers" in problem
 
+    @pytest.mark.parametrize(
+        ("changed", "problems"), [({}, 0), ({"value": None}, 1), ({"metric": "bleed"}, 1)]
+    )
+    def test_of_the_questions_copies_alone_need_no_test(
+        self, desk: Desk, changed: dict[str, Any], problems: int
+    ) -> None:
+        def ask(p: dict[str, Any]) -> None:
+            empty = dict.fromkeys(("baseline", "change", "evidence", "fail", "warn"))
+            item = {**of(p, "clip"), **empty, "kind": "question", "metric": "copies", "value": 0.7, **changed}
+            p["items"].append(item)
+            p["expected"].append({key: item[key] for key in ("candidate", "kind", "metric", "scenario")})
+            p["suite"]["questions"] = {item["metric"]: ["test1_city"]}
+
+        found = desk.forged(ask).problems()
+        assert [problem.split(" is judged")[1] for problem in found] == [
+            " pass without the numbers that it follows from"
+        ] * problems
+
+    @pytest.mark.parametrize(
+        ("estimates", "problems"), [((10.0, 11.0), 0), ((10.0, 14.0), 1), ((None, None), 0)]
+    )
+    def test_a_distance_is_recomputed_from_the_estimates_that_its_change_is_of(
+        self, desk: Desk, estimates: tuple[float | None, float | None], problems: int
+    ) -> None:
+        def state(p: dict[str, Any]) -> None:
+            p["suite"].update(weak="fail")
+            item = of(p, "fvd")
+            # all floor but for a trace: no ratio of these two says anything
+            floors = item["baseline"] - (1.0 if estimates[0] is None else 1e-3), item["value"] - 1.1
+            item["change"] = item["evidence"]["change"] = 0.1
+            item["evidence"].update(
+                baseline_floor=floors[0],
+                value_floor=floors[1],
+                baseline_estimate=estimates[0],
+                value_estimate=estimates[1],
+            )
+
+        assert len(desk.forged(state).problems()) == problems
+
     @pytest.mark.parametrize("key", ["value", "baseline", "change"])
     def test_a_comparison_without_a_number(self, desk: Desk, key: str) -> None:
         (problem,) = desk.forged(lambda p: of(p, "sharpness").update({key: None})).problems()

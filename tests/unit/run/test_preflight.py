@@ -172,6 +172,14 @@ def test_an_unknown_clip_model(tiny: Callable[..., Suite]) -> None:
     assert whats(found)[0] == "scoring.clip.model"
 
 
+def test_a_clip_that_reads_no_squares_sees_no_whole_frames(tiny: Callable[..., Suite]) -> None:
+    found = look(tiny(("model: files/clip.json", "model: files/clip.json\n    frame: whole")))
+    (finding,) = (each for each in found.findings if each.what == "scoring.clip.frame")
+    assert finding.message.endswith("clip.json reads 96 x 160 pixels, no squares; allowed: 'middle'")
+    squares = ("model: files/clip.json", "model: ViT-B-32\n    frame: whole")
+    assert "scoring.clip.frame" not in whats(look(tiny(squares)))
+
+
 def test_without_ffmpeg_previews_cannot_be_written(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone() -> str:
         raise RuntimeError("no ffmpeg")

@@ -116,6 +116,9 @@ EVIDENCE = Evidence(
 VALUES = {("s1", "clip"): {seed: 1.0 + 0.01 * (seed % 3) for seed in range(8)}}
 
 
+BOTH = {**VALUES, ("s1", "sharpness"): VALUES[("s1", "clip")]}
+
+
 def judged(kind: Kind = "regression", **fields: object) -> Judgement:
     given = Judgement(kind, "epoch-2", "s1", "clip", Verdict.PASS, "", n=8)
     if kind == "regression":
@@ -135,6 +138,11 @@ def test_a_gate_that_fails_is_contradicted_by_one_that_passes() -> None:
     fails = told(judged(verdict=Verdict.FAIL))
     assert fails == pytest.approx(1.0 - passes)
     assert told(judged()) == passes
+
+
+def test_a_gate_of_the_same_videos_ends_like_any_other() -> None:
+    same = disagreement([judged(), judged(metric="sharpness")], BOTH, BOTH, ("s1",), LOOKS)
+    assert same == 0.0
 
 
 def test_a_wider_interval_and_a_change_nearer_to_the_band_are_less_certain() -> None:

@@ -240,8 +240,7 @@ def test_with_evidence_a_distance_is_judged_above_its_floor() -> None:
     assert judged.verdict is Verdict.FAIL
     assert judged.change == 0.4
     assert judged.reason.startswith(
-        "600.00 -> 660.00 at n = 16 (reference 512), of which 500.00 and 520.00 are the floor at this n; "
-        "above it, 40.0% worse"
+        "600.00 -> 660.00 at n = 16 (reference 512); above the floor 100.00 -> 140.00, 40.0% worse"
     )
     beside = replace(evidence, significant=False, seconded=True)
     assert (
