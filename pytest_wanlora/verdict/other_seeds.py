@@ -79,8 +79,12 @@ def disagreement(
     file_fails = any(each.verdict.fails for each in judgements if each.kind == "checkpoint")
     if not looks or file_fails or any(each.verdict.unmeasured for each in seeded):
         return None
-    # copies are only warned of
-    telling = [each for each in seeded if each.kind != "videos" and each.metric != "copies"]
+    # copies are only warned of, and so is a likeness of which no gain is demanded
+    telling = [
+        each
+        for each in seeded
+        if each.kind != "videos" and each.metric != "copies" and (each.metric != "likeness" or each.fail)
+    ]
     found = []
     for each in telling:
         places = scenarios if each.scenario == ALL else (each.scenario,)

@@ -204,3 +204,11 @@ def test_a_question_is_judged_in_its_own_unit() -> None:
     # of collapse less is worse
     collapse = replace(bleeds, metric="collapse", fail=0.1)
     assert (told(sure, collapse) or 0.0) < 0.05
+
+
+def test_a_likeness_counts_only_where_a_gain_is_demanded() -> None:
+    sure = judged(evidence=replace(EVIDENCE, change=0.0, low=-1e-4, high=1e-4))
+    answer = replace(EVIDENCE, change=0.1, low=0.0, high=0.2, method="jackknife, t")
+    likeness = judged("question", metric="likeness", evidence=answer, fail=0.1)
+    assert told(sure, likeness) == pytest.approx(0.5, abs=NEAR)
+    assert told(sure, replace(likeness, fail=0.0, verdict=Verdict.WARN)) == told(sure)
