@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from pytest_wanlora.files import write_whole
 
 __all__ = ["NOT_MEASURED", "Marks", "sections", "table"]
 
@@ -40,6 +43,14 @@ class Marks:
             raise ValueError(f"the page has no {self.begin} and {self.end}")
         head, _, rest = whole.partition(self.begin)
         return f"{head}{self.begin}\n{tables.strip()}\n{self.end}{rest.partition(self.end)[2]}"
+
+    def write(self, page: Path, tables: str) -> None:
+        """Put tables between the marks of a file.
+
+        Raises:
+            ValueError: It lacks a mark.
+        """
+        write_whole(page, self.inserted(page.read_text(encoding="utf-8"), tables).encode())
 
 
 def sections(titled: Iterable[tuple[str, str]]) -> str:

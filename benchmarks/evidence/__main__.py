@@ -39,8 +39,7 @@ def main() -> None:
         say=lambda line: print(line, file=sys.stderr, flush=True),
         processes=arguments.processes,
     )
-    document = arguments.docs / "evidence.md"
-    write_whole(document, MARKS.inserted(document.read_text(encoding="utf-8"), page(record)).encode())
+    MARKS.write(arguments.docs / "evidence.md", page(record))
     for name, drawing in drawings(record).items():
         write_whole(arguments.docs / "evidence" / f"{name}.svg", drawing.encode())
     for goal in goals(record):

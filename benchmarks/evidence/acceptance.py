@@ -238,8 +238,7 @@ def main() -> None:
     found = table(HEAD, [tuple(kept[str(row)]) for row in wanted])
     print(found)
     if arguments.docs:
-        written = MARKS.inserted(arguments.docs.read_text(encoding="utf-8"), found)
-        write_whole(arguments.docs, written.encode())
+        MARKS.write(arguments.docs, found)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ from benchmarks.evidence.losses import Loss
 from benchmarks.evidence.replay import VIDEOS, GateResult, broken_scenarios, run_gate
 from benchmarks.evidence.tables import interval
 from benchmarks.markdown import Marks, table
-from pytest_wanlora.files import write_whole
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.judgement import Details, Judgement
 from pytest_wanlora.verdict.other_seeds import disagreement
@@ -160,8 +159,7 @@ def main() -> None:
         made = table(HEAD, list(rows([each for part in parts for each in part.result()])))
     print(made)
     if arguments.docs:
-        written = MARKS.inserted(arguments.docs.read_text(encoding="utf-8"), made)
-        write_whole(arguments.docs, written.encode())
+        MARKS.write(arguments.docs, made)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from typing import Any
 
 from benchmarks.gpu.breakdown import OTHER
 from benchmarks.markdown import NOT_MEASURED, Marks, sections, table
-from pytest_wanlora.files import write_whole
 
 __all__ = ["MARKS", "laid_over", "page"]
 
@@ -32,8 +31,7 @@ def main() -> None:
     if arguments.into is None:
         print(text)
         return
-    whole = MARKS.inserted(arguments.into.read_text(encoding="utf-8"), text)
-    write_whole(arguments.into, whole.encode())
+    MARKS.write(arguments.into, text)
 
 
 def laid_over(runs: Iterable[Steps]) -> dict[str, dict[str, Any]]:

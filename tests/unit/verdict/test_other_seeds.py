@@ -9,8 +9,9 @@ from dataclasses import replace
 import pytest
 from scipy import stats
 
-from pytest_wanlora.verdict.judgement import ALL, Evidence, Judgement, Kind, Verdict
+from pytest_wanlora.verdict.judgement import ALL, Judgement, Kind, Verdict
 from pytest_wanlora.verdict.other_seeds import Lean, chance_to_fail, disagreement
+from tests.unit.reports import gated
 
 #: As good as known exactly.
 SURE = 1e6
@@ -96,26 +97,10 @@ def test_of_seeds_with_a_broken_video_others_draw_as_from_an_urn(broken: int, pa
     assert found == pytest.approx(1.0 - none, abs=NEAR)
 
 
-EVIDENCE = Evidence(
-    n=8,
-    looks=(4, 8),
-    change=0.02,
-    low=0.0,
-    high=0.04,
-    level=0.9,
-    decisive=True,
-    p_value=0.5,
-    p_adjusted=1.0,
-    tested=True,
-    significant=False,
-    seconded=False,
-    weak=False,
-    n_enough=None,
-    method="paired-t",
+EVIDENCE = replace(
+    gated.EVIDENCE, n=8, looks=(4, 8), change=0.02, low=0.0, level=0.9, p_value=0.5, p_adjusted=1.0
 )
 VALUES = {("s1", "clip"): {seed: 1.0 + 0.01 * (seed % 3) for seed in range(8)}}
-
-
 BOTH = {**VALUES, ("s1", "sharpness"): VALUES[("s1", "clip")]}
 
 
