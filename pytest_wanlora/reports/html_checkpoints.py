@@ -281,7 +281,7 @@ def _line(judged: Judgement, anchors: Anchors) -> Line:
             change=change_of(judged.metric, judged.change, judged.verdict, language),
             before=before,
             after=after
-            if not any(summary.floors(judged))
+            if not summary.has_floor(judged)
             else Html.ABOVE.say(language, value=after, n=judged.n),
             fail=plots.percent(judged.fail or 0.0, signed=False),
         )

@@ -206,7 +206,7 @@ def _item(
 
 def _floors(judged: Judgement) -> str:
     pair = summary.above_floors(judged)
-    if pair is None or not any(summary.floors(judged)):
+    if pair is None or not summary.has_floor(judged):
         return ""
     before, after = pair
     return f"{value_of(judged.metric, before)} \N{RIGHTWARDS ARROW} {value_of(judged.metric, after)}"

@@ -331,12 +331,9 @@ def _average(of: list[Row | None]) -> Average:
     return Average(baseline, value, difference_of(baseline, value), relative, len(of))
 
 
-def floors(judged: Judgement) -> tuple[float, float]:
-    """The parts of a distance's two values, the baseline's first, that so few videos explain; else 0."""
-    evidence = judged.evidence
-    if evidence is None or evidence.baseline_floor is None or evidence.value_floor is None:
-        return 0.0, 0.0
-    return evidence.baseline_floor, evidence.value_floor
+def has_floor(judged: Judgement) -> bool:
+    """Whether so few videos explain a part of the values: those of a distance."""
+    return judged.evidence is not None and judged.evidence.baseline_floor is not None
 
 
 def above_floors(judged: Judgement) -> tuple[float, float] | None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_wanlora.metrics import METRICS, Metric, grade
 from pytest_wanlora.reports.summary import (
     above_floors,
-    floors,
+    has_floor,
     ordered,
     place_of,
     scenarios_of,
@@ -138,7 +138,7 @@ def _reason(judged: Judgement) -> str:
     pair = above_floors(judged)
     if judged.kind != "regression" or metric is None or pair is None:
         return judged.reason.partition("\n")[0]
-    above = " above the floor" if any(floors(judged)) else ""
+    above = " above the floor" if has_floor(judged) else ""
     said = [f"{metric.format(pair[0])} -> {metric.format(pair[1])}{above}, n = {judged.n}"]
     if judged.evidence is not None and (bounds := interval_words(judged)):
         said.append(f"{judged.evidence.level:.0%} interval {bounds}")
