@@ -69,7 +69,7 @@ class Kind:
         rows: Which subject rows it sees: a key of `subject_rows`.
         rate: Learning rate.
         steps: Of `batch` videos, at most.
-        kept: Categories whose captions are preserved; `without`: the subject's without the trigger.
+        kept: Whose captions are preserved, in equal parts; `without`: the subject's without the trigger.
         weight: Of the preserved half in the loss.
         rank: Of the LoRA.
         targets: How the names of the layers end that it is on.
@@ -81,7 +81,7 @@ class Kind:
     rows: str
     rate: float
     steps: int
-    kept: tuple[str, ...] = (*_OTHERS, "nature", "without")
+    kept: tuple[str, ...] = (*_OTHERS, "nature", "without", "without", "without")
     weight: float = 10.0
     rank: int = 16
     targets: tuple[str, ...] = _EVERY
