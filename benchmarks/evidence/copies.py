@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.evidence.subjects import ASKED, poplars
+from benchmarks.evidence.subject_loras import ASKED, poplars
 from pytest_wanlora.scoring.frames import thumbnails
 from pytest_wanlora.scoring.videos import read_frames
 from pytest_wanlora.studio.previews import write_preview
