@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from pytest_wanlora import environment as environments
 from pytest_wanlora.baseline.contents import Baseline, Prompt
 from pytest_wanlora.baseline.store import update_command
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import IncomparableError
+from pytest_wanlora.suite.sampling import LEVERS
+
+#: What a fingerprint means by keys that it leaves out, as those of before these keys do.
+_LEFT_OUT: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "scoring.clip.frame": "middle",
+        "scoring.frames": "the suite's CLIP",
+        # what `text_once` is says nothing without `compile`
+        **{f"sampling.{name}": value for name, value in LEVERS.items() if name != "text_once"},
+    }
+)
 
 
 def require_comparable(
@@ -58,7 +70,8 @@ def differing(stored: object, here: object, key: str = "") -> Iterator[str]:
         for name in sorted({*stored, *here}, key=str):
             at = f"{key}.{name}" if key else str(name)
             if name not in stored or name not in here:
-                sides = [json.dumps(side[name]) if name in side else "nothing" for side in (stored, here)]
+                absent = json.dumps(_LEFT_OUT[at]) if at in _LEFT_OUT else "nothing"
+                sides = [json.dumps(side[name]) if name in side else absent for side in (stored, here)]
                 yield f"{at}: baseline {sides[0]}, here {sides[1]}"
             else:
                 yield from differing(stored[name], here[name], at)

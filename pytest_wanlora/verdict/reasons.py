@@ -109,7 +109,7 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "비디오 {n}개 중 기준의 시드 범위를 크게 벗어난 것이 없습니다.",
         ),
         ReasonCode.VIDEOS_BROKEN: Phrase(
-            "{count} of {n} videos are broken, far outside the baseline's own seeds: {broken}",
+            "broken, far outside the baseline's own seeds, {count} of {n} videos: {broken}",
             "비디오 {n}개 중 {count}개가 기준의 시드 범위를 크게 벗어났습니다: {broken}",
         ),
         ReasonCode.LIMIT_KEPT: Phrase(
@@ -202,12 +202,19 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
         "untested": Phrase(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
         ),
+        "weak_one": Phrase(
+            "not proven, about 1 more seed would decide", "입증되지 않음, 시드가 약 1개 더 있으면 판정 가능"
+        ),
         "weak": Phrase(
             "not proven, about {more} more seeds would decide",
             "입증되지 않음, 시드가 약 {more}개 더 있으면 판정 가능",
         ),
         "weak_beyond": Phrase(
             "not proven, even 10,000 seeds would not decide", "입증되지 않음, 10,000개로도 판정 불가"
+        ),
+        "beyond_by_test": Phrase(
+            "beyond the band for the interval, not for the test over all items and looks: p = {p:.3f}",
+            "신뢰구간은 허용 범위 밖이지만 전체 항목과 시점을 함께 보는 검정의 p값은 {p:.3f}",
         ),
         "shown": Phrase("shown to be within its band", "허용 범위 안임이 입증됨"),
         "not_shown": Phrase("not shown to be within its band", "허용 범위 안임이 입증되지는 않음"),
@@ -387,7 +394,10 @@ def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
             yield STANDINGS[known].say(language)
         elif known is Standing.WEAK:
             more = evidence.n_missing
-            yield PARTS["weak_beyond" if more is None else "weak"].say(language, more=more)
+            if evidence.low > (judged.fail or 0.0) and evidence.p_adjusted is not None:
+                yield PARTS["beyond_by_test"].say(language, p=evidence.p_adjusted)
+            key = "weak_beyond" if more is None else "weak_one" if more == 1 else "weak"
+            yield PARTS[key].say(language, more=more)
         # beyond the band, what would decide is said, not what the suite's last look would fail
         likely = known is Standing.UNLIKELY or (known is Standing.WEAK and not beyond)
         if likely and evidence.chance_to_fail is not None:

@@ -361,7 +361,7 @@ class TestSeveralCheckpoints:
         assert len(problems(based, "better", "receipt-better.json")) == 3
         result.stdout.fnmatch_lines(
             [
-                "good may be published: all 26 items and 1 project tests pass",
+                "good may be published: all 26 items and 1 project test pass",
                 "  but verify refuses its receipt: the pytest run ended with exit code 1",
                 "  next: pytest --lora good.safetensors *, which reuses the videos",
             ]

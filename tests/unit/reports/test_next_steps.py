@@ -10,6 +10,7 @@ import pytest
 from pytest_wanlora.phrases import LANGUAGES
 from pytest_wanlora.reports import next_steps, sentences
 from pytest_wanlora.reports.next_steps import Step, StepKey
+from pytest_wanlora.results.parts import Cap
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
@@ -47,6 +48,22 @@ def frozen() -> Judgement:
 
 def unresolved(enough: int | None) -> Judgement:
     return compared(NATURE, "fvd", 100.0, 140.0, width=0.5, enough=enough)
+
+
+def capped() -> RunRecord:
+    known = run_record([*GOOD, unresolved(19)])
+    assert known.baseline is not None
+    cap = Cap(stored=8, wanted=12, why="it is unlike", next_command="")
+    return known.model_copy(update={"baseline": known.baseline.model_copy(update={"cap": cap})})
+
+
+def accepted(held: int) -> RunRecord:
+    """Compared with a checkpoint of which so many seeds are stored."""
+    known = run_record([*GOOD, unresolved(19)])
+    assert known.baseline is not None
+    noise = (NoiseFloor(scenario=NATURE, metric="fvd", floor=0.1, n=held, fail=0.25, n_needed=4),)
+    changed = known.baseline.model_copy(update={"sha256": "ab" * 32, "noise": noise})
+    return known.model_copy(update={"baseline": changed})
 
 
 CASES: list[tuple[StepKey, RunRecord, str]] = [
@@ -94,7 +111,12 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     ("overfit", epochs_of(1.0, 0.96), ""),
     ("keep_training", epochs_of(0.5, 0.7, 0.9), ""),
     ("suspicious", run_record([*GOOD, compared(NATURE, "sharpness", 100.0, 200.0)]), ""),
-    ("more_seeds", run_record([*GOOD, unresolved(19)]), "--update-baselines"),
+    ("more_seeds", capped(), "--wanlora-seeds 4:19 --update-baselines"),
+    (
+        "allow_seeds",
+        run_record([*GOOD, unresolved(19)]),
+        "epoch-0.safetensors --wanlora-suite tiny --wanlora-seeds 4:19",
+    ),
     ("seeds_cannot_settle", run_record([*GOOD, unresolved(None)]), ""),
     ("few_seeds", run_record([*GOOD, compared(NATURE, "fvd", 100.0, 100.0, n=1, width=None)]), ""),
     ("band_below_noise", with_noise(0.9), ""),
@@ -145,7 +167,10 @@ def test_nothing_is_to_be_done_about_a_good_checkpoint_but_publish_it(key: str) 
         (run_record([*GOOD, frozen()]), "degenerate"),
         (run_record([*GOOD, frozen()]), "motion_lost"),
         (run_record([*GOOD, unresolved(19)]), "category_slipped"),
-        (run_record([*GOOD, compared(NATURE, "fvd", 100.0, 115.0, width=0.5, enough=300)]), "more_seeds"),
+        (run_record([*GOOD, compared(NATURE, "fvd", 100.0, 115.0, width=0.5, enough=300)]), "allow_seeds"),
+        (run_record([*GOOD, unresolved(19)]), "more_seeds"),
+        (accepted(24), "more_seeds"),
+        (accepted(18), "allow_seeds"),
         (epochs_of(0.5), "category_regressed"),
         (run_record(GOOD, partial=True), "publish"),
     ],
@@ -173,8 +198,14 @@ def test_with_several_candidates_the_command_names_one() -> None:
 
 def test_seeds_of_the_pooled_item_are_counted_a_scenario() -> None:
     pooled = compared(ALL, "fvd", 100.0, 140.0, n=24, width=0.5, enough=100)
-    step = steps(run_record([*GOOD, pooled]))["more_seeds"]
+    step = steps(run_record([*GOOD, pooled]))["allow_seeds"]
     assert (step.numbers["enough"], step.numbers["most"]) == (34, 8)
+
+
+def test_an_item_of_a_gate_that_stopped_is_run_alone() -> None:
+    early = compared(NATURE, "fvd", 100.0, 140.0, n=4, width=0.5, enough=19)
+    step = steps(run_record([*GOOD, early]))["allow_seeds"]
+    assert step.command.endswith("--wanlora-seeds 4:19 'wanlora::test_regression[epoch-0-test2_nature-fvd]'")
 
 
 def test_an_expected_item_that_nobody_judged_asks_for_a_whole_run() -> None:

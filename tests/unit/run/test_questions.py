@@ -106,7 +106,7 @@ class TestBleed:
         gate.suite = gate.suite.model_copy(update={"seeds": seeds})
         found = judged(gate, "bleed")
         assert (found.verdict, found.code) == (Verdict.UNDECIDED, ReasonCode.TOO_FEW_TO_ASK)
-        assert "that takes 3 or more videos of a scenario, here are 2" in found.reason
+        assert "that takes 3 or more videos of a scenario, here: 2" in found.reason
 
     def test_the_place_it_is_about_may_change(self, opened: Open) -> None:
         gate = opened(moved(2.0))
