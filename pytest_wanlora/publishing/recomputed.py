@@ -76,9 +76,10 @@ def contradictions(said: PredicateV1) -> Iterator[str]:
             yield f"{judged.item} is judged {judged.verdict}, and says nothing of how it was applied"
         if judged.kind == "regression":
             yield from _of_a_comparison(judged, said)
-        # copies are counted, not tested
-        untested = judged.evidence is None and judged.metric != "copies"
-        if judged.kind == "question" and (judged.value is None or untested):
+        # copies are counted, not tested; of too few clips there is only the warning
+        copies = judged.metric == "copies"
+        unknown = judged.value is None and not (copies and judged.verdict is Verdict.WARN)
+        if judged.kind == "question" and (unknown or (judged.evidence is None and not copies)):
             yield f"{judged.item} is judged {judged.verdict} without the numbers that it follows from"
 
 

@@ -285,7 +285,7 @@ def _evidence(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
         option = more_seeds(record, enough)
         if _held(record) < enough:
             yield Step("more_seeds", "", metrics, numbers, update_baseline(record, *option))
-        elif videos_each(record, last) < most:
+        elif record.partial or videos_each(record, last) < most:
             yield Step("allow_seeds", "", metrics, numbers, alone_again(record, last.item, enough))
         else:
             yield Step("allow_seeds", "", metrics, numbers, gate_again(record, card, *option))

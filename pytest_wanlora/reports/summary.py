@@ -250,13 +250,15 @@ class MoreVideos:
         videos: How many more, of all scenarios concerned; None where 10,000 of one would not be enough.
         seeds: `seeds.most` that allows them; 0 where no number does.
         seconds: How long they take, as this run's videos did; None where that is not known.
-        alone: Items, and `seeds` of each, where the gate stopped before it had all the videos that it may
-            render: gated again it would stop there again, and each of these goes on if it is run alone.
+        stopped: Whether the gate stopped before it had all the videos that it may render.
+        alone: Items, and `seeds` of each, where the whole gate again would not decide them, since it stopped
+            or would stop at other items: each of these goes on if it is run alone.
     """
 
     videos: int | None
     seeds: int = 0
     seconds: float | None = None
+    stopped: bool = False
     alone: Mapping[ItemId, int] = field(default_factory=dict)
 
 
@@ -303,7 +305,8 @@ def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
     rendered, videos = record.totals.rendered, sum(more.values())
     seconds = videos * record.totals.rendering_seconds / rendered if rendered else None
     stopped = any(videos_each(record, judged) < most_seeds(record) for judged in undecided)
-    return MoreVideos(videos, max(found.values()), seconds, found if stopped else {})
+    alone = found if stopped or record.partial else {}
+    return MoreVideos(videos, max(found.values()), seconds, stopped, alone)
 
 
 def most_seeds(record: RunRecord) -> int:

@@ -243,16 +243,18 @@ def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
         return
     time = "" if found.seconds is None else f" ({duration(found.seconds)})"
     more = f"undecided: about {found.videos} more video{'s' * (found.videos > 1)}{time} would decide"
-    if found.alone:
-        most = most_seeds(record)
+    most = most_seeds(record)
+    if found.stopped:
         stopped = f"the gate stopped before the {most} of a scenario that it may render"
-        yield f"{more}, but {stopped}; an item that is run alone goes on"
-        yield from (f"next: {alone_again(record, item, seeds)}" for item, seeds in found.alone.items())
+        more = f"{more}, but {stopped}; an item that is run alone goes on"
     elif record.baseline is not None and record.baseline.cap is not None:
-        yield f"{more}, but no more than the {record.baseline.cap.stored} of the baseline are compared"
-    else:
-        yield more
-        yield f"next: {gate_again(record, card, *more_seeds(record, found.seeds))}"
+        yield f"{more}, but no more than the {most} of the baseline are compared"
+        return
+    yield more
+    again = [alone_again(record, item, seeds) for item, seeds in found.alone.items()]
+    yield from (
+        f"next: {each}" for each in again or [gate_again(record, card, *more_seeds(record, found.seeds))]
+    )
 
 
 def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] = ()) -> list[str]:

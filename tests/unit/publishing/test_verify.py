@@ -676,7 +676,8 @@ class TestNumbers:
         assert "fails by its own numbers" in problem
 
     @pytest.mark.parametrize(
-        ("changed", "problems"), [({}, 0), ({"value": None}, 1), ({"metric": "bleed"}, 1)]
+        ("changed", "problems"),
+        [({}, 0), ({"value": None}, 1), ({"value": None, "verdict": "warn"}, 0), ({"metric": "bleed"}, 1)],
     )
     def test_of_the_questions_copies_alone_need_no_test(
         self, desk: Desk, changed: dict[str, Any], problems: int
