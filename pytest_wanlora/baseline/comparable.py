@@ -32,9 +32,12 @@ def require_comparable(
     prompts: Mapping[str, Prompt],
     environment: Environment,
     other_environment: bool,
-    suite_option: str = "",
+    again: str = "",
 ) -> tuple[str, ...]:
     """Check that a baseline was measured as this run measures.
+
+    Args:
+        again: The command that measures it, for an error; that of a packaged suite when left out.
 
     Returns:
         Lines on what differs and does not count by itself: library versions, and what the user allowed.
@@ -42,7 +45,7 @@ def require_comparable(
     Raises:
         IncomparableError: The fingerprint, a prompt or the environment differs; names each difference.
     """
-    again = update_command(suite_option or baseline.suite, baseline.name)
+    again = again or update_command(baseline.suite, baseline.name)
     lines = list(differing(baseline.fingerprint, fingerprint))
     for scenario, prompt in sorted(prompts.items()):
         stored = baseline.prompts.get(scenario)

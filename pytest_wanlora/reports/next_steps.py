@@ -274,7 +274,7 @@ def _evidence(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
         for judged in compared
         if judged.evidence is not None and standing(judged) is Standing.WEAK and _beyond(judged)
     ]
-    most = record.suite.looks[-1] if record.suite.looks else 0
+    most = most_seeds(record)
     wanted = [(judged, seeds_to_decide(judged, len(scenarios_of(record)))) for judged, n in weak if n]
     # within what was allowed they are open because the gate stopped early, at a certain failure
     short = [(judged, n) for judged, n in wanted if n is not None and n > most]

@@ -202,6 +202,17 @@ def test_seeds_of_the_pooled_item_are_counted_a_scenario() -> None:
     assert (step.numbers["enough"], step.numbers["most"]) == (34, 8)
 
 
+def test_what_a_baseline_caps_needs_more_than_that() -> None:
+    known = capped()
+    early = known.model_copy(
+        update={"judgements": (*GOOD, unresolved(10)), "suite": suite_card(looks=(4, 12))}
+    )
+    step = steps(early)["more_seeds"]
+    assert (step.numbers["enough"], step.numbers["most"]) == (10, 8)
+    # as many as the suite asks for already
+    assert step.command == "pytest --wanlora-suite tiny --update-baselines"
+
+
 def test_an_item_of_a_gate_that_stopped_is_run_alone() -> None:
     early = compared(NATURE, "fvd", 100.0, 140.0, n=4, width=0.5, enough=19)
     for record in (run_record([*GOOD, early]), run_record([unresolved(19)], partial=True)):
