@@ -24,6 +24,7 @@ from pytest_wanlora.reports.limits import limit_rows, targets
 from pytest_wanlora.reports.summary import (
     Outcome,
     most_seeds,
+    noise_floors,
     ordered,
     outcomes,
     rows,
@@ -319,8 +320,7 @@ def _held(record: RunRecord) -> float:
 
 
 def _noise(record: RunRecord) -> Iterable[Step]:
-    noise = () if record.baseline is None else record.baseline.noise
-    tight = [floor for floor in noise if not floor.resolved]
+    tight = [floor for floor in noise_floors(record) if not floor.resolved]
     if tight:
         worst = max(tight, key=lambda floor: floor.n_needed)
         numbers = {

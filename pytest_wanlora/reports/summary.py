@@ -16,6 +16,7 @@ from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.verdict.noise import NoiseFloor
 
 OutcomeKind = Literal["success", "slight_loss", "undecided", "failure", "unmeasured"]
 
@@ -307,6 +308,19 @@ def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
     stopped = any(videos_each(record, judged) < most_seeds(record) for judged in undecided)
     alone = found if stopped or record.partial else {}
     return MoreVideos(videos, max(found.values()), seconds, stopped, alone)
+
+
+def noise_floors(record: RunRecord) -> tuple[NoiseFloor, ...]:
+    """What chance does to the metrics that the suite compares, beside the bands that it has now."""
+    known = () if record.baseline is None else record.baseline.noise
+    compared = metrics_of(record)
+    # a record of an earlier version does not state its bands
+    bands = {metric: band["fail"] for metric, band in record.suite.tolerances.items()}
+    return tuple(
+        floor
+        for floor in known
+        if floor.metric in compared and bands.get(floor.metric, floor.fail) == floor.fail
+    )
 
 
 def most_seeds(record: RunRecord) -> int:

@@ -185,6 +185,7 @@ class Page(Enum):
     )
     BROKEN = Phrase("The absolute limit is broken: {metrics}.", "절대 기준을 벗어났습니다({metrics}).")
     NOT_MEASURED = Phrase("Not measured: {metrics}.", "측정하지 못했습니다({metrics}).")
+    NONE_COMPARED = Phrase("Nothing is compared with the baseline here.", "기준과 비교하는 항목이 없습니다.")
     NOTHING = Phrase("Nothing was measured here.", "측정된 항목이 없습니다.")
     WEAK_LOSS = Phrase(
         "Beyond the fail band, but on weak evidence: {metrics}.",

@@ -30,7 +30,8 @@ def with_noise(floor: float) -> RunRecord:
     known = run_record(GOOD).baseline
     assert known is not None
     noise = NoiseFloor(scenario=NATURE, metric="fvd", floor=floor, n=8, fail=0.25, n_needed=142)
-    return run_record(GOOD, baseline=known.model_copy(update={"noise": (noise,)}))
+    kept = compared(NATURE, "fvd", 100.0, 100.0)
+    return run_record([*GOOD, kept], baseline=known.model_copy(update={"noise": (noise,)}))
 
 
 def epochs_of(*values: float) -> RunRecord:
@@ -200,6 +201,15 @@ def test_seeds_of_the_pooled_item_are_counted_a_scenario() -> None:
     pooled = compared(ALL, "fvd", 100.0, 140.0, n=24, width=0.5, enough=100)
     step = steps(run_record([*GOOD, pooled]))["allow_seeds"]
     assert (step.numbers["enough"], step.numbers["most"]) == (34, 8)
+
+
+@pytest.mark.parametrize("bands", [{}, {"fvd": {"warn": 0.05, "fail": 0.3, "better": 0.2}}])
+def test_a_band_that_the_suite_no_longer_has_is_not_too_narrow(bands: dict[str, dict[str, float]]) -> None:
+    record = with_noise(0.9)
+    suite = record.suite.model_copy(update={"tolerances": bands})
+    kept = record.judgements if bands else tuple(GOOD)
+    changed = {"suite": suite, "judgements": kept, "expected": tuple(each.item for each in kept)}
+    assert "band_below_noise" not in steps(record.model_copy(update=changed))
 
 
 def test_what_a_baseline_caps_needs_more_than_that() -> None:

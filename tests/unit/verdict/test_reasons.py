@@ -186,7 +186,7 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
         (
             ReasonCode.UNDECIDED,
             {"evidence": replace(EVIDENCE, low=0.3, p_adjusted=0.07)},
-            "p = 0.070 over all items and looks, above 0.05; not proven, about 12 more",
+            "p = 0.070 > 0.05 over all items and looks; not proven, about 12 more",
         ),
         (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, high=0.14)}, ""),
         (ReasonCode.BETTER, {"evidence": None}, "the band alone decides"),
