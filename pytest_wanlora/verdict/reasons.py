@@ -206,7 +206,7 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "not proven, even 10,000 seeds would not decide", "입증되지 않음, 10,000개로도 판정 불가"
         ),
         "by_test": Phrase("p = {p:.3f} > 0.05 over all items and looks", "전체 항목 p값 {p:.3f} > 0.05"),
-        "shown": Phrase("shown to be within its band", "허용 범위 안임이 입증됨"),
+        "shown": Phrase("shown to be no loss beyond its band", "허용 범위를 넘는 악화가 아님이 입증됨"),
         "not_shown": Phrase("not shown to be within its band", "허용 범위 안임이 입증되지는 않음"),
         "chance": Phrase(
             "with all seeds of the suite it would fail with a chance of {chance:.0%}",
