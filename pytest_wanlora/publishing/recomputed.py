@@ -12,6 +12,7 @@ from pytest_wanlora.publishing.predicate import Predicate, PredicateV1
 from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.standing import FEWEST_VIDEOS
 
 EACH: Final = "each"
 
@@ -134,7 +135,10 @@ def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
             None if evidence is None else _tested(evidence),
             undecided="warn" if said.suite.weak == "warn" else "block",
         )
-        if verdict.fails:
+        # fewer videos prove no distance worse, and what is not proven may warn
+        least = FEWEST_VIDEOS * (len(said.suite.scenarios) if judged.scenario == ALL else 1)
+        warns = judged.verdict is Verdict.WARN and said.suite.weak == "warn"
+        if verdict.fails and not (warns and evidence is None and judged.n < least):
             yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers: {worse:.3g} worse"
             return
 

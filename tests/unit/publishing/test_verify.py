@@ -744,6 +744,21 @@ class TestNumbers:
         problems = desk.forged(change).problems()
         assert any(words in problem for problem in problems), problems
 
+    @pytest.mark.parametrize(
+        ("weak", "verdict", "n", "problems"),
+        [("warn", "warn", 2, 0), ("fail", "warn", 2, 1), ("warn", "pass", 2, 1), ("warn", "warn", 3, 1)],
+    )
+    def test_what_so_few_videos_cannot_prove_may_warn_where_the_suite_says_so(
+        self, desk: Desk, weak: str, verdict: str, n: int, problems: int
+    ) -> None:
+        def state(p: dict[str, Any]) -> None:
+            p["suite"].update(weak=weak)
+            p["seeds"]["test1_city"] = [0, 1, 2]
+            of(p, "fvd").update(value=1500.0, change=0.5, evidence=None, verdict=verdict, n=n)
+
+        found = desk.forged(state).problems()
+        assert ["fails by its own numbers" in each for each in found] == [True] * problems
+
     @pytest.mark.parametrize("key", ["value", "baseline", "change"])
     def test_a_comparison_without_a_number(self, desk: Desk, key: str) -> None:
         (problem,) = desk.forged(lambda p: of(p, "sharpness").update({key: None})).problems()
