@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
 #: Frames of a reference video that are compared, evenly over it.
 _REFERENCE_FRAMES: Final = 8
-#: Correlation of two thumbnails from which on they are one picture, encoded or scaled again.
-_SAME_PICTURE: Final = 0.995
+#: Correlation of two thumbnails from which on they are one picture, encoded or scaled again, or mirrored.
+SAME_PICTURE: Final = 0.99
 _THUMBNAIL: Final = 16
 _SHOWN: Final = 3
 #: Raised when what is kept of a file changes.
@@ -161,7 +161,8 @@ def training_clips(suite: Suite) -> tuple[Path, ...]:
 def leaked(suite: Suite, cache: Path) -> tuple[str, ...]:
     """Say which references are in the training data too, a line each: by digest, and by their pictures.
 
-    A reference that was encoded or scaled again is found by its thumbnail; one that was cut is not.
+    A reference that was encoded or scaled again or mirrored is found by its thumbnail; one that was cut is
+    not.
 
     Args:
         suite: With a subject.
@@ -179,15 +180,16 @@ def leaked(suite: Suite, cache: Path) -> tuple[str, ...]:
     by_digest = {digest(path): path for path in clips}
     thumbs = [_thumbnails(path, frames, cache) for path in clips]
     every, owner = np.concatenate(thumbs), np.repeat(np.arange(len(clips)), [len(each) for each in thumbs])
+    every = with_mirrored(every)
     lines = []
     for path in references(suite):
         if (same := by_digest.get(digest(path))) is not None:
             lines.append(f"{path.name} is the training's {same.name}")
             continue
         alike = _thumbnails(path, frames, cache) @ every.T
-        best = np.unravel_index(int(alike.argmax()), alike.shape)
-        if alike[best] >= _SAME_PICTURE:
-            lines.append(f"{path.name} is nearly a picture of the training's {clips[owner[best[1]]].name}")
+        if alike.max() >= SAME_PICTURE:
+            best = owner[int(alike.argmax()) % len(every) % len(owner)]
+            lines.append(f"{path.name} is nearly a picture of the training's {clips[best].name}")
     return tuple(lines)
 
 
@@ -244,17 +246,34 @@ def _reference_frames(path: Path) -> NDArray[np.uint8]:
 
 
 def _thumbnails(path: Path, frames: int, cache: Path) -> NDArray[np.float32]:
-    """Tiny versions of frames, centred and of length 1, (frames, values): their product is a correlation."""
+    """The `grey_thumbnails` of a file's pictures."""
+    return _kept(cache, path, f"grey {_VERSION} {frames}", lambda: grey_thumbnails(_decoded(path, frames)))
+
+
+def grey_thumbnails(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Tiny versions of pictures, centred and of length 1: the product of two is their correlation.
+
+    In grey, since JPEG keeps colours at half of the size, of which too little is left of a small picture.
+
+    Returns:
+        (pictures, values).
+    """
     from PIL import Image
 
-    def small() -> Iterator[NDArray[np.float32]]:
-        for frame in _decoded(path, frames):
-            tiny = Image.fromarray(frame).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
-            flat = np.asarray(tiny, np.float32).ravel()
-            flat -= flat.mean()
+    def rows() -> Iterator[NDArray[np.float32]]:
+        for picture in pictures:
+            grey = Image.fromarray(picture).convert("L").convert("F")
+            flat = np.asarray(grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX), np.float32).ravel()
+            flat = flat - flat.mean()
             yield flat / max(float(np.linalg.norm(flat)), 1e-6)
 
-    return _kept(cache, path, f"thumbnails {_VERSION} {frames}", lambda: np.stack(list(small())))
+    return np.stack(list(rows()))
+
+
+def with_mirrored(thumbs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Thumbnails, and behind them the same seen in a mirror."""
+    mirrored = thumbs.reshape(-1, _THUMBNAIL, _THUMBNAIL)[:, :, ::-1]
+    return np.concatenate([thumbs, mirrored.reshape(thumbs.shape)])
 
 
 def _kept(cache: Path, path: Path, what: str, make: Callable[[], NDArray[_T]]) -> NDArray[_T]:

@@ -303,11 +303,18 @@ class TestKinds:
 
 
 class TestReferences:
-    @pytest.mark.parametrize("size", [None, 48])
+    @pytest.mark.parametrize("size", [None, 48, 32])
     def test_a_reference_that_was_trained_on_is_refused(self, tmp_path: Path, size: int | None) -> None:
         write_subject(tmp_path)
         if size is None:
             shutil.copy(tmp_path / "clips/2.png", tmp_path / "references/copy.png")
+        elif size == 32:
+            # colours that JPEG blurs, and a mirror
+            colours = np.random.default_rng(9).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+            large = Image.fromarray(colours).resize((64, 64), Image.Resampling.BICUBIC)
+            large.save(tmp_path / "clips/2.png")
+            small = large.resize((size, size)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            small.save(tmp_path / "references/small.jpg", quality=60)
         else:
             picture(tmp_path / "references/scaled.png", 102, CLIPS[2], size)
         suite = suites.load(tmp_path / "fake.yaml")
