@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import read_regular
+from pytest_wanlora.training_data.encodings import undecodable
+from pytest_wanlora.training_data.yaml_text import parse
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -218,11 +218,7 @@ def from_file(path: Path) -> Rules:
             next_command=f"ls {shlex.quote(str(path.parent))}",
         ) from error
     except UnicodeDecodeError as error:
-        line = 1 + error.object.count(b"\n", 0, error.start)
-        raise DataError(
-            f"{path}: line {line}: the byte 0x{error.object[error.start]:02x} is not UTF-8; allowed: UTF-8",
-            next_command=f"iconv -f GB18030 -t UTF-8 {shlex.quote(str(path))}, or from what it is in",
-        ) from error
+        raise undecodable(path) from error
     try:
         document = _yaml(text, str(path))
         kept = document.get("replace", False)
@@ -277,31 +273,11 @@ def _named(document: Mapping[str, Any], key: str, found: Rules, source: str) -> 
     return listed
 
 
-# the safe loader too, but in C: the lists are read at every start
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # mypy reads no getattr
-    """Refuses a key that is written twice, of which PyYAML would take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set[str]()
-        for key, _ in node.value:
-            if isinstance(key.value, str) and key.value in seen:
-                problem = f"the key {key.value!r} is written twice; allowed: each key once"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.update({key.value} if isinstance(key.value, str) else ())
-        found: dict[Any, Any] = super().construct_mapping(node, deep)
-        return found
-
-
 def _yaml(text: str, source: str) -> Mapping[str, Any]:
     try:
-        document = yaml.load(text, Loader=_Loader)  # noqa: S506  a safe one
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f"line {mark.line + 1}: " if mark else ""
-        raise DataError(f"{source}: {line}not YAML: {error.problem}") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        # such as a date of the 45th: PyYAML leaves that to Python
-        raise DataError(f"{source}: not YAML: {str(error).splitlines()[0]}") from error
+        document = parse(text)
+    except ValueError as error:
+        raise DataError(f"{source}: {error}") from error
     allowed = ", ".join(sorted(_TOP_KEYS))
     mapping = _mapping(document, source, allowed)
     unknown = next((key for key in mapping if key not in _TOP_KEYS), None)

@@ -146,6 +146,7 @@ def test_bad_words_are_refused(categories: dict[str, Any], words: list[str]) -> 
         ("{neutral: {en: [x]}, categories: {neutral: {en: [y]}}}", "neutral: it stands in categories too"),
         ("categories: {a: {en: [2024-13-45]}}", "not YAML: month must be in 1..12"),
         ("\0", "not YAML: "),
+        ("[" * 3000, "line 1: not YAML: exceeded maximum nesting depth"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, text: str, word: str) -> None:
@@ -160,7 +161,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.yaml: the word lists cannot be read: No such file or dir"):
         from_file(tmp_path / "none.yaml")
     (tmp_path / "old.yaml").write_bytes("neutral:\n  zh: [熊猫]".encode("gb18030"))
-    with pytest.raises(DataError, match=r"old\.yaml: line 2: the byte 0xd0 is not UTF-8"):
+    with pytest.raises(DataError, match=r"old\.yaml is not UTF-8: byte 0xd0 at offset \d+, line 2"):
         from_file(tmp_path / "old.yaml")
 
 
