@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.errors import ScoringError, SuiteError
+from pytest_wanlora.errors import DataError, ScoringError, SuiteError
 from pytest_wanlora.files import json_sha256, read_regular, write_whole
 from pytest_wanlora.scoring.videos import ENDINGS, fitted, read_frames
 from pytest_wanlora.suite.digests import digest
@@ -70,7 +71,7 @@ class Pictures:
 
         Raises:
             ScoringError: One cannot be read.
-            DataError: The training metadata cannot be read.
+            SuiteError: The training metadata cannot be read.
         """
         sampling = self.suite.sampling
         what = f"clip {_VERSION} {sampling.frames} {sampling.height} {sampling.width}"
@@ -126,10 +127,12 @@ def references(suite: Suite) -> tuple[Path, ...]:
     with suppress(OSError):
         found = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
     if not found:
+        what = "no picture and no video in it" if folder.is_dir() else "no folder"
         raise SuiteError(
-            f"{suite.where('subject.references')}: subject.references: {folder}: no picture and no video in "
-            f"it; read are {', '.join(sorted(IMAGE_ENDINGS))}, {', '.join(each[1:] for each in ENDINGS)}",
-            next_command=f"put pictures of the subject there that the training has not seen: ls {folder}",
+            f"{suite.where('subject.references')}: subject.references: {folder}: {what}; allowed: a folder "
+            f"with {', '.join(sorted(IMAGE_ENDINGS))}, {', '.join(each[1:] for each in ENDINGS)}",
+            next_command="put pictures of the subject there that the training has not seen: "
+            f"ls {shlex.quote(str(folder))}",
         )
     return tuple(found)
 
@@ -138,22 +141,28 @@ def training_clips(suite: Suite) -> tuple[Path, ...]:
     """The clips and pictures that the training metadata names and that are on this disk, each once.
 
     Raises:
-        DataError: The metadata cannot be read.
-        SuiteError: None of them is on this disk.
+        SuiteError: The metadata cannot be read, or none of them is on this disk.
     """
     assert suite.subject is not None
     if suite.subject.training is None:
         return ()
     data = Path(suite.subject.training)
     folder = data if data.is_dir() else data.parent
-    with opened(data) as rows:
-        named = dict.fromkeys(row.video for row in rows if row.video)
+    where = f"{suite.where('subject.training')}: subject.training: "
+    out = "name metadata that lies beside its clips, or leave subject.training out"
+    try:
+        with opened(data) as rows:
+            named = dict.fromkeys(row.video for row in rows if row.video)
+    except DataError as error:
+        # a suite names no columns
+        next_command = out if "-column" in str(error.next_command) else error.next_command
+        raise SuiteError(where + error.message, next_command=next_command) from error
     found = tuple(path for name in named if _is_picture(path := folder / name) and path.is_file())
     if not found:
         raise SuiteError(
-            f"{suite.where('subject.training')}: subject.training: {data}: none of its {len(named)} clips is "
-            f"on this disk; looked for {folder / next(iter(named), 'VIDEO')}",
-            next_command="name metadata that lies beside its clips, or leave subject.training out",
+            f"{where}{data}: none of its {len(named)} clips is on this disk; "
+            f"looked for {folder / next(iter(named), 'VIDEO')}",
+            next_command=out,
         )
     return found
 
@@ -169,8 +178,7 @@ def leaked(suite: Suite, cache: Path) -> tuple[str, ...]:
         cache: Where thumbnails are kept.
 
     Raises:
-        SuiteError: There are no references or no clips.
-        DataError: The training metadata cannot be read.
+        SuiteError: There are no references or no clips, or the training metadata cannot be read.
         ScoringError: A picture cannot be read.
     """
     clips = training_clips(suite)
@@ -232,10 +240,13 @@ def _decoded(path: Path, count: int) -> NDArray[np.uint8]:
         # Pillow raises whatever its decoder of the format raises
         except Exception as error:
             raise ScoringError(
-                f"{path}: not a picture that can be read: {error}", next_command=f"ls -l {path}"
+                f"{path}: not a picture that can be read: {error}",
+                next_command=f"ls -l {shlex.quote(str(path))}",
             ) from error
     if not len(video):
-        raise ScoringError(f"{path}: no frame of it can be decoded", next_command=f"ffmpeg -i {path}")
+        raise ScoringError(
+            f"{path}: no frame of it can be decoded", next_command=f"ffmpeg -i {shlex.quote(str(path))}"
+        )
     return video
 
 

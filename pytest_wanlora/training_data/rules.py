@@ -133,7 +133,7 @@ def extended(
                 plain = word.removesuffix("?")
                 if (other := given.setdefault((language, plain), category)) != category:
                     raise DataError(
-                        f"{source}.{category}.{language}: {plain!r} is in {source}.{other}.{language} too; "
+                        f"{source}.{category}.{language}: {plain!r} is in {other}.{language} too; "
                         "allowed: each word in one category"
                     )
                 before, _ = words[language].pop(plain, (None, 0.0))

@@ -334,6 +334,14 @@ class TestReferences:
             path.unlink()
         with pytest.raises(SuiteError, match="none of its 5 clips is on this disk"):
             complaint(suite, tmp_path / "cache")
-        shutil.rmtree(tmp_path / "references")
+        (tmp_path / "clips/metadata.csv").write_text("prompt\na tram\n")
+        with pytest.raises(SuiteError, match=r"subject\.training: .*no column 'video'") as caught:
+            complaint(suite, tmp_path / "cache")
+        assert "--" not in str(caught.value.next_command)
+        for path in (tmp_path / "references").glob("*.png"):
+            path.unlink()
         with pytest.raises(SuiteError, match="no picture and no video in it"):
+            references(suite)
+        shutil.rmtree(tmp_path / "references")
+        with pytest.raises(SuiteError, match="references: no folder; allowed: a folder with bmp"):
             references(suite)
