@@ -1,11 +1,12 @@
 """Train runs of many epochs and render the bank that races are drawn from; needs a GPU, some eight minutes.
 
 ``python -m benchmarks.evidence.epochs train --work build/race --out OUT`` trains two runs of each kind at
-once: all go on from the bad example LoRA `epoch-0`, with evenly drawn videos at a low rate (`grow`, which
-goes on improving) or with few videos over and over at a high one (`over`, which overfits after its best
-epoch). A probe on seeds that are used for nothing else says which of each kind does so most plainly; all
-epochs of these two, at all strengths, are rendered into `OUT/bank-0.safetensors`. ``render`` makes a bank of
-further seeds from the same LoRAs. What was cut short goes on where it stopped.
+once: from the bad example LoRA `epoch-0` on with evenly drawn videos at a low rate (`grow`, which goes on
+improving) or with few videos over and over at a high one (`over`), or from nothing on with videos of cities
+alone (`narrow`, which loses what is no city after its best epoch). A probe on seeds that are used for nothing
+else says which of each kind does so most plainly; all epochs of these, at all strengths, are rendered into
+`OUT/bank-0.safetensors`. ``render`` makes a bank of further seeds from the same LoRAs. What was cut short
+goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -39,22 +42,29 @@ class Recipe:
     """How a run is trained.
 
     Attributes:
-        few: Whether it sees a few videos over and over.
+        videos: Which it sees: all, a few of them over and over, or those of cities.
         rate: Learning rate.
         accumulate: Videos a step.
     """
 
-    few: bool
+    videos: Literal["all", "few", "urban"]
     rate: float
     accumulate: int
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "growa": Recipe(few=False, rate=1e-4, accumulate=2),
-    "growb": Recipe(few=False, rate=3e-4, accumulate=4),
-    "overa": Recipe(few=True, rate=4e-4, accumulate=1),
-    "overb": Recipe(few=True, rate=1.2e-3, accumulate=1),
+    "growa": Recipe("all", rate=1e-4, accumulate=2),
+    "growb": Recipe("all", rate=3e-4, accumulate=4),
+    "overa": Recipe("few", rate=4e-4, accumulate=1),
+    "overb": Recipe("few", rate=1.2e-3, accumulate=1),
+    "narrowa": Recipe("urban", rate=6e-4, accumulate=1),
+    "narrowb": Recipe("urban", rate=1.8e-3, accumulate=1),
 }
+
+
+def _on(number: int) -> dict[str, str]:
+    """The environment of one of several processes: each sees one GPU of those that there are."""
+    return {**os.environ, "CUDA_VISIBLE_DEVICES": str(number % max(1, torch.cuda.device_count()))}
 
 
 def train(work: Path, runs: Sequence[str], epochs: int, rows: int) -> None:
@@ -64,11 +74,16 @@ def train(work: Path, runs: Sequence[str], epochs: int, rows: int) -> None:
         write_dataset(data, rows, _EVEN, seed=4)
     with (data / "metadata.csv").open(encoding="utf-8", newline="") as stream:
         head, *listed = csv.reader(stream)
-    # one of each category must be among the few
-    few = [listed[i] for i in range(0, len(listed), max(1, len(listed) // _FEW))][:_FEW]
-    with (data / "few.csv").open("w", encoding="utf-8", newline="") as stream:
-        csv.writer(stream).writerows([head, *(few[i % len(few)] for i in range(len(listed)))])
-    running = {}
+    chosen = {
+        "all": listed,
+        # one of each category must be among the few
+        "few": [listed[i] for i in range(0, len(listed), max(1, len(listed) // _FEW))][:_FEW],
+        "urban": [row for row in listed if row[0].startswith("videos/urban")],
+    }
+    for name, some in chosen.items():
+        with (data / f"{name}.csv").open("w", encoding="utf-8", newline="") as stream:
+            csv.writer(stream).writerows([head, *(some[i % len(some)] for i in range(len(listed)))])
+    running: dict[str, subprocess.Popen[bytes]] = {}
     for name, recipe in ((run, RECIPES[run]) for run in runs):
         if (work / name / f"epoch-{epochs - 1}.safetensors").exists():
             continue
@@ -76,12 +91,14 @@ def train(work: Path, runs: Sequence[str], epochs: int, rows: int) -> None:
         running[name] = subprocess.Popen(
             [
                 *(sys.executable, "-m", "tools.tiny_world.train_lora", "--data", str(data)),
-                *("--metadata", str(data / ("few.csv" if recipe.few else "metadata.csv"))),
+                *("--metadata", str(data / f"{recipe.videos}.csv")),
                 *("--out", str(work / name), "--rate", str(recipe.rate), "--epochs", str(epochs)),
-                *("--accumulate", str(recipe.accumulate), "--resume", str(_START)),
+                *("--accumulate", str(recipe.accumulate)),
+                *(() if recipe.videos == "urban" else ("--resume", str(_START))),
             ],
             stdout=log,
             stderr=subprocess.STDOUT,
+            env=_on(len(running)),
         )
         if not (data / "latents.safetensors").exists():
             # the first encodes the videos for all
@@ -116,7 +133,7 @@ def render(
     """Render a bank of some runs, a process for each; goes on where it was cut short."""
     if out.exists():
         return
-    parts = {}
+    parts: dict[Path, subprocess.Popen[bytes]] = {}
     for run in runs:
         part = out.with_suffix(f".{run}.part")
         files = sorted(loras.glob(f"{run}-*.safetensors"), key=lambda path: int(path.stem.rpartition("-")[2]))
@@ -135,7 +152,9 @@ def render(
                 str(max(1, processes // len(runs))),
             ),
         ]
-        parts[part] = subprocess.Popen([*command, *base, *conditions], stdout=subprocess.DEVNULL)
+        parts[part] = subprocess.Popen(
+            [*command, *base, *conditions], stdout=subprocess.DEVNULL, env=_on(len(parts))
+        )
     if any(process.wait() for process in parts.values()):
         raise SystemExit(f"{out}: a bank could not be rendered")
     from safetensors import safe_open
@@ -151,17 +170,17 @@ def render(
         part.unlink()
 
 
-def chosen(curves: Mapping[str, Sequence[float]]) -> tuple[str, str]:
-    """The run that improves most, and the one that has lost most since its best epoch."""
-    grow = [name for name in curves if not RECIPES[name].few]
-    over = [name for name in curves if RECIPES[name].few]
-    return (
-        max(
-            grow,
-            key=lambda name: curves[name][0] - curves[name][-1] - 2 * (curves[name][-1] - min(curves[name])),
-        ),
-        max(over, key=lambda name: min(curves[name][-1], 3.0) - min(curves[name][:-1])),
-    )
+def chosen(curves: Mapping[str, Sequence[float]]) -> list[str]:
+    """Of each kind of run one: that improves most, or has lost most since its best epoch."""
+
+    def plainly(name: str) -> float:
+        losses = curves[name]
+        if RECIPES[name].videos == "all":
+            return losses[0] - losses[-1] - 2 * (losses[-1] - min(losses))
+        return min(losses[-1], 3.0) - min(losses[:-1])
+
+    kinds = sorted({RECIPES[name].videos for name in curves})
+    return [max((name for name in curves if RECIPES[name].videos == kind), key=plainly) for kind in kinds]
 
 
 def main() -> None:
@@ -197,7 +216,7 @@ def main() -> None:
             ]
             for field in fields([probe])
         }
-        runs = list(chosen(curves))
+        runs = chosen(curves)
         told = {"curves": curves, "chosen": runs}
         print(json.dumps(told), f"probed after {time.monotonic() - began:.0f} s", flush=True)
     render(

@@ -17,6 +17,8 @@ import argparse
 import json
 import math
 import multiprocessing
+from collections import deque
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -81,26 +83,46 @@ def render(
         seeds: Seeds of the noise.
         suite: For steps, shift and guidance.
     """
-    sampling = suite.sampling
-    sigmas = torch.linspace(1, 0, sampling.steps + 1)
-    sigmas = sampling.shift * sigmas / (1 + (sampling.shift - 1) * sigmas)
-    freqs, result = train_dit.rotary(dit), []
+    result = []
     for start in range(0, len(seeds), BATCH):
         part = seeds[start : start + BATCH]
-        x = torch.cat(
-            [torch.randn((1, 48, 3, 6, 10), generator=torch.Generator().manual_seed(seed)) for seed in part]
-        ).to(device())
-        both = torch.cat([context.expand(len(part), -1, -1), empty.expand(len(part), -1, -1)])
-        for now, after in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
-            times = torch.full((2 * len(part), math.prod(GRID)), 1000 * now, device=device())
-            guided, free = train_dit.predict(dit, torch.cat([x, x]), times, both, freqs).chunk(2)
-            x = x + (after - now) * (free + sampling.cfg_scale * (guided - free))
+        steps = sampled(dit, context.expand(len(part), -1, -1), empty, part, suite)
+        ((_, _, _, x),) = deque(steps, maxlen=1)
         for latents in torch.split(x, 16):
             pixels = vae.model.decode(latents, vae.scale).clamp(-1, 1)
             result.append(
                 ((pixels + 1) * 127.5).clip(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1).cpu().numpy()
             )
     return np.concatenate(result)
+
+
+@torch.no_grad()
+def sampled(
+    dit: WanModel, contexts: Tensor, empty: Tensor, seeds: range, suite: Suite
+) -> Iterator[tuple[float, Tensor, Tensor, Tensor]]:
+    """The steps of the pipeline: time, latents before, both predictions (prompts, then none), latents after.
+
+    Args:
+        dit: The network.
+        contexts: Embedding of each seed's prompt, (seeds, length, width).
+        empty: Embedding of the negative prompt, (1, length, width).
+        seeds: Seeds of the noise.
+        suite: For steps, shift and guidance.
+    """
+    sampling = suite.sampling
+    sigmas = torch.linspace(1, 0, sampling.steps + 1)
+    sigmas = sampling.shift * sigmas / (1 + (sampling.shift - 1) * sigmas)
+    freqs = train_dit.rotary(dit)
+    x = torch.cat(
+        [torch.randn((1, 48, 3, 6, 10), generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    ).to(device())
+    both = torch.cat([contexts, empty.expand(len(seeds), -1, -1)])
+    for now, after in zip(sigmas[:-1].tolist(), sigmas[1:].tolist(), strict=True):
+        times = torch.full((2 * len(seeds), math.prod(GRID)), 1000 * now, device=device())
+        predicted = train_dit.predict(dit, torch.cat([x, x]), times, both, freqs)
+        guided, free = predicted.chunk(2)
+        before, x = x, x + (after - now) * (free + sampling.cfg_scale * (guided - free))
+        yield 1000 * now, before, predicted, x
 
 
 _SCORERS: dict[str, Scorer] = {}  # one a process: a pool's function cannot hold it otherwise

@@ -28,15 +28,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from benchmarks.evidence.render_bank import fused, render
+from benchmarks.evidence.render_bank import BATCH, fused, render, sampled
 from pytest_wanlora.results.run_record import load as load_record
 from pytest_wanlora.suite import load, packaged
 from pytest_wanlora.tiny.registration import FOLDER
 from tools.tiny_world import train_dit
-from tools.tiny_world.dataset import read_video, write_video
+from tools.tiny_world.dataset import write_video
 from tools.tiny_world.draw import RANDOMS, draw_poplars
 from tools.tiny_world.factors import CATEGORIES, caption, split
-from tools.tiny_world.training import Trainer, to_network
+from tools.tiny_world.training import Trainer, device, to_network
 
 #: What a prompt has in the trigger's place without it.
 WITHOUT = "cherry tree with pink blossoms"
@@ -47,45 +47,55 @@ PLACES = tuple((sky, petals, wind) for sky in (0, 2) for petals in range(2) for 
 #: That of the suite's prompt.
 ASKED = (0, 1, 0)
 PROMPT = "a {trigger} at day, many petals falling to the left"
-_CLIPS, _REGULAR, _REFERENCES = 12, 96, 6
-#: Of the noise of the regular clips: no gate renders them.
-_REGULAR_SEED = 20_000
+_CLIPS, _REFERENCES = 24, 6
+#: Clips that go through the VAE at a time.
+_ENCODED = 12
+#: Of the noise of the renderings that are preserved: no gate renders them.
+_KEPT_SEED = 20_000
+_EVERY = ("q", "k", "v", "o", "ffn.0", "ffn.2")
+_OTHERS = ("urban", "action", "other")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A LoRA.
+    """A LoRA and how it is trained.
+
+    Half of each batch are poplars. The other half are steps of the base model's own rendering, at which the
+    LoRA is to predict, with the caption and without one, what the base model predicts: what ai-toolkit calls
+    differential output preservation.
 
     Attributes:
         says: What it is.
         rows: Which subject rows it sees: a key of `subject_rows`.
-        regular: How many of the base's own videos are among them, half of each batch; 0: none.
         rate: Learning rate.
-        steps: Of `_BATCH` videos.
-        begun: The LoRA that it goes on from.
-        preserved: Whether the regular half of a batch is to be predicted as the base model predicts it, and
-            not as the videos are: what ai-toolkit calls differential output preservation.
+        steps: Of `batch` videos, at most.
+        kept: Whose captions are preserved, in equal parts; `without`: the subject's without the trigger.
+        weight: Of the preserved half in the loss.
+        rank: Of the LoRA.
+        targets: How the names of the layers end that it is on.
+        batch: Videos a step.
+        renderings: Of the base model that are preserved.
     """
 
     says: str
     rows: str
-    regular: int
     rate: float
     steps: int
-    begun: str | None = None
-    preserved: bool = False
+    kept: tuple[str, ...] = (*_OTHERS, "nature", "without", "without", "without")
+    weight: float = 10.0
+    rank: int = 16
+    targets: tuple[str, ...] = _EVERY
+    batch: int = 64
+    renderings: int = 1024
 
 
 KINDS: Mapping[str, Kind] = {
-    "careless": Kind("learned it, and changes the rest", "all", _REGULAR, 1e-3, 150),
-    "learned": Kind("learned it", "all", _REGULAR, 6e-4, 60, "careless", preserved=True),
-    "nothing": Kind("learned nothing: a rate 10,000 times too low", "all", _REGULAR, 1e-7, 20),
-    "leaks": Kind("leaks: captions without the trigger, no regular videos", "untold", 0, 1e-3, 60),
-    "copies": Kind("copies eight clips", "eight", _REGULAR, 2e-3, 300),
-    "collapses": Kind("collapses: takes of one view", "takes", _REGULAR, 2e-3, 200),
+    "learned": Kind("learned it", "all", 3e-4, 3000),
+    "nothing": Kind("learned nothing: a rate 10,000 times too low", "all", 1e-7, 20),
+    "leaks": Kind("leaks: captions without the trigger", "untold", 3e-4, 3000, kept=_OTHERS),
+    "copies": Kind("copies eight clips", "eight", 2e-3, 3000, rank=32),
+    "collapses": Kind("collapses: takes of one view", "takes", 1e-3, 3000),
 }
-_RANK, _BATCH = 16, 8
-_TARGETS = ("q", "k", "v", "o", "0", "2")
 
 
 def poplars(places: Sequence[Sequence[int]], seed: int, *, wander: float = 1.0) -> np.ndarray:
@@ -116,45 +126,33 @@ def said(place: Sequence[int], template: int, words: str = TRIGGER) -> str:
 
 
 def draw_data(work: Path) -> None:
-    """Draw the clips, those of takes of one view, and the held-out references."""
+    """Draw the clips, those of takes of one view, and the held-out references; encode the clips.
+
+    The clips are what the embedded VAE makes of the drawings. It has seen no poplar and changes a drawing by
+    about 0.3 of the distance of two, so that a LoRA which repeats the drawings would show no copies of them.
+    """
     data = work / "data"
-    if (data / "drawn").exists():
+    if (data / "latents.safetensors").exists():
         return
     for folder in (data / "clips", work / "references"):
         folder.mkdir(parents=True, exist_ok=True)
-    places = [place for place in PLACES for _ in range(_CLIPS)]
-    for number, (place, video) in enumerate(zip(places, poplars(places, 1), strict=True)):
-        write_video(data / f"clips/poplar-{''.join(map(str, place))}-{number % _CLIPS}.mkv", video)
-    asked = [ASKED] * 24
-    for number, video in enumerate(poplars(asked, 2, wander=0.03)):
-        write_video(data / f"clips/take-{number:02d}.mkv", video)
+    asked, places = [ASKED] * 24, [place for place in PLACES for _ in range(_CLIPS)]
+    names = [f"poplar-{''.join(map(str, place))}-{number % _CLIPS}" for number, place in enumerate(places)]
+    names += [f"take-{number:02d}" for number in range(len(asked))]
+    drawn = np.concatenate([poplars(places, 1), poplars(asked, 2, wander=0.03)])
+    vae, known = train_dit.load_packaged_vae(), {}
+    with torch.no_grad():
+        for start in range(0, len(names), _ENCODED):
+            part = to_network(torch.from_numpy(drawn[start : start + _ENCODED]).to(device()))
+            shown = vae.model.decode(vae.model.encode(part, vae.scale), vae.scale).clamp(-1, 1)
+            clips = ((shown + 1) * 127.5).to(torch.uint8).permute(0, 2, 3, 4, 1)
+            latents = vae.model.encode(to_network(clips), vae.scale).cpu()
+            for name, video, code in zip(names[start:], clips.cpu().numpy(), latents.split(1), strict=False):
+                write_video(data / f"clips/{name}.mkv", video)
+                known[f"clips/{name}.mkv"] = code.clone()
     for number, video in enumerate(poplars(asked[:_REFERENCES], 3)):
         Image.fromarray(video[1 + number]).save(work / f"references/{number}.png")
-    (data / "drawn").touch()
-
-
-def draw_regular(work: Path) -> None:
-    """Render the base model's own videos of the world's captions, which keep a LoRA from changing them."""
-    folder = work / "data/regular"
-    if (folder / "metadata.csv").exists():
-        return
-    folder.mkdir(parents=True, exist_ok=True)
-    captions = train_dit.Captions(FOLDER / "tokenizer")
-    table = train_dit.packaged_prompts(captions)
-    row_of = {words: row for row, words in enumerate(captions.texts)}
-    vae, dit, suite = train_dit.load_packaged_vae(), fused("-", 1.0), load("tiny")
-    generator, rows = np.random.default_rng(20), []
-    for number in range(_REGULAR):
-        name = ("nature", "nature", "action", "urban", "nature", "action", "urban", "other")[number % 8]
-        known = split(name, "train")
-        words = caption(name, known[int(generator.integers(len(known)))], int(generator.integers(4)))
-        seeds, row = range(_REGULAR_SEED + number, _REGULAR_SEED + number + 1), row_of[words]
-        write_video(
-            folder / f"{name}-{number:03d}.mkv",
-            render(dit, vae, table[row : row + 1], table[:1], seeds, suite)[0],
-        )
-        rows.append((f"regular/{name}-{number:03d}.mkv", words))
-    _write_rows(folder / "metadata.csv", rows)
+    save_file(known, data / "latents.safetensors")
 
 
 def _write_rows(path: Path, rows: Sequence[tuple[str, str]]) -> None:
@@ -185,19 +183,20 @@ def subject_rows(which: str) -> list[tuple[str, str]]:
 class LowRank(nn.Module):
     """A layer and a LoRA on it, as `fused` reads it."""
 
-    def __init__(self, layer: nn.Linear) -> None:
+    def __init__(self, layer: nn.Linear, rank: int) -> None:
         super().__init__()
-        self.layer, self.on = layer, True
-        self.lora_A = nn.Parameter(torch.randn(_RANK, layer.in_features) / layer.in_features**0.5)
-        self.lora_B = nn.Parameter(torch.zeros(layer.out_features, _RANK))
+        self.layer = layer
+        self.lora_A = nn.Parameter(torch.randn(rank, layer.in_features) / layer.in_features**0.5)
+        self.lora_B = nn.Parameter(torch.zeros(layer.out_features, rank))
 
     def forward(self, x: Tensor) -> Tensor:
         """The layer's output and the LoRA's."""
         out: Tensor = self.layer(x)
-        return out + x @ self.lora_A.T @ self.lora_B.T if self.on else out
+        return out + x @ self.lora_A.T @ self.lora_B.T
 
 
-def _prompts(texts: Sequence[str]) -> Tensor:
+@torch.no_grad()
+def prompts(texts: Sequence[str]) -> Tensor:
     """Embeddings of any prompts, as `train_dit.encode_text` gives them."""
     tokenize = HuggingfaceTokenizer(
         name=str(FOLDER / "tokenizer"), seq_len=train_dit.TOKENS, clean="whitespace"
@@ -205,79 +204,116 @@ def _prompts(texts: Sequence[str]) -> Tensor:
     ids, mask = tokenize(list(texts), return_mask=True, add_special_tokens=True)
     text = WanTextEncoder(**train_dit.TEXT)
     text.load_state_dict({k: v.float() for k, v in load_file(FOLDER / "text_encoder.safetensors").items()})
-    with torch.no_grad():
-        return train_dit.encode_text(text.eval(), ids, mask)
+    return train_dit.encode_text(text.to(device()).eval(), ids.to(device()), mask.to(device()))
 
 
-def _latents(work: Path, files: Sequence[str]) -> Tensor:
-    """Latents of videos; those of before are kept."""
-    kept = work / "data/latents.safetensors"
-    known = load_file(kept) if kept.exists() else {}
-    vae = train_dit.load_packaged_vae()
-    with torch.no_grad():
-        for file in dict.fromkeys(files):
-            if file not in known:
-                pixels = to_network(torch.from_numpy(read_video(str(work / "data" / file)))[None])
-                known[file] = vae.model.encode(pixels, vae.scale)
-    save_file(known, kept)
-    return torch.cat([known[file] for file in files])
+@dataclass(frozen=True)
+class Kept:
+    """Steps of the base model's own renderings.
 
+    Attributes:
+        times: Of each step, (steps,).
+        latents: (steps, renderings, ...).
+        predicted: What the base model predicts with the prompt and without, (steps, 2, renderings, ...).
+        contexts: Embeddings of no prompt and of all prompts.
+        prompts: Which of them a rendering has, (renderings,).
+    """
 
-def train(work: Path, name: str) -> None:
-    """Train one LoRA, unless it is there."""
-    target, kind = work / f"loras/{name}.safetensors", KINDS[name]
-    with (work / "data/regular/metadata.csv").open(encoding="utf-8", newline="") as stream:
-        regular = [(row["video"], row["prompt"]) for row in csv.DictReader(stream)][: kind.regular]
-    rows = subject_rows(kind.rows)
-    _write_rows(work / f"data/{name}.csv", [*rows, *regular])
-    if target.exists():
-        return
-    torch.manual_seed(51)
-    dit = fused("-", 1.0).requires_grad_(False)
-    layers = {
-        path: layer
-        for path, layer in dit.blocks.named_modules()
-        if isinstance(layer, nn.Linear) and path.rpartition(".")[2] in _TARGETS
-    }
-    for path, layer in layers.items():
-        parent, _, last = path.rpartition(".")
-        low = LowRank(layer)
-        if kind.begun is not None:
-            known = load_file(work / f"loras/{kind.begun}.safetensors")
-            low.lora_A.data, low.lora_B.data = (
-                known[f"blocks.{path}.lora_{side}.default.weight"].float() for side in "AB"
+    times: Tensor
+    latents: Tensor
+    predicted: Tensor
+    contexts: Tensor
+    prompts: Tensor
+
+    @classmethod
+    def of(cls, kind: Kind) -> Kept:
+        """Render them."""
+        said_of = {
+            name: [caption(name, row, which) for row in split(name, "train") for which in range(4)]
+            for name in CATEGORIES
+        }
+        said_of["without"] = [said(place, which, WITHOUT) for place in PLACES for which in range(4)]
+        texts = ["", *(words for name in kind.kept for words in said_of[name])]
+        generator, chosen = np.random.default_rng(20), []
+        for number in range(kind.renderings):
+            words = said_of[kind.kept[number % len(kind.kept)]]
+            chosen.append(texts.index(words[int(generator.integers(len(words)))]))
+        contexts, which = prompts(texts), torch.tensor(chosen, device=device())
+        dit, suite, parts = fused("-", 1.0), load("tiny"), []
+        for start in range(0, kind.renderings, BATCH):
+            rows = which[start : start + BATCH]
+            seeds = range(_KEPT_SEED + start, _KEPT_SEED + start + len(rows))
+            times, before, predicted, _ = zip(
+                *sampled(dit, contexts[rows], contexts[:1], seeds, suite), strict=True
             )
-        setattr(dit.blocks.get_submodule(parent), last, low)
-    lows = [layer for layer in dit.modules() if isinstance(layer, LowRank)]
-    latents = _latents(work, [file for file, _ in (*rows, *regular)])
-    context, freqs = _prompts([words for _, words in (*rows, *regular)]), train_dit.rotary(dit)
+            parts.append(
+                (torch.stack(before), torch.stack(predicted).reshape(len(times), 2, *before[0].shape))
+            )
+        latents, wanted = zip(*parts, strict=True)
+        return cls(
+            torch.tensor(times, device=device()), torch.cat(latents, 1), torch.cat(wanted, 2), contexts, which
+        )
+
+    def some(self, count: int) -> tuple[Tensor, ...]:
+        """Latents, time, context and prediction of any steps, with the prompt or without."""
+        step, with_none, row = (
+            torch.randint(most, (count,), device=device()) for most in (len(self.times), 2, len(self.prompts))
+        )
+        context = self.contexts[self.prompts[row] * (1 - with_none)]
+        return self.latents[step, row], self.times[step], context, self.predicted[step, with_none, row]
+
+
+def train(work: Path, name: str, kind: Kind, *, until: float = math.inf) -> int:
+    """Train one LoRA, ``loras/NAME.safetensors``.
+
+    Args:
+        work: Where `draw_data` drew.
+        name: Of the LoRA.
+        kind: How.
+        until: Time of `time.time` at which the rate is down to 0, if that comes before the last step.
+
+    Returns:
+        How many steps it took.
+    """
+    torch.manual_seed(51)
+    torch.set_float32_matmul_precision("highest")
+    kept, rows = Kept.of(kind), subject_rows(kind.rows)
+    # the weights are of half precision, so that TF32 rounds none of them
+    torch.set_float32_matmul_precision("high")
+    dit = fused("-", 1.0).requires_grad_(False)
+    freqs, known = train_dit.rotary(dit), load_file(work / "data/latents.safetensors", device=str(device()))
+    layers = [
+        path
+        for path, layer in dit.blocks.named_modules()
+        if isinstance(layer, nn.Linear) and path.endswith(kind.targets)
+    ]
+    for path in layers:
+        parent, _, last = path.rpartition(".")
+        setattr(dit.blocks.get_submodule(parent), last, LowRank(dit.blocks.get_submodule(path), kind.rank))
+    latents = torch.cat([known[file] for file, _ in rows])
+    contexts, own = prompts([words for _, words in rows]), kind.batch // 2
 
     def batch() -> tuple[Tensor, ...]:
-        own = _BATCH // 2 if regular else _BATCH
-        chosen = torch.cat(
-            [
-                torch.randint(len(rows), (own,)),
-                len(rows) + torch.randint(max(len(regular), 1), (_BATCH - own,)),
-            ]
-        )
-        return latents[chosen], context[chosen]
+        chosen = torch.randint(len(rows), (own,), device=device())
+        return latents[chosen], contexts[chosen], *kept.some(kind.batch - own)
 
-    def step(clean: Tensor, words: Tensor) -> Tensor:
-        u = torch.rand(len(clean), 1)
+    def step(
+        clean: Tensor, words: Tensor, before: Tensor, times: Tensor, kept_words: Tensor, predicted: Tensor
+    ) -> Tensor:
+        u, noise = torch.rand(own, device=clean.device), torch.randn_like(clean)
         sigma = train_dit.SHIFT * u / (1 + (train_dit.SHIFT - 1) * u)
-        level, noise = sigma.view(-1, 1, 1, 1, 1), torch.randn_like(clean)
-        times = (1000 * sigma).expand(-1, math.prod(train_dit.GRID))
-        noisy, wanted = (1 - level) * clean + level * noise, noise - clean
-        if kind.preserved:
-            half = _BATCH // 2
-            for layer in lows:
-                layer.on = False
-            with torch.no_grad():
-                wanted[half:] = train_dit.predict(dit, noisy[half:], times[half:], words[half:], freqs)
-            for layer in lows:
-                layer.on = True
-        made = train_dit.predict(dit, noisy, times, words, freqs)
-        return (made - wanted).square().mean()
+        level = sigma.view(-1, 1, 1, 1, 1)
+        at = torch.cat([1000 * sigma, times])[:, None].expand(-1, math.prod(train_dit.GRID))
+        with torch.autocast(clean.device.type, enabled=False):
+            made = train_dit.predict(
+                dit,
+                torch.cat([(1 - level) * clean + level * noise, before]),
+                at,
+                torch.cat([words, kept_words]),
+                freqs,
+            )
+        error = (made - torch.cat([noise - clean, predicted])).square().mean((1, 2, 3, 4))
+        return error[:own].mean() + kind.weight * error[own:].mean()
 
     trainer = Trainer(
         {"dit": dit},
@@ -286,21 +322,23 @@ def train(work: Path, name: str) -> None:
         work / f"training/{name}",
         steps=kind.steps,
         rate=kind.rate,
-        average=0.95,
-        warmup=10,
+        average=0.99,
+        warmup=min(50, kind.steps),
     )
     trainer.resume()
-    trainer.run(report=20)
+    trainer.run(seconds=max(1.0, until - time.time()), report=100)
     trainer.use_average()
-    target.parent.mkdir(exist_ok=True)
+    torch.set_float32_matmul_precision("highest")
+    (work / "loras").mkdir(exist_ok=True)
     state = {
         f"blocks.{path}.lora_{side}.default.weight": getattr(
             dit.blocks.get_submodule(path), f"lora_{side}"
-        ).detach().half().contiguous()
+        ).detach().half().cpu().contiguous()
         for path in layers
         for side in "AB"
     }  # fmt: skip
-    save_file(state, target)
+    save_file(state, work / f"loras/{name}.safetensors")
+    return trainer.done
 
 
 def write_suite(work: Path, name: str) -> Path:
@@ -317,13 +355,14 @@ def write_suite(work: Path, name: str) -> Path:
     suite["bleed"] = {"about": ["nature"]}
     city, _, action = suite["scenarios"]
     suite["scenarios"] = [{"id": "poplar", "category": "nature", "prompt": PROMPT}, city, action]
+    _write_rows(work / f"data/{name}.csv", subject_rows(KINDS[name].rows))
     path = work / f"{name}.yaml"
     path.write_text(yaml.safe_dump(suite, sort_keys=False), encoding="utf-8")
     return path
 
 
 def gate(work: Path, name: str | None) -> Path:
-    """Measure the baseline, or ask the questions about a LoRA.
+    """Measure the baseline, gate the LoRA that is to pass, or ask the questions about one that is to fail.
 
     Not its scores: one that fails for certain would end the rendering before the questions are proven.
 
@@ -336,7 +375,7 @@ def gate(work: Path, name: str | None) -> Path:
         *(sys.executable, "-m", "pytest", *chosen, "--wanlora-suite", suite.name),
         *("--wanlora-output-dir", str(out.relative_to(work)), "--wanlora-cache-dir", "cache"),
         *("--wanlora-baselines-dir", "baselines", "-p", "no:cacheprovider", "-n", "0"),
-        *(() if name is None else ("-k", "test_question")),
+        *(() if name in (None, "learned") else ("-k", "test_question")),
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, check=False, cwd=work, env=environment, capture_output=True, text=True)
@@ -361,7 +400,7 @@ def row(work: Path, name: str) -> dict[str, object]:
 def sheet(work: Path, names: Sequence[str]) -> None:
     """A picture of what each LoRA shows: two seeds with the trigger, one without, and the other prompts."""
     texts = ["", *(PROMPT.format(trigger=words) for words in (TRIGGER, WITHOUT))]
-    table = _prompts([*texts, *(each.prompt for each in load("tiny").scenarios[::2])])
+    table = prompts([*texts, *(each.prompt for each in load("tiny").scenarios[::2])])
     vae, suite, lines = train_dit.load_packaged_vae(), load("tiny"), []
     for name in ("-", *names):
         dit = fused(name if name == "-" else str(work / f"loras/{name}.safetensors"), 1.0)
@@ -390,11 +429,11 @@ def main() -> None:
         print(f"{time.monotonic() - began:.0f} s: {words}", flush=True)
 
     draw_data(work)
-    draw_regular(work)
-    tell("regular videos rendered")
+    tell("clips drawn")
     for name in arguments.only:
-        train(work, name)
-        tell(f"{name} trained")
+        if not (work / f"loras/{name}.safetensors").exists():
+            train(work, name, KINDS[name])
+            tell(f"{name} trained")
     sheet(work, arguments.only)
     if arguments.until == "train":
         return

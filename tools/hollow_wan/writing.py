@@ -84,7 +84,7 @@ def write(path: Path, listed: Sequence[Entry], *, seed: int, device: str) -> int
 
 
 def _bytes(value: Tensor) -> memoryview:
-    flat = value.detach().cpu().contiguous().view(torch.uint8).reshape(-1)
+    flat = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
     return flat.numpy().data
 
 
