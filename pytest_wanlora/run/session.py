@@ -7,6 +7,7 @@ they share is the cache and the run's folder.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -18,6 +19,7 @@ from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer, plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
+from pytest_wanlora.options import in_one_word
 from pytest_wanlora.results.folders import point_latest
 from pytest_wanlora.run.candidates import Candidate, demanded
 from pytest_wanlora.run.questions import WITH_TRIGGER, with_trigger
@@ -96,8 +98,13 @@ class Gate:
     @property
     def first_look(self) -> tuple[int, ...]:
         """Seeds of the first look; of the last one when baselines are stored."""
-        seeds = self.suite.seeds
-        return self.seeds(seeds.most if self.settings.update_baselines else seeds.first)
+        return self.last_look if self.settings.update_baselines else self.seeds(self.suite.seeds.first)
+
+    @property
+    def last_look(self) -> tuple[int, ...]:
+        """Seeds of the last look; all that a baseline of the model without a LoRA has when one is stored."""
+        seeds, of_base = self.suite.seeds, self.settings.update_baselines and not self.files
+        return self.seeds(max(seeds.most, seeds.baseline) if of_base else seeds.most)
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
@@ -189,7 +196,7 @@ class Gate:
         """Find out, before anything is loaded or written, what this machine lacks for all items."""
         from pytest_wanlora.run.preflight import Request, examine
 
-        settings, most = self.settings, self.suite.seeds.most
+        settings, most = self.settings, len(self.last_look)
         number = self.device.name.partition(":")[2]
         self.preflight = examine(
             self.suite,
@@ -243,7 +250,8 @@ class Gate:
         ):
             first, most = self.settings.seeds
             typed.append(f"--wanlora-seeds {first}:{most}")
-        return tuple(typed)
+        words = in_one_word(self.settings.typed)
+        return (*typed, *(shlex.quote(word) for word in words if word.startswith("--wanlora-ray")))
 
     def prepare(self) -> None:
         """Make the folders and prove that they can be written, before anything is rendered.

@@ -20,32 +20,25 @@ from pytest_wanlora.verdict.standing import (
     standing,
 )
 
+_APPLIED: Final = (
+    "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives rounding, cosine "
+    "{cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video differs from the base model's",
+    "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, 코사인 "
+    "{cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 생성됩니다.",
+)
+
 REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
         ReasonCode.FILE_BROKEN: Phrase("{problems}", "체크포인트 파일 이상: {problems}"),
-        ReasonCode.LORA_APPLIED: Phrase(
-            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
-            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
-            "differs from the base model's",
-            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
-            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
-            "생성됩니다.",
-        ),
+        ReasonCode.LORA_APPLIED: Phrase(*_APPLIED),
         ReasonCode.LORA_ROUNDED_AWAY: Phrase(
-            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
-            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
-            "differs from the base model's; unfused (sampling.lora_mode) would keep what fusing rounds away",
+            f"{_APPLIED[0]}; unfused (sampling.lora_mode) would keep what fusing rounds away",
             "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%}만 "
             "유지, 코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. sampling.lora_mode 값을 "
             "unfused로 바꾸면 fuse 과정에서 사라지는 변화가 유지됩니다.",
         ),
         ReasonCode.LORA_WARNED: Phrase(
-            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
-            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
-            "differs from the base model's; in the file: {problems}",
-            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
-            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
-            "생성됩니다. 파일에서 확인할 점: {problems}",
+            f"{_APPLIED[0]}; in the file: {{problems}}", f"{_APPLIED[1]} 파일에서 확인할 점: {{problems}}"
         ),
         ReasonCode.LORA_NOT_APPLIED: Phrase(
             "{patched} of {targets} targets patched, {changed} of them changed a weight",
@@ -109,7 +102,7 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "비디오 {n}개 중 기준의 시드 범위를 크게 벗어난 것이 없습니다.",
         ),
         ReasonCode.VIDEOS_BROKEN: Phrase(
-            "{count} of {n} videos are broken, far outside the baseline's own seeds: {broken}",
+            "broken, far outside the baseline's own seeds, {count} of {n} videos: {broken}",
             "비디오 {n}개 중 {count}개가 기준의 시드 범위를 크게 벗어났습니다: {broken}",
         ),
         ReasonCode.LIMIT_KEPT: Phrase(
@@ -202,6 +195,9 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
         "untested": Phrase(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
         ),
+        "weak_one": Phrase(
+            "not proven, about 1 more seed would decide", "입증되지 않음, 시드 약 1개 더 필요"
+        ),
         "weak": Phrase(
             "not proven, about {more} more seeds would decide",
             "입증되지 않음, 시드가 약 {more}개 더 있으면 판정 가능",
@@ -209,7 +205,8 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
         "weak_beyond": Phrase(
             "not proven, even 10,000 seeds would not decide", "입증되지 않음, 10,000개로도 판정 불가"
         ),
-        "shown": Phrase("shown to be within its band", "허용 범위 안임이 입증됨"),
+        "by_test": Phrase("p = {p:.3f} > 0.05 over all items and looks", "전체 항목 p값 {p:.3f} > 0.05"),
+        "shown": Phrase("shown to be no loss beyond its band", "허용 범위를 넘는 악화가 아님이 입증됨"),
         "not_shown": Phrase("not shown to be within its band", "허용 범위 안임이 입증되지는 않음"),
         "chance": Phrase(
             "with all seeds of the suite it would fail with a chance of {chance:.0%}",
@@ -387,7 +384,10 @@ def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
             yield STANDINGS[known].say(language)
         elif known is Standing.WEAK:
             more = evidence.n_missing
-            yield PARTS["weak_beyond" if more is None else "weak"].say(language, more=more)
+            if evidence.low > (judged.fail or 0.0) and evidence.p_adjusted is not None:
+                yield PARTS["by_test"].say(language, p=evidence.p_adjusted)
+            key = "weak_beyond" if more is None else "weak_one" if more == 1 else "weak"
+            yield PARTS[key].say(language, more=more)
         # beyond the band, what would decide is said, not what the suite's last look would fail
         likely = known is Standing.UNLIKELY or (known is Standing.WEAK and not beyond)
         if likely and evidence.chance_to_fail is not None:

@@ -100,13 +100,14 @@ class TestBleed:
         found = judged(opened(black), "bleed")
         assert (found.verdict, found.code) == (Verdict.DEGENERATE, ReasonCode.DEGENERATE)
 
-    def test_two_videos_prove_nothing(self, opened: Open) -> None:
+    @pytest.mark.parametrize("undecided", ["block", "warn"])
+    def test_two_videos_prove_nothing(self, opened: Open, undecided: str) -> None:
         gate = opened(moved(2.0))
         seeds = gate.suite.seeds.model_copy(update={"first": 2, "most": 2})
-        gate.suite = gate.suite.model_copy(update={"seeds": seeds})
+        gate.suite = gate.suite.model_copy(update={"seeds": seeds, "undecided": undecided})
         found = judged(gate, "bleed")
         assert (found.verdict, found.code) == (Verdict.UNDECIDED, ReasonCode.TOO_FEW_TO_ASK)
-        assert "that takes 3 or more videos of a scenario, here are 2" in found.reason
+        assert "that takes 3 or more videos of a scenario, here: 2" in found.reason
 
     def test_the_place_it_is_about_may_change(self, opened: Open) -> None:
         gate = opened(moved(2.0))
@@ -225,6 +226,15 @@ class TestTriad:
         assert seeds[0] == seeds[1]
         keys = [job.key for job in gate.producer.made]
         assert len(keys) == len(set(keys))
+
+    def test_what_stands_beside_videos_that_cannot_be_scored_was_not_measured(self, subject: Open) -> None:
+        def black(job: Job, made: Produced) -> Produced:
+            if own(job) and job.scenario == CITY and job.seed == unusual.START:
+                return dataclasses.replace(made, degenerate="all black", scores={}, features={})
+            return shows()(job, made)
+
+        found = judged(subject(black), "collapse", CITY)
+        assert (found.verdict, found.code) == (Verdict.ERROR, ReasonCode.NOT_MEASURED)
 
     def test_what_is_asked(self, subject: Open) -> None:
         asked = [(item.scenario, item.metric) for item in subject(None).items if item.kind == "question"]
