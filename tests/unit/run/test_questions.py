@@ -313,11 +313,18 @@ class TestKinds:
 
 
 class TestReferences:
-    @pytest.mark.parametrize("size", [None, 48])
+    @pytest.mark.parametrize("size", [None, 48, 32])
     def test_a_reference_that_was_trained_on_is_refused(self, tmp_path: Path, size: int | None) -> None:
         write_subject(tmp_path)
         if size is None:
             shutil.copy(tmp_path / "clips/2.png", tmp_path / "references/copy.png")
+        elif size == 32:
+            # colours that JPEG blurs, and a mirror
+            colours = np.random.default_rng(9).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+            large = Image.fromarray(colours).resize((64, 64), Image.Resampling.BICUBIC)
+            large.save(tmp_path / "clips/2.png")
+            small = large.resize((size, size)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            small.save(tmp_path / "references/small.jpg", quality=60)
         else:
             picture(tmp_path / "references/scaled.png", 102, CLIPS[2], size)
         suite = suites.load(tmp_path / "fake.yaml")
@@ -337,6 +344,14 @@ class TestReferences:
             path.unlink()
         with pytest.raises(SuiteError, match="none of its 5 clips is on this disk"):
             complaint(suite, tmp_path / "cache")
-        shutil.rmtree(tmp_path / "references")
+        (tmp_path / "clips/metadata.csv").write_text("prompt\na tram\n")
+        with pytest.raises(SuiteError, match=r"subject\.training: .*no column 'video'") as caught:
+            complaint(suite, tmp_path / "cache")
+        assert "--" not in str(caught.value.next_command)
+        for path in (tmp_path / "references").glob("*.png"):
+            path.unlink()
         with pytest.raises(SuiteError, match="no picture and no video in it"):
+            references(suite)
+        shutil.rmtree(tmp_path / "references")
+        with pytest.raises(SuiteError, match="references: no folder; allowed: a folder with bmp"):
             references(suite)
