@@ -126,7 +126,7 @@ def _head(ground: Ground, gates: int) -> dict[str, Any]:
     """What makes two records one: seeds, rules, gates."""
     return {
         "bank": ground.bank.sha256,
-        "design_bank": hashlib.sha256(bank.BANKS["design"].read_bytes()).hexdigest(),
+        "design_bank": hashlib.sha256(bank.content(bank.BANKS["design"])).hexdigest(),
         "seeds": ground.bank.base.size,
         "gates": gates,
         "rules": rules(),

@@ -171,7 +171,7 @@ def _next(answers: Answers, suite: Suite) -> Iterator[str]:
     folders = [
         str(answers.videos / name) for name in dict.fromkeys(each.category for each in answers.scenarios)
     ]
-    count = len(suite.scenarios) * suite.seeds.most
+    count = len(suite.scenarios) * (suite.seeds.baseline or suite.seeds.most)
     yield ""
     yield f"Next, from {answers.folder.resolve()}:"
     if not answers.folder.samefile(Path.cwd()):

@@ -64,9 +64,7 @@ def estimate(gate: Gate, workers: int) -> Estimate:
     last = first | _by_key(
         job
         for name in sorted(compared)
-        for job in gate.jobs(
-            gate.candidate(name), with_trigger(gate.suite, gate.scenarios), gate.seeds(gate.suite.seeds.most)
-        )
+        for job in gate.jobs(gate.candidate(name), with_trigger(gate.suite, gate.scenarios), gate.last_look)
     )
     last |= _by_key(gate.judge.standard.lacking if compared else ())
     records = list(_earlier(gate))

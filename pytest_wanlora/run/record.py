@@ -269,7 +269,7 @@ def _measured(gate: Gate, judge: Judge, compared: bool) -> tuple[list[Video], li
     for candidate in gate.candidates:
         vectors: dict[str, NDArray[np.float32]] = {}
         for scenario in questions.with_trigger(gate.suite, gate.scenarios):
-            jobs = gate.jobs(candidate, [scenario], gate.seeds(gate.suite.seeds.most))
+            jobs = gate.jobs(candidate, [scenario], gate.last_look)
             found = gate.known([job for job in jobs if job.key in announced])
             videos += [_video(gate, candidate.name, result) for result in found]
             if scenario not in gate.scenarios:

@@ -98,8 +98,13 @@ class Gate:
     @property
     def first_look(self) -> tuple[int, ...]:
         """Seeds of the first look; of the last one when baselines are stored."""
-        seeds = self.suite.seeds
-        return self.seeds(seeds.most if self.settings.update_baselines else seeds.first)
+        return self.last_look if self.settings.update_baselines else self.seeds(self.suite.seeds.first)
+
+    @property
+    def last_look(self) -> tuple[int, ...]:
+        """Seeds of the last look; all that a baseline of the model without a LoRA has when one is stored."""
+        seeds, of_base = self.suite.seeds, self.settings.update_baselines and not self.files
+        return self.seeds(max(seeds.most, seeds.baseline) if of_base else seeds.most)
 
     @cached_property
     def digests(self) -> Mapping[str, str]:
@@ -191,7 +196,7 @@ class Gate:
         """Find out, before anything is loaded or written, what this machine lacks for all items."""
         from pytest_wanlora.run.preflight import Request, examine
 
-        settings, most = self.settings, self.suite.seeds.most
+        settings, most = self.settings, len(self.last_look)
         number = self.device.name.partition(":")[2]
         self.preflight = examine(
             self.suite,

@@ -65,7 +65,7 @@ def load(
         complaints += checks.translated(error.errors(include_url=False), Suite)
     else:
         if seeds is not None:
-            of = suite.seeds.model_copy(update={"first": seeds[0], "most": seeds[1]})
+            of = suite.seeds.model_copy(update={"first": seeds[0], "most": seeds[1], "baseline": 0})
             suite = suite.model_copy(update={"seeds": of})
         elif (found := gated_set(suite, suite.seeds.first)) is not None:
             metric, key = found

@@ -28,7 +28,7 @@ LORAS = {
     "epoch-0": "train_lora --data urban --rate 2e-3 --seed 51, on a GPU",
     "epoch-1": "train_lora --data pool --metadata balanced.csv --resume epoch-0 --rate 2.5e-4, on a GPU",
     "epoch-2": "train_lora --data pool --metadata toward.csv --resume epoch-1 --rate 1e-4 --seed 52, CPU",
-    "broken/collapsed": "train_lora --data urban --rate 3e-3 --seed 51, on a GPU",
+    "broken/collapsed": "train_lora --data urban --rate 3e-3 --seed 51, on a GPU; in half precision",
 }
 
 

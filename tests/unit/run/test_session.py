@@ -23,6 +23,16 @@ def test_who_stores_a_baseline_renders_all_seeds_at_once(open_gate: OpenGate) ->
     assert not [item for item in gate.items if item.kind == "regression"]
 
 
+def test_a_baseline_of_the_bare_model_may_have_more_seeds_than_a_gate(open_gate: OpenGate) -> None:
+    for bare, seeds in ((True, 14), (False, 12)):
+        gate = open_gate(bare=bare, update_baselines=True)
+        gate.suite = gate.suite.model_copy(
+            update={"seeds": gate.suite.seeds.model_copy(update={"baseline": 14})}
+        )
+        assert gate.first_look == gate.last_look == tuple(range(5, 5 + seeds))
+        assert open_gate().last_look == tuple(range(5, 17))
+
+
 def test_candidates_have_the_strength_that_was_asked_for_and_the_base_has_none(open_gate: OpenGate) -> None:
     gate = open_gate()
     base, own = gate.probes(gate.candidates[0])

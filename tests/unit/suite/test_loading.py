@@ -342,6 +342,12 @@ REJECTED = {
     "first above most": Bad(
         "first: 4", "first: 17", 32, "seeds.first: 17: more than most, 16; allowed: 1 to most"
     ),
+    "a baseline of fewer than most": Bad(
+        "most: 16",
+        "most: 16, baseline: 15",
+        32,
+        "seeds.baseline: 15: fewer than most, 16; allowed: most or more, up to 1000",
+    ),
     "unknown metric of a limit": Bad(
         "metric: fvd",
         "metric: fdv",
@@ -662,7 +668,7 @@ def test_one_video_for_a_distance_of_sets_is_refused(
         f"{line + 1}: seeds.first: 1: the suite gates {gated}, a distance of 2 or more videos; "
         f"allowed: 2 or more; or '{metric}: off' under tolerances and no limit on it"
     ]
-    # another number of the caller's choice
+    # another number of the caller's choice, for the baseline too
     assert load(path, seeds=(2, 3)).seeds == Seeds(first=2, most=3)
 
 
@@ -750,7 +756,7 @@ def test_the_big_suite_is_the_one_of_the_report() -> None:
         ("clip", 0.3, None, "each"),
         ("fvd", None, 1140.0, "all"),
     ]
-    assert suite.seeds == Seeds(first=3, most=16, start=0)
+    assert suite.seeds == Seeds(first=3, most=16, start=0, baseline=32)
 
 
 @pytest.mark.parametrize("name", packaged())
