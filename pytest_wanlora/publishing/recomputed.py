@@ -135,10 +135,11 @@ def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
             None if evidence is None else _tested(evidence),
             undecided="warn" if said.suite.weak == "warn" else "block",
         )
-        # fewer videos prove no distance worse, and what is not proven may warn
+        # fewer videos prove no loss, nothing proves one of another distance; what is not proven may warn
         least = FEWEST_VIDEOS * (len(said.suite.scenarios) if judged.scenario == ALL else 1)
+        unproven = evidence is None and (judged.n < least or (metric.level == "set" and metric.id != "fvd"))
         warns = judged.verdict is Verdict.WARN and said.suite.weak == "warn"
-        if verdict.fails and not (warns and evidence is None and judged.n < least):
+        if verdict.fails and not (warns and unproven):
             yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers: {worse:.3g} worse"
             return
 

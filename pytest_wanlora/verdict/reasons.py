@@ -128,6 +128,7 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
             "not proven: that takes {fewest} or more videos of a scenario",
             "입증되지 않음: 시나리오당 비디오가 {fewest}개 이상 필요합니다",
         ),
+        ReasonCode.NO_TEST: Phrase("not proven: no test of it is known", "입증되지 않음: 검정 방법 없음"),
         ReasonCode.FAILED_WITH_SIBLING: Phrase(
             "another item of the scenario has failed for certain, so no more were rendered",
             "같은 시나리오의 다른 항목이 이미 확실히 실패하여 비디오를 더 생성하지 않았습니다",
@@ -152,6 +153,7 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
     }
 )
 """What follows the numbers of a comparison; None where they say everything."""
+_UNPROVEN: Final = (ReasonCode.TOO_FEW_PAIRS, ReasonCode.NO_TEST)
 
 OTHER_HINT: Final = Phrase(
     "so large a rise is suspicious: look at the video", "상승폭이 지나치게 크므로 영상을 확인하세요"
@@ -228,7 +230,6 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
         ),
     }
 )
-"""Parts of sentences."""
 
 
 def reason(judged: Judgement, language: Language = "en") -> str:
@@ -261,8 +262,7 @@ def aside(judged: Judgement, language: Language = "en") -> str:
     if judged.code not in REMARKS:
         return reason(judged, language)
     evidence = [*_evidence(judged, language)]
-    shown = judged.evidence is not None and None not in (judged.evidence.low, judged.evidence.high)
-    shown = shown or judged.code is ReasonCode.TOO_FEW_PAIRS
+    shown = bool(interval_words(judged, language)) or judged.code in _UNPROVEN
     return "; ".join([*(evidence[1:] if shown else evidence), *_remark(judged, language)])
 
 
@@ -365,7 +365,7 @@ def _change(judged: Judgement, language: Language) -> str:
 def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
     """How certain a change is: the interval first, then what more seeds would show."""
     evidence = judged.evidence
-    if evidence is None and judged.code is ReasonCode.TOO_FEW_PAIRS:
+    if evidence is None and judged.code in _UNPROVEN:
         yield PARTS["count"].say(language, n=judged.n)
     elif evidence is None and judged.change is not None:
         yield PARTS["one_seed" if judged.n == 1 else "band_alone"].say(language)
