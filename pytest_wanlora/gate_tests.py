@@ -11,10 +11,11 @@ import pytest
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.reports import terminal, terminal_tables
 from pytest_wanlora.reports.commands import item_again
+from pytest_wanlora.reports.summary import seeds_to_decide
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.run.update_baseline import store
-from pytest_wanlora.verdict.judgement import ItemId, Judgement
+from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict
 
 __all__ = [
     "HEADLINE",
@@ -90,8 +91,16 @@ def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
         request.node.user_properties.append((NOT_MEASURED, where))
     if judged.verdict.fails:
         request.node.stash[HEADLINE] = terminal_tables.headline(judged)
-        again = item_again(["pytest", *map(str, request.config.invocation_params.args)], request.node.nodeid)
+        command = ["pytest", *map(str, request.config.invocation_params.args)]
+        again = item_again(command, request.node.nodeid, _seeds_that_decide(gate, judged))
         pytest.fail(terminal.failure(judged, preview=gate.preview(judged), again=again), pytrace=False)
+
+
+def _seeds_that_decide(gate: Gate, judged: Judgement) -> str:
+    """What `--wanlora-seeds` takes so that an undecided item is decided; empty: what was typed."""
+    seeds = gate.suite.seeds
+    enough = seeds_to_decide(judged, len(gate.scenarios)) if judged.verdict is Verdict.UNDECIDED else None
+    return f"{seeds.first}:{enough}" if enough is not None and enough > seeds.most else ""
 
 
 def properties(judged: Judgement) -> Iterator[tuple[str, str]]:

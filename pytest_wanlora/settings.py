@@ -258,7 +258,7 @@ def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
         raise SettingsError(
             "--update-baselines without --lora measures the model of a suite, and none is named; "
             f"allowed: --wanlora-suite with {', '.join(suites.packaged())} or a .yaml file",
-            next_command=f"pytest --wanlora-suite {next(iter(suites.packaged()))} --update-baselines",
+            next_command=settings.again(f"--wanlora-suite={next(iter(suites.packaged()))}"),
         )
     for checkpoint in checkpoints:
         suites.check_fit(chosen, checkpoint)
@@ -381,7 +381,7 @@ def _refuse_contradictions(settings: Settings) -> None:
     if len(settings.lora) > 1:
         raise SettingsError(
             f"--update-baselines: {len(settings.lora)} checkpoints; allowed: one, the one to accept",
-            next_command="pytest --lora FILE --update-baselines",
+            next_command=settings.again("--lora=FILE"),
         )
     if len(settings.scales) > 1:
         shown = ",".join(f"{scale:g}" for scale in settings.scales)

@@ -1,9 +1,12 @@
-"""Aligned tables of text for terminals."""
+"""Text for terminals: aligned tables, long texts on one line."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Collection, Sequence
+from typing import Final
+
+_LONGEST: Final = 80
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
@@ -29,3 +32,9 @@ def _padded(column: int, cell: tuple[str, int], left: Collection[int]) -> str:
 def columns(text: str) -> int:
     """Terminal columns that a text takes: Hangul and Han characters take two each."""
     return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def cut(text: str) -> str:
+    """A text on one line, cut if it is long."""
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"

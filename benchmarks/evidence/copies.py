@@ -2,16 +2,18 @@
 
 ``python -m benchmarks.evidence.copies`` draws clips of four subjects of the tiny world, and fresh videos of
 the same captions. A planted copy is a clip that was shifted in time, mirrored, cut, lit otherwise, noisy,
-blurred, sent through the VAE or a video codec, by random amounts. Seeds from 1000 on were looked at by nobody
-when the bound was chosen; `--first 0` has those that it was chosen with.
+blurred, sent through the VAE or a video codec, by random amounts. Then it does the same with frames as
+stills, as references are compared with the training. Seeds from 1000 and from 5000 on were looked at by
+nobody when the bounds and the search were chosen; `--first 0`, 2000 and 3000 have those of the choice.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, partial
 from pathlib import Path
 
@@ -19,8 +21,10 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from PIL import Image
 
 from benchmarks.evidence.subject_loras import ASKED, poplars
+from pytest_wanlora.run.pictures import SAME_PICTURE, grey_thumbnails, with_mirrored
 from pytest_wanlora.scoring.frames import thumbnails
 from pytest_wanlora.scoring.videos import read_frames
 from pytest_wanlora.studio.previews import write_preview
@@ -101,6 +105,47 @@ CHANGES: Mapping[str, Change] = {
 }
 
 
+def _saved(quality: int, part: int) -> Change:
+    """As a JPEG of so small a part of its width and height."""
+
+    def change(picture: Frames, rng: np.random.Generator) -> Frames:
+        height, width = picture.shape[:2]
+        with io.BytesIO() as file:
+            Image.fromarray(picture).resize((width // part, height // part)).save(
+                file, "JPEG", quality=quality
+            )
+            return np.asarray(Image.open(file))
+
+    return change
+
+
+STILLS: Mapping[str, Change] = {
+    "a frame": lambda picture, rng: picture,
+    "JPEG of quality 60": _saved(60, 1),
+    "half the size, JPEG of quality 60": _saved(60, 2),
+    "half the size, JPEG of quality 30": _saved(30, 2),
+    "a third of the size, JPEG of quality 60": _saved(60, 3),
+    "mirrored, half the size, JPEG of quality 60": lambda picture, rng: _saved(60, 2)(picture, rng)[:, ::-1],
+    "lit by 0.8-1.15": lambda picture, rng: _clipped(picture * rng.uniform(0.8, 1.15)),
+    "a square": lambda picture, rng: np.asarray(Image.fromarray(picture).resize((96, 96))),
+    "cut to 80-100 %": lambda picture, rng: cut(picture[None], rng)[0],
+}
+
+
+def stills(clips: Frames, fresh: Frames, rng: np.random.Generator) -> Iterator[tuple[str, float]]:
+    """How alike changed frames of clips, and middle frames of fresh videos, are to a frame of the clips."""
+    frames = clips.reshape(-1, *clips.shape[2:])
+    every = with_mirrored(grey_thumbnails(frames))
+    for name, change in STILLS.items():
+        chosen = rng.choice(len(frames), 2 * _COPIES, replace=False)
+        yield from ((name, _most(change(frames[each], rng), every)) for each in chosen)
+    yield from (("fresh", _most(video[len(video) // 2], every)) for video in fresh)
+
+
+def _most(picture: Frames, every: NDArray[np.float32]) -> float:
+    return float((grey_thumbnails([np.ascontiguousarray(picture)]) @ every.T).max())
+
+
 def scenes(first: int) -> Mapping[str, Callable[[int, int], Frames]]:
     """By subject: videos of its caption, by number and a seed."""
     known: dict[str, Callable[[int, int], Frames]] = {
@@ -120,6 +165,7 @@ def main() -> None:
     torch.set_num_threads(1)
     rng, small = np.random.default_rng(arguments.first), partial(thumbnails, side=copies.SIDE)
     found: dict[str, list[bool]] = {name: [] for name in ("fresh", *CHANGES)}
+    alike: dict[str, list[float]] = {}
     for subject, videos in scenes(arguments.first).items():
         clips = videos(_CLIPS, 1)
         planted = [
@@ -127,7 +173,10 @@ def main() -> None:
             for name, change in CHANGES.items()
             for _ in range(_COPIES)
         ]
-        planted += [("fresh", video) for video in videos(_FRESH, 2)]
+        fresh = videos(_FRESH, 2)
+        planted += [("fresh", video) for video in fresh]
+        for name, value in stills(clips, fresh, rng):
+            alike.setdefault(name, []).append(value)
         nearest = copies.nearest([small(video) for _, video in planted], [small(clip) for clip in clips], 1)
         own: dict[str, list[float]] = {name: [] for name in found}
         for (name, _), each in zip(planted, nearest, strict=True):
@@ -149,6 +198,10 @@ def main() -> None:
             )
     for name, those in found.items():
         print(json.dumps({"video": name, "n": len(those), "found": round(float(np.mean(those)), 4)}))
+    for name, values in alike.items():
+        share = float(np.mean(np.array(values) >= SAME_PICTURE))
+        ends = {f"{part}%": round(float(np.percentile(values, part)), 4) for part in (0, 5, 50, 95, 100)}
+        print(json.dumps({"still": name, "n": len(values), "found": round(share, 4), **ends}))
 
 
 if __name__ == "__main__":

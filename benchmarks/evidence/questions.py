@@ -141,7 +141,7 @@ def play(
     whole = replace(pairs, questions=dict(asked))
     taken = dict.fromkeys(pairs.pairs(), plan.looks[0])
     while True:
-        found = assess(whole.first(taken), ground.suite.tolerances, plan, powers=False)
+        found = assess(whole.first(taken), ground.suite.tolerances, plan)
         if not found.unsettled:
             break
         taken |= {name: plan.following(taken[name]) or taken[name] for name in found.unsettled}

@@ -204,7 +204,7 @@ class _Drawn:
         for name in names:
             pairs = self.field.stages[name].pairs(self._draw)
             pairs = replace(pairs, stored=pairs.baseline).first(dict.fromkeys(pairs.pairs(), n))
-            told = assess(pairs, tolerances, PLAN, powers=False)
+            told = assess(pairs, tolerances, PLAN)
             if told.failed or broken_scenarios(pairs, tolerances):
                 found.add(name)
         return found

@@ -84,7 +84,7 @@ def run_gate(
         scores = replace(scores, stored=scores.first(dict.fromkeys(available, plan.looks[-1])).baseline)
     while True:
         seen = scores.first(pairs)
-        assessment = assess(seen, tolerances, plan, powers=False)
+        assessment = assess(seen, tolerances, plan)
         broken = broken_scenarios(seen, tolerances)
         if not assessment.unsettled or (broken and plan.stop_at_failure):
             break

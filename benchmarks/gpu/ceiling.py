@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -11,7 +12,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.profile import seconds_of
 
-__all__ = ["measure", "sizes", "work"]
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import Suite
+
+__all__ = ["kernel_seconds", "measure", "sizes", "work"]
 
 _TEXT_TOKENS = 512
 #: Attention kernels for half precision, by the names of `environment.attention_kernels`.
@@ -74,6 +78,37 @@ def work(context: Context) -> float:
     return 2.0 * tokens * parameters * forwards
 
 
+def kernel_seconds(suite: Suite, videos: int) -> tuple[float, float]:
+    """What one step of a denoiser is made of, timed alone: its matrix products and its attention.
+
+    Keys and values of the text are left out, since they are the same in all steps; norms, positions and
+    modulation are what a step has besides.
+
+    Args:
+        suite: For shapes and size.
+        videos: Sequences in a batch, those without the prompt counted.
+
+    Returns:
+        Seconds, each product and attention by the fastest kernel of this machine, and operations.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    of, sampling = suite.model.architecture, suite.sampling
+    heads = of.heads or 1
+    frames = (sampling.frames - 1) // 4 + 1
+    tokens = frames * (sampling.height // of.size_multiple) * (sampling.width // of.size_multiple)
+    rows, seconds, operations = videos * tokens, 0.0, 0.0
+    products = (((of.dim, of.dim), 6), ((of.dim, of.ffn_dim), 1), ((of.ffn_dim, of.dim), 1))
+    for (inner, columns), count in products:
+        work = 2.0 * rows * inner * columns
+        seconds += count * work / (_tflops(rows, inner, columns, device) * 1e12)
+        operations += count * work
+    for keys in (tokens, _TEXT_TOKENS):
+        backends = _KERNELS.values() if device == "cuda" else (SDPBackend.MATH,)
+        seconds += min(_attention_ms(heads, of.dim, tokens, keys, each, videos) for each in backends) / 1000
+        operations += 4.0 * videos * tokens * keys * of.dim
+    return of.blocks * seconds, of.blocks * operations
+
+
 def _tflops(rows: int, inner: int, columns: int, device: str) -> float:
     """A bfloat16 product, in TFLOP/s."""
     a = torch.randn((rows, inner), device=device).to(torch.bfloat16)
@@ -85,18 +120,24 @@ def _tflops(rows: int, inner: int, columns: int, device: str) -> float:
     return round(best, 4 if best < 1 else 1)
 
 
-def _attention_ms(heads: int, dim: int, queries: int, keys: int, backend: SDPBackend) -> float:
-    """One layer's attention for two videos with guidance, in milliseconds."""
+def _attention_ms(
+    heads: int, dim: int, queries: int, keys: int, backend: SDPBackend, videos: int = 4
+) -> float:
+    """One layer's attention, of two videos with guidance if nothing else is said, in milliseconds."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
 
     def tokens(count: int) -> torch.Tensor:
         # as the model hands them over: heads beside each other
-        value = torch.randn((4, count, heads, dim // heads), device="cuda", dtype=torch.bfloat16)
+        value = torch.randn((videos, count, heads, dim // heads), device=device, dtype=torch.bfloat16)
         return value.transpose(1, 2)
 
     query, key, value = tokens(queries), tokens(keys), tokens(keys)
     attend = torch.nn.functional.scaled_dot_product_attention
+    # a round of some 50 ms at 400 TFLOP/s
+    most = int(0.05 * 4e14 / (4.0 * videos * queries * keys * dim))
+    repeats = max(1, min(100, most)) if device == "cuda" else 1
     with torch.no_grad(), sdpa_kernel(backend):
-        return round(1000 * _fastest(lambda: attend(query, key, value), 100), 4)
+        return round(1000 * _fastest(lambda: attend(query, key, value), repeats), 4)
 
 
 def _fastest(call: Callable[[], object], repeats: int) -> float:

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from benchmarks.gpu import ceiling
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint.experts import pair
 from pytest_wanlora.environment import detect
@@ -53,6 +54,9 @@ COLUMNS = (
     "stock_seconds",
     "seconds",
     "share",
+    "step_ms",
+    "kernels_ms",
+    "step_tflops",
     "decode_seconds",
     "switch_seconds",
     "peak_gib",
@@ -193,6 +197,9 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     step = (long - short) / (LONG - SHORT)
     rest = max(0.0, short - SHORT * step)
     found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
+    guided = 2 if suite.guidance("low" if suite.model.experts else "") != 1.0 else 1
+    kernels, operations = ceiling.kernel_seconds(suite, guided * suite.sampling.batch)
+    found |= {"step_ms": 1000 * step, "kernels_ms": 1000 * kernels, "step_tflops": operations / step / 1e12}
     if suite.model.experts is not None:
         # the one before holds both experts on the GPU for as long as it has a name
         del studio

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Final
 
 from pytest_wanlora import environment as environments
 from pytest_wanlora.baseline.contents import Baseline, Prompt
 from pytest_wanlora.baseline.store import update_command
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import IncomparableError
+from pytest_wanlora.suite.sampling import LEVERS
+
+#: What a fingerprint means by keys that it leaves out, as those of before these keys do.
+_LEFT_OUT: Final[Mapping[str, object]] = MappingProxyType(
+    {
+        "scoring.clip.frame": "middle",
+        "scoring.frames": "the suite's CLIP",
+        # what `text_once` is says nothing without `compile`
+        **{f"sampling.{name}": value for name, value in LEVERS.items() if name != "text_once"},
+    }
+)
 
 
 def require_comparable(
@@ -20,9 +32,12 @@ def require_comparable(
     prompts: Mapping[str, Prompt],
     environment: Environment,
     other_environment: bool,
-    suite_option: str = "",
+    again: str = "",
 ) -> tuple[str, ...]:
     """Check that a baseline was measured as this run measures.
+
+    Args:
+        again: The command that measures it, for an error; that of a packaged suite when left out.
 
     Returns:
         Lines on what differs and does not count by itself: library versions, and what the user allowed.
@@ -30,7 +45,7 @@ def require_comparable(
     Raises:
         IncomparableError: The fingerprint, a prompt or the environment differs; names each difference.
     """
-    again = update_command(suite_option or baseline.suite, baseline.name)
+    again = again or update_command(baseline.suite, baseline.name)
     lines = list(differing(baseline.fingerprint, fingerprint))
     for scenario, prompt in sorted(prompts.items()):
         stored = baseline.prompts.get(scenario)
@@ -58,7 +73,8 @@ def differing(stored: object, here: object, key: str = "") -> Iterator[str]:
         for name in sorted({*stored, *here}, key=str):
             at = f"{key}.{name}" if key else str(name)
             if name not in stored or name not in here:
-                sides = [json.dumps(side[name]) if name in side else "nothing" for side in (stored, here)]
+                absent = json.dumps(_LEFT_OUT[at]) if at in _LEFT_OUT else "nothing"
+                sides = [json.dumps(side[name]) if name in side else absent for side in (stored, here)]
                 yield f"{at}: baseline {sides[0]}, here {sides[1]}"
             else:
                 yield from differing(stored[name], here[name], at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -150,7 +151,8 @@ def _refuse_what_has_no_place(checkpoint: Checkpoint, to: str, wanted: Format) -
         raise CheckpointError(
             f"{checkpoint.path}: {len(lost)} of {len(checkpoint.targets)} targets "
             f"have no place in {to} files; the first is {lost[0].name} ({lost[0].kind})",
-            next_command=f"python -m pytest_wanlora convert {checkpoint.path} --to {others[0]}",
+            next_command=f"python -m pytest_wanlora convert {shlex.quote(str(checkpoint.path))} "
+            f"--to {others[0]}",
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -63,7 +64,7 @@ def half_of(path: Path, halves: Mapping[str, dict[str, str]], expert: str) -> di
         raise CheckpointError(
             f"{path}: given as the {expert}-noise LoRA, and its keys name the {has}-noise expert alone, such "
             f"as {next(iter(halves[has]))!r}",
-            next_command=f"pytest --lora {has}={path}",
+            next_command=f"pytest --lora {has}={shlex.quote(str(path))}",
         )
     return halves[expert]
 

@@ -219,10 +219,21 @@ def _shrink(cache: Cache, contents: CacheContents, limit: int, *, dry: bool) -> 
     say([f"  {shown_size(left)} {'would stay' if dry else 'stay'}"])
     if left <= limit:
         return OK
-    complain(
-        f"{cache.folder}: still above {shown_size(limit)}: the rest is in use by a run, shared by all runs, "
-        "or cannot be deleted\nnext: run the same command when no run is in progress"
-    )
+    still = f"{cache.folder}: still above {shown_size(limit)}: "
+    if contents.shared > limit:
+        from pytest_wanlora.reports.commands import typed
+
+        words = ["--cache-dir", str(cache.folder), "--keep-size", f"{-(-contents.shared // 1000)}kB"]
+        complain(
+            f"{still}{shown_size(contents.shared)} are prompt embeddings and compiled code, which clean "
+            "keeps: all runs share them, and to make them again takes the text encoder or a compilation\n"
+            f"next: {typed('python', '-m', 'pytest_wanlora', 'clean', *words, *['--dry-run'] * dry)}"
+        )
+    else:
+        complain(
+            f"{still}the rest is in use by a run, or cannot be deleted\n"
+            "next: run the same command when no run is in progress"
+        )
     return BAD
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import os
 import shlex
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -13,16 +12,26 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from pytest_wanlora.cli.data_source import (
+    count,
+    progress,
+    rules_of,
+    similarity_of,
+    source_of,
+    suite_of,
+    survey_of,
+    threshold,
+    whole,
+)
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
-from pytest_wanlora.training_data.clip_similarity import ClipTextSimilarity, TextSimilarity
 from pytest_wanlora.training_data.duplicates import THRESHOLD
 from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.report import build, draw_lines, report_lines
-from pytest_wanlora.training_data.rules import Rules, from_file, of_suite, packaged_rules
-from pytest_wanlora.training_data.survey import Progress, Source, Survey, take
+from pytest_wanlora.training_data.rules import Rules, packaged_rules
+from pytest_wanlora.training_data.survey import take
 from pytest_wanlora.training_data.trigger import trigger_uses
 from pytest_wanlora.training_data.videos import BROKEN, URLS, State, Target, read_clips
 from pytest_wanlora.training_data.writing import check_output, write_table
@@ -45,36 +54,33 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     _common(report)
     report.add_argument("--videos", choices=("none", "exist", "read"), default="exist", help=_VIDEOS)
-    report.add_argument("--height", type=_count, help="what the training resizes to; default: the suite's")
-    report.add_argument("--width", type=_count)
+    report.add_argument("--height", type=count, help="what the training resizes to; default: the suite's")
+    report.add_argument("--width", type=count)
+    report.add_argument("--frames", type=count, help="the most frames it uses; default: the suite's, else 81")
+    report.add_argument("--multiple", type=count, help=_MULTIPLE)
     report.add_argument(
-        "--frames", type=_count, help="the most frames it uses; default: the suite's, else 81"
+        "--near-duplicates", type=threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
     )
-    report.add_argument("--multiple", type=_count, help=_MULTIPLE)
-    report.add_argument(
-        "--near-duplicates", type=_threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
-    )
+    report.add_argument("--workers", type=count, help=_WORKERS)
     report.add_argument("--json", action="store_true", help="as JSON")
     report.set_defaults(run_command=_report)
 
     balanced = kinds.add_parser("balance", help="draw a set with wanted shares")
     _common(balanced)
-    balanced.add_argument("--samples", type=_whole, required=True, help="rows of the new set")
+    balanced.add_argument("--samples", type=whole, required=True, help="rows of the new set")
     balanced.add_argument(
         "--share", metavar="CATEGORY=SHARE,...", help="such as urban=0.3,nature=0.3,action=0.4"
     )
     balanced.add_argument("--toward", type=Path, metavar="RUN", help=_TOWARD)
     balanced.add_argument("--candidate", metavar="NAME", help="whose verdicts, where the run has several")
-    balanced.add_argument("--seed", type=_whole, default=0)
+    balanced.add_argument("--seed", type=whole, default=0)
     balanced.add_argument(
         "--output", type=Path, required=True, help="ends as METADATA does; all columns are kept"
     )
     balanced.add_argument("--overwrite", action="store_true", help="replace the output if it exists")
     balanced.add_argument("--repeat", action="store_true", help="repeat rows of a category that is short")
     balanced.add_argument("--drop", choices=("near", "exact", "none"), default="exact", help=_DROP)
-    balanced.add_argument(
-        "--near-duplicates", type=_threshold, default=THRESHOLD, metavar="SIMILARITY", help=_NEAR
-    )
+    balanced.add_argument("--near-duplicates", type=threshold, metavar="SIMILARITY", help=_NEAR)
     balanced.add_argument("--videos", choices=("none", "exist"), default="exist", help=_VIDEOS)
     balanced.set_defaults(run_command=_balance)
 
@@ -120,8 +126,7 @@ def _common(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--clip", action="store_true", help="ask the suite's CLIP about prompts that no word decides"
     )
-    parser.add_argument("--device", default="cpu", help="where CLIP runs; default: cpu")
-    parser.add_argument("--workers", type=_count, help=_WORKERS)
+    parser.add_argument("--device", help="where CLIP runs; default: cpu")
 
 
 def _read(parser: argparse.ArgumentParser) -> None:
@@ -133,9 +138,9 @@ def _read(parser: argparse.ArgumentParser) -> None:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    suite = _suite(arguments)
+    suite = suite_of(arguments)
     target = _target(arguments, suite)
-    survey = _survey(arguments, suite, check_videos=arguments.videos != "none")
+    survey = survey_of(arguments, suite, check_videos=arguments.videos != "none")
     duplicates = survey.duplicates(threshold=arguments.near_duplicates)
     report = build(survey, duplicates, threshold=arguments.near_duplicates)
     subject = suite.subject.trigger if suite is not None and suite.subject is not None else None
@@ -148,7 +153,7 @@ def _report(arguments: argparse.Namespace) -> int:
                 survey.source.folder / (row.video or "") for row, state in states if state == State.PRESENT
             ]
         workers = arguments.workers or min(os.cpu_count() or 1, 4)
-        read = read_clips(paths, target, workers=workers, progress=_progress("videos"))
+        read = read_clips(paths, target, workers=workers, progress=progress("videos"))
         report = replace(report, clips=read)
     if arguments.json:
         say_json(report.to_json())
@@ -163,20 +168,29 @@ def _balance(arguments: argparse.Namespace) -> int:
             "--share or --toward must say which shares are wanted",
             next_command="add --share urban=0.3,nature=0.3,action=0.2,other=0.2, or --toward RUN",
         )
+    if arguments.candidate is not None and arguments.toward is None:
+        raise DataError(
+            "--candidate: said only of a run", next_command="add --toward RUN, or leave --candidate out"
+        )
+    if arguments.near_duplicates is not None and arguments.drop != "near":
+        raise DataError(
+            f"--near-duplicates: not looked for with --drop {arguments.drop}",
+            next_command="add --drop near, or leave --near-duplicates out",
+        )
     kind = _output_kind(arguments.output, arguments.metadata)
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
-    suite = _suite(arguments)
-    rules = _rules(arguments, suite)
+    suite = suite_of(arguments)
+    rules = rules_of(arguments, suite)
     shares = _shares(arguments, rules)
     check_videos = arguments.videos != "none"
-    survey = _survey(arguments, suite, check_videos=check_videos, near=arguments.drop == "near")
+    survey = survey_of(arguments, suite, check_videos=check_videos, near=arguments.drop == "near")
     drawn = balance.draw(
         survey,
         shares,
         arguments.samples,
         seed=arguments.seed,
         drop=arguments.drop,
-        threshold=arguments.near_duplicates,
+        threshold=arguments.near_duplicates or THRESHOLD,
         repeat=arguments.repeat,
     )
     records = survey.records(drawn.rows)
@@ -187,7 +201,7 @@ def _balance(arguments: argparse.Namespace) -> int:
 
 
 def _import(arguments: argparse.Namespace) -> int:
-    source = _source(arguments, check_videos=arguments.videos != "none", near=False)
+    source = source_of(arguments, check_videos=arguments.videos != "none", near=False)
     output = arguments.output or source.folder / "metadata.csv"
     kind = output.suffix.lower().removeprefix(".")
     if kind not in ("csv", "json", "jsonl"):
@@ -196,7 +210,7 @@ def _import(arguments: argparse.Namespace) -> int:
             next_command=f"--output {shlex.quote(str(output.with_suffix('.csv')))}",
         )
     check_output(output, sources=[arguments.metadata], overwrite=arguments.overwrite)
-    survey = take(source, packaged_rules(), progress=_progress("rows"))
+    survey = take(source, packaged_rules(), progress=progress("rows"))
     if survey.kind == "archive":
         raise DataError(
             f"{source.path}: DiffSynth reads no archive",
@@ -209,7 +223,7 @@ def _import(arguments: argparse.Namespace) -> int:
         raise DataError(
             f"{source.path}: {np.count_nonzero(unusable):,} of {len(survey):,} rows would stop the training, "
             f"such as {survey.unit} {place.place}: {place.video or '(no name)'} {what}; nothing was written",
-            next_command=f"python -m pytest_wanlora data report {shlex.quote(str(source.path))}",
+            next_command=_report_of(arguments),
         )
     with source.open() as metadata:
         rows = [
@@ -229,6 +243,19 @@ def _import(arguments: argparse.Namespace) -> int:
     return OK
 
 
+def _report_of(arguments: argparse.Namespace) -> str:
+    from pytest_wanlora.reports.commands import typed
+
+    options = ("base", "prompt_column", "video_column", "videos")
+    given = [
+        word
+        for name in options
+        if (value := getattr(arguments, name)) not in (None, "exist")
+        for word in (f"--{name.replace('_', '-')}", str(value))
+    ]
+    return typed("python", "-m", "pytest_wanlora", "data", "report", str(arguments.metadata), *given)
+
+
 def _within(video: str | None, base: Path, folder: Path) -> str:
     """The name of a video as seen from the folder of the new table."""
     if video is None or video.startswith(URLS):
@@ -245,14 +272,14 @@ def _categorize(arguments: argparse.Namespace) -> int:
     kind = arguments.output.suffix.lower().removeprefix(".")
     if kind not in FORMATS:
         raise DataError(
-            f"--output: {arguments.output} does not end in .csv, .json or .jsonl",
+            f"--output: {arguments.output} does not end in {' or '.join(f'.{each}' for each in FORMATS)}",
             next_command=f"--output {shlex.quote(str(arguments.output.with_suffix('.csv')))}",
         )
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
-    suite = _suite(arguments)
-    rules = _rules(arguments, suite)
-    similarity = _similarity(arguments, suite)
-    survey = take(_source(arguments, check_videos=False, near=False), rules, progress=_progress("rows"))
+    suite = suite_of(arguments)
+    rules = rules_of(arguments, suite)
+    similarity = similarity_of(arguments, suite)
+    survey = take(source_of(arguments, check_videos=False, near=False), rules, progress=progress("rows"))
     with survey.source.open() as metadata:
         found = decisions(metadata, rules, similarity, survey.shared)
         columns = [metadata.unit, "video", "prompt", *COLUMNS]
@@ -261,28 +288,6 @@ def _categorize(arguments: argparse.Namespace) -> int:
         write_table(arguments.output, kind, columns, records)
     say([f"wrote {arguments.output}", *survey.shared.notes])
     return OK
-
-
-def _suite(arguments: argparse.Namespace) -> Suite | None:
-    if arguments.suite is None:
-        return None
-    # pydantic takes a while to import; without a suite nothing needs it
-    from pytest_wanlora import suite as suites
-
-    return suites.load(arguments.suite)
-
-
-def _rules(arguments: argparse.Namespace, suite: Suite | None) -> Rules:
-    rules = packaged_rules() if arguments.categories is None else from_file(arguments.categories)
-    return rules if suite is None else of_suite(suite, rules)
-
-
-def _similarity(arguments: argparse.Namespace, suite: Suite | None) -> TextSimilarity | None:
-    if not arguments.clip:
-        return None
-    if suite is None:
-        raise DataError("--clip needs a suite, whose CLIP model it asks", next_command="add --suite NAME")
-    return ClipTextSimilarity(suite.scoring.clip, device=arguments.device)
 
 
 def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
@@ -297,33 +302,8 @@ def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
     return shares
 
 
-def _source(arguments: argparse.Namespace, *, check_videos: bool, near: bool) -> Source:
-    if check_videos and arguments.base is not None and not arguments.base.is_dir():
-        raise DataError(f"--base: there is no folder {arguments.base}", next_command="ls")
-    return Source(
-        path=arguments.metadata,
-        base=arguments.base,
-        prompt_column=arguments.prompt_column,
-        video_column=arguments.video_column,
-        check_videos=check_videos,
-        near=near,
-        triggers=tuple(arguments.trigger or ()),
-    )
-
-
-def _survey(
-    arguments: argparse.Namespace, suite: Suite | None, *, check_videos: bool, near: bool = True
-) -> Survey:
-    return take(
-        _source(arguments, check_videos=check_videos, near=near),
-        _rules(arguments, suite),
-        similarity=_similarity(arguments, suite),
-        progress=_progress("rows"),
-    )
-
-
 def _target(arguments: argparse.Namespace, suite: Suite | None) -> Target:
-    given = ("height", "width", "frames", "multiple")
+    given = ("height", "width", "frames", "multiple", "workers")
     unread = [f"--{name}" for name in given if getattr(arguments, name) is not None]
     if unread and arguments.videos != "read":
         raise DataError(
@@ -355,38 +335,3 @@ def _output_kind(output: Path, source: Path) -> str:
             next_command=f"--output {shlex.quote(str(output.with_suffix('.' + wanted[0])))}",
         )
     return kind
-
-
-def _count(text: str) -> int:
-    if not text.isascii() or not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1")
-    return int(text)
-
-
-def _whole(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, such as 1000") from None
-
-
-def _threshold(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not above 0 and up to 1")
-    return value
-
-
-def _progress(what: str) -> Progress | None:
-    if not sys.stderr.isatty():
-        return None
-
-    def show(done: int, share: float) -> None:
-        end = "\n" if share >= 1 else ""
-        sys.stderr.write(f"\r{done:,} {what}, {100 * share:.0f} %{end}")
-        sys.stderr.flush()
-
-    return show

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import shlex
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -142,7 +143,7 @@ class RayCrew:
             except OSError as error:
                 raise CheckpointError(
                     f"{checkpoint.path}: cannot be read: {error.strerror}",
-                    next_command=f"ls -l {checkpoint.path}",
+                    next_command=f"ls -l {shlex.quote(str(checkpoint.path))}",
                 ) from error
             # the nodes compare its digest when they read it
             self._checkpoints[checkpoint.sha256] = import_ray().put(data)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
@@ -97,11 +98,11 @@ def _read(path: Path) -> str:
         return path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"{path} is not UTF-8; pytest reads nothing else", next_command=f"file {path}"
+            f"{path} is not UTF-8; pytest reads nothing else", next_command=f"file {shlex.quote(str(path))}"
         ) from error
     except OSError as error:
         raise SettingsError(
-            f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {path}"
+            f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(path))}"
         ) from error
 
 
@@ -111,7 +112,8 @@ def _parser(path: Path, section: _Section) -> Callable[[str], dict[str, Any]]:
             return tomllib.loads(text) if section.toml else _parse_ini(path, text)
         except ValueError as error:
             raise SettingsError(
-                f"{path} cannot be parsed: {error}", next_command=f"correct {path}, which pytest reads too"
+                f"{path} cannot be parsed: {error}",
+                next_command=f"correct {shlex.quote(str(path))}, which pytest reads too",
             ) from error
 
     return parse

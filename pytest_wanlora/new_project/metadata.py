@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def read(path: Path, categories: Iterable[str] = ()) -> Training:
         opening, share = _opening([survey.prompts[row] for row in rows[:: -(-len(rows) // _SAMPLE)].tolist()])
     except DataError as error:
         raise DataError(
-            f"--training-data: {error.message}", next_command=f"python -m pytest_wanlora data report {path}"
+            f"--training-data: {error.message}",
+            next_command=f"python -m pytest_wanlora data report {shlex.quote(str(path))}",
         ) from error
     shares = {name: count / prompts for name, count in counts.items() if name in rules.decidable}
     return Training(path, prompts, shares, opening, share)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -51,7 +52,9 @@ def read_policy(path: Path) -> Policy:
 
     def wrong(what: str) -> SettingsError:
         allowed = ", ".join(Policy.model_fields)
-        return SettingsError(f"--policy: {path}: {what}; allowed keys: {allowed}", next_command=f"cat {path}")
+        return SettingsError(
+            f"--policy: {path}: {what}; allowed keys: {allowed}", next_command=f"cat {shlex.quote(str(path))}"
+        )
 
     try:
         found = yaml.safe_load(read_regular(path, largest=_LARGEST))

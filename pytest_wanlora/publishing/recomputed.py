@@ -12,6 +12,7 @@ from pytest_wanlora.publishing.predicate import Predicate, PredicateV1
 from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.judgement import ALL, Evidence, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.standing import FEWEST_VIDEOS
 
 EACH: Final = "each"
 
@@ -67,18 +68,48 @@ def _demanded(said: PredicateV1, *, videos: bool) -> set[ItemId]:
 
 
 def contradictions(said: PredicateV1) -> Iterator[str]:
-    """Say which items are judged to pass, and do not by their own numbers."""
+    """Say which items are judged to pass, and do not by their own numbers, or whose numbers do not agree."""
     for judged in said.items:
         if judged.verdict.fails:
             continue
+        yield from _disagreeing(judged, said)
         if judged.kind == "checkpoint" and judged.verdict is not Verdict.WARN and judged.value is None:
             yield f"{judged.item} is judged {judged.verdict}, and says nothing of how it was applied"
         if judged.kind == "regression":
             yield from _of_a_comparison(judged, said)
-        # copies are counted, not tested
-        untested = judged.evidence is None and judged.metric != "copies"
-        if judged.kind == "question" and (judged.value is None or untested):
+        # copies are counted, not tested; of too few clips there is only the warning
+        copies = judged.metric == "copies"
+        unknown = judged.value is None and not (copies and judged.verdict is Verdict.WARN)
+        if judged.kind == "question" and (unknown or (judged.evidence is None and not copies)):
             yield f"{judged.item} is judged {judged.verdict} without the numbers that it follows from"
+
+
+def _disagreeing(judged: Judgement, said: PredicateV1) -> Iterator[str]:
+    """Numbers of an item that cannot be of one measurement."""
+    places = said.seeds if judged.scenario == ALL else [judged.scenario]
+    most = sum(len(set(said.seeds.get(place, ()))) for place in places)
+    if judged.n > most:
+        yield f"{judged.item} rests on {judged.n} videos, and the receipt names the seeds of {most}"
+    evidence = judged.evidence
+    if evidence is None:
+        return
+    if evidence.n != judged.n:
+        yield f"{judged.item} rests on {judged.n} videos, and its evidence on {evidence.n}"
+    low, high = evidence.low, evidence.high
+    room = 1e-6 * max(1.0, abs(evidence.change))
+    if low is not None and high is not None and not low - room <= evidence.change <= high + room:
+        interval = f"{low:.3g} to {high:.3g}"
+        yield f"{judged.item}: its change of {evidence.change:.3g} is not in its interval, {interval}"
+    if judged.kind != "regression" or judged.value is None or evidence.value_floor is None:
+        return
+    above = judged.value - evidence.value_floor
+    for limit in said.items:
+        alike = (limit.scenario, limit.metric, limit.n) == (judged.scenario, judged.metric, judged.n)
+        if limit.kind != "limit" or not alike or limit.value is None:
+            continue
+        # a distance is limited above its floor, in earlier versions as it is
+        if not any(math.isclose(limit.value, known, rel_tol=1e-6) for known in (above, judged.value)):
+            yield f"{judged.item}: {above:.6g} above its floor, and {limit.item} has {limit.value:.6g}"
 
 
 def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
@@ -104,7 +135,11 @@ def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
             None if evidence is None else _tested(evidence),
             undecided="warn" if said.suite.weak == "warn" else "block",
         )
-        if verdict.fails:
+        # fewer videos prove no loss, nothing proves one of another distance; what is not proven may warn
+        least = FEWEST_VIDEOS * (len(said.suite.scenarios) if judged.scenario == ALL else 1)
+        unproven = evidence is None and (judged.n < least or (metric.level == "set" and metric.id != "fvd"))
+        warns = judged.verdict is Verdict.WARN and said.suite.weak == "warn"
+        if verdict.fails and not (warns and unproven):
             yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers: {worse:.3g} worse"
             return
 

@@ -230,7 +230,8 @@ def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
     if said.run.exit_status != 0:
         yield (
             f"the pytest run ended with exit code {said.run.exit_status}, and 0 is needed; next: gate this "
-            f"checkpoint alone, pytest --lora {shlex.quote(str(path))} (rendered videos are reused)"
+            f"checkpoint alone, pytest --lora {shlex.quote(str(path))} (with the other options of its run; "
+            "rendered videos are reused)"
         )
 
 

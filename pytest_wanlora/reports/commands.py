@@ -16,27 +16,33 @@ from pytest_wanlora.suite import packaged
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.verdict.judgement import ItemId
 
 #: Control and format characters (some turn the reading direction), separators, and halves of pairs.
 _UNSEEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SAFE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _SUITE: Final = "--wanlora-suite"
-#: What another run must have in common with this one to be compared with it.
-_COMPARABLE: Final = (
-    *("--wanlora-device", "--wanlora-seeds", "--wanlora-baseline", "--wanlora-scale"),
-    "--wanlora-allow-environment",
-)
-#: Where files are, and what pytest itself reads.
-_FOLDERS: Final = (
-    *("--wanlora-baselines-dir", "--wanlora-cache-dir", "--wanlora-output-dir"),
-    *("-c", "--config-file", "--rootdir", "--confcutdir", "-o", "--override-ini", "-p"),
-)
-_REPEATED: Final = frozenset({"--lora", "-o", "--override-ini", "-p"})
+_SEEDS: Final = "--wanlora-seeds"
+#: What pytest itself reads.
+_PYTEST: Final = ("-c", "--config-file", "--rootdir", "--confcutdir", "-o", "--override-ini", "-p")
+_REPEATED: Final = frozenset({"--lora", "--wanlora-export", "-o", "--override-ini", "-p"})
 #: Options without a value.
 _FLAGS: Final = frozenset(
     f"--wanlora-{word}"
-    for name in ("cache", "previews", "allow-environment", "model-cards")
+    for name in ("cache", "previews", "allow-environment", "model-cards", "race", "plan", "force")
     for word in (name, f"no-{name}")
+)
+#: What chooses a part of a gate, or what makes a run something else than a gate.
+_ONCE: Final = frozenset(
+    f"--wanlora-{name}" for name in ("scenario", "plan", "force", "race", "no-race", "budget")
+)
+#: What was rendered anew is in the cache.
+_CACHE: Final = frozenset({"--wanlora-cache", "--wanlora-no-cache"})
+#: What a baseline is measured without.
+_OF_GATES: Final = (
+    *("--wanlora-baseline", "--wanlora-scale", "--wanlora-allow-environment"),
+    *("--wanlora-no-allow-environment", "--wanlora-training-data", "--wanlora-export"),
+    *("--wanlora-sign-key", "--wanlora-model-cards", "--wanlora-no-model-cards"),
 )
 #: Where runs are stored by default; of a record that does not know.
 _RUNS: Final = ".wanlora/runs"
@@ -115,13 +121,17 @@ def _given(command: Sequence[str], options: Collection[str]) -> dict[str, tuple[
     return found
 
 
+def _ours(command: Sequence[str]) -> set[str]:
+    """The options of ours that were typed and that each run of a gate has in common."""
+    return {word.partition("=")[0] for word in command if word.startswith("--wanlora-")} - _ONCE
+
+
 def _options(record: RunRecord, *without: str) -> tuple[str, ...]:
-    """The options that another run needs to be comparable, the suite first."""
-    given = _given(record.command, [*_FOLDERS, *_COMPARABLE, _SUITE])
-    if _SUITE not in given and record.suite.name in packaged():
-        given[_SUITE] = (_SUITE, record.suite.name)
-    order = (_SUITE, *_COMPARABLE, *_FOLDERS)
-    return tuple(word for name in order if name not in without for word in given.get(name, ()))
+    """The options that were typed, but those of one run alone, with a packaged suite's name in any case."""
+    given = _given(record.command, {*_ours(record.command), *_PYTEST} - _CACHE)
+    if record.suite.name in packaged():
+        given = {_SUITE: (_SUITE, record.suite.name)} | given
+    return tuple(word for name, words in given.items() if name not in without for word in words)
 
 
 def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
@@ -139,7 +149,7 @@ def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
     return typed("pytest", "--lora", checkpoint_file(record, card), *_options(record, *without), *more)
 
 
-def item_again(command: Sequence[str], nodeid: str) -> str:
+def item_again(command: Sequence[str], nodeid: str, seeds: str = "") -> str:
     """Run one item of a gate alone.
 
     Options that choose tests or write a file, such as `--junitxml`, are left out: the file would be replaced.
@@ -147,10 +157,24 @@ def item_again(command: Sequence[str], nodeid: str) -> str:
     Args:
         command: The words of the command line.
         nodeid: Of the item.
+        seeds: What `--wanlora-seeds` takes in the place of what was typed; empty: that stays.
     """
-    own = dict.fromkeys(word.partition("=")[0] for word in command if word.startswith("--wanlora-"))
-    given = _given(command, {*own, *_FOLDERS, "--lora"} - {"--wanlora-scenario"})
+    given = _given(command, {*_ours(command), *_PYTEST, "--lora"})
+    given |= {_SEEDS: (_SEEDS, seeds)} if seeds else {}
     return typed("pytest", *(word for words in given.values() for word in words), nodeid)
+
+
+def more_seeds(record: RunRecord, seeds: int) -> tuple[str, ...]:
+    """The option that allows as many seeds, where the run allowed fewer; else nothing."""
+    looks = record.suite.looks
+    if looks and seeds <= looks[-1]:
+        return ()
+    return _SEEDS, f"{min(looks[0], seeds) if looks else seeds}:{seeds}"
+
+
+def alone_again(record: RunRecord, item: ItemId, seeds: int) -> str:
+    """Run one item of a run's gate alone, with as many seeds as it takes to decide it."""
+    return item_again(record.command, f"wanlora::{item}", *more_seeds(record, seeds)[1:])
 
 
 def install(record: RunRecord) -> str:
@@ -159,16 +183,19 @@ def install(record: RunRecord) -> str:
     return typed("python", "-m", "pip", "install", *packages) if packages else ""
 
 
-def update_baseline(record: RunRecord) -> str:
+def update_baseline(record: RunRecord, *more: str) -> str:
     """Measure the model without LoRA on the same suite; empty where another baseline was asked for.
 
     Which checkpoint that one was measured with is not known.
+
+    Args:
+        record: The run.
+        more: An option and its value in the place of what was typed.
     """
     asked = _given(record.command, ["--wanlora-baseline"]).get("--wanlora-baseline", ("base",))
     if asked[-1].rpartition("=")[2] != "base":
         return ""
-    own = ("--wanlora-baseline", "--wanlora-scale", "--wanlora-allow-environment")
-    return typed("pytest", *_options(record, *own), "--update-baselines")
+    return typed("pytest", *_options(record, *_OF_GATES, *more[:1]), *more, "--update-baselines")
 
 
 def names_of(record: RunRecord) -> dict[str, str]:

@@ -108,7 +108,10 @@ def _errors(record: RunRecord, card: CandidateCard) -> list[tuple[str, str]]:
         count, first = len(decision.unmeasured), str(decision.unmeasured[0])
         why = {each.name: sentences.item_outcome_text(each, "en", str) for each in record.left_out}.get(first)
         found.append(
-            (card.name, f"{count} checks were not measured, the first {first}{f': {why}' if why else ''}")
+            (
+                card.name,
+                f"checks that were not measured: {count}, the first {first}{f': {why}' if why else ''}",
+            )
         )
     if decision.run_problem:
         found.append((card.name, decision.run_problem))

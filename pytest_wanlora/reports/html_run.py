@@ -18,6 +18,7 @@ from pytest_wanlora.reports.html_text import isolated, label
 from pytest_wanlora.reports.i18n import change_of, title_of, value_of
 from pytest_wanlora.reports.limits import LimitRow, limit_rows, nearest
 from pytest_wanlora.reports.limits import targets as targets_of
+from pytest_wanlora.reports.summary import noise_floors
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import ALL
 
@@ -257,7 +258,7 @@ def _where(metric: str, scenario: str, anchors: Anchors) -> str:
 
 def noise(record: RunRecord, anchors: Anchors) -> NoiseView | None:
     """Noise floors of the baseline; None where it has none."""
-    floors = () if record.baseline is None else record.baseline.noise
+    floors = noise_floors(record)
     if not floors:
         return None
     metrics = tuple(m for m in METRICS if any(f.metric == m for f in floors))

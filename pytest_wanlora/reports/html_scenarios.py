@@ -224,7 +224,7 @@ def _limit(judged: Judgement, compared: Judgement | None, language: Language) ->
 
 
 def _noise(record: RunRecord, judged: Judgement, language: Language) -> str:
-    for floor in () if record.baseline is None else record.baseline.noise:
+    for floor in summary.noise_floors(record):
         if (floor.scenario, floor.metric) == (judged.scenario, judged.metric) and not floor.resolved:
             return Html.CHANCE_MOVES.say(
                 language,

@@ -156,14 +156,14 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
             "체크포인트입니다. {objective}",
         ),
         "none": Phrase(
-            "None of {candidates} checkpoints may be published. Nearest to it: {nearest}, with {failing} "
-            "checks that fail.",
+            "None of {candidates} checkpoints may be published. Nearest to it: {nearest}; checks that fail: "
+            "{failing}.",
             "체크포인트 {candidates}개 모두 배포할 수 없습니다. 가장 근접한 것은 {nearest}(실패 항목 "
             "{failing}개)입니다.",
         ),
         "none_measured": Phrase(
             "None of {candidates} checkpoints may be published: not everything was measured. Nearest to it: "
-            "{nearest}, with {failing} checks that fail.",
+            "{nearest}; checks that fail: {failing}.",
             "측정하지 못한 항목이 있어 체크포인트 {candidates}개 모두 배포할 수 없습니다. 가장 근접한 것은 "
             "{nearest}(실패 항목 {failing}개)입니다.",
         ),

@@ -115,6 +115,11 @@ def _limit_row(judged: Judgement, compared: Row | None) -> LimitRow:
     distance = judged.metric in METRICS and METRICS[judged.metric].level == "set"
     alike = compared is not None and (not distance or compared.judgement.n == judged.n)
     baseline = compared.baseline if compared is not None and alike else None
+    if compared is not None and baseline is not None and "floor" in judged.details:
+        # the value is above its floor
+        evidence = compared.judgement.evidence
+        floor = None if evidence is None else evidence.baseline_floor
+        baseline = None if floor is None else baseline - floor
     return LimitRow(
         scenario=judged.scenario,
         metric=judged.metric,

@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.reports import trend
 from pytest_wanlora.reports.commands import (
+    alone_again,
     checkpoint_file,
     file_name,
     gate_again,
     metadata_file,
+    more_seeds,
     run_folder,
     suite_file,
     typed,
     update_baseline,
 )
 from pytest_wanlora.reports.limits import limit_rows, targets
-from pytest_wanlora.reports.summary import Outcome, ordered, outcomes, rows
+from pytest_wanlora.reports.summary import (
+    Outcome,
+    most_seeds,
+    noise_floors,
+    ordered,
+    outcomes,
+    rows,
+    scenarios_of,
+    seeds_to_decide,
+    videos_each,
+)
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
-from pytest_wanlora.verdict.standing import Standing, standing
+from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -49,6 +62,7 @@ StepKey = Literal[
     "keep_training",
     "suspicious",
     "more_seeds",
+    "allow_seeds",
     "seeds_cannot_settle",
     "few_seeds",
     "band_below_noise",
@@ -109,7 +123,7 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
         *_style(record, card),
         *_course(record, card),
         *_look(found),
-        *_evidence(record, candidate),
+        *_evidence(record, card),
         *_precision(record, card),
         *_targets(record, card),
     )
@@ -253,23 +267,29 @@ def _look(found: tuple[Outcome, ...]) -> Iterable[Step]:
             yield Step("suspicious", each.scenario, each.suspicious)
 
 
-def _evidence(record: RunRecord, candidate: str) -> Iterable[Step]:
-    compared = [row.judgement for row in rows(record, candidate)]
+def _evidence(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
+    compared = [row.judgement for row in rows(record, card.name)]
     # an item inside its band that is not certain can wait; the evidence says so
     weak = [
         (judged, judged.evidence.n_enough)
         for judged in compared
         if judged.evidence is not None and standing(judged) is Standing.WEAK and _beyond(judged)
     ]
-    most = record.suite.looks[-1] if record.suite.looks else 0
-    wanted = [(judged, -(-n // _scenarios(record, judged))) for judged, n in weak if n is not None]
+    most = most_seeds(record)
+    wanted = [(judged, seeds_to_decide(judged, len(scenarios_of(record)))) for judged, n in weak if n]
     # within what was allowed they are open because the gate stopped early, at a certain failure
-    short = [(judged, n) for judged, n in wanted if n > most]
-    enough = [n for _, n in short]
-    if enough:
+    short = [(judged, n) for judged, n in wanted if n is not None and n > most]
+    if short:
         metrics = ordered(judged.metric for judged, _ in short)
-        numbers = {"items": len(enough), "most": most, "enough": max(enough)}
-        yield Step("more_seeds", "", metrics, numbers, update_baseline(record))
+        last, enough = max(short, key=lambda each: each[1])
+        numbers = {"items": len(short), "most": most, "enough": enough}
+        option = more_seeds(record, enough)
+        if _held(record) < enough:
+            yield Step("more_seeds", "", metrics, numbers, update_baseline(record, *option))
+        elif record.partial or videos_each(record, last) < most:
+            yield Step("allow_seeds", "", metrics, numbers, alone_again(record, last.item, enough))
+        else:
+            yield Step("allow_seeds", "", metrics, numbers, gate_again(record, card, *option))
     hopeless = [judged for judged, n in weak if n is None]
     if hopeless:
         metrics = ordered(judged.metric for judged in hopeless)
@@ -277,7 +297,11 @@ def _evidence(record: RunRecord, candidate: str) -> Iterable[Step]:
     untested = [judged for judged in compared if standing(judged) in _UNTESTED]
     if untested:
         metrics = ordered(judged.metric for judged in untested)
-        numbers = {"items": len(untested), "least": min(judged.n for judged in untested)}
+        numbers = {
+            "items": len(untested),
+            "least": min(videos_each(record, judged) for judged in untested),
+            "fewest": FEWEST_VIDEOS,
+        }
         yield Step("few_seeds", "", metrics, numbers)
     yield from _noise(record)
 
@@ -286,13 +310,17 @@ def _beyond(judged: Judgement) -> bool:
     return judged.change is not None and judged.fail is not None and judged.change > judged.fail
 
 
-def _scenarios(record: RunRecord, judged: Judgement) -> int:
-    return max(len(record.suite.prompts), 1) if judged.scenario == ALL else 1
+def _held(record: RunRecord) -> float:
+    """Seeds of a scenario that can be compared without measuring the baseline again."""
+    baseline = record.baseline
+    if baseline is None or baseline.cap is not None:
+        return most_seeds(record)
+    # what a baseline of the model without LoRA lacks is rendered beside the candidate's videos
+    return math.inf if baseline.sha256 is None else max((floor.n for floor in baseline.noise), default=0)
 
 
 def _noise(record: RunRecord) -> Iterable[Step]:
-    noise = () if record.baseline is None else record.baseline.noise
-    tight = [floor for floor in noise if not floor.resolved]
+    tight = [floor for floor in noise_floors(record) if not floor.resolved]
     if tight:
         worst = max(tight, key=lambda floor: floor.n_needed)
         numbers = {

@@ -240,7 +240,7 @@ def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: 
         *say(Page.SLIGHT, "worse", slight),
     ]
     if not compared and not said:
-        return Page.NOTHING.say(language)
+        return (Page.NOTHING if outcome.kind == "unmeasured" else Page.NONE_COMPARED).say(language)
     if outcome.kind == "success" and not said:
         said = say(Page.SUCCESS, "better", outcome.better) or [Page.HELD.say(language)]
     return " ".join(said)

@@ -6,16 +6,17 @@ Keys and numbers only; the words of a language are `i18n`'.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.verdict.noise import NoiseFloor
 
 OutcomeKind = Literal["success", "slight_loss", "undecided", "failure", "unmeasured"]
 
@@ -250,11 +251,36 @@ class MoreVideos:
         videos: How many more, of all scenarios concerned; None where 10,000 of one would not be enough.
         seeds: `seeds.most` that allows them; 0 where no number does.
         seconds: How long they take, as this run's videos did; None where that is not known.
+        stopped: Whether the gate stopped before it had all the videos that it may render.
+        alone: Items, and `seeds` of each, where the whole gate again would not decide them, since it stopped
+            or would stop at other items: each of these goes on if it is run alone.
     """
 
     videos: int | None
     seeds: int = 0
     seconds: float | None = None
+    stopped: bool = False
+    alone: Mapping[ItemId, int] = field(default_factory=dict)
+
+
+def videos_each(record: RunRecord, judged: Judgement) -> int:
+    """Videos of a scenario that an item rests on."""
+    return judged.n // max(len(scenarios_of(record)), 1) if judged.scenario == ALL else judged.n
+
+
+def seeds_to_decide(judged: Judgement, scenarios: int) -> int | None:
+    """Seeds of a scenario that would decide an item that is undecided; None where 10,000 would not.
+
+    Args:
+        judged: The item's judgement.
+        scenarios: Of the suite.
+    """
+    if standing(judged) is Standing.TOO_FEW or judged.code is ReasonCode.TOO_FEW_TO_ASK:
+        return FEWEST_VIDEOS
+    missing = None if judged.evidence is None else judged.evidence.n_missing
+    # the pooled item's are of all scenarios together
+    among = max(scenarios, 1) if judged.scenario == ALL else 1
+    return None if missing is None else judged.n // among - -missing // among
 
 
 def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
@@ -269,24 +295,39 @@ def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
         return None
     names = scenarios_of(record)
     more: dict[str, int] = {}
-    seeds = 0
+    found: dict[ItemId, int] = {}
     for judged in undecided:
-        pooled = judged.scenario == ALL
-        n = judged.n // max(len(names), 1) if pooled else judged.n
-        missing = None if judged.evidence is None else judged.evidence.n_missing
-        if standing(judged) is Standing.TOO_FEW or judged.code is ReasonCode.TOO_FEW_TO_ASK:
-            each = max(FEWEST_VIDEOS - n, 1)
-        elif missing is None:
+        enough, n = seeds_to_decide(judged, len(names)), videos_each(record, judged)
+        if enough is None:
             return MoreVideos(None)
-        else:
-            # the pooled item's are of all scenarios together
-            each = -(-missing // len(names)) if pooled else missing
-        seeds = max(seeds, n + each)
-        for name in names if pooled else (judged.scenario,):
-            more[name] = max(more.get(name, 0), each)
+        found[judged.item] = enough
+        for name in names if judged.scenario == ALL else (judged.scenario,):
+            more[name] = max(more.get(name, 0), enough - n, 1)
     rendered, videos = record.totals.rendered, sum(more.values())
     seconds = videos * record.totals.rendering_seconds / rendered if rendered else None
-    return MoreVideos(videos, seeds, seconds)
+    stopped = any(videos_each(record, judged) < most_seeds(record) for judged in undecided)
+    alone = found if stopped or record.partial else {}
+    return MoreVideos(videos, max(found.values()), seconds, stopped, alone)
+
+
+def noise_floors(record: RunRecord) -> tuple[NoiseFloor, ...]:
+    """What chance does to the metrics that the suite compares, beside the bands that it has now."""
+    known = () if record.baseline is None else record.baseline.noise
+    compared = metrics_of(record)
+    # a record of an earlier version does not state its bands
+    bands = {metric: band["fail"] for metric, band in record.suite.tolerances.items()}
+    return tuple(
+        floor
+        for floor in known
+        if floor.metric in compared and bands.get(floor.metric, floor.fail) == floor.fail
+    )
+
+
+def most_seeds(record: RunRecord) -> int:
+    """Videos of a scenario that the run could compare."""
+    cap = None if record.baseline is None else record.baseline.cap
+    most = record.suite.looks[-1] if record.suite.looks else 0
+    return most if cap is None else min(most, cap.stored)
 
 
 def _lost(judged: Judgement) -> bool:

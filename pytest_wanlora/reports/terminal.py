@@ -9,8 +9,8 @@ from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import race, sentences, trend
-from pytest_wanlora.reports.commands import gate_again
-from pytest_wanlora.reports.summary import more_videos
+from pytest_wanlora.reports.commands import alone_again, gate_again, more_seeds
+from pytest_wanlora.reports.summary import more_videos, most_seeds
 from pytest_wanlora.reports.terminal_tables import (
     MOST_OF_SEVERAL,
     WIDTH,
@@ -242,15 +242,18 @@ def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
         yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
         return
     time = "" if found.seconds is None else f" ({duration(found.seconds)})"
-    most = record.suite.looks[-1] if record.suite.looks else 0
-    if found.seeds > most:
-        yield f"undecided: about {found.videos} more videos{time} would decide"
-        first = min(record.suite.looks[0] if most else found.seeds, found.seeds)
-        yield f"next: {gate_again(record, card, '--wanlora-seeds', f'{first}:{found.seeds}')}"
+    more = f"undecided: about {found.videos} more video{'s' * (found.videos > 1)}{time} would decide"
+    most = most_seeds(record)
+    if found.stopped:
+        stopped = f"the gate stopped before the {most} of a scenario that it may render"
+        more = f"{more}, but {stopped}; an item that is run alone goes on"
+    elif record.baseline is not None and record.baseline.cap is not None:
+        yield f"{more}, but no more than the {most} of the baseline are compared"
         return
-    yield (
-        f"undecided: about {found.videos} more videos{time} would decide, but the gate stopped before the "
-        f"{most} of a scenario that it may render"
+    yield more
+    again = [alone_again(record, item, seeds) for item, seeds in found.alone.items()]
+    yield from (
+        f"next: {each}" for each in again or [gate_again(record, card, *more_seeds(record, found.seeds))]
     )
 
 
@@ -351,7 +354,8 @@ def _share(share: float | None) -> str:
 
 def _cost(record: RunRecord) -> str:
     totals = record.totals
-    words = [f"{totals.rendered} videos rendered in {duration(totals.rendering_seconds)}"]
+    plural = "s" * (totals.rendered != 1)
+    words = [f"{totals.rendered} video{plural} rendered in {duration(totals.rendering_seconds)}"]
     if totals.reused:
         words.append(f"{totals.reused} reused")
     if totals.failed:

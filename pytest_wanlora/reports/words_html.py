@@ -72,7 +72,7 @@ class Html(Enum):
     CHANGED = Phrase("{change}, {before} → {after}", "변화: {change}, {before} → {after}")
     ALLOWED = Phrase("{metric}: {change}, {fail} is allowed", "{metric}: {change}(허용 {fail})")
     LOOK_AT = Phrase("{metric}: look at the videos", "{metric}: 영상 확인 필요")
-    AND_OTHERS = Phrase("{first} and {others} more checks", "{first} 외 검사 {others}개")
+    AND_OTHERS = Phrase("{first}; more checks: {others}", "{first} 외 검사 {others}개")
     DO_IT = Phrase("next: {command}", "다음 명령: {command}")
     THE_FILE = Phrase("The file", "체크포인트 파일")
     IN_VIDEOS = Phrase("Videos, {scenario}", "영상, {scenario}")
@@ -141,7 +141,7 @@ class Html(Enum):
         "영상은 JavaScript가 필요합니다. 나머지는 모두 그대로 볼 수 있습니다.",
     )
     LEFT_OUT_OF_PAGE = Phrase(
-        "{count} of {videos} videos are left out of this page: with them it would have {whole} "
+        "Left out of this page: {count} of {videos} videos. With them it would have {whole} "
         "MB, and it is kept below {most} MB. They lie beside it in the folder videos, and play "
         "from there. The worst of each failing item are in the page.",
         "영상 {videos}개 중 {count}개는 이 페이지에 넣지 않았습니다. 모두 넣으면 {whole} MB가 "

@@ -31,7 +31,7 @@ class Page(Enum):
         "체크포인트를 평가하지 않고 LoRA 없는 베이스 모델만 측정한 실행입니다.",
     )
     NONE_FAILS = Phrase(
-        "No check fails: {passing} of {expected} pass, {warnings} warn.",
+        "No check fails: {passing} of {expected} pass; warnings: {warnings}.",
         "실패한 검사 항목이 없습니다. {expected}개 중 {passing}개 통과, {warnings}개 주의.",
     )
     ALL_PASS = Phrase("All {expected} checks pass", "검사 항목 {expected}개를 모두 통과했습니다")
@@ -41,8 +41,8 @@ class Page(Enum):
     WHERE = Phrase(" ({where})", "({where})")
     WARNING = Phrase("Warnings: {warnings}.", "주의: {warnings}개.")
     UNDECIDED_ITEMS = Phrase(
-        "Undecided, which stops it too: {undecided} of {expected} checks, beyond their band but not proven.",
-        "검사 항목 {expected}개 중 {undecided}개가 허용 범위를 넘었으나 입증되지 않아 판정을 보류합니다.",
+        "Undecided, which stops it too: {undecided} of {expected} checks, neither a pass nor a proven loss.",
+        "검사 항목 {expected}개 중 {undecided}개는 통과도 실패도 입증되지 않아 판정을 보류합니다.",
     )
     UNMEASURED = Phrase(
         "Not measured, which is not passed: {unmeasured} of {expected} checks.",
@@ -57,7 +57,9 @@ class Page(Enum):
         "Project tests that did not pass: {failed} of {tests}.",
         "프로젝트 테스트 {tests}개 중 {failed}개가 통과하지 못했습니다.",
     )
-    TESTS_PASS = Phrase("All {tests} project tests pass.", "프로젝트 테스트 {tests}개도 모두 통과했습니다.")
+    TESTS_PASS = Phrase(
+        "Project tests that pass: all of {tests}.", "프로젝트 테스트 {tests}개도 모두 통과했습니다."
+    )
     RUN_FAILED = Phrase(
         "The pytest run ended with exit code {exit_status}.",
         "pytest 실행이 종료 코드 {exit_status}번으로 끝났습니다.",
@@ -154,7 +156,7 @@ class Page(Enum):
     OVERALL_TABLE = Phrase("All comparisons", "전체 결과")
     AVERAGES = Phrase("Averages", "평균 점수")
     AVERAGES_NOTE = Phrase(
-        "Plain means over {scenarios} scenarios. The mark is that of all scenarios together; a mean of "
+        "Plain means over all scenarios ({scenarios}). The mark is that of all scenarios together; a mean of "
         "distances is not judged, the distance of all videos pooled is.",
         "시나리오 {scenarios}개의 단순 평균입니다. 평가는 전체 시나리오를 합친 판정이며, FVD는 시나리오별 "
         "값의 평균이 아니라 모든 비디오를 합쳐 계산한 값으로 판정합니다.",
@@ -183,10 +185,11 @@ class Page(Enum):
     )
     BROKEN = Phrase("The absolute limit is broken: {metrics}.", "절대 기준을 벗어났습니다({metrics}).")
     NOT_MEASURED = Phrase("Not measured: {metrics}.", "측정하지 못했습니다({metrics}).")
+    NONE_COMPARED = Phrase("Nothing is compared with the baseline here.", "기준과 비교하는 항목이 없습니다.")
     NOTHING = Phrase("Nothing was measured here.", "측정된 항목이 없습니다.")
     WEAK_LOSS = Phrase(
         "Beyond the fail band, but on weak evidence: {metrics}.",
-        "실패 기준을 넘었지만 근거가 약해 주의로 처리했습니다({metrics}).",
+        "실패 기준을 넘었지만 근거가 약합니다({metrics}).",
     )
     BETTER_LINE = Phrase(
         "{metric} better: {baseline} → {value} ({relative})",
@@ -231,7 +234,7 @@ class Page(Enum):
     LIMIT_LINE = Phrase("{value}, limit: {bounds}", "{value}, 기준 {bounds}")
     MARGIN = Phrase("margin", "여유")
     LIMITS_HOLD = Phrase(
-        "All {limits} limits hold. Least room is left by {metric} of {place}: {margin:.1%} of the bound.",
+        "All limits hold ({limits}). Least room is left by {metric} of {place}: {margin:.1%} of the bound.",
         "절대 기준 {limits}개를 모두 충족합니다. 여유가 가장 작은 항목은 {place}의 {metric}(기준값 대비 "
         "{margin:.1%})입니다.",
     )
@@ -362,8 +365,8 @@ class Page(Enum):
     NOTES = Phrase("Notes", "참고 사항")
     DIFFERS = Phrase("The baseline was measured elsewhere: {what}", "기준을 측정한 환경이 다릅니다: {what}")
     BASE_ADDED = Phrase(
-        "The baseline lacks seeds of this run: {count} more videos of the model without LoRA were compared "
-        "with, {rendered} of them rendered in this run ({where}); the stored baseline was not changed.",
+        "The baseline lacks seeds of this run. More videos of the model without LoRA that were compared "
+        "with: {count}, rendered in this run: {rendered} ({where}); the stored baseline was not changed.",
         "기준에 없는 시드가 있어 LoRA 없는 모델의 비디오 {count}개를 더해 비교했습니다. "
         "이번 실행에서 생성한 것은 {rendered}개입니다({where}). 저장된 기준은 바뀌지 않았습니다.",
     )

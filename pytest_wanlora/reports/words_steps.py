@@ -146,6 +146,14 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "{enough}개면 판정할 수 있습니다(현재 최대 {most}개). 스위트의 seeds.most 값을 늘리고 기준을 "
             "다시 측정한 뒤 재실행하세요.",
         ),
+        "allow_seeds": Phrase(
+            "Beyond the fail band on weak evidence: {items} ({metrics}). About {enough} seeds a scenario "
+            "would have been enough, at most {most} were allowed. Allow as many: --wanlora-seeds, or "
+            "seeds.most of the suite.",
+            "실패 기준을 넘었으나 근거가 약한 항목이 {items}개입니다({metrics}). 시나리오당 시드가 약 "
+            "{enough}개면 판정할 수 있습니다(현재 최대 {most}개). --wanlora-seeds 옵션이나 스위트의 "
+            "seeds.most 값으로 시드를 늘려 다시 실행하세요.",
+        ),
         "seeds_cannot_settle": Phrase(
             "Checks that even 10,000 videos would not settle: {items} ({metrics}). Decide by eye, or widen "
             "the band.",
@@ -154,9 +162,9 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
         ),
         "few_seeds": Phrase(
             "Checks with too few videos for a test (the fewest: {least}), so that the band alone decides and "
-            "no loss can be proven: {items}. Let seeds.first of the suite be 4 or more.",
+            "no loss can be proven: {items}. Let seeds.most of the suite be {fewest} or more.",
             "비디오 수가 적어(최소 {least}개) 통계 검정 없이 허용 범위만 적용했으며 악화를 입증할 수 없는 "
-            "항목이 {items}개입니다. 스위트의 seeds.first 값을 4 이상으로 설정하세요.",
+            "항목이 {items}개입니다. 스위트의 seeds.most 값을 {fewest} 이상으로 설정하세요.",
         ),
         "band_below_noise": Phrase(
             "Bands narrower than chance: {bands}. The widest gap is {metrics} of {scenario}, which varies "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
@@ -63,7 +64,7 @@ class Candidate:
         if self.checkpoint is not None and hopeless:
             raise JobError(
                 f"not rendered: {'; '.join(hopeless)}",
-                next_command=f"python -m pytest_wanlora inspect {self.checkpoint.path}",
+                next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(self.checkpoint.path))}",
             )
         return self.checkpoint
 

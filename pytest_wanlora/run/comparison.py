@@ -71,20 +71,6 @@ class Standard:
         self._prepared: dict[tuple[str, ...], ReferenceSet] = {}
         self.notes: tuple[str, ...] = ()
 
-    @property
-    def update_command(self) -> str:
-        """What to type to measure the baseline anew."""
-        return baselines.with_files(
-            baselines.update_command(self._suite_option, self.gate.settings.baseline), self.gate.files
-        )
-
-    @property
-    def _suite_option(self) -> str:
-        """What follows `--wanlora-suite`, and the device where one was typed: the suite may name another."""
-        device, option = self.gate.device, suites.option_value(self.gate.suite)
-        typed = device.source == "--wanlora-device"
-        return f"{option} --wanlora-device {device.name}" if typed else option
-
     @cached_property
     def place(self) -> tuple[Path, str]:
         """Root folder of the baseline, and where that is in words."""
@@ -227,17 +213,17 @@ class Standard:
                 why = error.message
             if not why:
                 return None
-        return Cap(stored=most, wanted=wanted, why=why, next_command=self._more_seeds)
+        return Cap(stored=most, wanted=wanted, why=why, next_command=self.update_command)
 
     @property
-    def _more_seeds(self) -> str:
-        """What to type to measure the baseline with as many seeds as the suite asks for."""
+    def update_command(self) -> str:
+        """What to type to measure the baseline anew, with as many seeds as this run takes."""
         settings, stored = self.gate.settings, self.baseline
         option = " ".join([suites.option_value(self.gate.suite), *self.gate.typed_for_baselines()])
         command = baselines.update_command(option, settings.baseline)
         if stored.candidate is not None:
             # the candidates of this run are other checkpoints than the one that was accepted
-            command = baselines.with_files(command, [Path(stored.candidate["file"])])
+            command = baselines.with_files(command, [Path(stored.candidate.get("file", "FILE"))])
             command += "" if stored.scale in (None, 1.0) else f" --wanlora-scale {stored.scale:g}"
         return command + folder_option(settings.baselines_dir, "--wanlora-baselines-dir")
 
@@ -279,7 +265,7 @@ class Standard:
             if each.degenerate is not None:
                 raise BaselineError(
                     f"{each.job.label}: the baseline lacks it, and it cannot be scored: {each.degenerate}",
-                    next_command=self._more_seeds,
+                    next_command=self.update_command,
                 )
         return self._with(added)
 
@@ -323,7 +309,7 @@ class Standard:
             prompts=prompts(self.gate.suite, fresh),
             environment=self.gate.environment,
             other_environment=settings.allow_environment,
-            suite_option=self._suite_option,
+            again=self.update_command,
         )
         if notes and not settings.allow_environment:
             notes = (*notes, self._prove_same(notes))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora import results
 from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.run.looks import COMPARED
 from pytest_wanlora.run.preflight import video_bytes
 from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.run.race import plan_line
@@ -59,8 +60,7 @@ def estimate(gate: Gate, workers: int) -> Estimate:
         workers: Processes that would render.
     """
     first = _by_key(job for item in gate.chosen_in_order() for job in gate.needs(item))
-    kinds = ("regression", "videos")
-    compared = {item.candidate for item in gate.chosen if not isinstance(item, str) and item.kind in kinds}
+    compared = {each.candidate for each in gate.chosen if not isinstance(each, str) and each.kind in COMPARED}
     last = first | _by_key(
         job
         for name in sorted(compared)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,7 +219,9 @@ def _require_whole(paths: Sequence[Path], key: str, where: str, suite_option: st
         if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
             _require_picture(path, key, where)
         elif path.is_file() and not os.access(path, os.R_OK):
-            raise SuiteError(f"{where}: {key}: {path}: cannot be read", next_command=f"ls -l {path}")
+            raise SuiteError(
+                f"{where}: {key}: {path}: cannot be read", next_command=f"ls -l {shlex.quote(str(path))}"
+            )
 
 
 def _require_picture(path: Path, key: str, where: str) -> None:
@@ -230,7 +233,8 @@ def _require_picture(path: Path, key: str, where: str) -> None:
     # Pillow raises whatever its decoder of the format raises
     except Exception as error:
         raise SuiteError(
-            f"{where}: {key}: {path}: not a picture that can be read: {error}", next_command=f"ls -l {path}"
+            f"{where}: {key}: {path}: not a picture that can be read: {error}",
+            next_command=f"ls -l {shlex.quote(str(path))}",
         ) from error
 
 

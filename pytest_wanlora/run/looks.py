@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -144,7 +144,8 @@ class Looks:
         for place, metric in asked:
             if metric == "likeness":
                 _ = self.standard.pictures.references, self.standard.stored_frames(place)
-        plan = self.plan(scenarios)
+        # an item that is judged alone is no less open because another one fails
+        plan = replace(self.plan(scenarios), stop_at_failure=len(chosen) > 1)
         pairs = {scenario.id: plan.looks[0] for scenario in scenarios}
         course = Comparison(candidate, scenarios, metrics, plan, pairs, asked)
         self._courses[candidate.name] = course

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.errors import ScoringError, SuiteError
+from pytest_wanlora.errors import DataError, ScoringError, SuiteError
 from pytest_wanlora.files import json_sha256, read_regular, write_whole
 from pytest_wanlora.scoring.videos import ENDINGS, fitted, read_frames
 from pytest_wanlora.suite.digests import digest
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
 
 #: Frames of a reference video that are compared, evenly over it.
 _REFERENCE_FRAMES: Final = 8
-#: Correlation of two thumbnails from which on they are one picture, encoded or scaled again.
-_SAME_PICTURE: Final = 0.995
+#: Correlation of two thumbnails from which on they are one picture, encoded or scaled again, or mirrored.
+SAME_PICTURE: Final = 0.99
 _THUMBNAIL: Final = 16
 _SHOWN: Final = 3
 #: Raised when what is kept of a file changes.
@@ -70,7 +71,7 @@ class Pictures:
 
         Raises:
             ScoringError: One cannot be read.
-            DataError: The training metadata cannot be read.
+            SuiteError: The training metadata cannot be read.
         """
         sampling = self.suite.sampling
         what = f"clip {_VERSION} {sampling.frames} {sampling.height} {sampling.width}"
@@ -126,10 +127,12 @@ def references(suite: Suite) -> tuple[Path, ...]:
     with suppress(OSError):
         found = sorted(path for path in folder.rglob("*") if path.is_file() and _is_picture(path))
     if not found:
+        what = "no picture and no video in it" if folder.is_dir() else "no folder"
         raise SuiteError(
-            f"{suite.where('subject.references')}: subject.references: {folder}: no picture and no video in "
-            f"it; read are {', '.join(sorted(IMAGE_ENDINGS))}, {', '.join(each[1:] for each in ENDINGS)}",
-            next_command=f"put pictures of the subject there that the training has not seen: ls {folder}",
+            f"{suite.where('subject.references')}: subject.references: {folder}: {what}; allowed: a folder "
+            f"with {', '.join(sorted(IMAGE_ENDINGS))}, {', '.join(each[1:] for each in ENDINGS)}",
+            next_command="put pictures of the subject there that the training has not seen: "
+            f"ls {shlex.quote(str(folder))}",
         )
     return tuple(found)
 
@@ -138,22 +141,28 @@ def training_clips(suite: Suite) -> tuple[Path, ...]:
     """The clips and pictures that the training metadata names and that are on this disk, each once.
 
     Raises:
-        DataError: The metadata cannot be read.
-        SuiteError: None of them is on this disk.
+        SuiteError: The metadata cannot be read, or none of them is on this disk.
     """
     assert suite.subject is not None
     if suite.subject.training is None:
         return ()
     data = Path(suite.subject.training)
     folder = data if data.is_dir() else data.parent
-    with opened(data) as rows:
-        named = dict.fromkeys(row.video for row in rows if row.video)
+    where = f"{suite.where('subject.training')}: subject.training: "
+    out = "name metadata that lies beside its clips, or leave subject.training out"
+    try:
+        with opened(data) as rows:
+            named = dict.fromkeys(row.video for row in rows if row.video)
+    except DataError as error:
+        # a suite names no columns
+        next_command = out if "-column" in str(error.next_command) else error.next_command
+        raise SuiteError(where + error.message, next_command=next_command) from error
     found = tuple(path for name in named if _is_picture(path := folder / name) and path.is_file())
     if not found:
         raise SuiteError(
-            f"{suite.where('subject.training')}: subject.training: {data}: none of its {len(named)} clips is "
-            f"on this disk; looked for {folder / next(iter(named), 'VIDEO')}",
-            next_command="name metadata that lies beside its clips, or leave subject.training out",
+            f"{where}{data}: none of its {len(named)} clips is on this disk; "
+            f"looked for {folder / next(iter(named), 'VIDEO')}",
+            next_command=out,
         )
     return found
 
@@ -161,15 +170,15 @@ def training_clips(suite: Suite) -> tuple[Path, ...]:
 def leaked(suite: Suite, cache: Path) -> tuple[str, ...]:
     """Say which references are in the training data too, a line each: by digest, and by their pictures.
 
-    A reference that was encoded or scaled again is found by its thumbnail; one that was cut is not.
+    A reference that was encoded or scaled again or mirrored is found by its thumbnail; one that was cut is
+    not.
 
     Args:
         suite: With a subject.
         cache: Where thumbnails are kept.
 
     Raises:
-        SuiteError: There are no references or no clips.
-        DataError: The training metadata cannot be read.
+        SuiteError: There are no references or no clips, or the training metadata cannot be read.
         ScoringError: A picture cannot be read.
     """
     clips = training_clips(suite)
@@ -179,15 +188,16 @@ def leaked(suite: Suite, cache: Path) -> tuple[str, ...]:
     by_digest = {digest(path): path for path in clips}
     thumbs = [_thumbnails(path, frames, cache) for path in clips]
     every, owner = np.concatenate(thumbs), np.repeat(np.arange(len(clips)), [len(each) for each in thumbs])
+    every = with_mirrored(every)
     lines = []
     for path in references(suite):
         if (same := by_digest.get(digest(path))) is not None:
             lines.append(f"{path.name} is the training's {same.name}")
             continue
         alike = _thumbnails(path, frames, cache) @ every.T
-        best = np.unravel_index(int(alike.argmax()), alike.shape)
-        if alike[best] >= _SAME_PICTURE:
-            lines.append(f"{path.name} is nearly a picture of the training's {clips[owner[best[1]]].name}")
+        if alike.max() >= SAME_PICTURE:
+            best = owner[int(alike.argmax()) % len(every) % len(owner)]
+            lines.append(f"{path.name} is nearly a picture of the training's {clips[best].name}")
     return tuple(lines)
 
 
@@ -230,10 +240,13 @@ def _decoded(path: Path, count: int) -> NDArray[np.uint8]:
         # Pillow raises whatever its decoder of the format raises
         except Exception as error:
             raise ScoringError(
-                f"{path}: not a picture that can be read: {error}", next_command=f"ls -l {path}"
+                f"{path}: not a picture that can be read: {error}",
+                next_command=f"ls -l {shlex.quote(str(path))}",
             ) from error
     if not len(video):
-        raise ScoringError(f"{path}: no frame of it can be decoded", next_command=f"ffmpeg -i {path}")
+        raise ScoringError(
+            f"{path}: no frame of it can be decoded", next_command=f"ffmpeg -i {shlex.quote(str(path))}"
+        )
     return video
 
 
@@ -244,17 +257,34 @@ def _reference_frames(path: Path) -> NDArray[np.uint8]:
 
 
 def _thumbnails(path: Path, frames: int, cache: Path) -> NDArray[np.float32]:
-    """Tiny versions of frames, centred and of length 1, (frames, values): their product is a correlation."""
+    """The `grey_thumbnails` of a file's pictures."""
+    return _kept(cache, path, f"grey {_VERSION} {frames}", lambda: grey_thumbnails(_decoded(path, frames)))
+
+
+def grey_thumbnails(pictures: Iterable[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    """Tiny versions of pictures, centred and of length 1: the product of two is their correlation.
+
+    In grey, since JPEG keeps colours at half of the size, of which too little is left of a small picture.
+
+    Returns:
+        (pictures, values).
+    """
     from PIL import Image
 
-    def small() -> Iterator[NDArray[np.float32]]:
-        for frame in _decoded(path, frames):
-            tiny = Image.fromarray(frame).resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
-            flat = np.asarray(tiny, np.float32).ravel()
-            flat -= flat.mean()
+    def rows() -> Iterator[NDArray[np.float32]]:
+        for picture in pictures:
+            grey = Image.fromarray(picture).convert("L").convert("F")
+            flat = np.asarray(grey.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX), np.float32).ravel()
+            flat = flat - flat.mean()
             yield flat / max(float(np.linalg.norm(flat)), 1e-6)
 
-    return _kept(cache, path, f"thumbnails {_VERSION} {frames}", lambda: np.stack(list(small())))
+    return np.stack(list(rows()))
+
+
+def with_mirrored(thumbs: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Thumbnails, and behind them the same seen in a mirror."""
+    mirrored = thumbs.reshape(-1, _THUMBNAIL, _THUMBNAIL)[:, :, ::-1]
+    return np.concatenate([thumbs, mirrored.reshape(thumbs.shape)])
 
 
 def _kept(cache: Path, path: Path, what: str, make: Callable[[], NDArray[_T]]) -> NDArray[_T]:

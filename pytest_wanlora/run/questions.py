@@ -15,6 +15,7 @@ from pytest_wanlora.verdict import copies, questions
 from pytest_wanlora.verdict.judgement import Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.measured import settled, unfit_set
 from pytest_wanlora.verdict.questions import Question
+from pytest_wanlora.verdict.standing import FEWEST_VIDEOS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -156,9 +157,12 @@ def judged(
     if blank.metric == "copies":
         return _judged_copies(standard, blank, results)
     evidence = None if assessment is None else assessment.evidence.get(item)
-    if assessment is None or evidence is None or not evidence.tested:
-        verdict = Verdict.WARN if suite.undecided == "warn" else Verdict.UNDECIDED
-        return settled(blank, verdict, ReasonCode.TOO_FEW_TO_ASK, {})
+    if blank.n < FEWEST_VIDEOS or (evidence is not None and not evidence.tested):
+        # not even with `undecided: warn`: nothing was measured
+        return settled(blank, Verdict.UNDECIDED, ReasonCode.TOO_FEW_TO_ASK, {})
+    if assessment is None or evidence is None:
+        # the scenario's other videos cannot be scored
+        return settled(blank, Verdict.ERROR, ReasonCode.NOT_MEASURED, {})
     question = of_results(standard, {place_of(*item): results}, {item})[item]
     if blank.metric != "likeness":
         return questions.judge_question(blank, question, evidence, undecided=suite.undecided)

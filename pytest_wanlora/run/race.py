@@ -18,6 +18,7 @@ from pytest_wanlora.results.race import Entrant, RaceCard
 from pytest_wanlora.run.judge import degenerates
 from pytest_wanlora.run.looks import Comparison
 from pytest_wanlora.run.losses import FEWEST, Losses
+from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.verdict.race import Race, Rules
 
 if TYPE_CHECKING:
@@ -142,9 +143,11 @@ class Course:
         budget = self.gate.settings.budget
         if budget is None:
             return ""
-        each = len(self.gate.scenarios)
-        used, more = sum(self.videos.values()), len(running) * (n - taken) * each
-        gate = (self.rules.looks[-1] - n) * each
+        each, last = len(self.gate.scenarios), self.rules.looks[-1]
+        used = sum(self.videos.values()) + self._base(taken)
+        more = len(running) * (n - taken) * each + self._base(n) - self._base(taken)
+        triggered = len(with_trigger(self.gate.suite, self.gate.scenarios)) - each
+        gate = (last - n) * each + last * triggered + self._base(last) - self._base(n)
         if budget.videos is not None and used + more + gate > budget.videos:
             return f"its budget is {budget.text} videos and the next look takes {more}, the gate up to {gate}"
         if budget.seconds is not None and used:
@@ -153,6 +156,11 @@ class Course:
             if self.clock() - self.began + needed > budget.seconds:
                 return f"its budget is {budget.text}; the next look and the gate take {duration(needed)}"
         return ""
+
+    def _base(self, n: int) -> int:
+        """Videos of the base model that the baseline lacks of the first seeds: rendered once for all."""
+        pairs = dict.fromkeys([each.id for each in self.gate.scenarios], n)
+        return sum(map(len, self.gate.judge.standard.missing(pairs).values()))
 
     def _losses(self, candidate: Candidate, n: int) -> Floats | None:
         """A candidate's losses at a look; None, and why in `failures`, where it has none."""

@@ -7,6 +7,7 @@ they share is the cache and the run's folder.
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -18,6 +19,7 @@ from pytest_wanlora.jobs.board import Board, Progress
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import BASE, BatchProducer, Job, JobResult, Produced, Producer, plan
 from pytest_wanlora.jobs.scheduler import Scheduler, find
+from pytest_wanlora.options import in_one_word
 from pytest_wanlora.results.folders import point_latest
 from pytest_wanlora.run.candidates import Candidate, demanded
 from pytest_wanlora.run.questions import WITH_TRIGGER, with_trigger
@@ -248,7 +250,8 @@ class Gate:
         ):
             first, most = self.settings.seeds
             typed.append(f"--wanlora-seeds {first}:{most}")
-        return tuple(typed)
+        words = in_one_word(self.settings.typed)
+        return (*typed, *(shlex.quote(word) for word in words if word.startswith("--wanlora-ray")))
 
     def prepare(self) -> None:
         """Make the folders and prove that they can be written, before anything is rendered.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +99,7 @@ def read(path: Path, suite: Suite) -> TrainingData:
     except DataError as error:
         raise DataError(
             f"--wanlora-training-data (ini: wanlora_training_data): {error.message}",
-            next_command=f"python -m pytest_wanlora data report {path}",
+            next_command=f"python -m pytest_wanlora data report {shlex.quote(str(path))}",
         ) from error
     return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import html
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from importlib import util
@@ -78,7 +79,8 @@ def described(model: str, config: Path | None) -> dict[str, Any]:
         return dict(found)
     except (OSError, ValueError, TypeError) as error:
         raise ScoringError(
-            f"scoring.clip.model: {path} is not readable JSON: {error}", next_command=f"ls -l {path}"
+            f"scoring.clip.model: {path} is not readable JSON: {error}",
+            next_command=f"ls -l {shlex.quote(str(path))}",
         ) from error
 
 

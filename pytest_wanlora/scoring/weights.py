@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,11 +95,11 @@ def _checked_digest(path: Path, sha256: str, key: str) -> str:
         found = digest(path)
     except OSError as error:
         raise ScoringError(
-            f"{key}: {path} cannot be read: {error.strerror}", next_command=f"ls -l {path}"
+            f"{key}: {path} cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(path))}"
         ) from error
     if sha256 and found != sha256.lower():
         raise ScoringError(
             f"{key}: {path} has SHA-256 {found}, the suite states {sha256}: another file, or a damaged one",
-            next_command=f"sha256sum {path}",
+            next_command=f"sha256sum {shlex.quote(str(path))}",
         )
     return found

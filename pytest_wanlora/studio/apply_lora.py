@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -45,7 +46,7 @@ def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
         raise StudioError(
             f"{checkpoint.path}: {len(lies)} of its {len(checkpoint.targets)} targets do not fit the model: "
             f"{_some(lies)}\nA LoRA that is applied in part is not the LoRA that was trained.",
-            next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
+            next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}",
         )
     return {target.name: linear[target.name] for target in checkpoint.targets if target.kind == "lora"}
 
@@ -286,7 +287,7 @@ def _not_patched(checkpoint: Checkpoint, names: Sequence[str]) -> StudioError:
     return StudioError(
         f"{checkpoint.path}: DiffSynth patched {total - len(names)} of its {total} targets; "
         f"not {_some(names)}",
-        next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
+        next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}",
     )
 
 

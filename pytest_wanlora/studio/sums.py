@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -63,7 +64,7 @@ class Sums:
         if not all(math.isfinite(value) for value in (dot, real2, meant2)):
             raise StudioError(
                 f"{checkpoint.path}: applying it gives weights that are not finite",
-                next_command=f"python -m pytest_wanlora inspect {checkpoint.path}",
+                next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}",
             )
         return Applied(
             targets=len(checkpoint.targets),

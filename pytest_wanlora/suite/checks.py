@@ -181,6 +181,12 @@ def _trigger(data: Mapping[str, Value]) -> Iterator[Complaint]:
     subject = data.get("subject")
     if isinstance(subject, Mapping) and "{trigger}" in str(subject.get("without")):
         yield ("subject", "without"), "has {trigger}; allowed: words that stand in its place, or left out"
+    elif isinstance(subject, Mapping) and (trigger := str(subject.get("trigger") or "").strip()):
+        if "{trigger}" in trigger:
+            yield ("subject", "trigger"), f"{quoted(trigger)}: has {{trigger}}; allowed: what takes its place"
+        elif f" {trigger} " in f" {subject.get('without') or ''} ":
+            text = "has the trigger, so that nothing would be without it; allowed: other words, or left out"
+            yield ("subject", "without"), f"{quoted(subject['without'])}: {text}"
     if data.get("subject") is None and data.get("demands") is not None:
         yield ("demands",), "there is no subject; allowed: with a subject"
     if data.get("subject") is not None and texts and not any(key[2] == "prompt" for key, _ in named):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,7 @@ def rejection(path: Path, problems: Iterable[Problem]) -> SuiteError:
         lines.append(f"... and {len(ordered) - MOST_PROBLEMS} more")
     if len(ordered) > 1:
         lines.insert(0, f"{path}: {len(ordered)} errors")
-    check = f"pytest --wanlora-suite {path} --update-baselines --collect-only"
+    check = f"pytest --wanlora-suite {shlex.quote(str(path))} --update-baselines --collect-only"
     return SuiteError("\n".join(lines), next_command=f"edit line {ordered[0].line}, then {check}")
 
 
@@ -146,17 +147,24 @@ def _content(path: Path) -> bytes:
     try:
         size = path.stat().st_size
         if path.is_dir():
-            raise SuiteError(f"{path}: a folder; allowed: a suite file (.yaml)", next_command=f"ls {path}")
+            raise SuiteError(
+                f"{path}: a folder; allowed: a suite file (.yaml)",
+                next_command=f"ls {shlex.quote(str(path))}",
+            )
         if size > LARGEST_FILE:
             raise SuiteError(
                 f"{path}: {size} bytes; allowed: suite files up to {LARGEST_FILE} bytes",
-                next_command=f"head {path}",
+                next_command=f"head {shlex.quote(str(path))}",
             )
         return read_regular(path, largest=LARGEST_FILE)
     except FileNotFoundError as error:
-        raise SuiteError(f"{path}: no such file", next_command=f"ls {path.parent}") from error
+        raise SuiteError(
+            f"{path}: no such file", next_command=f"ls {shlex.quote(str(path.parent))}"
+        ) from error
     except OSError as error:
-        raise SuiteError(f"{path}: cannot be read: {error.strerror}", next_command=f"ls -l {path}") from error
+        raise SuiteError(
+            f"{path}: cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(path))}"
+        ) from error
 
 
 def _decode(path: Path, content: bytes) -> str:

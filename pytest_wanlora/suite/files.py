@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.resources
 import re
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -110,7 +111,7 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         if not (found_path.is_file() or found_path.is_dir()):
             raise SuiteError(
                 f"{where}: {key}: {found_path}: a pipe or a device; allowed: a regular file",
-                next_command=f"ls -l {found_path}",
+                next_command=f"ls -l {shlex.quote(str(found_path))}",
             )
     return FileReference(key, text, "package" if inside else "file", paths)
 
@@ -140,12 +141,13 @@ def verify(
             actual = digest(path)
         except OSError as error:
             raise SuiteError(
-                f"{where}: {key}: {path}: cannot be read: {error.strerror}", next_command=f"ls -l {path}"
+                f"{where}: {key}: {path}: cannot be read: {error.strerror}",
+                next_command=f"ls -l {shlex.quote(str(path))}",
             ) from error
         if actual != expected:
             raise SuiteError(
                 f"{where}: {key}: {path}: SHA-256 is {actual}; allowed: {expected}, which the suite states",
-                next_command=f"sha256sum {path}",
+                next_command=f"sha256sum {shlex.quote(str(path))}",
             )
         result[path] = actual
     return result

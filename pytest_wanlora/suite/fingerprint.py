@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -157,7 +158,7 @@ def key_parts(scenario: Scenario) -> dict[str, Any]:
         except OSError as error:
             raise SuiteError(
                 f"scenario {scenario.id}: {name}: {part}: cannot be read: {error.strerror}",
-                next_command=f"ls -l {part}",
+                next_command=f"ls -l {shlex.quote(str(part))}",
             ) from error
     return {"type": type(scenario).__qualname__, **found} if found else {}
 
@@ -191,7 +192,7 @@ def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
         except OSError as error:
             raise SuiteError(
                 f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
-                next_command=f"ls -l {error.filename}",
+                next_command=f"ls -l {shlex.quote(str(error.filename))}",
             ) from error
         return {"hub": f"{reference.hub_id}:{reference.pattern}", "sha256": here or known}
     try:
@@ -199,7 +200,7 @@ def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
     except OSError as error:
         raise SuiteError(
             f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
-            next_command=f"ls -l {error.filename}",
+            next_command=f"ls -l {shlex.quote(str(error.filename))}",
         ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +81,7 @@ def find(suite: Suite) -> Pins:
         except OSError as error:
             raise SuiteError(
                 f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
-                next_command=f"ls -l {error.filename}",
+                next_command=f"ls -l {shlex.quote(str(error.filename))}",
             ) from error
         if key not in _SINGLE:
             place = files.setdefault(_place(key), {})

@@ -46,6 +46,8 @@ _STAYS = re.compile(
     r"\b(?:walk|stand|stroll|sit(?:s|ting)?\b|hik|trek|wander|gather|cross|wait|rest(?:s|ing)?\b)"
     r"|[走站坐躺]|徒步|걷|걸|서 ?있|앉|지나|기다[리린려렸]"
 )
+# say that animals are there and not which: nothing beside an own word, which does
+_COUNTER = re.compile(r"^(?:herd|flock|pack of|swarm\*|litter of)|^\^?(?:[가-힣]+ )?마리[의가]?\^?$")
 _NOBODY: Final = (None, 0.0)
 _ANIMAL, _LEAST = 20.0, 2.0  # see the weights in categories.yaml; what weighs less is no subject
 
@@ -168,7 +170,19 @@ class Categorizer:
             self._values[language] = [word.weight ** self._weights.powers[word.kind] for word in entries]
             unsure = rules.ambiguous.get(language, frozenset())
             self._ambiguous[language] = {place for place, word in enumerate(table) if word in unsure}
-        self._finder = WordFinder(self._words)
+        own = {
+            language: {place for place, word in enumerate(table) if word in rules.own.get(language, ())}
+            for language, table in self._words.items()
+        }
+        self._counters = {
+            language: {place for place, word in enumerate(table) if _COUNTER.search(word)} - own[language]
+            for language, table in self._words.items()
+        }
+        self._named = {
+            language: {place for place in places if self.entries[language][place].place >= 0}
+            for language, places in own.items()
+        }
+        self._finder = WordFinder(self._words, own, self._is_other)
         self._public = [category if category in rules.names else OTHER for category in rules.order]
 
     def decide(self, prompt: str) -> Decision:
@@ -218,7 +232,16 @@ class Categorizer:
             for language, spans in later.items():
                 known = first.get(language, {})
                 words += [(Role.LATER, language, word) for word in spans if word not in known]
+            if any(word in self._named[language] for _, language, word in words):
+                words = [hit for hit in words if hit[2] not in self._counters.get(hit[1], ())]
             yield Hits(who, self._unsure(words))
+
+    def _is_other(self, language: str, own: int, around: int) -> bool:
+        """Whether a longer word of the lists means something else than the own word in it, as a hot dog."""
+        word, place = self._words[language][own], self.entries[language][around].place
+        before = self.rules.own[language][word]
+        # one Chinese character says little of the words that it is part of
+        return place < 0 or (len(word) == 1 if before is None else self.rules.order[place] != before)
 
     def _roles(
         self, language: str, spans: Mapping[int, tuple[int, int]], sentence: str

@@ -12,7 +12,8 @@ import re
 import shlex
 import tomllib
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,13 +21,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
-import yaml
-
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
 from pytest_wanlora.training_data.videos import ENDINGS
+from pytest_wanlora.training_data.yaml_text import parse
 
 _Folder = Path | zipfile.Path
 
@@ -57,6 +57,8 @@ class Clips:
 
     Args:
         path: A folder, a .zip file, or a config of a trainer.
+        table: Reads the tables in it.
+        columns: Names of columns that a table must be there for.
 
     Attributes:
         kind: `folder`, `archive` or `config`.
@@ -73,12 +75,14 @@ class Clips:
     size = 0
     position = 0
 
-    def __init__(self, path: Path, table: Callable[[Path], Metadata] = Metadata) -> None:
+    def __init__(
+        self, path: Path, table: Callable[[Path], Metadata] = Metadata, columns: Sequence[str] = ()
+    ) -> None:
         self.path = path
         self.kind = "folder" if path.is_dir() else "archive" if _ending(path) == "zip" else "config"
         self.files: list[Path] = []
         self.notes: list[str] = []
-        self._table = table
+        self._table, self._unused = table, columns
         self._archive: zipfile.ZipFile | None = None
 
     def __enter__(self) -> Self:
@@ -105,6 +109,12 @@ class Clips:
             yield Row(next(numbers), row.prompt, video, record, row.repeats)
         if next(numbers) == 1:
             raise self._refused("it names no folder of clips and no table", ".")
+        if self._unused:
+            raise DataError(
+                f"{self.path}: there is no column {self._unused[0]!r}, since there is no table in it but "
+                "clips with captions beside them",
+                next_command="leave --prompt-column and --video-column out",
+            )
 
     def _refused(self, message: str, word: str) -> DataError:
         return DataError(
@@ -140,6 +150,10 @@ class Clips:
             for part in inner if isinstance(inner, list) else [inner]:
                 if isinstance(part, Mapping):
                     yield from self._of_config(part, settings)
+                elif name in ("datasets", "subsets"):
+                    raise self._refused(
+                        f"{name}: {part!r} is no table of settings; allowed: one with a path", name
+                    )
 
     def _settings(self, config: Mapping[str, Any], outer: _Settings) -> _Settings:
         repeats = config.get("num_repeats", config.get("repeats", outer.repeats))
@@ -178,6 +192,7 @@ class Clips:
         return None
 
     def _of_table(self, path: Path, base: Path, settings: _Settings) -> Iterator[Row]:
+        self._unused = ()
         with self._table(path) as table:
             self.files.append(path)
             for row in table:
@@ -233,7 +248,7 @@ class Clips:
                 yield Row(0, _whole(self._read(files[caption]), settings), None, [], settings.repeats)
         else:
             for each in entries:
-                if each.is_dir():
+                if each.is_dir() and not _leads_back(each):
                     repeats = _REPEATS.match(each.name)
                     times = int(repeats[1]) if repeats else 1
                     yield from self._walked(each, replace(settings, repeats=settings.repeats * times))
@@ -244,7 +259,7 @@ class Clips:
         return next((name for name in names if name in captions), None)
 
     def _read(self, file: _Folder) -> str | None:
-        data = read_regular(file) if isinstance(file, Path) else file.read_bytes()
+        data = read_regular(file) if isinstance(file, Path) else self._unpacked(file)
         real = file if isinstance(file, Path) else self.path
         if isinstance(file, Path):
             self.files.append(file)
@@ -256,6 +271,16 @@ class Clips:
                 raise undecodable(file) from error
             raise DataError(f"{self.path}: {_name(file)} in it is not UTF-8") from error
         return text or None
+
+    def _unpacked(self, file: zipfile.Path) -> bytes:
+        try:
+            return file.read_bytes()
+        # of another compression, with a password, damaged
+        except (RuntimeError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+            raise DataError(
+                f"{self.path}: {_name(file)} in it cannot be read: {error}",
+                next_command=f"unzip -t {shlex.quote(str(self.path))}",
+            ) from error
 
 
 def opened(
@@ -274,7 +299,10 @@ def opened(
         needs_video: Whether a table without a column of videos is refused.
     """
     table = partial(Metadata, prompt_column=prompt_column, video_column=video_column, needs_video=needs_video)
-    return Clips(path, table) if path.is_dir() or _ending(path) in ("zip", *_CONFIGS) else table(path)
+    columns = [name for name in (prompt_column, video_column) if name is not None]
+    return (
+        Clips(path, table, columns) if path.is_dir() or _ending(path) in ("zip", *_CONFIGS) else table(path)
+    )
 
 
 def digest(path: Path, files: list[Path]) -> str:
@@ -290,16 +318,31 @@ def digest(path: Path, files: list[Path]) -> str:
 def _mapping(path: Path) -> Mapping[str, Any]:
     try:
         text = read_regular(path).decode("utf-8")
-        config = tomllib.loads(text) if _ending(path) == "toml" else yaml.safe_load(text)
+        config = tomllib.loads(text) if _ending(path) == "toml" else parse(text)
     except UnicodeDecodeError as error:
         raise undecodable(path) from error
-    except (OSError, tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+    except OSError as error:
         raise DataError(
-            f"{path} cannot be read: {error}", next_command=f"ls -l {shlex.quote(str(path.parent))}"
+            f"{path} cannot be read: {error.strerror}",
+            next_command=f"ls -l {shlex.quote(str(path.parent))}",
+        ) from error
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else error
+        raise DataError(
+            f"{path} cannot be read: {why}", next_command=f"head {shlex.quote(str(path))}"
         ) from error
     if not isinstance(config, Mapping):
         raise DataError(f"{path}: it is no mapping", next_command=f"head {shlex.quote(str(path))}")
     return config
+
+
+def _leads_back(folder: _Folder) -> bool:
+    """Whether it is a link to a folder that it lies in."""
+    return (
+        isinstance(folder, Path)
+        and folder.is_symlink()
+        and folder.absolute().is_relative_to(folder.resolve())
+    )
 
 
 def _whole(text: str | None, settings: _Settings) -> str | None:

@@ -45,6 +45,7 @@ _CSV_REASONS = (
         'text follows a closing quote; a quote within a quoted field is written twice (""like this"")',
     ),
 )
+_UNREAD = "it is nested too deeply, or a number in it has too many digits"
 _ANOTHER = "name the data that the training reads"
 _BY_PATH = ("caption", "prompt", "text", "tags")  # what kohya's {path: {...}} says of a clip
 
@@ -158,6 +159,9 @@ class Metadata:
                 raise _unnamed(columns, place, self._asked[0], PROMPTS, "--prompt-column")
             if video is None and (self._needs_video or self._asked[1]):
                 raise _unnamed(columns, place, self._asked[1], VIDEOS, "--video-column")
+            if prompt == video:
+                why = f"{self.path}: {prompt!r} is the column of the prompts and of the videos"
+                raise DataError(why, next_command="name another column with --video-column NAME")
             if (not self._known and prompt != "prompt") or video not in (None, "video"):
                 self.notes.append(f"the prompts are those of {prompt!r}, the videos those of {video!r}")
             self._known[key] = (prompt, video)
@@ -236,8 +240,8 @@ class Metadata:
                 )
             try:
                 value = json.loads(line, object_pairs_hook=self._object)
-            except (json.JSONDecodeError, RecursionError) as error:
-                reason = getattr(error, "msg", "it is nested too deeply")
+            except (ValueError, RecursionError) as error:
+                reason = getattr(error, "msg", _UNREAD)
                 raise DataError(
                     f"{self.path}: line {number} is not JSON: {reason}; each line is one object",
                     next_command=self._look(number),
@@ -256,8 +260,8 @@ class Metadata:
         look = f"python -m json.tool {_quoted(self.path)}"
         try:
             values = json.loads(text, object_pairs_hook=self._object)
-        except (json.JSONDecodeError, RecursionError) as error:
-            reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        except (ValueError, RecursionError) as error:
+            reason = str(error) if isinstance(error, json.JSONDecodeError) else _UNREAD
             raise DataError(f"{self.path} is not JSON: {reason}", next_command=look) from error
         del text
         if isinstance(values, dict) and any(map(_names_a_clip, values.items())):

@@ -10,12 +10,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from pytest_wanlora.text_table import aligned
+from pytest_wanlora.text_table import aligned, cut
 from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.duplicates import Duplicates
-from pytest_wanlora.training_data.survey import MEANS, Survey
-from pytest_wanlora.training_data.trigger import EXAMPLES, TriggerUse, cut, percent, trigger_lines
+from pytest_wanlora.training_data.survey import EXAMPLES, MEANS, Survey
+from pytest_wanlora.training_data.trigger import TriggerUse
 from pytest_wanlora.training_data.videos import BROKEN, Reading, State
 
 SCHEMA_VERSION: Final = 1
@@ -223,7 +223,7 @@ def report_lines(report: Report) -> Iterator[str]:
     yield ""
     languages = list(report.languages)
     rows = [
-        [name, f"{count:,}", percent(report.shares[name]), "█" * round(report.shares[name] * _BAR)]
+        [name, f"{count:,}", _percent(report.shares[name]), "█" * round(report.shares[name] * _BAR)]
         + [f"{report.category_by_language[name][language]:,}" for language in languages]
         for name, count in report.categories.items()
     ]
@@ -238,7 +238,7 @@ def report_lines(report: Report) -> Iterator[str]:
             [
                 language,
                 f"{count:,}",
-                percent(count / max(report.taken, 1)),
+                _percent(count / max(report.taken, 1)),
                 f"{report.lengths[language].least:,}",
                 f"{report.lengths[language].median:,.0f}",
                 f"{report.lengths[language].p95:,.0f}",
@@ -262,6 +262,30 @@ def folded_lines(folded: Mapping[str, int]) -> Iterator[str]:
         yield f"{count:,} prompts of {name} count as other: no scenario of the suite is of {name}"
 
 
+def trigger_lines(use: TriggerUse) -> Iterator[str]:
+    """The use of a trigger as lines of text."""
+    whole = max(use.held + use.without, 1)
+    yield (
+        f"trigger {use.trigger!r}: a word of its own in {use.held:,} of {use.held + use.without:,} captions, "
+        f"{_percent(use.held / whole)}"
+    )
+    if use.held:
+        places = (f"{name} {_percent(count / use.held)}" for name, count in use.places.items())
+        yield "  it stands: " + ", ".join(places)
+    if use.without:
+        yield f"  warning: {use.without:,} captions lack it; add it, unless they keep the rest as it is:"
+        yield from (f"    {example}" for example in use.without_examples)
+    for what, spellings in (("nearly the trigger", use.near), ("the trigger within a word", use.fused)):
+        if spellings:
+            yield f"  warning: {what}, which the model reads as something else:"
+        for each in spellings[:EXAMPLES]:
+            yield f"    {each.text!r} in {each.captions:,}, such as {each.example}"
+        if len(spellings) > EXAMPLES:
+            yield f"    and {len(spellings) - EXAMPLES:,} more spellings, which --json lists"
+    if use.search:
+        yield f"  next: correct the captions that this shows: {use.search}"
+
+
 def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) -> Iterator[str]:
     """What was drawn, as lines of text."""
     yield f"{output}: {len(drawn.rows):,} rows, seed {seed}"
@@ -274,10 +298,10 @@ def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) 
         [
             name,
             f"{count:,}",
-            percent(count / totals[0]),
+            _percent(count / totals[0]),
             f"{drawn.available[name]:,}",
             f"{drawn.wanted.get(name, 0):,}",
-            percent(drawn.wanted.get(name, 0) / totals[1]),
+            _percent(drawn.wanted.get(name, 0) / totals[1]),
         ]
         for name, count in before.items()
     ]
@@ -334,7 +358,7 @@ def _clips(clips: Reading) -> Iterator[str]:
         f"{count:,} with {frames}" for frames, count in clips.frames.most_common(6)
     )
     yield f"  trained at {size} and up to {target.frames} frames:"
-    most = percent(clips.most_cropped)
+    most = _percent(clips.most_cropped)
     yield f"    {clips.enlarged:,} are enlarged, {clips.cropped:,} cropped (at most {most} of the area)"
     yield f"    {clips.short:,} are shorter; rounding to 4n + 1 drops {clips.lost_frames:,} of their frames"
     if clips.refused:
@@ -344,3 +368,7 @@ def _clips(clips: Reading) -> Iterator[str]:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
     left = [number for number, title in enumerate(header) if number == 0 or not title]
     yield from aligned([header, *rows], left=left)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"

@@ -11,10 +11,10 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import yaml
-
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import read_regular
+from pytest_wanlora.training_data.encodings import undecodable
+from pytest_wanlora.training_data.yaml_text import parse
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -35,6 +35,8 @@ MAX_WORD: Final = 60
 """Longest word or phrase of a list, in characters."""
 
 _FORM = "write it as categories: {space: {en: [rocket, orbit=3]}, neutral: {en: [rocket science]}}"
+_CATEGORIES = "words by category, such as {space: {en: [rocket]}}"
+_WORDS = f"words by language ({', '.join(LANGUAGES)}), such as {{en: [rocket]}}"
 _PLAIN_WEIGHT = 10.0
 _SECTION_KEYS = frozenset({"description", "words"})
 _TOP_KEYS = frozenset({"order", NEUTRAL, "categories", "replace", "of_people", "of_places"})
@@ -60,6 +62,7 @@ class Rules:
         of_people: Categories of what people do: their words count more where people are named, and little
             where only animals are.
         of_places: Categories of where it is: their words count less where people are named who do something.
+        own: Words by language that are not of this package, and the category that each had in its lists.
     """
 
     order: tuple[str, ...]
@@ -69,6 +72,7 @@ class Rules:
     ambiguous: Mapping[str, frozenset[str]] = field(default_factory=dict)
     of_people: frozenset[str] = frozenset()
     of_places: frozenset[str] = frozenset()
+    own: Mapping[str, Mapping[str, str | None]] = field(default_factory=dict)
 
     @property
     def decidable(self) -> frozenset[str]:
@@ -89,7 +93,7 @@ def packaged_rules(name: str = "categories") -> Rules:
     """
     file = f"{name}.yaml"
     text = resources.files("pytest_wanlora.training_data").joinpath(file).read_text(encoding="utf-8")
-    return _of_document(_yaml(text, file), file, _EMPTY)
+    return replace(_of_document(_yaml(text, file), file, _EMPTY), own={})
 
 
 def extended(
@@ -115,7 +119,11 @@ def extended(
     words = {language: dict(table) for language, table in rules.words.items()}
     ambiguous = {language: set(rules.ambiguous.get(language, ())) for language in words}
     descriptions = dict(rules.descriptions)
+    own = {language: dict(rules.own.get(language, {})) for language in words}
+    given: dict[tuple[str, str], str] = {}
     for category, section in categories.items():
+        if not isinstance(category, str) or not category.strip():
+            raise DataError(f"{source}: the category {category!r} is not a text; quote it: '{category}'")
         target = None if category == NEUTRAL else category
         by_language, description = _section(section, f"{source}.{category}")
         if target is not None and description is not None:
@@ -123,10 +131,16 @@ def extended(
         for language, listed in by_language.items():
             for word, weight in listed.items():
                 plain = word.removesuffix("?")
-                words[language].pop(plain, None)
+                if (other := given.setdefault((language, plain), category)) != category:
+                    raise DataError(
+                        f"{source}.{category}.{language}: {plain!r} is in {other}.{language} too; "
+                        "allowed: each word in one category"
+                    )
+                before, _ = words[language].pop(plain, (None, 0.0))
                 ambiguous[language].discard(plain)
                 if weight > 0:
                     words[language][plain] = (target, weight)
+                    own[language].setdefault(plain, before)
                     if plain != word or (language == "ko" and len(plain) == 1):
                         ambiguous[language].add(plain)
     reported = list(dict.fromkeys([*names, *(name for name in categories if name != NEUTRAL)])) or list(
@@ -145,6 +159,7 @@ def extended(
         ambiguous={language: frozenset(found) for language, found in ambiguous.items()},
         of_people=rules.of_people,
         of_places=rules.of_places,
+        own=own,
     )
 
 
@@ -159,7 +174,8 @@ def with_subjects(rules: Rules, names: Iterable[str]) -> Rules:
     """Add the packaged words of subjects that are asked for by name and have none yet.
 
     Args:
-        rules: What they are added to. A word that a subject has leaves the category that it had.
+        rules: What they are added to. A word that a subject has leaves the category that it had, but not the
+            one that a suite or a file gave it.
         names: Categories, such as `food`.
     """
     subjects = packaged_rules("subjects")
@@ -169,7 +185,7 @@ def with_subjects(rules: Rules, names: Iterable[str]) -> Rules:
             language: [
                 f"{word}{'?' * (word in subjects.ambiguous[language])}={weight:g}"
                 for word, (category, weight) in table.items()
-                if category == name
+                if category == name and word not in rules.own.get(language, ())
             ]
             for language, table in subjects.words.items()
         }
@@ -177,7 +193,7 @@ def with_subjects(rules: Rules, names: Iterable[str]) -> Rules:
     }
     descriptions = {name: subjects.descriptions[name] for name in asked}
     found = extended(rules, sections, names=[*asked, *rules.names])
-    return replace(found, descriptions={**found.descriptions, **descriptions})
+    return replace(found, descriptions={**found.descriptions, **descriptions}, own=rules.own)
 
 
 def from_file(path: Path) -> Rules:
@@ -194,12 +210,15 @@ def from_file(path: Path) -> Rules:
     if str(path) in PACKAGED and not path.exists():
         return packaged_rules(str(path))
     try:
-        text = read_regular(path).decode()
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_regular(path).decode("utf-8-sig")
+    except OSError as error:
         raise DataError(
-            f"{path}: the word lists cannot be read: {error}",
-            next_command=f"ls {shlex.quote(str(path.parent))}, or --categories subjects",
+            f"{path}: the word lists cannot be read: {error.strerror}; allowed: a YAML file, or "
+            f"{PACKAGED[1]} for the packaged lists of that name",
+            next_command=f"ls {shlex.quote(str(path.parent))}",
         ) from error
+    except UnicodeDecodeError as error:
+        raise undecodable(path) from error
     try:
         document = _yaml(text, str(path))
         kept = document.get("replace", False)
@@ -211,19 +230,24 @@ def from_file(path: Path) -> Rules:
 
 
 def _of_document(document: Mapping[str, Any], source: str, base: Rules) -> Rules:
-    sections = dict(_mapping(document.get("categories", {}), f"{source}: categories"))
+    sections = dict(_mapping(document.get("categories", {}), f"{source}: categories", _CATEGORIES))
     if not sections and base is _EMPTY:
         raise DataError(f"{source}: categories: missing, and nothing is kept")
-    names = [*sections, *(name for name in base.names if name not in sections)]
+    names = [name for name in dict.fromkeys([*sections, *base.names]) if name != NEUTRAL]
     if NEUTRAL in document:
+        if NEUTRAL in sections:
+            raise DataError(f"{source}: {NEUTRAL}: it stands in categories too; allowed: one of both")
         sections[NEUTRAL] = document[NEUTRAL]
     found = extended(base, sections, names=names, source=source)
     if (people := _named(document, "of_people", found, source)) is not None:
         found = replace(found, of_people=frozenset(people))
     if (places := _named(document, "of_places", found, source)) is not None:
         found = replace(found, of_places=frozenset(places))
-        if places and not found.of_people:
-            raise DataError(f"{source}: of_places: says nothing without of_people")
+        if places and not document.get("of_people"):
+            raise DataError(
+                f"{source}: of_places: {places!r} says nothing without of_people; allowed: of_people beside "
+                "it, a list of the categories of what people do"
+            )
     if (order := _named(document, "order", found, source)) is None:
         return found
 
@@ -251,26 +275,26 @@ def _named(document: Mapping[str, Any], key: str, found: Rules, source: str) -> 
 
 def _yaml(text: str, source: str) -> Mapping[str, Any]:
     try:
-        # the safe loader too, but in C: the lists are read at every start
-        document = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506  safe
-    except yaml.YAMLError as error:
-        raise DataError(f"{source}: not YAML: {error}") from error
-    mapping = _mapping(document, source)
-    unknown = sorted(set(mapping) - _TOP_KEYS)
-    if unknown:
-        raise DataError(f"{source}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(_TOP_KEYS))}")
+        document = parse(text)
+    except ValueError as error:
+        raise DataError(f"{source}: {error}") from error
+    allowed = ", ".join(sorted(_TOP_KEYS))
+    mapping = _mapping(document, source, allowed)
+    unknown = next((key for key in mapping if key not in _TOP_KEYS), None)
+    if unknown is not None:
+        raise DataError(f"{source}: unknown key {unknown!r}; allowed: {allowed}")
     return mapping
 
 
 def _section(section: object, where: str) -> tuple[dict[str, dict[str, float]], str | None]:
-    mapping = _mapping(section, where)
+    mapping = _mapping(section, where, _WORDS)
     description: str | None = None
     if set(mapping) <= _SECTION_KEYS and mapping:
         given = mapping.get("description")
         if given is not None and not isinstance(given, str):
             raise DataError(f"{where}.description: {given!r} is not a text")
         description = given
-        mapping = _mapping(mapping.get("words", {}), f"{where}.words")
+        mapping = _mapping(mapping.get("words", {}), f"{where}.words", _WORDS)
     found: dict[str, dict[str, float]] = {}
     for language, listed in mapping.items():
         if language not in LANGUAGES:
@@ -312,7 +336,8 @@ def _entry(entry: str, weight: float, where: str) -> tuple[str, float]:
     return word, weight
 
 
-def _mapping(value: object, where: str) -> Mapping[str, Any]:
+def _mapping(value: object, where: str, allowed: str) -> Mapping[str, Any]:
     if not isinstance(value, Mapping):
-        raise DataError(f"{where}: {value!r} is not a mapping")
+        what = "it is empty" if value is None else f"{value!r} is not a mapping"
+        raise DataError(f"{where}: {what}; allowed: {allowed}")
     return value

@@ -38,6 +38,9 @@ NO_CATEGORY = 255
 CHUNK = 2048
 """Rows at a time: enough for numpy, few enough for the processor's cache."""
 
+EXAMPLES = 5
+"""How many examples of a kind a report shows."""
+
 _ALMOST = 0.99
 
 

@@ -11,15 +11,12 @@ from typing import Final
 
 import numpy as np
 
-from pytest_wanlora.training_data.survey import Survey
+from pytest_wanlora.text_table import cut
+from pytest_wanlora.training_data.survey import EXAMPLES, Survey
 
 PLACES: Final = ("first word", "first third", "later")
 """Where a caption has the trigger first, in characters."""
 
-EXAMPLES: Final = 5
-"""How many examples of a kind a report shows."""
-
-_LONGEST_EXAMPLE: Final = 80
 _LONG: Final = 5  # letters; shorter words are one edit from too many ordinary ones
 _LETTERS_AN_EDIT: Final = 4
 _MOST_EDITS: Final = 2
@@ -252,38 +249,3 @@ def _trigger_use(survey: Survey, trigger: str) -> TriggerUse:
         fused=fused,
         search=f"grep -rnIF {words} {shlex.quote(str(survey.source.path))}" if searched else None,
     )
-
-
-def trigger_lines(use: TriggerUse) -> Iterator[str]:
-    """The use of a trigger as lines of text."""
-    whole = max(use.held + use.without, 1)
-    yield (
-        f"trigger {use.trigger!r}: a word of its own in {use.held:,} of {use.held + use.without:,} captions, "
-        f"{percent(use.held / whole)}"
-    )
-    if use.held:
-        places = (f"{name} {percent(count / use.held)}" for name, count in use.places.items())
-        yield "  it stands: " + ", ".join(places)
-    if use.without:
-        yield f"  warning: {use.without:,} captions lack it; add it, unless they keep the rest as it is:"
-        yield from (f"    {example}" for example in use.without_examples)
-    for what, spellings in (("nearly the trigger", use.near), ("the trigger within a word", use.fused)):
-        if spellings:
-            yield f"  warning: {what}, which the model reads as something else:"
-        for each in spellings[:EXAMPLES]:
-            yield f"    {each.text!r} in {each.captions:,}, such as {each.example}"
-        if len(spellings) > EXAMPLES:
-            yield f"    and {len(spellings) - EXAMPLES:,} more spellings, which --json lists"
-    if use.search:
-        yield f"  next: correct the captions that this shows: {use.search}"
-
-
-def cut(text: str) -> str:
-    """A text on one line, cut if it is long."""
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_EXAMPLE else line[: _LONGEST_EXAMPLE - 1] + "…"
-
-
-def percent(share: float) -> str:
-    """A share, 0 to 1, in percent."""
-    return f"{100 * share:.1f} %"

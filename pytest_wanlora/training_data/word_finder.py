@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
+from typing import Final, NamedTuple, TypeAlias
 
 _ANYTHING = re.compile("")
 # a name such as qqvv_dancer is one word
@@ -30,6 +30,10 @@ class _Form(NamedTuple):
     after: re.Pattern[str] = _ANYTHING
 
 
+#: Start, length below zero, place among the forms of one text, end, form.
+_Match: TypeAlias = tuple[int, int, int, int, _Form]
+
+
 class WordFinder:
     """Finds the words of all lists in one pass over a text, by an Aho-Corasick automaton.
 
@@ -41,12 +45,21 @@ class WordFinder:
 
     Args:
         words: Folded words by language. Their place in the sequence is their index.
+        own: Indexes by language of words that win against all others that they overlap.
+        keeps: But not against those around them for which this is true, of language, own word and the other.
     """
 
-    def __init__(self, words: Mapping[str, Iterable[str]]) -> None:
+    def __init__(
+        self,
+        words: Mapping[str, Iterable[str]],
+        own: Mapping[str, Set[int]] | None = None,
+        keeps: Callable[[str, int, int], bool] = lambda *_: False,
+    ) -> None:
+        self._own = {language: places for language, places in (own or {}).items() if places}
+        self._keeps = keeps
         forms: dict[str, list[_Form]] = {}
         for language, listed in words.items():
-            for form in _FORMS[language](language, list(listed)):
+            for form in _FORMS[language](language, list(listed), self._own.get(language, frozenset())):
                 forms.setdefault(form.text, []).append(form)
         # `verify` runs without it
         import ahocorasick
@@ -65,7 +78,7 @@ class WordFinder:
         if not self._automaton:
             return {}
         text = folded.replace("-", " ")
-        matches = []
+        matches: list[_Match] = []
         for last, (length, forms) in self._automaton.iter(text.replace("_", " ")):
             start = last + 1 - length
             for rank, form in enumerate(forms):
@@ -77,6 +90,8 @@ class WordFinder:
                 after = None if form.after is _ANYTHING else form.after.match(text, last + 1)
                 if after is not None or form.after is _ANYTHING:
                     matches.append((start, -length, rank, after.end() if after else last + 1, form))
+        if self._own:
+            matches = self._without_cut(matches)
         matches.sort()
         found: dict[str, dict[int, tuple[int, int]]] = {}
         free: dict[str, int] = {}
@@ -86,12 +101,30 @@ class WordFinder:
                 free[form.language] = end
         return found
 
+    def _without_cut(self, matches: list[_Match]) -> list[_Match]:
+        """The matches but for those that an own word wins against, and own words within what keeps."""
+        mine: list[_Match] = []
+        others: list[_Match] = []
+        for match in sorted(matches):
+            (mine if match[4].word in self._own.get(match[4].language, ()) else others).append(match)
 
-def _english(language: str, words: list[str]) -> Iterator[_Form]:
+        def kept(own: _Match, other: _Match) -> bool:
+            around = other[0] <= own[0] and own[3] <= other[3] and (own[0], own[3]) != (other[0], other[3])
+            return around and self._keeps(own[4].language, own[4].word, other[4].word)
+
+        def meet(own: _Match, other: _Match) -> bool:
+            return own[4].language == other[4].language and own[0] < other[3] and other[0] < own[3]
+
+        mine = [own for own in mine if not any(kept(own, other) for other in others)]
+        return mine + [other for other in others if not any(meet(own, other) for own in mine)]
+
+
+def _english(language: str, words: list[str], own: Set[int]) -> Iterator[_Form]:
     exact = {word: index for index, word in enumerate(words) if not word.endswith("*")}
     for word, index in list(exact.items()):
         # a plural that is listed itself keeps its own index
-        exact.setdefault(_plural(word), index)
+        if exact.setdefault(_plural(word), index) not in own and index in own:
+            exact[_plural(word)] = index
     for word, index in exact.items():
         yield _Form(word, language, index, _LATIN, _LATIN)
     for index, word in enumerate(words):
@@ -99,7 +132,7 @@ def _english(language: str, words: list[str]) -> Iterator[_Form]:
             yield _Form(word[:-1], language, index, _LATIN, _NONE, _ANY_ENDING)
 
 
-def _korean(language: str, words: list[str]) -> Iterator[_Form]:
+def _korean(language: str, words: list[str], own: Set[int]) -> Iterator[_Form]:
     for index, word in enumerate(words):
         plain = word.strip("^")
         syllable = len(plain) == 1 and "가" <= plain <= "힣"
@@ -108,7 +141,7 @@ def _korean(language: str, words: list[str]) -> Iterator[_Form]:
         yield _Form(plain, language, index, before, _NONE, after)
 
 
-def _chinese(language: str, words: list[str]) -> Iterator[_Form]:
+def _chinese(language: str, words: list[str], own: Set[int]) -> Iterator[_Form]:
     yield from (_Form(word, language, index) for index, word in enumerate(words))
 
 

@@ -49,9 +49,10 @@ def rule(
             return Verdict.FAIL, ReasonCode.BEYOND_BAND
         if evidence.seconded:
             return Verdict.FAIL, ReasonCode.FAILED_WITH_SIBLING
-        if undecided == "warn":
-            return Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK
-        return Verdict.UNDECIDED, ReasonCode.UNDECIDED if evidence.tested else ReasonCode.TOO_FEW_PAIRS
+        warns = undecided == "warn"
+        weak = ReasonCode.BEYOND_BAND_WEAK if warns else ReasonCode.UNDECIDED
+        verdict = Verdict.WARN if warns else Verdict.UNDECIDED
+        return verdict, weak if evidence.tested else ReasonCode.TOO_FEW_PAIRS
     if change > 0.0 and change >= tolerance.warn - _ROUNDING:
         return Verdict.WARN, ReasonCode.WITHIN_WARN_BAND
     if metric.two_sided and -change > fail + _ROUNDING:

@@ -1,5 +1,8 @@
 """Which videos repeat a training clip: by their pictures in small, also cut, mirrored and begun elsewhere.
 
+Pictures are compared in grey: in colour most of what two pictures share is the mean of each channel, which
+another light changes.
+
 Carlini and others 2023, "Extracting Training Data from Diffusion Models", tell a copy by its pixels, and by
 how much nearer it is to a training picture than its neighbours are. An embedding tells what a picture shows:
 for CLIP two clips of one subject are near, and a clip is far from itself mirrored.
@@ -8,6 +11,7 @@ for CLIP two clips of one subject are near, and a clip is far from itself mirror
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -25,13 +29,15 @@ FEATURE: Final = "thumbnails"
 SIDE: Final = 32
 _SMALL: Final = 12
 #: How much of a clip's width and height a copy may show, and the steps in which that is looked for.
-_SIZES: Final = (1.0, 0.95, 0.9, 0.85, 0.8)
+_SIZES: Final = (1.0, 0.95, 0.9, 0.85, 0.8, 0.75, 0.7)
+_APART: Final = 0.06
 _STEPS: Final = (0.02, 0.01, 0.005, 0.0025)
-_SMALLEST: Final = 0.7
+#: Weights of red, green and blue in a grey value (ITU-R BT.601).
+_GREY: Final = np.array([0.299, 0.587, 0.114])
 #: Frames of a video that are compared, at most.
 _FRAMES: Final = 16
 #: Clips that are looked at closely, and those whose distance from each other is taken for the usual one.
-_CLOSELY: Final = 2
+_CLOSELY: Final = 3
 _NEIGHBOURS: Final = 8
 
 
@@ -77,16 +83,21 @@ class _Look:
             *((step, 0.0, 0.0), (-step, 0.0, 0.0), (0.0, step, 0.0), (0.0, -step, 0.0)),
             *((-half, -half, step), (half, half, -step)),
         ):
-            wide = min(1.0, max(_SMALLEST, self.size + size))
+            wide = min(1.0, max(_SIZES[-1], self.size + size))
             beside, below = (min(max(at, 0.0), 1.0 - wide) for at in (self.left + left, self.top + top))
             yield _Look(beside, below, wide, self.mirrored)
+
+
+def _places(room: float) -> Sequence[float]:
+    """Where a part may begin, no farther apart than `_APART`."""
+    return [float(at) for at in np.linspace(0.0, room, 1 + math.ceil(round(room / _APART, 6)))]
 
 
 _WHOLE: Final = _Look(0.0, 0.0, 1.0, mirrored=False)
 _LOOKS: Final = tuple(
     _Look(left, top, size, mirrored)
     for size in _SIZES
-    for left, top in itertools.product(sorted({0.0, (1.0 - size) / 2, 1.0 - size}), repeat=2)
+    for left, top in itertools.product(_places(1.0 - size), repeat=2)
     for mirrored in (False, True)
 )
 
@@ -108,6 +119,7 @@ def nearest(videos: Sequence[NDArray[Any]], clips: Sequence[NDArray[Any]], step:
         clips: The same of every frame of each clip, (U, SIDE, SIDE, 3); two or more.
         step: See `step_of`.
     """
+    videos, clips = ([frames.astype(np.float64) @ _GREY for frames in each] for each in (videos, clips))
     near = _distances(videos, clips, step, [None] * len(videos))
     around = sorted({clip for found in near for _, clip in found})
     own = _distances([clips[each][::step] for each in around], clips, step, around)
@@ -119,8 +131,8 @@ def nearest(videos: Sequence[NDArray[Any]], clips: Sequence[NDArray[Any]], step:
 
 
 def _distances(
-    videos: Sequence[NDArray[Any]],
-    clips: Sequence[NDArray[Any]],
+    videos: Sequence[Floats],
+    clips: Sequence[Floats],
     step: int,
     but: Sequence[int | None],
 ) -> list[list[tuple[float, int]]]:
@@ -167,18 +179,18 @@ def _coarse(video: Floats, looks: Floats) -> tuple[float, int, int]:
     return 1.0 - float(by_shift[shift].max()), int(by_shift[shift].argmax()), shift
 
 
-def _seen(looks: Sequence[_Look], frames: NDArray[Any]) -> Floats:
-    """Thumbnails (U, SIDE, SIDE, 3) under some looks, centred and of length 1, (looks, U, D)."""
+def _seen(looks: Sequence[_Look], frames: Floats) -> Floats:
+    """Grey thumbnails (U, SIDE, SIDE) under some looks, centred and of length 1, (looks, U, D)."""
     down, across = (np.stack(each) for each in zip(*(look.weights for look in looks), strict=True))
-    rows = np.tensordot(down, frames.astype(np.float64), axes=(2, 1))
-    # (looks, _SMALL, U, SIDE, 3) with (looks, _SMALL, SIDE)
-    cut = np.einsum("vatxc,vbx->vtabc", rows, across, optimize=True)
+    rows = np.tensordot(down, frames, axes=(2, 1))
+    # (looks, _SMALL, U, SIDE) with (looks, _SMALL, SIDE)
+    cut = np.einsum("vatx,vbx->vtab", rows, across, optimize=True)
     flat = cut.reshape(len(looks), len(frames), -1)
     centred = flat - flat.mean(axis=2, keepdims=True)
     return np.asarray(centred / np.maximum(np.linalg.norm(centred, axis=2, keepdims=True), 1e-6))
 
 
-def _close(video: Floats, clip: NDArray[Any], step: int, look: _Look, shift: int) -> float:
+def _close(video: Floats, clip: Floats, step: int, look: _Look, shift: int) -> float:
     """The smallest distance near a look and a shift, by steps downhill."""
     at, least = step * np.arange(len(video)), (len(video) + 1) // 2
     if len(clip[::step]) < least:

@@ -143,10 +143,11 @@ def decide(
     if not parts and partial:
         parts.append("a partial run publishes nothing; what was judged passes")
     warnings = tuple(j for j in ordered if j.verdict is Verdict.WARN)
-    also = f" and {len(project_tests)} project tests" * bool(project_tests)
+    also = f" and {len(project_tests)} project test{'s' * (len(project_tests) != 1)}" * bool(project_tests)
     passing = f"all {len(expected)} items{also} pass"
     if warnings:
-        passing = f"no item fails: {len(expected) - len(warnings)} items{also} pass, {len(warnings)} warn"
+        warn = f"{len(warnings)} warn{'s' * (len(warnings) == 1)}"
+        passing = f"no item fails: {len(expected) - len(warnings)} items{also} pass, {warn}"
     return Decision(
         publishable=not parts,
         failing=failing,
@@ -197,7 +198,8 @@ def _reasons(
     undecided = [j for j in failing if j.verdict is Verdict.UNDECIDED]
     lost = [j for j in failing if j.verdict.unmeasured]
     failed = [j for j in failing if j not in undecided and j not in lost]
-    for found, words in ((failed, "fail"), (undecided, "are undecided")):
+    are = "is undecided" if len(undecided) == 1 else "are undecided"
+    for found, words in ((failed, "fails" if len(failed) == 1 else "fail"), (undecided, are)):
         if found:
             scenarios = sorted({j.scenario for j in found if j.scenario not in ("", ALL)})
             metrics = [m for m in METRICS if any(j.metric == m for j in found)]
@@ -207,6 +209,7 @@ def _reasons(
     if lost:
         yield f"{len(lost)} of {expected} items could not be measured"
     if unmeasured:
-        yield f"{len(unmeasured)} of {expected} were not measured, the first {unmeasured[0]}"
+        were = "was not measured," if len(unmeasured) == 1 else "were not measured, the first"
+        yield f"{len(unmeasured)} of {expected} {were} {unmeasured[0]}"
     if repeated:
         yield "an item was judged more than once"

@@ -88,6 +88,7 @@ class ReasonCode(StrEnum):
     WEAK_EVIDENCE_FAILS = "weak_evidence_fails"  # of records of an earlier version
     UNDECIDED = "undecided"
     TOO_FEW_PAIRS = "too_few_pairs"
+    NO_TEST = "no_test"
     BETTER = "better"
     BETTER_UNCERTAIN = "better_uncertain"
     BASELINE_ZERO = "baseline_zero"

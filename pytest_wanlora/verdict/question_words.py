@@ -12,11 +12,11 @@ from pytest_wanlora.verdict.judgement import ReasonCode
 QUESTION_REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
         ReasonCode.TOO_FEW_TO_ASK: Phrase(
-            "not known: that takes {fewest} or more videos of a scenario, here are {n}",
+            "not known: that takes {fewest} or more videos of a scenario, here: {n}",
             "알 수 없음: 시나리오당 비디오가 {fewest}개 이상 필요합니다(현재 {n}개).",
         ),
         ReasonCode.TOO_FEW_CLIPS: Phrase(
-            "not known: the training data has {clips} clips; 3 or more are needed to know how far "
+            "not known: clips in the training data: {clips}; 3 or more are needed to know how far "
             "they are from each other",
             "알 수 없음: 학습 영상이 {clips}개뿐이며 3개 이상 필요합니다.",
         ),
@@ -78,7 +78,7 @@ QUESTION_REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "거리의 {value}배이며(복사는 {bound:.2f}배 미만) 가장 가까운 학습 영상은 {clip}입니다.",
         ),
         ReasonCode.COPIES: Phrase(
-            "{count} of {n} videos are nearly training clips: {copied}; the nearest is at {value} of the "
+            "nearly training clips, {count} of {n} videos: {copied}; the nearest is at {value} of the "
             "distance that videos of the subject have from a clip anyway (a copy is below {bound:.2f})",
             "비디오 {n}개 중 {count}개가 학습 영상과 거의 같습니다: {copied}. 가장 가까운 것은 피사체 "
             "영상이 보통 갖는 거리의 {value}배입니다(복사는 {bound:.2f}배 미만).",

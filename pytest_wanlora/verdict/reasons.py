@@ -20,32 +20,25 @@ from pytest_wanlora.verdict.standing import (
     standing,
 )
 
+_APPLIED: Final = (
+    "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives rounding, cosine "
+    "{cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video differs from the base model's",
+    "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, 코사인 "
+    "{cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 생성됩니다.",
+)
+
 REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
         ReasonCode.FILE_BROKEN: Phrase("{problems}", "체크포인트 파일 이상: {problems}"),
-        ReasonCode.LORA_APPLIED: Phrase(
-            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
-            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
-            "differs from the base model's",
-            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
-            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
-            "생성됩니다.",
-        ),
+        ReasonCode.LORA_APPLIED: Phrase(*_APPLIED),
         ReasonCode.LORA_ROUNDED_AWAY: Phrase(
-            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
-            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
-            "differs from the base model's; unfused (sampling.lora_mode) would keep what fusing rounds away",
+            f"{_APPLIED[0]}; unfused (sampling.lora_mode) would keep what fusing rounds away",
             "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%}만 "
             "유지, 코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. sampling.lora_mode 값을 "
             "unfused로 바꾸면 fuse 과정에서 사라지는 변화가 유지됩니다.",
         ),
         ReasonCode.LORA_WARNED: Phrase(
-            "{patched} of {targets} targets patched ({mode}); {strength:.1%} of the change survives "
-            "rounding, cosine {cosine:.3f}; the LoRA is {relative_size:.2%} of the weights; the video "
-            "differs from the base model's; in the file: {problems}",
-            "대상 레이어 {targets}개 중 {patched}개에 적용({mode}). 반올림 후 변화량의 {strength:.1%} 유지, "
-            "코사인 {cosine:.3f}, 가중치 대비 LoRA 크기 {relative_size:.2%}. 베이스 모델과 다른 영상이 "
-            "생성됩니다. 파일에서 확인할 점: {problems}",
+            f"{_APPLIED[0]}; in the file: {{problems}}", f"{_APPLIED[1]} 파일에서 확인할 점: {{problems}}"
         ),
         ReasonCode.LORA_NOT_APPLIED: Phrase(
             "{patched} of {targets} targets patched, {changed} of them changed a weight",
@@ -109,7 +102,7 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "비디오 {n}개 중 기준의 시드 범위를 크게 벗어난 것이 없습니다.",
         ),
         ReasonCode.VIDEOS_BROKEN: Phrase(
-            "{count} of {n} videos are broken, far outside the baseline's own seeds: {broken}",
+            "broken, far outside the baseline's own seeds, {count} of {n} videos: {broken}",
             "비디오 {n}개 중 {count}개가 기준의 시드 범위를 크게 벗어났습니다: {broken}",
         ),
         ReasonCode.LIMIT_KEPT: Phrase(
@@ -135,6 +128,7 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
             "not proven: that takes {fewest} or more videos of a scenario",
             "입증되지 않음: 시나리오당 비디오가 {fewest}개 이상 필요합니다",
         ),
+        ReasonCode.NO_TEST: Phrase("not proven: no test of it is known", "입증되지 않음: 검정 방법 없음"),
         ReasonCode.FAILED_WITH_SIBLING: Phrase(
             "another item of the scenario has failed for certain, so no more were rendered",
             "같은 시나리오의 다른 항목이 이미 확실히 실패하여 비디오를 더 생성하지 않았습니다",
@@ -159,6 +153,7 @@ REMARKS: Final[Mapping[ReasonCode, Phrase | None]] = MappingProxyType(
     }
 )
 """What follows the numbers of a comparison; None where they say everything."""
+_UNPROVEN: Final = (ReasonCode.TOO_FEW_PAIRS, ReasonCode.NO_TEST)
 
 OTHER_HINT: Final = Phrase(
     "so large a rise is suspicious: look at the video", "상승폭이 지나치게 크므로 영상을 확인하세요"
@@ -202,6 +197,9 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
         "untested": Phrase(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
         ),
+        "weak_one": Phrase(
+            "not proven, about 1 more seed would decide", "입증되지 않음, 시드 약 1개 더 필요"
+        ),
         "weak": Phrase(
             "not proven, about {more} more seeds would decide",
             "입증되지 않음, 시드가 약 {more}개 더 있으면 판정 가능",
@@ -209,7 +207,8 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
         "weak_beyond": Phrase(
             "not proven, even 10,000 seeds would not decide", "입증되지 않음, 10,000개로도 판정 불가"
         ),
-        "shown": Phrase("shown to be within its band", "허용 범위 안임이 입증됨"),
+        "by_test": Phrase("p = {p:.3f} > 0.05 over all items and looks", "전체 항목 p값 {p:.3f} > 0.05"),
+        "shown": Phrase("shown to be no loss beyond its band", "허용 범위를 넘는 악화가 아님이 입증됨"),
         "not_shown": Phrase("not shown to be within its band", "허용 범위 안임이 입증되지는 않음"),
         "chance": Phrase(
             "with all seeds of the suite it would fail with a chance of {chance:.0%}",
@@ -231,7 +230,6 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
         ),
     }
 )
-"""Parts of sentences."""
 
 
 def reason(judged: Judgement, language: Language = "en") -> str:
@@ -264,8 +262,7 @@ def aside(judged: Judgement, language: Language = "en") -> str:
     if judged.code not in REMARKS:
         return reason(judged, language)
     evidence = [*_evidence(judged, language)]
-    shown = judged.evidence is not None and None not in (judged.evidence.low, judged.evidence.high)
-    shown = shown or judged.code is ReasonCode.TOO_FEW_PAIRS
+    shown = bool(interval_words(judged, language)) or judged.code in _UNPROVEN
     return "; ".join([*(evidence[1:] if shown else evidence), *_remark(judged, language)])
 
 
@@ -368,7 +365,7 @@ def _change(judged: Judgement, language: Language) -> str:
 def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
     """How certain a change is: the interval first, then what more seeds would show."""
     evidence = judged.evidence
-    if evidence is None and judged.code is ReasonCode.TOO_FEW_PAIRS:
+    if evidence is None and judged.code in _UNPROVEN:
         yield PARTS["count"].say(language, n=judged.n)
     elif evidence is None and judged.change is not None:
         yield PARTS["one_seed" if judged.n == 1 else "band_alone"].say(language)
@@ -387,7 +384,10 @@ def _evidence(judged: Judgement, language: Language) -> Iterator[str]:
             yield STANDINGS[known].say(language)
         elif known is Standing.WEAK:
             more = evidence.n_missing
-            yield PARTS["weak_beyond" if more is None else "weak"].say(language, more=more)
+            if evidence.low > (judged.fail or 0.0) and evidence.p_adjusted is not None:
+                yield PARTS["by_test"].say(language, p=evidence.p_adjusted)
+            key = "weak_beyond" if more is None else "weak_one" if more == 1 else "weak"
+            yield PARTS[key].say(language, more=more)
         # beyond the band, what would decide is said, not what the suite's last look would fail
         likely = known is Standing.UNLIKELY or (known is Standing.WEAK and not beyond)
         if likely and evidence.chance_to_fail is not None:

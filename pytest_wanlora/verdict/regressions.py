@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Literal
 
-from pytest_wanlora.metrics import Metric
+from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.verdict import evidence as statistics
 from pytest_wanlora.verdict import reasons
 from pytest_wanlora.verdict.bands import frozen, rule
@@ -170,7 +170,9 @@ def judge_set(
 
 
 def without_call(judged: Judgement, undecided: Literal["block", "warn"]) -> Judgement:
-    """The judgement of a gate whose pairs are too few for any evidence: it may call no loss a failure.
+    """The judgement of what has no evidence, whose pairs are too few or whose metric has no test.
+
+    It may call no loss a failure.
 
     Args:
         judged: By the band alone.
@@ -179,7 +181,9 @@ def without_call(judged: Judgement, undecided: Literal["block", "warn"]) -> Judg
     if judged.verdict is not Verdict.FAIL:
         return judged
     verdict = Verdict.WARN if undecided == "warn" else Verdict.UNDECIDED
-    called = replace(judged, verdict=verdict, code=ReasonCode.TOO_FEW_PAIRS)
+    tested = METRICS[judged.metric].level == "video" or judged.metric == "fvd"
+    code = ReasonCode.TOO_FEW_PAIRS if tested else ReasonCode.NO_TEST
+    called = replace(judged, verdict=verdict, code=code)
     return replace(called, reason=reasons.reason(called))
 
 

@@ -38,14 +38,12 @@ class Assessment:
         evidence: By item. Items without two pairs are left out: there the band alone decides.
         unsettled: Scenarios that get more pairs now: all that need some and have another look, or the one
             that will probably fail, which would end the rendering of all.
-        open_items: Items that are not settled, by scenario, of all that need more pairs.
         failed: Scenarios, or `"all"`, of which an item has failed for certain.
         most: Pairs of a scenario at the last look.
     """
 
     evidence: Mapping[Item, Evidence]
     unsettled: tuple[str, ...]
-    open_items: Mapping[str, tuple[str, ...]]
     failed: frozenset[str] = frozenset()
     most: int = 0
 
@@ -54,8 +52,6 @@ def assess(
     scores: PairedScores,
     tolerances: Mapping[str, ToleranceLike],
     plan: Plan,
-    *,
-    powers: bool = True,
 ) -> Assessment:
     """Assess all items of one candidate from the pairs rendered so far.
 
@@ -63,7 +59,6 @@ def assess(
         scores: The pairs.
         tolerances: By metric id, for every metric of `scores` and for `fvd` if there are features.
         plan: Looks and levels.
-        powers: Whether to compute the pairs that would have been enough.
 
     Raises:
         KeyError: A metric has no tolerance.
@@ -75,7 +70,7 @@ def assess(
         told = _evidence(row, p_value, plan, _chance(row, plan, level))
         if row.set_contrast is not None and row.fail > tolerances[row.metric.id].fail:
             told = replace(told, band=row.fail)
-        if powers and told.weak:
+        if told.weak:
             told = replace(told, n_enough=_enough(row, plan, level))
         evidence[row.item] = told
     beyond = {row.item for row in found if row.change > row.fail}
@@ -94,7 +89,7 @@ def assess(
                 open_items[scenario] = still_open
     if not open_items and not over:
         open_items = _for_pooled(scores.pairs(), evidence, beyond, plan)
-    return Assessment(evidence, _next(open_items, evidence, plan), open_items, failed, plan.looks[-1])
+    return Assessment(evidence, _next(open_items, evidence, plan), failed, plan.looks[-1])
 
 
 def _for_pooled(

@@ -90,6 +90,8 @@ def standing(judged: Judgement) -> Standing:
         return Standing.NONE
     if judged.verdict is Verdict.DEGENERATE:
         return Standing.SINGLE_VIDEOS
+    if judged.code is ReasonCode.NO_TEST:
+        return Standing.WEAK
     if evidence is None or not evidence.tested:
         unproven = judged.verdict is Verdict.UNDECIDED or judged.code is ReasonCode.TOO_FEW_PAIRS
         return Standing.TOO_FEW if unproven else Standing.BAND_ALONE

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from pytest_wanlora import results
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.files import json_sha256, read_note, write_json
+from pytest_wanlora.files import json_sha256, read_note, read_regular, write_json
 from pytest_wanlora.jobs.cache import CLAIM, Cache, is_locked
 from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord
@@ -26,6 +27,8 @@ from pytest_wanlora.watch.folders import Found
 
 _MEASURED: Final = (0, 1)
 _INTERRUPTED: Final = 2
+#: What pytest, argparse and Python print of an error.
+_SAID: Final = re.compile(r"^(?:ERROR: (?!usage:)|.*: error: |(?:INTERNALERROR> )?(?=\w*Error: ))(.+)", re.M)
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class Gates:
         known = self._answers.get(digest)
         if known is None or known.at != at:
             note = read_note(path)
-            known = None if note is None else _answer(note, digest, at)
+            known = None if note is None else _answer(note, digest, at, self.log(digest))
             if known is None:
                 return None
             self._answers[digest] = known
@@ -131,7 +134,15 @@ class Gates:
         return self.folder / f"{digest}.json"
 
 
-def _answer(note: Mapping[str, Any], digest: str, at: float) -> Answer | None:
+def ended(status: int, log: Path) -> str:
+    """Say how pytest ended, and why where its log tells, as that an option is misspelt."""
+    said: list[str] = []
+    with suppress(OSError):
+        said = _SAID.findall(read_regular(log).decode(errors="replace"))
+    return f"pytest ended with exit code {status}" + (f": {said[-1]}" if said else "")
+
+
+def _answer(note: Mapping[str, Any], digest: str, at: float, log: Path) -> Answer | None:
     if "error" in note:
         return Answer(None, str(note["error"]["message"]), at)
     try:
@@ -145,7 +156,7 @@ def _answer(note: Mapping[str, Any], digest: str, at: float) -> Answer | None:
     if digest not in {card.sha256 for card in record.candidates}:
         return Answer(None, "it was replaced before it was gated", at)
     if record.exit_status not in _MEASURED:
-        return Answer(record, f"pytest ended with exit code {record.exit_status}", at)
+        return Answer(record, ended(record.exit_status or 0, log), at)
     if record.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.PARTIAL):
         reason = record.causes[0].reason if record.causes else "not everything was measured"
         return Answer(record, reason.partition("\n")[0], at)

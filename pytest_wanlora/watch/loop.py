@@ -16,7 +16,7 @@ from typing import Final, TextIO
 from pytest_wanlora.files import from_here
 from pytest_wanlora.text_table import columns
 from pytest_wanlora.watch.folders import Folders, Found, Look
-from pytest_wanlora.watch.gates import Answer, Gates
+from pytest_wanlora.watch.gates import Answer, Gates, ended
 from pytest_wanlora.watch.view import History
 
 #: How long a gate that was interrupted may take to keep what it has rendered.
@@ -120,6 +120,9 @@ class Watch:
     def run(self) -> bool:
         """Watch to the end; whether everything that was there was measured, and something was."""
         self.screen.say(f"watching {', '.join(map(str, self.folders.places))}; page: {from_here(self.page)}")
+        for place in self.folders.places:
+            if not place.is_dir():
+                self.screen.say(f"{place} is not there yet; what is written to it later is gated")
         why, asked = "stopped by hand", False
         look = Look((), (), {}, (), {})
         try:
@@ -206,8 +209,8 @@ class Watch:
         found, process, claims = self._gate
         self._gate = None
         if self.gates.answer(found.digest) is None and not self.gates.running(found.digest):
-            log = from_here(self.gates.log(found.digest))
-            self._failed[found.digest] = f"pytest ended with exit code {process.returncode}; see {log}"
+            log = self.gates.log(found.digest)
+            self._failed[found.digest] = f"{ended(process.returncode, log)}; see {from_here(log)}"
         claims.close()
 
     def _show(self, history: History, look: Look) -> None:
@@ -250,7 +253,7 @@ class Watch:
             return "the trainer has ended"
         quiet = time.monotonic() - self._changed
         if self.ends.idle is not None and quiet >= self.ends.idle:
-            return f"no new file for {quiet:.0f} s"
+            return f"no new file for {self.ends.idle:g} s"
         return None
 
     def _pause(self) -> float:

@@ -77,7 +77,9 @@ def test_candidates_and_workers_share_the_base_videos(based: Project) -> None:
     assert record.baseline is not None
     assert record.baseline.added == {"test1_city": (2,), "test2_nature": (2,)}
     assert record.baseline.added_rendered == 2
-    done.stdout.fnmatch_lines(["note: The baseline lacks seeds of this run: 2 more videos of the model *"])
+    done.stdout.fnmatch_lines(
+        ["note: The baseline lacks seeds of this run. More videos of the model *with: 2, rendered*"]
+    )
     assert _bytes(based.path / "baselines") == stored
     based.forget()
     based.run(*arguments)

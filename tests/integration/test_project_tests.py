@@ -190,7 +190,8 @@ def test_one_that_passes_is_listed(based: Project, name: str) -> None:
     assert {test.name.removeprefix("test_own.py::"): test.candidate for test in record.project_tests} == tests
     assert all(test.passed for test in record.project_tests)
     assert record.candidates[0].publishable
-    assert record.candidates[0].reason == f"all 26 items and {len(tests)} project tests pass"
+    counted = f"{len(tests)} project test{'s' * (len(tests) > 1)}"
+    assert record.candidates[0].reason == f"all 26 items and {counted} pass"
     assert problems(based) == ()
 
 
@@ -356,12 +357,13 @@ class TestSeveralCheckpoints:
         (problem,) = problems(based, "good", "receipt-good.json")
         assert problem == (
             "the pytest run ended with exit code 1, and 0 is needed; next: gate this checkpoint alone, "
-            f"pytest --lora {based.path / 'good.safetensors'} (rendered videos are reused)"
+            f"pytest --lora {based.path / 'good.safetensors'} (with the other options of its run; rendered "
+            "videos are reused)"
         )
         assert len(problems(based, "better", "receipt-better.json")) == 3
         result.stdout.fnmatch_lines(
             [
-                "good may be published: all 26 items and 1 project tests pass",
+                "good may be published: all 26 items and 1 project test pass",
                 "  but verify refuses its receipt: the pytest run ended with exit code 1",
                 "  next: pytest --lora good.safetensors *, which reuses the videos",
             ]

@@ -521,7 +521,7 @@ class TestTrouble:
         (tmp_path / "videos" / f"epoch-0-{SCENARIOS[0]}-1.mp4").unlink()
         page = visit.open(file)
         where = player(page)
-        expect(page.locator("#left-out")).to_contain_text("4 of 4 videos are left out of this page")
+        expect(page.locator("#left-out")).to_contain_text("Left out of this page: 4 of 4 videos")
         where.get_by_label("Frame", exact=True).fill("5")
         # a browser lets nobody read the pixels of another file, so look at the screen
         where.get_by_role("button", name="Difference").click()
@@ -594,7 +594,7 @@ class TestTrouble:
         here = page.locator('script[type="text/plain"]').count()
         left_out = page.locator("#left-out")
         if here < 48:
-            expect(left_out).to_contain_text(f"{48 - here} of 48 videos are left out of this page")
+            expect(left_out).to_contain_text(f"Left out of this page: {48 - here} of 48 videos")
         else:
             expect(left_out).to_have_count(0)
         page.locator(".pause-looks").click()

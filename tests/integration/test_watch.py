@@ -98,6 +98,7 @@ def test_ctrl_c_ends_a_gate_in_good_order_and_the_next_watch_goes_on(based: Proj
     watch = start(based, "--idle", "0.5s")
     printed, _ = watch.communicate(timeout=120)
     assert watch.returncode == 0, printed
+    assert "the watch ended: no new file for 0.5 s" in printed
     assert "epoch-1" in printed
     assert max(Counter(based.rendered()).values()) <= 2
 
@@ -116,6 +117,16 @@ def test_a_checkpoint_that_cannot_be_measured_and_a_file_in_part_are_1(based: Pr
     notes = (based.path / ".wanlora" / "watch").glob("*/*.json")
     answers = [json.loads(path.read_text()) for path in notes if not path.name.endswith(".job.json")]
     assert sorted(next(iter(answer)) for answer in answers) == ["error", "folder"]
+
+
+def test_a_folder_that_is_not_there_yet_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["watch", "none", "--idle", "0.15s", "--every", "0.1s"]) == 1
+    printed = capsys.readouterr().out
+    assert "none is not there yet; what is written to it later is gated" in printed
+    assert "the watch ended: no new file for 0.15 s; 0 gated" in printed
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,11 @@ def test_the_gates_options_exist() -> None:
     assert {word for word in words if word.startswith("--")} <= known
 
 
+def _of_twice_as_many(judged: Judgement) -> Judgement:
+    evidence = judged.evidence and replace(judged.evidence, n=2 * judged.n)
+    return replace(judged, n=2 * judged.n, evidence=evidence)
+
+
 def test_the_verify_command_lets_a_good_release_through_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -81,9 +86,7 @@ def test_the_verify_command_lets_a_good_release_through_and_no_other(
         suite=suite,
         environment={"device_name": "NVIDIA H200"},
         baseline=baseline.model_copy(update={"digest": "00" * 32}),
-        judgements=tuple(
-            replace(each, n=max(each.n, 16)) if each.n else each for each in (*gated.judgements(), *single)
-        ),
+        judgements=(*(_of_twice_as_many(each) for each in gated.judgements()), *single),
         videos=(*gated.videos(), *more),
     )
     data = receipt.canonical(receipt.statement(record, "epoch-2"))

@@ -656,6 +656,18 @@ def test_several_strengths_are_read_in_their_order_and_make_no_baseline(
     assert "--wanlora-scale=0.6" in caught.value.next_command
 
 
+def test_the_command_for_a_baseline_keeps_what_was_typed(reads: Reads) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_suite(reads("--update-baselines", "--wanlora-seeds", "3:10"), [])
+    again = shlex.split(str(caught.value.next_command))
+    assert {"--wanlora-suite=tiny", "--update-baselines", "--wanlora-seeds=3:10"} <= {*again}
+    with pytest.raises(SettingsError) as caught:
+        reads("--update-baselines", "--lora", "a", "--lora=b", "--wanlora-seeds=9")
+    again = shlex.split(str(caught.value.next_command))
+    assert [word for word in again if "lora=" in word] == ["--lora=FILE"]
+    assert {"--update-baselines", "--wanlora-seeds=9"} <= {*again}
+
+
 @pytest.mark.parametrize(
     ("typed", "words", "again"),
     [

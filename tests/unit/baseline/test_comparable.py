@@ -91,3 +91,11 @@ def test_a_tuple_in_a_fingerprint_is_the_list_it_becomes() -> None:
 def test_a_key_that_only_one_side_has_is_a_difference() -> None:
     assert list(differing({"a": 1}, {"a": 1, "b": 2})) == ["b: baseline nothing, here 2"]
     assert list(differing({"a": 1, "b": 2}, {"a": 1})) == ["b: baseline 2, here nothing"]
+
+
+def test_a_key_that_is_left_out_for_its_default_is_told_by_it() -> None:
+    whole = {"scoring": {"clip": {"frame": "whole"}}, "sampling": {"batch": 4}}
+    assert list(differing(whole, {"scoring": {"clip": {}}, "sampling": {}})) == [
+        "sampling.batch: baseline 4, here 1",
+        'scoring.clip.frame: baseline "whole", here "middle"',
+    ]

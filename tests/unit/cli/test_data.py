@@ -195,6 +195,10 @@ def test_balance_states_repeats(folder: Path, capsys: pytest.CaptureFixture[str]
         (["--samples", 1000, "--share", SHARE], ["urban: 300 wanted", "short", "next: --samples"]),
         (["--samples", 10, "--share", "urban=0.5,nature=0.4"], ["sum to 0.9"]),
         (["--samples", 10], ["--share or --toward"]),
+        (["--samples", 10, "--share", SHARE, "--candidate", "x"], ["--candidate: said only of a run"]),
+        (["--samples", 10, "--share", SHARE, "--near-duplicates", "0.5"], ["add --drop near"]),
+        (["--samples", 10, "--share", SHARE, "--device", "cuda"], ["--device: said only of CLIP"]),
+        (["--samples", 10, "--share", SHARE, "--trigger", " "], ["--trigger: it is empty"]),
         (["--samples", 10, "--share", SHARE, "--output", "b.json"], ["b.json", "does not end in .csv"]),
         (
             ["--samples", 10, "--share", SHARE, "--output", "m.csv", "--overwrite"],
@@ -256,7 +260,7 @@ def test_categorize_writes_every_prompt_with_its_reason(folder: Path, kind: str)
 
 def test_categorize_refuses_another_ending_and_an_old_file(folder: Path) -> None:
     (folder / "old.csv").write_text("old")
-    with pytest.raises(DataError, match=r"\.csv, \.json or \.jsonl"):
+    with pytest.raises(DataError, match=r"\.csv or \.tsv or \.json or \.jsonl"):
         run("categorize", CAPTIONS, "--output", "c.txt")
     with pytest.raises(DataError, match="exists"):
         run("categorize", CAPTIONS, "--output", "old.csv")
@@ -287,6 +291,23 @@ def test_import_refuses_what_would_stop_the_training(folder: Path) -> None:
     with pytest.raises(DataError, match=r"does not end in .csv, .json or .jsonl"):
         run("import", ".", "--to", "diffsynth", "--output", "m.tsv")
     assert not (folder / "metadata.csv").exists()
+
+
+def test_import_prints_the_report_of_the_same_rows(folder: Path) -> None:
+    (folder / "m.csv").write_text("file,words\na.mp4,a tram\n")
+    (folder / "base").mkdir()
+    with pytest.raises(DataError) as caught:
+        run("import", "m.csv", "--to", "diffsynth", "--base", "base", "--prompt-column", "words")
+    words = str(caught.value.next_command).removeprefix("python -m pytest_wanlora data ").split()
+    assert words == ["report", "m.csv", "--base", "base", "--prompt-column", "words"]
+    assert run(*words) == 1
+    (folder / "m.toml").write_text("path = 'base'")
+    with pytest.raises(DataError, match=r"--base: m\.toml says itself"):
+        run("import", "m.toml", "--to", "diffsynth", "--base", "base")
+    with pytest.raises(DataError, match="'words' is the column of the prompts and of the videos"):
+        run("report", "m.csv", "--prompt-column", "words", "--video-column", "words")
+    with pytest.raises(DataError, match="--workers: said only of videos that are read"):
+        run("report", "m.csv", "--workers", 2)
 
 
 def test_a_folder_is_balanced_into_a_table(folder: Path) -> None:

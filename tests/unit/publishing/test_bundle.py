@@ -128,7 +128,7 @@ def test_what_it_says_to_those_who_know_in_toto(shelf: Shelf) -> None:
         "threshold": 1140.0,
         "value": 1015.0,
         "passed": True,
-        "sampleSize": 8,
+        "sampleSize": 4,
     }
 
 

@@ -178,7 +178,7 @@ def _left_out(said: dict[str, Any], metric: str) -> None:
 class TestDecision:
     def test_a_failing_checkpoint_is_refused(self, desk: Desk) -> None:
         (problem,) = desk.about(gated.failing()).problems()
-        assert problem == "not publishable: 1 of 13 items fail in test1_city (sharpness)"
+        assert problem == "not publishable: 1 of 13 items fails in test1_city (sharpness)"
 
     def test_a_partial_run_is_refused(self, desk: Desk) -> None:
         card = gated.card(publishable=False, reason="a partial run publishes nothing")
@@ -191,7 +191,7 @@ class TestDecision:
     @pytest.mark.parametrize(
         ("change", "words"),
         [
-            (lambda said: said["items"].pop(), "its own judgements do not: 1 of 13 were not measured"),
+            (lambda said: said["items"].pop(), "its own judgements do not: 1 of 13 was not measured"),
             (lambda said: said["items"].append(said["items"][0]), "judged more than once"),
             (lambda said: said["items"][5].update(verdict="error"), "its own judgements do not: 1 of 13"),
             (lambda said: said["expected"].clear(), "the suite and the selection leave no item"),
@@ -292,7 +292,7 @@ class TestVersion1:
         forged = tmp_path / "receipt.json"
         forged.write_bytes(receipt.canonical(receipt._sealed(document)))
         (problem,) = self.problems(forged)
-        assert "its own judgements do not: 1 of 24 items fail" in problem
+        assert "its own judgements do not: 1 of 24 items fails" in problem
 
 
 class TestDemands:
@@ -655,7 +655,7 @@ class TestNumbers:
             lambda p: of(p, "clip").update(baseline=1.2),
             lambda p: of(p, "fvd").update(value=1500.0),
             lambda p: of(p, "sharpness").update(change=0.3),
-            lambda p: of(p, "sharpness")["evidence"].update(change=0.3),
+            lambda p: of(p, "sharpness")["evidence"].update(change=0.3, high=0.4),
             lambda p: (of(p, "fvd").update(value=1500.0), of(p, "fvd")["evidence"].update(band=0.3)),
             lambda p: (
                 of(p, "fvd").update(change=0.0),
@@ -676,7 +676,8 @@ class TestNumbers:
         assert "fails by its own numbers" in problem
 
     @pytest.mark.parametrize(
-        ("changed", "problems"), [({}, 0), ({"value": None}, 1), ({"metric": "bleed"}, 1)]
+        ("changed", "problems"),
+        [({}, 0), ({"value": None}, 1), ({"value": None, "verdict": "warn"}, 0), ({"metric": "bleed"}, 1)],
     )
     def test_of_the_questions_copies_alone_need_no_test(
         self, desk: Desk, changed: dict[str, Any], problems: int
@@ -706,6 +707,7 @@ class TestNumbers:
             floors = item["baseline"] - (1.0 if estimates[0] is None else 1e-3), item["value"] - 1.1
             item["change"] = item["evidence"]["change"] = 0.1
             item["evidence"].update(
+                high=0.2,
                 baseline_floor=floors[0],
                 value_floor=floors[1],
                 baseline_estimate=estimates[0],
@@ -713,6 +715,49 @@ class TestNumbers:
             )
 
         assert len(desk.forged(state).problems()) == problems
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (lambda p: of(p, "clip").update(n=9), "rests on 9 videos, and the receipt names the seeds of 2"),
+            (
+                lambda p: of(p, "fvd", "all").update(n=9),
+                "rests on 9 videos, and the receipt names the seeds of 4",
+            ),
+            (lambda p: of(p, "fvd")["evidence"].update(n=16), "rests on 2 videos, and its evidence on 16"),
+            (
+                lambda p: of(p, "clip")["evidence"].update(high=0.01),
+                "its change of 0.015 is not in its interval",
+            ),
+            (
+                lambda p: (
+                    p["items"][3].update(value=600.0),
+                    of(p, "fvd", "all")["evidence"].update(value_floor=500.0, baseline_floor=400.0),
+                ),
+                "all-fvd]: 515 above its floor, and test_limit[epoch-2-all-fvd] has 600",
+            ),
+        ],
+    )
+    def test_numbers_that_are_not_of_one_measurement(
+        self, desk: Desk, change: Callable[[dict[str, Any]], object], words: str
+    ) -> None:
+        problems = desk.forged(change).problems()
+        assert any(words in problem for problem in problems), problems
+
+    @pytest.mark.parametrize(
+        ("weak", "verdict", "n", "problems"),
+        [("warn", "warn", 2, 0), ("fail", "warn", 2, 1), ("warn", "pass", 2, 1), ("warn", "warn", 3, 1)],
+    )
+    def test_what_so_few_videos_cannot_prove_may_warn_where_the_suite_says_so(
+        self, desk: Desk, weak: str, verdict: str, n: int, problems: int
+    ) -> None:
+        def state(p: dict[str, Any]) -> None:
+            p["suite"].update(weak=weak)
+            p["seeds"]["test1_city"] = [0, 1, 2]
+            of(p, "fvd").update(value=1500.0, change=0.5, evidence=None, verdict=verdict, n=n)
+
+        found = desk.forged(state).problems()
+        assert ["fails by its own numbers" in each for each in found] == [True] * problems
 
     @pytest.mark.parametrize("key", ["value", "baseline", "change"])
     def test_a_comparison_without_a_number(self, desk: Desk, key: str) -> None:
@@ -725,7 +770,7 @@ class TestNumbers:
         desk.forged(lambda p: of(p, "fvd")["evidence"].update(band=5.0))
         assert desk.problems() == ()
         (problem,) = desk.problems(bands={"fvd": 0.15})
-        assert "was judged by a fail band of 5, since its 4 videos cannot tell less" in problem
+        assert "was judged by a fail band of 5, since its 2 videos cannot tell less" in problem
 
     def test_a_lora_that_is_not_known_to_be_applied(self, desk: Desk) -> None:
         (problem,) = desk.forged(lambda p: p["items"][0].update(value=None)).problems()

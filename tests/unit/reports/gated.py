@@ -66,18 +66,18 @@ def judgements(name: str = "epoch-2") -> tuple[Judgement, ...]:
             change=0.015,
             warn=0.02,
             fail=0.15,
-            n=4,
+            n=n,
             reference_n=64 if metric == "fvd" else None,
-            evidence=EVIDENCE,
+            evidence=replace(EVIDENCE, n=n),
         )
-        for scenario in (*SCENARIOS, ALL)
+        for scenario, n in zip((*SCENARIOS, ALL), (2, 2, 4), strict=True)
         for metric, base, value in (("clip", 0.6, 0.59), ("fvd", 1000.0, 1015.0), ("sharpness", 500.0, 492.5))
     ]
     return (
         Judgement("checkpoint", name, "", "", Verdict.PASS, "6 of 6 targets patched", value=1.0),
         *clip.values(),
         Judgement(
-            "limit", name, ALL, "fvd", Verdict.PASS, "1015", value=1015.0, maximum=1140.0, n=8, reference_n=64
+            "limit", name, ALL, "fvd", Verdict.PASS, "1015", value=1015.0, maximum=1140.0, n=4, reference_n=64
         ),
         *compared,
     )

@@ -207,6 +207,15 @@ class TestLimits:
         judgements[1] = limited(ALL, "fvd", 800.0, limit, n=24)
         assert limits.limit_rows(run_record(judgements), "epoch-0")[0].baseline == 900.0
 
+    def test_a_distance_above_its_floor_stands_beside_one_above_its_own(self) -> None:
+        limit = Limit(metric="fvd", max=2500.0, scenario="all")
+        beside = compared(ALL, "fvd", 900.0, 800.0, n=24)
+        told = replace(limited(ALL, "fvd", 300.0, limit, n=24), details={"raw": 800.0, "floor": 500.0})
+        assert limits.limit_rows(run_record([beside, told]), "epoch-0")[0].baseline is None
+        assert beside.evidence is not None
+        known = replace(beside, evidence=replace(beside.evidence, baseline_floor=520.0))
+        assert limits.limit_rows(run_record([known, told]), "epoch-0")[0].baseline == 380.0
+
     def test_rapa(self) -> None:
         assert limits.is_rapa(mission_record())
         assert limits.published_scorers(mission_record())

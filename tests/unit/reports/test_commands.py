@@ -102,7 +102,7 @@ def test_paths_start_where_the_user_stood() -> None:
     command = ("pytest", "--lora=../epochs", "--wanlora-output-dir", "../out", "--wanlora-baselines-dir=../b")
     record = run_record([file_judged()], command=command, paths=PATHS, training_data=training_data())
     card = record.candidates[0]
-    folders = "--wanlora-baselines-dir=../b --wanlora-output-dir ../out"
+    folders = "--wanlora-output-dir ../out --wanlora-baselines-dir=../b"
     assert commands.run_folder(record) == "../out/run 1"
     assert commands.suite_file(record) == "../own.yaml"
     assert commands.metadata_file(record) == "../data/a.csv"
@@ -127,6 +127,26 @@ def test_another_baseline_is_not_measured_by_this_command() -> None:
     assert commands.update_baseline(record) == ""
     base = run_record([file_judged()], command=("pytest", "--wanlora-baseline=base"))
     assert commands.update_baseline(base) == "pytest --wanlora-suite tiny --update-baselines"
+
+
+def test_what_was_typed_is_carried_on_and_what_one_run_alone_means_is_not() -> None:
+    kept = ["--wanlora-sign-key", "my key", "--wanlora-ray=local", "--wanlora-no-previews"]
+    kept += ["--wanlora-training-data", "a.csv", "--wanlora-export=wandb", "--wanlora-export=tensorboard"]
+    once = ["--wanlora-race", "--lora", "b.safetensors", "--wanlora-budget", "2h", "--wanlora-scenario=a"]
+    once += ["--wanlora-no-cache", "--wanlora-plan", "-k", "city", "-x", "wanlora::one"]
+    record = run_record([file_judged()], command=("pytest", "--lora", "a/epoch-0.safetensors", *once, *kept))
+    again = shlex.split(commands.gate_again(record, record.candidates[0]))
+    assert again == ["pytest", "--lora", "a/epoch-0.safetensors", "--wanlora-suite", "tiny", *kept]
+    measured = "pytest --wanlora-suite tiny --wanlora-ray=local --wanlora-no-previews --update-baselines"
+    assert commands.update_baseline(record) == measured
+    item = record.judgements[0].item
+    loras = ["--lora", "a/epoch-0.safetensors", "--lora", "b.safetensors"]
+    for typed in ((), ("--wanlora-seeds=2:8",)):
+        several = record.model_copy(update={"command": (*record.command, *typed)})
+        alone = shlex.split(commands.alone_again(several, item, 9))
+        seeds = ["--wanlora-seeds", "4:9"]
+        assert alone == ["pytest", *loras, "--wanlora-no-cache", *kept, *seeds, f"wanlora::{item}"]
+    assert "--wanlora-seeds" not in commands.alone_again(record, item, 8)
 
 
 def test_one_item_is_run_without_options_that_choose_tests_or_write_files() -> None:

@@ -331,9 +331,7 @@ class TestPreviews:
         here = len(page.data["script text/plain"])
         assert 24_000_000 < len(text) <= html.LARGEST
         assert 0 < here < 48
-        assert (
-            f"{48 - here} of 48 videos are left out of this page: with them it would have 38 MB" in page.words
-        )
+        assert f"Left out of this page: {48 - here} of 48 videos. With them it would have 38 MB" in page.words
         assert "kept below 25 MB" in page.words
         assert page.words.count("Open the file of seed") == 48 - here
         assert all(f"./{video.preview}" in page.links for video in known.videos[-3:])

@@ -136,7 +136,7 @@ class TestSection:
     def test_a_failing_checkpoint_says_so_first(self) -> None:
         text = card_of(gated.failing()).text
         assert "**may not be published**: 1 of 13 items fail" in text
-        assert "| 50.0% worse | 4 | fail |" in text
+        assert "| 50.0% worse | 2 | fail |" in text
 
     def test_of_several_the_right_receipt_is_named(self) -> None:
         record = gated.several("epoch-1", "epoch-2")

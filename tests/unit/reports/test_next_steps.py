@@ -10,6 +10,7 @@ import pytest
 from pytest_wanlora.phrases import LANGUAGES
 from pytest_wanlora.reports import next_steps, sentences
 from pytest_wanlora.reports.next_steps import Step, StepKey
+from pytest_wanlora.results.parts import Cap
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
@@ -29,7 +30,8 @@ def with_noise(floor: float) -> RunRecord:
     known = run_record(GOOD).baseline
     assert known is not None
     noise = NoiseFloor(scenario=NATURE, metric="fvd", floor=floor, n=8, fail=0.25, n_needed=142)
-    return run_record(GOOD, baseline=known.model_copy(update={"noise": (noise,)}))
+    kept = compared(NATURE, "fvd", 100.0, 100.0)
+    return run_record([*GOOD, kept], baseline=known.model_copy(update={"noise": (noise,)}))
 
 
 def epochs_of(*values: float) -> RunRecord:
@@ -47,6 +49,22 @@ def frozen() -> Judgement:
 
 def unresolved(enough: int | None) -> Judgement:
     return compared(NATURE, "fvd", 100.0, 140.0, width=0.5, enough=enough)
+
+
+def capped() -> RunRecord:
+    known = run_record([*GOOD, unresolved(19)])
+    assert known.baseline is not None
+    cap = Cap(stored=8, wanted=12, why="it is unlike", next_command="")
+    return known.model_copy(update={"baseline": known.baseline.model_copy(update={"cap": cap})})
+
+
+def accepted(held: int) -> RunRecord:
+    """Compared with a checkpoint of which so many seeds are stored."""
+    known = run_record([*GOOD, unresolved(19)])
+    assert known.baseline is not None
+    noise = (NoiseFloor(scenario=NATURE, metric="fvd", floor=0.1, n=held, fail=0.25, n_needed=4),)
+    changed = known.baseline.model_copy(update={"sha256": "ab" * 32, "noise": noise})
+    return known.model_copy(update={"baseline": changed})
 
 
 CASES: list[tuple[StepKey, RunRecord, str]] = [
@@ -94,7 +112,12 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     ("overfit", epochs_of(1.0, 0.96), ""),
     ("keep_training", epochs_of(0.5, 0.7, 0.9), ""),
     ("suspicious", run_record([*GOOD, compared(NATURE, "sharpness", 100.0, 200.0)]), ""),
-    ("more_seeds", run_record([*GOOD, unresolved(19)]), "--update-baselines"),
+    ("more_seeds", capped(), "--wanlora-seeds 4:19 --update-baselines"),
+    (
+        "allow_seeds",
+        run_record([*GOOD, unresolved(19)]),
+        "epoch-0.safetensors --wanlora-suite tiny --wanlora-seeds 4:19",
+    ),
     ("seeds_cannot_settle", run_record([*GOOD, unresolved(None)]), ""),
     ("few_seeds", run_record([*GOOD, compared(NATURE, "fvd", 100.0, 100.0, n=1, width=None)]), ""),
     ("band_below_noise", with_noise(0.9), ""),
@@ -145,7 +168,10 @@ def test_nothing_is_to_be_done_about_a_good_checkpoint_but_publish_it(key: str) 
         (run_record([*GOOD, frozen()]), "degenerate"),
         (run_record([*GOOD, frozen()]), "motion_lost"),
         (run_record([*GOOD, unresolved(19)]), "category_slipped"),
-        (run_record([*GOOD, compared(NATURE, "fvd", 100.0, 115.0, width=0.5, enough=300)]), "more_seeds"),
+        (run_record([*GOOD, compared(NATURE, "fvd", 100.0, 115.0, width=0.5, enough=300)]), "allow_seeds"),
+        (run_record([*GOOD, unresolved(19)]), "more_seeds"),
+        (accepted(24), "more_seeds"),
+        (accepted(18), "allow_seeds"),
         (epochs_of(0.5), "category_regressed"),
         (run_record(GOOD, partial=True), "publish"),
     ],
@@ -173,8 +199,35 @@ def test_with_several_candidates_the_command_names_one() -> None:
 
 def test_seeds_of_the_pooled_item_are_counted_a_scenario() -> None:
     pooled = compared(ALL, "fvd", 100.0, 140.0, n=24, width=0.5, enough=100)
-    step = steps(run_record([*GOOD, pooled]))["more_seeds"]
+    step = steps(run_record([*GOOD, pooled]))["allow_seeds"]
     assert (step.numbers["enough"], step.numbers["most"]) == (34, 8)
+
+
+@pytest.mark.parametrize("bands", [{}, {"fvd": {"warn": 0.05, "fail": 0.3, "better": 0.2}}])
+def test_a_band_that_the_suite_no_longer_has_is_not_too_narrow(bands: dict[str, dict[str, float]]) -> None:
+    record = with_noise(0.9)
+    suite = record.suite.model_copy(update={"tolerances": bands})
+    kept = record.judgements if bands else tuple(GOOD)
+    changed = {"suite": suite, "judgements": kept, "expected": tuple(each.item for each in kept)}
+    assert "band_below_noise" not in steps(record.model_copy(update=changed))
+
+
+def test_what_a_baseline_caps_needs_more_than_that() -> None:
+    known = capped()
+    early = known.model_copy(
+        update={"judgements": (*GOOD, unresolved(10)), "suite": suite_card(looks=(4, 12))}
+    )
+    step = steps(early)["more_seeds"]
+    assert (step.numbers["enough"], step.numbers["most"]) == (10, 8)
+    # as many as the suite asks for already
+    assert step.command == "pytest --wanlora-suite tiny --update-baselines"
+
+
+def test_an_item_of_a_gate_that_stopped_is_run_alone() -> None:
+    early = compared(NATURE, "fvd", 100.0, 140.0, n=4, width=0.5, enough=19)
+    for record in (run_record([*GOOD, early]), run_record([unresolved(19)], partial=True)):
+        command = steps(record)["allow_seeds"].command
+        assert command.endswith("--wanlora-seeds 4:19 'wanlora::test_regression[epoch-0-test2_nature-fvd]'")
 
 
 def test_an_expected_item_that_nobody_judged_asks_for_a_whole_run() -> None:

@@ -36,7 +36,7 @@ from tests.unit.reports.write_golden import GOLDEN, TERMINALS
     [
         (
             {"added": {"a": (3, 4), "b": (3,)}, "added_rendered": 2},
-            "3 more videos of the model without LoRA were compared with, 2 of them rendered in this run "
+            "More videos of the model without LoRA that were compared with: 3, rendered in this run: 2 "
             "(a: 3, 4; b: 3)",
             "비디오 3개를 더해",
         ),
@@ -326,32 +326,35 @@ class TestUndecided:
         said = self._said(self._two_seeds(), looks=(2,))
         assert "not proven: that takes 3 or more videos of a scenario" in said
         assert "the band alone decides" not in said
-        assert "undecided: about 1 more videos (46 s) would decide next: pytest --lora" in said
+        assert "undecided: about 1 more video (46 s) would decide next: pytest --lora" in said
         assert "--wanlora-seeds 2:3" in said
         assert "10,000" not in said
 
-    @pytest.mark.parametrize(("enough", "most", "next_"), [(19, 8, True), (6, 8, False), (None, 8, None)])
-    def test_more_seeds_are_offered_only_beyond_those_allowed(
-        self, enough: int | None, most: int, next_: bool | None
-    ) -> None:
-        judged = compared("test2_nature", "clip", 1.0, 0.5, n=4, width=0.9, enough=enough)
+    @pytest.mark.parametrize(
+        ("enough", "n", "offered"),
+        [
+            (19, 8, "--wanlora-suite tiny --wanlora-seeds 4:19 epoch-0"),
+            # a gate that stopped would stop there again
+            (6, 4, "'wanlora::test_regression[epoch-0-test2_nature-clip]'"),
+            (19, 4, "--wanlora-seeds 4:19 'wanlora::test_regression[epoch-0-test2_nature-clip]'"),
+            (None, 8, ""),
+        ],
+    )
+    def test_what_is_offered_decides(self, enough: int | None, n: int, offered: str) -> None:
+        most = 8
+        judged = compared("test2_nature", "clip", 1.0, 0.5, n=n, width=0.9, enough=enough)
         assert judged.evidence is not None
         evidence = replace(judged.evidence, significant=False, weak=True, n_enough=enough)
         judged = replace(judged, verdict=Verdict.UNDECIDED, code=ReasonCode.UNDECIDED, evidence=evidence)
         said = self._said(replace(judged, reason=reason(judged)), looks=(4, most))
-        if next_ is None:
-            assert "not even 10,000 videos of a scenario would decide" in said
-        else:
-            assert (
-                "next: pytest --lora loras/epoch-0.safetensors --wanlora-suite tiny "
-                f"--wanlora-seeds 4:{enough}" in said
-            ) is next_
-            assert (f"the gate stopped before the {most} of a scenario" in said) is not next_
+        assert ("not even 10,000 videos of a scenario would decide" in said) is (enough is None)
+        assert not offered or f"next: pytest --lora loras/epoch-0.safetensors {offered}" in said
+        assert (f"the gate stopped before the {most} of a scenario" in said) is (n < most)
         keys = [
             step.key
             for step in next_steps(run_record([judged], suite=suite_card(looks=(4, most))), "epoch-0")
         ]
-        assert ("more_seeds" in keys) is (next_ is True)
+        assert ("allow_seeds" in keys) is (enough == 19)
         assert "category_slipped" not in keys
 
 

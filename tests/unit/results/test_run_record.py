@@ -273,7 +273,7 @@ def test_ending_otherwise_takes_every_decision_anew() -> None:
     )
     again = ended.ended(0)
     assert again.candidates[0].publishable
-    assert again.candidates[0].reason == "no item fails: 2 items and 1 project tests pass, 1 warn"
+    assert again.candidates[0].reason == "no item fails: 2 items and 1 project test pass, 1 warns"
 
 
 def test_totals_count_the_candidates_videos() -> None:

@@ -34,14 +34,16 @@ class Looks:
         self.evidence = evidence or {}
         self.given: list[PairedScores] = []
         self.plans: list[tuple[int, ...]] = []
+        self.stops: list[bool] = []
         self.others: list[Any] = []
 
     def __call__(self, scores: PairedScores, tolerances: object, plan: Any, **others: object) -> Assessment:  # noqa: ANN401
         self.given.append(scores)
         self.plans.append(plan.looks)
+        self.stops.append(plan.stop_at_failure)
         self.others.append((tolerances, others))
         more = self.unsettled.pop(0) if self.unsettled else ()
-        return Assessment(self.evidence, more, {})
+        return Assessment(self.evidence, more)
 
 
 @pytest.fixture
@@ -61,6 +63,7 @@ class TestLooks:
         assert judged(gate, "regression", NATURE, "sharpness").n == 3
         assert [scores.pairs() for scores in looks.given] == [{CITY: 3, NATURE: 3}, {CITY: 4, NATURE: 3}]
         assert looks.plans == [(3, 4, 6, 8, 12)] * 2
+        assert looks.stops == [True] * 2
         assert made(gate) == [
             *(("good", CITY, seed) for seed in range(5, 9)),
             *(("good", NATURE, seed) for seed in SEEDS),
@@ -241,6 +244,8 @@ class TestLooks:
         gate.select([ItemId("regression", "good", NATURE, "motion")])
         judged(gate, "regression", NATURE, "motion")
         (given,) = looks.given
+        # an item alone goes on whatever becomes of others
+        assert looks.stops == [False]
         assert (list(given.candidate), [metric.id for metric in given.metrics]) == ([NATURE], ["motion"])
         assert given.sets is None
         assert made(gate) == [("good", NATURE, seed) for seed in SEEDS]

@@ -100,13 +100,14 @@ class TestBleed:
         found = judged(opened(black), "bleed")
         assert (found.verdict, found.code) == (Verdict.DEGENERATE, ReasonCode.DEGENERATE)
 
-    def test_two_videos_prove_nothing(self, opened: Open) -> None:
+    @pytest.mark.parametrize("undecided", ["block", "warn"])
+    def test_two_videos_prove_nothing(self, opened: Open, undecided: str) -> None:
         gate = opened(moved(2.0))
         seeds = gate.suite.seeds.model_copy(update={"first": 2, "most": 2})
-        gate.suite = gate.suite.model_copy(update={"seeds": seeds})
+        gate.suite = gate.suite.model_copy(update={"seeds": seeds, "undecided": undecided})
         found = judged(gate, "bleed")
         assert (found.verdict, found.code) == (Verdict.UNDECIDED, ReasonCode.TOO_FEW_TO_ASK)
-        assert "that takes 3 or more videos of a scenario, here are 2" in found.reason
+        assert "that takes 3 or more videos of a scenario, here: 2" in found.reason
 
     def test_the_place_it_is_about_may_change(self, opened: Open) -> None:
         gate = opened(moved(2.0))
@@ -226,6 +227,15 @@ class TestTriad:
         keys = [job.key for job in gate.producer.made]
         assert len(keys) == len(set(keys))
 
+    def test_what_stands_beside_videos_that_cannot_be_scored_was_not_measured(self, subject: Open) -> None:
+        def black(job: Job, made: Produced) -> Produced:
+            if own(job) and job.scenario == CITY and job.seed == unusual.START:
+                return dataclasses.replace(made, degenerate="all black", scores={}, features={})
+            return shows()(job, made)
+
+        found = judged(subject(black), "collapse", CITY)
+        assert (found.verdict, found.code) == (Verdict.ERROR, ReasonCode.NOT_MEASURED)
+
     def test_what_is_asked(self, subject: Open) -> None:
         asked = [(item.scenario, item.metric) for item in subject(None).items if item.kind == "question"]
         assert asked == [
@@ -303,11 +313,18 @@ class TestKinds:
 
 
 class TestReferences:
-    @pytest.mark.parametrize("size", [None, 48])
+    @pytest.mark.parametrize("size", [None, 48, 32])
     def test_a_reference_that_was_trained_on_is_refused(self, tmp_path: Path, size: int | None) -> None:
         write_subject(tmp_path)
         if size is None:
             shutil.copy(tmp_path / "clips/2.png", tmp_path / "references/copy.png")
+        elif size == 32:
+            # colours that JPEG blurs, and a mirror
+            colours = np.random.default_rng(9).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+            large = Image.fromarray(colours).resize((64, 64), Image.Resampling.BICUBIC)
+            large.save(tmp_path / "clips/2.png")
+            small = large.resize((size, size)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            small.save(tmp_path / "references/small.jpg", quality=60)
         else:
             picture(tmp_path / "references/scaled.png", 102, CLIPS[2], size)
         suite = suites.load(tmp_path / "fake.yaml")
@@ -327,6 +344,14 @@ class TestReferences:
             path.unlink()
         with pytest.raises(SuiteError, match="none of its 5 clips is on this disk"):
             complaint(suite, tmp_path / "cache")
-        shutil.rmtree(tmp_path / "references")
+        (tmp_path / "clips/metadata.csv").write_text("prompt\na tram\n")
+        with pytest.raises(SuiteError, match=r"subject\.training: .*no column 'video'") as caught:
+            complaint(suite, tmp_path / "cache")
+        assert "--" not in str(caught.value.next_command)
+        for path in (tmp_path / "references").glob("*.png"):
+            path.unlink()
         with pytest.raises(SuiteError, match="no picture and no video in it"):
+            references(suite)
+        shutil.rmtree(tmp_path / "references")
+        with pytest.raises(SuiteError, match="references: no folder; allowed: a folder with bmp"):
             references(suite)

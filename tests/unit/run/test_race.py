@@ -109,14 +109,27 @@ def test_a_budget_ends_the_race_after_a_whole_look_and_leaves_room_for_the_gate(
     assert any("is not known" in each for each in lines(outcome, "en", str, str))
 
 
-def test_base_videos_that_the_baseline_lacks_are_rendered_once_for_all(race: OpenRace) -> None:
-    gate, _, _ = race(noisy)
+def _keep_four(gate: Gate) -> Course:
+    """Leave four seeds in the baseline, and race."""
     standard = gate.judge.standard
     whole = standard.baseline
     first = {name: {seed: of[seed] for seed in sorted(of)[:4]} for name, of in whole.scores.items()}
     standard.baseline = whole.model_copy(update={"scores": first})
     del standard.capped
-    course = Course(gate, lambda _: None, lambda: 0.0)
+    return Course(gate, lambda _: None, lambda: 0.0)
+
+
+def test_a_budget_counts_what_the_baseline_lacks(race: OpenRace) -> None:
+    # 72 videos of the candidates up to the third look, 12 more of the winner, 16 of the base in all
+    for budget, short, taken in ((92, False, 6), (92, True, 4), (100, True, 6)):
+        gate, course, _ = race(noisy, budget=Budget(str(budget), videos=budget))
+        outcome = (_keep_four(gate) if short else course).run()
+        assert max(each.n for each in outcome.entrants) == taken, (budget, short)
+
+
+def test_base_videos_that_the_baseline_lacks_are_rendered_once_for_all(race: OpenRace) -> None:
+    gate, _, _ = race(noisy)
+    course = _keep_four(gate)
     assert unusual.made(gate) == [("base", unusual.CITY, 5)]
     outcome = course.run()
     most = max(each.videos for each in outcome.entrants) // 2

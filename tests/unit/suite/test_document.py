@@ -64,6 +64,9 @@ def test_what_is_no_suite_is_refused_with_its_line(tmp_path: Path, content: byte
 
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     assert refusal(tmp_path / "none.yaml") == " no such file"
+    with pytest.raises(SuiteError) as caught:
+        read(tmp_path / "a b" / "none.yaml")
+    assert caught.value.next_command == f"ls '{tmp_path / 'a b'}'"
     assert refusal(tmp_path) == " a folder; allowed: a suite file (.yaml)"
     large = tmp_path / "large.yaml"
     large.write_bytes(b"a: 1\n" * 300_000)

@@ -78,6 +78,7 @@ categories:
   urban: {en: [street, house], ko: [거리]}
   nature: {en: [meadow]}
 """
+_UP_TO_PROMPT = "scenarios:\n  - id: street\n    category: urban\n    prompt:"
 
 
 @pytest.fixture
@@ -371,6 +372,19 @@ REJECTED = {
         "bleed: {about: [towns]}\nscenarios:",
         33,
         "bleed.about[0]: 'towns': unknown category; allowed: urban, nature",
+    ),
+    "a trigger in what stands without it": Bad(
+        _UP_TO_PROMPT,
+        "subject: {trigger: sks dog, without: a sks dog, references: r}\n" + _UP_TO_PROMPT + " a {trigger}",
+        33,
+        "subject.without: 'a sks dog': has the trigger, so that nothing would be without it; "
+        "allowed: other words, or left out",
+    ),
+    "a trigger with its place in it": Bad(
+        _UP_TO_PROMPT,
+        "subject: {trigger: 'a {trigger}', references: r}\n" + _UP_TO_PROMPT + " a {trigger}",
+        33,
+        "subject.trigger: 'a {trigger}': has {trigger}; allowed: what takes its place",
     ),
     "bleed about everything": Bad(
         "scenarios:",

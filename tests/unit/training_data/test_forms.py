@@ -156,13 +156,57 @@ def test_configs(
         ("m.toml", "lr = 1e-4\n", ["names no folder of clips"]),
         ("m.toml", "[[directory\n", ["m.toml cannot be read", "line 1"]),
         ("m.yaml", "- a\n", ["it is no mapping"]),
-        ("m.yaml", "a: [\n", ["m.yaml cannot be read"]),
+        ("m.yaml", "a: [\n", ["m.yaml cannot be read: line 2: not YAML: "]),
+        ("m.yaml", "a: 2024-13-45", ["m.yaml cannot be read: not YAML: month must be in 1..12"]),
+        (
+            "m.yaml",
+            "a: " + "[" * 3000,
+            ["m.yaml cannot be read: line 1: not YAML: exceeded maximum nest"],
+        ),
+        ("m.toml", "a = " + "[" * 3000, ["m.toml cannot be read: it is nested too deeply"]),
+        ("m.yaml", "datasets: [clips, {path: .}]", ["m.yaml: datasets: 'clips' is no table of settings"]),
+        ("m.yaml", "path: a\npath: b", ["line 2: not YAML: the key 'path' is written twice"]),
         ("m.zip", "no archive", ["m.zip cannot be read", "not a zip"]),
     ],
 )
 def test_bad_configs_are_refused(tmp_path: Path, name: str, text: str, words: list[str]) -> None:
     message = bad(write(tmp_path, **{name.replace(".", "__"): text}) / name)
     assert all(word in message for word in words)
+
+
+@pytest.mark.parametrize(
+    ("place", "bit", "why"), [(8, 99, "compression method is not supported"), (6, 1, "is encrypted")]
+)
+def test_an_archive_that_cannot_be_unpacked_is_refused(
+    tmp_path: Path, place: int, bit: int, why: str
+) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "a tram")
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"a tram", b"a TRAM"))
+    assert "a.txt in it cannot be read: Bad CRC-32" in bad(path)
+    for mark, at in ((b"PK\3\4", place), (b"PK\1\2", place + 2)):
+        start = whole.index(mark) + at
+        whole = whole[:start] + bytes([bit]) + whole[start + 1 :]
+    path.write_bytes(whole)
+    assert why in bad(path)
+
+
+def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
+    data = write(tmp_path / "data", set_in_a__mp4="x", set_in_a__txt="a tram")
+    for name in "lm":
+        (data / name).symlink_to(data)
+    assert rows(data) == [("set/a.mp4", "a tram", 1)]
+
+
+def test_columns_of_a_table_that_is_not_there_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, a__mp4="x", a__txt="a tram")
+    with (
+        opened(tmp_path, prompt_column="words") as clips,
+        pytest.raises(DataError, match="no column 'words'"),
+    ):
+        list(clips)
 
 
 def test_bad_folders_are_refused(tmp_path: Path) -> None:

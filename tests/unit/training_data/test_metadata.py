@@ -145,6 +145,16 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.jsonl", b'{"video": "a", "prompt": "x"}\n{"video"\n', ["line 2 is not JSON"]),
         ("m.jsonl", b'{"prompt": "x"}\n', ["line 1 has no 'video'"]),
         ("m.jsonl", b"[" * 100_000, ["line 1", "too deeply"]),
+        (
+            "m.jsonl",
+            b'{"n": ' + b"1" * 5000 + b"}",
+            ["line 1 is not JSON: it is nested too deeply, or a number in it has too many"],
+        ),
+        (
+            "m.json",
+            b'[{"n": ' + b"1" * 5000 + b"}]",
+            ["m.json is not JSON: it is nested too deeply, or a number in it has too many"],
+        ),
         ("m.parquet", b"PAR1", [".parquet", ".csv, .tsv, .json, .jsonl"]),
         ("metadata", b"video,prompt\n", ["no ending"]),
     ],

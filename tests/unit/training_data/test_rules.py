@@ -9,7 +9,7 @@ import pytest
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.suite import load
 from pytest_wanlora.training_data.categories import Categorizer
-from pytest_wanlora.training_data.rules import extended, from_file, of_suite, packaged_rules
+from pytest_wanlora.training_data.rules import extended, from_file, of_suite, packaged_rules, with_subjects
 
 
 def test_the_packaged_rules_have_four_categories_in_three_languages() -> None:
@@ -53,6 +53,40 @@ def test_a_suite_brings_its_own_category() -> None:
     decide = Categorizer(rules).decide
     assert decide("pancakes and ramen").category == "food"
     assert decide("city of angels").means == "nothing"
+
+
+@pytest.mark.parametrize(
+    ("categories", "prompt", "reason"),
+    [
+        # a packaged word that cuts across, ends in, or is around an own word
+        ({"panda": {"zh": ["熊猫"]}}, "一只熊猫", "panda: 熊猫"),
+        ({"panda": {"zh": ["猫熊"]}}, "猫熊猫", "nature: 猫; panda: 猫熊"),
+        ({"dog": {"zh": ["狗"]}}, "小狗", "dog: 狗"),
+        ({"cat": {"ko": ["고양이"]}}, "길고양이", "cat: 고양이"),
+        ({"kit": {"en": ["kitten"]}}, "two kittens", "kit: kitten"),
+        ({"sled": {"en": ["sled"]}}, "a sled dog", "nature: dog; sled: sled"),
+        # but not one that means something else, and not a longer own one
+        ({"horse": {"zh": ["马"]}}, "马路", "urban: 马路"),
+        ({"dog": {"en": ["dog"]}}, "a dog house", "no word of the lists"),
+        ({"dog": {"en": ["dog", "big dog"]}}, "a big dog", "dog: big dog"),
+        ({"neutral": {"en": ["oak city"]}, "urban": {}}, "oak city center", "no word of the lists"),
+        # that there are animals, and not which
+        ({"cat": {"ko": ["고양이"]}}, "고양이 두 마리", "cat: 고양이"),
+        ({"cat": {"en": ["tabby"]}}, "a herd of tabbies", "cat: tabby"),
+        ({"cat": {"ko": ["고양이"]}}, "두 마리", "nature: 두 마리"),
+    ],
+)
+def test_own_words_win_against_the_packaged_ones(
+    categories: dict[str, Any], prompt: str, reason: str
+) -> None:
+    names = [*categories, *packaged_rules().names]
+    rules = extended(packaged_rules(), categories, names=[name for name in names if name != "neutral"])
+    assert Categorizer(rules).decide(prompt).reason == reason
+
+
+def test_the_subjects_of_a_suite_take_no_word_of_a_file() -> None:
+    rules = with_subjects(extended(packaged_rules(), {"fruit": {"en": ["apple"]}}), ["food"])
+    assert [rules.words["en"][word][0] for word in ("apple", "banana")] == ["fruit", "food"]
 
 
 def test_a_file_adds_words_weights_descriptions_and_neutral_ones(tmp_path: Path) -> None:
@@ -100,8 +134,19 @@ def test_bad_words_are_refused(categories: dict[str, Any], words: list[str]) -> 
     [
         ("a: [", "not YAML"),
         ("- x", "not a mapping"),
+        ("", "words.yaml: it is empty; allowed: categories, neutral, of_people"),
         ("words: {}", "unknown key 'words'"),
-        ("categories: 3", "not a mapping"),
+        ("{1: {}, b: {}}", "unknown key 1"),
+        ("categories: 3", "3 is not a mapping; allowed: words by category"),
+        ("categories:", "categories: it is empty; allowed: words by category"),
+        ("categories: {space: }", r"\.space: it is empty; allowed: words by language \(en, ko, zh\)"),
+        ("categories: {on: {en: [x]}}", "the category True is not a text; quote it"),
+        ("categories:\n  a: {en: [x]}\n  a: {en: [y]}", "line 3: not YAML: the key 'a' is written twice"),
+        ("categories: {a: {en: [x]}, b: {en: [x]}}", "b.en: 'x' is in .*a.en too; allowed: each word in one"),
+        ("{neutral: {en: [x]}, categories: {neutral: {en: [y]}}}", "neutral: it stands in categories too"),
+        ("categories: {a: {en: [2024-13-45]}}", "not YAML: month must be in 1..12"),
+        ("\0", "not YAML: "),
+        ("[" * 3000, "line 1: not YAML: exceeded maximum nesting depth"),
     ],
 )
 def test_bad_files_are_refused(tmp_path: Path, text: str, word: str) -> None:
@@ -113,8 +158,11 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, word: str) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"none\.yaml: the word lists cannot be read: No such file or dir"):
         from_file(tmp_path / "none.yaml")
+    (tmp_path / "old.yaml").write_bytes("neutral:\n  zh: [熊猫]".encode("gb18030"))
+    with pytest.raises(DataError, match=r"old\.yaml is not UTF-8: byte 0xd0 at offset \d+, line 2"):
+        from_file(tmp_path / "old.yaml")
 
 
 def test_a_category_without_words_cannot_be_found_in_a_prompt() -> None:
@@ -151,8 +199,9 @@ def test_a_file_may_replace_the_packaged_lists_and_say_the_order(tmp_path: Path)
         ("of_places: [animal]", "of_places: there is no category 'animal'; there are action"),
         (
             "{replace: true, of_places: [a], categories: {a: {en: [x]}}}",
-            "of_places: says nothing without of_people",
+            "of_places: ['a'] says nothing without of_people; allowed: of_people beside it",
         ),
+        ("of_places: [urban]", "of_places: ['urban'] says nothing without of_people"),
         ("replace: 1", "replace: 1; allowed: true, false"),
         ("replace: true", "categories: missing"),
         ("categories: {a: {word: {en: [x]}}}", "unknown language 'word'"),
@@ -174,6 +223,7 @@ def test_what_a_file_says_wrong_of_order_and_replacing_is_refused(
         ("두 남자가 걷는다", "people"),
         ("一只猫在沙发上", "animals"),
         ("a plate of spaghetti", "food"),
+        ("一块牛肉", "food"),
         ("밤거리의 승용차", "vehicles"),
         ("a cozy living room with a fireplace", "rooms"),
         ("几何图案的动态图形", "graphics"),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.training_data.trigger import find, trigger_lines, trigger_uses
+from pytest_wanlora.training_data.report import trigger_lines
+from pytest_wanlora.training_data.trigger import find, trigger_uses
 from tests.unit.training_data.sets import survey, write_csv, write_prompts
 
 

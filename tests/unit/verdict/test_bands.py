@@ -159,7 +159,7 @@ UNPROVEN = replace(CERTAIN, significant=False, weak=True)
         (UNPROVEN, "warn", (Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK)),
         (replace(UNPROVEN, seconded=True), "block", (Verdict.FAIL, ReasonCode.FAILED_WITH_SIBLING)),
         (replace(UNPROVEN, tested=False), "block", (Verdict.UNDECIDED, ReasonCode.TOO_FEW_PAIRS)),
-        (replace(UNPROVEN, tested=False), "warn", (Verdict.WARN, ReasonCode.BEYOND_BAND_WEAK)),
+        (replace(UNPROVEN, tested=False), "warn", (Verdict.WARN, ReasonCode.TOO_FEW_PAIRS)),
         (None, "block", (Verdict.FAIL, ReasonCode.BEYOND_BAND)),
     ],
 )

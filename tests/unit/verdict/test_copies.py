@@ -52,6 +52,8 @@ CHANGES: dict[str, Callable[[Frames], Frames]] = {
     "noise": lambda video: noisy(video, 8.0),
     "cut in the middle": lambda video: cropped(video, 0.05, 0.05, 0.9),
     "cut aside": lambda video: cropped(video, 0.11, 0.02, 0.83),
+    "cut to less": lambda video: cropped(video, 0.19, 0.08, 0.72),
+    "tinted": lambda video: np.asarray((video * [1.2, 1.0, 0.5]).clip(0, 255), np.uint8),
     "mirrored": lambda video: np.ascontiguousarray(video[:, :, ::-1]),
     "brighter": lambda video: lit(video, 1.15),
     "darker": lambda video: lit(video, 0.7),

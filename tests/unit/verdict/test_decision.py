@@ -60,9 +60,14 @@ def test_the_reason_names_where_and_what_fails() -> None:
     other = ItemId("limit", "epoch-0", "test2_nature", "clip")
     reason = decide([judgement(failing, Verdict.FAIL)], [failing, other]).reason
     assert reason == (
-        "1 of 2 items fail in test2_nature (sharpness); 1 of 2 were not measured, the first "
+        "1 of 2 items fails in test2_nature (sharpness); 1 of 2 was not measured, "
         "test_limit[epoch-0-test2_nature-clip]"
     )
+    assert decide([], [failing, other]).reason == f"2 of 2 were not measured, the first {other}"
+    both = [judgement(each, Verdict.UNDECIDED) for each in (failing, other)]
+    assert decide(both, [failing, other]).reason.startswith("2 of 2 items are undecided in test2_nature")
+    warned = decide([judgement(ITEMS[0], Verdict.WARN), *map(judgement, ITEMS[1:])], ITEMS)
+    assert warned.reason == "no item fails: 8 items pass, 1 warns"
 
 
 def project_test(outcome: PytestOutcome, number: int = 0) -> ItemOutcome:
@@ -92,7 +97,7 @@ def test_the_reason_names_the_first_project_test_that_did_not_pass() -> None:
     tests = [project_test(PytestOutcome.PASSED, 1), project_test(PytestOutcome.NOT_RUN, 2)]
     reason = decide([*map(judgement, ITEMS)], ITEMS, tests).reason
     assert reason == "1 of 2 project tests did not pass, the first test_own.py::test_2 (not run)"
-    assert decide([*map(judgement, ITEMS)], ITEMS, tests[:1]).reason == "all 9 items and 1 project tests pass"
+    assert decide([*map(judgement, ITEMS)], ITEMS, tests[:1]).reason == "all 9 items and 1 project test pass"
 
 
 @pytest.mark.parametrize(

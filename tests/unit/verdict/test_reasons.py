@@ -178,6 +178,16 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
     ("code", "changed", "words"),
     [
         (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more seeds would decide"),
+        (
+            ReasonCode.UNDECIDED,
+            {"evidence": replace(EVIDENCE, n_enough=EVIDENCE.n + 1)},
+            "not proven, about 1 more seed would decide",
+        ),
+        (
+            ReasonCode.UNDECIDED,
+            {"evidence": replace(EVIDENCE, low=0.3, p_adjusted=0.07)},
+            "p = 0.070 > 0.05 over all items and looks; not proven, about 12 more",
+        ),
         (ReasonCode.WITHIN_BAND, {"evidence": replace(EVIDENCE, weak=False, high=0.14)}, ""),
         (ReasonCode.BETTER, {"evidence": None}, "the band alone decides"),
         (ReasonCode.BETTER, {"evidence": None, "change": None}, "no interval"),

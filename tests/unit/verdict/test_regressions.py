@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports.summary import seeds_to_decide
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import ALL, Evidence, Judgement, ReasonCode, Verdict, Worst
@@ -64,6 +65,11 @@ def test_a_gate_without_evidence_calls_no_loss_a_failure() -> None:
     assert called.reason.endswith("; n = 1; not proven: that takes 3 or more videos of a scenario")
     assert "band alone" not in called.reason
     assert without_call(lost, "warn").verdict is Verdict.WARN
+    # no number of videos proves what has no test
+    kernel = without_call(replace(lost, metric="kvd", n=24), "block")
+    assert kernel.reason.endswith("; n = 24; not proven: no test of it is known")
+    assert seeds_to_decide(kernel, 3) is None
+    assert seeds_to_decide(called, 3) == 3
     kept = regression({"s1": {0: 400.0}}, {"s1": {0: 400.0}})
     assert without_call(kept, "block") is kept
 

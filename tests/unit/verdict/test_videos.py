@@ -68,7 +68,7 @@ class TestJudgement:
         assert (found.worst.scenario, found.worst.seed, found.worst.value) == ("s1", 15, 0.3)
         assert str(found.item) == "test_videos[epoch-1-s1]"
         assert found.reason == (
-            "1 of 16 videos are broken, far outside the baseline's own seeds: "
+            "broken, far outside the baseline's own seeds, 1 of 16 videos: "
             "s1 seed 15: clip 0.3000 < 1.2000 (base 2.0000)"
         )
         assert "s1 시드 15: clip 0.3000 < 1.2000" in reasons.reason(found, "ko")

@@ -14,7 +14,7 @@ from pytest_wanlora.jobs.cache import CLAIM
 from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.watch.folders import Found
-from pytest_wanlora.watch.gates import Gates
+from pytest_wanlora.watch.gates import Gates, ended
 from tests.unit.reports.records import SHA, run_record
 from tests.unit.reports.sample_records import mission_record
 
@@ -74,6 +74,32 @@ def test_what_was_not_measured_says_so(gates: Gates, record: RunRecord, digest: 
     found = gates.answer(digest)
     assert found is not None
     assert found.problem == problem
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            "ERROR: usage: pytest [options]\npytest: error: unrecognized arguments: --sute\n  rootdir: /\n",
+            ": unrecognized arguments: --sute",
+        ),
+        (
+            "collected 0 items\n===\nERROR: file or directory not found: none.py\n",
+            ": file or directory not found: none.py",
+        ),
+        (
+            '  raise x\nImportError: Error importing plugin "none": no\n',
+            ': ImportError: Error importing plugin "none": no',
+        ),
+        ("INTERNALERROR>   x\nINTERNALERROR> ValueError: 3\n", ": ValueError: 3"),
+        ("3 passed\n", ""),
+        (None, ""),
+    ],
+)
+def test_the_log_says_why_pytest_ended(tmp_path: Path, log: str | None, said: str) -> None:
+    if log is not None:
+        (tmp_path / "log").write_text(log)
+    assert ended(4, tmp_path / "log") == f"pytest ended with exit code 4{said}"
 
 
 def test_an_error_is_an_answer_and_an_interrupted_run_is_none(gates: Gates) -> None:
