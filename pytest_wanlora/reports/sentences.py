@@ -217,7 +217,7 @@ def _signed(number: str) -> str:
 def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: Language) -> str:
     """What became of a scenario, in one to a few sentences."""
     compared = {row.metric: row for row in rows(record, candidate) if row.scenario == outcome.scenario}
-    weak = tuple(metric for metric in outcome.weak if metric in compared and _beyond(compared[metric]))
+    weak = tuple(metric for metric in outcome.weak if metric in compared)
     spoilt = tuple(
         metric for metric in outcome.failing if compared[metric].judgement.verdict is Verdict.DEGENERATE
     )
@@ -244,16 +244,6 @@ def outcome_text(record: RunRecord, candidate: str, outcome: Outcome, language: 
     if outcome.kind == "success" and not said:
         said = say(Page.SUCCESS, "better", outcome.better) or [Page.HELD.say(language)]
     return " ".join(said)
-
-
-def _beyond(row: Row) -> bool:
-    judged = row.judgement
-    return (
-        judged.verdict in (Verdict.WARN, Verdict.UNDECIDED)
-        and judged.change is not None
-        and judged.fail is not None
-        and judged.change > judged.fail
-    )
 
 
 def outcome_lines(record: RunRecord, candidate: str, outcome: Outcome, language: Language) -> tuple[str, ...]:

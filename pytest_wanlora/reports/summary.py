@@ -65,7 +65,7 @@ class Outcome:
         broken: Metrics whose absolute limit is broken.
         asked: Questions of which the answer fails, warns or is not proven, worst first.
         suspicious: Metrics that rose so much that it warns.
-        weak: Metrics whose evidence does not settle the item.
+        weak: Metrics that are beyond their fail band, which is not proven.
         untested: Metrics where the band alone decides, for want of seeds.
         unmeasured: Metrics that could not be judged, or were not.
     """
@@ -234,7 +234,10 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
         broken=broken,
         asked=tuple(asked),
         suspicious=_where(compared, lambda each: each.verdict is Verdict.WARN and not _lost(each)),
-        weak=_where(compared, lambda each: standing(each) in (Standing.WEAK, Standing.TOO_FEW)),
+        weak=_where(
+            compared,
+            lambda each: beyond(each) and standing(each) in (Standing.WEAK, Standing.TOO_FEW),
+        ),
         untested=_where(
             compared,
             lambda each: standing(each) is Standing.BAND_ALONE,
@@ -333,6 +336,12 @@ def most_seeds(record: RunRecord) -> int:
 def _lost(judged: Judgement) -> bool:
     # without a change, such as from a baseline of 0, a warning or a failure is taken for a loss
     return judged.change is None or judged.change > 0.0
+
+
+def beyond(judged: Judgement) -> bool:
+    """Whether a comparison is beyond its fail band and does not fail."""
+    change, fail = judged.change, judged.fail
+    return judged.verdict in _LESSER and change is not None and fail is not None and change > fail
 
 
 def _where(judgements: Iterable[Judgement], holds: Callable[[Judgement], bool]) -> tuple[str, ...]:

@@ -108,7 +108,8 @@ class TestOutcome:
         city = summary.outcome(epochs_record(), "epoch-0", CITY)
         assert (city.better, city.worse, city.suspicious) == (("fvd",), ("clip",), ("sharpness",))
         weak = summary.outcome(epochs_record(), "epoch-1", NATURE)
-        assert weak.weak == ("clip", "fvd")
+        assert weak.weak == ("fvd",)  # the loss of clip lies within its band
+        assert weak.worse == ("clip", "fvd", "sharpness")
         assert not weak.failing
 
     def test_other_candidates_and_scenarios_have_no_say(self) -> None:

@@ -180,6 +180,14 @@ def test_rules_that_do_not_hold(record: RunRecord, absent: str) -> None:
     assert absent not in steps(record)
 
 
+def test_a_loss_within_its_band_is_named_however_unsure_it_is() -> None:
+    """The surest loss is often the smallest."""
+    unsure = compared(NATURE, "temporal", 1.0, 0.96, width=0.5, enough=300)
+    sure = compared(NATURE, "fvd", 100.0, 110.0)
+    found = steps(run_record([*GOOD, unsure, sure]))["category_slipped"]
+    assert found.metrics == ("fvd", "temporal")
+
+
 def test_the_first_thing_comes_first() -> None:
     order = [step.key for step in next_steps.next_steps(mission_record(), "epoch-0")]
     assert order == [
