@@ -278,7 +278,7 @@ def runs_so_far(folder: Path, sha256: str, suite: str, seeds: Collection[int] | 
     """Count the tries of a checkpoint, by digest, on a suite: runs with noise that no earlier one had.
 
     The same seeds give the same videos, so a run that reuses or repeats them is no further try; nor is one
-    that was interrupted.
+    that was interrupted, or that rendered nothing.
 
     Args:
         folder: Holds a folder for each run.
@@ -287,7 +287,7 @@ def runs_so_far(folder: Path, sha256: str, suite: str, seeds: Collection[int] | 
         seeds: Of the run that asks, which has no record yet; None: of none.
 
     Returns:
-        Tries; a record that is damaged or names no videos counts as one if it shows the digest.
+        Tries; a record that is damaged or has no list of videos counts as one if it shows the digest.
     """
     count = 0
     tried: list[frozenset[int]] = []
@@ -310,9 +310,9 @@ def runs_so_far(folder: Path, sha256: str, suite: str, seeds: Collection[int] | 
         except (ValueError, KeyError, TypeError, AttributeError):
             count += sha256 in text
             continue
-        if names and not found:
+        if names and "videos" not in raw:
             count += 1
-        elif names and not any(found <= earlier for earlier in tried):
+        elif found and not any(found <= earlier for earlier in tried):
             tried.append(found)
     own = frozenset(seeds or ())
     return count + len(tried) + (bool(own) and not any(own <= earlier for earlier in tried))

@@ -353,6 +353,9 @@ def test_earlier_runs_of_the_same_bytes_are_counted(tmp_path: Path) -> None:
         (((0, 1), (5, 6)), {0, 1}, 2),
         (((0, 1), (5, 6)), {9}, 3),
         (((0, 1), (0, 1, 2, 3), (0, 1)), {0, 1}, 2),
+        # nothing was rendered: no try, by itself or beside others
+        (((), ()), set(), 0),
+        (((), (0, 1), ()), {5}, 2),
     ],
 )
 def test_what_counts_as_a_try_is_new_noise(
