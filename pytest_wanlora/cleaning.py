@@ -30,7 +30,7 @@ _LEFT_ENTRY: Final = re.compile(
 _ENTRY_FILE: Final = re.compile(r"result\.json|features\.safetensors|preview\.mp4")
 #: All that a run writes into its folder.
 _RUN_FILE: Final = re.compile(
-    r"results\.json|report(\.ko)?\.md|report\.html|receipt(-[^/]+)?\.json(\.sig)?|model-card(-[^/]+)?\.md"
+    r"results\.json|report(\.ko)?\.md|report\.html|receipt(-[^/]+)?\.json(\.sig(store)?)?|model-card(-[^/]+)?\.md"
     r"|(samples|videos)/.+\.mp4|figure\.png|board/[^/]+"
 )
 #: A file that `write_whole` had not renamed yet.

@@ -60,7 +60,8 @@ def clean(*arguments: str) -> int:
 def add_run(folder: Path, name: str, *, days: float) -> Path:
     run = folder / name
     results.write(gated.record().model_copy(update={"run_id": name}), run / "results.json")
-    for each in ("report.html", "report.md", "report.ko.md", "receipt.json", "model-card.md"):
+    signed = ("receipt.json", "receipt.json.sig", "receipt.json.sigstore")
+    for each in ("report.html", "report.md", "report.ko.md", *signed, "model-card.md"):
         (run / each).write_text("x" * 100)
     (run / "samples").mkdir()
     (run / "samples" / "test2_nature-0.mp4").write_bytes(b"mp4")
