@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -125,13 +125,14 @@ class Settings:
             return Device(self.device, self.sources.get("wanlora-device", "--wanlora-device"))
         return Device(suite.device, "" if suite.device == "auto" else "the suite")
 
-    def again(self, *changed: str) -> str:
+    def again(self, *changed: str, without: Collection[str] = ()) -> str:
         """The command line with some options of ours in the place of those that were typed.
 
         Args:
             changed: Each in one word, `--wanlora-seeds=2`.
+            without: Options that are left out.
         """
-        names = {word.partition("=")[0] for word in changed}
+        names = {word.partition("=")[0] for word in changed} | {*without}
         kept = [word for word in options.in_one_word(self.typed) if word.partition("=")[0] not in names]
         return shlex.join(["pytest", *changed, *kept])
 
@@ -357,13 +358,17 @@ def _refuse_contradictions(settings: Settings) -> None:
         raise SettingsError(
             f"{source}: {settings.budget.text!r} is what a race may cost, and there is none; "
             "allowed: together with --wanlora-race",
-            next_command=settings.again("--wanlora-race"),
+            next_command=settings.again(without=[source])
+            if settings.update_baselines
+            else settings.again("--wanlora-race", without=["--wanlora-no-race"]),
         )
     if settings.race and settings.update_baselines:
+        source = settings.sources["wanlora-race"]
+        # one in an ini file is there still
+        off = () if source.startswith("--") else ("--wanlora-no-race",)
         raise SettingsError(
-            f"--update-baselines: nothing races ({settings.sources['wanlora-race']}); "
-            "allowed: one of the two",
-            next_command=settings.again("--wanlora-no-race"),
+            f"--update-baselines: nothing races ({source}); allowed: one of the two",
+            next_command=settings.again(*off, without=["--wanlora-race", "--wanlora-budget"]),
         )
     if not settings.update_baselines:
         if settings.force:

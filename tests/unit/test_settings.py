@@ -671,14 +671,34 @@ def test_the_command_for_a_baseline_keeps_what_was_typed(reads: Reads) -> None:
 @pytest.mark.parametrize(
     ("typed", "words", "again"),
     [
-        (("--wanlora-budget", "40m"), "'40m' is what a race may cost, and there is none", "--wanlora-race"),
-        (("--update-baselines", "--wanlora-race"), "nothing races (--wanlora-race)", "--wanlora-no-race"),
+        (
+            ("--wanlora-no-race", "--wanlora-budget", "40m"),
+            "'40m' is what a race may cost, and there is none",
+            ("--wanlora-race", "--wanlora-budget=40m"),
+        ),
+        (
+            ("--update-baselines", "--wanlora-race", "--wanlora-budget=40m"),
+            "nothing races (--wanlora-race)",
+            ("--update-baselines",),
+        ),
+        (("--update-baselines", "--wanlora-budget=40m"), "there is none", ("--update-baselines",)),
     ],
 )
 def test_a_race_is_asked_for_with_its_budget_and_stores_nothing(
-    reads: Reads, typed: tuple[str, ...], words: str, again: str
+    reads: Reads, typed: tuple[str, ...], words: str, again: tuple[str, ...]
 ) -> None:
     with pytest.raises(SettingsError) as caught:
         reads(*typed)
     assert words in caught.value.message
-    assert again in str(caught.value.next_command)
+    named, *options = shlex.split(str(caught.value.next_command))
+    assert named == "pytest"
+    assert {word for word in options if word.startswith(("--wanlora", "--update"))} - {
+        word for word in options if "lora=x" in word
+    } == {*again}
+    reads(*again)
+
+
+def test_a_race_of_an_ini_file_is_switched_off(reads: Reads) -> None:
+    with pytest.raises(SettingsError) as caught:
+        reads("--update-baselines", ini="wanlora_race = true")
+    assert "--wanlora-no-race" in shlex.split(str(caught.value.next_command))
