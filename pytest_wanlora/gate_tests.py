@@ -92,8 +92,18 @@ def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
     if judged.verdict.fails:
         request.node.stash[HEADLINE] = terminal_tables.headline(judged)
         command = ["pytest", *map(str, request.config.invocation_params.args)]
-        again = item_again(command, request.node.nodeid, _seeds_that_decide(gate, judged))
+        again = _decided_by(gate, judged) or item_again(
+            command, request.node.nodeid, _seeds_that_decide(gate, judged)
+        )
         pytest.fail(terminal.failure(judged, preview=gate.preview(judged), again=again), pytrace=False)
+
+
+def _decided_by(gate: Gate, judged: Judgement) -> str:
+    """What measures the baseline with the seeds that an undecided item needs and it lacks; else empty."""
+    if judged.verdict is not Verdict.UNDECIDED or judged.kind != "regression":
+        return ""
+    enough = seeds_to_decide(judged, len(gate.scenarios))
+    return "" if enough is None else gate.judge.standard.command_for(enough)
 
 
 def _seeds_that_decide(gate: Gate, judged: Judgement) -> str:

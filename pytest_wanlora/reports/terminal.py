@@ -244,12 +244,13 @@ def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
     time = "" if found.seconds is None else f" ({duration(found.seconds)})"
     more = f"undecided: about {found.videos} more video{'s' * (found.videos > 1)}{time} would decide"
     most = most_seeds(record)
+    cap = None if record.baseline is None else record.baseline.cap
+    if cap is not None and found.seeds > cap.stored:
+        yield f"{more}, but no more than the {most} of the baseline are compared"
+        return
     if found.stopped:
         stopped = f"the gate stopped before the {most} of a scenario that it may render"
         more = f"{more}, but {stopped}; an item that is run alone goes on"
-    elif record.baseline is not None and record.baseline.cap is not None:
-        yield f"{more}, but no more than the {most} of the baseline are compared"
-        return
     yield more
     again = [alone_again(record, item, seeds) for item, seeds in found.alone.items()]
     yield from (

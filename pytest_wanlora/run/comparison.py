@@ -215,11 +215,24 @@ class Standard:
                 return None
         return Cap(stored=most, wanted=wanted, why=why, next_command=self.update_command)
 
+    def command_for(self, seeds: int) -> str:
+        """What measures the baseline with so many seeds, where it caps a run that takes them; else empty.
+
+        What a baseline of the model without LoRA lacks is rendered, unless the run found that it cannot be.
+        """
+        fewest = min((self.stored_seeds(each.id) for each in self.gate.scenarios), default=0)
+        held = seeds > fewest and (self.baseline.candidate is not None or self.capped is not None)
+        return self._measured_with((min(self.gate.suite.seeds.first, seeds), seeds)) if held else ""
+
     @property
     def update_command(self) -> str:
         """What to type to measure the baseline anew, with as many seeds as this run takes."""
+        return self._measured_with(None)
+
+    def _measured_with(self, seeds: tuple[int, int] | None) -> str:
         settings, stored = self.gate.settings, self.baseline
-        option = " ".join([suites.option_value(self.gate.suite), *self.gate.typed_for_baselines()])
+        typed = self.gate.typed_for_baselines(seeds)
+        option = " ".join([suites.option_value(self.gate.suite), *typed])
         command = baselines.update_command(option, settings.baseline)
         if stored.candidate is not None:
             # the candidates of this run are other checkpoints than the one that was accepted

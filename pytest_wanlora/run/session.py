@@ -239,17 +239,15 @@ class Gate:
             del self.digests
             _ = self.digests
 
-    def typed_for_baselines(self) -> tuple[str, ...]:
-        """Options that were typed and that a baseline must be measured with."""
+    def typed_for_baselines(self, seeds: tuple[int, int] | None = None) -> tuple[str, ...]:
+        """Options that were typed and that a baseline must be measured with; `seeds` replace those."""
         typed = []
         if self.device.source == "--wanlora-device":
             typed.append(f"--wanlora-device {self.device.name}")
-        if (
-            self.settings.seeds is not None
-            and self.settings.sources.get("wanlora-seeds") == "--wanlora-seeds"
-        ):
-            first, most = self.settings.seeds
-            typed.append(f"--wanlora-seeds {first}:{most}")
+        if self.settings.sources.get("wanlora-seeds") == "--wanlora-seeds":
+            seeds = seeds or self.settings.seeds
+        if seeds is not None:
+            typed.append("--wanlora-seeds {}:{}".format(*seeds))
         words = in_one_word(self.settings.typed)
         return (*typed, *(shlex.quote(word) for word in words if word.startswith("--wanlora-ray")))
 

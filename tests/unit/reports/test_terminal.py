@@ -330,6 +330,19 @@ class TestUndecided:
         assert "--wanlora-seeds 2:3" in said
         assert "10,000" not in said
 
+    def test_no_run_is_offered_that_the_baseline_would_stop_again(self) -> None:
+        judged = compared("test2_nature", "clip", 1.0, 0.5, n=2, width=0.9, enough=19)
+        judged = replace(judged, verdict=Verdict.UNDECIDED, code=ReasonCode.UNDECIDED)
+        record = run_record([judged], suite=suite_card(looks=(2, 8)))
+        cap = Cap(stored=4, wanted=8, why="", next_command="pytest --update-baselines")
+        assert record.baseline is not None
+        capped = record.model_copy(update={"baseline": record.baseline.model_copy(update={"cap": cap})})
+        offered = {
+            of is capped: "next: pytest --lora" in "\n".join(terminal.summary(of, "run/results.json"))
+            for of in (record, capped)
+        }
+        assert offered == {False: True, True: False}
+
     @pytest.mark.parametrize(
         ("enough", "n", "offered"),
         [

@@ -188,10 +188,20 @@ class TestLooks:
         assert why in cap.why
         assert bool(cap.why) is (reason != "accepted")
         assert "--update-baselines" in cap.next_command
+        # the command that decides takes what the items need; what is stored needs none
+        assert "--wanlora-seeds 3:20" in gate.judge.standard.command_for(20)
+        assert gate.judge.standard.command_for(6) == ""
         if reason == "accepted":
             assert "--lora old.safetensors" in cap.next_command
             assert cap.next_command.index("--wanlora-scale 0.5")
             assert gate.judge.standard.lacking == ()
+            # also before the suite asks for more than is stored
+            del gate.judge.standard.capped
+            gate.suite = gate.suite.model_copy(
+                update={"seeds": gate.suite.seeds.model_copy(update={"most": 6})}
+            )
+            assert gate.judge.standard.capped is None
+            assert "--lora old.safetensors" in gate.judge.standard.command_for(7)
 
     def test_a_base_video_that_cannot_be_rendered_passes_nothing(
         self, open_gate: OpenGate, looks: Looks
