@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from datetime import datetime
 from typing import Final
 
 from pytest_wanlora.metrics import METRICS
@@ -69,12 +70,15 @@ def _demanded(said: PredicateV1, *, videos: bool) -> set[ItemId]:
 
 def contradictions(said: PredicateV1) -> Iterator[str]:
     """Say which items are judged to pass, and do not by their own numbers, or whose numbers do not agree."""
+    yield from _of_the_times(said)
     for judged in said.items:
         if judged.verdict.fails:
             continue
         yield from _disagreeing(judged, said)
         if judged.kind == "checkpoint" and judged.verdict is not Verdict.WARN and judged.value is None:
             yield f"{judged.item} is judged {judged.verdict}, and says nothing of how it was applied"
+        if judged.kind == "limit":
+            yield from _of_a_limit(judged, said)
         if judged.kind == "regression":
             yield from _of_a_comparison(judged, said)
         # copies are counted, not tested; of too few clips there is only the warning
@@ -112,6 +116,34 @@ def _disagreeing(judged: Judgement, said: PredicateV1) -> Iterator[str]:
             yield f"{judged.item}: {above:.6g} above its floor, and {limit.item} has {limit.value:.6g}"
 
 
+def _of_the_times(said: PredicateV1) -> Iterator[str]:
+    try:
+        before = datetime.fromisoformat(said.run.finished) < datetime.fromisoformat(said.run.started)
+    except (ValueError, TypeError):
+        yield f"its run began {said.run.started!r} and ended {said.run.finished!r}: not two times of ISO 8601"
+        return
+    if before:
+        yield f"its run ended {said.run.finished}, before it began, {said.run.started}"
+
+
+def _of_a_limit(judged: Judgement, said: PredicateV1) -> Iterator[str]:
+    """What a limit's item is held to, which must be what its suite demands."""
+    known = [
+        (limit.min, limit.max)
+        for limit in said.suite.limits
+        if limit.metric == judged.metric
+        and (limit.scenario == judged.scenario or (limit.scenario == EACH and judged.scenario != ALL))
+    ]
+    if not known:
+        yield f"{judged.item} is of a limit that its suite does not have"
+    elif (judged.minimum, judged.maximum) not in known:
+        low, high = known[0]
+        yield (
+            f"{judged.item} is held to a minimum of {judged.minimum} and a maximum of {judged.maximum}; "
+            f"its suite demands {low} and {high}"
+        )
+
+
 def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
     band, metric = said.suite.tolerances.get(judged.metric), METRICS.get(judged.metric)
     if metric is None:
@@ -124,6 +156,9 @@ def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
         yield f"{judged.item} is judged {judged.verdict} without the numbers that it follows from"
         return
     evidence = judged.evidence
+    fail = band.fail if evidence is None else evidence.fail_band(band.fail)
+    if judged.fail not in (band.fail, fail):
+        yield f"{judged.item} states a fail band of {judged.fail}; by its suite it is {fail:g}"
     if evidence is not None and evidence.band is not None and metric.level != "set":
         yield f"{judged.item} has a band of its own, {evidence.band:g}, which only distances may have"
         return
@@ -142,6 +177,13 @@ def _of_a_comparison(judged: Judgement, said: PredicateV1) -> Iterator[str]:
         if verdict.fails and not (warns and unproven):
             yield f"{judged.item} is judged {judged.verdict}, and fails by its own numbers: {worse:.3g} worse"
             return
+    if evidence is None or evidence.baseline_estimate is None or evidence.value_estimate is None:
+        # earlier versions state only what the estimates are near to
+        return
+    estimates = evidence.baseline_estimate, evidence.value_estimate
+    follows = float(change(*estimates, higher_is_better=metric.higher_is_better))
+    if not math.isclose(follows, judged.change, rel_tol=1e-6, abs_tol=1e-9):
+        yield f"{judged.item} states a change of {judged.change:.3g}; by its estimates it is {follows:.3g}"
 
 
 def _changes(judged: Judgement, evidence: Evidence | None, *, higher_is_better: bool) -> Iterator[float]:

@@ -18,7 +18,7 @@ from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
 from pytest_wanlora.publishing.predicate import AnyStatement, Baseline, Predicate, PredicateV1
-from pytest_wanlora.verdict.decision import decide
+from pytest_wanlora.verdict.decision import Decision, decide
 
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
 _LARGEST = 32 * 2**20
@@ -191,15 +191,19 @@ def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]
             yield f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
 
 
+def decided(said: PredicateV1) -> Decision:
+    """The decision, taken again from a receipt's own judgements and project tests."""
+    return decide(said.items, said.expected, said.project_tests if isinstance(said, Predicate) else ())
+
+
 def _of_the_decision(said: PredicateV1) -> Iterable[str]:
     """Problems of the receipt's own judgements."""
     name = said.checkpoint.name
     if {judged.candidate for judged in said.items} | {item.candidate for item in said.expected} != {name}:
         yield f"the receipt is about {name} and judges something else"
-    tests = said.project_tests if isinstance(said, Predicate) else ()
-    if not all(test.concerns(name) for test in tests):
+    if isinstance(said, Predicate) and not all(test.concerns(name) for test in said.project_tests):
         yield f"the receipt is about {name} and holds project tests of another checkpoint"
-    decision = decide(said.items, said.expected, tests)
+    decision = decided(said)
     if not said.verdict.publishable:
         yield f"not publishable: {said.verdict.reason}"
     if said.run.partial:

@@ -736,6 +736,24 @@ class TestNumbers:
                 ),
                 "all-fvd]: 515 above its floor, and test_limit[epoch-2-all-fvd] has 600",
             ),
+            (
+                lambda p: of(p, "clip").update(fail=9.0),
+                "clip] states a fail band of 9.0; by its suite it is 0.",
+            ),
+            (lambda p: of(p, "clip").update(fail=None), "states a fail band of None"),
+            (
+                lambda p: p["items"][1].update(minimum=0.1),
+                "is held to a minimum of 0.1 and a maximum of None; its suite demands 0.3 and None",
+            ),
+            (lambda p: p["items"][3].update(maximum=None), "a maximum of None; its suite demands None and"),
+            (lambda p: p["suite"]["limits"].pop(), "all-fvd] is of a limit that its suite does not have"),
+            (lambda p: p["run"].update(finished="2025-01-02T03:04:05+00:00"), "before it began, 2026-01-02"),
+            (lambda p: p["run"].update(started="2026-01-02T03:04:05"), "not two times of ISO 8601"),
+            (lambda p: p["run"].update(finished="soon"), "ended 'soon': not two times"),
+            (
+                lambda p: of(p, "fvd")["evidence"].update(baseline_estimate=100.0, value_estimate=99.0),
+                "fvd] states a change of 0.015; by its estimates it is -0.01",
+            ),
         ],
     )
     def test_numbers_that_are_not_of_one_measurement(
@@ -743,6 +761,15 @@ class TestNumbers:
     ) -> None:
         problems = desk.forged(change).problems()
         assert any(words in problem for problem in problems), problems
+
+    def test_the_sentence_that_is_printed_is_the_decision_taken_again(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        desk.forged(lambda p: p["verdict"].update(reason="all 99 items pass"))
+        assert desk.main() == 0
+        said = capsys.readouterr().out
+        assert "all 13 items" in said
+        assert "99" not in said
 
     @pytest.mark.parametrize(
         ("weak", "verdict", "n", "problems"),
