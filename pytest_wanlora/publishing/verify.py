@@ -218,7 +218,9 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
                 for judged in said.items
                 if judged.kind == "limit" and (judged.metric, judged.scenario) == (bound.metric, place)
             ]
-            if not values or not all(map(bound.kept, values)):
+            if not values or None in values:
+                yield f"the limit {bound.text} of its suite was not measured in {bounds.named(place)}"
+            elif not all(map(bound.kept, values)):
                 yield f"the limit {bound.text} of its suite is not kept in {bounds.named(place)}"
     yield from recomputed.contradictions(said)
 
@@ -232,10 +234,15 @@ def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
             detail = f": {test.detail}" if test.detail else ""
             yield f"the project test {test.name} did not pass ({test.outcome.replace('_', ' ')}){detail}"
     if said.run.exit_status != 0:
+        ended = f"the pytest run ended with exit code {said.run.exit_status}, and 0 is needed; "
+        decision = decided(said)
+        if decision.failing or decision.unmeasured:
+            # the run of this checkpoint alone ends the same way
+            yield f"{ended}its own items keep it from that"
+            return
         yield (
-            f"the pytest run ended with exit code {said.run.exit_status}, and 0 is needed; next: gate this "
-            f"checkpoint alone, pytest --lora {shlex.quote(str(path))} (with the other options of its run; "
-            "rendered videos are reused)"
+            f"{ended}next: gate this checkpoint alone, pytest --lora {shlex.quote(str(path))} (with the "
+            "other options of its run; rendered videos are reused)"
         )
 
 

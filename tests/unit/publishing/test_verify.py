@@ -202,7 +202,7 @@ class TestDecision:
             (lambda said: said["suite"]["limits"][1].update(max=900), "the limit fvd<=900@all of its suite"),
             (
                 lambda said: _left_out(said, "clip"),
-                "the limit clip>=0.3@each of its suite is not kept in test1",
+                "the limit clip>=0.3@each of its suite was not measured in test1_city",
             ),
             (
                 lambda said: said["items"].append({**said["items"][1], "value": 0.2}),
@@ -245,6 +245,23 @@ class TestDecision:
     def test_another_exit_code_than_0_is_refused(self, desk: Desk, exit_status: int) -> None:
         (problem,) = desk.forged(lambda said: said["run"].update(exit_status=exit_status)).problems()
         assert problem.startswith(f"the pytest run ended with exit code {exit_status}, and 0 is needed; ")
+
+    def test_what_its_own_items_keep_from_passing_is_not_to_be_gated_alone(self, desk: Desk) -> None:
+        undecided = gated.changed(
+            gated.judgements(), "regression", "test1_city", "clip", verdict=Verdict.UNDECIDED
+        )
+        card = gated.card(publishable=False, reason="1 of 13 items is undecided")
+        record = gated.record(judgements=undecided, candidates=(card,), exit_status=1)
+        said, code = desk.about(record).problems()
+        assert said == "not publishable: 1 of 13 items is undecided"
+        assert code == (
+            "the pytest run ended with exit code 1, and 0 is needed; its own items keep it from that"
+        )
+
+    def test_a_limit_that_was_not_measured_is_not_called_broken(self, desk: Desk) -> None:
+        problems = desk.forged(lambda p: (p["run"].update(partial=True), p["items"].pop(1))).problems()
+        limits = [problem for problem in problems if problem.startswith("the limit")]
+        assert limits == ["the limit clip>=0.3@each of its suite was not measured in test1_city"]
 
     @pytest.mark.parametrize(
         ("tests", "words"),
