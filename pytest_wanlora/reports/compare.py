@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import IncomparableError
-from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.reports import i18n, sentences, trend
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
+from pytest_wanlora.verdict.standing import change_words
 
 if TYPE_CHECKING:
     from pytest_wanlora.reports.trend import TrendPoint
@@ -268,13 +269,15 @@ def lines(record: RunRecord) -> list[str]:
         arrow = "higher" if metric.higher_is_better else "lower"
         # distances of different numbers of videos do not compare, nor do their baselines
         uneven = metric.level == "set" and len({point.n for point in points if point.value is not None}) > 1
-        shown = [_cell(name, point, counted=uneven) for point in points]
-        base = None if uneven else next((p.baseline for p in points if p.baseline is not None), None)
+        bases = dict.fromkeys(metric.format(p.baseline) for p in points if p.baseline is not None)
+        # of other seeds the baseline has another value: each verdict is beside the change that it is of
+        apart = uneven or len(bases) > 1
+        shown = [_cell(metric, point, counted=uneven, apart=apart) for point in points]
         rows.append(
             [
                 f"{metric.title}, {arrow} is better" if name != previous else "",
                 scenario,
-                "-" if base is None else metric.format(base),
+                "-" if apart else next(iter(bases), "-"),
                 *shown,
                 i18n.DIRECTIONS[trend.direction(points)].en if len(points) > 1 else "",
             ]
@@ -309,10 +312,12 @@ def best_line(record: RunRecord) -> str:
     return sentences.best_text(trend.best(record), "en", str)
 
 
-def _cell(name: str, point: TrendPoint, *, counted: bool) -> str:
-    value = "-" if point.value is None else METRICS[name].format(point.value)
-    if counted:
-        value += f" (n = {point.n})"
+def _cell(metric: Metric, point: TrendPoint, *, counted: bool, apart: bool) -> str:
+    value = "-" if point.value is None else metric.format(point.value)
+    beside = [f"n = {point.n}"] if counted else []
+    if apart and point.change is not None and point.verdict is not None:
+        beside.append(change_words(point.change, metric, point.verdict))
+    value += f" ({', '.join(beside)})" if beside else ""
     verdict = "" if point.verdict is None else point.verdict.value
     return value + _MARKS.get(verdict, f" {verdict.replace('_', ' ').upper()}" if verdict else "")
 

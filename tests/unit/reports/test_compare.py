@@ -141,8 +141,26 @@ class TestLines:
         more = gated.changed(gated.judgements("epoch-1"), "regression", "all", "fvd", n=16)
         lines = compare.lines(compare.combine([run("epoch-0"), run("epoch-1", judgements=more)]))
         (row,) = [line for line in lines if "n = 16" in line]
-        assert "1015.00 (n = 4)" in row
-        assert "1015.00 (n = 16)" in row
+        assert "1015.00 (n = 4, 1.5% worse)" in row
+        assert "1015.00 (n = 16, 1.5% worse)" in row
+
+    def test_baselines_of_other_seeds_are_not_shown_as_one(self) -> None:
+        other = gated.changed(
+            gated.judgements("epoch-1"),
+            "regression",
+            "test1_city",
+            "sharpness",
+            baseline=800.0,
+            change=0.384,
+            verdict=Verdict.FAIL,
+        )
+        card = gated.card("epoch-1", publishable=False, reason="1 of 13 items fails")
+        second = run("epoch-1", judgements=other, candidates=(card,))
+        lines = compare.lines(compare.combine([run("epoch-0"), second]))
+        (row,) = [line for line in lines if "38.4%" in line]
+        assert row.split()[:6] == ["test1_city", "-", "492.5", "(1.5%", "worse)", "492.5"]
+        assert "492.5 (38.4% worse) FAIL" in row
+        assert len([line for line in lines if "1.5% worse" in line]) == 1
 
     def test_what_was_not_measured_is_no_number(self) -> None:
         lost = gated.changed(
