@@ -201,6 +201,10 @@ class Outcomes:
         """Note that the run was stopped by hand or by `pytest.exit`, whatever its exit code says."""
         self._stopped = one_line(str(excinfo.value)) or excinfo.typename
 
+    def stop(self, why: str) -> None:
+        """Note what ended the run before its items were collected."""
+        self._stopped = one_line(why)
+
     def end(self, session: pytest.Session) -> None:
         """Take in what the workers collected, and whether the run was stopped early."""
         if self.controller is not None:
@@ -228,6 +232,8 @@ class Outcomes:
 
     def _left_out(self, nodeid: str | None) -> Fate:
         if nodeid is None:
+            if self._stopped is not None and not self._collected.items:
+                return PytestOutcome.STOPPED, self._stopped
             if self.named:
                 return PytestOutcome.NOT_NAMED, ""
             if self.died:

@@ -25,7 +25,7 @@ from pytest_wanlora.publishing import bundle
 from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed
-from pytest_wanlora.run.race import Course, plan_line
+from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.record import Ending, build
 from pytest_wanlora.run.session import Gate
 
@@ -118,6 +118,7 @@ class Run:
         try:
             gate.narrow(Course(gate, say).run())
         except WanloraError as error:
+            self.outcomes.stop(error.message)
             raise pytest.UsageError(str(error)) from error
 
     def pytest_report_header(self) -> list[str]:
@@ -156,6 +157,9 @@ class Run:
         if not self.gate.settings.plan:
             return None
         self.lines = plan_lines(self.gate, self.planned)
+        if (error := beyond_budget(self.gate)) is not None:
+            # the run would end so
+            raise pytest.UsageError(str(error))
         return True
 
     def pytest_report_teststatus(

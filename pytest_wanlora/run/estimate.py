@@ -13,7 +13,7 @@ from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.run.looks import COMPARED
 from pytest_wanlora.run.preflight import video_bytes
 from pytest_wanlora.run.questions import with_trigger
-from pytest_wanlora.run.race import plan_line
+from pytest_wanlora.run.race import beyond_budget, plan_line
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.job import Job
@@ -108,12 +108,12 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
     if preflight is not None:
         if preflight.free_disk is not None:
             lines.append(f"disk: {preflight.free_disk / 1e9:.1f} GB free for results")
-        count = len(gate.blocked)
-        lines.append(
-            f"missing: {count} {'thing' if count == 1 else 'things'}; nothing can be measured without"
-            if count
-            else "missing: nothing"
-        )
+        count, beyond = len(gate.blocked), beyond_budget(gate)
+        if count:
+            things = "thing" if count == 1 else "things"
+            lines.append(f"missing: {count} {things}; nothing can be measured without")
+        else:
+            lines.append("missing: nothing" if beyond is None else f"missing: budget; {beyond.message}")
         lines += preflight.lines(gate.blocked)
     return lines
 

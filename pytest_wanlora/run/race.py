@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -19,13 +19,14 @@ from pytest_wanlora.run.judge import degenerates
 from pytest_wanlora.run.looks import Comparison
 from pytest_wanlora.run.losses import FEWEST, Losses
 from pytest_wanlora.run.questions import with_trigger
+from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.race import Race, Rules
 
 if TYPE_CHECKING:
     from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.looks import Settled
     from pytest_wanlora.run.session import Gate
-    from pytest_wanlora.verdict.evidence import Floats, Plan
+    from pytest_wanlora.verdict.evidence import Floats
 
 
 class Course:
@@ -101,10 +102,7 @@ class Course:
 
     def _outcome(self, race: Race, stopped: str) -> RaceCard:
         if not race.standings:
-            raise JobError(
-                f"--wanlora-race: {stopped}, and not every candidate had the first look: nothing is known",
-                next_command=self.gate.settings.again("--wanlora-budget=2h"),
-            )
+            raise _unknown(self.gate, stopped)
         ranked, standings = race.ranked, race.standings
         known = [name for name in self.videos if np.isfinite(standings[name].loss)] or list(self.videos)
         return RaceCard(
@@ -143,24 +141,16 @@ class Course:
         budget = self.gate.settings.budget
         if budget is None:
             return ""
-        each, last = len(self.gate.scenarios), self.rules.looks[-1]
-        used = sum(self.videos.values()) + self._base(taken)
-        more = len(running) * (n - taken) * each + self._base(n) - self._base(taken)
-        triggered = len(with_trigger(self.gate.suite, self.gate.scenarios)) - each
-        gate = (last - n) * each + last * triggered + self._base(last) - self._base(n)
+        used = sum(self.videos.values()) + _base(self.gate, taken)
+        more, gate = _takes(self.gate, len(running), n, taken, self.rules.looks[-1])
         if budget.videos is not None and used + more + gate > budget.videos:
-            return f"its budget is {budget.text} videos and the next look takes {more}, the gate up to {gate}"
+            return _BEYOND.format(budget.text, more, gate)
         if budget.seconds is not None and used:
             # of what is left, at the speed so far
             needed = (self.clock() - self.began) / used * (more + gate)
             if self.clock() - self.began + needed > budget.seconds:
                 return f"its budget is {budget.text}; the next look and the gate take {duration(needed)}"
         return ""
-
-    def _base(self, n: int) -> int:
-        """Videos of the base model that the baseline lacks of the first seeds: rendered once for all."""
-        pairs = dict.fromkeys([each.id for each in self.gate.scenarios], n)
-        return sum(map(len, self.gate.judge.standard.missing(pairs).values()))
 
     def _losses(self, candidate: Candidate, n: int) -> Floats | None:
         """A candidate's losses at a look; None, and why in `failures`, where it has none."""
@@ -192,6 +182,54 @@ class Course:
             if judged.verdict.fails:
                 return f"{name}: {judged.reason}"
         return ""
+
+
+_BEYOND: Final = "its budget is {} videos and the next look takes {}, the gate up to {}"
+
+
+def _takes(gate: Gate, running: int, n: int, taken: int, last: int) -> tuple[int, int]:
+    """Videos of a look at n seeds after one at `taken`, and of the winner's gate up to the last after it."""
+    each = len(gate.scenarios)
+    triggered = len(with_trigger(gate.suite, gate.scenarios)) - each
+    return (
+        running * (n - taken) * each + _base(gate, n) - _base(gate, taken),
+        (last - n) * each + last * triggered + _base(gate, last) - _base(gate, n),
+    )
+
+
+def _base(gate: Gate, n: int) -> int:
+    """Videos of the base model that the baseline lacks of the first seeds: rendered once for all."""
+    pairs = dict.fromkeys([each.id for each in gate.scenarios], n)
+    return sum(map(len, gate.judge.standard.missing(pairs).values()))
+
+
+def _unknown(gate: Gate, stopped: str) -> JobError:
+    return JobError(
+        f"--wanlora-race: {stopped}, and not every candidate had the first look: nothing is known",
+        next_command=gate.settings.again("--wanlora-budget=2h"),
+    )
+
+
+def beyond_budget(gate: Gate) -> JobError | None:
+    """What ends a race before its first look, as far as that is known before it begins; else None.
+
+    Args:
+        gate: The run, examined; nothing is rendered.
+    """
+    budget, candidates = gate.settings.budget, len(gate.candidates)
+    if not gate.settings.race or budget is None or budget.videos is None or gate.blocked or candidates < 2:
+        return None
+    looks = [n for n in Plan.between(gate.suite.seeds.first, gate.suite.seeds.most).looks if n >= FEWEST]
+    standard = gate.judge.standard
+    if standard.baseline.candidate is not None:
+        # of an accepted checkpoint nothing is rendered, and no look goes beyond it
+        looks = [n for n in looks if n <= min(standard.stored_seeds(each.id) for each in gate.scenarios)]
+    if not looks:
+        return None
+    more, rest = _takes(gate, candidates, looks[0], 0, looks[-1])
+    if more + rest <= budget.videos:
+        return None
+    return _unknown(gate, _BEYOND.format(budget.text, more, rest))
 
 
 def plan_line(gate: Gate) -> str:

@@ -6,16 +6,22 @@ import dataclasses
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from pytest_wanlora import testing
 from pytest_wanlora.errors import JobError, SettingsError
+from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.option_values import Budget
 from pytest_wanlora.reports.race import lines
-from pytest_wanlora.run.race import Course, plan_line
+from pytest_wanlora.run.estimate import plan_lines
+from pytest_wanlora.run.findings import Preflight
+from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.session import Gate
+from pytest_wanlora.verdict.judgement import PytestOutcome
 from tests import unusual
 
 OpenRace = Callable[..., tuple[Gate, Course, list[str]]]
@@ -143,9 +149,32 @@ def test_base_videos_that_the_baseline_lacks_are_rendered_once_for_all(race: Ope
 
 def test_a_budget_below_the_first_look_is_refused(race: OpenRace) -> None:
     gate, course, _ = race(budget=Budget("20", videos=20))
-    with pytest.raises(JobError, match=r"not every candidate had the first look: nothing is known"):
+    with pytest.raises(JobError, match=r"not every candidate had the first look: nothing is known") as raised:
         course.run()
     assert unusual.made(gate) == []
+    # the plan knows it before the run
+    known = beyond_budget(gate)
+    assert known is not None
+    assert str(known) == str(raised.value)
+    gate.preflight = Preflight((), (), None)
+    said = plan_lines(gate, 1)
+    assert f"missing: budget; {known.message}" in said
+    assert "missing: nothing" not in said
+    # 54 videos of the candidates at the first look, 18 more of the winner up to the last
+    for videos in (71, 72):
+        gate.settings = dataclasses.replace(gate.settings, budget=Budget(str(videos), videos=videos))
+        assert (beyond_budget(gate) is None) is (videos == 72)
+
+
+def test_what_a_race_left_out_was_stopped_by_it(race: OpenRace) -> None:
+    gate, _, _ = race(budget=Budget("20", videos=20))
+    config: Any = SimpleNamespace(getoption=lambda _, default=None: default)
+    outcomes = Outcomes(config, gate, None, named=False)
+    assert {each.outcome for each in outcomes.left_out} == {PytestOutcome.NOT_COLLECTED}
+    outcomes.stop("--wanlora-race: its budget is 20 videos")
+    assert {(each.outcome, each.detail) for each in outcomes.left_out} == {
+        (PytestOutcome.STOPPED, "--wanlora-race: its budget is 20 videos")
+    }
 
 
 def test_who_cannot_be_rendered_or_is_black_is_out(race: OpenRace) -> None:
