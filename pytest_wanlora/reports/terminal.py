@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -175,7 +176,12 @@ def _not_measured(record: RunRecord) -> Iterator[str]:
 
 def _setting(record: RunRecord, width: int) -> list[str]:
     environment = record.environment
-    looks = " to ".join(str(n) for n in dict.fromkeys((record.suite.looks[0], record.suite.looks[-1])))
+    first, most = record.suite.looks[0], record.suite.looks[-1]
+    taken = Counter((each.candidate, each.scenario) for each in record.videos)
+    if taken and "--update-baselines" in record.command:
+        # a baseline takes all its seeds at once, of the model without LoRA more than a gate may
+        first, most = min(taken.values()), max(taken.values())
+    looks = " to ".join(str(n) for n in dict.fromkeys((first, most)))
     where = f"{environment.get('device_name')}, {environment.get('dtype')}"
     return wrapped(f"suite {record.suite.name}, {looks} videos a scenario, on {where}", width)
 

@@ -310,6 +310,16 @@ def test_a_matrix_of_many_checkpoints_stays_within_the_width(count: int) -> None
     assert "\n".join(lines).count("FAIL") == count
 
 
+@pytest.mark.parametrize(("option", "said"), [("--update-baselines", "1"), ("--wanlora-scale=1", "4 to 8")])
+def test_the_videos_of_a_baseline_are_those_that_were_rendered(option: str, said: str) -> None:
+    known = epochs_record()
+    places = {(each.candidate, each.scenario): each for each in known.videos}
+    record = known.model_copy(
+        update={"command": ("pytest", option), "videos": tuple(places.values()), "race": None}
+    )
+    assert f"suite tiny, {said} videos a scenario, on cpu" in terminal.summary(record, "results.json")[0]
+
+
 class TestUndecided:
     """What would decide, in words that fit what the run did."""
 
