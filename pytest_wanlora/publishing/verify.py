@@ -236,9 +236,9 @@ def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
     if said.run.exit_status != 0:
         ended = f"the pytest run ended with exit code {said.run.exit_status}, and 0 is needed; "
         decision = decided(said)
-        if decision.failing or decision.unmeasured:
-            # the run of this checkpoint alone ends the same way
-            yield f"{ended}its own items keep it from that"
+        if decision.failing or decision.unmeasured or said.run.partial:
+            # the same run of this checkpoint alone ends the same way
+            yield f"{ended}what is listed above keeps it from that"
             return
         yield (
             f"{ended}next: gate this checkpoint alone, pytest --lora {shlex.quote(str(path))} (with the "

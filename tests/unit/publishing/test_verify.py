@@ -255,8 +255,10 @@ class TestDecision:
         said, code = desk.about(record).problems()
         assert said == "not publishable: 1 of 13 items is undecided"
         assert code == (
-            "the pytest run ended with exit code 1, and 0 is needed; its own items keep it from that"
+            "the pytest run ended with exit code 1, and 0 is needed; what is listed above keeps it from that"
         )
+        partial = desk.forged(lambda p: p["run"].update(partial=True, exit_status=1)).problems()
+        assert partial[-1] == code
 
     def test_a_limit_that_was_not_measured_is_not_called_broken(self, desk: Desk) -> None:
         problems = desk.forged(lambda p: (p["run"].update(partial=True), p["items"].pop(1))).problems()
