@@ -28,6 +28,7 @@ from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
 from pytest_wanlora.training_data.duplicates import THRESHOLD
+from pytest_wanlora.training_data.forms import unpacking
 from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.report import build, draw_lines, report_lines
 from pytest_wanlora.training_data.rules import Rules, packaged_rules
@@ -214,7 +215,7 @@ def _import(arguments: argparse.Namespace) -> int:
     if survey.kind == "archive":
         raise DataError(
             f"{source.path}: DiffSynth reads no archive",
-            next_command=f"unzip {shlex.quote(str(source.path))} -d FOLDER, and import FOLDER",
+            next_command=unpacking(source.path, "import", "--to", arguments.to),
         )
     unusable = ~survey.present | np.isin(survey.video_states, list(BROKEN))
     if unusable.any():

@@ -223,7 +223,13 @@ class Clips:
         captions = {name for name in files if name.endswith(settings.endings)}
         beside = {clip: self._beside(clip, captions, settings) for clip in clips}
         tables = [name for name in files if _ending(name) in FORMATS]
-        if tables and not any(beside.values()) and isinstance(folder, Path):
+        if tables and not any(beside.values()):
+            if not isinstance(folder, Path):
+                raise DataError(
+                    f"{self.path}: {', '.join(_name(files[name]) for name in tables)}: a table is read in a "
+                    "folder, not in a .zip; allowed in it: clips with captions beside them",
+                    next_command=unpacking(self.path, "report"),
+                )
             named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
             if len(named) > 1:
                 raise DataError(
@@ -303,6 +309,19 @@ def opened(
     return (
         Clips(path, table, columns) if path.is_dir() or _ending(path) in ("zip", *_CONFIGS) else table(path)
     )
+
+
+def unpacking(archive: Path, *command: str) -> str:
+    """The shell command that unpacks an archive beside it, keeps files that are there, and reads the folder.
+
+    Args:
+        archive: A .zip file.
+        command: The command of `data` that reads the folder, and its options.
+    """
+    zipped, folder = shlex.quote(str(archive)), shlex.quote(str(archive.with_suffix("")))
+    name, *options = command
+    read = " ".join(["python -m pytest_wanlora data", name, folder, *map(shlex.quote, options)])
+    return f"unzip -n {zipped} -d {folder} && {read}"
 
 
 def digest(path: Path, files: list[Path]) -> str:

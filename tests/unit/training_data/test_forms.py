@@ -77,6 +77,18 @@ def test_an_archive(tmp_path: Path) -> None:
     assert rows(tmp_path / "data.zip") == [("set/a.mp4", "a tram", 1)]
 
 
+@pytest.mark.parametrize("names", [["metadata.csv"], ["set/m.csv", "set/n.jsonl"]])
+def test_an_archive_with_a_table_is_refused(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "my data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in (f"{names[0].rpartition('/')[0]}/a.mp4".lstrip("/"), *names):
+            archive.writestr(name, "video,prompt\na.mp4,a tram\n")
+    message = bad(path)
+    assert f"my data.zip: {', '.join(names)}: a table is read in a folder" in message
+    folder = f"'{tmp_path / 'my data'}'"
+    assert message.endswith(f"unzip -n '{path}' -d {folder} && python -m pytest_wanlora data report {folder}")
+
+
 MUSUBI = """
 [general]
 caption_extension = ".caption"
