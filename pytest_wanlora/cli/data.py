@@ -142,6 +142,11 @@ def _report(arguments: argparse.Namespace) -> int:
     suite = suite_of(arguments)
     target = _target(arguments, suite)
     survey = survey_of(arguments, suite, check_videos=arguments.videos != "none")
+    if survey.kind == "archive" and arguments.videos == "read":
+        raise DataError(
+            f"--videos read: no video in {arguments.metadata} is read; allowed for a .zip: none, exist",
+            next_command=unpacking(arguments.metadata, "report", "--videos", "read"),
+        )
     duplicates = survey.duplicates(threshold=arguments.near_duplicates)
     report = build(survey, duplicates, threshold=arguments.near_duplicates)
     subject = suite.subject.trigger if suite is not None and suite.subject is not None else None

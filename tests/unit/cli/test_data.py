@@ -5,6 +5,7 @@ import csv
 import json
 import re
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -105,6 +106,20 @@ def test_report_reads_videos_at_the_sizes_of_the_suite_or_of_the_options(
     assert "trained at their own size and up to 81 frames" in capsys.readouterr().out
     with pytest.raises(DataError, match="are given together"):
         run("report", "m.csv", "--videos", "read", "--height", "64")
+
+
+def test_report_and_import_refuse_the_videos_of_an_archive(folder: Path) -> None:
+    with zipfile.ZipFile("data.zip", "w") as archive:
+        archive.writestr("a.mp4", "x")
+        archive.writestr("a.txt", "a tram")
+    assert run("report", "data.zip") == 0
+    unpack = "unzip -n data.zip -d data && python -m pytest_wanlora data"
+    with pytest.raises(DataError, match=r"--videos read: no video in data\.zip is read") as caught:
+        run("report", "data.zip", "--videos", "read")
+    assert caught.value.next_command == f"{unpack} report data --videos read"
+    with pytest.raises(DataError, match="DiffSynth reads no archive") as caught:
+        run("import", "data.zip", "--to", "diffsynth")
+    assert caught.value.next_command == f"{unpack} import data --to diffsynth"
 
 
 def test_report_takes_categories_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
