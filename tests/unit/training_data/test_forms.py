@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -228,6 +229,15 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.mp4").touch()
     (tmp_path / "c.txt").write_bytes("벚꽃이 핀 연못".encode("cp949"))
     assert "c.txt is not UTF-8" in bad(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16"])
+def test_the_command_for_a_caption_of_another_encoding_mends_it(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path, a__mp4="x")
+    (tmp_path / "a.txt").write_bytes("벚꽃이 핀 연못".encode(encoding))
+    subprocess.run(["bash", "-c", bad(tmp_path).partition("\nnext: ")[2]], check=True)
+    assert rows(tmp_path) == [("a.mp4", "벚꽃이 핀 연못", 1)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "a.txt"]
 
 
 def test_the_digest_of_a_folder_is_that_of_its_captions(tmp_path: Path) -> None:
