@@ -207,10 +207,13 @@ class Clips:
     def _of_folder(self, folder: _Folder, settings: _Settings) -> Iterator[Row]:
         rows = list(self._walked(folder, settings))
         if not rows:
+            archive = self.kind == "archive"
+            where, look = (self.path, "unzip -l") if archive else (folder, "ls")
+            within = "" if where == self.path else f"{self.path}: "
             raise DataError(
-                f"{self.path}: {_name(folder)} has no clip with a caption beside it, such as clip.mp4 and "
-                "clip.txt, and no table",
-                next_command=f"ls {shlex.quote(_name(folder))}",
+                f"{within}{where} has no clip with a caption beside it, such as clip.mp4 and clip.txt"
+                + ("" if archive else ", and no table"),
+                next_command=f"{look} {shlex.quote(str(where))}",
             )
         yield from rows
 
@@ -265,18 +268,18 @@ class Clips:
         return next((name for name in names if name in captions), None)
 
     def _read(self, file: _Folder) -> str | None:
-        data = read_regular(file) if isinstance(file, Path) else self._unpacked(file)
-        real = file if isinstance(file, Path) else self.path
         if isinstance(file, Path):
             self.files.append(file)
-        check_start(real, data[:64])
+            return _caption(file, read_regular(file))
+        data = self._unpacked(file)
         try:
-            text = data.decode("utf-8-sig").strip()
-        except UnicodeDecodeError as error:
-            if isinstance(file, Path):
-                raise undecodable(file) from error
-            raise DataError(f"{self.path}: {_name(file)} in it is not UTF-8") from error
-        return text or None
+            return _caption(self.path.with_suffix("") / file.at, data)
+        except DataError as error:
+            unpack, _, report = unpacking(self.path, "report").rpartition(" && ")
+            raise DataError(
+                f"{self.path}: unpacked, {error.message}",
+                next_command=f"{unpack} && {error.next_command} && {report}",
+            ) from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:
         try:
@@ -353,6 +356,14 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, Mapping):
         raise DataError(f"{path}: it is no mapping", next_command=f"head {shlex.quote(str(path))}")
     return config
+
+
+def _caption(file: Path, data: bytes) -> str | None:
+    check_start(file, data[:64])
+    try:
+        return data.decode("utf-8-sig").strip() or None
+    except UnicodeDecodeError as error:
+        raise undecodable(file, data) from error
 
 
 def _leads_back(folder: _Folder) -> bool:

@@ -206,6 +206,40 @@ def test_an_archive_that_cannot_be_unpacked_is_refused(
     assert why in bad(path)
 
 
+@pytest.mark.parametrize("names", [[], ["../evil.mp4"], ["notes.md"]])
+def test_an_archive_without_clips_is_refused(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    assert bad(path) == (
+        f"{path} has no clip with a caption beside it, such as clip.mp4 and clip.txt\nnext: unzip -l {path}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("cp949", "is not UTF-8: byte 0xba at offset 0, line 1; the line reads as CP949"),
+        ("utf-16", "is UTF-16, the training reads UTF-8"),
+    ],
+)
+def test_a_caption_of_another_encoding_in_an_archive_is_refused(
+    tmp_path: Path, encoding: str, said: str
+) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("set/a.txt", "벚꽃이 핀 연못".encode(encoding))
+    message, _, command = bad(path).partition("\nnext: ")
+    folder = tmp_path / "data"
+    assert message == f"{path}: unpacked, {folder}/set/a.txt {said}"
+    unpack, iconv, move, report = command.split(" && ")
+    assert unpack == f"unzip -n {path} -d {folder}"
+    assert iconv.startswith(f"iconv -f {encoding.upper()} -t UTF-8 {folder}/set/a.txt > ")
+    assert move.endswith(f" {folder}/set/a.txt")
+    assert report == f"python -m pytest_wanlora data report {folder}"
+
+
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
     data = write(tmp_path / "data", set_in_a__mp4="x", set_in_a__txt="a tram")
     for name in "lm":
