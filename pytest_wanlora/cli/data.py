@@ -224,11 +224,13 @@ def _import(arguments: argparse.Namespace) -> int:
         )
     unusable = ~survey.present | np.isin(survey.video_states, list(BROKEN))
     if unusable.any():
-        place = survey.records([int(np.flatnonzero(unusable)[0])]).popitem()[1]
-        what = "has no prompt" if place.prompt is None else "has no usable video"
+        such = "; ".join(
+            f"{row} has no {'usable video' if survey.present[number] else 'prompt'}"
+            for number, row in survey.examples(unusable).items()
+        )
         raise DataError(
             f"{source.path}: {np.count_nonzero(unusable):,} of {len(survey):,} rows would stop the training, "
-            f"such as {survey.unit} {place.place}: {place.video or '(no name)'} {what}; nothing was written",
+            f"such as {such}; nothing was written",
             next_command=_report_of(arguments),
         )
     with source.open() as metadata:

@@ -308,6 +308,21 @@ def test_import_refuses_what_would_stop_the_training(folder: Path) -> None:
     assert not (folder / "metadata.csv").exists()
 
 
+def test_rows_without_a_prompt_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.mp4").write_bytes(b"x")
+    write_csv(folder / "m.csv", [("a.mp4", "a tram"), ("a.mp4", " "), ("", "NaN"), ("b.mp4", "a lake")])
+    assert run("report", "m.csv") == 1
+    text = capsys.readouterr().out
+    assert "2 rows have no prompt" in text
+    assert "    such as line 3: a.mp4\n    such as line 4: (no name)\n" in text
+    with pytest.raises(DataError) as caught:
+        run("import", "m.csv", "--to", "diffsynth", "--output", "b.csv")
+    assert (
+        "3 of 4 rows would stop the training, such as line 3: a.mp4 has no prompt; line 4: (no name) has no "
+        "prompt; line 5: b.mp4 has no usable video; nothing was written"
+    ) in str(caught.value)
+
+
 def test_import_prints_the_report_of_the_same_rows(folder: Path) -> None:
     (folder / "m.csv").write_text("file,words\na.mp4,a tram\n")
     (folder / "base").mkdir()
