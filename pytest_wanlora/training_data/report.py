@@ -14,6 +14,7 @@ from pytest_wanlora.text_table import aligned, cut
 from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.duplicates import Duplicates
+from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.survey import EXAMPLES, MEANS, Survey
 from pytest_wanlora.training_data.trigger import TriggerUse
 from pytest_wanlora.training_data.videos import BROKEN, Reading, State
@@ -337,7 +338,10 @@ def _videos(report: Report) -> Iterator[str]:
     for example in report.broken_examples:
         yield f"  the training would stop at {example}"
     if report.videos.get(State.MISSING.name.lower()):
-        yield "  next: name the folder of the videos with --base, or do not look for them: --videos none"
+        # --base is of tables that are named themselves
+        table = report.path.suffix.lower().removeprefix(".") in FORMATS and not report.path.is_dir()
+        way = "name the folder of the videos with --base" if table else "correct the names of the videos"
+        yield f"  next: {way}, or do not look for them: --videos none"
     if report.clips is not None:
         yield from _clips(report.clips)
 

@@ -93,6 +93,27 @@ def test_report_looks_for_videos_in_the_base(folder: Path) -> None:
     assert run("report", "m.csv", "--base", "clips") == 0
 
 
+def test_the_base_of_a_folder_is_refused_and_not_advised(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "clips").mkdir()
+    (folder / "clips" / "a.mp4").write_bytes(b"x")
+    (folder / "clips" / "a.txt").write_text("a tram")
+    with pytest.raises(
+        DataError, match=r"--base: clips says itself.*\nnext: leave --base out, or name the tab"
+    ):
+        run("report", "clips", "--base", ".")
+    for name in ("a.mp4", "a.txt"):
+        (folder / "clips" / name).unlink()
+    write_csv(folder / "clips" / "m.csv", [("gone.mp4", "a forest")])
+    for path, advice in (
+        ("clips", "correct the names"),
+        ("clips/m.csv", "name the folder of the videos with"),
+    ):
+        assert run("report", path) == 1
+        assert f"next: {advice}" in capsys.readouterr().out
+
+
 def test_report_reads_videos_at_the_sizes_of_the_suite_or_of_the_options(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
