@@ -103,7 +103,8 @@ class Clips:
             rows = self._of_folder(self.path, _Settings())
         for row in rows:
             video = row.video
-            if video is not None and self.kind == "folder":
+            # a table in the folder may name videos elsewhere
+            if video is not None and self.kind == "folder" and Path(video).is_relative_to(self.path):
                 video = Path(video).relative_to(self.path).as_posix()
             record = [video or "", row.prompt or ""]
             yield Row(next(numbers), row.prompt, video, record, row.repeats)

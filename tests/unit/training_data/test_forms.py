@@ -66,6 +66,16 @@ def test_a_folder_with_a_table(tmp_path: Path) -> None:
     assert rows(tmp_path) == [("a.mp4", "beside it", 1)]
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_table_in_a_folder_may_name_videos_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absolute: bool
+) -> None:
+    monkeypatch.chdir(write(tmp_path, a__mp4="x"))
+    video = str(tmp_path / "a.mp4")
+    write(tmp_path, set_in_m__csv=f"video,prompt\n{video if absolute else 'a.mp4'},a tram\n")
+    assert rows(Path("set")) == [(video, "a tram", 1)]
+
+
 def test_the_captions_of_diffusion_pipe(tmp_path: Path) -> None:
     write(tmp_path, a__mp4="x", captions__json='{"a.mp4": ["one", "two"]}')
     assert rows(tmp_path) == [("a.mp4", "one", 1), ("a.mp4", "two", 1)]
