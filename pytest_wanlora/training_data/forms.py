@@ -243,10 +243,16 @@ class Clips:
             yield from self._of_table(folder / named[0], folder, settings)
         elif clips:
             for clip in clips:
-                caption = beside[clip]
-                text = None if caption is None else self._read(files[caption])
+                text = self._read(files[beside[clip][0]]) if beside[clip] else None
                 yield Row(0, _whole(text, settings), _name(files[clip]), [], settings.repeats)
-            orphans = sorted(captions - set(beside.values()))
+            several = [found for found in beside.values() if len(found) > 1]
+            if several:
+                read, unread, *_ = several[0]
+                self.notes.append(
+                    f"{len(several):,} clips have several captions, of which one is read, such as "
+                    f"{_name(files[read])} and not {unread}"
+                )
+            orphans = sorted(captions.difference(*beside.values()))
             if orphans:
                 self.notes.append(
                     f"{len(orphans):,} captions have no clip of their name and are not read, such as "
@@ -263,10 +269,11 @@ class Clips:
                     times = int(repeats[1]) if repeats else 1
                     yield from self._walked(each, replace(settings, repeats=settings.repeats * times))
 
-    def _beside(self, clip: str, captions: set[str], settings: _Settings) -> str | None:
+    def _beside(self, clip: str, captions: set[str], settings: _Settings) -> list[str]:
+        """The captions of a clip, the one that is read first."""
         stem = clip.rpartition(".")[0]
         names = (name for ending in settings.endings for name in (stem + ending, clip + ending))
-        return next((name for name in names if name in captions), None)
+        return [name for name in names if name in captions]
 
     def _read(self, file: _Folder) -> str | None:
         if isinstance(file, Path):

@@ -47,6 +47,15 @@ def test_a_caption_without_a_clip_is_told_and_not_read(tmp_path: Path) -> None:
     ]
 
 
+def test_the_second_caption_of_a_clip_is_told_and_not_read(tmp_path: Path) -> None:
+    write(tmp_path, a__mp4="x", a__txt="a tram", a__caption="a lake", b__mp4="x", b__mp4__caption="a hill")
+    with opened(tmp_path) as data:
+        assert [row.prompt for row in data] == ["a tram", "a hill"]
+    assert data.notes == [
+        f"1 clips have several captions, of which one is read, such as {tmp_path / 'a.txt'} and not a.caption"
+    ]
+
+
 def test_captions_alone_are_read_without_videos(tmp_path: Path) -> None:
     assert rows(write(tmp_path, a__txt="a tram", b__txt="a lake")) == [
         (None, "a tram", 1),
