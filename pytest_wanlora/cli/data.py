@@ -54,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Exit code 1 if the training would stop at a row or read no prompt in it.",
     )
     _common(report)
-    report.add_argument("--videos", choices=("none", "exist", "read"), default="exist", help=_VIDEOS)
+    report.add_argument("--videos", choices=("none", "exist", "read"), default="exist", help=_READ)
     report.add_argument("--height", type=count, help="what the training resizes to; default: the suite's")
     report.add_argument("--width", type=count)
     report.add_argument("--frames", type=count, help="the most frames it uses; default: the suite's, else 81")
@@ -102,7 +102,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     imported.set_defaults(run_command=_import)
 
 
-_VIDEOS = "look for the video files, or decode each of them to its end, which is slow; default: exist"
+_VIDEOS = "whether to look for the video files; default: exist"
+_READ = "look for the video files, or decode each of them to its end, which is slow; default: exist"
 _MULTIPLE = "what the model needs sizes to be multiples of: 32 for TI2V-5B (default), 16 for other Wan models"
 _NEAR = f"similarity from which on prompts are near duplicates, 0 to 1; default: {THRESHOLD}"
 _TOWARD = (

@@ -1,4 +1,4 @@
-"""Why a file is not the UTF-8 that the training reads, in words that name the way out."""
+"""Why a file cannot be read as the UTF-8 that the training reads, in words that name the way out."""
 
 from __future__ import annotations
 
@@ -23,6 +23,14 @@ _LEGACY: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("SHIFT_JIS", "shift_jis", re.compile("[぀-ヿ一-鿿]")),
 )
 _LIKELY = 0.8
+
+
+def unreadable(path: Path, error: OSError) -> DataError:
+    """The error to raise for a file that the system does not open, such as one that is not there."""
+    folder = next((each for each in path.parents if each.is_dir()), Path())
+    return DataError(
+        f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(folder))}"
+    )
 
 
 def check_start(path: Path, start: bytes) -> None:

@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import file_sha256, read_regular
-from pytest_wanlora.training_data.encodings import check_start, undecodable
+from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
 from pytest_wanlora.training_data.videos import ENDINGS
 from pytest_wanlora.training_data.yaml_text import parse
@@ -315,6 +315,10 @@ def opened(
         video_column: Name of the videos' column, None for a usual one.
         needs_video: Whether a table without a column of videos is refused.
     """
+    try:
+        path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
     table = partial(Metadata, prompt_column=prompt_column, video_column=video_column, needs_video=needs_video)
     columns = [name for name in (prompt_column, video_column) if name is not None]
     return (
@@ -352,10 +356,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise undecodable(path) from error
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}",
-            next_command=f"ls -l {shlex.quote(str(path.parent))}",
-        ) from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DataError(

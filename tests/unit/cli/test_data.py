@@ -93,6 +93,17 @@ def test_report_looks_for_videos_in_the_base(folder: Path) -> None:
     assert run("report", "m.csv", "--base", "clips") == 0
 
 
+@pytest.mark.parametrize(("command", "reads"), [("report", True), ("balance", False), ("import", False)])
+def test_the_help_of_videos_offers_what_the_command_does(
+    command: str, reads: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(command, "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "look for the video files" in text
+    assert ("decode each of them" in text) == reads
+
+
 def test_the_base_of_a_folder_is_refused_and_not_advised(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

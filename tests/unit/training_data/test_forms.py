@@ -259,6 +259,12 @@ def test_a_caption_of_another_encoding_in_an_archive_is_refused(
     assert report == f"python -m pytest_wanlora data report {folder}"
 
 
+@pytest.mark.parametrize("name", ["nosuch", "nosuch.zip", "nosuch.toml", "none/nosuch.csv"])
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert bad(path) == f"{path} cannot be read: No such file or directory\nnext: ls -l {tmp_path}"
+
+
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
     data = write(tmp_path / "data", set_in_a__mp4="x", set_in_a__txt="a tram")
     for name in "lm":
