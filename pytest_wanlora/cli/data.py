@@ -28,6 +28,7 @@ from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
 from pytest_wanlora.training_data.duplicates import THRESHOLD
+from pytest_wanlora.training_data.forms import unpacking
 from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.report import build, draw_lines, report_lines
 from pytest_wanlora.training_data.rules import Rules, packaged_rules
@@ -53,7 +54,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         description="Exit code 1 if the training would stop at a row or read no prompt in it.",
     )
     _common(report)
-    report.add_argument("--videos", choices=("none", "exist", "read"), default="exist", help=_VIDEOS)
+    report.add_argument("--videos", choices=("none", "exist", "read"), default="exist", help=_READ)
     report.add_argument("--height", type=count, help="what the training resizes to; default: the suite's")
     report.add_argument("--width", type=count)
     report.add_argument("--frames", type=count, help="the most frames it uses; default: the suite's, else 81")
@@ -101,7 +102,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     imported.set_defaults(run_command=_import)
 
 
-_VIDEOS = "look for the video files, or decode each of them to its end, which is slow; default: exist"
+_VIDEOS = "whether to look for the video files; default: exist"
+_READ = "look for the video files, or decode each of them to its end, which is slow; default: exist"
 _MULTIPLE = "what the model needs sizes to be multiples of: 32 for TI2V-5B (default), 16 for other Wan models"
 _NEAR = f"similarity from which on prompts are near duplicates, 0 to 1; default: {THRESHOLD}"
 _TOWARD = (
@@ -141,6 +143,11 @@ def _report(arguments: argparse.Namespace) -> int:
     suite = suite_of(arguments)
     target = _target(arguments, suite)
     survey = survey_of(arguments, suite, check_videos=arguments.videos != "none")
+    if survey.kind == "archive" and arguments.videos == "read":
+        raise DataError(
+            f"--videos read: no video in {arguments.metadata} is read; allowed for a .zip: none, exist",
+            next_command=unpacking(arguments.metadata, "report", "--videos", "read"),
+        )
     duplicates = survey.duplicates(threshold=arguments.near_duplicates)
     report = build(survey, duplicates, threshold=arguments.near_duplicates)
     subject = suite.subject.trigger if suite is not None and suite.subject is not None else None
@@ -214,15 +221,17 @@ def _import(arguments: argparse.Namespace) -> int:
     if survey.kind == "archive":
         raise DataError(
             f"{source.path}: DiffSynth reads no archive",
-            next_command=f"unzip {shlex.quote(str(source.path))} -d FOLDER, and import FOLDER",
+            next_command=unpacking(source.path, "import", "--to", arguments.to),
         )
     unusable = ~survey.present | np.isin(survey.video_states, list(BROKEN))
     if unusable.any():
-        place = survey.records([int(np.flatnonzero(unusable)[0])]).popitem()[1]
-        what = "has no prompt" if place.prompt is None else "has no usable video"
+        such = "; ".join(
+            f"{row} has no {'usable video' if survey.present[number] else 'prompt'}"
+            for number, row in survey.examples(unusable).items()
+        )
         raise DataError(
             f"{source.path}: {np.count_nonzero(unusable):,} of {len(survey):,} rows would stop the training, "
-            f"such as {survey.unit} {place.place}: {place.video or '(no name)'} {what}; nothing was written",
+            f"such as {such}; nothing was written",
             next_command=_report_of(arguments),
         )
     with source.open() as metadata:

@@ -55,9 +55,11 @@ def source_of(arguments: argparse.Namespace, *, check_videos: bool, near: bool) 
     """
     if check_videos and arguments.base is not None and not arguments.base.is_dir():
         raise DataError(f"--base: there is no folder {arguments.base}", next_command="ls")
-    if arguments.base is not None and arguments.metadata.suffix.lower() in _OWN_BASE:
+    folder = arguments.metadata.is_dir()
+    if arguments.base is not None and (folder or arguments.metadata.suffix.lower() in _OWN_BASE):
         raise DataError(
-            f"--base: {arguments.metadata} says itself where its clips are", next_command="leave --base out"
+            f"--base: {arguments.metadata} says itself where its clips are; allowed with a table",
+            next_command="leave --base out" + (", or name the table in the folder" if folder else ""),
         )
     if any(not trigger.strip() for trigger in arguments.trigger or ()):
         raise DataError("--trigger: it is empty; allowed: a text", next_command="leave --trigger out")

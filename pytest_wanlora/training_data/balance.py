@@ -7,6 +7,7 @@ first ones are taken. The set is written in the order of that hash.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -297,7 +298,10 @@ def outcomes(run: Path, candidate: str | None = None) -> list[tuple[str, str]]:
             f"{run}: the run has {len(names)} candidates: {', '.join(names)}", next_command=_NAME_IT
         )
     if candidate is not None and candidate not in names:
-        raise DataError(f"{run}: there is no candidate {candidate!r}; there are {', '.join(names)}")
+        raise DataError(
+            f"{run}: there is no candidate {candidate!r}; there are {', '.join(names)}",
+            next_command=f"--candidate {shlex.quote(names[0])}" if names else _NAME_IT,
+        )
     return [
         (record.suite.prompts[item.scenario].category, item.verdict.value)
         for item in record.judgements

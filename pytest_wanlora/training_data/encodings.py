@@ -1,8 +1,9 @@
-"""Why a file is not the UTF-8 that the training reads, in words that name the way out."""
+"""Why a file cannot be read as the UTF-8 that the training reads, in words that name the way out."""
 
 from __future__ import annotations
 
 import codecs
+import io
 import re
 import shlex
 from pathlib import Path
@@ -24,6 +25,14 @@ _LEGACY: tuple[tuple[str, str, re.Pattern[str]], ...] = (
 _LIKELY = 0.8
 
 
+def unreadable(path: Path, error: OSError) -> DataError:
+    """The error to raise for a file that the system does not open, such as one that is not there."""
+    folder = next((each for each in path.parents if each.is_dir()), Path())
+    return DataError(
+        f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(folder))}"
+    )
+
+
 def check_start(path: Path, start: bytes) -> None:
     """Refuse a file whose first bytes say that it is UTF-16 or UTF-32."""
     for mark, name in _MARKS:
@@ -33,13 +42,17 @@ def check_start(path: Path, start: bytes) -> None:
         raise _refused(path, "holds zero bytes, as UTF-16 does; the training reads UTF-8", "UTF-16")
 
 
-def undecodable(path: Path) -> DataError:
+def undecodable(path: Path, data: bytes | None = None) -> DataError:
     """Find the first byte of a file that is not UTF-8, and guess what it is.
+
+    Args:
+        path: The file.
+        data: What it holds, where it is not there yet.
 
     Returns:
         The error to raise: place, byte, and the encoding that the line reads well in, if any.
     """
-    line, offset, text = _first_bad_line(path)
+    line, offset, text = _first_bad_line(path, data)
     position = _bad_position(text)
     guess = _guess(text)
     reads = f"; the line reads as {guess}" if guess else ""
@@ -51,16 +64,16 @@ def undecodable(path: Path) -> DataError:
 
 
 def _refused(path: Path, message: str, encoding: str) -> DataError:
-    fixed = path.with_name(f"{path.stem}.utf8{path.suffix}")
+    # another ending, so that nothing takes it for a caption or a table if the command stops midway
+    old, new = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
     return DataError(
-        f"{path} {message}",
-        next_command=f"iconv -f {encoding} -t UTF-8 {shlex.quote(str(path))} > {shlex.quote(str(fixed))}",
+        f"{path} {message}", next_command=f"iconv -f {encoding} -t UTF-8 {old} > {new} && mv {new} {old}"
     )
 
 
-def _first_bad_line(path: Path) -> tuple[int, int, bytes]:
+def _first_bad_line(path: Path, data: bytes | None) -> tuple[int, int, bytes]:
     offset = 0
-    with path.open("rb") as file:
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
         for number, line in enumerate(file, start=1):
             if _bad_position(line) < len(line):
                 return number, offset, line

@@ -23,7 +23,7 @@ from typing import Any, Final, Self
 
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import file_sha256, read_regular
-from pytest_wanlora.training_data.encodings import check_start, undecodable
+from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
 from pytest_wanlora.training_data.videos import ENDINGS
 from pytest_wanlora.training_data.yaml_text import parse
@@ -103,7 +103,8 @@ class Clips:
             rows = self._of_folder(self.path, _Settings())
         for row in rows:
             video = row.video
-            if video is not None and self.kind == "folder":
+            # a table in the folder may name videos elsewhere
+            if video is not None and self.kind == "folder" and Path(video).is_relative_to(self.path):
                 video = Path(video).relative_to(self.path).as_posix()
             record = [video or "", row.prompt or ""]
             yield Row(next(numbers), row.prompt, video, record, row.repeats)
@@ -207,10 +208,13 @@ class Clips:
     def _of_folder(self, folder: _Folder, settings: _Settings) -> Iterator[Row]:
         rows = list(self._walked(folder, settings))
         if not rows:
+            archive = self.kind == "archive"
+            where, look = (self.path, "unzip -l") if archive else (folder, "ls")
+            within = "" if where == self.path else f"{self.path}: "
             raise DataError(
-                f"{self.path}: {_name(folder)} has no clip with a caption beside it, such as clip.mp4 and "
-                "clip.txt, and no table",
-                next_command=f"ls {shlex.quote(_name(folder))}",
+                f"{within}{where} has no clip with a caption beside it, such as clip.mp4 and clip.txt"
+                + ("" if archive else ", and no table"),
+                next_command=f"{look} {shlex.quote(str(where))}",
             )
         yield from rows
 
@@ -223,7 +227,13 @@ class Clips:
         captions = {name for name in files if name.endswith(settings.endings)}
         beside = {clip: self._beside(clip, captions, settings) for clip in clips}
         tables = [name for name in files if _ending(name) in FORMATS]
-        if tables and not any(beside.values()) and isinstance(folder, Path):
+        if tables and not any(beside.values()):
+            if not isinstance(folder, Path):
+                raise DataError(
+                    f"{self.path}: {', '.join(_name(files[name]) for name in tables)}: a table is read in a "
+                    "folder, not in a .zip; allowed in it: clips with captions beside them",
+                    next_command=unpacking(self.path, "report"),
+                )
             named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
             if len(named) > 1:
                 raise DataError(
@@ -233,10 +243,16 @@ class Clips:
             yield from self._of_table(folder / named[0], folder, settings)
         elif clips:
             for clip in clips:
-                caption = beside[clip]
-                text = None if caption is None else self._read(files[caption])
+                text = self._read(files[beside[clip][0]]) if beside[clip] else None
                 yield Row(0, _whole(text, settings), _name(files[clip]), [], settings.repeats)
-            orphans = sorted(captions - set(beside.values()))
+            several = [found for found in beside.values() if len(found) > 1]
+            if several:
+                read, unread, *_ = several[0]
+                self.notes.append(
+                    f"{len(several):,} clips have several captions, of which one is read, such as "
+                    f"{_name(files[read])} and not {unread}"
+                )
+            orphans = sorted(captions.difference(*beside.values()))
             if orphans:
                 self.notes.append(
                     f"{len(orphans):,} captions have no clip of their name and are not read, such as "
@@ -253,24 +269,25 @@ class Clips:
                     times = int(repeats[1]) if repeats else 1
                     yield from self._walked(each, replace(settings, repeats=settings.repeats * times))
 
-    def _beside(self, clip: str, captions: set[str], settings: _Settings) -> str | None:
+    def _beside(self, clip: str, captions: set[str], settings: _Settings) -> list[str]:
+        """The captions of a clip, the one that is read first."""
         stem = clip.rpartition(".")[0]
         names = (name for ending in settings.endings for name in (stem + ending, clip + ending))
-        return next((name for name in names if name in captions), None)
+        return [name for name in names if name in captions]
 
     def _read(self, file: _Folder) -> str | None:
-        data = read_regular(file) if isinstance(file, Path) else self._unpacked(file)
-        real = file if isinstance(file, Path) else self.path
         if isinstance(file, Path):
             self.files.append(file)
-        check_start(real, data[:64])
+            return _caption(file, read_regular(file))
+        data = self._unpacked(file)
         try:
-            text = data.decode("utf-8-sig").strip()
-        except UnicodeDecodeError as error:
-            if isinstance(file, Path):
-                raise undecodable(file) from error
-            raise DataError(f"{self.path}: {_name(file)} in it is not UTF-8") from error
-        return text or None
+            return _caption(self.path.with_suffix("") / file.at, data)
+        except DataError as error:
+            unpack, _, report = unpacking(self.path, "report").rpartition(" && ")
+            raise DataError(
+                f"{self.path}: unpacked, {error.message}",
+                next_command=f"{unpack} && {error.next_command} && {report}",
+            ) from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:
         try:
@@ -298,11 +315,28 @@ def opened(
         video_column: Name of the videos' column, None for a usual one.
         needs_video: Whether a table without a column of videos is refused.
     """
+    try:
+        path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from error
     table = partial(Metadata, prompt_column=prompt_column, video_column=video_column, needs_video=needs_video)
     columns = [name for name in (prompt_column, video_column) if name is not None]
     return (
         Clips(path, table, columns) if path.is_dir() or _ending(path) in ("zip", *_CONFIGS) else table(path)
     )
+
+
+def unpacking(archive: Path, *command: str) -> str:
+    """The shell command that unpacks an archive beside it, keeps files that are there, and reads the folder.
+
+    Args:
+        archive: A .zip file.
+        command: The command of `data` that reads the folder, and its options.
+    """
+    zipped, folder = shlex.quote(str(archive)), shlex.quote(str(archive.with_suffix("")))
+    name, *options = command
+    read = " ".join(["python -m pytest_wanlora data", name, folder, *map(shlex.quote, options)])
+    return f"unzip -n {zipped} -d {folder} && {read}"
 
 
 def digest(path: Path, files: list[Path]) -> str:
@@ -322,10 +356,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     except UnicodeDecodeError as error:
         raise undecodable(path) from error
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}",
-            next_command=f"ls -l {shlex.quote(str(path.parent))}",
-        ) from error
+        raise unreadable(path, error) from error
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else error
         raise DataError(
@@ -334,6 +365,14 @@ def _mapping(path: Path) -> Mapping[str, Any]:
     if not isinstance(config, Mapping):
         raise DataError(f"{path}: it is no mapping", next_command=f"head {shlex.quote(str(path))}")
     return config
+
+
+def _caption(file: Path, data: bytes) -> str | None:
+    check_start(file, data[:64])
+    try:
+        return data.decode("utf-8-sig").strip() or None
+    except UnicodeDecodeError as error:
+        raise undecodable(file, data) from error
 
 
 def _leads_back(folder: _Folder) -> bool:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import open_regular
-from pytest_wanlora.training_data.encodings import check_start, undecodable
+from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
 from pytest_wanlora.training_data.videos import ENDINGS
 
 FORMATS = ("csv", "tsv", "json", "jsonl")
@@ -369,9 +369,7 @@ def _open(path: Path) -> BinaryIO:
     try:
         file = open_regular(path)
     except OSError as error:
-        raise DataError(
-            f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {_quoted(path.parent)}"
-        ) from error
+        raise unreadable(path, error) from error
     start = file.read(_START)
     file.seek(0)
     try:

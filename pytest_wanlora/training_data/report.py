@@ -14,6 +14,7 @@ from pytest_wanlora.text_table import aligned, cut
 from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
 from pytest_wanlora.training_data.duplicates import Duplicates
+from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.survey import EXAMPLES, MEANS, Survey
 from pytest_wanlora.training_data.trigger import TriggerUse
 from pytest_wanlora.training_data.videos import BROKEN, Reading, State
@@ -85,6 +86,7 @@ class Report:
         broken_examples: A few rows at which the training would stop, with the reason.
         clips: What reading the files showed; None where they were not read.
         triggers: Of each trigger that was named, how the captions use it.
+        without_prompt_examples: The first rows of `without_prompt`.
     """
 
     path: Path
@@ -106,6 +108,7 @@ class Report:
     broken_examples: tuple[str, ...]
     clips: Reading | None = None
     triggers: tuple[TriggerUse, ...] = ()
+    without_prompt_examples: tuple[str, ...] = ()
 
     @property
     def shares(self) -> dict[str, float]:
@@ -169,7 +172,11 @@ def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report
             for state in State
             if (count := np.count_nonzero(survey.video_states == state))
         },
-        broken_examples=_broken_examples(survey),
+        broken_examples=tuple(
+            f"{row}: {State(survey.video_states[number]).name.lower()}"
+            for number, row in survey.examples(np.isin(survey.video_states, list(BROKEN))).items()
+        ),
+        without_prompt_examples=tuple(survey.examples(~present).values()),
     )
 
 
@@ -199,18 +206,6 @@ def _repeats(survey: Survey, duplicates: Duplicates, threshold: float) -> Repeat
     )
 
 
-def _broken_examples(survey: Survey) -> tuple[str, ...]:
-    broken = np.flatnonzero(np.isin(survey.video_states, list(BROKEN)))[:EXAMPLES]
-    if not len(broken):
-        return ()
-    records = survey.records(int(row) for row in broken)
-    return tuple(
-        f"{survey.unit} {records[int(row)].place}: {cut(records[int(row)].video or '(no name)')}: "
-        f"{State(survey.video_states[row]).name.lower()}"
-        for row in broken
-    )
-
-
 def report_lines(report: Report) -> Iterator[str]:
     """A report as lines of text."""
     with_prompt = report.rows - report.without_prompt
@@ -220,6 +215,7 @@ def report_lines(report: Report) -> Iterator[str]:
     yield from (f"  {note}" for note in report.notes)
     if report.without_prompt:
         yield f"  {report.without_prompt:,} rows have no prompt, or one that the training reads as missing"
+        yield from (f"    such as {example}" for example in report.without_prompt_examples)
     yield ""
     languages = list(report.languages)
     rows = [
@@ -342,7 +338,10 @@ def _videos(report: Report) -> Iterator[str]:
     for example in report.broken_examples:
         yield f"  the training would stop at {example}"
     if report.videos.get(State.MISSING.name.lower()):
-        yield "  next: name the folder of the videos with --base, or do not look for them: --videos none"
+        # --base is of tables that are named themselves
+        table = report.path.suffix.lower().removeprefix(".") in FORMATS and not report.path.is_dir()
+        way = "name the folder of the videos with --base" if table else "correct the names of the videos"
+        yield f"  next: {way}, or do not look for them: --videos none"
     if report.clips is not None:
         yield from _clips(report.clips)
 

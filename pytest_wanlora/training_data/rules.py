@@ -121,9 +121,17 @@ def extended(
     descriptions = dict(rules.descriptions)
     own = {language: dict(rules.own.get(language, {})) for language in words}
     given: dict[tuple[str, str], str] = {}
+    known = [*rules.order, OTHER, NEUTRAL]
     for category, section in categories.items():
         if not isinstance(category, str) or not category.strip():
             raise DataError(f"{source}: the category {category!r} is not a text; quote it: '{category}'")
+        alike = next((name for name in known if fold(name) == fold(category) and name != category), None)
+        if alike is not None:
+            raise DataError(
+                f"{source}: the category {category!r} differs from {alike!r} in upper and lower case or "
+                f"blanks only; allowed: {alike}, or another name"
+            )
+        known.append(category)
         target = None if category == NEUTRAL else category
         by_language, description = _section(section, f"{source}.{category}")
         if target is not None and description is not None:
@@ -306,6 +314,7 @@ def _section(section: object, where: str) -> tuple[dict[str, dict[str, float]], 
 def _weighted(listed: object, where: str) -> dict[str, float]:
     groups = listed.items() if isinstance(listed, Mapping) else [(_PLAIN_WEIGHT, listed)]
     result: dict[str, float] = {}
+    plain: set[str] = set()
     for weight, words in groups:
         if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight <= 1000:
             raise DataError(f"{where}: weight {weight!r} is not a number from 0 to 1000")
@@ -315,6 +324,9 @@ def _weighted(listed: object, where: str) -> dict[str, float]:
             if not isinstance(entry, str):
                 raise DataError(f"{where}: {entry!r} is not a text; quote it, YAML reads it as another type")
             word, own = _entry(entry, float(weight), where)
+            if (bare := word.removesuffix("?")) in plain:
+                raise DataError(f"{where}: {entry!r}: {bare!r} is in it twice; allowed: each word once")
+            plain.add(bare)
             result[word] = own
     return result
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.text_table import cut
 from pytest_wanlora.training_data import film_terms
 from pytest_wanlora.training_data.categories import LANGUAGES, UNDECIDED, Categorizer, Means, languages_of
 from pytest_wanlora.training_data.clip_similarity import TextSimilarity, nearest
@@ -204,6 +205,16 @@ class Survey:
             found = {number: row for number, row in enumerate(read) if number in wanted}
         self._check(len(found) == len(wanted))
         return found
+
+    def examples(self, rows: NDArray[np.bool_]) -> dict[int, str]:
+        """Say where the first of some rows stand and which videos they name, by number of the row.
+
+        Raises:
+            DataError: The file changed since the survey.
+        """
+        first = np.flatnonzero(rows)[:EXAMPLES].tolist()
+        found = self.records(first) if first else {}
+        return {row: f"{self.unit} {at.place}: {cut(at.video or '(no name)')}" for row, at in found.items()}
 
     def _check(self, complete: bool = True) -> None:
         if not complete or _version(self.files) != self.version:

@@ -5,6 +5,7 @@ import csv
 import json
 import re
 import sys
+import zipfile
 from collections import Counter
 from pathlib import Path
 
@@ -92,6 +93,38 @@ def test_report_looks_for_videos_in_the_base(folder: Path) -> None:
     assert run("report", "m.csv", "--base", "clips") == 0
 
 
+@pytest.mark.parametrize(("command", "reads"), [("report", True), ("balance", False), ("import", False)])
+def test_the_help_of_videos_offers_what_the_command_does(
+    command: str, reads: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        run(command, "--help")
+    text = " ".join(capsys.readouterr().out.split())
+    assert "look for the video files" in text
+    assert ("decode each of them" in text) == reads
+
+
+def test_the_base_of_a_folder_is_refused_and_not_advised(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "clips").mkdir()
+    (folder / "clips" / "a.mp4").write_bytes(b"x")
+    (folder / "clips" / "a.txt").write_text("a tram")
+    with pytest.raises(
+        DataError, match=r"--base: clips says itself.*\nnext: leave --base out, or name the tab"
+    ):
+        run("report", "clips", "--base", ".")
+    for name in ("a.mp4", "a.txt"):
+        (folder / "clips" / name).unlink()
+    write_csv(folder / "clips" / "m.csv", [("gone.mp4", "a forest")])
+    for path, advice in (
+        ("clips", "correct the names"),
+        ("clips/m.csv", "name the folder of the videos with"),
+    ):
+        assert run("report", path) == 1
+        assert f"next: {advice}" in capsys.readouterr().out
+
+
 def test_report_reads_videos_at_the_sizes_of_the_suite_or_of_the_options(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +138,20 @@ def test_report_reads_videos_at_the_sizes_of_the_suite_or_of_the_options(
     assert "trained at their own size and up to 81 frames" in capsys.readouterr().out
     with pytest.raises(DataError, match="are given together"):
         run("report", "m.csv", "--videos", "read", "--height", "64")
+
+
+def test_report_and_import_refuse_the_videos_of_an_archive(folder: Path) -> None:
+    with zipfile.ZipFile("data.zip", "w") as archive:
+        archive.writestr("a.mp4", "x")
+        archive.writestr("a.txt", "a tram")
+    assert run("report", "data.zip") == 0
+    unpack = "unzip -n data.zip -d data && python -m pytest_wanlora data"
+    with pytest.raises(DataError, match=r"--videos read: no video in data\.zip is read") as caught:
+        run("report", "data.zip", "--videos", "read")
+    assert caught.value.next_command == f"{unpack} report data --videos read"
+    with pytest.raises(DataError, match="DiffSynth reads no archive") as caught:
+        run("import", "data.zip", "--to", "diffsynth")
+    assert caught.value.next_command == f"{unpack} import data --to diffsynth"
 
 
 def test_report_takes_categories_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -291,6 +338,21 @@ def test_import_refuses_what_would_stop_the_training(folder: Path) -> None:
     with pytest.raises(DataError, match=r"does not end in .csv, .json or .jsonl"):
         run("import", ".", "--to", "diffsynth", "--output", "m.tsv")
     assert not (folder / "metadata.csv").exists()
+
+
+def test_rows_without_a_prompt_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / "a.mp4").write_bytes(b"x")
+    write_csv(folder / "m.csv", [("a.mp4", "a tram"), ("a.mp4", " "), ("", "NaN"), ("b.mp4", "a lake")])
+    assert run("report", "m.csv") == 1
+    text = capsys.readouterr().out
+    assert "2 rows have no prompt" in text
+    assert "    such as line 3: a.mp4\n    such as line 4: (no name)\n" in text
+    with pytest.raises(DataError) as caught:
+        run("import", "m.csv", "--to", "diffsynth", "--output", "b.csv")
+    assert (
+        "3 of 4 rows would stop the training, such as line 3: a.mp4 has no prompt; line 4: (no name) has no "
+        "prompt; line 5: b.mp4 has no usable video; nothing was written"
+    ) in str(caught.value)
 
 
 def test_import_prints_the_report_of_the_same_rows(folder: Path) -> None:

@@ -277,6 +277,6 @@ def test_several_candidates_need_a_name(tmp_path: Path) -> None:
     )
     with pytest.raises(DataError, match="2 candidates: epoch-0, epoch-1\nnext: name one with --candidate"):
         outcomes(path)
-    with pytest.raises(DataError, match="no candidate 'epoch-7'"):
+    with pytest.raises(DataError, match=r"no candidate 'epoch-7'; there are .*\nnext: --candidate epoch-0$"):
         outcomes(path, "epoch-7")
     assert outcomes(path, "epoch-1") == [("nature", "fail"), ("urban", "pass")]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -46,6 +47,15 @@ def test_a_caption_without_a_clip_is_told_and_not_read(tmp_path: Path) -> None:
     ]
 
 
+def test_the_second_caption_of_a_clip_is_told_and_not_read(tmp_path: Path) -> None:
+    write(tmp_path, a__mp4="x", a__txt="a tram", a__caption="a lake", b__mp4="x", b__mp4__caption="a hill")
+    with opened(tmp_path) as data:
+        assert [row.prompt for row in data] == ["a tram", "a hill"]
+    assert data.notes == [
+        f"1 clips have several captions, of which one is read, such as {tmp_path / 'a.txt'} and not a.caption"
+    ]
+
+
 def test_captions_alone_are_read_without_videos(tmp_path: Path) -> None:
     assert rows(write(tmp_path, a__txt="a tram", b__txt="a lake")) == [
         (None, "a tram", 1),
@@ -65,6 +75,16 @@ def test_a_folder_with_a_table(tmp_path: Path) -> None:
     assert rows(tmp_path) == [("a.mp4", "beside it", 1)]
 
 
+@pytest.mark.parametrize("absolute", [True, False])
+def test_a_table_in_a_folder_may_name_videos_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, absolute: bool
+) -> None:
+    monkeypatch.chdir(write(tmp_path, a__mp4="x"))
+    video = str(tmp_path / "a.mp4")
+    write(tmp_path, set_in_m__csv=f"video,prompt\n{video if absolute else 'a.mp4'},a tram\n")
+    assert rows(Path("set")) == [(video, "a tram", 1)]
+
+
 def test_the_captions_of_diffusion_pipe(tmp_path: Path) -> None:
     write(tmp_path, a__mp4="x", captions__json='{"a.mp4": ["one", "two"]}')
     assert rows(tmp_path) == [("a.mp4", "one", 1), ("a.mp4", "two", 1)]
@@ -75,6 +95,18 @@ def test_an_archive(tmp_path: Path) -> None:
         for name, text in (("set/a.mp4", "x"), ("set/a.txt", "a tram"), ("__MACOSX/set/._a.txt", "x")):
             archive.writestr(name, text)
     assert rows(tmp_path / "data.zip") == [("set/a.mp4", "a tram", 1)]
+
+
+@pytest.mark.parametrize("names", [["metadata.csv"], ["set/m.csv", "set/n.jsonl"]])
+def test_an_archive_with_a_table_is_refused(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "my data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in (f"{names[0].rpartition('/')[0]}/a.mp4".lstrip("/"), *names):
+            archive.writestr(name, "video,prompt\na.mp4,a tram\n")
+    message = bad(path)
+    assert f"my data.zip: {', '.join(names)}: a table is read in a folder" in message
+    folder = f"'{tmp_path / 'my data'}'"
+    assert message.endswith(f"unzip -n '{path}' -d {folder} && python -m pytest_wanlora data report {folder}")
 
 
 MUSUBI = """
@@ -193,6 +225,46 @@ def test_an_archive_that_cannot_be_unpacked_is_refused(
     assert why in bad(path)
 
 
+@pytest.mark.parametrize("names", [[], ["../evil.mp4"], ["notes.md"]])
+def test_an_archive_without_clips_is_refused(tmp_path: Path, names: list[str]) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    assert bad(path) == (
+        f"{path} has no clip with a caption beside it, such as clip.mp4 and clip.txt\nnext: unzip -l {path}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("cp949", "is not UTF-8: byte 0xba at offset 0, line 1; the line reads as CP949"),
+        ("utf-16", "is UTF-16, the training reads UTF-8"),
+    ],
+)
+def test_a_caption_of_another_encoding_in_an_archive_is_refused(
+    tmp_path: Path, encoding: str, said: str
+) -> None:
+    path = tmp_path / "data.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("set/a.txt", "벚꽃이 핀 연못".encode(encoding))
+    message, _, command = bad(path).partition("\nnext: ")
+    folder = tmp_path / "data"
+    assert message == f"{path}: unpacked, {folder}/set/a.txt {said}"
+    unpack, iconv, move, report = command.split(" && ")
+    assert unpack == f"unzip -n {path} -d {folder}"
+    assert iconv.startswith(f"iconv -f {encoding.upper()} -t UTF-8 {folder}/set/a.txt > ")
+    assert move.endswith(f" {folder}/set/a.txt")
+    assert report == f"python -m pytest_wanlora data report {folder}"
+
+
+@pytest.mark.parametrize("name", ["nosuch", "nosuch.zip", "nosuch.toml", "none/nosuch.csv"])
+def test_a_path_that_does_not_exist_is_refused(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    assert bad(path) == f"{path} cannot be read: No such file or directory\nnext: ls -l {tmp_path}"
+
+
 def test_a_folder_that_links_to_itself_is_read_once(tmp_path: Path) -> None:
     data = write(tmp_path / "data", set_in_a__mp4="x", set_in_a__txt="a tram")
     for name in "lm":
@@ -216,6 +288,15 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "c.mp4").touch()
     (tmp_path / "c.txt").write_bytes("벚꽃이 핀 연못".encode("cp949"))
     assert "c.txt is not UTF-8" in bad(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16"])
+def test_the_command_for_a_caption_of_another_encoding_mends_it(tmp_path: Path, encoding: str) -> None:
+    write(tmp_path, a__mp4="x")
+    (tmp_path / "a.txt").write_bytes("벚꽃이 핀 연못".encode(encoding))
+    subprocess.run(["bash", "-c", bad(tmp_path).partition("\nnext: ")[2]], check=True)
+    assert rows(tmp_path) == [("a.mp4", "벚꽃이 핀 연못", 1)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "a.txt"]
 
 
 def test_the_digest_of_a_folder_is_that_of_its_captions(tmp_path: Path) -> None:

@@ -167,7 +167,7 @@ def test_bad_files_are_refused_with_their_place(
     message = bad(path)
     for word in words:
         assert word in message
-    assert len(message) < 400
+    assert len(message.replace(str(path), path.name)) < 400
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

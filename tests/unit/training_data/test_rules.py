@@ -143,6 +143,29 @@ def test_bad_words_are_refused(categories: dict[str, Any], words: list[str]) -> 
         ("categories: {on: {en: [x]}}", "the category True is not a text; quote it"),
         ("categories:\n  a: {en: [x]}\n  a: {en: [y]}", "line 3: not YAML: the key 'a' is written twice"),
         ("categories: {a: {en: [x]}, b: {en: [x]}}", "b.en: 'x' is in .*a.en too; allowed: each word in one"),
+        *(
+            (
+                f"categories: {{a: {{en: {words}}}}}",
+                rf"words\.yaml\.a\.en: '{entry}': 'x y' is in it twice; all",
+            )
+            for words, entry in (
+                ("[x y, x y]", "x y"),
+                ("[x y, X-Y]", "X-Y"),
+                ("[x y=1, x y=900]", "x y=900"),
+                ("[x y, x y?]", r"x y\?"),
+                ("{1: [x y], 2: [x  y]}", "x  y"),
+            )
+        ),
+        *(
+            (f"categories: {{{names}}}", f"words.yaml: the category '{name}' differs from '{other}' in upper")
+            for names, name, other in (
+                ("Urban: {en: [x]}", "Urban", "urban"),
+                ("' urban': {en: [x]}", " urban", "urban"),
+                ("OTHER: {en: [x]}", "OTHER", "other"),
+                ("Neutral: {en: [x]}", "Neutral", "neutral"),
+                ("a: {en: [x]}, A: {en: [y]}", "A", "a"),
+            )
+        ),
         ("{neutral: {en: [x]}, categories: {neutral: {en: [y]}}}", "neutral: it stands in categories too"),
         ("categories: {a: {en: [2024-13-45]}}", "not YAML: month must be in 1..12"),
         ("\0", "not YAML: "),
