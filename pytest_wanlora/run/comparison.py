@@ -222,7 +222,9 @@ class Standard:
         """
         fewest = min((self.stored_seeds(each.id) for each in self.gate.scenarios), default=0)
         held = seeds > fewest and (self.baseline.candidate is not None or self.capped is not None)
-        return self._measured_with((min(self.gate.suite.seeds.first, seeds), seeds)) if held else ""
+        # all that the gate may take: then no other item of it is held back either
+        most = max(seeds, self.gate.suite.seeds.most)
+        return self._measured_with((self.gate.suite.seeds.first, most)) if held else ""
 
     @property
     def update_command(self) -> str:

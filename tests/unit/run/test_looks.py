@@ -190,6 +190,7 @@ class TestLooks:
         assert "--update-baselines" in cap.next_command
         # the command that decides takes what the items need; what is stored needs none
         assert "--wanlora-seeds 3:20" in gate.judge.standard.command_for(20)
+        assert "--wanlora-seeds 3:12" in gate.judge.standard.command_for(7)
         assert gate.judge.standard.command_for(6) == ""
         if reason == "accepted":
             assert "--lora old.safetensors" in cap.next_command
