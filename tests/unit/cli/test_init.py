@@ -50,7 +50,7 @@ class TestOptions:
             "pytest --lora 'loras/*.safetensors'",
         ]
         assert "reference-videos/urban: 256 or more" in printed
-        assert "16 videos of the model without a LoRA" in printed
+        assert "32 videos of the model without a LoRA" in printed
 
     @pytest.mark.parametrize(
         ("kind", "path"), [("github", ".github/workflows/wanlora.yml"), ("gitlab", ".gitlab-ci.yml")]
