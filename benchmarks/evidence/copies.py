@@ -13,7 +13,7 @@ import argparse
 import io
 import json
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -157,6 +157,10 @@ def scenes(first: int) -> Mapping[str, Callable[[int, int], Frames]]:
     return {"poplar": lambda count, seed: poplars([ASKED] * count, first + seed), **known}
 
 
+def _spread(values: Sequence[float], digits: int) -> dict[str, float]:
+    return {f"{part}%": round(float(np.percentile(values, part)), digits) for part in (0, 5, 50, 95, 100)}
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -188,10 +192,7 @@ def main() -> None:
                     {
                         **{"subject": subject, "video": name, "n": len(shares)},
                         "found": round(float(np.mean(np.array(shares) < copies.COPY)), 3),
-                        **{
-                            f"{part}%": round(float(np.percentile(shares, part)), 3)
-                            for part in (0, 5, 50, 95, 100)
-                        },
+                        **_spread(shares, 3),
                     }
                 ),
                 flush=True,
@@ -200,8 +201,8 @@ def main() -> None:
         print(json.dumps({"video": name, "n": len(those), "found": round(float(np.mean(those)), 4)}))
     for name, values in alike.items():
         share = float(np.mean(np.array(values) >= SAME_PICTURE))
-        ends = {f"{part}%": round(float(np.percentile(values, part)), 4) for part in (0, 5, 50, 95, 100)}
-        print(json.dumps({"still": name, "n": len(values), "found": round(share, 4), **ends}))
+        told = {"still": name, "n": len(values), "found": round(share, 4)}
+        print(json.dumps({**told, **_spread(values, 4)}))
 
 
 if __name__ == "__main__":

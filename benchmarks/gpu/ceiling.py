@@ -64,12 +64,15 @@ def sizes(context: Context) -> tuple[int, int, int]:
     from tools.hollow_wan.parts import entries
 
     sampling = context.suite.sampling
-    step = context.suite.model.architecture.size_multiple
-    frames = (sampling.frames - 1) // 4 + 1
-    tokens = frames * (sampling.height // step) * (sampling.width // step)
     listed = entries("dit", "smoke" if context.smoke else "full", "bfloat16")
     parameters = sum(math.prod(entry.shape) for entry in listed)
-    return tokens, parameters, sampling.steps * (2 if sampling.cfg_scale != 1.0 else 1)
+    return _tokens(context.suite), parameters, sampling.steps * (2 if sampling.cfg_scale != 1.0 else 1)
+
+
+def _tokens(suite: Suite) -> int:
+    """Tokens of one video."""
+    sampling, step = suite.sampling, suite.model.architecture.size_multiple
+    return ((sampling.frames - 1) // 4 + 1) * (sampling.height // step) * (sampling.width // step)
 
 
 def work(context: Context) -> float:
@@ -92,10 +95,8 @@ def kernel_seconds(suite: Suite, videos: int) -> tuple[float, float]:
         Seconds, each product and attention by the fastest kernel of this machine, and operations.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    of, sampling = suite.model.architecture, suite.sampling
+    of, tokens = suite.model.architecture, _tokens(suite)
     heads = of.heads or 1
-    frames = (sampling.frames - 1) // 4 + 1
-    tokens = frames * (sampling.height // of.size_multiple) * (sampling.width // of.size_multiple)
     rows, seconds, operations = videos * tokens, 0.0, 0.0
     products = (((of.dim, of.dim), 6), ((of.dim, of.ffn_dim), 1), ((of.ffn_dim, of.dim), 1))
     for (inner, columns), count in products:

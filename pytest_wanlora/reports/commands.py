@@ -36,7 +36,7 @@ _FLAGS: Final = frozenset(
 _ONCE: Final = frozenset(
     f"--wanlora-{name}" for name in ("scenario", "plan", "force", "race", "no-race", "budget")
 )
-#: What was rendered anew is in the cache.
+#: Of the cache: what such a run rendered is in it now.
 _CACHE: Final = frozenset({"--wanlora-cache", "--wanlora-no-cache"})
 #: What a baseline is measured without.
 _OF_GATES: Final = (

@@ -23,6 +23,7 @@ from pytest_wanlora.reports.commands import (
 from pytest_wanlora.reports.limits import limit_rows, targets
 from pytest_wanlora.reports.summary import (
     Outcome,
+    beyond,
     most_seeds,
     noise_floors,
     ordered,
@@ -273,7 +274,7 @@ def _evidence(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     weak = [
         (judged, judged.evidence.n_enough)
         for judged in compared
-        if judged.evidence is not None and standing(judged) is Standing.WEAK and _beyond(judged)
+        if judged.evidence is not None and standing(judged) is Standing.WEAK and beyond(judged)
     ]
     most = most_seeds(record)
     wanted = [(judged, seeds_to_decide(judged, len(scenarios_of(record)))) for judged, n in weak if n]
@@ -304,10 +305,6 @@ def _evidence(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
         }
         yield Step("few_seeds", "", metrics, numbers)
     yield from _noise(record)
-
-
-def _beyond(judged: Judgement) -> bool:
-    return judged.change is not None and judged.fail is not None and judged.change > judged.fail
 
 
 def _held(record: RunRecord) -> float:

@@ -236,7 +236,11 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
         suspicious=_where(compared, lambda each: each.verdict is Verdict.WARN and not _lost(each)),
         weak=_where(
             compared,
-            lambda each: beyond(each) and standing(each) in (Standing.WEAK, Standing.TOO_FEW),
+            lambda each: (
+                each.verdict in _LESSER
+                and beyond(each)
+                and standing(each) in (Standing.WEAK, Standing.TOO_FEW)
+            ),
         ),
         untested=_where(
             compared,
@@ -339,9 +343,8 @@ def _lost(judged: Judgement) -> bool:
 
 
 def beyond(judged: Judgement) -> bool:
-    """Whether a comparison is beyond its fail band and does not fail."""
-    change, fail = judged.change, judged.fail
-    return judged.verdict in _LESSER and change is not None and fail is not None and change > fail
+    """Whether a comparison is beyond its fail band, whatever its verdict."""
+    return judged.change is not None and judged.fail is not None and judged.change > judged.fail
 
 
 def _where(judgements: Iterable[Judgement], holds: Callable[[Judgement], bool]) -> tuple[str, ...]:
