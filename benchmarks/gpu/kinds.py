@@ -25,6 +25,7 @@ import torch
 from PIL import Image
 
 from benchmarks.gpu import ceiling
+from benchmarks.gpu.profile import kernel_milliseconds
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint.experts import pair
 from pytest_wanlora.environment import detect
@@ -56,6 +57,8 @@ COLUMNS = (
     "share",
     "step_ms",
     "kernels_ms",
+    "kernels_share",
+    "alone_ms",
     "step_tflops",
     "decode_seconds",
     "switch_seconds",
@@ -198,8 +201,9 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     rest = max(0.0, short - SHORT * step)
     found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
     guided = 2 if suite.guidance("low" if suite.model.experts else "") != 1.0 else 1
-    kernels, operations = ceiling.kernel_seconds(suite, guided * suite.sampling.batch)
-    found |= {"step_ms": 1000 * step, "kernels_ms": 1000 * kernels, "step_tflops": operations / step / 1e12}
+    alone, operations = ceiling.kernel_seconds(suite, guided * suite.sampling.batch)
+    found |= {"step_ms": 1000 * step, "alone_ms": 1000 * alone, "step_tflops": operations / step / 1e12}
+    found |= _in_the_run(studio)
     if suite.model.experts is not None:
         # the one before holds both experts on the GPU for as long as it has a name
         del studio
@@ -214,6 +218,23 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
             took = [seconds_of(partial(studio.render_many, part, None)) for part in (jobs[:6], jobs[6:])]
         found["videos_12_seconds"] = sum(took) - 12 * rest
     return found
+
+
+def _in_the_run(studio: Studio) -> dict[str, float]:
+    """What products and attention take of a step, and their share of what all its kernels take.
+
+    Of the profiles of a short and of a longer video the difference is taken, so decoding is not in it.
+    """
+    if not torch.cuda.is_available():
+        return {}
+    few = studio.suite
+    _, second = job_of(studio, None, (0, few.sampling.batch))
+    found = []
+    for steps in (SHORT, LONG):
+        with with_suite(studio, changed(few, steps=steps)):
+            found.append(kernel_milliseconds(partial(studio.render, second, None)))
+    per_step = [(long - short) / (LONG - SHORT) for short, long in zip(*found, strict=True)]
+    return {"kernels_ms": per_step[0], "kernels_share": per_step[0] / per_step[1]}
 
 
 def _timed(suite: Suite, cache: Path) -> tuple[Studio, float, float]:

@@ -11,7 +11,12 @@ from unittest import mock
 
 import torch
 
-__all__ = ["Part", "seconds_of", "timed", "wait"]
+__all__ = ["Part", "kernel_milliseconds", "seconds_of", "timed", "wait"]
+
+#: Parts of the names of the kernels of matrix products and of attention.
+_PRODUCTS_AND_ATTENTION = ("nvjet", "gemm", "cutlass", "sdpa", "flash", "fmha")
+#: Part of the names of convolutions that are called products too.
+_CONVOLUTION = "implicit_gemm"
 
 
 @dataclass(frozen=True)
@@ -78,6 +83,20 @@ def seconds_of(call: Callable[[], object], repeats: int = 1) -> float:
         call()
     wait()
     return (time.perf_counter() - began) / repeats
+
+
+def kernel_milliseconds(call: Callable[[], object]) -> tuple[float, float]:
+    """Milliseconds of the kernels of a call, products and attention, and all."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        call()
+        wait()
+    kernels = [each for each in profile.events() if each.device_type.name == "CUDA"]
+    named = [
+        each.device_time
+        for each in kernels
+        if _CONVOLUTION not in each.name and any(part in each.name for part in _PRODUCTS_AND_ATTENTION)
+    ]
+    return sum(named) / 1000, sum(each.device_time for each in kernels) / 1000
 
 
 def wait() -> None:

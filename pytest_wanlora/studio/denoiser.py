@@ -82,11 +82,27 @@ def _rotate(x: Tensor, freqs: tuple[Tensor, Tensor], heads: int) -> Tensor:
 
     The angles were computed in float64; turning bfloat16 by them needs no more than the 24 bits of float32.
     """
-    cosine, sine = freqs
+    cosines, sines = freqs
     pairs = x.view(*x.shape[:2], heads, -1, 2).to(torch.float32)
-    real, imaginary = pairs.unbind(-1)
-    turned = torch.stack((real * cosine - imaginary * sine, real * sine + imaginary * cosine), dim=-1)
+    # each number beside its neighbour; stacking the turned halves would write them as float32 before
+    turned = pairs * cosines + pairs.flip(-1) * sines
     return turned.flatten(2).to(x.dtype)
+
+
+class FeedForward(torch.nn.Sequential):
+    """DiffSynth's linear, GELU, linear; the GELU is part of the product, not a pass of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, N, D) to (B, N, D)."""
+        up, _, down = self
+        # a layer that a LoRA or a limit of memory wraps does more than its product, and a CPU would take
+        # another GELU than the one by tanh
+        if type(up) is not torch.nn.Linear or not x.is_cuda:
+            stock: Tensor = super().forward(x)  # type: ignore[no-untyped-call]  # torch publishes no type of it
+            return stock
+        inner = torch._addmm_activation(up.bias, x.flatten(0, -2), up.weight.t(), use_gelu=True)
+        out: Tensor = down(inner.view(*x.shape[:-1], -1))
+        return out
 
 
 class Denoiser:
@@ -177,7 +193,7 @@ class Denoiser:
         return texts
 
     def _position(self, dit: WanModel, shape: tuple[int, int, int], device: torch.device) -> Any:  # noqa: ANN401
-        """Positions as the blocks take them: (tokens, 1, D / 2) complex, or two such of real numbers."""
+        """Positions as the blocks take them: (tokens, 1, D / 2) complex, or two of (tokens, 1, D / 2, 2)."""
         if shape not in self._places:
             frames, height, width = shape
             parts = (
@@ -188,7 +204,12 @@ class Denoiser:
             angles = torch.cat([part.expand(*shape, -1) for part in parts], dim=-1)
             angles = angles.reshape(frames * height * width, 1, -1).to(device)
             if self.sampling.real_rope:
-                self._places[shape] = (angles.real.float().contiguous(), angles.imag.float().contiguous())
+                # of each pair, and the sine that the neighbour is multiplied by
+                cosines, sines = angles.real.float(), angles.imag.float()
+                self._places[shape] = (
+                    torch.stack((cosines, cosines), dim=-1),
+                    torch.stack((-sines, sines), dim=-1),
+                )
             else:
                 self._places[shape] = angles
         return self._places[shape]

@@ -6,8 +6,10 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from benchmarks.gpu.kinds import measure
+from pytest_wanlora.studio.denoiser import FeedForward
 from tools.hollow_wan.kinds import DENOISERS
 
 pytestmark = pytest.mark.gpu
@@ -27,3 +29,17 @@ def test_a_suite_at_full_size_is_exact_and_gives_its_weights_back(folder: Path, 
     assert row["frames_equal"]
     assert row["weights_back"]
     assert row["patched"] == row["expected"]
+
+
+def test_a_gelu_within_the_product_rounds_otherwise_at_most() -> None:
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(256, 1024), torch.nn.GELU(approximate="tanh"), torch.nn.Linear(1024, 256)
+    ).to("cuda", torch.bfloat16)
+    x = torch.randn(2, 500, 256, device="cuda", dtype=torch.bfloat16)
+    with torch.no_grad():
+        expected = layers.float()(x.float())
+        layers.to(torch.bfloat16).__class__ = FeedForward
+        found = layers(x)
+    assert found.shape == x.shape
+    assert float((found.float() - expected).abs().max()) < 0.02 * float(expected.abs().max())

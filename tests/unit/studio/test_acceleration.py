@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterator
@@ -28,7 +29,7 @@ from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Job
 from pytest_wanlora.studio import acceleration
 from pytest_wanlora.studio.checksum import checksum
-from pytest_wanlora.studio.denoiser import Denoiser, Timestep, uploaded
+from pytest_wanlora.studio.denoiser import Denoiser, FeedForward, Timestep, uploaded
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.pipeline import Studio
 from pytest_wanlora.suite import LEVERS
@@ -121,6 +122,28 @@ def test_the_first_frame_may_be_given(
     found = studio.render(job, None).frames
     assert distance(found, expected) <= batch - 1
     assert distance(found, without) > 1
+
+
+def test_a_feed_forward_leaves_wrapped_layers_to_themselves() -> None:
+    torch.manual_seed(0)
+    layers = torch.nn.Sequential(
+        torch.nn.Linear(8, 32), torch.nn.GELU(approximate="tanh"), torch.nn.Linear(32, 8)
+    )
+    own = copy.deepcopy(layers)
+    own.__class__ = FeedForward
+    x = torch.randn(2, 5, 8)
+    torch.testing.assert_close(own(x), layers(x), rtol=0.0, atol=0.0)
+
+    class Wrapped(torch.nn.Linear):
+        """A layer with a LoRA beside it."""
+
+        def forward(self, value: torch.Tensor) -> torch.Tensor:
+            return super().forward(value) + 1.0
+
+    without = own(x)
+    own[0].__class__ = layers[0].__class__ = Wrapped
+    torch.testing.assert_close(own(x), layers(x), rtol=0.0, atol=0.0)
+    assert not torch.allclose(own(x), without)
 
 
 def test_the_pipeline_is_stock_outside_of_rendering(studio: Studio) -> None:
