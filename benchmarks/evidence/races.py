@@ -32,6 +32,7 @@ from pytest_wanlora.verdict import fvd
 from pytest_wanlora.verdict.evidence import Floats, Plan
 from pytest_wanlora.verdict.race import Race, Rules, Sample, Yardstick
 from pytest_wanlora.verdict.sequential import assess
+from pytest_wanlora.verdict.tie_break import TieBreak
 
 #: Seeds of the last look, as in a suite that names none.
 MOST = 16
@@ -40,6 +41,8 @@ RULES = Rules(PLAN.looks)
 _SEED = 20261129
 #: What two candidates may differ by and still be called equally good, in fail bands.
 CLOSE = 0.25
+#: What the command line may change of them.
+_RULES = ("alpha", "margin", "spending", "prior_freedom", "doubt")
 #: Seeds, and the share of the candidates that goes on, of successive halving; its last round has all seeds.
 _HALVING = (3, 6, 12, MOST)
 
@@ -197,6 +200,10 @@ class _Drawn:
         base = self.sample(bank.BASE, n)
         return {name: self.yardstick.losses(self.sample(name, n), base) for name in names}
 
+    def worst(self, name: str, n: int) -> Floats:
+        worst = replace(self.yardstick, objective="worst")
+        return worst.losses(self.sample(name, n), self.sample(bank.BASE, n))
+
     def failed(self, names: Iterable[str], n: int) -> AbstractSet[str]:
         """Candidates of which an item has failed for certain, or a video is broken."""
         tolerances = self.field.suite.tolerances
@@ -257,9 +264,9 @@ def play(number: int, field: Field, rules: Rules = RULES) -> Played:
         race.look(drawn.losses(running, n), drawn.failed(running, n))
         if race.over:
             break
+    first = _winner(drawn, race, used) or min(names, key=lambda name: race.standings[name].loss)
     scenarios = len(field.base.scenarios)
     videos = scenarios * sum(used.values())
-    first = race.ranked[0] if race.ranked else min(names, key=lambda name: race.standings[name].loss)
     passes, gated = drawn.gate(first)
     best = min(field.truth, key=field.truth.__getitem__)
     eye, (halved, halving_videos) = drawn.by_eye(), drawn.halving()
@@ -273,13 +280,28 @@ def play(number: int, field: Field, rules: Rules = RULES) -> Played:
         videos=videos + max(0, gated - scenarios * used[first]),
         race_videos=videos,
         regret=regret(first),
-        equals=len(race.not_told_apart),
-        best_among=best == first or best in race.not_told_apart,
+        equals=len({*race.finalists} - {first}),
+        best_among=best in {first, *race.finalists},
         beyond=field.worst[first] if passes else None,
         eye=regret(eye),
         halving=regret(halved),
         halving_videos=halving_videos,
     )
+
+
+def _winner(drawn: _Drawn, race: Race, used: dict[str, int]) -> str | None:
+    """The race's tie-break, as `run.race.Course` holds it; counts its seeds in `used`."""
+    while race.leader is not None:
+        tied = TieBreak({name: drawn.worst(name, used[name]) for name in race.finalists}, race.rules)
+        while (step := tied.next_look()) is not None:
+            name, n = step
+            used[name] = n
+            out = drawn.failed([name], n)
+            tied.look(name, None if out else drawn.worst(name, n))
+            race.fail(out)
+        if tied.winner is not None:
+            return tied.winner
+    return None
 
 
 def summary(field: Field, played: Sequence[Played]) -> dict[str, Any]:
@@ -317,10 +339,10 @@ def main() -> None:
     parser.add_argument("--races", type=int, default=500)
     parser.add_argument("--processes", type=int, default=multiprocessing.cpu_count())
     parser.add_argument("--out", type=Path, required=True)
-    for name in ("alpha", "margin", "spending", "prior_freedom"):
+    for name in _RULES:
         parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(RULES, name))
     arguments = parser.parse_args()
-    chosen = {name: getattr(arguments, name) for name in ("alpha", "margin", "spending", "prior_freedom")}
+    chosen = {name: getattr(arguments, name) for name in _RULES}
     rules = replace(RULES, **chosen)
     found = []
     for field in fields(arguments.banks):

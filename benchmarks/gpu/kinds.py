@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import itertools
 import json
 import tempfile
 import time
@@ -190,13 +191,14 @@ def exact(suite: Suite, paths: dict[str, Path], cache: Path, small: tuple[int, i
 
 
 def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
-    """Seconds of a whole video, from few steps, and peak memory; of twelve videos without decoding.
+    """Seconds of a whole video, from few steps, and peak memory; of twelve videos, denoising alone.
 
     A step is timed with both experts on the GPU: a short video may lie wholly in the range of one, so its
     difference to a longer one would hold a switch. What a switch takes is a row of its own.
     """
     both = suite.model.model_copy(update={"resident_experts": 2})
-    studio, short, long = _timed(suite.model_copy(update={"model": both}), cache)
+    both_resident = suite.model_copy(update={"model": both})
+    studio, short, long = _timed(both_resident, cache)
     step = (long - short) / (LONG - SHORT)
     rest = max(0.0, short - SHORT * step)
     found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
@@ -204,6 +206,12 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     alone, operations = ceiling.kernel_seconds(suite, guided * suite.sampling.batch)
     found |= {"step_ms": 1000 * step, "alone_ms": 1000 * alone, "step_tflops": operations / step / 1e12}
     found |= _in_the_run(studio)
+    if twelve:
+        # as the suite says for a card of this size: both experts stay on the GPU
+        jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
+        with with_suite(studio, both_resident):
+            took = [seconds_of(partial(studio.render, job, None)) for job in jobs]
+        found["videos_12_seconds"] = sum(took) - 12 * rest
     if suite.model.experts is not None:
         # the one before holds both experts on the GPU for as long as it has a name
         del studio
@@ -212,11 +220,6 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
         found["switch_seconds"] = own - long
     if torch.cuda.is_available():
         found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
-    jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
-    if twelve:
-        with with_suite(studio, suite):
-            took = [seconds_of(partial(studio.render_many, part, None)) for part in (jobs[:6], jobs[6:])]
-        found["videos_12_seconds"] = sum(took) - 12 * rest
     return found
 
 
@@ -265,13 +268,33 @@ def stock_seconds(suite: Suite, cache: Path) -> float:
 
 
 def measure(
-    name: str, folder: Path, *, device: str, small: tuple[int, int, int], timed: bool = True
+    name: str,
+    folder: Path,
+    *,
+    device: str,
+    small: tuple[int, int, int] | None,
+    size: tuple[int, int, int] | None = None,
+    timed: bool = True,
 ) -> dict[str, Any]:
-    """All that the table says of one suite."""
+    """All that the table says of one suite.
+
+    Args:
+        name: Of the suite.
+        folder: Where its weights are written.
+        device: Where they are drawn.
+        small: Height, width and frames at which frames are compared; None: what must be exact is left out.
+        size: Those that are timed, if not the suite's.
+        timed: Whether seconds are measured.
+    """
     suite, paths = assemble_kind(folder, name, device=device)
     cache = folder / "cache"
-    row: dict[str, Any] = {"suite": name, **exact(suite, paths, cache, small)}
-    _free()
+    row: dict[str, Any] = {"suite": name}
+    if small is not None:
+        row |= exact(suite, paths, cache, small)
+        _free()
+    if size is not None:
+        suite = changed(suite, **dict(zip(("height", "width", "frames"), size, strict=True)))
+        row["suite"] += f" at {'x'.join(map(str, size))}"
     if timed:
         row |= speed(suite, cache, twelve="4step" in name)
         _free()
@@ -307,6 +330,13 @@ def main() -> None:
         "--files", type=Path, help="where weights are written, 45 GB; default: a temporary folder"
     )
     parser.add_argument("--suite", action="append", choices=DENOISERS, help="only this one; repeatable")
+    parser.add_argument(
+        "--size",
+        action="append",
+        type=lambda text: tuple(map(int, text.split("x"))),
+        help="HEIGHTxWIDTHxFRAMES to time instead of the suite's; repeatable, what must be exact is left out",
+    )
+    parser.add_argument("--no-exact", action="store_true", help="time only")
     parser.add_argument("--minutes", type=float, default=8.0, help="begin no suite after so many")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
@@ -314,12 +344,14 @@ def main() -> None:
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as temporary:
         folder = arguments.files or Path(temporary)
-        for name in arguments.suite or DENOISERS:
+        wanted = itertools.product(arguments.suite or DENOISERS, arguments.size or [None])
+        for name, size in wanted:
+            small = None if size or arguments.no_exact else (256, 256, 5)
             if time.monotonic() - began > 60 * arguments.minutes:
                 rows.append({"suite": name, "error": f"not begun after {arguments.minutes:g} minutes"})
             else:
                 try:
-                    rows.append(measure(name, folder, device="cuda:0", small=(256, 256, 5)))
+                    rows.append(measure(name, folder, device="cuda:0", small=small, size=size))
                 # one suite that fails must not take the others' rows with it
                 except Exception as error:  # noqa: BLE001  it is a row of the table
                     rows.append({"suite": name, "error": f"{type(error).__name__}: {str(error)[:400]}"})

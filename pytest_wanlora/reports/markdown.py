@@ -122,7 +122,7 @@ class _View:
         said = [markdown(f"- {line}") for line in race.lines(found, *how)]
         yield markdown("\n").join(said[:most])
         if most is None:
-            table = [race.head(self._language), ("---", "---:", "---:", "---:", "---:", "---")]
+            table = [race.head(self._language), ("---", *["---:"] * 5, "---")]
             table += race.rows(found, *how)
             yield markdown("\n".join(f"| {' | '.join(row)} |" for row in table))
 

@@ -27,12 +27,17 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "우승 후보 없음: 후보 {count}개 모두 확실히 실패하며, 손실이 가장 작은 것은 {gated}입니다",
         ),
         "alone": Phrase(
-            "{winner} ({loss:+.2f} fail bands); it can be told from every other candidate at n = {n}",
-            "{winner}(실패 허용폭의 {loss:+.2f}배); n = {n}에서 다른 모든 후보와 구별됩니다",
+            "{winner} ({loss:+z.2f} fail bands{worst}); it can be told from every other candidate at n = {n}",
+            "{winner}(실패 허용폭의 {loss:+z.2f}배{worst}); n = {n}에서 다른 모든 후보와 구별됩니다",
         ),
         "winner": Phrase(
-            "{winner} ({loss:+.2f} fail bands); not distinguishable from it at n = {n}: {others}",
-            "{winner}(실패 허용폭의 {loss:+.2f}배); n = {n}에서 이와 구별되지 않는 후보: {others}",
+            "{winner} ({loss:+z.2f} fail bands{worst}); not distinguishable from it at n = {n}: {others}",
+            "{winner}(실패 허용폭의 {loss:+z.2f}배{worst}); n = {n}에서 이와 구별되지 않는 후보: {others}",
+        ),
+        "worst": Phrase(", {worst:+z.2f} where it is worst", ", 가장 나쁜 비교에서 {worst:+z.2f}배"),
+        "tie": Phrase(
+            "Of those that cannot be told apart, the winner is the one that loses least where it is worst.",
+            "서로 구별되지 않는 후보 중에서는 가장 나쁜 비교에서의 손실이 가장 작은 후보가 우승합니다.",
         ),
         "sure": Phrase(
             "with {sure:.0%} confidence none of these is better than {margin:g} fail bands below the best "
@@ -56,6 +61,7 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         "strength": Phrase("strength", "강도"),
         "videos": Phrase("videos", "영상 수"),
         "loss": Phrase("loss in fail bands", "손실(실패 허용폭의 배수)"),
+        "at_worst": Phrase("where it is worst", "가장 나쁜 비교"),
         "behind": Phrase("behind the leader", "선두와의 차이"),
         "end": Phrase("what became of it", "결과"),
         "won": Phrase("won", "우승"),
@@ -94,7 +100,8 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
         yield say("none", count=len(race.entrants), gated=quote(race.gated))
     else:
         won = race.entrant(race.winner)
-        told = {"winner": quote(race.winner), "loss": won.loss or 0.0, "n": won.n}
+        worst = "" if won.worst is None else say("worst", worst=won.worst)
+        told = {"winner": quote(race.winner), "loss": won.loss or 0.0, "n": won.n, "worst": worst}
         if race.not_told_apart:
             answer = say("winner", **told, others=", ".join(map(quote, race.not_told_apart)))
             if not race.stopped:
@@ -102,7 +109,9 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
             yield answer
         else:
             yield say("alone", **told)
-    yield OBJECTIVES[race.objective].say(language)
+    # records of earlier releases know no tie-break
+    tied = race.not_told_apart and race.winner and race.entrant(race.winner).worst is not None
+    yield OBJECTIVES[race.objective].say(language) + (f" {say('tie')}" if tied else "")
     failed = [each for each in race.entrants if each.why]
     for each in failed[:_MOST]:
         yield say("out", name=quote(each.name), why=text(each.why))
@@ -117,7 +126,8 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
 def head(language: Language) -> tuple[str, ...]:
     """Titles of the columns of `rows`."""
     return tuple(
-        RACE[key].say(language) for key in ("candidate", "strength", "videos", "loss", "behind", "end")
+        RACE[key].say(language)
+        for key in ("candidate", "strength", "videos", "loss", "at_worst", "behind", "end")
     )
 
 
@@ -136,7 +146,8 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
             quote(each.name),
             f"{each.scale:g}",
             str(each.videos),
-            "-" if each.loss is None else f"{each.loss:+.2f}",
+            "-" if each.loss is None else f"{each.loss:+z.2f}",
+            "-" if each.worst is None else f"{each.worst:+z.2f}",
             "-" if each.behind is None or each.leader == each.name else f"{each.behind:+.2f}{bounds}",
             RACE[key].say(language, n=each.n, leader=quote(each.leader), why=text(each.why)),
         )

@@ -154,8 +154,12 @@ def summary(
 def _race(card: RaceCard, width: int) -> Iterator[str]:
     for said in race.lines(card, "en", str, str):
         yield from wrapped(f"race: {said}", width)
-    table = [(name, videos, loss, end) for name, _, videos, loss, _, end in race.rows(card, "en", str, str)]
-    yield from (f"  {line}" for line in aligned(table, left={0, 3}))
+    # strength is in the name, and how far somebody was behind in the words
+    table = [
+        (name, videos, loss, worst, end)
+        for name, _, videos, loss, worst, _, end in (race.head("en"), *race.rows(card, "en", str, str))
+    ]
+    yield from (f"  {line}" for line in aligned(table, left={0, 4}))
 
 
 def _not_measured(record: RunRecord) -> Iterator[str]:

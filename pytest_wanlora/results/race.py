@@ -26,6 +26,7 @@ class Entrant(StrictModel):
         low: Lower bound of that, at the level of the look.
         high: Upper bound.
         leader: Whom it was compared with.
+        worst: The largest loss of one comparison of all its videos; None where it has none.
         why: Of one that fails.
     """
 
@@ -40,6 +41,7 @@ class Entrant(StrictModel):
     low: Finite | None
     high: Finite | None
     leader: str = ""
+    worst: Finite | None = None
     why: str = ""
 
     @classmethod
@@ -60,7 +62,8 @@ class RaceCard(StrictModel):
         looks: Seeds of each scenario at each look.
         alpha: Chance that the best was dropped although it is better than its leader by more than the margin.
         margin: Fail bands by which nobody needs to know who is better.
-        winner: Name of the best; None where all fail for certain.
+        winner: Who loses least where it is worst, of those that cannot be told apart by their loss; None if
+            all fail for certain.
         gated: Who is gated in full: the winner, or else who lost least.
         not_told_apart: Who could not be told from the winner.
         entrants: In the order of the command line.

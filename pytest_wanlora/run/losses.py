@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -66,6 +67,16 @@ class Losses:
         Args:
             results: By scenario, all of the run's; the first n seeds of each, none degenerate.
         """
+        return self.yardstick.losses(*self._samples(results))
+
+    def with_worst(self, results: Mapping[str, Sequence[JobResult]]) -> tuple[Floats, Floats]:
+        """The same, and beside it the largest loss of one comparison, whatever the objective is."""
+        samples = self._samples(results)
+        worst = replace(self.yardstick, objective="worst")
+        return self.yardstick.losses(*samples), worst.losses(*samples)
+
+    def _samples(self, results: Mapping[str, Sequence[JobResult]]) -> tuple[Sample, Sample]:
+        """A candidate's first n seeds, and the baseline's."""
         n = len(next(iter(results.values())))
         own = Sample.of(
             {
@@ -75,7 +86,7 @@ class Losses:
             self._features({name: [each.features["video"] for each in of] for name, of in results.items()}),
             self.references,
         )
-        return self.yardstick.losses(own, self._stored(n))
+        return own, self._stored(n)
 
     def _stored(self, n: int) -> Sample:
         """The baseline's first n seeds."""

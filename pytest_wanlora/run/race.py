@@ -21,6 +21,7 @@ from pytest_wanlora.run.losses import FEWEST, Losses
 from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.race import Race, Rules
+from pytest_wanlora.verdict.tie_break import TieBreak
 
 if TYPE_CHECKING:
     from pytest_wanlora.run.candidates import Candidate
@@ -59,6 +60,7 @@ class Course:
         self.rules = Rules(looks)
         self.losses = Losses(judge, looks[-1])
         self.videos = dict.fromkeys([each.name for each in gate.candidates], 0)
+        self.worst: dict[str, Floats] = {}
         self.failures: dict[str, str] = {}
 
     @property
@@ -72,15 +74,11 @@ class Course:
         stopped, taken = "", 0
         for n in self.rules.looks:
             running = race.still_in
-            stopped = self._beyond(running, n, taken)
+            stopped = self._beyond(len(running), n, taken, taken)
             losses: dict[str, Floats] = {}
             if not stopped:
                 # all of the look at once: a cluster renders them side by side
-                candidates = [self.gate.candidate(name) for name in running]
-                seeds = self.gate.seeds(n)
-                self.gate.extend(
-                    [job for each in candidates for job in self.gate.jobs(each, self.gate.scenarios, seeds)]
-                )
+                self._extend(running, n)
             for name in running:
                 stopped = stopped or self._late()
                 if stopped:
@@ -94,25 +92,66 @@ class Course:
             kept = race.look(losses, frozenset(self.failures))
             self.say(
                 f"race: {n} seeds each: {len(kept)} of {len(running)} go on"
-                + (f", {race.ranked[0]} ahead" if race.ranked else "")
+                + (f", {race.leader} ahead" if race.leader else "")
             )
             if race.over:
                 break
-        return self._outcome(race, stopped)
+        winner = race.leader
+        while winner is not None and not stopped:
+            tied = TieBreak({name: self.worst[name] for name in race.finalists}, self.rules)
+            stopped, winner = self._break(tied, taken)
+            race.fail(self.failures)
+            if winner is not None:
+                break
+            # all of them fail: those that were behind are asked
+            winner = race.leader
+        return self._outcome(race, winner, stopped)
 
-    def _outcome(self, race: Race, stopped: str) -> RaceCard:
+    def _break(self, tied: TieBreak, taken: int) -> tuple[str, str | None]:
+        """Find who of those that could not be told apart loses least where it is worst.
+
+        Args:
+            tied: Before its first look.
+            taken: Seeds of the last look of the race.
+
+        Returns:
+            Why it stopped before its end, and the winner.
+        """
+        while (step := tied.next_look()) is not None:
+            name, n = step
+            if stopped := self._beyond(1, n, len(tied.worst[name]) - 1, taken) or self._late():
+                return stopped, tied.winner
+            self._extend([name], n)
+            taken = max(taken, n)
+            found = self._losses(self.gate.candidate(name), n)
+            out = found is None or name in self.failures
+            tied.look(name, None if out else self.worst[name])
+            self.say(
+                f"race: tie-break: {name} with {n} seeds: "
+                + ("it fails" if out else f"{self.worst[name][0]:+z.2f} fail bands where it is worst")
+            )
+        return "", tied.winner
+
+    def _extend(self, names: Sequence[str], n: int) -> None:
+        seeds = self.gate.seeds(n)
+        candidates = [self.gate.candidate(name) for name in names]
+        self.gate.extend(
+            [job for each in candidates for job in self.gate.jobs(each, self.gate.scenarios, seeds)]
+        )
+
+    def _outcome(self, race: Race, winner: str | None, stopped: str) -> RaceCard:
         if not race.standings:
             raise _unknown(self.gate, stopped)
-        ranked, standings = race.ranked, race.standings
+        standings = race.standings
         known = [name for name in self.videos if np.isfinite(standings[name].loss)] or list(self.videos)
         return RaceCard(
             objective=self.gate.suite.objective,
             looks=self.rules.looks,
             alpha=self.rules.alpha,
             margin=self.rules.margin,
-            winner=ranked[0] if ranked else None,
-            gated=ranked[0] if ranked else min(known, key=lambda name: standings[name].loss),
-            not_told_apart=race.not_told_apart if ranked else (),
+            winner=winner,
+            gated=winner or min(known, key=lambda name: standings[name].loss),
+            not_told_apart=tuple(name for name in race.finalists if name != winner),
             entrants=tuple(
                 Entrant.of(
                     standings[each.name],
@@ -120,6 +159,7 @@ class Course:
                     checkpoint=each.name.removesuffix(f"@{each.scale:g}"),
                     scale=each.scale,
                     videos=self.videos[each.name],
+                    worst=float(self.worst[each.name][0]) if each.name in self.worst else None,
                     why=self.failures.get(each.name, ""),
                 )
                 for each in self.gate.candidates
@@ -136,13 +176,20 @@ class Course:
         )
         return f"its budget of {budget.text} is spent" if budget is not None and late else ""
 
-    def _beyond(self, running: Sequence[str], n: int, taken: int) -> str:
-        """Why the next look is beyond the budget, which keeps what the winner's gate may take."""
+    def _beyond(self, running: int, n: int, had: int, taken: int) -> str:
+        """Why a look is beyond the budget, which keeps what the winner's gate may take.
+
+        Args:
+            running: Candidates that take it.
+            n: Its seeds.
+            had: Seeds that they have had.
+            taken: Most seeds that anybody has had.
+        """
         budget = self.gate.settings.budget
         if budget is None:
             return ""
         used = sum(self.videos.values()) + _base(self.gate, taken)
-        more, gate = _takes(self.gate, len(running), n, taken, self.rules.looks[-1])
+        more, gate = _takes(self.gate, running, n, had, taken, self.rules.looks)
         if budget.videos is not None and used + more + gate > budget.videos:
             return _BEYOND.format(budget.text, more, gate)
         if budget.seconds is not None and used:
@@ -165,7 +212,8 @@ class Course:
             self.failures[candidate.name] = why
         if settled.broken or degenerates(settled.results):
             return None
-        return self.losses.of(settled.results)
+        losses, self.worst[candidate.name] = self.losses.with_worst(settled.results)
+        return losses
 
     def _failure(self, candidate: Candidate, settled: Settled) -> str:
         """Why a candidate certainly fails the gate; empty if it may pass."""
@@ -187,13 +235,15 @@ class Course:
 _BEYOND: Final = "its budget is {} videos and the next look takes {}, the gate up to {}"
 
 
-def _takes(gate: Gate, running: int, n: int, taken: int, last: int) -> tuple[int, int]:
-    """Videos of a look at n seeds after one at `taken`, and of the winner's gate up to the last after it."""
-    each = len(gate.scenarios)
+def _takes(gate: Gate, running: int, n: int, had: int, taken: int, looks: Sequence[int]) -> tuple[int, int]:
+    """Videos of a look, and of the winner's gate up to the last after it; see `Course._beyond`."""
+    each, most = len(gate.scenarios), max(n, taken)
     triggered = len(with_trigger(gate.suite, gate.scenarios)) - each
+    first, last = looks[0], looks[-1]
     return (
-        running * (n - taken) * each + _base(gate, n) - _base(gate, taken),
-        (last - n) * each + last * triggered + _base(gate, last) - _base(gate, n),
+        running * (n - had) * each + _base(gate, most) - _base(gate, taken),
+        # the winner may be one that was dropped after the first look
+        (last - first) * each + last * triggered + _base(gate, last) - _base(gate, most),
     )
 
 
@@ -226,7 +276,7 @@ def beyond_budget(gate: Gate) -> JobError | None:
         looks = [n for n in looks if n <= min(standard.stored_seeds(each.id) for each in gate.scenarios)]
     if not looks:
         return None
-    more, rest = _takes(gate, candidates, looks[0], 0, looks[-1])
+    more, rest = _takes(gate, candidates, looks[0], 0, 0, looks)
     if more + rest <= budget.videos:
         return None
     return _unknown(gate, _BEYOND.format(budget.text, more, rest))

@@ -15,9 +15,9 @@ Kim and DeMets 1987 for spending alpha by a power of the share of the seeds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -49,13 +49,15 @@ class Rules:
         margin: Fail bands by which nobody needs to know who is better.
         spending: Exponent of the share of alpha that a share of the seeds has spent.
         prior_freedom: Degrees of freedom that the mean scatter of all rivals counts for beside a rival's own.
+        doubt: Chance that the tie-break takes a worst comparison at its fail band for one within it.
     """
 
     looks: tuple[int, ...]
-    alpha: float = 0.05
+    alpha: float = 0.1
     margin: float = 0.25
     spending: float = 1.0
     prior_freedom: float = 8.0
+    doubt: float = 0.2
 
     def level(self, look: int) -> float:
         """What one look may spend of alpha."""
@@ -247,22 +249,22 @@ class Race:
         return len(self.still_in) <= 1 or taken >= self.rules.looks[-1]
 
     @property
-    def ranked(self) -> tuple[str, ...]:
-        """Who may be the best, the least loss first: those still in, or else those that did not fail."""
-        able = self.still_in or tuple(
-            name for name in self.names if self.standings[name].state in ("no_better", "behind")
-        )
-        return tuple(sorted(able, key=lambda name: (self.standings[name].loss, self.names.index(name))))
+    def finalists(self) -> tuple[str, ...]:
+        """Who may be the best: who is in the race or no better than one there, or else who was behind."""
+        at = {name: standing.state for name, standing in self.standings.items()}
+        able = tuple(name for name in self.names if at.get(name) in ("in", "no_better"))
+        return able or tuple(name for name in self.names if at.get(name) == "behind")
 
     @property
-    def not_told_apart(self) -> tuple[str, ...]:
-        """Who is not certainly worse than the winner, nor fails: the winner left out."""
-        first = self.ranked[:1]
-        return tuple(
-            name
-            for name in self.names
-            if name not in first and self.standings[name].state in ("in", "no_better")
-        )
+    def leader(self) -> str | None:
+        """Who has the least loss of those still in, or else of those that may be the best."""
+        able = [name for name in self.still_in if name in self.standings] or self.finalists
+        return min(able, key=lambda name: self.standings[name].loss, default=None)
+
+    def fail(self, names: Collection[str]) -> None:
+        """Take out who was found to fail after its last look."""
+        for name in set(names) & self.standings.keys():
+            self.standings[name] = replace(self.standings[name], state="failed")
 
     def look(self, losses: Mapping[str, Floats], failed: AbstractSet[str] = frozenset()) -> tuple[str, ...]:
         """Take a look.

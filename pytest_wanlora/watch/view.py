@@ -19,6 +19,9 @@ from pytest_wanlora.verdict.race import Epoch, Rules, worse_than
 from pytest_wanlora.watch.folders import Found
 from pytest_wanlora.watch.gates import Answer
 
+#: Chance that in a whole training any epoch is called worse that is not.
+_ALPHA = 0.05
+
 
 @dataclass(frozen=True)
 class History:
@@ -82,7 +85,7 @@ class History:
     def worse(self, last: int) -> str | None:
         """That the last epochs are certainly worse than an earlier one; None if that is not known."""
         records = self.records
-        rules = Rules(looks=())
+        rules = Rules(looks=(), alpha=_ALPHA)
         best = worse_than([_epoch(record) for record in records], last, rules)
         if best is None:
             return None

@@ -46,7 +46,8 @@ def test_the_winner_of_a_race_is_gated_alone(
     ran.stdout.fnmatch_lines(
         [
             "*race: 3 seeds each: * of 6 go on, epoch-2@0.6 ahead",
-            "race: epoch-2@0.6 (*; not distinguishable from it at n = *",
+            "race: epoch-2@0.6 (+0.00 fail bands, +0.00 where it is worst); not*",
+            "*distinguishable from it at n = *: epoch-2@1; *",
             "race: Best is the smallest mean loss*",
             "race: * videos of 144 in *; what was dropped early saved *",
             "*epoch-2@0.6 * won",

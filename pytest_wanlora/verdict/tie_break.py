@@ -1,0 +1,90 @@
+"""The tie-break of a race: which of those that it cannot tell apart loses least where it is worst.
+
+The mean over all comparisons says little of the worst one, and it is the worst one that a gate fails by. So
+whoever looks best by its worst comparison gets videos, look by look, until it looks so no longer or has all
+seeds. If that comparison is not likely to be within its fail band then, those get videos that may well be
+better. As in "Good arm identification via bandit feedback" by Kano, Honda, Sakamaki, Matsuura, Nakamura and
+Sugiyama, 2019, one that is good enough is sought, which takes far fewer videos than to seek the best one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy import special
+
+if TYPE_CHECKING:
+    from pytest_wanlora.verdict.evidence import Floats
+    from pytest_wanlora.verdict.race import Rules
+
+
+class TieBreak:
+    """Seeks the winner of a race: it says who takes which look, and is told the losses there.
+
+    Args:
+        worst: Who is left, the first one first; of each the largest loss of one comparison in fail bands, of
+            all n seeds of its last look, then without each of them, (n + 1,).
+        rules: Those of the race.
+
+    Attributes:
+        worst: The same, at the last look that each has had; who fails is taken out.
+    """
+
+    def __init__(self, worst: Mapping[str, Floats], rules: Rules) -> None:
+        self.worst = dict(worst)
+        self.rules = rules
+
+    @property
+    def winner(self) -> str | None:
+        """Who loses least where it is worst, of equals the first; None when all have failed."""
+        return min(self.worst, key=lambda name: float(self.worst[name][0]), default=None)
+
+    def next_look(self) -> tuple[str, int] | None:
+        """Who takes a look next, and its seeds; None when the winner is known."""
+        first = self.winner
+        # one that is left alone is gated, which renders what it needs
+        if first is None or len(self.worst) == 1:
+            return None
+        last = self.rules.looks[-1]
+        if self._seeds(first) >= last:
+            freedom = last - 1.0 + self.rules.prior_freedom
+            reach = special.stdtrit(freedom, 1.0 - self.rules.doubt) * self._error(first)
+            if self.worst[first][0] + reach < 1.0:
+                return None
+            low = {name: float(of[0] - self._error(name)) for name, of in self.worst.items()}
+            known = {name for name in low if self._seeds(name) >= last}
+            able = [name for name in low if name not in known and low[name] < self.worst[first][0]]
+            if not able:
+                return None
+            first = min(able, key=low.__getitem__)
+        return first, next(look for look in self.rules.looks if look > self._seeds(first))
+
+    def look(self, name: str, worst: Floats | None) -> None:
+        """Take a look.
+
+        Args:
+            name: Who had it.
+            worst: As in the arguments of the class; None if it fails.
+        """
+        if worst is None:
+            del self.worst[name]
+        else:
+            self.worst[name] = worst
+
+    def _seeds(self, name: str) -> int:
+        return len(self.worst[name]) - 1
+
+    def _error(self, name: str) -> float:
+        """Standard error of a worst loss; what all scatter counts beside what this one does."""
+        n, prior = self._seeds(name), self.rules.prior_freedom
+        shared = float(np.mean([_scatter(of) for of in self.worst.values()]))
+        own = (n - 1.0) * _scatter(self.worst[name])
+        return float(np.sqrt((own + prior * shared) / (n - 1.0 + prior) / n))
+
+
+def _scatter(losses: Floats) -> float:
+    """Variance of one seed's part in a loss, by the jackknife."""
+    n = len(losses) - 1
+    return float((n - 1.0) * ((losses[1:] - losses[1:].mean()) ** 2).sum())
