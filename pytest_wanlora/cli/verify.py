@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.publishing.bounds import parse_bound
+from pytest_wanlora.publishing.bounds import HELP, parse_bound
 from pytest_wanlora.publishing.policy import Policy, read_policy
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
+    from pytest_wanlora.reports.commands import typed
 
     demands = _demands(arguments)
     found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
@@ -105,6 +106,9 @@ def _run(arguments: argparse.Namespace) -> int:
     else:
         for problem in found.problems:
             complain(f"refused: {problem}")
+        if not any("next: " in problem for problem in found.problems):
+            gate = typed("pytest", "--lora", str(arguments.checkpoint))
+            complain(f"next: {gate}, with what is asked for above: a gate that passes writes a new receipt")
     return OK if found.verified else BAD
 
 
@@ -116,14 +120,14 @@ def _demands(arguments: argparse.Namespace) -> Demands:
         if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
             raise SettingsError(
                 f"{option}: {digest!r} is no digest; allowed: 64 hexadecimal digits",
-                next_command=f"sha256sum {file}",
+                next_command=f"sha256sum {file}, of the file that must have been used",
             )
     for name in ("max_runs", "min_seeds"):
         number, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
         if number is not None and not re.fullmatch("[1-9][0-9]{0,8}", number):
             raise SettingsError(
                 f"{option}: {number!r} is not allowed; allowed: a whole number from 1",
-                next_command=f"{option} 1",
+                next_command=HELP,
             )
     policy = Policy() if arguments.policy is None else read_policy(arguments.policy)
     if arguments.signature is not None and arguments.allowed_signers is None:
@@ -191,7 +195,7 @@ def _number(option: str, text: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise SettingsError(
-            f"{option}: {text!r} is not allowed; allowed: a number", next_command=f"{option} 1.0"
+            f"{option}: {text!r} is not allowed; allowed: a number, such as 1.0", next_command=HELP
         )
     return value
 
@@ -200,8 +204,9 @@ def _band(text: str) -> tuple[str, float]:
     metric, sign, number = text.partition("<=")
     if not sign or metric.strip() not in METRICS:
         raise SettingsError(
-            f"--band: {text!r} is no band; allowed: 'METRIC<=NUMBER' with one of {', '.join(METRICS)}",
-            next_command="--band 'fvd<=0.25', in quotes",
+            f"--band: {text!r} is no band; allowed: 'METRIC<=NUMBER' in quotes, such as 'fvd<=0.25', with "
+            f"one of {', '.join(METRICS)}",
+            next_command=HELP,
         )
     return metric.strip(), _number("--band", number)
 
@@ -211,7 +216,7 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign or not key:
         raise SettingsError(
             f"--environment: {text!r} is not allowed; allowed: KEY=VALUE, of the receipt's environment",
-            next_command="python -m json.tool receipt.json",
+            next_command=HELP,
         )
     return key, value
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
-from pytest_wanlora.files import file_sha256, read_regular
+from pytest_wanlora.files import file_sha256, listing, read_regular
 from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
 from pytest_wanlora.publishing.predicate import AnyStatement, Baseline, Predicate, PredicateV1
@@ -143,8 +143,9 @@ def _read(path: Path) -> bytes:
         return read_regular(path, largest=_LARGEST)
     except OSError as error:
         raise RecordError(
-            f"{path}: cannot be read: {error.strerror}",
-            next_command="give the receipt that the gate wrote beside results.json, receipt.json",
+            f"{path}: cannot be read: {error.strerror}; allowed: the receipt.json that the gate wrote beside "
+            "results.json, or its .sigstore bundle",
+            next_command=listing(path),
         ) from error
 
 
@@ -163,7 +164,8 @@ def _digest(path: Path) -> str:
         return file_sha256(path)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror}", next_command="give the file that is to be published"
+            f"{path}: cannot be read: {error.strerror}; allowed: the file that is to be published",
+            next_command=listing(path),
         ) from error
 
 

@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import listing
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -27,10 +28,7 @@ _LIKELY = 0.8
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error to raise for a file that the system does not open, such as one that is not there."""
-    folder = next((each for each in path.parents if each.is_dir()), Path())
-    return DataError(
-        f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(folder))}"
-    )
+    return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
 
 
 def check_start(path: Path, start: bytes) -> None:

@@ -570,7 +570,7 @@ class TestCommand:
         assert desk.main("--require", "clip>=0.4", "--suite", "wan") == 1
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["refused"] * 3
+        assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["refused"] * 3 + ["next"]
 
     def test_json(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         assert desk.main("--json") == 0
