@@ -24,11 +24,14 @@ _LEGACY: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("SHIFT_JIS", "shift_jis", re.compile("[぀-ヿ一-鿿]")),
 )
 _LIKELY = 0.8
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error to raise for a file that the system does not open, such as one that is not there."""
-    return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
+    # a path has one slash left of a URL's two
+    url = "; a URL is not fetched, allowed: a path" if _URL.match(str(path)) else ""
+    return DataError(f"{path} cannot be read: {error.strerror}{url}", next_command=listing(path))
 
 
 def check_start(path: Path, start: bytes) -> None:

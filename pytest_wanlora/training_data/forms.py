@@ -25,7 +25,7 @@ from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
-from pytest_wanlora.training_data.videos import ENDINGS
+from pytest_wanlora.training_data.videos import ENDINGS, is_url, placed
 from pytest_wanlora.training_data.yaml_text import parse
 
 _Folder = Path | zipfile.Path
@@ -104,8 +104,9 @@ class Clips:
         for row in rows:
             video = row.video
             # a table in the folder may name videos elsewhere
-            if video is not None and self.kind == "folder" and Path(video).is_relative_to(self.path):
-                video = Path(video).relative_to(self.path).as_posix()
+            if video is not None and self.kind == "folder" and not is_url(video):
+                path = Path(video)
+                video = path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else video
             record = [video or "", row.prompt or ""]
             yield Row(next(numbers), row.prompt, video, record, row.repeats)
         if next(numbers) == 1:
@@ -173,9 +174,8 @@ class Clips:
     def _of_place(self, key: str, named: str, settings: _Settings, clips: str | None) -> Iterator[Row]:
         place = self._found(named)
         if place is None:
-            raise self._refused(
-                f"{key}: there is no {named!r}, neither beside the config nor in {Path.cwd()}", key
-            )
+            why = f"there is no {named!r}, neither beside the config nor in {Path.cwd()}"
+            raise self._refused(f"{key}: {f'{named} is a URL, not fetched' if is_url(named) else why}", key)
         if place.is_dir():
             yield from self._of_folder(place, settings)
         else:
@@ -197,11 +197,10 @@ class Clips:
         with self._table(path) as table:
             self.files.append(path)
             for row in table:
-                video = None if row.video is None else str(base / row.video)
-                if video is not None and not Path(video).exists() and Path(row.video or "").exists():
-                    video = str(Path(row.video or "").resolve())
                 yield row._replace(
-                    prompt=_whole(row.prompt, settings), video=video, repeats=row.repeats * settings.repeats
+                    prompt=_whole(row.prompt, settings),
+                    video=placed(row.video, base),
+                    repeats=row.repeats * settings.repeats,
                 )
             self.notes += [f"{path.name}: {note}" for note in table.notes]
 

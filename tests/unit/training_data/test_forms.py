@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import zipfile
 from pathlib import Path
@@ -257,6 +258,26 @@ def test_a_caption_of_another_encoding_in_an_archive_is_refused(
     assert iconv.startswith(f"iconv -f {encoding.upper()} -t UTF-8 {folder}/set/a.txt > ")
     assert move.endswith(f" {folder}/set/a.txt")
     assert report == f"python -m pytest_wanlora data report {folder}"
+
+
+@pytest.mark.parametrize("url", ["https://host/a.mp4", "s3://host/a.mp4"])
+@pytest.mark.parametrize("config", [False, True])
+def test_a_url_in_a_table_of_a_folder_or_a_config_is_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, config: bool
+) -> None:
+    write(tmp_path, set_in_metadata__jsonl=json.dumps({"video": url, "caption": "a tram"}) + "\n")
+    write(tmp_path, data__yaml="path: set/metadata.jsonl\n")
+    # where a relative path is all that a path can be
+    monkeypatch.chdir(tmp_path / "set")
+    assert rows(tmp_path / "data.yaml" if config else Path()) == [(url, "a tram", 1)]
+
+
+def test_a_url_in_the_place_of_a_table_is_not_fetched(tmp_path: Path) -> None:
+    write(tmp_path, data__yaml="path: https://host/metadata.jsonl\n")
+    assert "path: https://host/metadata.jsonl is a URL, not fetched\nnext: grep -n path" in bad(
+        tmp_path / "data.yaml"
+    )
+    assert "a URL is not fetched, allowed: a path\nnext: ls -l ." in bad(Path("https://host/metadata.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.zip", "nosuch.toml", "none/nosuch.csv"])
