@@ -40,7 +40,17 @@ def check_start(path: Path, start: bytes) -> None:
         if start.startswith(mark):
             raise _refused(path, f"is {name}, the training reads UTF-8", name)
     if b"\0" in start:
-        raise _refused(path, "holds zero bytes, as UTF-16 does; the training reads UTF-8", "UTF-16")
+        # without a mark: of commas, blanks and Latin letters the second byte is zero, or the first
+        second = start[1::2].count(0) > start[::2].count(0)
+        name, codec = ("UTF-16LE", "utf-16-le") if second else ("UTF-16BE", "utf-16-be")
+        try:
+            # what is cut off in the middle of a letter is no error
+            text = codecs.getincrementaldecoder(codec)().decode(start)
+        except UnicodeDecodeError:
+            text = "\0"
+        known = None if "\0" in text else name
+        what = f"holds zero bytes, as {known or 'no text'} does; the training reads UTF-8"
+        raise _refused(path, what, known)
 
 
 def undecodable(path: Path, data: bytes | None = None) -> DataError:
@@ -60,11 +70,16 @@ def undecodable(path: Path, data: bytes | None = None) -> DataError:
     return _refused(
         path,
         f"is not UTF-8: byte 0x{text[position]:02x} at offset {offset + position}, line {line}{reads}",
-        guess or "ENCODING",
+        guess,
     )
 
 
-def _refused(path: Path, message: str, encoding: str) -> DataError:
+def _refused(path: Path, message: str, encoding: str | None) -> DataError:
+    if encoding is None:
+        return DataError(
+            f"{path} {message}; allowed: UTF-8, and in which encoding it is cannot be told",
+            next_command="save it as UTF-8 with the program that wrote it",
+        )
     # another ending, so that nothing takes it for a caption or a table if the command stops midway
     old, new = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
     return DataError(

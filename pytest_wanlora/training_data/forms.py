@@ -283,9 +283,12 @@ class Clips:
             return _caption(self.path.with_suffix("") / file.at, data)
         except DataError as error:
             unpack, _, report = unpacking(self.path, "report").rpartition(" && ")
+            steps = (unpack, str(error.next_command), report)
+            # what mends the encoding is a command only where the encoding could be told
+            shell = steps[1].startswith("iconv ")
             raise DataError(
                 f"{self.path}: unpacked, {error.message}",
-                next_command=f"{unpack} && {error.next_command} && {report}",
+                next_command=" && ".join(steps) if shell else "; then ".join(steps),
             ) from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:

@@ -260,6 +260,20 @@ def test_a_caption_of_another_encoding_in_an_archive_is_refused(
     assert report == f"python -m pytest_wanlora data report {folder}"
 
 
+def test_an_encoding_that_cannot_be_told_is_no_command(tmp_path: Path) -> None:
+    write(tmp_path, data_in_a__mp4="x")
+    (tmp_path / "data" / "a.txt").write_bytes(b"caf\xe9")
+    message, _, following = bad(tmp_path / "data").partition("\nnext: ")
+    assert message.endswith("line 1; allowed: UTF-8, and in which encoding it is cannot be told")
+    assert following == "save it as UTF-8 with the program that wrote it"
+    with zipfile.ZipFile(tmp_path / "a b.zip", "w") as archive:
+        archive.writestr("a.txt", b"caf\xe9")
+    unpack, save, report = bad(tmp_path / "a b.zip").partition("\nnext: ")[2].split("; then ")
+    assert unpack == f"unzip -n '{tmp_path}/a b.zip' -d '{tmp_path}/a b'"
+    assert save == following
+    assert report.startswith("python -m pytest_wanlora data report")
+
+
 @pytest.mark.parametrize("url", ["https://host/a.mp4", "s3://host/a.mp4"])
 @pytest.mark.parametrize("config", [False, True])
 def test_a_url_in_a_table_of_a_folder_or_a_config_is_no_path(
@@ -311,7 +325,7 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     assert "c.txt is not UTF-8" in bad(tmp_path)
 
 
-@pytest.mark.parametrize("encoding", ["cp949", "utf-16"])
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "utf-16-le", "utf-16-be"])
 def test_the_command_for_a_caption_of_another_encoding_mends_it(tmp_path: Path, encoding: str) -> None:
     write(tmp_path, a__mp4="x")
     (tmp_path / "a.txt").write_bytes("벚꽃이 핀 연못".encode(encoding))
