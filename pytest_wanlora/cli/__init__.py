@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from pytest_wanlora.cli import (
@@ -29,7 +31,7 @@ from pytest_wanlora.cli import (
 )
 from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
-from pytest_wanlora.errors import SettingsError, WanloraError
+from pytest_wanlora.errors import PackedError, SettingsError, WanloraError
 
 _PROGRAM: Final = "python -m pytest_wanlora"
 
@@ -62,6 +64,28 @@ def _empty(words: Sequence[str]) -> str | None:
         if equals and name.startswith("--") and not value.strip():
             return name
     return None
+
+
+def _following(error: WanloraError, words: Sequence[str]) -> str | None:
+    """The next command of an error; where it is a part of one, with the whole command that was typed."""
+    from pytest_wanlora.reports.commands import typed
+
+    following = error.next_command
+    if following is not None and isinstance(error, PackedError):
+        _, _, archive, _, folder, *_ = shlex.split(following)
+        again = [folder if word and str(Path(word)) == archive else word for word in words]
+        return f"{following} && {typed(*_PROGRAM.split(), *again)}"
+    if following is None or not following.startswith("--"):
+        return following
+    option, value = shlex.split(following)
+    kept = list(words)
+    given = [at for at, word in enumerate(words) if word.partition("=")[0] == option]
+    if len(given) > 1:
+        # which of several was meant is not known here
+        return f"write {following}"
+    for at in given:
+        del kept[at : at + (1 if "=" in words[at] else 2)]
+    return typed(*_PROGRAM.split(), *kept, option, value)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -103,7 +127,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(chosen)
     except WanloraError as error:
         # what is raised where several commands read does not know which of them was typed
-        complain(type(error)(error.message, next_command=error.next_command or f"{program} --help"))
+        following = _following(error, words) or f"{program} --help"
+        complain(type(error)(error.message, next_command=following))
         return USAGE
     except BrokenPipeError:
         # the reader has gone, such as `head`; without this Python would complain once more at its exit

@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pytest_wanlora.errors import DataError
+from pytest_wanlora.errors import DataError, PackedError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
@@ -228,10 +228,10 @@ class Clips:
         tables = [name for name in files if _ending(name) in FORMATS]
         if tables and not any(beside.values()):
             if not isinstance(folder, Path):
-                raise DataError(
+                raise PackedError(
                     f"{self.path}: {', '.join(_name(files[name]) for name in tables)}: a table is read in a "
                     "folder, not in a .zip; allowed in it: clips with captions beside them",
-                    next_command=unpacking(self.path, "report"),
+                    next_command=unpacking(self.path),
                 )
             named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
             if len(named) > 1:
@@ -282,14 +282,15 @@ class Clips:
         try:
             return _caption(self.path.with_suffix("") / file.at, data)
         except DataError as error:
-            unpack, _, report = unpacking(self.path, "report").rpartition(" && ")
-            steps = (unpack, str(error.next_command), report)
-            # what mends the encoding is a command only where the encoding could be told
-            shell = steps[1].startswith("iconv ")
-            raise DataError(
+            what, unpack, mend = (
                 f"{self.path}: unpacked, {error.message}",
-                next_command=" && ".join(steps) if shell else "; then ".join(steps),
-            ) from error
+                unpacking(self.path),
+                error.next_command,
+            )
+            # what mends the encoding is a command only where the encoding could be told
+            if str(mend).startswith("iconv "):
+                raise PackedError(what, next_command=f"{unpack} && {mend}") from error
+            raise DataError(what, next_command=f"{unpack}; then {mend}, and name the folder") from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:
         try:
@@ -328,17 +329,9 @@ def opened(
     )
 
 
-def unpacking(archive: Path, *command: str) -> str:
-    """The shell command that unpacks an archive beside it, keeps files that are there, and reads the folder.
-
-    Args:
-        archive: A .zip file.
-        command: The command of `data` that reads the folder, and its options.
-    """
-    zipped, folder = shlex.quote(str(archive)), shlex.quote(str(archive.with_suffix("")))
-    name, *options = command
-    read = " ".join(["python -m pytest_wanlora data", name, folder, *map(shlex.quote, options)])
-    return f"unzip -n {zipped} -d {folder} && {read}"
+def unpacking(archive: Path) -> str:
+    """The shell command that unpacks an archive beside it and keeps files that are there."""
+    return f"unzip -n {shlex.quote(str(archive))} -d {shlex.quote(str(archive.with_suffix('')))}"
 
 
 def digest(path: Path, files: list[Path]) -> str:

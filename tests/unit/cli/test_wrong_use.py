@@ -134,6 +134,20 @@ def test_a_checkpoint_of_another_name_is_offered_to_the_same_command(
         capsys.readouterr()
 
 
+@pytest.mark.parametrize("prompts", [["x"], ["x", "a=b: text"]])
+def test_an_option_that_is_repeated_is_not_replaced(
+    prompts: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    given = [word for prompt in prompts for word in ("--prompt", prompt)]
+    assert cli.main(["init", "--yes", "--model", "tiny", "--name", "mine", *given]) == 4
+    following = capsys.readouterr().err.rstrip().rpartition("\nnext: ")[2]
+    if len(prompts) > 1:
+        assert following.startswith("write --prompt 'test1_street=urban: ")
+    else:
+        assert cli.main(shlex.split(following)[3:]) == 0
+
+
 def test_a_refused_receipt_says_what_to_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
