@@ -14,6 +14,7 @@ from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing.bounds import HELP, parse_bound
 from pytest_wanlora.publishing.policy import Policy, read_policy
+from pytest_wanlora.results.folders import RECORD
 
 if TYPE_CHECKING:
     from pytest_wanlora.publishing.predicate import AnyStatement
@@ -102,7 +103,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         say_json(_document(found, demands))
     elif found.verified and found.statement is not None:
-        say(_lines(found.statement, demands, signed=found.signed))
+        say(_lines(found.statement, demands, found))
     else:
         for problem in found.problems:
             complain(f"refused: {problem}")
@@ -221,7 +222,7 @@ def _pair(text: str) -> tuple[str, str]:
     return key, value
 
 
-def _lines(found: AnyStatement, demands: Demands, *, signed: bool) -> Iterator[str]:
+def _lines(found: AnyStatement, demands: Demands, result: Verification) -> Iterator[str]:
     from pytest_wanlora.publishing.verify import decided
 
     said, (subject,) = found.predicate, found.subject
@@ -234,10 +235,21 @@ def _lines(found: AnyStatement, demands: Demands, *, signed: bool) -> Iterator[s
         yield from (f"    differs: {line}" for line in said.baseline.differences)
     yield f"  gated {said.run.finished} on {said.environment.get('device_name')}"
     yield from (f"  kept: {bound.text}" for bound in demands.bounds)
+    record = "" if result.record is None else f"; all of it against {result.record}"
     yield (
-        f"  signed by {' and '.join(_signers(demands))}"
-        if signed
-        else "  no signature was looked at: this shows that nothing was damaged, not who wrote it"
+        "  checked: the file and the receipt against their digests; the verdicts against the numbers, limits "
+        f"and bands in the receipt{record}"
+    )
+    if result.signed:
+        yield f"  signed by {' and '.join(_signers(demands))}"
+        return
+    alone = (
+        "" if result.record is not None else f", since {RECORD} of the run does not lie beside the receipt"
+    )
+    yield f"  checked against nothing else: scores, seeds, environment, versions, names and times{alone}"
+    yield (
+        "  no signature was looked at: anyone can write a receipt that fits, so it proves nothing of who "
+        "wrote it; ask for one with --allowed-signers or --public-key"
     )
 
 
@@ -250,6 +262,7 @@ def _document(found: Verification, demands: Demands) -> dict[str, object]:
     return {
         "verified": found.verified,
         "problems": list(found.problems),
+        "held_to": None if found.record is None else str(found.record),
         "signed_by": " and ".join(_signers(demands)) if found.signed else None,
         "required": [bound.text for bound in demands.bounds],
         "receipt": None if statement is None else statement.model_dump(mode="json", by_alias=True),
