@@ -42,7 +42,8 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         command = self.prog.removeprefix(_PROGRAM).strip()
         said = message.removeprefix("argument ")
-        raise SettingsError(f"{command}: {said}" if command else said, next_command=f"{self.prog} --help")
+        named = said if said.startswith("-") or not command else f"{command}: {said}"
+        raise SettingsError(named, next_command=f"{self.prog} --help")
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as argparse has it
         # the parser of each command is called with the words behind it, and knows best what it lacks
