@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora import errors
 from pytest_wanlora.errors import JobError, RecordError, SettingsError, WanloraError
-from pytest_wanlora.files import read_regular
+from pytest_wanlora.files import listing, read_regular
 from pytest_wanlora.options import OPTIONS, Option
 from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord, load
@@ -103,7 +103,9 @@ def read_receipt(path: str | Path) -> AnyStatement:
     try:
         data = read_regular(path)
     except OSError as error:
-        raise RecordError(f"{path}: cannot be read: {error.strerror}") from error
+        raise RecordError(
+            f"{path}: cannot be read: {error.strerror}", next_command=listing(Path(path))
+        ) from error
     return parse(data, source=str(path))
 
 

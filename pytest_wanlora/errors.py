@@ -13,6 +13,7 @@
       ScoringError         scorer weights missing, degenerate video, empty reference
       RecordError          a run record (results.json)
       DataError            training metadata
+        PackedError        what is read only when the archive that it lies in is unpacked
       ExtensionError       an installed extension of the gate
 
 Only mistakes that a user can mend are raised as one of these; a bug of the package stays the
@@ -97,6 +98,10 @@ class RecordError(WanloraError):
 
 class DataError(WanloraError):
     """Training metadata cannot be read or contradicts itself."""
+
+
+class PackedError(DataError):
+    """What lies in an archive is read only in a folder; `next_command` unpacks it, and reads nothing yet."""
 
 
 class ExtensionError(WanloraError):

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import secrets
+import shlex
 import shutil
 import stat
 from collections.abc import Mapping
@@ -139,6 +140,12 @@ def delete_whole(folder: Path) -> None:
         doomed = folder.with_name(f"{DELETED}{secrets.token_hex(4)}-{folder.name}")
         folder.rename(doomed)
     shutil.rmtree(doomed)
+
+
+def listing(path: Path) -> str:
+    """The command that lists what is there of a path: the file or folder, or the nearest folder above it."""
+    nearest = next((each for each in (path, *path.parents) if os.path.lexists(each)), Path())
+    return f"ls -l {shlex.quote(str(nearest))}"
 
 
 def from_here(path: Path) -> str:

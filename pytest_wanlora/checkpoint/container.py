@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.files import listing
 
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
@@ -235,14 +236,18 @@ def _nbytes(key: str, dtype: str, shape: tuple[int, ...]) -> int:
 def _missing(path: Path) -> CheckpointError:
     folder = path.parent
     if not folder.is_dir():
-        return CheckpointError(f"{path}: no such file, nor is there a folder {folder}")
+        return CheckpointError(
+            f"{path}: no such file, nor is there a folder {folder}", next_command=listing(path)
+        )
     try:
         names = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".safetensors")
     except OSError:
         names = []
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or names[:3]
     if not near:
-        return CheckpointError(f"{path}: no such file, and no .safetensors file lies in {folder}")
+        return CheckpointError(
+            f"{path}: no such file, and no .safetensors file lies in {folder}", next_command=listing(path)
+        )
     return CheckpointError(
         f"{path}: no such file; in the same folder lie: {', '.join(near)}",
         next_command=f"pytest --lora {shlex.quote(str(folder / near[0]))}",
@@ -261,12 +266,12 @@ def _refuse_by_name(path: Path, mode: int) -> None:
     if stat.S_ISDIR(mode):
         raise CheckpointError(
             f"{path}: is a folder, a checkpoint is one .safetensors file",
-            next_command=f"pytest --lora {shlex.quote(f'{path}/*.safetensors')}",
+            next_command=listing(path),
         )
     if not stat.S_ISREG(mode):
         raise CheckpointError(
             f"{path}: is not a regular file (a pipe or a device)",
-            next_command=f"ls -l {shlex.quote(str(path))}",
+            next_command=listing(path),
         )
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise _pickle(path, f"its suffix is {path.suffix!r}")

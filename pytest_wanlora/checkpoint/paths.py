@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import expand_home
+from pytest_wanlora.files import expand_home, listing
 
 _SUFFIX = ".safetensors"
 _MAGIC = re.compile(r"[*?[]")
@@ -38,7 +38,7 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
     if not arguments:
         raise CheckpointError(
             "--lora: no checkpoint given, allowed are files, folders and globs",
-            next_command="pytest --lora <file.safetensors>",
+            next_command=listing(Path()),
         )
     found: dict[str, Path] = {}
     for argument in arguments:
@@ -96,7 +96,7 @@ def _expand_one(argument: str) -> Iterable[Path]:
     if not argument.strip() or "\0" in argument:
         raise CheckpointError(
             f"--lora: {argument!r} is no path, allowed are files, folders and globs",
-            next_command="pytest --lora <file.safetensors>",
+            next_command=listing(Path()),
         )
     try:
         path = expand_home(argument)
@@ -141,7 +141,7 @@ def _in_folder(folder: Path) -> list[Path]:
     also = f"; there are pickles such as {pickles[0]}, which are never opened" if pickles else ""
     raise CheckpointError(
         f"--lora: {folder}: no {_SUFFIX} file in this folder{also}",
-        next_command=f"ls -l {shlex.quote(str(folder))}",
+        next_command=listing(folder),
     )
 
 

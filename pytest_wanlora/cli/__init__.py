@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Final, NoReturn
 
 from pytest_wanlora.cli import (
     clean,
@@ -27,14 +31,67 @@ from pytest_wanlora.cli import (
 )
 from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
-from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.errors import PackedError, SettingsError, WanloraError
+
+_PROGRAM: Final = "python -m pytest_wanlora"
+
+
+class _Parser(argparse.ArgumentParser):
+    """A parser, and those of its commands, whose errors name the next command as all others do."""
+
+    def error(self, message: str) -> NoReturn:
+        command = self.prog.removeprefix(_PROGRAM).strip()
+        said = message.removeprefix("argument ")
+        named = said if said.startswith("-") or not command else f"{command}: {said}"
+        raise SettingsError(named, next_command=f"{self.prog} --help")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # noqa: ANN401 - as argparse has it
+        # the parser of each command is called with the words behind it, and knows best what it lacks
+        self.set_defaults(program=self.prog)
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"{' '.join(unknown)}: not known here; allowed: what the next command lists")
+        if (empty := _empty(args or ())) is not None:
+            self.error(f"{empty}: it is empty; allowed: a text")
+        return found, unknown
+
+
+def _empty(words: Sequence[str]) -> str | None:
+    """The first option or argument that is empty, which as a path would be the current folder."""
+    for before, word in pairwise(["", *words]):
+        name, equals, value = word.partition("=")
+        if not word.strip():
+            return before if before.startswith("-") else "an argument"
+        if equals and name.startswith("--") and not value.strip():
+            return name
+    return None
+
+
+def _following(error: WanloraError, words: Sequence[str]) -> str | None:
+    """The next command of an error; where it is a part of one, with the whole command that was typed."""
+    from pytest_wanlora.reports.commands import typed
+
+    following = error.next_command
+    if following is not None and isinstance(error, PackedError):
+        _, _, archive, _, folder, *_ = shlex.split(following)
+        again = [folder if word and str(Path(word)) == archive else word for word in words]
+        return f"{following} && {typed(*_PROGRAM.split(), *again)}"
+    if following is None or not following.startswith("--"):
+        return following
+    option, value = shlex.split(following)
+    kept = list(words)
+    given = [at for at, word in enumerate(words) if word.partition("=")[0] == option]
+    if len(given) > 1:
+        # which of several was meant is not known here
+        return f"write {following}"
+    for at in given:
+        del kept[at : at + (1 if "=" in words[at] else 2)]
+    return typed(*_PROGRAM.split(), *kept, option, value)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command, of `sys.argv` by default; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m pytest_wanlora", description="Look at LoRA checkpoints of Wan video models."
-    )
+    parser = _Parser(prog=_PROGRAM, description="Look at LoRA checkpoints of Wan video models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     modules = (
         examples,
@@ -59,16 +116,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # what follows is pytest's
         at = words.index("--")
         words, handed = words[:at], words[at + 1 :]
+    program = _PROGRAM
     try:
-        chosen = parser.parse_args(words)
-    except SystemExit as error:
-        return USAGE if error.code else OK
-    chosen.handed = handed
-    command: Callable[[argparse.Namespace], int] = chosen.run_command
-    try:
+        try:
+            chosen = parser.parse_args(words)
+        except SystemExit:
+            # what --help ends with
+            return OK
+        chosen.handed, program = handed, chosen.program
+        command: Callable[[argparse.Namespace], int] = chosen.run_command
         return command(chosen)
     except WanloraError as error:
-        complain(error)
+        # what is raised where several commands read does not know which of them was typed
+        following = _following(error, words) or f"{program} --help"
+        complain(type(error)(error.message, next_command=following))
         return USAGE
     except BrokenPipeError:
         # the reader has gone, such as `head`; without this Python would complain once more at its exit

@@ -8,7 +8,8 @@ from pathlib import Path
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint.converting import FORMATS, convert
 from pytest_wanlora.checkpoint.reads_in import readings, summary
-from pytest_wanlora.cli.output import OK, say
+from pytest_wanlora.cli.output import OK, of_command, say
+from pytest_wanlora.errors import CheckpointError
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -35,8 +36,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    checkpoint = checkpoints.read(Path(arguments.file))
     to: str = arguments.to
+    try:
+        checkpoint = checkpoints.read(Path(arguments.file))
+    except CheckpointError as error:
+        raise of_command(error, "convert", "--to", to) from error
     suffix = "" if to == "peft" else ".safetensors"
     out = Path(arguments.out or checkpoint.path.with_name(f"{checkpoint.path.stem}-{to}{suffix}"))
     converted = convert(checkpoint, to, out / "adapter_model.safetensors" if to == "peft" else out)

@@ -24,7 +24,7 @@ from pytest_wanlora.cli.data_source import (
     whole,
 )
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
-from pytest_wanlora.errors import DataError
+from pytest_wanlora.errors import DataError, PackedError
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
 from pytest_wanlora.training_data.duplicates import THRESHOLD
@@ -144,9 +144,9 @@ def _report(arguments: argparse.Namespace) -> int:
     target = _target(arguments, suite)
     survey = survey_of(arguments, suite, check_videos=arguments.videos != "none")
     if survey.kind == "archive" and arguments.videos == "read":
-        raise DataError(
+        raise PackedError(
             f"--videos read: no video in {arguments.metadata} is read; allowed for a .zip: none, exist",
-            next_command=unpacking(arguments.metadata, "report", "--videos", "read"),
+            next_command=unpacking(arguments.metadata),
         )
     duplicates = survey.duplicates(threshold=arguments.near_duplicates)
     report = build(survey, duplicates, threshold=arguments.near_duplicates)
@@ -219,10 +219,7 @@ def _import(arguments: argparse.Namespace) -> int:
     check_output(output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     survey = take(source, packaged_rules(), progress=progress("rows"))
     if survey.kind == "archive":
-        raise DataError(
-            f"{source.path}: DiffSynth reads no archive",
-            next_command=unpacking(source.path, "import", "--to", arguments.to),
-        )
+        raise PackedError(f"{source.path}: DiffSynth reads no archive", next_command=unpacking(source.path))
     unusable = ~survey.present | np.isin(survey.video_states, list(BROKEN))
     if unusable.any():
         such = "; ".join(

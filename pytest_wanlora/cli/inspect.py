@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.checkpoint.programs import PROGRAMS
 from pytest_wanlora.checkpoint.reads_in import readings, summary
-from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, say, say_json
+from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, of_command, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
 
 
@@ -39,18 +39,22 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     code = OK
     cards = []
-    programs = _programs(arguments.programs)
-    for path in checkpoints.expand(arguments.files):
+    programs = _programs(arguments.programs, arguments.files)
+    try:
+        paths = checkpoints.expand(arguments.files)
+    except CheckpointError as error:
+        raise of_command(error, "inspect") from error
+    for path in paths:
         try:
             checkpoint = checkpoints.read(path)
         except CheckpointError as error:
             # a file that is not there was named wrongly; one that is refused is what was looked at
             code = max(code, BAD if path.is_file() else USAGE)
             if path.is_file() and arguments.json:
-                refused = {"message": error.message, "next": error.next_command}
+                refused = {"message": error.message, "next": of_command(error, "inspect").next_command}
                 cards.append({"name": path.stem, "file": path.name, "suite": None, "refused": refused})
             else:
-                complain(error)
+                complain(of_command(error, "inspect"))
             continue
         card = checkpoint.describe() | _fit(checkpoint)
         card["reads_in"] = [
@@ -67,14 +71,18 @@ def _run(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _programs(text: str) -> list[str]:
+def _programs(text: str, files: Sequence[str]) -> list[str]:
     found = [name.strip() for name in text.split(",") if name.strip()]
     unknown = [name for name in found if name not in PROGRAMS]
     if unknown or not found:
+        from pytest_wanlora.reports.commands import typed
+
         raise SettingsError(
             f"--for: {unknown[0] if unknown else text!r} is not known; allowed: {', '.join(PROGRAMS)}, "
             "separated by commas",
-            next_command=f"python -m pytest_wanlora inspect FILE --for {','.join(PROGRAMS)}",
+            next_command=typed(
+                "python", "-m", "pytest_wanlora", "inspect", *files, "--for", ",".join(PROGRAMS)
+            ),
         )
     return found
 

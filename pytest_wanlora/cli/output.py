@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
 
+from pytest_wanlora.errors import CheckpointError
+
 OK: Final = 0
 BAD: Final = 1
 USAGE: Final = 4
@@ -31,6 +33,14 @@ def say_json(document: object) -> None:
 def complain(problem: object) -> None:
     """Print a problem to stderr."""
     _print(str(problem).splitlines(), sys.stderr)
+
+
+def of_command(error: CheckpointError, *command: str) -> CheckpointError:
+    """The error of a checkpoint that a command was given in the place of `pytest --lora`."""
+    again = (error.next_command or "").replace(
+        "pytest --lora", f"python -m pytest_wanlora {' '.join(command)}"
+    )
+    return CheckpointError(error.message.removeprefix("--lora: "), next_command=again or None)
 
 
 def _print(lines: Iterable[str], stream: TextIO) -> None:

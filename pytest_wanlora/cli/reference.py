@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 
 from pytest_wanlora.cli import output
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.files import listing
 from pytest_wanlora.scoring.frechet import EVERY, write_reference
 from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
 
@@ -152,7 +154,8 @@ def check_videos(folder: Path, suite: Suite, *, every: int, skip_short: bool, sa
     few = [f"{name} has {len(paths)}" for name, paths in kept.items() if len(paths) < _FEWEST]
     if few:
         raise ScoringError(
-            f"{folder}: too few videos: {', '.join(few)}; allowed: {_FEWEST} or more a category"
+            f"{folder}: too few videos: {', '.join(few)}; allowed: {_FEWEST} or more a category",
+            next_command=listing(folder),
         )
     return Chosen(kept, sampling.frames, sampling.height, sampling.width, every, resized, tuple(short))
 
@@ -209,17 +212,22 @@ def _output(named: Path | None, suite: Suite, *, overwrite: bool) -> Path:
             next_command="add --output FILE.safetensors, and name it as scoring.reference in your own suite",
         )
     output = Path(stated) if named is None else named
-    if output.suffix != ".safetensors":
-        raise ScoringError(f"{output}: a reference set is a .safetensors file")
-    if output.is_dir():
-        raise ScoringError(f"{output} is a folder; name a file in it")
+    if output.suffix != ".safetensors" or output.is_dir():
+        kind = "a folder" if output.is_dir() else f"named {output.suffix or 'without an ending'}"
+        raise ScoringError(
+            f"--output: {output} is {kind}; allowed: a .safetensors file",
+            next_command="name one with --output",
+        )
     if output.exists() and not overwrite:
         raise ScoringError(
             f"{output} exists", next_command="add --overwrite to replace it, or name another with --output"
         )
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
-        raise ScoringError(f"{output} cannot be written: {above} is not a folder that you may write to")
+        raise ScoringError(
+            f"{output} cannot be written: {above} is not a folder that you may write to",
+            next_command=f"ls -ld {shlex.quote(str(above))}",
+        )
     return output
 
 

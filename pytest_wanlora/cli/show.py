@@ -8,6 +8,7 @@ from pathlib import Path
 from pytest_wanlora import results
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
 from pytest_wanlora.errors import RecordError
+from pytest_wanlora.files import listing
 from pytest_wanlora.reports import terminal
 
 
@@ -45,6 +46,7 @@ def newest_run(folder: Path) -> Path:
     found = results.records(folder)
     if not found:
         raise RecordError(
-            f"{folder}: no run has a record here", next_command="pytest --lora FILE.safetensors"
+            f"{folder}: no run has a record here; allowed: the folder that --wanlora-output-dir named",
+            next_command=listing(folder),
         )
     return found[-1]

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.publishing.bounds import parse_bound
+from pytest_wanlora.publishing.bounds import HELP, parse_bound
 from pytest_wanlora.publishing.policy import Policy, read_policy
+from pytest_wanlora.results.folders import RECORD
 
 if TYPE_CHECKING:
     from pytest_wanlora.publishing.predicate import AnyStatement
@@ -95,16 +96,20 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
+    from pytest_wanlora.reports.commands import typed
 
     demands = _demands(arguments)
     found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
     if arguments.json:
         say_json(_document(found, demands))
     elif found.verified and found.statement is not None:
-        say(_lines(found.statement, demands, signed=found.signed))
+        say(_lines(found.statement, demands, found))
     else:
         for problem in found.problems:
             complain(f"refused: {problem}")
+        if not any("next: " in problem for problem in found.problems):
+            gate = typed("pytest", "--lora", str(arguments.checkpoint))
+            complain(f"next: {gate}, with what is asked for above: a gate that passes writes a new receipt")
     return OK if found.verified else BAD
 
 
@@ -116,14 +121,14 @@ def _demands(arguments: argparse.Namespace) -> Demands:
         if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
             raise SettingsError(
                 f"{option}: {digest!r} is no digest; allowed: 64 hexadecimal digits",
-                next_command=f"sha256sum {file}",
+                next_command=f"sha256sum {file}, of the file that must have been used",
             )
     for name in ("max_runs", "min_seeds"):
         number, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
         if number is not None and not re.fullmatch("[1-9][0-9]{0,8}", number):
             raise SettingsError(
                 f"{option}: {number!r} is not allowed; allowed: a whole number from 1",
-                next_command=f"{option} 1",
+                next_command=HELP,
             )
     policy = Policy() if arguments.policy is None else read_policy(arguments.policy)
     if arguments.signature is not None and arguments.allowed_signers is None:
@@ -191,7 +196,7 @@ def _number(option: str, text: str) -> float:
         value = math.nan
     if not math.isfinite(value):
         raise SettingsError(
-            f"{option}: {text!r} is not allowed; allowed: a number", next_command=f"{option} 1.0"
+            f"{option}: {text!r} is not allowed; allowed: a number, such as 1.0", next_command=HELP
         )
     return value
 
@@ -200,8 +205,9 @@ def _band(text: str) -> tuple[str, float]:
     metric, sign, number = text.partition("<=")
     if not sign or metric.strip() not in METRICS:
         raise SettingsError(
-            f"--band: {text!r} is no band; allowed: 'METRIC<=NUMBER' with one of {', '.join(METRICS)}",
-            next_command="--band 'fvd<=0.25', in quotes",
+            f"--band: {text!r} is no band; allowed: 'METRIC<=NUMBER' in quotes, such as 'fvd<=0.25', with "
+            f"one of {', '.join(METRICS)}",
+            next_command=HELP,
         )
     return metric.strip(), _number("--band", number)
 
@@ -211,12 +217,12 @@ def _pair(text: str) -> tuple[str, str]:
     if not sign or not key:
         raise SettingsError(
             f"--environment: {text!r} is not allowed; allowed: KEY=VALUE, of the receipt's environment",
-            next_command="python -m json.tool receipt.json",
+            next_command=HELP,
         )
     return key, value
 
 
-def _lines(found: AnyStatement, demands: Demands, *, signed: bool) -> Iterator[str]:
+def _lines(found: AnyStatement, demands: Demands, result: Verification) -> Iterator[str]:
     from pytest_wanlora.publishing.verify import decided
 
     said, (subject,) = found.predicate, found.subject
@@ -229,10 +235,21 @@ def _lines(found: AnyStatement, demands: Demands, *, signed: bool) -> Iterator[s
         yield from (f"    differs: {line}" for line in said.baseline.differences)
     yield f"  gated {said.run.finished} on {said.environment.get('device_name')}"
     yield from (f"  kept: {bound.text}" for bound in demands.bounds)
+    record = "" if result.record is None else f"; all of it against {result.record}"
     yield (
-        f"  signed by {' and '.join(_signers(demands))}"
-        if signed
-        else "  no signature was looked at: this shows that nothing was damaged, not who wrote it"
+        "  checked: the file and the receipt against their digests; the verdicts against the numbers, limits "
+        f"and bands in the receipt{record}"
+    )
+    if result.signed:
+        yield f"  signed by {' and '.join(_signers(demands))}"
+        return
+    alone = (
+        "" if result.record is not None else f", since {RECORD} of the run does not lie beside the receipt"
+    )
+    yield f"  checked against nothing else: scores, seeds, environment, versions, names and times{alone}"
+    yield (
+        "  no signature was looked at: anyone can write a receipt that fits, so it proves nothing of who "
+        "wrote it; ask for one with --allowed-signers or --public-key"
     )
 
 
@@ -245,6 +262,7 @@ def _document(found: Verification, demands: Demands) -> dict[str, object]:
     return {
         "verified": found.verified,
         "problems": list(found.problems),
+        "held_to": None if found.record is None else str(found.record),
         "signed_by": " and ".join(_signers(demands)) if found.signed else None,
         "required": [bound.text for bound in demands.bounds],
         "receipt": None if statement is None else statement.model_dump(mode="json", by_alias=True),

@@ -6,12 +6,16 @@ import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing.predicate import Limit, PredicateV1
 from pytest_wanlora.publishing.recomputed import EACH
 from pytest_wanlora.verdict.judgement import ALL
+
+HELP: Final = "python -m pytest_wanlora verify --help"
+"""The next command of a demand that cannot be read."""
 
 
 @dataclass(frozen=True)
@@ -46,17 +50,20 @@ def parse_bound(text: str) -> Bound:
     for distances of sets.
     """
     found = re.fullmatch(r"\s*([a-z][a-z0-9_]*)\s*(>=|<=)\s*([-+0-9.eE]+)\s*(?:@\s*(\S+)\s*)?", text)
-    allowed = "'METRIC>=NUMBER' or 'METRIC<=NUMBER', with @each, @all or @SCENARIO behind it if need be"
+    allowed = (
+        "'METRIC>=NUMBER' or 'METRIC<=NUMBER', with @each, @all or @SCENARIO behind it if need be, in "
+        "quotes: a shell takes > for a redirection"
+    )
     if found is None:
         raise SettingsError(
             f"--require: {text!r} is no bound; allowed: {allowed}",
-            next_command="--require 'clip>=0.3', in quotes: a shell takes > for a redirection",
+            next_command=HELP,
         )
     metric, sign, number, place = found.groups()
     if metric not in METRICS:
         raise SettingsError(
             f"--require: {text!r}: {metric!r} is no metric; allowed: {', '.join(METRICS)}",
-            next_command="correct the metric",
+            next_command=HELP,
         )
     try:
         value = float(number)
@@ -65,7 +72,7 @@ def parse_bound(text: str) -> Bound:
     if not math.isfinite(value):
         raise SettingsError(
             f"--require: {text!r}: {number!r} is no number; allowed: {allowed}",
-            next_command="correct the number",
+            next_command=HELP,
         )
     low, high = (value, None) if sign == ">=" else (None, value)
     usual = ALL if METRICS[metric].level == "set" else EACH

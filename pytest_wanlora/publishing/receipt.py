@@ -159,6 +159,20 @@ def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
     return found
 
 
+def difference(found: object, made: object, place: str = "") -> str | None:
+    """The first place where two statements differ, but for their digests of themselves."""
+    if isinstance(found, dict) and isinstance(made, dict):
+        keys = (key for key in sorted({*found, *made}) if (place, key) != ("predicate", "digest"))
+        pairs = [(f"{place}.{key}".lstrip("."), found.get(key), made.get(key)) for key in keys]
+    elif isinstance(found, list) and isinstance(made, list) and len(found) == len(made):
+        pairs = [(f"{place}[{at}]", *pair) for at, pair in enumerate(zip(found, made, strict=True))]
+    elif found == made:
+        return None
+    else:
+        return f"{place} is {str(found)[:80]!r}, and {str(made)[:80]!r}"
+    return next((one for at, *two in pairs if (one := difference(two[0], two[1], str(at))) is not None), None)
+
+
 def _sealed(document: dict[str, Any]) -> dict[str, Any]:
     """The statement with the digest of all the rest of it."""
     predicate = {key: value for key, value in document["predicate"].items() if key != "digest"}

@@ -1,12 +1,14 @@
 """Decide whether a receipt allows publishing: same bytes, passing verdict, required limits.
 
 The decision is made again from the receipt's judgements and project tests, its limits are checked against its
-values and its comparisons against their bands. A passing verdict does not count if the pytest run did not end
-with exit code 0.
+values and its comparisons against their bands. Where the run's record lies beside the receipt, the receipt
+must follow from it. A passing verdict does not count if the pytest run did not end with exit code 0.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,10 +16,13 @@ from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
-from pytest_wanlora.files import file_sha256, read_regular
+from pytest_wanlora.files import file_sha256, listing, parse_json, read_regular
 from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
 from pytest_wanlora.publishing.predicate import AnyStatement, Baseline, Predicate, PredicateV1
+from pytest_wanlora.results.folders import RECORD
+from pytest_wanlora.results.migration import SCHEMA_VERSION
+from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import Decision, decide
 
 #: A receipt of a suite with thousands of items is far below this; more is no receipt.
@@ -67,11 +72,13 @@ class Verification:
         problems: Why this receipt does not allow publishing; empty when it does.
         statement: What the receipt says; None when it cannot be read.
         signed: Whether a signature was required and is valid.
+        record: The run's record, which the receipt was held to; None where it does not lie beside it.
     """
 
     problems: tuple[str, ...]
     statement: AnyStatement | None
     signed: bool
+    record: Path | None = None
 
     @property
     def verified(self) -> bool:
@@ -128,14 +135,18 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         found = receipt.parse(data, source=receipt_path.name)
     except RecordError as error:
         return Verification((error.message,), None, signed=False)
+    record = receipt_path.with_name(RECORD)
+    held, changed = _of_the_record(data, found.predicate, record)
     problems = (
+        *changed,
         *_of_the_bytes(found, checkpoint, sha256),
         *_of_the_decision(found.predicate),
         *_of_the_session(found.predicate, checkpoint),
         *recomputed.gaps(found.predicate, videos=demands.single_videos),
         *_of_the_demands(found.predicate, demands),
     )
-    return Verification(problems, found, signed=signer is not None or demands.public_key is not None)
+    signed = signer is not None or demands.public_key is not None
+    return Verification(problems, found, signed=signed, record=record if held else None)
 
 
 def _read(path: Path) -> bytes:
@@ -143,8 +154,9 @@ def _read(path: Path) -> bytes:
         return read_regular(path, largest=_LARGEST)
     except OSError as error:
         raise RecordError(
-            f"{path}: cannot be read: {error.strerror}",
-            next_command="give the receipt that the gate wrote beside results.json, receipt.json",
+            f"{path}: cannot be read: {error.strerror}; allowed: the receipt.json that the gate wrote beside "
+            "results.json, or its .sigstore bundle",
+            next_command=listing(path),
         ) from error
 
 
@@ -163,8 +175,42 @@ def _digest(path: Path) -> str:
         return file_sha256(path)
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror}", next_command="give the file that is to be published"
+            f"{path}: cannot be read: {error.strerror}; allowed: the file that is to be published",
+            next_command=listing(path),
         ) from error
+
+
+def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tuple[str, ...]]:
+    """Whether the run's record is there to hold a receipt to, and what differs.
+
+    Args:
+        data: The receipt.
+        said: The same, read.
+        path: Where the record is if it lies beside the receipt.
+    """
+    try:
+        text = read_regular(path, largest=_LARGEST)
+        stated = parse_json(text)
+        run, version = stated["run_id"], stated["schema_version"]
+    except (OSError, ValueError, TypeError, KeyError):
+        # no record
+        return False, ()
+    if run != said.run.id:
+        return False, ()
+    if hashlib.sha256(text).hexdigest() != said.run.record.sha256:
+        return True, (
+            f"{path}: the record of run {run}, and not the one that the receipt names by its SHA-256: one of "
+            "both was changed",
+        )
+    if version != SCHEMA_VERSION or not isinstance(said, Predicate):
+        # what a receipt of an earlier version was made of is not made again
+        return False, ()
+    try:
+        made = receipt.statement(RunRecord.from_json(text, source=str(path)), said.checkpoint.name)
+    except RecordError as error:
+        return True, (error.message,)
+    different = receipt.difference(json.loads(data), made)
+    return True, () if different is None else (f"{different} in {path}: one of both was changed",)
 
 
 def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]:

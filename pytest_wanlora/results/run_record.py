@@ -15,7 +15,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import ValidationError, computed_field, model_validator
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.files import parse_json, read_regular, write_whole
+from pytest_wanlora.files import listing, parse_json, read_regular, write_whole
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.folders import RECORD, records
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
@@ -39,6 +39,7 @@ from pytest_wanlora.verdict.other_seeds import disagreement
 
 #: pytest's exit code of a run that was stopped by hand.
 _INTERRUPTED = 2
+_ANOTHER = "name the results.json of another run, or gate the checkpoint again"
 T = TypeVar("T")
 K = TypeVar("K", bound=Any)
 
@@ -203,13 +204,13 @@ class RunRecord(Part):
         try:
             raw = parse_json(text)
         except ValueError as error:
-            raise RecordError(f"{source}: not JSON: {error}") from error
+            raise RecordError(f"{source}: not JSON: {error}", next_command=_ANOTHER) from error
         version = raw.get("schema_version") if isinstance(raw, dict) else None
         if type(version) is not int or not OLDEST <= version <= SCHEMA_VERSION:
             newer = type(version) is int and version > SCHEMA_VERSION
             raise RecordError(
                 f"{source}: schema_version is {version!r}; allowed: {OLDEST} to {SCHEMA_VERSION}",
-                next_command="pip install --upgrade pytest-wanlora" if newer else None,
+                next_command="pip install --upgrade pytest-wanlora" if newer else _ANOTHER,
             )
         try:
             stated = raw.get("outcome")
@@ -218,16 +219,20 @@ class RunRecord(Part):
             record = cls.model_validate_json(json.dumps(document))
         except ValidationError as error:
             key, what = first_error(error)
-            raise RecordError(f"{source}: {key or 'record'}: {what}") from error
+            raise RecordError(f"{source}: {key or 'record'}: {what}", next_command=_ANOTHER) from error
         places = {"", ALL, *record.suite.prompts}
         if strange := next((each for each in record.judgements if each.scenario not in places), None):
             raise RecordError(
                 f"{source}: judgements: {str(strange.item)[:200]} is of scenario "
-                f"{strange.scenario[:80]!r}, which its suite does not have"
+                f"{strange.scenario[:80]!r}, which its suite does not have",
+                next_command=_ANOTHER,
             )
         if stated not in (None, record.outcome):
             allowed = str(record.outcome)
-            raise RecordError(f"{source}: outcome is {stated!r}; its judgements and tests give {allowed!r}")
+            raise RecordError(
+                f"{source}: outcome is {stated!r}; its judgements and tests give {allowed!r}",
+                next_command=_ANOTHER,
+            )
         return record
 
     @model_validator(mode="after")
@@ -255,7 +260,10 @@ def load(path: Path) -> RunRecord:
     try:
         text = read_regular(file)
     except OSError as error:
-        raise RecordError(f"{file}: cannot be read: {error.strerror}") from error
+        raise RecordError(
+            f"{file}: cannot be read: {error.strerror}; allowed: a run's {RECORD} or its folder",
+            next_command=listing(file),
+        ) from error
     record = RunRecord.from_json(text, source=str(file))
     unknown = sorted({judged.metric for judged in record.judgements if judged.metric} - set(METRICS))
     if unknown:
@@ -271,7 +279,9 @@ def write(record: RunRecord, path: Path) -> None:
     try:
         write_whole(path, record.to_json().encode())
     except OSError as error:
-        raise RecordError(f"{path}: cannot be written: {error.strerror}") from error
+        raise RecordError(
+            f"{path}: cannot be written: {error.strerror}", next_command=listing(path.parent)
+        ) from error
 
 
 def runs_so_far(folder: Path, sha256: str, suite: str, seeds: Collection[int] | None = None) -> int:

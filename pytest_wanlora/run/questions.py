@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -165,6 +166,8 @@ def judged(
         return settled(blank, Verdict.ERROR, ReasonCode.NOT_MEASURED, {})
     question = of_results(standard, {place_of(*item): results}, {item})[item]
     if blank.metric != "likeness":
+        # they share the chance of a false alarm
+        blank = replace(blank, details={"shared": len(assessment.evidence)})
         return questions.judge_question(blank, question, evidence, undecided=suite.undecided)
     base, own = _curves(standard, blank.scenario, results)
     curves = [each.mean(axis=0) for each in (base, own)]

@@ -15,6 +15,8 @@ from pytest_wanlora.errors import ScoringError
 
 FRAME_BATCH: Final = 9
 """Frames a forward pass, always: the last pass is filled up. 9 is the shortest video that FVD can score."""
+_DEVICES: Final = "cpu, and cuda, cuda:0, cuda:1, ... of a GPU that torch sees"
+_LOOK: Final = "python -c 'import torch; print(torch.cuda.device_count())', which counts those GPUs"
 
 
 def embedded(
@@ -63,9 +65,14 @@ def require_device(device: str) -> None:
         kind = torch.device(device)
         torch.empty(0, device=kind)
     except (RuntimeError, AssertionError) as error:
-        raise ScoringError(f"device {device!r} cannot be used for scoring: {error}") from error
+        raise ScoringError(
+            f"device {device!r} cannot be used for scoring: {error}; allowed: {_DEVICES}",
+            next_command=_LOOK,
+        ) from error
     if kind.type not in ("cpu", "cuda"):
-        raise ScoringError(f"device {device!r} cannot be used for scoring, allowed are cpu and cuda")
+        raise ScoringError(
+            f"device {device!r} cannot be used for scoring; allowed: {_DEVICES}", next_command=_LOOK
+        )
 
 
 @contextmanager

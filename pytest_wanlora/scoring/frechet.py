@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.files import read_regular, write_whole
+from pytest_wanlora.files import listing, read_regular, write_whole
 
 #: Name of the set that serves every category.
 EVERY = "all"
@@ -216,7 +216,9 @@ def write_reference(
     try:
         write_whole(path, data)
     except OSError as error:
-        raise ScoringError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise ScoringError(
+            f"{path} cannot be written: {error.strerror or error}", next_command=listing(path)
+        ) from error
     return hashlib.sha256(data).hexdigest()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from itertools import islice
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import ScoringError
+from pytest_wanlora.files import listing
 from pytest_wanlora.scoring.frechet import EVERY
 
 ENDINGS = (".avi", ".gif", ".mkv", ".mov", ".mp4", ".webm")
@@ -36,17 +36,21 @@ def find_sets(folder: Path) -> Mapping[str, tuple[Path, ...]]:
     except OSError as error:
         raise ScoringError(
             f"{error.filename}: the videos cannot be listed: {error.strerror}",
-            next_command=f"ls {shlex.quote(str(folder))}",
+            next_command=listing(folder),
         ) from error
     if videos and folders:
         raise ScoringError(
             f"{folder}: holds {videos[0].name} and the folder {folders[0].name}: it is not clear which set a "
-            "video belongs to; allowed: videos alone, for one set, or a folder for each category"
+            "video belongs to; allowed: videos alone, for one set, or a folder for each category",
+            next_command=listing(folder),
         )
     sets = {EVERY: videos} if videos else found
     empty = [str(folder / name) for name, of in sets.items() if not of] or ([] if sets else [str(folder)])
     if empty:
-        raise ScoringError(f"{', '.join(empty)}: no videos here; read are {', '.join(ENDINGS)}")
+        raise ScoringError(
+            f"{', '.join(empty)}: no videos here; allowed: {', '.join(ENDINGS)}",
+            next_command=listing(Path(empty[0])),
+        )
     return sets
 
 

@@ -159,7 +159,7 @@ def draw(
     """
     check_shares(shares, survey.rules.names)
     if samples < 1:
-        raise DataError(f"--samples: {samples} is not 1 or more", next_command="such as --samples 1000")
+        raise DataError(f"--samples: {samples} is not 1 or more", next_command="--samples 1000")
     wanted = apportion(shares, samples)
     usable, dropped = _usable(survey, drop, threshold)
     available = survey.counts(usable, repeats=False)

@@ -9,6 +9,7 @@ import shlex
 from pathlib import Path
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import listing
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -23,14 +24,14 @@ _LEGACY: tuple[tuple[str, str, re.Pattern[str]], ...] = (
     ("SHIFT_JIS", "shift_jis", re.compile("[぀-ヿ一-鿿]")),
 )
 _LIKELY = 0.8
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error to raise for a file that the system does not open, such as one that is not there."""
-    folder = next((each for each in path.parents if each.is_dir()), Path())
-    return DataError(
-        f"{path} cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(folder))}"
-    )
+    # a path has one slash left of a URL's two
+    url = "; a URL is not fetched, allowed: a path" if _URL.match(str(path)) else ""
+    return DataError(f"{path} cannot be read: {error.strerror}{url}", next_command=listing(path))
 
 
 def check_start(path: Path, start: bytes) -> None:
@@ -39,7 +40,17 @@ def check_start(path: Path, start: bytes) -> None:
         if start.startswith(mark):
             raise _refused(path, f"is {name}, the training reads UTF-8", name)
     if b"\0" in start:
-        raise _refused(path, "holds zero bytes, as UTF-16 does; the training reads UTF-8", "UTF-16")
+        # without a mark: of commas, blanks and Latin letters the second byte is zero, or the first
+        second = start[1::2].count(0) > start[::2].count(0)
+        name, codec = ("UTF-16LE", "utf-16-le") if second else ("UTF-16BE", "utf-16-be")
+        try:
+            # what is cut off in the middle of a letter is no error
+            text = codecs.getincrementaldecoder(codec)().decode(start)
+        except UnicodeDecodeError:
+            text = "\0"
+        known = None if "\0" in text else name
+        what = f"holds zero bytes, as {known or 'no text'} does; the training reads UTF-8"
+        raise _refused(path, what, known)
 
 
 def undecodable(path: Path, data: bytes | None = None) -> DataError:
@@ -59,11 +70,16 @@ def undecodable(path: Path, data: bytes | None = None) -> DataError:
     return _refused(
         path,
         f"is not UTF-8: byte 0x{text[position]:02x} at offset {offset + position}, line {line}{reads}",
-        guess or "ENCODING",
+        guess,
     )
 
 
-def _refused(path: Path, message: str, encoding: str) -> DataError:
+def _refused(path: Path, message: str, encoding: str | None) -> DataError:
+    if encoding is None:
+        return DataError(
+            f"{path} {message}; allowed: UTF-8, and in which encoding it is cannot be told",
+            next_command="save it as UTF-8 with the program that wrote it",
+        )
     # another ending, so that nothing takes it for a caption or a table if the command stops midway
     old, new = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
     return DataError(

@@ -21,11 +21,11 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pytest_wanlora.errors import DataError
+from pytest_wanlora.errors import DataError, PackedError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
-from pytest_wanlora.training_data.videos import ENDINGS
+from pytest_wanlora.training_data.videos import ENDINGS, is_url, placed
 from pytest_wanlora.training_data.yaml_text import parse
 
 _Folder = Path | zipfile.Path
@@ -104,8 +104,9 @@ class Clips:
         for row in rows:
             video = row.video
             # a table in the folder may name videos elsewhere
-            if video is not None and self.kind == "folder" and Path(video).is_relative_to(self.path):
-                video = Path(video).relative_to(self.path).as_posix()
+            if video is not None and self.kind == "folder" and not is_url(video):
+                path = Path(video)
+                video = path.relative_to(self.path).as_posix() if path.is_relative_to(self.path) else video
             record = [video or "", row.prompt or ""]
             yield Row(next(numbers), row.prompt, video, record, row.repeats)
         if next(numbers) == 1:
@@ -173,9 +174,8 @@ class Clips:
     def _of_place(self, key: str, named: str, settings: _Settings, clips: str | None) -> Iterator[Row]:
         place = self._found(named)
         if place is None:
-            raise self._refused(
-                f"{key}: there is no {named!r}, neither beside the config nor in {Path.cwd()}", key
-            )
+            why = f"there is no {named!r}, neither beside the config nor in {Path.cwd()}"
+            raise self._refused(f"{key}: {f'{named} is a URL, not fetched' if is_url(named) else why}", key)
         if place.is_dir():
             yield from self._of_folder(place, settings)
         else:
@@ -197,11 +197,10 @@ class Clips:
         with self._table(path) as table:
             self.files.append(path)
             for row in table:
-                video = None if row.video is None else str(base / row.video)
-                if video is not None and not Path(video).exists() and Path(row.video or "").exists():
-                    video = str(Path(row.video or "").resolve())
                 yield row._replace(
-                    prompt=_whole(row.prompt, settings), video=video, repeats=row.repeats * settings.repeats
+                    prompt=_whole(row.prompt, settings),
+                    video=placed(row.video, base),
+                    repeats=row.repeats * settings.repeats,
                 )
             self.notes += [f"{path.name}: {note}" for note in table.notes]
 
@@ -229,10 +228,10 @@ class Clips:
         tables = [name for name in files if _ending(name) in FORMATS]
         if tables and not any(beside.values()):
             if not isinstance(folder, Path):
-                raise DataError(
+                raise PackedError(
                     f"{self.path}: {', '.join(_name(files[name]) for name in tables)}: a table is read in a "
                     "folder, not in a .zip; allowed in it: clips with captions beside them",
-                    next_command=unpacking(self.path, "report"),
+                    next_command=unpacking(self.path),
                 )
             named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
             if len(named) > 1:
@@ -283,11 +282,15 @@ class Clips:
         try:
             return _caption(self.path.with_suffix("") / file.at, data)
         except DataError as error:
-            unpack, _, report = unpacking(self.path, "report").rpartition(" && ")
-            raise DataError(
+            what, unpack, mend = (
                 f"{self.path}: unpacked, {error.message}",
-                next_command=f"{unpack} && {error.next_command} && {report}",
-            ) from error
+                unpacking(self.path),
+                error.next_command,
+            )
+            # what mends the encoding is a command only where the encoding could be told
+            if str(mend).startswith("iconv "):
+                raise PackedError(what, next_command=f"{unpack} && {mend}") from error
+            raise DataError(what, next_command=f"{unpack}; then {mend}, and name the folder") from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:
         try:
@@ -326,17 +329,9 @@ def opened(
     )
 
 
-def unpacking(archive: Path, *command: str) -> str:
-    """The shell command that unpacks an archive beside it, keeps files that are there, and reads the folder.
-
-    Args:
-        archive: A .zip file.
-        command: The command of `data` that reads the folder, and its options.
-    """
-    zipped, folder = shlex.quote(str(archive)), shlex.quote(str(archive.with_suffix("")))
-    name, *options = command
-    read = " ".join(["python -m pytest_wanlora data", name, folder, *map(shlex.quote, options)])
-    return f"unzip -n {zipped} -d {folder} && {read}"
+def unpacking(archive: Path) -> str:
+    """The shell command that unpacks an archive beside it and keeps files that are there."""
+    return f"unzip -n {shlex.quote(str(archive))} -d {shlex.quote(str(archive.with_suffix('')))}"
 
 
 def digest(path: Path, files: list[Path]) -> str:

@@ -17,7 +17,7 @@ from pytest_wanlora.training_data.duplicates import Duplicates
 from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.survey import EXAMPLES, MEANS, Survey
 from pytest_wanlora.training_data.trigger import TriggerUse
-from pytest_wanlora.training_data.videos import BROKEN, Reading, State
+from pytest_wanlora.training_data.videos import BROKEN, ENDINGS, URLS, Reading, State
 
 SCHEMA_VERSION: Final = 1
 _BAR = 30
@@ -84,6 +84,7 @@ class Report:
         lengths: By language.
         videos: Rows by `videos.State`, by its lower-case name.
         broken_examples: A few rows at which the training would stop, with the reason.
+        remote_examples: A few rows that name a URL, which is not fetched.
         clips: What reading the files showed; None where they were not read.
         triggers: Of each trigger that was named, how the captions use it.
         without_prompt_examples: The first rows of `without_prompt`.
@@ -106,6 +107,7 @@ class Report:
     repeats: Repeats
     videos: Mapping[str, int]
     broken_examples: tuple[str, ...]
+    remote_examples: tuple[str, ...] = ()
     clips: Reading | None = None
     triggers: tuple[TriggerUse, ...] = ()
     without_prompt_examples: tuple[str, ...] = ()
@@ -176,6 +178,7 @@ def build(survey: Survey, duplicates: Duplicates, *, threshold: float) -> Report
             f"{row}: {State(survey.video_states[number]).name.lower()}"
             for number, row in survey.examples(np.isin(survey.video_states, list(BROKEN))).items()
         ),
+        remote_examples=tuple(survey.examples(survey.video_states == State.REMOTE).values()),
         without_prompt_examples=tuple(survey.examples(~present).values()),
     )
 
@@ -342,6 +345,15 @@ def _videos(report: Report) -> Iterator[str]:
         table = report.path.suffix.lower().removeprefix(".") in FORMATS and not report.path.is_dir()
         way = "name the folder of the videos with --base" if table else "correct the names of the videos"
         yield f"  next: {way}, or do not look for them: --videos none"
+    if report.videos.get(State.UNSUPPORTED.name.lower()):
+        endings = ", ".join(sorted(ENDINGS))
+        yield f"  next: name files that end in {endings}, or URLs that begin with {' or '.join(URLS)}"
+    if report.remote_examples:
+        yield (
+            f"  remote: a URL such as {report.remote_examples[0]}; DiffSynth fetches it while it trains, "
+            "nothing here does, so it is neither looked for nor read"
+        )
+        yield "  next: to have these videos looked at, download them and name the files in the table"
     if report.clips is not None:
         yield from _clips(report.clips)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,8 @@ ENDINGS = VIDEO_ENDINGS | IMAGE_ENDINGS
 """Both."""
 
 URLS = ("http://", "https://")
+"""What DiffSynth fetches while it trains; nothing here does."""
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _LOADER_MULTIPLE = 16
 _FRAME_STEP = 4
 _EXAMPLE_REASONS = 5
@@ -43,6 +46,19 @@ BROKEN = frozenset({State.NAMELESS, State.MISSING, State.EMPTY, State.UNSUPPORTE
 """States in which the training would stop at the row."""
 
 
+def is_url(video: str) -> bool:
+    """Whether a video is named by a URL of any kind, which no folder stands before."""
+    return _SCHEME.match(video) is not None
+
+
+def placed(video: str | None, base: Path) -> str | None:
+    """The path of a video of a table, from the table's folder or else the working folder; a URL as it is."""
+    if video is None or is_url(video):
+        return video
+    found = base / video
+    return str(Path(video).resolve() if not found.exists() and Path(video).exists() else found)
+
+
 def state_of(video: str | None, base: str) -> State:
     """Look whether a video file is there.
 
@@ -55,7 +71,7 @@ def state_of(video: str | None, base: str) -> State:
         return State.NAMELESS
     if video.startswith(URLS):
         return State.REMOTE
-    if video.rpartition(".")[2].lower() not in ENDINGS:
+    if is_url(video) or video.rpartition(".")[2].lower() not in ENDINGS:
         return State.UNSUPPORTED
     try:
         found = os.stat(os.path.join(base, video))  # noqa: PTH116, PTH118  see `base`

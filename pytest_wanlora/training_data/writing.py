@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.files import create_beside
+from pytest_wanlora.files import create_beside, listing
 
 
 def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool = False) -> None:
@@ -57,7 +57,9 @@ def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"{output} cannot be written: {error.strerror or error}") from error
+        raise DataError(
+            f"{output} cannot be written: {error.strerror or error}", next_command=listing(output)
+        ) from error
 
 
 def write_table(

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from pytest_wanlora.phrases import Phrase
-from pytest_wanlora.verdict.judgement import ReasonCode
+from pytest_wanlora.phrases import Language, Phrase
+from pytest_wanlora.verdict.judgement import Judgement, ReasonCode
 
 QUESTION_REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
     {
@@ -37,8 +37,10 @@ QUESTION_REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "{measured}. LoRA가 바꾸지 말아야 할 영상까지 바꿉니다.",
         ),
         ReasonCode.BLEED_UNPROVEN: Phrase(
-            "{measured}: the LoRA seems to change videos that it should leave alone, which is not proven",
-            "{measured}. LoRA가 바꾸지 말아야 할 영상까지 바꾸는 것으로 보이지만 입증되지 않았습니다.",
+            "{measured}: the LoRA seems to change videos that it should leave alone, which is not "
+            "proven{budget}",
+            "{measured}. LoRA가 바꾸지 말아야 할 영상까지 바꾸는 것으로 보이지만 입증되지 "
+            "않았습니다.{budget}",
         ),
         ReasonCode.LEARNED: Phrase(
             "{measured}: the LoRA shows its subject", "{measured}. LoRA가 피사체를 학습했습니다."
@@ -67,8 +69,10 @@ QUESTION_REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "{measured}. 시드와 관계없이 거의 같은 영상이 나옵니다.",
         ),
         ReasonCode.COLLAPSE_UNPROVEN: Phrase(
-            "{measured}: the LoRA seems to give nearly the same video whatever the seed, which is not proven",
-            "{measured}. 시드와 관계없이 거의 같은 영상이 나오는 것으로 보이지만 입증되지 않았습니다.",
+            "{measured}: the LoRA seems to give nearly the same video whatever the seed, which is not "
+            "proven{budget}",
+            "{measured}. 시드와 관계없이 거의 같은 영상이 나오는 것으로 보이지만 입증되지 "
+            "않았습니다.{budget}",
         ),
         ReasonCode.COPIES_NOTHING: Phrase(
             "no video is nearly a training clip: the nearest, seed {seed}, is at {value} of the distance "
@@ -112,3 +116,28 @@ QUESTION_PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
     }
 )
 """What was measured, by metric."""
+
+_BUDGET: Final = Phrase(
+    "; the {shared} items of the run share the 5 % for false alarms, so that alone this one may be proven by "
+    "the same videos; {seeds}",
+    " 이번 실행의 항목 {shared}개가 오경보 확률 5%를 나누어 쓰므로 이 항목만 따로 판정하면 같은 영상으로도 "
+    "입증될 수 있습니다. {seeds}",
+)
+_ALONE: Final = Phrase("; {seeds}", " {seeds}")
+_SEEDS: Final = Phrase(
+    "more seeds decide it (--wanlora-seeds)", "시드를 늘리면 판정할 수 있습니다(--wanlora-seeds)."
+)
+_SEEDS_ABOUT: Final = Phrase(
+    "about {more} more seeds decide it (--wanlora-seeds)",
+    "시드를 약 {more}개 늘리면 판정할 수 있습니다(--wanlora-seeds).",
+)
+
+
+def budget_words(judged: Judgement, language: Language) -> str:
+    """What an item that is not proven shares with the others, and what to do; empty of records of before."""
+    shared = judged.details.get("shared")
+    if shared is None:
+        return ""
+    more = None if judged.evidence is None else judged.evidence.n_missing
+    seeds = (_SEEDS if more is None else _SEEDS_ABOUT).say(language, more=more)
+    return (_ALONE if shared == 1 else _BUDGET).say(language, shared=shared, seeds=seeds)

@@ -10,7 +10,7 @@ from typing import Final
 from pytest_wanlora.metrics import CLIPSCORE_WEIGHT, METRICS, Metric
 from pytest_wanlora.phrases import Language, Phrase
 from pytest_wanlora.verdict.judgement import Detail, Judgement, ReasonCode
-from pytest_wanlora.verdict.question_words import QUESTION_PARTS, QUESTION_REASONS
+from pytest_wanlora.verdict.question_words import QUESTION_PARTS, QUESTION_REASONS, budget_words
 from pytest_wanlora.verdict.standing import (
     FEWEST_VIDEOS,
     STANDINGS,
@@ -191,8 +191,7 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "n = {n}, 기준 값을 0과 구별할 수 없어 신뢰구간 없음",
         ),
         "interval": Phrase(
-            "{level:.0%} interval {bounds}, n = {n}",
-            "{level:.0%} 신뢰구간 {bounds}, n = {n}",
+            "{level:.0%} interval {bounds}, n = {n}", "{level:.0%} 신뢰구간 {bounds}, n = {n}"
         ),
         "untested": Phrase(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
@@ -286,6 +285,7 @@ def _fields(judged: Judgement, language: Language) -> dict[str, object]:
         "baseline": _number(metric, judged.baseline),
         "n": judged.n,
         "fewest": FEWEST_VIDEOS,
+        "budget": budget_words(judged, language),
         "count": PARTS[count].say(language, n=judged.n, reference_n=judged.reference_n),
         "bounds": ", ".join(
             f"{sign} {bound:g}{_cosine(judged.metric, bound, language)}"

@@ -126,7 +126,7 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     ),
     "below a file": (lambda f: lora()(f) / "a.safetensors", ("no such file", "nor is there a folder")),
     "name too long": (lambda f: f / ("x" * 300), ("cannot be read", "too long")),
-    "folder": (folder_instead, ("is a folder", "runs/*.safetensors")),
+    "folder": (folder_instead, ("is a folder", "next: ls -l ")),
     "pipe": (pipe_instead, ("not a regular file",)),
     "empty file": (raw_file(b""), ("is empty (0 bytes)",)),
     "pickle by suffix": (raw_file(b"", "epoch-1.pt"), ("is a pickle", "'.pt'", "allowed is .safetensors")),

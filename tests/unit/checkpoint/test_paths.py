@@ -88,7 +88,7 @@ def test_the_home_folder_is_known(here: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("arguments", "files", "words"),
     [
-        ((), (), ("no checkpoint given", "next: pytest --lora")),
+        ((), (), ("no checkpoint given", "next: ls -l .")),
         (("",), (), ("'' is no path",)),
         (("a\0b",), (), (r"'a\x00b' is no path",)),
         (("~nobody-of-this-name/x",), (), ("'~nobody-of-this-name/x'", "in full")),

@@ -94,7 +94,7 @@ class TestInspect:
             12,
         )
 
-    @pytest.mark.parametrize("programs", ["comfy", "", "diffusers,x"])
+    @pytest.mark.parametrize("programs", ["comfy", ",", "diffusers,x"])
     def test_an_unknown_program_is_4(
         self, lora: Path, capsys: pytest.CaptureFixture[str], programs: str
     ) -> None:

@@ -4,6 +4,8 @@ import argparse
 import csv
 import json
 import re
+import shlex
+import subprocess
 import sys
 import zipfile
 from collections import Counter
@@ -12,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from pytest_wanlora import cli
 from pytest_wanlora.cli.data import add_parser
 from pytest_wanlora.errors import DataError, WanloraError
 from pytest_wanlora.suite.loading import packaged
@@ -145,13 +148,94 @@ def test_report_and_import_refuse_the_videos_of_an_archive(folder: Path) -> None
         archive.writestr("a.mp4", "x")
         archive.writestr("a.txt", "a tram")
     assert run("report", "data.zip") == 0
-    unpack = "unzip -n data.zip -d data && python -m pytest_wanlora data"
     with pytest.raises(DataError, match=r"--videos read: no video in data\.zip is read") as caught:
         run("report", "data.zip", "--videos", "read")
-    assert caught.value.next_command == f"{unpack} report data --videos read"
+    assert caught.value.next_command == "unzip -n data.zip -d data"
     with pytest.raises(DataError, match="DiffSynth reads no archive") as caught:
         run("import", "data.zip", "--to", "diffsynth")
-    assert caught.value.next_command == f"{unpack} import data --to diffsynth"
+    assert caught.value.next_command == "unzip -n data.zip -d data"
+
+
+PACKED = {
+    "a.mp4": b"x",
+    "a.txt": "벚꽃이 핀 연못".encode(),
+    "b.mp4": b"x",
+    "b.txt": b"skslighthouse a tram",
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "files"),
+    [
+        (
+            [
+                "report",
+                "set 1.zip",
+                "--videos",
+                "read",
+                "--trigger",
+                "skslighthouse",
+                "--near-duplicates=0.7",
+            ],
+            {},
+        ),
+        (["import", "./set 1.zip", "--to", "diffsynth", "--output", "o.json", "--videos", "exist"], {}),
+        (
+            [
+                "balance",
+                "--samples",
+                "2",
+                "set 1.zip",
+                "--share",
+                "nature=1",
+                "--repeat",
+                "--output",
+                "o.csv",
+            ],
+            {"a.txt": "벚꽃이 핀 연못".encode("cp949")},
+        ),
+        (
+            ["categorize", "set 1.zip", "--categories", "subjects", "--output", "o.jsonl"],
+            {"a.txt": None, "b.txt": None, "m.csv": b"video,caption\na.mp4,a tram\n"},
+        ),
+        (
+            ["report", "set 1.zip", "--prompt-column", "caption"],
+            {"a.txt": None, "b.txt": None, "m.csv": b"video,caption\na.mp4,a tram\n"},
+        ),
+    ],
+)
+def test_the_command_that_unpacks_is_the_whole_command_that_was_typed(
+    folder: Path, capsys: pytest.CaptureFixture[str], command: list[str], files: dict[str, bytes | None]
+) -> None:
+    with zipfile.ZipFile("set 1.zip", "w") as archive:
+        for name, data in (PACKED | files).items():
+            if data is not None:
+                archive.writestr(name, data)
+    assert cli.main(["data", *command]) == 4
+    following = capsys.readouterr().err.rstrip().rpartition("\nnext: ")[2]
+    *shell, again = following.split(" && ")
+    subprocess.run(["bash", "-c", " && ".join(shell)], check=True, capture_output=True)
+    program, words = shlex.split(again)[:3], shlex.split(again)[3:]
+    assert program == ["python", "-m", "pytest_wanlora"]
+    assert [word if word != "set 1" else "SET" for word in words] == [
+        "data",
+        *(word if not word.endswith("set 1.zip") else "SET" for word in command),
+    ]
+    # 1 says that the videos, which are none, cannot be read
+    assert cli.main(words) == ("read" in words), capsys.readouterr().err
+
+
+@pytest.mark.parametrize("output", [["--output", "o.txt"], ["--output=o.txt"], ["--outp", "o.txt"]])
+def test_an_option_that_is_corrected_comes_with_the_whole_command(
+    folder: Path, capsys: pytest.CaptureFixture[str], output: list[str]
+) -> None:
+    write_prompts(folder / "m.csv", ["a tram", "a forest"])
+    typed = ["data", "categorize", "m.csv", *output, "--categories", "subjects"]
+    assert cli.main(typed) == 4
+    following = capsys.readouterr().err.rstrip().rpartition("\nnext: ")[2]
+    assert following.endswith(" --categories subjects --output o.csv")
+    assert cli.main(shlex.split(following)[3:]) == 0
+    assert (folder / "o.csv").is_file()
 
 
 def test_report_takes_categories_from_a_file(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -196,7 +196,7 @@ def test_a_category_without_videos_is_refused(
 @pytest.mark.parametrize(
     ("more", "words"),
     [
-        (["--output", "set.npz"], "a reference set is a .safetensors file"),
+        (["--output", "set.npz"], "allowed: a .safetensors file"),
         (["--output", "fake.yaml/x.safetensors"], "is not a folder that you may write to"),
         (["--device", "tpu"], "device 'tpu' cannot be used"),
         (["--every", "0"], "'0' is not a whole number from 1 on"),

@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pytest_wanlora import checkpoint as checkpoints
-from pytest_wanlora import cli, testing
+from pytest_wanlora import cli, results, testing
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound, parse_bound
@@ -114,6 +114,74 @@ class TestBytes:
         desk.receipt.symlink_to("/dev/zero")
         with pytest.raises(RecordError, match="not a regular file"):
             desk.problems()
+
+
+class TestRecord:
+    """The record of the run, where it lies beside the receipt."""
+
+    @pytest.fixture
+    def desk(self, tmp_path: Path) -> Desk:
+        results.write(gated.record(), tmp_path / "results.json")
+        return Desk(tmp_path)
+
+    def test_the_receipt_is_held_to_it(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        assert desk.problems() == ()
+        assert desk.main() == 0
+        printed = capsys.readouterr().out
+        assert f"in the receipt; all of it against {desk.folder / 'results.json'}\n" in printed
+        assert (
+            "checked against nothing else: scores, seeds, environment, versions, names and times\n" in printed
+        )
+        assert desk.main("--json") == 0
+        assert json.loads(capsys.readouterr().out)["held_to"] == str(desk.folder / "results.json")
+
+    @pytest.mark.parametrize(
+        ("change", "words"),
+        [
+            (
+                lambda said: said["environment"].update(device_name="H200"),
+                "environment.device_name is",
+            ),
+            (lambda said: said["versions"].update(torch="9"), "predicate.versions.torch is '9'"),
+            (
+                lambda said: said["items"][0].update(value=0.5),
+                "items[0].value is '0.5', and '1.0' in",
+            ),
+            (lambda said: said["items"][0].update(reason="good"), "predicate.items[0].reason is 'good'"),
+            (lambda said: said["run"].update(finished="2031-01-01T00:00:00+00:00"), "predicate.run.finished"),
+            (lambda said: said.update(runs=7), "predicate.runs is '7', and '1' in"),
+            (lambda said: said["verdict"].update(reason="all good"), "predicate.verdict.reason is"),
+            (
+                lambda said: said["run"]["record"].update(sha256="0" * 64),
+                "and not the one that",
+            ),
+        ],
+    )
+    def test_a_changed_value_is_refused(
+        self, desk: Desk, change: Callable[[dict[str, Any]], object], words: str
+    ) -> None:
+        problems = desk.forged(change).problems()
+        assert words in problems[0]
+        assert "results.json" in problems[0]
+        assert problems[0].endswith("one of both was changed")
+
+    def test_a_changed_record_is_refused(self, desk: Desk) -> None:
+        path = desk.folder / "results.json"
+        path.write_text(path.read_text(encoding="utf-8").replace("0.61", "0.62"), encoding="utf-8")
+        (problem,) = desk.problems()
+        assert "not the one that the receipt names by its SHA-256" in problem
+
+    @pytest.mark.parametrize("text", ["{", "[]", '{"run_id": "another", "schema_version": 6}', None])
+    def test_what_is_not_its_record_is_not_held_to_it(
+        self, desk: Desk, text: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = desk.folder / "results.json"
+        path.unlink()
+        if text is not None:
+            path.write_text(text, encoding="utf-8")
+        assert desk.problems() == ()
+        assert desk.main() == 0
+        assert "does not lie beside the receipt" in capsys.readouterr().out
 
 
 class TestMutations:
@@ -561,7 +629,9 @@ class TestCommand:
             f"verified: epoch-2.safetensors, SHA-256 {gated.SHA}",
             "all 13 items pass; run 1 of these bytes, at strength 1",
             "kept: clip>=0.3",
-            "no signature was looked at: this shows that nothing was damaged, not who wrote it",
+            "checked: the file and the receipt against their digests; the verdicts against the numbers",
+            "versions, names and times, since results.json of the run does not lie beside the receipt",
+            "no signature was looked at: anyone can write a receipt that fits, so it proves nothing of who",
         ):
             assert words in printed.out
 
@@ -570,7 +640,7 @@ class TestCommand:
         assert desk.main("--require", "clip>=0.4", "--suite", "wan") == 1
         printed = capsys.readouterr()
         assert printed.out == ""
-        assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["refused"] * 3
+        assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["refused"] * 3 + ["next"]
 
     def test_json(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         assert desk.main("--json") == 0

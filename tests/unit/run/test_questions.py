@@ -85,10 +85,20 @@ class TestBleed:
         [(0.1, ReasonCode.KEEPS_THE_REST), (2.0, ReasonCode.BLEEDS)],
     )
     def test_the_answer_comes_from_the_features(self, opened: Open, size: float, code: ReasonCode) -> None:
-        found = judged(opened(moved(size)), "bleed")
+        gate = opened(moved(size))
+        found = judged(gate, "bleed")
         assert found.code is code
         assert found.value == pytest.approx(size, rel=0.5)
         assert found.n >= unusual.FIRST
+        assert found.evidence is not None
+        tested = [item for item in gate.items if item.kind in ("regression", "question")]
+        # nothing tests kvd
+        assert found.details["shared"] == len([item for item in tested if item.metric != "kvd"])
+
+    def test_alone_it_shares_the_budget_with_nothing(self, opened: Open) -> None:
+        gate = opened(moved(2.0))
+        gate.select([ItemId("question", "good", NATURE, "bleed")])
+        assert judged(gate, "bleed").details["shared"] == 1
 
     def test_a_video_that_cannot_be_scored_is_no_answer(self, opened: Open) -> None:
         def black(job: Job, made: Produced) -> Produced:

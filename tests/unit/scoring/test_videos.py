@@ -77,7 +77,7 @@ class TestFindSets:
         ("names", "words"),
         [
             (["urban/a.mp4", "b.mp4"], r"holds b\.mp4 and the folder urban"),
-            (["urban/a.mp4", "nature/notes.txt"], "nature: no videos here; read are .avi"),
+            (["urban/a.mp4", "nature/notes.txt"], "nature: no videos here; allowed: .avi"),
             (["notes.txt"], "no videos here"),
         ],
     )

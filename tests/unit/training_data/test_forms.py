@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import zipfile
 from pathlib import Path
@@ -106,7 +107,7 @@ def test_an_archive_with_a_table_is_refused(tmp_path: Path, names: list[str]) ->
     message = bad(path)
     assert f"my data.zip: {', '.join(names)}: a table is read in a folder" in message
     folder = f"'{tmp_path / 'my data'}'"
-    assert message.endswith(f"unzip -n '{path}' -d {folder} && python -m pytest_wanlora data report {folder}")
+    assert message.endswith(f"unzip -n '{path}' -d {folder}")
 
 
 MUSUBI = """
@@ -252,11 +253,43 @@ def test_a_caption_of_another_encoding_in_an_archive_is_refused(
     message, _, command = bad(path).partition("\nnext: ")
     folder = tmp_path / "data"
     assert message == f"{path}: unpacked, {folder}/set/a.txt {said}"
-    unpack, iconv, move, report = command.split(" && ")
+    unpack, iconv, move = command.split(" && ")
     assert unpack == f"unzip -n {path} -d {folder}"
     assert iconv.startswith(f"iconv -f {encoding.upper()} -t UTF-8 {folder}/set/a.txt > ")
     assert move.endswith(f" {folder}/set/a.txt")
-    assert report == f"python -m pytest_wanlora data report {folder}"
+
+
+def test_an_encoding_that_cannot_be_told_is_no_command(tmp_path: Path) -> None:
+    write(tmp_path, data_in_a__mp4="x")
+    (tmp_path / "data" / "a.txt").write_bytes(b"caf\xe9")
+    message, _, following = bad(tmp_path / "data").partition("\nnext: ")
+    assert message.endswith("line 1; allowed: UTF-8, and in which encoding it is cannot be told")
+    assert following == "save it as UTF-8 with the program that wrote it"
+    with zipfile.ZipFile(tmp_path / "a b.zip", "w") as archive:
+        archive.writestr("a.txt", b"caf\xe9")
+    unpack, save = bad(tmp_path / "a b.zip").partition("\nnext: ")[2].split("; then ")
+    assert unpack == f"unzip -n '{tmp_path}/a b.zip' -d '{tmp_path}/a b'"
+    assert save == f"{following}, and name the folder"
+
+
+@pytest.mark.parametrize("url", ["https://host/a.mp4", "s3://host/a.mp4"])
+@pytest.mark.parametrize("config", [False, True])
+def test_a_url_in_a_table_of_a_folder_or_a_config_is_no_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, url: str, config: bool
+) -> None:
+    write(tmp_path, set_in_metadata__jsonl=json.dumps({"video": url, "caption": "a tram"}) + "\n")
+    write(tmp_path, data__yaml="path: set/metadata.jsonl\n")
+    # where a relative path is all that a path can be
+    monkeypatch.chdir(tmp_path / "set")
+    assert rows(tmp_path / "data.yaml" if config else Path()) == [(url, "a tram", 1)]
+
+
+def test_a_url_in_the_place_of_a_table_is_not_fetched(tmp_path: Path) -> None:
+    write(tmp_path, data__yaml="path: https://host/metadata.jsonl\n")
+    assert "path: https://host/metadata.jsonl is a URL, not fetched\nnext: grep -n path" in bad(
+        tmp_path / "data.yaml"
+    )
+    assert "a URL is not fetched, allowed: a path\nnext: ls -l ." in bad(Path("https://host/metadata.jsonl"))
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.zip", "nosuch.toml", "none/nosuch.csv"])
@@ -290,7 +323,7 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
     assert "c.txt is not UTF-8" in bad(tmp_path)
 
 
-@pytest.mark.parametrize("encoding", ["cp949", "utf-16"])
+@pytest.mark.parametrize("encoding", ["cp949", "utf-16", "utf-16-le", "utf-16-be"])
 def test_the_command_for_a_caption_of_another_encoding_mends_it(tmp_path: Path, encoding: str) -> None:
     write(tmp_path, a__mp4="x")
     (tmp_path / "a.txt").write_bytes("벚꽃이 핀 연못".encode(encoding))

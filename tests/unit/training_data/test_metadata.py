@@ -112,7 +112,9 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.csv", b'video,prompt\na.mp4,"a "red" city"\n', ["line 2", "written twice"]),
         ("m.csv", b'video,prompt\na.mp4,"' + b"x" * 200_000 + b'"\n', ["131,072 characters"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16"), ["is UTF-16", "iconv -f UTF-16 -t UTF-8"]),
-        ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-le"), ["zero bytes", "UTF-16"]),
+        ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-le"), ["zero bytes", "iconv -f UTF-16LE"]),
+        ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-be"), ["zero bytes", "iconv -f UTF-16BE"]),
+        ("m.csv", b"\0\0\0\x18ftypmp42\0\0\0\0", ["zero bytes, as no text does", "save it as UTF-8"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-32"), ["is UTF-32"]),
         (
             "m.csv",
@@ -120,7 +122,11 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
             ["not UTF-8", "line 3", "offset 28", "reads as CP949", "iconv -f CP949 -t UTF-8"],
         ),
         ("m.csv", f"video,prompt\na.mp4,{CHINESE}\n".encode("gb18030"), ["line 2", "reads as GB18030"]),
-        ("m.csv", b"video,prompt\na.mp4,caf\xe9\n", ["line 2", "byte 0xe9", "iconv -f ENCODING"]),
+        (
+            "m.csv",
+            b"video,prompt\na.mp4,caf\xe9\n",
+            ["byte 0xe9", "allowed: UTF-8", "save it as UTF-8"],
+        ),
         ("m.json", f'[{{"video": "a", "prompt": "{KOREAN}"}}]'.encode("cp949"), ["not UTF-8", "CP949"]),
         ("m.json", b"", ["is empty"]),
         ("m.json", b"[]", ["no row"]),

@@ -81,6 +81,16 @@ def test_broken_and_repeated_videos(tmp_path: Path) -> None:
     )
 
 
+def test_videos_at_urls_are_told_of(tmp_path: Path) -> None:
+    rows = [("https://host/a.mp4", "a tram"), ("s3://host/b.mp4", "a forest")]
+    report = report_on(write_csv(tmp_path / "m.csv", rows), check_videos=True)
+    assert report.videos == {"remote": 1, "unsupported": 1}
+    said = "\n".join(report_lines(report))
+    assert "remote: a URL such as line 2: https://host/a.mp4; DiffSynth fetches it while it trains" in said
+    assert "the training would stop at line 3: s3://host/b.mp4: unsupported" in said
+    assert "or URLs that begin with http:// or https://" in said
+
+
 def test_files_are_read_and_rounded(tmp_path: Path) -> None:
     video(tmp_path / "a.mp4", 9)
     video(tmp_path / "b.mp4", 6, (96, 48))

@@ -13,6 +13,7 @@ from safetensors.numpy import load_file
 
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
+from pytest_wanlora.verdict import reasons
 from pytest_wanlora.verdict.evidence import Contrast, Floats, interval, p_worse
 from pytest_wanlora.verdict.judgement import Evidence, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.questions import (
@@ -176,6 +177,31 @@ def test_a_bleed_that_is_not_proven_is_undecided(undecided: str, verdict: Verdic
     unproven = replace(evidence["bleed"], significant=False, seconded=False)
     judged = judge_question(BLANK, question, unproven, undecided=undecided)  # type: ignore[arg-type]  # both are
     assert (judged.verdict, judged.code) == (verdict, ReasonCode.BLEED_UNPROVEN)
+
+
+@pytest.mark.parametrize(
+    ("shared", "n_enough", "english", "korean"),
+    [
+        (14, 9, "not proven; the 14 items of the run share the 5 %", "항목 14개가 오경보 확률 5%"),
+        (14, 9, "; about 5 more seeds decide it (--wanlora-seeds)", "시드를 약 5개 늘리면"),
+        (1, None, "which is not proven; more seeds decide it (--wanlora-seeds)", "않았습니다. 시드를 늘리면"),
+        (None, 9, "which is not proven", "입증되지 않았습니다."),
+    ],
+)
+def test_what_is_not_proven_says_with_how_many_it_shares_the_budget(
+    shared: int | None, n_enough: int | None, english: str, korean: str
+) -> None:
+    question, evidence, _ = asked(4.0)
+    unproven = replace(evidence["bleed"], significant=False, seconded=False, n=4, n_enough=n_enough)
+    # records of before do not know it
+    blank = replace(BLANK, details={} if shared is None else {"shared": shared})
+    judged = judge_question(blank, question, unproven, undecided="block")
+    said = reasons.reason(judged, "en"), reasons.reason(judged, "ko")
+    assert judged.reason == said[0]
+    assert english in said[0]
+    assert korean in said[1]
+    if shared is None:
+        assert (said[0].endswith(english), said[1].endswith(korean)) == (True, True)
 
 
 def test_a_base_without_spread_gives_no_answer() -> None:
