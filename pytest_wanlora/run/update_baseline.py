@@ -15,7 +15,7 @@ import numpy as np
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora.baseline import acceptance
 from pytest_wanlora.baseline.contents import Baseline, Insistence
-from pytest_wanlora.errors import BaselineError
+from pytest_wanlora.errors import BaselineError, RefusedError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.looks import COMPARED
@@ -74,9 +74,9 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
         candidate: The checkpoint to accept, or the model without LoRA.
 
     Raises:
-        BaselineError: It is refused (a limit is broken, a video is degenerate, it is smaller than what it
-            replaces, the gate refuses the checkpoint, there is no base to compare it with), or cannot be
-            written.
+        RefusedError: A limit is broken, a video is degenerate, it is smaller than what it replaces, the gate
+            refuses the checkpoint, or there is no base to compare it with.
+        BaselineError: It cannot be written.
         JobError: A video cannot be rendered.
         ScoringError: There is no reference set.
     """
@@ -305,11 +305,11 @@ def _own(gate: Gate, name: str) -> Baseline | None:
 
 def _refused(
     name: str, lines: Sequence[str], next_command: str = "", beside: Sequence[str] = ()
-) -> BaselineError:
+) -> RefusedError:
     more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     listed = "\n".join(f"  {line}" for line in [*lines[:_SHOWN], *more, *beside])
-    return BaselineError(
-        f"not stored as the baseline {name!r}; nothing was changed:\n{listed}",
+    return RefusedError(
+        f"refused, not stored as the baseline {name!r}; nothing was changed:\n{listed}",
         next_command=next_command
         or "mend what is listed; a baseline must be whole and keep the suite's limits",
     )

@@ -71,7 +71,7 @@ def test_a_video_that_cannot_be_scored_is_never_stored(
     name = "base" if bare else "good"
     target = "base" if bare else "accepted"
     assert refused.value.message == (
-        f"not stored as the baseline {target!r}; nothing was changed:\n"
+        f"refused, not stored as the baseline {target!r}; nothing was changed:\n"
         f"  {name}, test2_nature, seed 16: cannot be scored: it is black"
     )
     assert not place.exists()
