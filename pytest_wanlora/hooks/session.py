@@ -104,9 +104,14 @@ class Run:
         if self.controller is None and not self.dry and not self.worker:
             self._race()
 
+    @property
+    def _races(self) -> bool:
+        gate = self.gate
+        return gate.settings.race and not gate.blocked and len(gate.candidates) > 1
+
     def _race(self) -> None:
         gate = self.gate
-        if not gate.settings.race or gate.blocked or len(gate.candidates) < 2:
+        if not self._races:
             return
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
 
@@ -157,9 +162,14 @@ class Run:
         if not self.gate.settings.plan:
             return None
         self.lines = plan_lines(self.gate, self.planned)
+        # the run would end so
         if (error := beyond_budget(self.gate)) is not None:
-            # the run would end so
             raise pytest.UsageError(str(error))
+        try:
+            if self._races:
+                Course(self.gate, self.lines.append)
+        except WanloraError as error:
+            raise pytest.UsageError(str(error)) from error
         return True
 
     def pytest_report_teststatus(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+
 import pytest
 
 from tests.integration.conftest import Project
@@ -75,6 +77,65 @@ def test_the_plan_of_a_baseline(project: Project) -> None:
         ["plan of base on *", "videos up to the first look: 8, *", "missing: nothing"]
     )
     assert not (project.path / "baselines").exists()
+
+
+@pytest.mark.parametrize("key", ["no key", "locked"])
+def test_the_plan_reads_the_key_that_the_run_would_sign_with(based: Project, key: str) -> None:
+    path = based.path / "key"
+    if key == "locked":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", path], check=True)
+    else:
+        path.write_text("no key\n", encoding="utf-8")
+        path.chmod(0o600)
+    said = []
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run("--lora", "good.safetensors", "--wanlora-sign-key", "key", *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            ["ERROR: --wanlora-sign-key (ini: wanlora_sign_key): */key: ssh-keygen *"]
+        )
+        said.append(result.errlines)
+    assert said[0] == said[1]
+    assert based.rendered() == []
+
+
+@pytest.mark.parametrize(
+    ("option", "purpose"), [("cache", "keep the scores of rendered videos"), ("output", "write the record")]
+)
+def test_the_plan_refuses_a_folder_that_the_run_could_not_make(
+    based: Project, option: str, purpose: str
+) -> None:
+    (based.path / "taken").write_text("", encoding="utf-8")
+    folder = (f"--wanlora-{option}-dir", "taken/below")
+    result = based.run(*PLAN, *folder)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: */taken/below: cannot {purpose}: Not a directory", f"next: *--wanlora-{option}-dir"]
+    )
+    assert based.run("--lora", "good.safetensors", *folder).ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize("plan", [(), ("--wanlora-plan",)])
+def test_a_baseline_that_cannot_be_written_is_not_measured(project: Project, plan: tuple[str, ...]) -> None:
+    (project.path / "taken").mkdir()
+    (project.path / "taken" / "fake").write_text("", encoding="utf-8")
+    result = project.run("--update-baselines", "--wanlora-baselines-dir", "taken", *plan)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: */taken/fake/base: cannot store the baseline: Not a directory", "next: *baselines-dir"]
+    )
+    assert project.rendered() == []
+
+
+def test_the_plan_refuses_a_race_of_too_few_seeds_as_the_race_does(based: Project) -> None:
+    said = []
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run("--lora", "*.safetensors", "--wanlora-race", "--wanlora-seeds", "2:2", *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: --wanlora-race: 2 seeds a scenario at most; allowed: 3*"])
+        said.append(next(line for line in result.errlines if line.startswith("ERROR: ")))
+    assert said[0] == said[1]
+    assert based.rendered() == []
 
 
 def test_a_plan_without_a_gate_is_a_usage_error(project: Project) -> None:
