@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,6 +93,11 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
             workers.distribute_nothing(config)
         else:
             gate.fetch()
+            if downloads := gate.preflight.downloads if gate.preflight is not None else ():
+                # what was not here could not be looked at
+                gate.preflight = replace(gate.examine(), downloads=downloads)
+                if gate.blocked:
+                    workers.distribute_nothing(config)
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
         raise SettingsError(

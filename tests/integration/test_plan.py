@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from typing import Any
 
 import pytest
 
+from pytest_wanlora.run import preflight
+from pytest_wanlora.run.inputs import Download, ModelFiles
+from pytest_wanlora.run.session import Gate
+from pytest_wanlora.scoring import frechet
 from tests.integration.conftest import Project
 
 PLAN = ("--lora", "good.safetensors", "--wanlora-plan")
@@ -135,6 +140,51 @@ def test_the_plan_refuses_a_race_of_too_few_seeds_as_the_race_does(based: Projec
         result.stderr.fnmatch_lines(["ERROR: --wanlora-race: 2 seeds a scenario at most; allowed: 3*"])
         said.append(next(line for line in result.errlines if line.startswith("ERROR: ")))
     assert said[0] == said[1]
+    assert based.rendered() == []
+
+
+@pytest.mark.parametrize("arguments", [("--update-baselines",), ("--lora", "good.safetensors")])
+def test_a_reference_set_that_does_not_fit_is_told_before_anything_is_rendered(
+    based: Project, arguments: tuple[str, ...]
+) -> None:
+    path = based.path / "fake-files" / "reference.safetensors"
+    known = frechet.read_reference(path, sha256="", extractor_sha256=None)
+    few = {name: rows[:3] for name, rows in known.sets.items()}
+    frechet.write_reference(path, few, frames=5, extractor_sha256=known.extractor_sha256)
+    based.forget()
+    said = (
+        "1. *: the reference set has too few videos, all of 3; allowed: 4 or more, as the suite compares fvd"
+    )
+    planned = based.run(*arguments, "--wanlora-plan")
+    assert planned.ret == pytest.ExitCode.OK
+    planned.stdout.fnmatch_lines(["missing: 1 thing; *", said, "   next: python -m * reference *"])
+    ran = based.run(*arguments)
+    assert ran.ret == pytest.ExitCode.TESTS_FAILED
+    ran.stdout.fnmatch_lines(["not measured: 1 cause; nothing was loaded or rendered", said])
+    assert based.rendered() == []
+
+
+def test_what_was_fetched_is_looked_at_before_anything_is_rendered(
+    based: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = based.path / "fake-files" / "reference.safetensors"
+    away = [Download("model.vae", "hub:a/b:vae", based.path, 3)]
+
+    class Files(ModelFiles):
+        def __init__(self, *arguments: Any, whole: bool) -> None:  # noqa: ANN401 - as ModelFiles
+            super().__init__(*arguments, whole=whole)
+            self.downloads = tuple(away)
+
+    def fetch(_: Gate) -> None:
+        path.write_bytes(b"")
+        away.clear()
+
+    monkeypatch.setattr(preflight, "ModelFiles", Files)
+    monkeypatch.setattr(Gate, "fetch", fetch)
+    based.forget()
+    result = based.run("--update-baselines")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["not measured: 1 cause; nothing was loaded or rendered", "1. *reference*"])
     assert based.rendered() == []
 
 
