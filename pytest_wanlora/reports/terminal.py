@@ -377,11 +377,15 @@ def _cost(record: RunRecord) -> str:
     totals = record.totals
     plural = "s" * (totals.rendered != 1)
     words = [f"{totals.rendered} video{plural} rendered in {duration(totals.rendering_seconds)}"]
-    if totals.reused:
+    if totals.reused and not totals.rendered:
+        words = [f"no video was rendered, {totals.reused} came from the cache"]
+    elif totals.reused:
         words.append(f"{totals.reused} reused")
     if totals.failed:
         words.append(f"{totals.failed} failed")
-    return f"{', '.join(words)}; the run took {duration(totals.seconds)}"
+    # the record has the videos of the winner alone
+    whose = "" if record.race is None else f"{record.race.gated}, the race's videos of it included: "
+    return f"{whose}{', '.join(words)}; the run took {duration(totals.seconds)}"
 
 
 def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str], insisted: str = "") -> list[str]:

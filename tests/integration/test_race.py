@@ -48,8 +48,16 @@ def test_the_winner_of_a_race_is_gated_alone(
             "*race: 3 seeds each: * of 6 go on, epoch-2@0.6 ahead",
             "race: epoch-2@0.6 (*; not distinguishable from it at n = *",
             "race: Best is the smallest mean loss*",
-            "race: * videos of 144 in *; what was dropped early saved *",
+            "race: * videos of 144 in *, * rendered and 0 from the cache; *",
             "*epoch-2@0.6 * won",
+        ]
+    )
+    again = pytester.runpytest_subprocess(*common, *race, *workers)
+    assert again.ret == pytest.ExitCode.OK
+    again.stdout.fnmatch_lines(
+        [
+            "race: * videos of 144 in *, 0 rendered and * from the cache; *",
+            "epoch-2@0.6, the race's videos of it included: no video was rendered, * came from the cache; *",
         ]
     )
     record = max(
