@@ -26,6 +26,7 @@ from pytest_wanlora.reports.writing import exporter
 from pytest_wanlora.run.handover import packed, unpacked
 from pytest_wanlora.run.opening import open_gate
 from pytest_wanlora.run.session import Gate
+from pytest_wanlora.run.update_baseline import refuse_early
 
 if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
@@ -85,19 +86,7 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
         _require_outputs(gate)
     planned = workers.planned(config) if gate.cluster is None else gate.cluster.slots
     if worker is None and not config.getoption("collectonly"):
-        # read now, before the preflight and all others read the same
-        _ = gate.digests
-        gate.examine()
-        if settings.plan or gate.blocked:
-            # nothing is rendered, so no worker has anything to do
-            workers.distribute_nothing(config)
-        else:
-            gate.fetch()
-            if downloads := gate.preflight.downloads if gate.preflight is not None else ():
-                # what was not here could not be looked at
-                gate.preflight = replace(gate.examine(), downloads=downloads)
-                if gate.blocked:
-                    workers.distribute_nothing(config)
+        _examine(config, gate)
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
         raise SettingsError(
@@ -131,3 +120,23 @@ def _require_outputs(gate: Gate) -> None:
         # a run makes these folders when its session starts
         require_writable(settings.cache_dir, "keep the scores of rendered videos", "cache")
         require_writable(settings.output_dir, "write the record", "output")
+
+
+def _examine(config: pytest.Config, gate: Gate) -> None:
+    """Find out, before anything is loaded, what is missing, and refuse what would be refused in any case."""
+    # read now, before the preflight and all others read the same
+    _ = gate.digests
+    gate.examine()
+    if gate.settings.plan or gate.blocked:
+        # nothing is rendered, so no worker has anything to do
+        workers.distribute_nothing(config)
+    else:
+        gate.fetch()
+        if downloads := gate.preflight.downloads if gate.preflight is not None else ():
+            # what was not here could not be looked at
+            gate.preflight = replace(gate.examine(), downloads=downloads)
+            if gate.blocked:
+                workers.distribute_nothing(config)
+    if gate.settings.update_baselines and not gate.blocked:
+        # the items of limits are rendered before the one that stores
+        refuse_early(gate, gate.candidates[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from typing import Any
 
@@ -162,6 +163,41 @@ def test_a_reference_set_that_does_not_fit_is_told_before_anything_is_rendered(
     assert ran.ret == pytest.ExitCode.TESTS_FAILED
     ran.stdout.fnmatch_lines(["not measured: 1 cause; nothing was loaded or rendered", said])
     assert based.rendered() == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("missing", "  it can be compared with no model without LoRA: *: there is no baseline 'base' of *"),
+        ("incomparable", "  it can be compared with no model without LoRA: the baseline 'base' of suite *"),
+        ("larger", "  test1_city: seeds 2 -> 1"),
+    ],
+)
+def test_an_acceptance_that_is_refused_in_any_case_is_refused_before_it_is_rendered(
+    based: Project, harm: str, said: str
+) -> None:
+    accept = ["--lora", "good.safetensors", "--update-baselines"]
+    suite = based.path / "fake.yaml"
+    if harm == "missing":
+        shutil.rmtree(based.path / "baselines" / "fake" / "base")
+    elif harm == "incomparable":
+        suite.write_text(suite.read_text().replace("shift: 5.0", "shift: 4.0"))
+    else:
+        suite.write_text(suite.read_text() + "tolerances: {fvd: off}\n")
+        assert based.run(*accept).ret == pytest.ExitCode.OK
+        accept += ["--wanlora-seeds", "1"]
+    based.forget()
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run(*accept, *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        told = [
+            "ERROR: refused, not stored as the baseline 'accepted'; nothing was changed:",
+            said,
+            "next: *",
+        ]
+        result.stderr.fnmatch_lines(told)
+    assert based.rendered() == []
+    assert based.run(*accept, "--wanlora-force").ret == pytest.ExitCode.OK
 
 
 def test_what_was_fetched_is_looked_at_before_anything_is_rendered(
