@@ -8,6 +8,7 @@
       CheckpointError      an unreadable or refused LoRA file
       BaselineError        the baseline store: missing, other schema, unreadable
         IncomparableError  a baseline of another fingerprint or environment
+        RefusedError       a measurement that may not become a baseline
       JobError             a job could not be rendered, claimed or cached
       StudioError          the model: files missing, not loading, LoRA not applied
       ScoringError         scorer weights missing, degenerate video, empty reference
@@ -78,6 +79,15 @@ class BaselineError(WanloraError):
 
 class IncomparableError(BaselineError):
     """The stored baseline was measured with another fingerprint or in another environment."""
+
+
+class RefusedError(BaselineError):
+    """A measurement may not become a baseline; the first line says so, each further one has a reason."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The reasons."""
+        return tuple(line.strip() for line in self.message.splitlines()[1:])
 
 
 class JobError(WanloraError):

@@ -198,3 +198,17 @@ def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobErro
         f"{folder}: cannot {purpose}: {error.strerror or error}\nA writable folder is needed; {free}.",
         next_command=f"make room or make it writable, or name another folder with --wanlora-{kind}-dir",
     )
+
+
+def require_writable(folder: Path, purpose: str, kind: str) -> None:
+    """Find out whether a folder can be made and written, without writing anything.
+
+    Raises:
+        JobError: It cannot.
+    """
+    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
+    number = 0 if place.is_dir() else errno.ENOTDIR
+    if not number and not os.access(place, os.W_OK | os.X_OK):
+        number = errno.EACCES
+    if number:
+        raise unwritable(folder, OSError(number, os.strerror(number)), purpose, kind)

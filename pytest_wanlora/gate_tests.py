@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 import pytest
 
-from pytest_wanlora.errors import WanloraError
+from pytest_wanlora.errors import JobError, RefusedError, WanloraError
 from pytest_wanlora.reports import terminal, terminal_tables
 from pytest_wanlora.reports.commands import item_again
 from pytest_wanlora.reports.summary import seeds_to_decide
@@ -65,19 +65,23 @@ def test_question(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_it
 
 def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: str) -> None:
     """The measured scores are stored as a baseline, or the test fails with the reason."""
-    gate = wanlora_gate
-    refused = ""
-    if gate.blocked:
-        request.node.user_properties.append((NOT_MEASURED, "listed at the end"))
-        pytest.fail(f"nothing was stored: {gate.blocked[0].message}", pytrace=False)
+    gate, problem = wanlora_gate, ""
     try:
+        if gate.blocked:
+            first = gate.blocked[0]
+            request.node.user_properties.append((NOT_MEASURED, "listed at the end"))
+            raise JobError(first.message, next_command=first.next_command)
         stored = store(gate, gate.judge, gate.candidate(wanlora_item))
         _tell(request, "stored", {"candidate": wanlora_item, **asdict(stored)})
     except WanloraError as error:
-        refused = str(error)
+        problem, refused = str(error), isinstance(error, RefusedError)
+        why = error.lines if isinstance(error, RefusedError) else (error.message.splitlines()[0],)
+        told = {"refused": refused, "why": why, "next_command": error.next_command or ""}
+        _tell(request, "not_stored", told)
+        request.node.stash[HEADLINE] = f"{'refused' if refused else 'not stored'}: {why[0]}"
     # outside the handler, so that pytest does not print the error twice
-    if refused:
-        pytest.fail(refused, pytrace=False)
+    if problem:
+        pytest.fail(problem, pytrace=False)
 
 
 def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:

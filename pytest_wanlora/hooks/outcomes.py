@@ -17,7 +17,7 @@ from pytest_wanlora import workers
 from pytest_wanlora.errors import JobError
 from pytest_wanlora.gate_tests import HEADLINE, PROPERTY
 from pytest_wanlora.hooks.collection import PREFIX, subject
-from pytest_wanlora.results.parts import Part
+from pytest_wanlora.results.parts import Part, Storing
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement, PytestOutcome
 
 if TYPE_CHECKING:
@@ -95,6 +95,7 @@ class Outcomes:
         self.named = named
         self.judged: list[Judgement] = []
         self.stored: list[dict[str, Any]] = []
+        self._not_stored: dict[str, Any] = {}
         self._worker = workers.is_worker(config)
         self._collected = Collected()
         self._fates: dict[str, Fate] = {}
@@ -160,6 +161,8 @@ class Outcomes:
                 self._take(report.nodeid, each["judgement"])
             elif "stored" in each and report.when == "call":
                 self.stored.append(each["stored"])
+            elif "not_stored" in each and report.when == "call":
+                self._not_stored = each["not_stored"]
             elif "project_test" in each:
                 self._collected.tests.setdefault(report.nodeid, each["project_test"])
             elif "raised" in each and each["raised"]["when"] == report.when:
@@ -229,6 +232,14 @@ class Outcomes:
             ItemOutcome(as_unicode(name), candidate, *self._left_out(nodeids.get(name)))
             for name, candidate in missing
         )
+
+    @property
+    def storing(self) -> Storing | None:
+        """What came of the baseline that the run was to store; None for a gate."""
+        name = self.gate.settings.update_target
+        told = {} if self.stored else self._not_stored
+        known = {"name": name, "stored": bool(self.stored), **told}
+        return None if name is None else Storing.model_validate(known)
 
     def _left_out(self, nodeid: str | None) -> Fate:
         if nodeid is None:

@@ -104,9 +104,14 @@ class Run:
         if self.controller is None and not self.dry and not self.worker:
             self._race()
 
+    @property
+    def _races(self) -> bool:
+        gate = self.gate
+        return gate.settings.race and not gate.blocked and len(gate.candidates) > 1
+
     def _race(self) -> None:
         gate = self.gate
-        if not gate.settings.race or gate.blocked or len(gate.candidates) < 2:
+        if not self._races:
             return
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
 
@@ -157,9 +162,14 @@ class Run:
         if not self.gate.settings.plan:
             return None
         self.lines = plan_lines(self.gate, self.planned)
+        # the run would end so
         if (error := beyond_budget(self.gate)) is not None:
-            # the run would end so
             raise pytest.UsageError(str(error))
+        try:
+            if self._races:
+                Course(self.gate, self.lines.append)
+        except WanloraError as error:
+            raise pytest.UsageError(str(error)) from error
         return True
 
     def pytest_report_teststatus(
@@ -205,15 +215,19 @@ class Run:
         part = bool(left_out) or gate.settings.partial or not all(test.outcome.ran for test in demanded)
         if part or others or failing or not all(test.passed for test in demanded):
             _fail(session)
+        refused = outcomes.storing is not None and outcomes.storing.why
+        told = {f"test_baseline[{name}]" for name in gate.stored} if refused else ()
         # also of a run in which nothing was judged: `latest` must not lead to an earlier run's receipt
         ending = Ending(
             command=("pytest", *map(as_unicode, self.config.invocation_params.args)),
             started=self.started,
             finished=time.time(),
             exit_status=int(session.exitstatus),
-            left_out=left_out,
+            # an item that says why it failed was not left out
+            left_out=tuple(each for each in left_out if each.name not in told),
             project_tests=tests,
             other_failures=others,
+            storing=outcomes.storing,
             notes=(
                 *suites.contradicting_names(gate.suite),
                 *(f"worker {name} died" for name in outcomes.died),
@@ -226,7 +240,7 @@ class Run:
                 terminal.only_part(
                     int(session.exitstatus),
                     nothing=not outcomes.judged and not outcomes.stored,
-                    storing=gate.settings.update_baselines,
+                    storing=outcomes.storing,
                 )
             )
 
@@ -327,8 +341,7 @@ class Run:
             ends = exit_status
         else:
             ends = int(pytest.ExitCode.TESTS_FAILED)
-            storing = self.gate.settings.update_baselines
-            self.lines.append(terminal.only_part(ends, nothing=True, storing=storing))
+            self.lines.append(terminal.only_part(ends, nothing=True, storing=self.outcomes.storing))
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         annotations = (
             [] if self.record is None else github_actions.say(self.record, self.gate.run_folder, os.environ)

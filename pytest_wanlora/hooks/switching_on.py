@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
 
+from pytest_wanlora import baseline as baselines
 from pytest_wanlora import workers
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.files import require_writable
 from pytest_wanlora.hooks.collection import (
     PREFIX,
     GatePlugin,
@@ -23,6 +26,7 @@ from pytest_wanlora.reports.writing import exporter
 from pytest_wanlora.run.handover import packed, unpacked
 from pytest_wanlora.run.opening import open_gate
 from pytest_wanlora.run.session import Gate
+from pytest_wanlora.run.update_baseline import refuse_early
 
 if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
@@ -75,23 +79,14 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
     )
     if hasattr(gate.producer, "on_stage"):
         gate.producer.on_stage = gate.board.say
-    dry = settings.plan or bool(config.getoption("collectonly"))
     for name in settings.exports if worker is None else ():
         # one whose library is missing is known before anything is rendered
         exporter(name)
-    if worker is None and not dry and settings.sign_key is not None:
-        # before hours of rendering: a run that was asked to sign and cannot does not begin
-        ssh_signature.check_key(settings.sign_key)
+    if worker is None and not config.getoption("collectonly"):
+        _require_outputs(gate)
     planned = workers.planned(config) if gate.cluster is None else gate.cluster.slots
     if worker is None and not config.getoption("collectonly"):
-        # read now, before the preflight and all others read the same
-        _ = gate.digests
-        gate.examine()
-        if settings.plan or gate.blocked:
-            # nothing is rendered, so no worker has anything to do
-            workers.distribute_nothing(config)
-        else:
-            gate.fetch()
+        _examine(config, gate)
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
         raise SettingsError(
@@ -111,3 +106,37 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
     config.stash[RUN] = Run(config, gate, controller, outcomes, planned, live)
     config.pluginmanager.register(config.stash[RUN])
     return gate
+
+
+def _require_outputs(gate: Gate) -> None:
+    """Refuse before hours of rendering what cannot be written or signed after them; a plan refuses it too."""
+    settings = gate.settings
+    if settings.sign_key is not None:
+        ssh_signature.check_key(settings.sign_key)
+    if settings.update_target is not None:
+        place = baselines.folder(settings.baselines_dir, gate.suite.name, settings.update_target)
+        require_writable(place, "store the baseline", "baselines")
+    if settings.plan:
+        # a run makes these folders when its session starts
+        require_writable(settings.cache_dir, "keep the scores of rendered videos", "cache")
+        require_writable(settings.output_dir, "write the record", "output")
+
+
+def _examine(config: pytest.Config, gate: Gate) -> None:
+    """Find out, before anything is loaded, what is missing, and refuse what would be refused in any case."""
+    # read now, before the preflight and all others read the same
+    _ = gate.digests
+    gate.examine()
+    if gate.settings.plan or gate.blocked:
+        # nothing is rendered, so no worker has anything to do
+        workers.distribute_nothing(config)
+    else:
+        gate.fetch()
+        if downloads := gate.preflight.downloads if gate.preflight is not None else ():
+            # what was not here could not be looked at
+            gate.preflight = replace(gate.examine(), downloads=downloads)
+            if gate.blocked:
+                workers.distribute_nothing(config)
+    if gate.settings.update_baselines and not gate.blocked:
+        # the items of limits are rendered before the one that stores
+        refuse_early(gate, gate.candidates[0])

@@ -253,7 +253,7 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
     if not said.verdict.publishable:
         yield f"not publishable: {said.verdict.reason}"
     if said.run.partial:
-        yield "the run was partial: nothing is publishable by it"
+        yield "the run was partial, or stored a baseline: nothing is publishable by it"
     if said.verdict.publishable and not decision.publishable:
         yield f"the receipt says publishable, its own judgements do not: {decision.reason}"
     for limit in said.suite.limits:

@@ -65,6 +65,7 @@ def combine(records: Sequence[RunRecord]) -> RunRecord:
             "finished": max(record.finished for record in records),
             "exit_status": max(record.exit_status for record in records),
             "partial": all(record.partial for record in records),
+            "storing": None,
             "suite": first.suite.model_copy(update={"prompts": prompts, "targets": targets}),
             "baseline": next((record.baseline for record in records if record.baseline), None),
             "candidates": tuple(card for record in renamed for card in record.candidates),
@@ -139,7 +140,8 @@ def _short(value: object) -> str:
 def _notes(first: RunRecord, record: RunRecord) -> Iterator[str]:
     yield from record.notes
     if record.partial:
-        yield f"{record.run_id} was partial: nothing of it may be published"
+        what = "was partial" if record.storing is None else f"was to store {record.storing.name!r}"
+        yield f"{record.run_id} {what}: nothing of it may be published"
     if record.suite.sha256 != first.suite.sha256:
         yield (
             f"{record.run_id} was gated by another version of the suite's file; its prompts are the same, "

@@ -60,7 +60,7 @@ def points(record: RunRecord, folder: Path) -> Iterator[Point]:
             training=(training or "checkpoints") + strength * (card.scale != 1.0),
             step=step,
             numbers=dict(_numbers(record, card.name)),
-            words=f"{sentences.verdict_text(card, 'en', str)}: {card.reason}",
+            words=f"{sentences.verdict_text(record, card, 'en', str)}: {card.reason}",
             videos=_videos(record, card.name, folder),
         )
 

@@ -80,7 +80,7 @@ def png(record: RunRecord, folder: Path) -> bytes | None:
 
 def _title(record: RunRecord) -> str:
     if len(record.candidates) == 1:
-        return label(sentences.verdict_text(record.candidates[0], "en", str)).rstrip(".")
+        return label(sentences.verdict_text(record, record.candidates[0], "en", str)).rstrip(".")
     best = trend.best(record)
     return label(sentences.best_advice(best, "en", str) or "No checkpoint may be published").rstrip(".")
 

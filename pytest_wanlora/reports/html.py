@@ -204,7 +204,8 @@ class Head:
 def _head(record: RunRecord, views: tuple[CandidateView, ...], language: Language) -> Head:
     if len(views) == 1:
         # who asks which epoch to take learns that there was no other
-        other = [] if views[0].state == "yes" else [Html.NO_OTHER.say(language)]
+        answered = views[0].state == "yes" or record.storing is not None
+        other = [] if answered else [Html.NO_OTHER.say(language)]
         return Head(views[0].state, views[0].headline, "", " ".join([views[0].reason, *other]))
     able, count = sum(view.state == "yes" for view in views), len(views)
     best = trend.best(record)

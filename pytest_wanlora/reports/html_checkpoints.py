@@ -156,7 +156,8 @@ class CandidateView:
     Attributes:
         index: In the record's order.
         card: Of the record.
-        state: `"yes"`, `"no"` or `"none"` (the model without LoRA, or a partial run in which nothing failed).
+        state: `"yes"`, `"no"` or `"none"` (the model without LoRA, or a partial run in which nothing failed);
+            of a run that stores a baseline, whether it was stored.
         headline: The decision in a few words, with the name.
         reason: Why, in a sentence or two.
         steps: What to do next: sentences, and the one command that they end with or an empty one.
@@ -212,7 +213,10 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
     lines = zip(record.project_tests, project_tests(record, language), strict=True)
     tests = tuple(line for test, line in lines if test in decision.tests)
     state, headline = "no", Html.MAY_NOT
-    if card.publishable:
+    storing = record.storing
+    if storing is not None:
+        state = "yes" if storing.stored else "no" if storing.refused else "none"
+    elif card.publishable:
         state, headline = "yes", Html.MAY
     elif card.sha256 is None:
         state, headline = "none", Html.WAS_BASELINE
@@ -225,9 +229,9 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         index=index,
         card=card,
         state=state,
-        headline=headline.say(
-            language, name=sentences.at_strength(card.name, card.scale, language, isolated)
-        ),
+        headline=sentences.verdict_text(record, card, language, isolated)
+        if storing is not None
+        else headline.say(language, name=sentences.at_strength(card.name, card.scale, language, isolated)),
         reason=card.reason
         if card.sha256 is None
         else sentences.decision_text(record, card, language, isolated),
@@ -235,6 +239,11 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         failing=(
             *(_line(each, anchors) for each in failing if not each.verdict.unmeasured),
             *tests,
+            *(
+                ()
+                if storing is None
+                else [Line(nothing, storing.name, each, "", "next") for each in storing.why]
+            ),
             *(_cause(each, anchors) for each in decision.causes),
             *missing,
         ),

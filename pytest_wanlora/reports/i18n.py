@@ -96,6 +96,24 @@ OUTCOMES: Final[Mapping[OutcomeKind, Phrase]] = MappingProxyType(
     }
 )
 
+STORING: Final[Mapping[str, Phrase]] = MappingProxyType(
+    {
+        "stored": Phrase(
+            "{name} was stored as the baseline {baseline}, which decides nothing about publishing.",
+            "{name}: 기준 {baseline}에 저장했습니다. 배포 여부는 판정하지 않은 실행입니다.",
+        ),
+        "refused": Phrase(
+            "{name} was refused as the baseline {baseline}; nothing was stored.",
+            "{name}: 기준 {baseline}에 저장하지 않고 거부했습니다. 저장된 내용이 없습니다.",
+        ),
+        "not_measured": Phrase(
+            "{name} was not measured, so it was not stored as the baseline {baseline}.",
+            "{name}: 측정하지 못해 기준 {baseline}에 저장하지 않았습니다.",
+        ),
+    }
+)
+"""What came of a run that was to store a baseline."""
+
 RUN_OUTCOMES: Final[Mapping[RunOutcome, Phrase]] = MappingProxyType(
     {
         RunOutcome.FAILED: Phrase("failed", "실패"),

@@ -135,16 +135,17 @@ class _View:
 
     def verdict(self, of: CandidateCard) -> Markup:
         """Whether a checkpoint may be published, and why, in one line."""
-        verdict = sentences.verdict_text(of, self._language, self._to.name)
+        verdict = sentences.verdict_text(self._record, of, self._language, self._to.name)
         decision = self._record.decision(of.name)
-        sign, headline = self._to.sign(of.publishable), ""
+        storing = self._record.storing
+        sign, headline = self._to.sign(of.publishable if storing is None else storing.stored), ""
         if decision.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
             said = sentences.outcome_headline(decision.outcome, len(decision.causes), self._language)
             undecided = decision.outcome is RunOutcome.UNDECIDED
             sign = self._to.sign(Verdict.UNDECIDED if undecided else Verdict.ERROR)
             headline = f"**{said[0].upper()}{said[1:]}.** "
         reason = sentences.decision_text(self._record, of, self._language, self._to.name)
-        return markdown(f"{sign} **{verdict}** {headline}{reason}")
+        return markdown(f"{sign} **{verdict}** {headline}{reason}".rstrip())
 
     def lora(self, of: CandidateCard) -> dict[str, str]:
         return _chosen(of.checkpoint, ("format", "dtype", "rank", "targets"))
@@ -187,6 +188,9 @@ class _View:
         for test in decision.tests:
             title = f"{self._to.sign(False)} {self._to.say('TEST')} {self._to.name(test.name)}"
             yield markdown(f"{title}: {self._to.test_outcome(test)}")
+        storing = self._record.storing
+        for line in () if storing is None else storing.why:
+            yield markdown(f"{self._to.sign(False)} {self._to.text(line)}")
         if decision.unmeasured:
             word = f"{self.outcome_sign('unmeasured')} {self.outcome_word('unmeasured')}"
             yield markdown(f"{word}: {self._places(decision.unmeasured)}")

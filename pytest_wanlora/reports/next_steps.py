@@ -37,7 +37,7 @@ from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
 if TYPE_CHECKING:
-    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.parts import CandidateCard, Storing
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import TrainingDataCard
     from pytest_wanlora.verdict.decision import Decision
@@ -71,6 +71,9 @@ StepKey = Literal[
     "targets_open",
     "publish",
     "gate_alone",
+    "baseline_stored",
+    "baseline_insist",
+    "baseline_not_stored",
 ]
 
 #: What a checkpoint does to a video wherever it is shown, by the metric that tells.
@@ -115,6 +118,8 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
     if card is None or card.sha256 is None:
         return ()
     decision = record.decision(candidate)
+    if record.storing is not None:
+        return (_stored(record, record.storing, card),)
     found = outcomes(record, candidate)
     return (
         *_publish(record, card),
@@ -128,6 +133,19 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
         *_precision(record, card),
         *_targets(record, card),
     )
+
+
+def _stored(record: RunRecord, storing: Storing, card: CandidateCard) -> Step:
+    """What follows from a run that was to store a baseline."""
+    named = {"baseline": storing.name}
+    if storing.stored:
+        # the name that it was stored under is no baseline to compare it with
+        base = ("--wanlora-baseline", "base") if storing.name != "accepted" else ()
+        return Step("baseline_stored", numbers=named, command=gate_again(record, card, *base))
+    if "--wanlora-force" in storing.next_command:
+        words = ("pytest", "--wanlora-force", *record.command[1:])
+        return Step("baseline_insist", numbers=named, command=typed(*words))
+    return Step("baseline_not_stored", numbers=named, command=typed(*record.command))
 
 
 def _unmeasured(record: RunRecord, card: CandidateCard, decision: Decision) -> Iterable[Step]:

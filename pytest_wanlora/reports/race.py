@@ -54,8 +54,10 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "도중에 중단됨({why}): 위에 적힌 후보 중 무엇이 가장 좋은지는 알 수 없습니다",
         ),
         "cost": Phrase(
-            "{used} videos of {most} in {time}; what was dropped early saved {saved:.0%}",
-            "영상 {most}개 중 {used}개를 {time} 동안 렌더링했으며, 조기 탈락으로 {saved:.0%}를 절약했습니다",
+            "{used} videos of {most} in {time}, {rendered} rendered and {reused} from the cache; what was "
+            "dropped early saved {saved:.0%}",
+            "영상 {most}개 중 {used}개를 {time} 동안 썼으며(렌더링 {rendered}개, 캐시 {reused}개), 조기 "
+            "탈락으로 {saved:.0%}를 절약했습니다",
         ),
         "candidate": Phrase("candidate", "후보"),
         "strength": Phrase("strength", "강도"),
@@ -120,7 +122,8 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
     if race.stopped:
         yield say("stopped", why=text(race.stopped))
     saved = 1.0 - race.used / race.most
-    yield say("cost", used=race.used, most=race.most, time=duration(race.seconds), saved=saved)
+    cost = {"used": race.used, "rendered": race.used - race.reused, "reused": race.reused}
+    yield say("cost", **cost, most=race.most, time=duration(race.seconds), saved=saved)
 
 
 def head(language: Language) -> tuple[str, ...]:

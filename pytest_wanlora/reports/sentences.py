@@ -15,6 +15,7 @@ from pytest_wanlora.reports.i18n import (
     ONE_CAUSE,
     RUN_OUTCOMES,
     SEVERAL_CAUSES,
+    STORING,
     STRENGTH,
     TESTS,
     VERDICTS,
@@ -56,9 +57,12 @@ def outcome_headline(outcome: RunOutcome, causes: int, language: Language) -> st
     return RUN_OUTCOMES[outcome].say(language, causes=counted)
 
 
-def verdict_text(card: CandidateCard, language: Language, quote: Quote) -> str:
-    """Whether a checkpoint may be published, in a few words."""
-    name = at_strength(card.name, card.scale, language, quote)
+def verdict_text(record: RunRecord, card: CandidateCard, language: Language, quote: Quote) -> str:
+    """Whether a checkpoint may be published, or was stored as a baseline, in a few words."""
+    name = quote(card.name) if card.sha256 is None else at_strength(card.name, card.scale, language, quote)
+    if (storing := record.storing) is not None:
+        key = "stored" if storing.stored else "refused" if storing.refused else "not_measured"
+        return STORING[key].say(language, name=name, baseline=quote(storing.name))
     return (Page.MAY if card.publishable else Page.MAY_NOT).say(language, name=name)
 
 
@@ -96,7 +100,9 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
         said.append(Page.UNMEASURED.say(language, unmeasured=count, expected=expected))
     tests = len(record.tests_of(card.name))
     warned = len(decision.warnings)
-    clean = not decision.failing and not decision.unmeasured and expected
+    storing = record.storing is not None
+    # all that it was judged by is not all that it was to be compared with
+    clean = not decision.failing and not decision.unmeasured and expected and not storing
     if clean and warned:
         said.append(
             Page.NONE_FAILS.say(language, passing=expected - warned, expected=expected, warnings=warned)
@@ -105,15 +111,15 @@ def decision_text(record: RunRecord, card: CandidateCard, language: Language, qu
         said.append(Page.ALL_PASS.say(language, expected=expected) + ".")
     if decision.tests:
         said.append(Page.TESTS_FAIL.say(language, failed=len(decision.tests), tests=tests))
-    elif tests:
+    elif tests and not storing:
         said.append(Page.TESTS_PASS.say(language, tests=tests))
     if decision.run_problem:
         said.append(Page.RUN_FAILED.say(language, exit_status=record.exit_status))
         if others := record.other_failures:
             said.append(Page.OTHERS_FAILED.say(language, count=len(others), first=quote(others[0])))
-    if warned and not clean:
+    if warned and not clean and not storing:
         said.append(Page.WARNING.say(language, warnings=len(decision.warnings)))
-    if record.partial or not expected:
+    if (record.partial or not expected) and not storing:
         said.append(Page.PARTIAL.say(language))
     return " ".join(filter(None, (*said, other_seeds_text(card, language))))
 

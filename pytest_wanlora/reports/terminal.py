@@ -30,7 +30,7 @@ from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.jobs.board import Progress
-    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.parts import CandidateCard, Storing
     from pytest_wanlora.results.race import RaceCard
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard, TrainingDataCard
@@ -116,7 +116,7 @@ def summary(
     if causes:
         decisions = [
             f"{card.name}: nothing was measured or stored"
-            if card.sha256 is None
+            if record.storing is not None
             else f"{card.name} may not be published: {card.reason}"
             for card in record.candidates
         ]
@@ -220,14 +220,10 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
         lines += worst_first(own, width, most=MOST_OF_SEVERAL if several else None)
     if own:
         lines.append(f"  {counted(own)}{'' if full else '; -v shows each'}")
-        verdict = "may be published" if card.publishable else "may not be published"
         for line in _more_videos(record, card):
             lines += [f"  {line}"] if line.startswith("next: ") else wrapped(line, width, "  ")
-        name = sentences.at_strength(card.name, card.scale, "en", str)
-        said = wrapped(f"{name} {verdict}: {card.reason}", width)
-        lines += [
-            Line(line, None, bold=True, green=card.publishable, red=not card.publishable) for line in said
-        ]
+    lines += _decided(record, card, width)
+    if own:
         if other := sentences.other_seeds_text(card, "en"):
             lines.append(f"  {other}")
         if card.publishable and record.receipts_refused:
@@ -241,6 +237,23 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
                 f"  next: {gate_again(record, card)}, which reuses the videos",
             ]
     return lines
+
+
+def _decided(record: RunRecord, card: CandidateCard, width: int) -> Iterator[str]:
+    """Whether it may be published; of a run that stores a baseline, whether it was stored, and what to do."""
+    name, storing = sentences.at_strength(card.name, card.scale, "en", str), record.storing
+    name = card.name if card.sha256 is None else name
+    if storing is None:
+        if not any(judged.candidate == card.name for judged in record.judgements):
+            return
+        good = card.publishable
+        said = f"{name} {'may' if good else 'may not'} be published: {card.reason}"
+    else:
+        good = storing.stored
+        said = f"{name}: {storing.reason if card.sha256 is None else card.reason}"
+    yield from (Line(line, None, bold=True, green=good, red=not good) for line in wrapped(said, width))
+    if storing is not None and storing.next_command:
+        yield f"  next: {storing.next_command}"
 
 
 def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
@@ -273,10 +286,11 @@ def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] =
     return list(sentences.left_out_lines(left_out, expected, "en", str, str))
 
 
-def only_part(exit_status: int, *, nothing: bool, storing: bool) -> str:
+def only_part(exit_status: int, *, nothing: bool, storing: Storing | None) -> str:
     """Why a run in which something was left out does not end with exit code 0."""
-    if storing:
-        return f"{'Nothing' if nothing else 'Not everything'} was stored as asked; exit code {exit_status}."
+    if storing is not None:
+        asked = "The baseline was stored, but not everything ran" if storing.stored else "Nothing was stored"
+        return f"{asked}; exit code {exit_status}."
     ran = "Nothing of the gate was judged" if nothing else "Only part of the gate ran"
     return f"{ran}; exit code {exit_status}, because 0 means publishable."
 
@@ -367,11 +381,15 @@ def _cost(record: RunRecord) -> str:
     totals = record.totals
     plural = "s" * (totals.rendered != 1)
     words = [f"{totals.rendered} video{plural} rendered in {duration(totals.rendering_seconds)}"]
-    if totals.reused:
+    if totals.reused and not totals.rendered:
+        words = [f"no video was rendered, {totals.reused} came from the cache"]
+    elif totals.reused:
         words.append(f"{totals.reused} reused")
     if totals.failed:
         words.append(f"{totals.failed} failed")
-    return f"{', '.join(words)}; the run took {duration(totals.seconds)}"
+    # the record has the videos of the winner alone
+    whose = "" if record.race is None else f"{record.race.gated}, the race's videos of it included: "
+    return f"{whose}{', '.join(words)}; the run took {duration(totals.seconds)}"
 
 
 def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str], insisted: str = "") -> list[str]:

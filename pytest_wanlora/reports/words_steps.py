@@ -24,6 +24,20 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "배포할 수 있지만 다른 체크포인트 때문에 pytest가 종료 코드 {exit_status}번으로 끝나 verify가 이 "
             "receipt를 거부합니다. 이 체크포인트만 다시 검사하세요. 생성한 비디오는 재사용됩니다.",
         ),
+        "baseline_stored": Phrase(
+            "It is the baseline {baseline} now. Whether it may be published is decided by a gate.",
+            "이제 이 결과가 기준 {baseline}입니다. 배포 여부는 게이트를 실행해 판정하세요.",
+        ),
+        "baseline_insist": Phrase(
+            "It was refused as the baseline {baseline}. Mend what speaks against it; or insist, and the "
+            "record and the baseline say who did.",
+            "기준 {baseline}에 저장하는 것이 거부되었습니다. 원인을 해결하세요. 그래도 저장하려면 아래 "
+            "명령을 쓰세요. 누가 저장했는지는 기록과 기준에 남습니다.",
+        ),
+        "baseline_not_stored": Phrase(
+            "It was not stored as the baseline {baseline}. Mend what speaks against it, then store it again.",
+            "기준 {baseline}에 저장하지 않았습니다. 위에 적힌 원인을 해결한 뒤 다시 실행하세요.",
+        ),
         "fix_checkpoint": Phrase(
             "The file itself is at fault. See what it holds. If its weights are broken, gate an earlier "
             "checkpoint or train again; if it is the format, save it in another.",

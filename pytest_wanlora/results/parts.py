@@ -12,6 +12,7 @@ from pydantic import Field, field_validator
 from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.schemas import Count, Finite, StrictModel
+from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.noise import NoiseFloor
 from pytest_wanlora.verdict.race import Objective
@@ -54,6 +55,43 @@ class Video(StrictModel):
     applied: dict[str, Any] | None = None
     node: str | None = None
     gpu: str | None = None
+
+
+class Storing(StrictModel):
+    """What came of a run that was to store a baseline; such a run decides nothing about publishing.
+
+    Attributes:
+        name: Of the baseline.
+        stored: Whether it was stored.
+        refused: Whether the measurement itself speaks against it; else it could not be made.
+        why: Why it was not stored, a line each; empty where it was, and where `test_baseline` did not end.
+        next_command: What to type or do next; empty where it was stored.
+    """
+
+    name: str
+    stored: bool
+    refused: bool = False
+    why: tuple[str, ...] = ()
+    next_command: str = ""
+
+    @property
+    def outcome(self) -> RunOutcome:
+        """How the run ended."""
+        if self.stored:
+            return RunOutcome.PASSED
+        if not self.why:
+            return RunOutcome.PARTIAL
+        return RunOutcome.FAILED if self.refused else RunOutcome.NOT_MEASURED
+
+    @property
+    def reason(self) -> str:
+        """What happened, on one line."""
+        if self.stored:
+            return f"stored as the baseline {self.name!r}, which decides nothing about publishing"
+        what = "refused" if self.refused else "not stored"
+        why = self.why or ("test_baseline did not run to its end",)
+        more = " (and more)" if len(why) > 1 else ""
+        return f"{what} as the baseline {self.name!r}: {why[0]}{more}"
 
 
 class SetScores(StrictModel):

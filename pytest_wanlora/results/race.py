@@ -68,6 +68,7 @@ class RaceCard(StrictModel):
         not_told_apart: Who could not be told from the winner.
         entrants: In the order of the command line.
         most: Videos that rendering all of them to the last look would have taken.
+        reused: Videos of it that were in the cache; the others were rendered.
         stopped: Why it stopped before its end; empty if it did not.
         seconds: How long it took.
     """
@@ -81,6 +82,7 @@ class RaceCard(StrictModel):
     not_told_apart: tuple[str, ...]
     entrants: tuple[Entrant, ...]
     most: int
+    reused: int = 0
     stopped: str
     seconds: Finite
 

@@ -25,6 +25,7 @@ from pytest_wanlora.results.parts import (
     Pair,
     Part,
     Paths,
+    Storing,
     SuiteCard,
     Totals,
     Video,
@@ -71,6 +72,7 @@ class RunRecord(Part):
         notes: What else a reader must know, such as workers that died.
         paths: Of the files of the run; None in a record of an earlier version.
         race: The race that chose its only checkpoint; None without one, or before version 6.
+        storing: What came of the baseline that it was to store; None for a gate, or before version 6.
     """
 
     schema_version: Literal[6] = 6
@@ -94,6 +96,7 @@ class RunRecord(Part):
     notes: tuple[str, ...] = ()
     paths: Paths | None = None
     race: RaceCard | None = None
+    storing: Storing | None = None
 
     def decision(self, candidate: str) -> Decision:
         """Decide on a candidate from its judgements, its tests and the run."""
@@ -102,6 +105,7 @@ class RunRecord(Part):
             [item for item in self.expected if item.candidate == candidate],
             self.tests_of(candidate),
             partial=self.partial,
+            storing="" if self.storing is None else self.storing.reason,
             run_problem=run_problem(self.exit_status, self.other_failures, explained=self._explained()),
         )
 
@@ -114,8 +118,11 @@ class RunRecord(Part):
         found = [self.decision(name).outcome for name in demanded]
         if self.other_failures:
             found.append(RunOutcome.FAILED)
-        if not demanded and self.exit_status:
-            # a run that stores a baseline, or whose selection leaves no item
+        if self.storing is not None:
+            # such a run is whole without a comparison, and a base has no items at all
+            found = [self.storing.outcome, *(each for each in found if each is not RunOutcome.PARTIAL)]
+        if self.exit_status and (self.storing is not None or not demanded):
+            # something was left out, or the selection leaves no item
             found.append(RunOutcome.PARTIAL)
         return RunOutcome.first(found)
 

@@ -27,6 +27,8 @@ from pytest_wanlora.run.pictures import complaint
 from pytest_wanlora.scoring import captions, frechet
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
+from pytest_wanlora.verdict import fvd
+from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import Verdict
 
 if TYPE_CHECKING:
@@ -284,9 +286,9 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
         if problem.key == _REFERENCE:
             yield finding(problem.message)
     paths = files.found.get(_REFERENCE)
-    network = files.digest("scoring.video_features.weights")
-    if not paths or network is None:
+    if not paths:
         return
+    network = files.digest("scoring.video_features.weights")
     try:
         reference = frechet.read_reference(
             paths[0], sha256=suite.scoring.reference_sha256, extractor_sha256=network
@@ -294,21 +296,12 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
     except WanloraError as error:
         yield finding(error.message)
         return
-    lacking: dict[str, list[str]] = {}
+    categories: dict[str, list[str]] = {}
     for scenario in request.scenarios:
-        if scenario.category not in reference.sets and frechet.EVERY not in reference.sets:
-            lacking.setdefault(scenario.category, []).append(scenario.id)
-    if lacking:
-        named = ", ".join(f"{category} (of {', '.join(ids)})" for category, ids in lacking.items())
-        yield finding(
-            f"{paths[0]}: the reference set has no videos of the category {named}; "
-            f"it has {', '.join(reference.sets)}"
-        )
-    if reference.frames != suite.sampling.frames:
-        yield finding(
-            f"{paths[0]}: the reference set was made of {reference.frames} frames a video; "
-            f"allowed: {suite.sampling.frames}, the suite's sampling.frames"
-        )
+        categories.setdefault(scenario.category, []).append(scenario.id)
+    fewest = fvd.FEWEST_OF_REFERENCE if FVD.id in suite.tolerances else 2
+    for why in reference.unfit(categories, frames=suite.sampling.frames, fewest=fewest):
+        yield finding(f"{paths[0]}: the reference set {why}")
 
 
 def _baseline(

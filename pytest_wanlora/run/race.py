@@ -61,6 +61,7 @@ class Course:
         self.losses = Losses(judge, looks[-1])
         self.videos = dict.fromkeys([each.name for each in gate.candidates], 0)
         self.worst: dict[str, Floats] = {}
+        self.reused = dict(self.videos)
         self.failures: dict[str, str] = {}
 
     @property
@@ -165,6 +166,7 @@ class Course:
                 for each in self.gate.candidates
             ),
             most=self.most,
+            reused=sum(self.reused.values()),
             stopped=stopped,
             seconds=self.clock() - self.began,
         )
@@ -207,6 +209,7 @@ class Course:
             Comparison(candidate, gate.scenarios, self.losses.compared, self.plan, pairs)
         )
         self.videos[candidate.name] = sum(len(of) for of in settled.results.values())
+        self.reused[candidate.name] = sum(each.reused for of in settled.results.values() for each in of)
         why = self._failure(candidate, settled)
         if why:
             self.failures[candidate.name] = why

@@ -26,6 +26,7 @@ from pytest_wanlora.results.parts import (
     Paths,
     Role,
     SetScores,
+    Storing,
     SuiteCard,
     Totals,
     Video,
@@ -66,6 +67,7 @@ class Ending:
         left_out: What was to be judged or stored and was not.
         project_tests: What became of the project's tests that use a `wanlora_*` fixture.
         other_failures: Node ids of what failed besides.
+        storing: What came of the baseline that the run was to store; None for a gate.
         notes: What else a reader must know.
     """
 
@@ -77,6 +79,7 @@ class Ending:
     project_tests: tuple[ItemOutcome, ...]
     other_failures: tuple[str, ...]
     notes: tuple[str, ...]
+    storing: Storing | None = None
 
 
 def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: Ending) -> RunRecord:
@@ -124,6 +127,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
         training_data=_training_data(gate, merged.judgements),
         paths=_paths(gate),
         race=gate.race,
+        storing=ending.storing,
         notes=(
             *ending.notes,
             *(() if gate.cluster is None else gate.cluster.notes),

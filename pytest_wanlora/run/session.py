@@ -104,7 +104,7 @@ class Gate:
     def last_look(self) -> tuple[int, ...]:
         """Seeds of the last look; all that a baseline of the model without a LoRA has when one is stored."""
         seeds, of_base = self.suite.seeds, self.settings.update_baselines and not self.files
-        return self.seeds(max(seeds.most, seeds.baseline) if of_base else seeds.most)
+        return self.seeds(max(seeds.most, seeds.baseline or 0) if of_base else seeds.most)
 
     @cached_property
     def digests(self) -> Mapping[str, str]:

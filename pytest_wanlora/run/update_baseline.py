@@ -15,7 +15,7 @@ import numpy as np
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora.baseline import acceptance
 from pytest_wanlora.baseline.contents import Baseline, Insistence
-from pytest_wanlora.errors import BaselineError
+from pytest_wanlora.errors import BaselineError, RefusedError, SuiteError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.looks import COMPARED
@@ -74,9 +74,9 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
         candidate: The checkpoint to accept, or the model without LoRA.
 
     Raises:
-        BaselineError: It is refused (a limit is broken, a video is degenerate, it is smaller than what it
-            replaces, the gate refuses the checkpoint, there is no base to compare it with), or cannot be
-            written.
+        RefusedError: A limit is broken, a video is degenerate, it is smaller than what it replaces, the gate
+            refuses the checkpoint, or there is no base to compare it with.
+        BaselineError: It cannot be written.
         JobError: A video cannot be rendered.
         ScoringError: There is no reference set.
     """
@@ -84,12 +84,7 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
     name = settings.update_target or candidate.name
     wanted = {scenario.id: gate.first_look for scenario in gate.scenarios}
     previous = _previous(gate, name)
-    # before anything is rendered in vain
-    against = acceptance.losses(_own(gate, name), wanted)
-    if against and not settings.force:
-        raise _refused(name, ["it is smaller than what it would replace:", *against], _insist(gate))
-    if candidate.checkpoint is not None and not settings.force:
-        _require_base(gate, name)
+    against = refuse_early(gate, candidate)
     _ = judge.standard.reference
     results = {
         scenario.id: gate.results(gate.jobs(candidate, [scenario], gate.first_look))
@@ -133,6 +128,27 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
     return Stored(name, str(place), changes, (*notes, *noise.too_tight(new.noise)), insisted)
 
 
+def refuse_early(gate: Gate, candidate: Candidate) -> tuple[str, ...]:
+    """Refuse what is known to be refused before anything is rendered in vain.
+
+    Returns:
+        Where it is smaller than what it replaces, which somebody insists on.
+
+    Raises:
+        RefusedError: It is smaller, or there is no base to compare it with.
+    """
+    name = gate.settings.update_target or candidate.name
+    wanted = {scenario.id: gate.first_look for scenario in gate.scenarios}
+    against = acceptance.losses(_own(gate, name), wanted)
+    if gate.settings.force:
+        return against
+    if against:
+        raise _refused(name, ["it is smaller than what it would replace:", *against], _insist(gate))
+    if candidate.checkpoint is not None:
+        _require_base(gate, name)
+    return ()
+
+
 def _gated(gate: Gate, candidate: Candidate, name: str) -> tuple[list[str], list[str]]:
     """What a gate says of a checkpoint that is to be accepted: why it refuses it, and what was not compared.
 
@@ -170,7 +186,19 @@ def _require_base(gate: Gate, name: str) -> None:
     """Refuse a checkpoint that nothing can be compared with, before it is rendered in vain."""
     place = gate.settings.baselines_dir
     try:
-        baselines.load_baseline(gate.suite, place, BASE)
+        found = baselines.load_baseline(gate.suite, place, BASE)
+        try:
+            current = fingerprint(gate.suite)
+        except SuiteError:
+            # files that a plan does not fetch
+            current = dict(found.fingerprint)
+        baselines.require_comparable(
+            found,
+            fingerprint=current,
+            prompts=prompts(gate.suite, gate.scenarios),
+            environment=gate.environment,
+            other_environment=gate.settings.allow_environment,
+        )
     except BaselineError as error:
         words = " ".join([option_value(gate.suite), *gate.typed_for_baselines()])
         measure_it = baselines.update_command(words, BASE) + folder_option(place, "--wanlora-baselines-dir")
@@ -305,11 +333,11 @@ def _own(gate: Gate, name: str) -> Baseline | None:
 
 def _refused(
     name: str, lines: Sequence[str], next_command: str = "", beside: Sequence[str] = ()
-) -> BaselineError:
+) -> RefusedError:
     more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     listed = "\n".join(f"  {line}" for line in [*lines[:_SHOWN], *more, *beside])
-    return BaselineError(
-        f"not stored as the baseline {name!r}; nothing was changed:\n{listed}",
+    return RefusedError(
+        f"refused, not stored as the baseline {name!r}; nothing was changed:\n{listed}",
         next_command=next_command
         or "mend what is listed; a baseline must be whole and keep the suite's limits",
     )

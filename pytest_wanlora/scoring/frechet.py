@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +56,25 @@ class Reference:
             f"scoring.reference has no set for the category {category!r}; it has {', '.join(self.sets)}",
             next_command="python -m pytest_wanlora reference --help",
         )
+
+    def unfit(self, categories: Mapping[str, Sequence[str]], *, frames: int, fewest: int) -> Iterator[str]:
+        """Say why videos cannot be measured against it; nothing where they can.
+
+        Args:
+            categories: Those that are rendered, with the ids of their scenarios.
+            frames: Of a rendered video.
+            fewest: Videos that a set must have.
+        """
+        lacking = {name: of for name, of in categories.items() if not {name, EVERY} & self.sets.keys()}
+        if lacking:
+            named = ", ".join(f"{category} (of {', '.join(ids)})" for category, ids in lacking.items())
+            yield f"has no videos of the category {named}; it has {', '.join(self.sets)}"
+        used = dict.fromkeys(self.name_for(name) for name in categories if name not in lacking)
+        if few := {name: len(self.sets[name]) for name in used if len(self.sets[name]) < fewest}:
+            named = ", ".join(f"{name} of {count}" for name, count in few.items())
+            yield f"has too few videos, {named}; allowed: {fewest} or more, as the suite compares fvd"
+        if self.frames != frames:
+            yield f"was made of {self.frames} frames a video; allowed: {frames}, the suite's sampling.frames"
 
     def pooled(self, names: Iterable[str]) -> NDArray[np.float64]:
         """Rows of the named sets together, (m, D); a name that comes twice counts once."""
@@ -159,13 +178,14 @@ def set_scores(features: NDArray[Any], reference: NDArray[Any]) -> Mapping[str, 
     }
 
 
-def read_reference(path: Path, *, sha256: str, extractor_sha256: str) -> Reference:
+def read_reference(path: Path, *, sha256: str, extractor_sha256: str | None) -> Reference:
     """Read a reference set and check that it is the one the suite means.
 
     Args:
         path: A file that `write_reference` wrote.
         sha256: The digest that the suite states for it; empty if it states none.
-        extractor_sha256: Digest of the weights that will make the other side's features.
+        extractor_sha256: Digest of the weights that will make the other side's features; None where that is
+            not known yet.
 
     Raises:
         ScoringError: No such file, unreadable, another digest, empty, of another extractor, or holding values
@@ -237,7 +257,7 @@ def _checked_reference(
     tensors: Mapping[str, NDArray[Any]],
     metadata: Mapping[str, str],
     sha256: str,
-    extractor_sha256: str,
+    extractor_sha256: str | None,
 ) -> Reference:
     if metadata.get("format") != _REFERENCE_FORMAT:
         raise _reference_error(
@@ -246,7 +266,7 @@ def _checked_reference(
     if not tensors:
         raise _reference_error(path, "holds no set of features")
     made_by = metadata.get("extractor_sha256", "")
-    if made_by != extractor_sha256:
+    if extractor_sha256 is not None and made_by != extractor_sha256:
         raise _reference_error(
             path,
             f"was made by video features of sha256 {made_by or 'unknown'}, "
@@ -255,6 +275,9 @@ def _checked_reference(
     sets = {
         name: _rows(of, f"the reference set {name} of {path}", at_least=2) for name, of in tensors.items()
     }
+    if len(widths := sorted({rows.shape[1] for rows in sets.values()})) > 1:
+        what = " and ".join(map(str, widths))
+        raise _reference_error(path, f"has features of {what} dimensions, allowed is one number for all")
     held = sum(map(len, sets.values()))
     if metadata.get("count") != str(held):
         raise _reference_error(path, f"says it holds {metadata.get('count')} videos and holds {held}")

@@ -357,6 +357,23 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any
         yield from _models(argument)
 
 
+def without_value(data: Value, path: KeyPath = ()) -> Iterator[Complaint]:
+    """Refuse keys with nothing behind them, which would count as left out without a word.
+
+    Works on the raw tree: a dumped suite has such values, a file that somebody wrote has forgotten them.
+    """
+    if data is None:
+        yield path, "nothing; allowed: a value, or the key left out"
+    elif data == "" and path and str(path[-1]).endswith("sha256"):
+        yield path, "''; allowed: 64 hexadecimal digits, or the key left out"
+    elif isinstance(data, dict):
+        for key, value in data.items():
+            yield from without_value(value, (*path, key))
+    elif isinstance(data, tuple):
+        for number, value in enumerate(data):
+            yield from without_value(value, (*path, number))
+
+
 def _mapping(value: Value) -> Mapping[str, Value]:
     return value if isinstance(value, dict) else {}
 

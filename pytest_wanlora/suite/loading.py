@@ -65,7 +65,7 @@ def load(
         complaints += checks.translated(error.errors(include_url=False), Suite)
     else:
         if seeds is not None:
-            of = suite.seeds.model_copy(update={"first": seeds[0], "most": seeds[1], "baseline": 0})
+            of = suite.seeds.model_copy(update={"first": seeds[0], "most": seeds[1], "baseline": None})
             suite = suite.model_copy(update={"seeds": of})
         elif (found := gated_set(suite, suite.seeds.first)) is not None:
             metric, key = found
@@ -74,6 +74,8 @@ def load(
                 f"allowed: 2 or more; or '{metric}: off' under tolerances and no limit on it"
             )
             complaints.append((("seeds", "first"), text))
+    named = {path for path, _ in complaints}
+    complaints += [each for each in checks.without_value(dict(read.data)) if each[0] not in named]
     if complaints or read.problems:
         problems = [
             document.Problem(read.line_of(key), document.dotted(key), text) for key, text in complaints

@@ -192,21 +192,24 @@ class Seeds(Frozen):
     Attributes:
         most: Seeds of the last look; between them a run looks at 2, 3, 4, 6, 8, 12, 16, 24, ... seeds.
         start: The first seed; the others follow it.
-        baseline: Seeds that are measured of the model without a LoRA, `most` or more; 0: `most`. More of them
-            make the base's distances surer in every gate.
+        baseline: Seeds that are measured of the model without a LoRA, `most` or more; `most` when left out.
+            More of them make the base's distances surer in every gate.
     """
 
     first: Annotated[int, Field(ge=1, le=1000)] = 3
     most: Annotated[int, Field(ge=1, le=1000)] = 16
     start: Annotated[int, Field(ge=0, le=2**31)] = 0
-    baseline: Annotated[int, Field(ge=0, le=1000)] = 0
+    baseline: Annotated[int, Field(le=1000)] | None = None
 
     @model_validator(mode="after")
     def _ordered(self) -> Seeds:
         if self.first > self.most:
             raise refusal(f"more than most, {self.most}; allowed: 1 to most", key="first")
-        if 0 < self.baseline < self.most:
-            raise refusal(f"fewer than most, {self.most}; allowed: most or more, up to 1000", key="baseline")
+        if self.baseline is not None and self.baseline < self.most:
+            raise refusal(
+                f"fewer than most, {self.most}; allowed: most or more, up to 1000, or the key left out",
+                key="baseline",
+            )
         return self
 
 

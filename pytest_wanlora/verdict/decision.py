@@ -117,6 +117,7 @@ def decide(
     project_tests: Collection[ItemOutcome] = (),
     *,
     partial: bool = False,
+    storing: str = "",
     run_problem: str = "",
 ) -> Decision:
     """Decide on one checkpoint; whatever was not measured did not pass.
@@ -126,6 +127,7 @@ def decide(
         expected: All items that the suite demands of this checkpoint.
         project_tests: The project tests that are about this checkpoint.
         partial: Whether anything was left out of the run.
+        storing: What came of the baseline that the run was to store; empty for a gate.
         run_problem: See the function of that name.
     """
     ordered = sorted(judgements, key=lambda j: (-j.verdict.severity, j.item))
@@ -140,7 +142,9 @@ def decide(
         parts.append(f"{len(tests)} of {len(project_tests)} project tests did not pass, the first {first}")
     if run_problem:
         parts.append(run_problem)
-    if not parts and partial:
+    if storing:
+        parts.insert(0, storing)
+    elif not parts and partial:
         parts.append("a partial run publishes nothing; what was judged passes")
     warnings = tuple(j for j in ordered if j.verdict is Verdict.WARN)
     also = f" and {len(project_tests)} project test{'s' * (len(project_tests) != 1)}" * bool(project_tests)

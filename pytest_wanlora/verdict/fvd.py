@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,8 @@ from pytest_wanlora.verdict.evidence import Floats
 Rows = NDArray[np.intp]
 """Row numbers of one set, (scenarios, seeds)."""
 
+#: Videos of a reference set: two subsets of it must be distances.
+FEWEST_OF_REFERENCE: Final = 4
 _SUBSETS = 24
 _SIZES = 16
 _LARGEST_SUBSET = 96
@@ -68,7 +70,7 @@ class ReferenceSet:
         Raises:
             ScoringError: Another shape, too few rows, or values that are not finite.
         """
-        rows = _checked(features, "the reference set", at_least=4)
+        rows = _checked(features, "the reference set", at_least=FEWEST_OF_REFERENCE)
         mean = rows.mean(axis=0)
         centred = rows - mean
         values, vectors = np.linalg.eigh(centred.T @ centred / (len(rows) - 1))

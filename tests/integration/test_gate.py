@@ -145,7 +145,7 @@ class TestCache:
         result = based.run("--lora", "good.safetensors")
         assert result.ret == pytest.ExitCode.OK
         assert based.rendered() == []
-        result.stdout.fnmatch_lines(["0 videos rendered in 0 s, 4 reused; *", "*run 2 of these bytes*"][:1])
+        result.stdout.fnmatch_lines(["no video was rendered, 4 came from the cache; *"])
 
     def test_without_the_cache_everything_is_rendered_anew(self, based: Project) -> None:
         based.run("--lora", "good.safetensors")
@@ -186,12 +186,28 @@ class TestBaselines:
             [
                 "*test_regression[[]bad-test2_nature-clip], against 'base': *",
                 "next: mend what is listed, or insist: pytest --wanlora-force *",
+                "bad: refused as the baseline 'accepted': *",
+                "  next: mend what is listed, or insist: pytest --wanlora-force *",
+                "Nothing was stored; exit code 1.",
+                "FAILED wanlora::test_baseline[[]bad] - refused: test_regression*",
             ]
         )
+        assert "partial" not in refused.stdout.str()
+        assert "left out" not in refused.stdout.str()
+        told = results.load(based.records()[-1])
+        assert told.storing is not None
+        assert (told.storing.name, told.storing.refused, told.outcome) == ("accepted", True, "failed")
+        assert not told.left_out
         assert not (based.path / "baselines" / "fake" / "accepted").exists()
         accepted = based.run("--lora", "bad.safetensors", "--update-baselines", "--wanlora-force")
         assert accepted.ret == pytest.ExitCode.OK
-        accepted.stdout.fnmatch_lines(["*note: the baseline 'accepted' was stored with --wanlora-force by *"])
+        accepted.stdout.fnmatch_lines(
+            [
+                "bad: stored as the baseline 'accepted', which decides nothing about publishing",
+                "*note: the baseline 'accepted' was stored with --wanlora-force by *",
+            ]
+        )
+        assert results.load(based.records()[-1]).outcome == "passed"
         (record,) = [text for text in map(Path.read_text, based.records()) if "--wanlora-force by" in text]
         stored = json.loads((based.path / "baselines" / "fake" / "accepted" / "baseline.json").read_text())
         assert stored["insisted"]["by"] in record
@@ -208,7 +224,7 @@ class TestBaselines:
         assert result.ret == pytest.ExitCode.TESTS_FAILED
         result.stdout.fnmatch_lines(
             [
-                "not stored as the baseline 'accepted'; nothing was changed:",
+                "refused, not stored as the baseline 'accepted'; nothing was changed:",
                 "*test_limit[[]bad-test2_nature-clip]: fail: 0.45*",
             ]
         )

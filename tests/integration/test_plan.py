@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+from typing import Any
+
 import pytest
 
+from pytest_wanlora.run import preflight
+from pytest_wanlora.run.inputs import Download, ModelFiles
+from pytest_wanlora.run.session import Gate
+from pytest_wanlora.scoring import frechet
 from tests.integration.conftest import Project
 
 PLAN = ("--lora", "good.safetensors", "--wanlora-plan")
@@ -75,6 +83,145 @@ def test_the_plan_of_a_baseline(project: Project) -> None:
         ["plan of base on *", "videos up to the first look: 8, *", "missing: nothing"]
     )
     assert not (project.path / "baselines").exists()
+
+
+@pytest.mark.parametrize("key", ["no key", "locked"])
+def test_the_plan_reads_the_key_that_the_run_would_sign_with(based: Project, key: str) -> None:
+    path = based.path / "key"
+    if key == "locked":
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "secret", "-f", path], check=True)
+    else:
+        path.write_text("no key\n", encoding="utf-8")
+        path.chmod(0o600)
+    said = []
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run("--lora", "good.safetensors", "--wanlora-sign-key", "key", *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            ["ERROR: --wanlora-sign-key (ini: wanlora_sign_key): */key: ssh-keygen *"]
+        )
+        said.append(result.errlines)
+    assert said[0] == said[1]
+    assert based.rendered() == []
+
+
+@pytest.mark.parametrize(
+    ("option", "purpose"), [("cache", "keep the scores of rendered videos"), ("output", "write the record")]
+)
+def test_the_plan_refuses_a_folder_that_the_run_could_not_make(
+    based: Project, option: str, purpose: str
+) -> None:
+    (based.path / "taken").write_text("", encoding="utf-8")
+    folder = (f"--wanlora-{option}-dir", "taken/below")
+    result = based.run(*PLAN, *folder)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        [f"ERROR: */taken/below: cannot {purpose}: Not a directory", f"next: *--wanlora-{option}-dir"]
+    )
+    assert based.run("--lora", "good.safetensors", *folder).ret == pytest.ExitCode.USAGE_ERROR
+
+
+@pytest.mark.parametrize("plan", [(), ("--wanlora-plan",)])
+def test_a_baseline_that_cannot_be_written_is_not_measured(project: Project, plan: tuple[str, ...]) -> None:
+    (project.path / "taken").mkdir()
+    (project.path / "taken" / "fake").write_text("", encoding="utf-8")
+    result = project.run("--update-baselines", "--wanlora-baselines-dir", "taken", *plan)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: */taken/fake/base: cannot store the baseline: Not a directory", "next: *baselines-dir"]
+    )
+    assert project.rendered() == []
+
+
+def test_the_plan_refuses_a_race_of_too_few_seeds_as_the_race_does(based: Project) -> None:
+    said = []
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run("--lora", "*.safetensors", "--wanlora-race", "--wanlora-seeds", "2:2", *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: --wanlora-race: 2 seeds a scenario at most; allowed: 3*"])
+        said.append(next(line for line in result.errlines if line.startswith("ERROR: ")))
+    assert said[0] == said[1]
+    assert based.rendered() == []
+
+
+@pytest.mark.parametrize("arguments", [("--update-baselines",), ("--lora", "good.safetensors")])
+def test_a_reference_set_that_does_not_fit_is_told_before_anything_is_rendered(
+    based: Project, arguments: tuple[str, ...]
+) -> None:
+    path = based.path / "fake-files" / "reference.safetensors"
+    known = frechet.read_reference(path, sha256="", extractor_sha256=None)
+    few = {name: rows[:3] for name, rows in known.sets.items()}
+    frechet.write_reference(path, few, frames=5, extractor_sha256=known.extractor_sha256)
+    based.forget()
+    said = (
+        "1. *: the reference set has too few videos, all of 3; allowed: 4 or more, as the suite compares fvd"
+    )
+    planned = based.run(*arguments, "--wanlora-plan")
+    assert planned.ret == pytest.ExitCode.OK
+    planned.stdout.fnmatch_lines(["missing: 1 thing; *", said, "   next: python -m * reference *"])
+    ran = based.run(*arguments)
+    assert ran.ret == pytest.ExitCode.TESTS_FAILED
+    ran.stdout.fnmatch_lines(["not measured: 1 cause; nothing was loaded or rendered", said])
+    assert based.rendered() == []
+
+
+@pytest.mark.parametrize(
+    ("harm", "said"),
+    [
+        ("missing", "  it can be compared with no model without LoRA: *: there is no baseline 'base' of *"),
+        ("incomparable", "  it can be compared with no model without LoRA: the baseline 'base' of suite *"),
+        ("larger", "  test1_city: seeds 2 -> 1"),
+    ],
+)
+def test_an_acceptance_that_is_refused_in_any_case_is_refused_before_it_is_rendered(
+    based: Project, harm: str, said: str
+) -> None:
+    accept = ["--lora", "good.safetensors", "--update-baselines"]
+    suite = based.path / "fake.yaml"
+    if harm == "missing":
+        shutil.rmtree(based.path / "baselines" / "fake" / "base")
+    elif harm == "incomparable":
+        suite.write_text(suite.read_text().replace("shift: 5.0", "shift: 4.0"))
+    else:
+        suite.write_text(suite.read_text() + "tolerances: {fvd: off}\n")
+        assert based.run(*accept).ret == pytest.ExitCode.OK
+        accept += ["--wanlora-seeds", "1"]
+    based.forget()
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run(*accept, *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        told = [
+            "ERROR: refused, not stored as the baseline 'accepted'; nothing was changed:",
+            said,
+            "next: *",
+        ]
+        result.stderr.fnmatch_lines(told)
+    assert based.rendered() == []
+    assert based.run(*accept, "--wanlora-force").ret == pytest.ExitCode.OK
+
+
+def test_what_was_fetched_is_looked_at_before_anything_is_rendered(
+    based: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = based.path / "fake-files" / "reference.safetensors"
+    away = [Download("model.vae", "hub:a/b:vae", based.path, 3)]
+
+    class Files(ModelFiles):
+        def __init__(self, *arguments: Any, whole: bool) -> None:  # noqa: ANN401 - as ModelFiles
+            super().__init__(*arguments, whole=whole)
+            self.downloads = tuple(away)
+
+    def fetch(_: Gate) -> None:
+        path.write_bytes(b"")
+        away.clear()
+
+    monkeypatch.setattr(preflight, "ModelFiles", Files)
+    monkeypatch.setattr(Gate, "fetch", fetch)
+    based.forget()
+    result = based.run("--update-baselines")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["not measured: 1 cause; nothing was loaded or rendered", "1. *reference*"])
+    assert based.rendered() == []
 
 
 def test_a_plan_without_a_gate_is_a_usage_error(project: Project) -> None:

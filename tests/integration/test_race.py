@@ -49,8 +49,16 @@ def test_the_winner_of_a_race_is_gated_alone(
             "race: epoch-2@0.6 (+0.00 fail bands, +0.00 where it is worst); not*",
             "*distinguishable from it at n = *: epoch-2@1; *",
             "race: Best is the smallest mean loss*",
-            "race: * videos of 144 in *; what was dropped early saved *",
+            "race: * videos of 144 in *, * rendered and 0 from the cache; *",
             "*epoch-2@0.6 * won",
+        ]
+    )
+    again = pytester.runpytest_subprocess(*common, *race, *workers)
+    assert again.ret == pytest.ExitCode.OK
+    again.stdout.fnmatch_lines(
+        [
+            "race: * videos of 144 in *, 0 rendered and * from the cache; *",
+            "epoch-2@0.6, the race's videos of it included: no video was rendered, * came from the cache; *",
         ]
     )
     record = max(

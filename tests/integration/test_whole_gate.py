@@ -420,7 +420,7 @@ class TestStoring:
         result.stdout.fnmatch_lines(
             [
                 f"base: left out: 1 of 1 items, the first test_baseline[[]base]: {words}",
-                "Nothing was stored as asked; exit code 1.",
+                "Nothing was stored; exit code 1.",
             ]
         )
 
@@ -431,6 +431,6 @@ class TestStoring:
             [
                 "good: left out: 3 of 3 items, *: deselected: -k 'test_baseline'",
                 "stored *",
-                "Not everything was stored as asked; exit code 1.",
+                "The baseline was stored, but not everything ran; exit code 1.",
             ]
         )

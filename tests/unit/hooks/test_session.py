@@ -23,6 +23,7 @@ def _run(gate: Gate) -> session.Run:
     )
     outcomes: Any = SimpleNamespace(
         left_out=(),
+        storing=None,
         project_tests=(),
         other_failures=(),
         judged=[],

@@ -10,7 +10,7 @@ import pytest
 from pytest_wanlora.phrases import LANGUAGES
 from pytest_wanlora.reports import next_steps, sentences
 from pytest_wanlora.reports.next_steps import Step, StepKey
-from pytest_wanlora.results.parts import Cap
+from pytest_wanlora.results.parts import Cap, Storing
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
@@ -67,6 +67,8 @@ def accepted(held: int) -> RunRecord:
     return known.model_copy(update={"baseline": changed})
 
 
+NOT_STORED: Any = {"name": "accepted", "stored": False, "refused": True, "why": ("worse",)}
+
 CASES: list[tuple[StepKey, RunRecord, str]] = [
     (
         "publish",
@@ -86,6 +88,21 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     ("degenerate", run_record([failed(Verdict.DEGENERATE)]), ""),
     ("not_measured", run_record([failed(Verdict.ERROR)]), "pytest --lora loras/epoch-0.safetensors"),
     ("run_everything", run_record(GOOD, partial=True), "pytest --lora loras/epoch-0.safetensors"),
+    (
+        "baseline_stored",
+        run_record(GOOD, partial=True, storing=Storing(name="release", stored=True)),
+        "pytest --lora loras/epoch-0.safetensors --wanlora-suite tiny --wanlora-baseline base",
+    ),
+    (
+        "baseline_insist",
+        run_record(GOOD, partial=True, storing=Storing(**NOT_STORED, next_command="pytest --wanlora-force")),
+        "pytest --wanlora-force --lora loras/epoch-0.safetensors",
+    ),
+    (
+        "baseline_not_stored",
+        run_record(GOOD, partial=True, storing=Storing(**NOT_STORED)),
+        "pytest --lora loras/epoch-0.safetensors",
+    ),
     (
         "limit_broken",
         run_record([limited(NATURE, "clip", 1.0, Limit(metric="clip", min=1.5, scenario="each"))]),

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.reports import github, html, markdown, model_card, terminal
+from pytest_wanlora.reports import github, html, markdown, model_card, next_steps, terminal
+from pytest_wanlora.results.parts import CandidateCard, Storing
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, PytestOutcome, Verdict
@@ -97,6 +98,80 @@ def test_the_outcome_of_a_run_is_that_of_its_worst_checkpoint(unmeasured: RunRec
     assert other.outcome is RunOutcome.FAILED
     skipped = (ItemOutcome("test_x.py::test", None, PytestOutcome.SKIPPED),)
     assert good.model_copy(update={"project_tests": skipped}).outcome is RunOutcome.PARTIAL
+
+
+REFUSED = Storing(
+    name="accepted", stored=False, refused=True, why=("clip is worse",), next_command="pytest --wanlora-force"
+)
+LOST_ONE = Storing(name="accepted", stored=False, why=("the disk is full",), next_command="df")
+STORED = Storing(name="accepted", stored=True)
+NOT_RUN = Storing(name="accepted", stored=False)
+
+
+def _storing(storing: Storing) -> RunRecord:
+    whole = [compared(SCENARIOS[0], "clip", 1.0, 1.0)]
+    record = run_record(whole, partial=True, baseline=None, storing=storing)
+    return record.ended(0 if storing.stored else 1)
+
+
+@pytest.mark.parametrize(
+    ("storing", "outcome", "english", "korean", "step"),
+    [
+        (REFUSED, "failed", "was refused as the baseline", "거부했습니다", "baseline_insist"),
+        (LOST_ONE, "not_measured", "was not measured", "측정하지 못해", "baseline_not_stored"),
+        (NOT_RUN, "partial", "was not measured", "측정하지 못해", "baseline_not_stored"),
+        (STORED, "passed", "was stored as the baseline", "저장했습니다", "baseline_stored"),
+    ],
+)
+def test_a_run_that_was_to_store_a_baseline_says_what_came_of_it_and_is_never_called_partial(
+    storing: Storing, outcome: str, english: str, korean: str, step: str
+) -> None:
+    record = _storing(storing)
+    assert record.outcome == outcome
+    assert not record.candidates[0].publishable
+    assert RunRecord.from_json(record.to_json()) == record
+    assert [each.key for each in next_steps.next_steps(record, "epoch-0")] == [step]
+    lines = terminal.summary(record, "results.json")
+    views = {
+        "terminal": "\n".join(lines),
+        "page": html.page(record, Path("nowhere")),
+        "en": markdown.page(record, "en"),
+        "ko": markdown.page(record, "ko"),
+        "job": github.summary(record),
+    }
+    for text in views.values():
+        assert all(why in text for why in storing.why)
+        assert not re.search("[Pp]artial run|run was partial|부분 실행", text)
+        assert "No other checkpoint was gated" not in text
+    assert f"epoch-0: {storing.reason}"[:60] in views["terminal"]
+    assert (f"  next: {storing.next_command}" in lines) == bool(storing.next_command)
+    assert english in views["page"]
+    assert english in views["en"]
+    assert english in views["job"]
+    assert korean in views["ko"]
+    assert ("✅" in views["en"].splitlines()[2]) == storing.stored
+
+
+def test_a_base_that_was_not_stored_is_named_without_a_strength() -> None:
+    base = CandidateCard(name="base", sha256=None, scale=0.0, publishable=False, reason="the model itself")
+    record = run_record([], partial=True, baseline=None, storing=LOST_ONE, candidates=(base,)).ended(1)
+    said = ["\n".join(terminal.summary(record, "results.json")), html.page(record, Path("nowhere"))]
+    assert "base: not stored as the baseline 'accepted': the disk is full" in said[0]
+    assert not any("at strength" in text for text in said)
+
+
+@pytest.mark.parametrize(
+    ("storing", "exit_status", "said"),
+    [
+        (STORED, 1, "The baseline was stored, but not everything ran; exit code 1."),
+        (REFUSED, 1, "Nothing was stored; exit code 1."),
+    ],
+)
+def test_the_last_line_of_a_run_that_was_to_store_a_baseline(
+    storing: Storing, exit_status: int, said: str
+) -> None:
+    assert terminal.only_part(exit_status, nothing=False, storing=storing) == said
+    assert _storing(storing).ended(exit_status).outcome != "passed"
 
 
 @pytest.mark.parametrize(

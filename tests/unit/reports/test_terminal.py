@@ -16,6 +16,7 @@ from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.sentences import baseline_lines
 from pytest_wanlora.reports.terminal_tables import Line, headline, matrix, word
 from pytest_wanlora.results.parts import Cap
+from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
     CorrelationCard,
@@ -26,7 +27,7 @@ from pytest_wanlora.results.training_data import (
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict, Worst
 from pytest_wanlora.verdict.reasons import reason
-from tests.unit.reports.records import compared, file_judged, limited, run_record, suite_card
+from tests.unit.reports.records import compared, file_judged, limited, race_card, run_record, suite_card
 from tests.unit.reports.sample_records import epochs_record, mission_record
 from tests.unit.reports.write_golden import GOLDEN, TERMINALS
 
@@ -308,6 +309,28 @@ def test_a_matrix_of_many_checkpoints_stays_within_the_width(count: int) -> None
     lines = list(matrix(run_record(judged, names=names), names, 80))
     assert max(map(len, lines)) <= 80
     assert "\n".join(lines).count("FAIL") == count
+
+
+@pytest.mark.parametrize(
+    ("rendered", "reused", "said"),
+    [
+        (1, 0, "1 video rendered in 9 min 10 s; "),
+        (12, 36, "12 videos rendered in 9 min 10 s, 36 reused; "),
+        (0, 36, "no video was rendered, 36 came from the cache; "),
+        (0, 0, "0 videos rendered in 9 min 10 s; "),
+    ],
+)
+@pytest.mark.parametrize("race", [None, race_card()])
+def test_the_last_count_says_what_was_rendered_what_was_in_the_cache_and_whose_it_is(
+    rendered: int, reused: int, said: str, race: RaceCard | None
+) -> None:
+    record = mission_record()
+    totals = record.totals.model_copy(
+        update={"rendered": rendered, "reused": reused, "failed": 0, "rendering_seconds": 550.0}
+    )
+    lines = terminal.summary(record.model_copy(update={"totals": totals, "race": race}), "results.json")
+    (line,) = [each for each in lines if "; the run took " in each]
+    assert line.startswith(said if race is None else f"epoch-1@0.8, the race's videos of it included: {said}")
 
 
 @pytest.mark.parametrize(("option", "said"), [("--update-baselines", "1"), ("--wanlora-scale=1", "4 to 8")])

@@ -18,6 +18,7 @@ from pytest_wanlora.run import preflight
 from pytest_wanlora.run.findings import Preflight
 from pytest_wanlora.run.inputs import ModelFiles
 from pytest_wanlora.run.preflight import Request, examine
+from pytest_wanlora.scoring import frechet
 from pytest_wanlora.suite import Suite, hub
 from pytest_wanlora.verdict.judgement import ItemId, Verdict
 from tests import loras
@@ -128,6 +129,71 @@ def test_modelscope_is_not_asked_for_sizes(here: Path, monkeypatch: pytest.Monke
 def test_a_producer_without_a_model_needs_no_files_of_the_hub(here: Path) -> None:
     found = look(suite.load(FIVE_B, baselines=here / "baselines"), model_files=False)
     assert whats(found) == ["scoring.reference", "baseline"]
+
+
+def _other_reference(
+    here: Path, chosen: Suite, change: Callable[[dict[str, Any]], dict[str, Any]], frames: int
+) -> Suite:
+    """A suite that means a reference set with other sets or frames than it had."""
+    path = here / "files" / "reference.safetensors"
+    known = frechet.read_reference(path, sha256="", extractor_sha256=None)
+    sets = change(dict(known.sets))
+    made = frechet.write_reference(path, sets, frames=frames, extractor_sha256=known.extractor_sha256)
+    scoring = chosen.scoring.model_copy(update={"reference_sha256": made})
+    return chosen.model_copy(update={"scoring": scoring})
+
+
+def _fewer(sets: dict[str, Any]) -> dict[str, Any]:
+    return {name: rows[:3] if name == "nature" else rows for name, rows in sets.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "frames", "said"),
+    [
+        (_fewer, 9, "has too few videos, nature of 3; allowed: 4 or more, as the suite compares fvd"),
+        (lambda sets: sets, 13, "was made of 13 frames a video; allowed: 9, the suite's sampling.frames"),
+        (
+            lambda sets: {"urban": sets["urban"]},
+            9,
+            "has no videos of the category nature (of test2_nature), ",
+        ),
+        (
+            lambda sets: {**sets, "nature": sets["nature"][:, 1:]},
+            9,
+            "has features of 63 and 64 dimensions, allowed is one number for all",
+        ),
+    ],
+)
+@pytest.mark.parametrize("baseline", ["base", None])
+@pytest.mark.parametrize("network", [True, False])
+def test_a_reference_set_that_does_not_fit_blocks_gates_and_baselines_alike(
+    here: Path,
+    tiny: Callable[..., Suite],
+    change: Callable[[dict[str, Any]], dict[str, Any]],
+    frames: int,
+    said: str,
+    baseline: str | None,
+    network: bool,
+) -> None:
+    chosen = _other_reference(here, tiny(), change, frames)
+    if not network:
+        # what can be told without it is told at once
+        (here / "files" / "video_features.safetensors").unlink()
+    found = look(chosen, baseline=baseline)
+    (finding,) = [each for each in found.findings if each.what == "scoring.reference"]
+    assert said in finding.message
+    assert finding.next_command.endswith("--videos FOLDER --overwrite")
+    assert finding in found.blocking(["x"])
+    assert finding in found.blocking([FVD])
+
+
+def test_a_set_of_two_videos_is_enough_where_fvd_is_not_compared(
+    here: Path, tiny: Callable[..., Suite]
+) -> None:
+    chosen = _other_reference(here, tiny(), _fewer, 9)
+    without = {name: band for name, band in chosen.tolerances.items() if name != "fvd"}
+    found = look(chosen.model_copy(update={"tolerances": without}), baseline=None)
+    assert whats(found) == []
 
 
 def test_several_faults_at_once(here: Path, tiny: Callable[..., Suite]) -> None:

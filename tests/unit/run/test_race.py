@@ -70,6 +70,7 @@ def test_the_losers_get_no_more_videos_and_the_winner_is_gated_alone(race: OpenR
     assert lost == [2 * 3] * 3
     assert outcome.used < outcome.most / 2 == 9 * 2 * 12 / 2
     assert len(unusual.made(gate)) == outcome.used
+    assert outcome.reused == 0
     gate.narrow(outcome)
     assert [each.name for each in gate.candidates] == [outcome.winner]
     assert {item.candidate for item in gate.items} == {outcome.winner}
@@ -144,6 +145,21 @@ def noisy(job: Job, made: Produced) -> Produced:
         return made
     by = 1.0 + 0.15 * (zlib.crc32(f"{job.candidate} {job.seed}".encode()) % 1000 / 1000 - 0.5)
     return unusual.scored(made, clip=by, color=by)
+
+
+def test_a_race_says_what_it_rendered_and_what_the_cache_had(race: OpenRace) -> None:
+    gate, course, _ = race()
+    # as an earlier run left them
+    gate.results(gate.jobs(gate.candidates[0], gate.scenarios, gate.seeds(3)))
+    gate.finish()
+    again, course, _ = race()
+    outcome = course.run()
+    assert outcome.reused == 6
+    assert len(unusual.made(again)) == outcome.used - 6
+    *_, cost = lines(outcome, "en", str, str)
+    assert f", {outcome.used - 6} rendered and 6 from the cache; " in cost
+    repeated = race()[1].run()
+    assert (repeated.used, repeated.reused) == (outcome.used, outcome.used)
 
 
 @pytest.mark.parametrize("limit", ["videos", "seconds"])

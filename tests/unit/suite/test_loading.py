@@ -347,7 +347,45 @@ REJECTED = {
         "most: 16",
         "most: 16, baseline: 15",
         32,
-        "seeds.baseline: 15: fewer than most, 16; allowed: most or more, up to 1000",
+        "seeds.baseline: 15: fewer than most, 16; allowed: most or more, up to 1000, or the key left out",
+    ),
+    "a baseline of no seeds": Bad(
+        "most: 16",
+        "most: 16, baseline: 0",
+        32,
+        "seeds.baseline: 0: fewer than most, 16; allowed: most or more, up to 1000, or the key left out",
+    ),
+    "a baseline of fewer than no seeds": Bad(
+        "most: 16",
+        "most: 16, baseline: -1",
+        32,
+        "seeds.baseline: -1: fewer than most, 16; allowed: most or more, up to 1000, or the key left out",
+    ),
+    "a baseline of too many seeds": Bad(
+        "most: 16", "most: 16, baseline: 1001", 32, "seeds.baseline: 1001; allowed: 1000 or less"
+    ),
+    "a baseline of part of a seed": Bad(
+        "most: 16", "most: 16, baseline: 16.5", 32, "seeds.baseline: 16.5; allowed: a whole number"
+    ),
+    "no seed at the first look": Bad("first: 4", "first: 0", 32, "seeds.first: 0; allowed: 1 or more"),
+    "no seed at the last look": Bad("most: 16", "most: 0", 32, "seeds.most: 0; allowed: 1 or more"),
+    "a first seed below none": Bad(
+        "most: 16", "most: 16, start: -1", 32, "seeds.start: -1; allowed: 0 or more"
+    ),
+    "a digest of nothing": Bad(
+        "  sharpness_reference:",
+        "  reference_sha256: ''\n  sharpness_reference:",
+        26,
+        "scoring.reference_sha256: ''; allowed: 64 hexadecimal digits, or the key left out",
+    ),
+    "a question without a value": Bad(
+        "seeds:", "bleed:\nseeds:", 32, "bleed: nothing; allowed: a value, or the key left out"
+    ),
+    "a key of a list's element without a value": Bad(
+        "metric: clip,",
+        "metric: clip, max: ,",
+        28,
+        "limits[0].max: nothing; allowed: a value, or the key left out",
     ),
     "unknown metric of a limit": Bad(
         "metric: fvd",
