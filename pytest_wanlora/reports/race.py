@@ -111,8 +111,13 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
             yield answer
         else:
             yield say("alone", **told)
-    # records of earlier releases know no tie-break
-    tied = race.not_told_apart and race.winner and race.entrant(race.winner).worst is not None
+    # one that was stopped has not come to its tie-break's end, and records of earlier releases have none
+    tied = (
+        race.not_told_apart
+        and not race.stopped
+        and race.winner
+        and race.entrant(race.winner).worst is not None
+    )
     yield OBJECTIVES[race.objective].say(language) + (f" {say('tie')}" if tied else "")
     failed = [each for each in race.entrants if each.why]
     for each in failed[:_MOST]:
