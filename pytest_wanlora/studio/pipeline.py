@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 #: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process;
-#: 3: cuDNN's attention comes first, and positions in real numbers are float32.
-STUDIO_VERSION = 3
+#: 3: cuDNN's attention comes first, and positions in real numbers are float32; 4: a compiled GELU is part of
+#: a matrix product, and positions are turned in one pass.
+STUDIO_VERSION = 4
 #: Every step would be a file written for nothing where steps are short.
 _SAID_SECONDS = 1.0
 
