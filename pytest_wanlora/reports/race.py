@@ -27,12 +27,16 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "우승 후보 없음: 후보 {count}개 모두 확실히 실패하며, 손실이 가장 작은 것은 {gated}입니다",
         ),
         "alone": Phrase(
-            "{winner} ({loss:+z.2f} fail bands{worst}); it can be told from every other candidate at n = {n}",
-            "{winner}(실패 허용폭의 {loss:+z.2f}배{worst}); n = {n}에서 다른 모든 후보와 구별됩니다",
+            "{winner} ({loss:+z.2f} fail bands{worst} at n = {seeds}); it can be told from every other "
+            "candidate at n = {n}",
+            "{winner}(n = {seeds}에서 실패 허용폭의 {loss:+z.2f}배{worst}); n = {n}에서 다른 모든 후보와 "
+            "구별됩니다",
         ),
         "winner": Phrase(
-            "{winner} ({loss:+z.2f} fail bands{worst}); not distinguishable from it at n = {n}: {others}",
-            "{winner}(실패 허용폭의 {loss:+z.2f}배{worst}); n = {n}에서 이와 구별되지 않는 후보: {others}",
+            "{winner} ({loss:+z.2f} fail bands{worst} at n = {seeds}); not distinguishable from it at "
+            "n = {n}: {others}",
+            "{winner}(n = {seeds}에서 실패 허용폭의 {loss:+z.2f}배{worst}); n = {n}에서 이와 구별되지 않는 "
+            "후보: {others}",
         ),
         "worst": Phrase(", {worst:+z.2f} where it is worst", ", 가장 나쁜 비교에서 {worst:+z.2f}배"),
         "tie": Phrase(
@@ -67,7 +71,9 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         "behind": Phrase("behind the leader", "선두와의 차이"),
         "end": Phrase("what became of it", "결과"),
         "won": Phrase("won", "우승"),
+        "ahead": Phrase("ahead when it stopped", "중단 시점의 선두"),
         "in": Phrase("in to the end", "끝까지 남음"),
+        "tied": Phrase("in to the end, lost the tie-break", "끝까지 남았으나 동점 결정에서 짐"),
         "no_better": Phrase(
             "out at n = {n}: no better than {leader} by more than the margin",
             "n = {n}에서 탈락: {leader}보다 여유폭 넘게 좋지 않음",
@@ -103,7 +109,8 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
     else:
         won = race.entrant(race.winner)
         worst = "" if won.worst is None else say("worst", worst=won.worst)
-        told = {"winner": quote(race.winner), "loss": won.loss or 0.0, "n": won.n, "worst": worst}
+        told = {"winner": quote(race.winner), "loss": won.loss or 0.0, "worst": worst}
+        told |= {"n": won.n, "seeds": won.seeds or won.n}
         if race.not_told_apart:
             answer = say("winner", **told, others=", ".join(map(quote, race.not_told_apart)))
             if not race.stopped:
@@ -148,7 +155,11 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
         return each.name != race.winner, order[each.state], -each.n, loss
 
     for each in sorted(race.entrants, key=place):
-        key = "won" if each.name == race.winner else _ENDS[each.state]
+        key = _ENDS[each.state]
+        if each.name == race.winner:
+            key = "ahead" if race.stopped else "won"
+        elif key == "in" and each.worst is not None and not race.stopped:
+            key = "tied"
         bounds = "" if each.low is None or each.high is None else f" [{each.low:+.2f}, {each.high:+.2f}]"
         yield (
             quote(each.name),

@@ -20,13 +20,14 @@ class Entrant(StrictModel):
         videos: It got so many.
         state: `"in"`: in the race to its end; `"no_better"`: dropped, certainly not better than the leader by
             more than the margin; `"behind"`: dropped, certainly worse; `"failed"`: dropped, it fails.
-        n: Seeds of each scenario at its last look.
-        loss: In fail bands; None where it has none.
-        behind: How far it was behind the leader there.
+        n: Seeds of each scenario at its last look, before the tie-break.
+        loss: Of all its videos, in fail bands; None where it has none.
+        behind: How far it was behind the leader, at that look.
         low: Lower bound of that, at the level of the look.
         high: Upper bound.
         leader: Whom it was compared with.
-        worst: The largest loss of one comparison of all its videos; None where it has none.
+        seeds: Seeds of each scenario in all, the tie-break's included; 0 in records of earlier releases.
+        worst: The largest loss of one comparison, of all its videos; None where it has none.
         why: Of one that fails.
     """
 
@@ -41,6 +42,7 @@ class Entrant(StrictModel):
     low: Finite | None
     high: Finite | None
     leader: str = ""
+    seeds: int = 0
     worst: Finite | None = None
     why: str = ""
 

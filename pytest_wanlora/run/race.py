@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
@@ -60,7 +60,7 @@ class Course:
         self.rules = Rules(looks)
         self.losses = Losses(judge, looks[-1])
         self.videos = dict.fromkeys([each.name for each in gate.candidates], 0)
-        self.worst: dict[str, Floats] = {}
+        self.found: dict[str, tuple[Floats, Floats]] = {}
         self.reused = dict(self.videos)
         self.failures: dict[str, str] = {}
 
@@ -99,7 +99,7 @@ class Course:
                 break
         winner = race.leader
         while winner is not None and not stopped:
-            tied = TieBreak({name: self.worst[name] for name in race.finalists}, self.rules)
+            tied = TieBreak({name: self.found[name][1] for name in race.finalists}, self.rules)
             stopped, winner = self._break(tied, taken)
             race.fail(self.failures)
             if winner is not None:
@@ -118,6 +118,12 @@ class Course:
         Returns:
             Why it stopped before its end, and the winner.
         """
+        first = tied.winner
+        if first is not None and len(tied.worst) > 1:
+            self.say(
+                f"race: tie-break of {len(tied.worst)} that cannot be told apart: {first} loses least where "
+                f"it is worst, {tied.worst[first][0]:+z.2f} fail bands"
+            )
         while (step := tied.next_look()) is not None:
             name, n = step
             if stopped := self._beyond(1, n, len(tied.worst[name]) - 1, taken) or self._late():
@@ -126,10 +132,10 @@ class Course:
             taken = max(taken, n)
             found = self._losses(self.gate.candidate(name), n)
             out = found is None or name in self.failures
-            tied.look(name, None if out else self.worst[name])
+            tied.look(name, None if found is None or out else self.found[name][1])
             self.say(
                 f"race: tie-break: {name} with {n} seeds: "
-                + ("it fails" if out else f"{self.worst[name][0]:+z.2f} fail bands where it is worst")
+                + ("it fails" if out else f"{tied.worst[name][0]:+z.2f} fail bands where it is worst")
             )
         return "", tied.winner
 
@@ -142,7 +148,7 @@ class Course:
 
     def _outcome(self, race: Race, winner: str | None, stopped: str) -> RaceCard:
         if not race.standings:
-            raise _unknown(self.gate, stopped)
+            raise _unknown(self.gate, stopped, self.rules.looks)
         standings = race.standings
         known = [name for name in self.videos if np.isfinite(standings[name].loss)] or list(self.videos)
         return RaceCard(
@@ -160,7 +166,7 @@ class Course:
                     checkpoint=each.name.removesuffix(f"@{each.scale:g}"),
                     scale=each.scale,
                     videos=self.videos[each.name],
-                    worst=float(self.worst[each.name][0]) if each.name in self.worst else None,
+                    **self._measured(each.name),
                     why=self.failures.get(each.name, ""),
                 )
                 for each in self.gate.candidates
@@ -170,6 +176,13 @@ class Course:
             stopped=stopped,
             seconds=self.clock() - self.began,
         )
+
+    def _measured(self, name: str) -> dict[str, Any]:
+        """What is known of a candidate from all its videos."""
+        if name not in self.found:
+            return {}
+        losses, worst = self.found[name]
+        return {"seeds": len(losses) - 1, "loss": float(losses[0]), "worst": float(worst[0])}
 
     def _late(self) -> str:
         budget = self.gate.settings.budget
@@ -215,8 +228,8 @@ class Course:
             self.failures[candidate.name] = why
         if settled.broken or degenerates(settled.results):
             return None
-        losses, self.worst[candidate.name] = self.losses.with_worst(settled.results)
-        return losses
+        self.found[candidate.name] = self.losses.with_worst(settled.results)
+        return self.found[candidate.name][0]
 
     def _failure(self, candidate: Candidate, settled: Settled) -> str:
         """Why a candidate certainly fails the gate; empty if it may pass."""
@@ -256,10 +269,14 @@ def _base(gate: Gate, n: int) -> int:
     return sum(map(len, gate.judge.standard.missing(pairs).values()))
 
 
-def _unknown(gate: Gate, stopped: str) -> JobError:
+def _unknown(gate: Gate, stopped: str, looks: Sequence[int]) -> JobError:
+    budget = gate.settings.budget
+    enough = "2h"
+    if budget is not None and budget.videos is not None:
+        enough = str(sum(_takes(gate, len(gate.candidates), looks[0], 0, 0, looks)))
     return JobError(
         f"--wanlora-race: {stopped}, and not every candidate had the first look: nothing is known",
-        next_command=gate.settings.again("--wanlora-budget=2h"),
+        next_command=gate.settings.again(f"--wanlora-budget={enough}"),
     )
 
 
@@ -282,7 +299,7 @@ def beyond_budget(gate: Gate) -> JobError | None:
     more, rest = _takes(gate, candidates, looks[0], 0, 0, looks)
     if more + rest <= budget.videos:
         return None
-    return _unknown(gate, _BEYOND.format(budget.text, more, rest))
+    return _unknown(gate, _BEYOND.format(budget.text, more, rest), looks)
 
 
 def plan_line(gate: Gate) -> str:

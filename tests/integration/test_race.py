@@ -46,7 +46,7 @@ def test_the_winner_of_a_race_is_gated_alone(
     ran.stdout.fnmatch_lines(
         [
             "*race: 3 seeds each: * of 6 go on, epoch-2@0.6 ahead",
-            "race: epoch-2@0.6 (+0.00 fail bands, +0.00 where it is worst); not*",
+            "race: epoch-2@0.6 (+0.00 fail bands, +0.00 where it is worst at n = 12); not*",
             "*distinguishable from it at n = *: epoch-2@1; *",
             "race: Best is the smallest mean loss*",
             "race: * videos of 144 in *, * rendered and 0 from the cache; *",
@@ -72,7 +72,8 @@ def test_the_winner_of_a_race_is_gated_alone(
     assert {each.name: each.state for each in record.race.entrants}["epoch-3@1"] in ("behind", "failed")
     looks = record.candidates[0].losses
     assert all(len(values) == n + 1 for n, values in looks.items())
-    assert looks[record.race.entrant("epoch-2@0.6").n][0] == record.race.entrant("epoch-2@0.6").loss
+    won = record.race.entrant("epoch-2@0.6")
+    assert looks[won.seeds][0] == won.loss
     run = folder / ".wanlora" / "runs" / record.run_id
     for page in ("report.html", "report.md", "report.ko.md"):
         text = (run / page).read_text(encoding="utf-8")

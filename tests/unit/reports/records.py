@@ -142,7 +142,7 @@ def race_card(**changed: Any) -> RaceCard:  # noqa: ANN401 - any field
         "entrants": (
             entrant(0, 0.8, "behind", 0.9, low=0.4, high=1.8, worst=2.1),
             entrant(0, 1.0, "failed", None, why="it does not fit the GPU"),
-            entrant(1, 0.8, "in", -0.2, n=8, videos=24, worst=0.3),
+            entrant(1, 0.8, "in", -0.2, n=8, videos=24, worst=0.3, seeds=8),
             entrant(1, 1.0, "no_better", -0.1, low=-0.1, high=0.3, worst=0.6),
         ),
         "most": 96,

@@ -16,7 +16,7 @@ from pytest_wanlora.errors import JobError, SettingsError
 from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.option_values import Budget
-from pytest_wanlora.reports.race import lines
+from pytest_wanlora.reports.race import lines, rows
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.findings import Preflight
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
@@ -93,8 +93,10 @@ def lopsided(job: Job, made: Produced) -> Produced:
 
 
 def test_of_those_not_told_apart_who_loses_least_where_it_is_worst_wins(race: OpenRace) -> None:
-    gate, course, _ = race(lopsided)
+    gate, course, said = race(lopsided)
     outcome = course.run()
+    (begun,) = [each for each in said if "tie-break of" in each]
+    assert begun.startswith("race: tie-break of 6 that cannot be told apart: epoch-2@")
     own = {each.checkpoint: each for each in outcome.entrants}
     assert own["epoch-1"].loss is not None
     assert own["epoch-2"].loss is not None
@@ -106,7 +108,12 @@ def test_of_those_not_told_apart_who_loses_least_where_it_is_worst_wins(race: Op
     assert own["epoch-1"].worst == pytest.approx(0.8, abs=0.2)
     assert len(unusual.made(gate)) == outcome.used
     answer, meaning, *_ = lines(outcome, "en", str, str)
-    assert "+0.00 where it is worst" in answer
+    assert "+0.00 where it is worst at n = 12); not distinguishable from it at n = 3" in answer
+    ends = [row[-1] for row in rows(outcome, "en", str, str)]
+    assert ends[0] == "won"
+    assert ends.count("in to the end, lost the tie-break") == sum(
+        each.state == "in" and each.name != outcome.winner for each in outcome.entrants
+    )
     assert meaning.endswith("the winner is the one that loses least where it is worst.")
 
 
@@ -177,6 +184,7 @@ def test_a_budget_ends_the_race_after_a_whole_look_and_leaves_room_for_the_gate(
     assert 0 < outcome.used + 12 * 2 - outcome.entrant(outcome.winner).videos <= 80
     told = [*lines(outcome, "en", str, str)]
     assert any("is not known" in each for each in told)
+    assert next(rows(outcome, "en", str, str))[-1] == "ahead when it stopped"
     # it has not come to the end of its tie-break
     assert not any("the winner is the one that" in each for each in told)
 
@@ -221,6 +229,7 @@ def test_a_budget_below_the_first_look_is_refused(race: OpenRace) -> None:
     with pytest.raises(JobError, match=r"not every candidate had the first look: nothing is known") as raised:
         course.run()
     assert unusual.made(gate) == []
+    assert "--wanlora-budget=72" in str(raised.value.next_command)
     # the plan knows it before the run
     known = beyond_budget(gate)
     assert known is not None
