@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -188,15 +189,20 @@ def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tu
         said: The same, read.
         path: Where the record is if it lies beside the receipt.
     """
+    if not os.path.lexists(path):
+        return False, ()
+    allowed = f"allowed: the record of run {said.run.id}, as the gate wrote it, or no {path.name} here"
     try:
-        text = read_regular(path, largest=_LARGEST)
+        text = read_regular(path)
         stated = parse_json(text)
         run, version = stated["run_id"], stated["schema_version"]
-    except (OSError, ValueError, TypeError, KeyError):
-        # no record
-        return False, ()
+    except OSError as error:
+        return True, (f"{path}: cannot be read: {error.strerror}; {allowed}",)
+    except (ValueError, TypeError, KeyError):
+        # who changed the receipt could damage the record, so that nothing holds the one to the other
+        return True, (f"{path}: no record of a run: it was changed or cut off; {allowed}",)
     if run != said.run.id:
-        return False, ()
+        return True, (f"{path}: the record of run {run!s:.80}, not of the receipt's; {allowed}",)
     if hashlib.sha256(text).hexdigest() != said.run.record.sha256:
         return True, (
             f"{path}: the record of run {run}, and not the one that the receipt names by its SHA-256: one of "
