@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -142,7 +141,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         *changed,
         *_of_the_bytes(found, checkpoint, sha256),
         *_of_the_decision(found.predicate),
-        *_of_the_session(found.predicate, checkpoint),
+        *_of_the_session(found.predicate),
         *recomputed.gaps(found.predicate, videos=demands.single_videos),
         *_of_the_demands(found.predicate, demands),
     )
@@ -277,7 +276,7 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
     yield from recomputed.contradictions(said)
 
 
-def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
+def _of_the_session(said: PredicateV1) -> Iterable[str]:
     """Problems of project tests and exit code, which version 1 does not have."""
     if not isinstance(said, Predicate):
         return
@@ -293,8 +292,8 @@ def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
             yield f"{ended}what is listed above keeps it from that"
             return
         yield (
-            f"{ended}next: gate this checkpoint alone, pytest --lora {shlex.quote(str(path))} (with the "
-            "other options of its run; rendered videos are reused)"
+            f"{ended}gate this checkpoint alone, with the other options of its run: rendered videos "
+            "are reused"
         )
 
 

@@ -672,6 +672,28 @@ class TestCommand:
         assert printed.out == ""
         assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["refused"] * 3 + ["next"]
 
+    @pytest.mark.parametrize(
+        ("gated_at", "asked", "options"),
+        [
+            (1.0, ("--scale", "0.6"), "--wanlora-scale 0.6"),
+            (0.6, (), "--wanlora-scale 1"),
+            (1.0, ("--suite", "tiny"), "--wanlora-suite tiny"),
+            (1.0, ("--min-seeds", "999"), ""),
+        ],
+    )
+    def test_the_next_command_gates_as_asked_for(
+        self,
+        desk: Desk,
+        gated_at: float,
+        asked: tuple[str, ...],
+        options: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        desk.forged(lambda said: said["checkpoint"].update(scale=gated_at))
+        assert desk.main(*asked) == 1
+        following = capsys.readouterr().err.splitlines()[-1]
+        assert following == f"next: pytest --lora {desk.checkpoint} {options}".rstrip()
+
     def test_json(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         assert desk.main("--json") == 0
         found = json.loads(capsys.readouterr().out)
