@@ -11,6 +11,7 @@ import secrets
 import shlex
 import shutil
 import stat
+import tempfile
 from collections.abc import Mapping
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
@@ -188,8 +189,15 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
 
 
 def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobError:
-    """The error for a folder that cannot be written, with its free space and the next command."""
-    existing = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    """The error for a folder that cannot be written: what is in its place, or its free space."""
+    existing = _existing(folder)
+    if not existing.is_dir():
+        found = "is a file" if existing.is_file() else "is no folder"
+        return JobError(
+            f"{folder}: cannot {purpose}: {existing} {found}; allowed: a folder, named with "
+            f"--wanlora-{kind}-dir",
+            next_command=listing(existing),
+        )
     try:
         free = f"{shutil.disk_usage(existing).free / 2**20:.0f} MiB are free there"
     except OSError:
@@ -200,15 +208,31 @@ def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobErro
     )
 
 
+def require_folder(folder: Path, purpose: str, kind: str) -> Path:
+    """Return a folder, or the nearest one above it that exists.
+
+    Raises:
+        JobError: Something else is in its place.
+    """
+    existing = _existing(folder)
+    if not existing.is_dir():
+        raise unwritable(folder, NotADirectoryError(), purpose, kind)
+    return existing
+
+
 def require_writable(folder: Path, purpose: str, kind: str) -> None:
-    """Find out whether a folder can be made and written, without writing anything.
+    """Find out whether a folder can be made and written; nothing is left there.
 
     Raises:
         JobError: It cannot.
     """
-    place = next(path for path in (folder, *folder.parents) if os.path.lexists(path))
-    number = 0 if place.is_dir() else errno.ENOTDIR
-    if not number and not os.access(place, os.W_OK | os.X_OK):
-        number = errno.EACCES
-    if number:
-        raise unwritable(folder, OSError(number, os.strerror(number)), purpose, kind)
+    place = require_folder(folder, purpose, kind)
+    try:
+        # rights do not tell: nobody can make a folder in /proc, and root may write anywhere else
+        Path(tempfile.mkdtemp(prefix=".probe-", dir=place)).rmdir()
+    except OSError as error:
+        raise unwritable(folder, error, purpose, kind) from error
+
+
+def _existing(folder: Path) -> Path:
+    return next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)

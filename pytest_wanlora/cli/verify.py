@@ -96,7 +96,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
-    from pytest_wanlora.reports.commands import typed
 
     demands = _demands(arguments)
     found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
@@ -108,9 +107,21 @@ def _run(arguments: argparse.Namespace) -> int:
         for problem in found.problems:
             complain(f"refused: {problem}")
         if not any("next: " in problem for problem in found.problems):
-            gate = typed("pytest", "--lora", str(arguments.checkpoint))
-            complain(f"next: {gate}, with what is asked for above: a gate that passes writes a new receipt")
+            complain(f"next: {_gate(arguments.checkpoint, demands, found.statement)}")
     return OK if found.verified else BAD
+
+
+def _gate(checkpoint: Path, demands: Demands, statement: AnyStatement | None) -> str:
+    """The command that gates the checkpoint again; if it passes, it writes a new receipt."""
+    from pytest_wanlora.reports.commands import typed
+    from pytest_wanlora.suite import packaged
+
+    gated = None if statement is None else statement.predicate
+    suite = demands.suite or (gated and gated.suite.name)
+    options = ["--wanlora-suite", suite] if suite in packaged() else []
+    if demands.scale != 1 or (gated is not None and gated.checkpoint.scale != 1):
+        options += ["--wanlora-scale", f"{demands.scale:g}"]
+    return typed("pytest", "--lora", str(checkpoint), *options)
 
 
 def _demands(arguments: argparse.Namespace) -> Demands:

@@ -10,7 +10,7 @@ import pytest
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora import workers
 from pytest_wanlora.errors import SettingsError
-from pytest_wanlora.files import require_writable
+from pytest_wanlora.files import require_folder, require_writable
 from pytest_wanlora.hooks.collection import (
     PREFIX,
     GatePlugin,
@@ -116,10 +116,11 @@ def _require_outputs(gate: Gate) -> None:
     if settings.update_target is not None:
         place = baselines.folder(settings.baselines_dir, gate.suite.name, settings.update_target)
         require_writable(place, "store the baseline", "baselines")
-    if settings.plan:
-        # a run makes these folders when its session starts
-        require_writable(settings.cache_dir, "keep the scores of rendered videos", "cache")
-        require_writable(settings.output_dir, "write the record", "output")
+    else:
+        # a gate writes nothing there
+        require_folder(settings.baselines_dir, "read baselines", "baselines")
+    require_writable(settings.cache_dir, "keep the scores of rendered videos", "cache")
+    require_writable(settings.output_dir, "write the record", "output")
 
 
 def _examine(config: pytest.Config, gate: Gate) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -141,7 +141,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         *changed,
         *_of_the_bytes(found, checkpoint, sha256),
         *_of_the_decision(found.predicate),
-        *_of_the_session(found.predicate, checkpoint),
+        *_of_the_session(found.predicate),
         *recomputed.gaps(found.predicate, videos=demands.single_videos),
         *_of_the_demands(found.predicate, demands),
     )
@@ -188,15 +188,20 @@ def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tu
         said: The same, read.
         path: Where the record is if it lies beside the receipt.
     """
+    if not os.path.lexists(path):
+        return False, ()
+    allowed = f"allowed: the record of run {said.run.id}, as the gate wrote it, or no {path.name} here"
     try:
-        text = read_regular(path, largest=_LARGEST)
+        text = read_regular(path)
         stated = parse_json(text)
         run, version = stated["run_id"], stated["schema_version"]
-    except (OSError, ValueError, TypeError, KeyError):
-        # no record
-        return False, ()
+    except OSError as error:
+        return True, (f"{path}: cannot be read: {error.strerror}; {allowed}",)
+    except (ValueError, TypeError, KeyError):
+        # who changed the receipt could damage the record, so that nothing holds the one to the other
+        return True, (f"{path}: no record of a run: it was changed or cut off; {allowed}",)
     if run != said.run.id:
-        return False, ()
+        return True, (f"{path}: the record of run {run!s:.80}, not of the receipt's; {allowed}",)
     if hashlib.sha256(text).hexdigest() != said.run.record.sha256:
         return True, (
             f"{path}: the record of run {run}, and not the one that the receipt names by its SHA-256: one of "
@@ -271,7 +276,7 @@ def _of_the_decision(said: PredicateV1) -> Iterable[str]:
     yield from recomputed.contradictions(said)
 
 
-def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
+def _of_the_session(said: PredicateV1) -> Iterable[str]:
     """Problems of project tests and exit code, which version 1 does not have."""
     if not isinstance(said, Predicate):
         return
@@ -287,8 +292,8 @@ def _of_the_session(said: PredicateV1, path: Path) -> Iterable[str]:
             yield f"{ended}what is listed above keeps it from that"
             return
         yield (
-            f"{ended}next: gate this checkpoint alone, pytest --lora {shlex.quote(str(path))} (with the "
-            "other options of its run; rendered videos are reused)"
+            f"{ended}gate this checkpoint alone, with the other options of its run: rendered videos "
+            "are reused"
         )
 
 

@@ -363,7 +363,7 @@ class TestFolders:
         result = project.run("--lora", "good.safetensors", "--wanlora-cache-dir", "file/cache")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(
-            ["*file/cache: cannot keep the scores of rendered videos: Not a directory"]
+            ["*file/cache: cannot keep the scores of rendered videos: */file is a file; allowed: a folder*"]
         )
         assert project.rendered() == []
 
@@ -372,7 +372,10 @@ class TestFolders:
         result = project.run("--lora", "good.safetensors", "--wanlora-output-dir", "file/runs")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
         result.stderr.fnmatch_lines(
-            ["*file/runs/*/board: cannot note*Not a directory", "*--wanlora-output-dir"]
+            [
+                "*file/runs: cannot write the record: */file is a file; *--wanlora-output-dir",
+                "next: ls -l */file",
+            ]
         )
 
     def test_folders_by_option(self, based: Project, tmp_path: Path) -> None:

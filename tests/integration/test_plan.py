@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -106,19 +107,52 @@ def test_the_plan_reads_the_key_that_the_run_would_sign_with(based: Project, key
 
 
 @pytest.mark.parametrize(
-    ("option", "purpose"), [("cache", "keep the scores of rendered videos"), ("output", "write the record")]
+    ("option", "purpose"),
+    [
+        ("cache", "keep the scores of rendered videos"),
+        ("output", "write the record"),
+        ("baselines", "read baselines"),
+    ],
 )
 def test_the_plan_refuses_a_folder_that_the_run_could_not_make(
     based: Project, option: str, purpose: str
 ) -> None:
     (based.path / "taken").write_text("", encoding="utf-8")
-    folder = (f"--wanlora-{option}-dir", "taken/below")
-    result = based.run(*PLAN, *folder)
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(
-        [f"ERROR: */taken/below: cannot {purpose}: Not a directory", f"next: *--wanlora-{option}-dir"]
-    )
-    assert based.run("--lora", "good.safetensors", *folder).ret == pytest.ExitCode.USAGE_ERROR
+    said = []
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run("--lora", "good.safetensors", f"--wanlora-{option}-dir", "taken/below", *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(
+            [
+                f"ERROR: */taken/below: cannot {purpose}: */taken is a file; allowed: a folder, named with "
+                f"--wanlora-{option}-dir",
+                "next: ls -l */taken",
+            ]
+        )
+        said.append(result.errlines)
+    assert said[0] == said[1]
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder in which nobody can make one")
+@pytest.mark.parametrize(
+    ("option", "target"),
+    [
+        ("cache", ("--lora", "good.safetensors")),
+        ("output", ("--lora", "good.safetensors")),
+        ("baselines", ("--update-baselines",)),
+    ],
+)
+def test_the_plan_refuses_a_folder_that_rights_alone_would_allow(
+    based: Project, option: str, target: tuple[str, ...]
+) -> None:
+    said = []
+    for plan in ((), ("--wanlora-plan",)):
+        result = based.run(*target, f"--wanlora-{option}-dir", "/proc/x", *plan)
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["ERROR: /proc/x*: cannot *", f"next: *--wanlora-{option}-dir"])
+        said.append(result.errlines)
+    assert said[0] == said[1]
+    assert based.rendered() == []
 
 
 @pytest.mark.parametrize("plan", [(), ("--wanlora-plan",)])
@@ -128,7 +162,10 @@ def test_a_baseline_that_cannot_be_written_is_not_measured(project: Project, pla
     result = project.run("--update-baselines", "--wanlora-baselines-dir", "taken", *plan)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(
-        ["ERROR: */taken/fake/base: cannot store the baseline: Not a directory", "next: *baselines-dir"]
+        [
+            "ERROR: */base: cannot store the baseline: */taken/fake is a file; *baselines-dir",
+            "next: ls -l *fake",
+        ]
     )
     assert project.rendered() == []
 

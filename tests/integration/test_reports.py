@@ -93,7 +93,7 @@ class TestArtefacts:
         # good may be published, and a run that ended with 1 because of bad does not prove it
         assert [card.publishable for card in results.load(folder).candidates] == [False, True]
         (problem,) = verify(folder / "receipt-good.json", based.path / "good.safetensors", Demands()).problems
-        assert "gate this checkpoint alone, pytest --lora " in problem
+        assert "gate this checkpoint alone, with the other options of its run" in problem
         assert not verify(folder / "receipt-bad.json", based.path / "bad.safetensors", Demands()).verified
         capsys.readouterr()
         assert cli.main(["compare", str(folder)]) == 0

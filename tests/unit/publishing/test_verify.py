@@ -171,14 +171,44 @@ class TestRecord:
         (problem,) = desk.problems()
         assert "not the one that the receipt names by its SHA-256" in problem
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"run_id": "another", "schema_version": 6}', None])
-    def test_what_is_not_its_record_is_not_held_to_it(
-        self, desk: Desk, text: str | None, capsys: pytest.CaptureFixture[str]
+    @pytest.mark.parametrize(
+        ("text", "words"),
+        [
+            ("{broken", "no record of a run: it was changed or cut off"),
+            ("[]", "no record of a run: it was changed or cut off"),
+            ('{"run_id": "another"}', "no record of a run: it was changed or cut off"),
+            ('{"run_id": "another", "schema_version": 6}', "the record of run another, not of the receipt's"),
+            (None, "cannot be read: Is a directory"),
+        ],
+    )
+    def test_what_is_not_its_record_is_refused(
+        self, desk: Desk, text: str | None, words: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
         path = desk.folder / "results.json"
         path.unlink()
-        if text is not None:
+        if text is None:
+            path.mkdir()
+        else:
             path.write_text(text, encoding="utf-8")
+        (problem,) = desk.problems()
+        assert problem == (
+            f"{path}: {words}; allowed: the record of run {gated.record().run_id}, as the gate wrote it, "
+            "or no results.json here"
+        )
+        assert desk.main() == 1
+        assert "\nnext: pytest --lora " in capsys.readouterr().err
+
+    def test_a_link_to_nothing_is_no_missing_record(self, desk: Desk) -> None:
+        path = desk.folder / "results.json"
+        path.unlink()
+        path.symlink_to("gone")
+        (problem,) = desk.problems()
+        assert "cannot be read: No such file or directory" in problem
+
+    def test_without_its_record_it_is_held_to_nothing_else(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        (desk.folder / "results.json").unlink()
         assert desk.problems() == ()
         assert desk.main() == 0
         assert "does not lie beside the receipt" in capsys.readouterr().out
@@ -641,6 +671,28 @@ class TestCommand:
         printed = capsys.readouterr()
         assert printed.out == ""
         assert [line.partition(":")[0] for line in printed.err.splitlines()] == ["refused"] * 3 + ["next"]
+
+    @pytest.mark.parametrize(
+        ("gated_at", "asked", "options"),
+        [
+            (1.0, ("--scale", "0.6"), "--wanlora-scale 0.6"),
+            (0.6, (), "--wanlora-scale 1"),
+            (1.0, ("--suite", "tiny"), "--wanlora-suite tiny"),
+            (1.0, ("--min-seeds", "999"), ""),
+        ],
+    )
+    def test_the_next_command_gates_as_asked_for(
+        self,
+        desk: Desk,
+        gated_at: float,
+        asked: tuple[str, ...],
+        options: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        desk.forged(lambda said: said["checkpoint"].update(scale=gated_at))
+        assert desk.main(*asked) == 1
+        following = capsys.readouterr().err.splitlines()[-1]
+        assert following == f"next: pytest --lora {desk.checkpoint} {options}".rstrip()
 
     def test_json(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         assert desk.main("--json") == 0
