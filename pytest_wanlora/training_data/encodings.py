@@ -58,9 +58,14 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error to raise for a file that the system does not open, such as one that is not there."""
-    # a path has one slash left of a URL's two
-    url = "; a URL is not fetched, allowed: a path" if _URL.match(str(path)) else ""
-    return DataError(f"{path} cannot be read: {error.strerror}{url}", next_command=listing(path))
+    if match := _URL.match(str(path)):
+        # a path has one slash left of a URL's two
+        url = f"{match[0]}/{str(path)[match.end() :]}"
+        return DataError(
+            f"{url} cannot be read: a URL is not fetched, allowed: a path",
+            next_command="download it, and name the file",
+        )
+    return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
 
 
 def check_start(path: Path, start: bytes, data: bytes | None = None) -> None:

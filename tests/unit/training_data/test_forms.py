@@ -290,7 +290,12 @@ def test_a_url_in_the_place_of_a_table_is_not_fetched(tmp_path: Path) -> None:
     assert "path: https://host/metadata.jsonl is a URL, not fetched\nnext: grep -n path" in bad(
         tmp_path / "data.yaml"
     )
-    assert "a URL is not fetched, allowed: a path\nnext: ls -l ." in bad(Path("https://host/metadata.jsonl"))
+    with pytest.raises(DataError) as caught:
+        opened(Path("https://host/metadata.jsonl"))
+    assert str(caught.value) == (
+        "https://host/metadata.jsonl cannot be read: a URL is not fetched, allowed: a path\n"
+        "next: download it, and name the file"
+    )
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.zip", "nosuch.toml", "none/nosuch.csv"])

@@ -171,6 +171,16 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.json", b'[{"video": "a", "prompt": "x", "prompt": "y"}]', ["'prompt' twice"]),
         ("m.jsonl", b'{"video": "a", "prompt": "x"}\n\n', ["line 2 is empty"]),
         ("m.jsonl", b'{"video": "a", "prompt": "x"}\n{"video"\n', ["line 2 is not JSON"]),
+        (
+            "m.jsonl",
+            b'{"video": {"url": "https://x/y.mp4", "type": "video/mp4"}, "prompt": "x"}\n',
+            ["line 1: 'video' is", "not a text", 'next: write "video": "https://x/y.mp4"'],
+        ),
+        (
+            "m.jsonl",
+            b'{"video": "a.mp4", "prompt": ["a tram"]}\n',
+            ["'prompt' is", 'next: write "prompt": "a tram"'],
+        ),
         ("m.jsonl", b'{"prompt": "x"}\n', ["line 1 has no 'video'"]),
         ("m.jsonl", b"[" * 100_000, ["line 1", "too deeply"]),
         (
