@@ -14,6 +14,7 @@
       ScoringError         scorer weights missing, degenerate video, empty reference
       RecordError          a run record (results.json)
       DataError            training metadata
+        EncodingError      a file in another encoding than UTF-8, which is known
         PackedError        what is read only when the archive that it lies in is unpacked
       ExtensionError       an installed extension of the gate
 
@@ -108,6 +109,10 @@ class RecordError(WanloraError):
 
 class DataError(WanloraError):
     """Training metadata cannot be read or contradicts itself."""
+
+
+class EncodingError(DataError):
+    """A file in a known encoding; `next_command` keeps it under another name and writes it as UTF-8."""
 
 
 class PackedError(DataError):

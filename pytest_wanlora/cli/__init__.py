@@ -31,7 +31,7 @@ from pytest_wanlora.cli import (
 )
 from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
-from pytest_wanlora.errors import PackedError, SettingsError, WanloraError
+from pytest_wanlora.errors import EncodingError, PackedError, SettingsError, WanloraError
 
 _PROGRAM: Final = "python -m pytest_wanlora"
 
@@ -67,14 +67,33 @@ def _empty(words: Sequence[str]) -> str | None:
     return None
 
 
+def _with(words: Sequence[str], old: str, new: str) -> list[str]:
+    """Words with another path in the place of one, which may be an option's value."""
+    again = []
+    for word in words:
+        option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+        again.append(f"{option}{equals}{new}" if value and str(Path(value)) == old else word)
+    return again
+
+
 def _following(error: WanloraError, words: Sequence[str]) -> str | None:
     """The next command of an error; where it is a part of one, with the whole command that was typed."""
     from pytest_wanlora.reports.commands import typed
+    from pytest_wanlora.training_data.encodings import unused
 
     following = error.next_command
+    if following is not None and isinstance(error, EncodingError):
+        *_, encoding, _, _, _, _, old = shlex.split(following)
+        new = unused(Path(old).with_suffix(f".utf8{Path(old).suffix}"))
+        again = _with(words, old, str(new))
+        if again == list(words):
+            # what a folder or a config names has to keep its name
+            return f"{following} && {typed(*_PROGRAM.split(), *again)}"
+        write = f"iconv -f {encoding} -t UTF-8 {shlex.quote(old)} > {shlex.quote(str(new))}"
+        return f"{write} && {typed(*_PROGRAM.split(), *again)}"
     if following is not None and isinstance(error, PackedError):
         _, _, archive, _, folder, *_ = shlex.split(following)
-        again = [folder if word and str(Path(word)) == archive else word for word in words]
+        again = _with(words, archive, folder)
         return f"{following} && {typed(*_PROGRAM.split(), *again)}"
     if following is None or not following.startswith("--"):
         return following

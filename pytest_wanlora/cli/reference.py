@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pytest_wanlora.cli import output
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.files import listing
-from pytest_wanlora.scoring.frechet import EVERY, write_reference
+from pytest_wanlora.scoring.frechet import EVERY, replaceable, write_reference
 from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
 
 if TYPE_CHECKING:
@@ -217,6 +217,12 @@ def _output(named: Path | None, suite: Suite, *, overwrite: bool) -> Path:
         raise ScoringError(
             f"--output: {output} is {kind}; allowed: a .safetensors file",
             next_command="name one with --output",
+        )
+    if not replaceable(output):
+        named_by = suite.where("scoring.reference") if named is None else "--output"
+        raise ScoringError(
+            f"{named_by}: {output} exists and is no reference set; allowed: a new file, or a set to replace",
+            next_command="name another file with --output, and as scoring.reference in the suite",
         )
     if output.exists() and not overwrite:
         raise ScoringError(

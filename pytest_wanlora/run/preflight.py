@@ -275,10 +275,13 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
     concerns = frozenset({SETS, COMPARISONS, STORING})
 
     def finding(message: str) -> Finding:
+        stated = Path(suite.scoring.reference)
         command = (
             f"python -m pytest_wanlora reference --suite {suites.option_value(suite)} --videos FOLDER"
             f"{folder_option(request.baselines_dir, '--baselines-dir')}"
-            f"{' --overwrite' if Path(suite.scoring.reference).exists() else ''}"
+            f"{' --overwrite' if stated.exists() else ''}"
+            if frechet.replaceable(stated)
+            else f"correct {_REFERENCE} at {suite.where(_REFERENCE)}: {stated} is no reference set"
         )
         return Finding(_REFERENCE, message, command, concerns=concerns)
 

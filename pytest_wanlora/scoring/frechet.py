@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.files import listing, read_regular, write_whole
+from pytest_wanlora.files import listing, open_regular, parse_json, read_regular, write_whole
 
 #: Name of the set that serves every category.
 EVERY = "all"
 _REFERENCE_FORMAT = "wanlora-reference-1"
+# bytes of a header that says little more than the names of categories
+_LONGEST_HEADER = 2**20
 
 
 @dataclass(frozen=True)
@@ -205,6 +207,20 @@ def read_reference(path: Path, *, sha256: str, extractor_sha256: str | None) -> 
     # the header is valid once the tensors have loaded; reading it here keeps to the bytes that were hashed
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     return _checked_reference(path, tensors, header.get("__metadata__", {}), found, extractor_sha256)
+
+
+def replaceable(path: Path) -> bool:
+    """Whether nothing but a reference set is lost where one is written to a path."""
+    if not path.exists():
+        return True
+    try:
+        with open_regular(path) as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = parse_json(file.read(length) if length <= _LONGEST_HEADER else b"")
+    except (OSError, ValueError):
+        return False
+    metadata = header.get("__metadata__") if isinstance(header, dict) else None
+    return isinstance(metadata, dict) and metadata.get("format") == _REFERENCE_FORMAT
 
 
 def write_reference(

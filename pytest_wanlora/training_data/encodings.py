@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 import re
 import shlex
+import unicodedata
+from itertools import count
 from pathlib import Path
 
-from pytest_wanlora.errors import DataError
-from pytest_wanlora.files import listing
+from pytest_wanlora.errors import DataError, EncodingError
+from pytest_wanlora.files import listing, read_regular
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -17,61 +20,121 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "UTF-16"),
     (codecs.BOM_UTF16_BE, "UTF-16"),
 )
-# iconv's name, Python's name, and what a text in it is made of
-_LEGACY: tuple[tuple[str, str, re.Pattern[str]], ...] = (
-    ("CP949", "cp949", re.compile("[가-힣]")),
-    ("GB18030", "gb18030", re.compile("[一-鿿]")),
-    ("SHIFT_JIS", "shift_jis", re.compile("[぀-ヿ一-鿿]")),
+_KANA = frozenset(map(chr, (*range(0x3041, 0x3097), *range(0x30A1, 0x30FB), 0x30FC)))
+# a name that iconv and Python know, and letters that are common in its texts and rare in what is misread
+_LEGACY: tuple[tuple[str, frozenset[str]], ...] = (
+    (
+        "CP949",
+        frozenset(
+            "이다는을에의가를은하고한로지서도어리기사대시나자아들해있으라일여인그수부정스보장과전주구상동오우무마와거비면려적"
+            "원제세게선화성미빛물바람니조경위내늘모두산색트카진며방영밤소용차꽃란간만러레르네드크양길남녀관속계안공연"
+        ),
+    ),
+    (
+        "GB18030",
+        frozenset(
+            "的一是不了在人有我他这中大来上个国和地到说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然家种事成方多"
+            "经去法学如都同现当没动面起看定天分还进好小部其主样理心她本前开但因只从想实日无力与长机明全三点正外两高间重物手向头"
+            "美新身西月海水气女电安光白空山金马书色路南北边红雨夜街灯影树花城市车云雪风"
+        ),
+    ),
+    (
+        "BIG5",
+        frozenset(
+            "的一是不了在人有我他這中大來上個國和地到說時要就出會可也你對生能而子那得於著下自之年過發後作裡用道行所然家種事成方多"
+            "經去法學如都同現當沒動面起看定天分還進好小部其主樣理心她本前開但因只從想實日無力與長機明全三點正外兩高間重物手向頭"
+            "美新身西月海水氣女電安光白空山金馬書色路南北邊紅雨夜街燈影樹花城市車雲雪風"
+        ),
+    ),
+    ("CP932", _KANA),
+    ("EUC-JP", _KANA),
 )
-_LIKELY = 0.8
+_LIKELY = 0.25
+_FEWEST_LETTERS = 4
+# letters of three bytes or four; in texts of other encodings hardly any word consists of such
+_UTF8_WORD = re.compile(rb"[\x80-\xff]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error to raise for a file that the system does not open, such as one that is not there."""
-    # a path has one slash left of a URL's two
-    url = "; a URL is not fetched, allowed: a path" if _URL.match(str(path)) else ""
-    return DataError(f"{path} cannot be read: {error.strerror}{url}", next_command=listing(path))
+    if match := _URL.match(str(path)):
+        # a path has one slash left of a URL's two
+        url = f"{match[0]}/{str(path)[match.end() :]}"
+        return DataError(
+            f"{url} cannot be read: a URL is not fetched, allowed: a path",
+            next_command="download it, and name the file",
+        )
+    return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
 
 
-def check_start(path: Path, start: bytes) -> None:
-    """Refuse a file whose first bytes say that it is UTF-16 or UTF-32."""
-    for mark, name in _MARKS:
-        if start.startswith(mark):
-            raise _refused(path, f"is {name}, the training reads UTF-8", name)
-    if b"\0" in start:
-        # without a mark: of commas, blanks and Latin letters the second byte is zero, or the first
-        second = start[1::2].count(0) > start[::2].count(0)
-        name, codec = ("UTF-16LE", "utf-16-le") if second else ("UTF-16BE", "utf-16-be")
+def check_start(path: Path, start: bytes, data: bytes | None = None) -> None:
+    """Refuse a file whose first bytes say that it is no UTF-8.
+
+    Args:
+        path: The file.
+        start: Its first bytes.
+        data: What it holds, where it is not there yet.
+    """
+    mark = next((name for mark, name in _MARKS if start.startswith(mark)), None)
+    if mark is None and b"\0" not in start:
+        return
+    if data is None:
         try:
-            # what is cut off in the middle of a letter is no error
-            text = codecs.getincrementaldecoder(codec)().decode(start)
-        except UnicodeDecodeError:
-            text = "\0"
-        known = None if "\0" in text else name
-        what = f"holds zero bytes, as {known or 'no text'} does; the training reads UTF-8"
-        raise _refused(path, what, known)
+            data = read_regular(path)
+        except OSError:
+            # too large, or gone: nothing is known of what follows
+            data = b""
+    if mark is not None:
+        if _is_text(data, mark):
+            raise _refused(path, f"is {mark}, the training reads UTF-8", mark)
+        raise _refused(path, f"begins as {mark} does and does not go on so", None)
+    name = next((name for name in ("UTF-16LE", "UTF-16BE") if _is_utf_16(data, name)), None)
+    if name is not None:
+        raise _refused(path, f"holds zero bytes, as {name} does; the training reads UTF-8", name)
+    line = start[: start.index(b"\0")].count(b"\n") + 1
+    raise DataError(
+        f"{path} holds a NUL byte in line {line}; allowed: text in UTF-8 without one",
+        next_command=f"save it without NUL bytes, with the program that wrote it; line {line} is the first",
+    )
 
 
 def undecodable(path: Path, data: bytes | None = None) -> DataError:
-    """Find the first byte of a file that is not UTF-8, and guess what it is.
+    """Find the first byte of a file that is not UTF-8, and the encoding that all of the file reads well in.
 
     Args:
         path: The file.
         data: What it holds, where it is not there yet.
 
     Returns:
-        The error to raise: place, byte, and the encoding that the line reads well in, if any.
+        The error to raise: place, byte, and the encoding, if it is certain.
     """
-    line, offset, text = _first_bad_line(path, data)
-    position = _bad_position(text)
-    guess = _guess(text)
-    reads = f"; the line reads as {guess}" if guess else ""
-    return _refused(
-        path,
-        f"is not UTF-8: byte 0x{text[position]:02x} at offset {offset + position}, line {line}{reads}",
-        guess,
-    )
+    found: tuple[int, int, int] | None = None
+    line_of_utf8: int | None = None
+    offset, words_of_utf8 = 0, False
+    letters: dict[str, int] = dict.fromkeys((name for name, _ in _LEGACY), 0)
+    common = dict(letters)
+    with path.open("rb") if data is None else io.BytesIO(data) as file:
+        for number, line in enumerate(file, start=1):
+            if not line.isascii():
+                position = _bad_position(line)
+                if position == len(line):
+                    line_of_utf8 = line_of_utf8 or number
+                elif found is None:
+                    found = number, offset + position, line[position]
+                words_of_utf8 = words_of_utf8 or _has_word_of_utf8(line)
+                _count(line, letters, common)
+            offset += len(line)
+    # None: the file was mended while it was read
+    number, at, byte = found or (1, 0, 0xFF)
+    what = f"is not UTF-8: byte 0x{byte:02x} at offset {at}, line {number}"
+    if line_of_utf8 is not None and found is not None:
+        return DataError(
+            f"{path} {what}; line {line_of_utf8} is UTF-8, so no encoding is that of the whole file",
+            next_command=f"type line {number} again, and others like it, in an editor that saves UTF-8",
+        )
+    guess = None if words_of_utf8 else _guess(letters, common)
+    return _refused(path, f"{what}; the whole file reads as {guess}" if guess else what, guess)
 
 
 def _refused(path: Path, message: str, encoding: str | None) -> DataError:
@@ -80,22 +143,68 @@ def _refused(path: Path, message: str, encoding: str | None) -> DataError:
             f"{path} {message}; allowed: UTF-8, and in which encoding it is cannot be told",
             next_command="save it as UTF-8 with the program that wrote it",
         )
-    # another ending, so that nothing takes it for a caption or a table if the command stops midway
-    old, new = shlex.quote(str(path)), shlex.quote(f"{path}.utf8")
-    return DataError(
-        f"{path} {message}", next_command=f"iconv -f {encoding} -t UTF-8 {old} > {new} && mv {new} {old}"
+    # the original is kept: under another ending, so that nothing takes it for a caption or a table
+    kept = shlex.quote(str(unused(path.with_name(f"{path.name}.{encoding.lower()}"))))
+    old = shlex.quote(str(path))
+    return EncodingError(
+        f"{path} {message}",
+        next_command=f"test ! -e {kept} && mv {old} {kept} && iconv -f {encoding} -t UTF-8 {kept} > {old}",
     )
 
 
-def _first_bad_line(path: Path, data: bytes | None) -> tuple[int, int, bytes]:
-    offset = 0
-    with path.open("rb") if data is None else io.BytesIO(data) as file:
-        for number, line in enumerate(file, start=1):
-            if _bad_position(line) < len(line):
-                return number, offset, line
-            offset += len(line)
-    # the file was mended while it was read
-    return 1, 0, b"\xff"
+def unused(path: Path) -> Path:
+    """The path, or where something is there already, another beside it."""
+    numbers = count(2)
+    free = path
+    while os.path.lexists(free):
+        free = path.with_stem(f"{path.stem}-{next(numbers)}")
+    return free
+
+
+def _is_text(data: bytes, encoding: str) -> bool:
+    """Whether all of the bytes are text, without control characters or any that Unicode does not have."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
+    return bool(text) and _printable(text)
+
+
+def _printable(text: str) -> bool:
+    # Cc control, Cn not assigned, Co private use
+    return all(
+        unicodedata.category(letter) not in ("Cc", "Cn", "Co") or letter in "\t\r\n" for letter in text
+    )
+
+
+def _is_utf_16(data: bytes, name: str) -> bool:
+    """Whether bytes without a mark are UTF-16, and no text in UTF-8 with a few NUL bytes."""
+    if not _is_text(data, name):
+        return False
+    # UTF-16 of Latin letters is UTF-8 too, and half of it zero; of others, commas and blanks are some of it
+    least = 0.45 if _bad_position(data) == len(data) else 0.1
+    return data.count(0) >= least * len(data)
+
+
+def _has_word_of_utf8(line: bytes) -> bool:
+    return any(max(word) >= 0xE0 and _bad_position(word) == len(word) for word in _UTF8_WORD.findall(line))
+
+
+def _count(line: bytes, letters: dict[str, int], common: dict[str, int]) -> None:
+    """Count the letters of a line in each encoding that is left, and the common ones among them."""
+    for name, usual in _LEGACY:
+        if name not in letters:
+            continue
+        try:
+            foreign = [letter for letter in line.decode(name) if not letter.isascii()]
+        except UnicodeDecodeError:
+            del letters[name]
+            continue
+        if not _printable("".join(foreign)):
+            del letters[name]
+            continue
+        letters[name] += sum(map(str.isalpha, foreign))
+        common[name] += sum(letter in usual for letter in foreign)
 
 
 def _bad_position(text: bytes) -> int:
@@ -106,15 +215,11 @@ def _bad_position(text: bytes) -> int:
     return len(text)
 
 
-def _guess(text: bytes) -> str | None:
-    shares: dict[str, float] = {}
-    for name, codec, letters in _LEGACY:
-        try:
-            decoded = text.decode(codec)
-        except UnicodeDecodeError:
-            continue
-        foreign = [letter for letter in decoded if not letter.isascii()]
-        shares[name] = len(letters.findall(decoded)) / max(len(foreign), 1)
-    # the first of equals: _LEGACY begins with the languages of the word lists
+def _guess(letters: dict[str, int], common: dict[str, int]) -> str | None:
+    """The encoding whose language the letters are of; None where another fits half as well, or none does."""
+    shares = {name: common[name] / of for name, of in letters.items() if of >= _FEWEST_LETTERS}
     best = max(shares, key=lambda name: shares[name], default=None)
-    return best if best is not None and shares[best] > _LIKELY else None
+    if best is None or shares[best] < _LIKELY:
+        return None
+    others = [share for name, share in shares.items() if name != best]
+    return best if max(others, default=0) < shares[best] / 2 else None

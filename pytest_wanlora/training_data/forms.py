@@ -21,7 +21,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
-from pytest_wanlora.errors import DataError, PackedError
+from pytest_wanlora.errors import DataError, EncodingError, PackedError
 from pytest_wanlora.files import file_sha256, read_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
 from pytest_wanlora.training_data.metadata import FORMATS, Metadata, Row
@@ -287,8 +287,7 @@ class Clips:
                 unpacking(self.path),
                 error.next_command,
             )
-            # what mends the encoding is a command only where the encoding could be told
-            if str(mend).startswith("iconv "):
+            if isinstance(error, EncodingError):
                 raise PackedError(what, next_command=f"{unpack} && {mend}") from error
             raise DataError(what, next_command=f"{unpack}; then {mend}, and name the folder") from error
 
@@ -363,7 +362,7 @@ def _mapping(path: Path) -> Mapping[str, Any]:
 
 
 def _caption(file: Path, data: bytes) -> str | None:
-    check_start(file, data[:64])
+    check_start(file, data, data)
     try:
         return data.decode("utf-8-sig").strip() or None
     except UnicodeDecodeError as error:

@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import open_regular
 from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
-from pytest_wanlora.training_data.videos import ENDINGS
+from pytest_wanlora.training_data.videos import ENDINGS, named_in
 
 FORMATS = ("csv", "tsv", "json", "jsonl")
 """Told by the file's ending, as the training does; any other ending is read as csv there and refused here."""
@@ -322,9 +322,11 @@ class Metadata:
         for name in self._names(list(value), f"{place} has no"):
             text = None if name is None else value[name]
             if text is not None and not isinstance(text, str):
+                said = named_in(text)
+                pair = json.dumps({name: said}, ensure_ascii=False)[1:-1]
                 raise DataError(
                     f"{place}: {name!r} is {_short(str(text))}, not a text",
-                    next_command="write it in double quotes",
+                    next_command="write it in double quotes" if said is None else f"write {pair}",
                 )
             texts.append(text if text and not text.isspace() else None)
         return Row(number, texts[0], texts[1], value)

@@ -51,6 +51,14 @@ def is_url(video: str) -> bool:
     return _SCHEME.match(video) is not None
 
 
+def named_in(value: object) -> str | None:
+    """The only text or else URL in an object or a list, which somebody wrote for a text."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    texts = [each for each in parts if isinstance(each, str)]
+    found = texts if len(texts) == 1 else [each for each in texts if is_url(each)]
+    return found[0] if len(found) == 1 else None
+
+
 def placed(video: str | None, base: Path) -> str | None:
     """The path of a video of a table, from the table's folder or else the working folder; a URL as it is."""
     if video is None or is_url(video):
@@ -76,7 +84,8 @@ def state_of(video: str | None, base: str) -> State:
     try:
         found = os.stat(os.path.join(base, video))  # noqa: PTH116, PTH118  see `base`
     except (OSError, ValueError):
-        return State.MISSING
+        # //host/a.mp4 is a path where there is such a file, and else a URL without its beginning
+        return State.UNSUPPORTED if video.startswith("//") else State.MISSING
     if not stat.S_ISREG(found.st_mode):
         return State.MISSING
     return State.PRESENT if found.st_size else State.EMPTY

@@ -225,6 +225,43 @@ def test_the_command_that_unpacks_is_the_whole_command_that_was_typed(
     assert cli.main(words) == ("read" in words), capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (["report", "m.csv", "--videos", "none"], "m.csv"),
+        (["report", "./m.csv", "--videos", "none"], "m.csv"),
+        (["report", "set", "--videos", "none"], "set/metadata.csv"),
+        (["report", "set", "--videos", "none"], "set/a.txt"),
+        (["report", "set.toml", "--videos", "none"], "set/metadata.csv"),
+    ],
+)
+def test_the_command_that_changes_an_encoding_keeps_the_file(
+    folder: Path, capsys: pytest.CaptureFixture[str], words: list[str], file: str
+) -> None:
+    text = "벚꽃이 핀 연못"
+    (folder / "set").mkdir()
+    (folder / "set" / "a.mp4").touch()
+    (folder / "set.toml").write_text('[[datasets]]\nvideo_jsonl_file = "set/metadata.csv"\n')
+    old = (text if file.endswith("txt") else f"video,prompt\na.mp4,{text}\n").encode("cp949")
+    (folder / file).write_bytes(old)
+    # what was there before is not written over
+    taken = [folder / f"{file}.cp949", (folder / file).with_suffix(".utf8.csv")]
+    for each in taken:
+        each.write_text("mine")
+    assert cli.main(["data", *words]) == 4
+    following = capsys.readouterr().err.rstrip().rpartition("\nnext: ")[2]
+    *shell, again = following.split(" && ")
+    subprocess.run(["bash", "-c", " && ".join(shell)], check=True, capture_output=True)
+    assert [each.read_text() for each in taken] == ["mine", "mine"]
+    files = [each.read_bytes() for each in folder.rglob("*") if each.is_file()]
+    assert files.count(old) == 1
+    assert files.count(old.decode("cp949").encode()) == 1
+    assert cli.main(shlex.split(again)[3:]) == 0, capsys.readouterr().err
+    if len(shell) > 1:
+        # once more it does nothing
+        assert subprocess.run(["bash", "-c", " && ".join(shell)], capture_output=True).returncode
+
+
 @pytest.mark.parametrize("output", [["--output", "o.txt"], ["--output=o.txt"], ["--outp", "o.txt"]])
 def test_an_option_that_is_corrected_comes_with_the_whole_command(
     folder: Path, capsys: pytest.CaptureFixture[str], output: list[str]

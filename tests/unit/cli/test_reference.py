@@ -125,13 +125,26 @@ def test_an_unused_category_is_told(suite: Path, add: Add, capsys: pytest.Captur
 
 def test_nothing_is_overwritten_unasked(suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
     folder = add("a.mkv", "b.mkv")
-    stored(suite).parent.mkdir(parents=True)
-    stored(suite).write_bytes(b"precious")
+    assert run(suite, folder) == 0
+    before = stored(suite).stat()
     assert run(suite, folder) == 4
     assert "add --overwrite" in capsys.readouterr().err
-    assert stored(suite).read_bytes() == b"precious"
+    assert stored(suite).stat() == before
     assert run(suite, folder, "--overwrite") == 0
+    assert stored(suite).stat() != before
     assert read_made(suite, stored(suite)).sets["all"].shape == (2, 12)
+
+
+def test_a_file_of_another_kind_is_never_overwritten(
+    suite: Path, add: Add, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = add("a.mkv", "b.mkv")
+    stored(suite).parent.mkdir(parents=True)
+    stored(suite).write_bytes(b"precious")
+    for options in ((), ("--overwrite",), ("--overwrite", "--output", str(stored(suite)))):
+        assert run(suite, folder, *options) == 4
+        assert "exists and is no reference set; allowed: a new file" in capsys.readouterr().err
+    assert stored(suite).read_bytes() == b"precious"
 
 
 class TestShort:

@@ -187,6 +187,25 @@ def test_a_reference_set_that_does_not_fit_blocks_gates_and_baselines_alike(
     assert finding in found.blocking([FVD])
 
 
+@pytest.mark.parametrize("file", ["clip.safetensors", "notes.safetensors", "cut.safetensors"])
+@pytest.mark.parametrize("stated", [True, False])
+def test_a_file_of_another_kind_is_not_written_over(
+    here: Path, tiny: Callable[..., Suite], file: str, stated: bool
+) -> None:
+    (here / "files" / "notes.safetensors").write_text("mine")
+    (here / "files" / "cut.safetensors").write_bytes(b"\xff" * 8)
+    chosen = tiny()
+    update = {"reference": str(here / "files" / file)}
+    if not stated:
+        update["reference_sha256"] = ""
+    chosen = chosen.model_copy(update={"scoring": chosen.scoring.model_copy(update=update)})
+    (finding,) = [each for each in look(chosen).findings if each.what == "scoring.reference"]
+    assert finding.next_command.startswith(
+        f"correct scoring.reference at {chosen.where('scoring.reference')}"
+    )
+    assert finding.next_command.endswith(f"{file} is no reference set")
+
+
 def test_a_set_of_two_videos_is_enough_where_fvd_is_not_compared(
     here: Path, tiny: Callable[..., Suite]
 ) -> None:

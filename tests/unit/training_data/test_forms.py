@@ -240,7 +240,7 @@ def test_an_archive_without_clips_is_refused(tmp_path: Path, names: list[str]) -
 @pytest.mark.parametrize(
     ("encoding", "said"),
     [
-        ("cp949", "is not UTF-8: byte 0xba at offset 0, line 1; the line reads as CP949"),
+        ("cp949", "is not UTF-8: byte 0xba at offset 0, line 1; the whole file reads as CP949"),
         ("utf-16", "is UTF-16, the training reads UTF-8"),
     ],
 )
@@ -253,10 +253,11 @@ def test_a_caption_of_another_encoding_in_an_archive_is_refused(
     message, _, command = bad(path).partition("\nnext: ")
     folder = tmp_path / "data"
     assert message == f"{path}: unpacked, {folder}/set/a.txt {said}"
-    unpack, iconv, move = command.split(" && ")
+    unpack, absent, keep, iconv = command.split(" && ")
     assert unpack == f"unzip -n {path} -d {folder}"
-    assert iconv.startswith(f"iconv -f {encoding.upper()} -t UTF-8 {folder}/set/a.txt > ")
-    assert move.endswith(f" {folder}/set/a.txt")
+    kept = f"{folder}/set/a.txt.{encoding}"
+    assert (absent, keep) == (f"test ! -e {kept}", f"mv {folder}/set/a.txt {kept}")
+    assert iconv == f"iconv -f {encoding.upper()} -t UTF-8 {kept} > {folder}/set/a.txt"
 
 
 def test_an_encoding_that_cannot_be_told_is_no_command(tmp_path: Path) -> None:
@@ -289,7 +290,12 @@ def test_a_url_in_the_place_of_a_table_is_not_fetched(tmp_path: Path) -> None:
     assert "path: https://host/metadata.jsonl is a URL, not fetched\nnext: grep -n path" in bad(
         tmp_path / "data.yaml"
     )
-    assert "a URL is not fetched, allowed: a path\nnext: ls -l ." in bad(Path("https://host/metadata.jsonl"))
+    with pytest.raises(DataError) as caught:
+        opened(Path("https://host/metadata.jsonl"))
+    assert str(caught.value) == (
+        "https://host/metadata.jsonl cannot be read: a URL is not fetched, allowed: a path\n"
+        "next: download it, and name the file"
+    )
 
 
 @pytest.mark.parametrize("name", ["nosuch", "nosuch.zip", "nosuch.toml", "none/nosuch.csv"])
@@ -326,10 +332,12 @@ def test_bad_folders_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("encoding", ["cp949", "utf-16", "utf-16-le", "utf-16-be"])
 def test_the_command_for_a_caption_of_another_encoding_mends_it(tmp_path: Path, encoding: str) -> None:
     write(tmp_path, a__mp4="x")
-    (tmp_path / "a.txt").write_bytes("벚꽃이 핀 연못".encode(encoding))
+    old = "벚꽃이 핀 연못".encode(encoding)
+    (tmp_path / "a.txt").write_bytes(old)
     subprocess.run(["bash", "-c", bad(tmp_path).partition("\nnext: ")[2]], check=True)
     assert rows(tmp_path) == [("a.mp4", "벚꽃이 핀 연못", 1)]
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "a.txt"]
+    assert len(kept := list(tmp_path.glob("a.txt.*"))) == 1
+    assert kept[0].read_bytes() == old
 
 
 def test_the_digest_of_a_folder_is_that_of_its_captions(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pytest_wanlora.training_data.writing import write_table
 HEADER = "video,prompt,source\n"
 KOREAN = "서울의 밤거리를 걷는 사람들, 네온사인이 빛난다"
 CHINESE = "雨夜的上海外滩，霓虹灯倒映在路面上。"  # noqa: RUF001  the Chinese comma
+JAPANESE = "夜の東京の街を歩く人々"
 TEXT = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"))
 
 
@@ -114,14 +115,35 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16"), ["is UTF-16", "iconv -f UTF-16 -t UTF-8"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-le"), ["zero bytes", "iconv -f UTF-16LE"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-be"), ["zero bytes", "iconv -f UTF-16BE"]),
-        ("m.csv", b"\0\0\0\x18ftypmp42\0\0\0\0", ["zero bytes, as no text does", "save it as UTF-8"]),
+        ("m.csv", b"\0\0\0\x18ftypmp42\0\0\0\0", ["a NUL byte in line 1", "save it without NUL bytes"]),
+        ("m.csv", b"video,prompt\na.mp4,a ci\0ty!\n", ["a NUL byte in line 2", "save it without NUL bytes"]),
+        ("m.csv", b"\xff\xfevideo,prompt\na.mp4,x\n", ["begins as UTF-16 does", "cannot be told"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-32"), ["is UTF-32"]),
         (
             "m.csv",
             f"video,prompt\na.mp4,ok\nb.mp4,{KOREAN}\n".encode("cp949"),
-            ["not UTF-8", "line 3", "offset 28", "reads as CP949", "iconv -f CP949 -t UTF-8"],
+            ["not UTF-8", "line 3", "offset 28", "file reads as CP949", "iconv -f CP949 -t UTF-8"],
         ),
         ("m.csv", f"video,prompt\na.mp4,{CHINESE}\n".encode("gb18030"), ["line 2", "reads as GB18030"]),
+        ("m.csv", f"video,prompt\na.mp4,{KOREAN}\n".encode("utf-16-le"), ["iconv -f UTF-16LE -t UTF-8"]),
+        ("m.csv", f"video,prompt\na.mp4,{JAPANESE}\n".encode("cp932"), ["line 2", "reads as CP932"]),
+        ("m.csv", f"video,prompt\na.mp4,{JAPANESE}\n".encode("euc-jp"), ["line 2", "reads as EUC-JP"]),
+        (
+            "m.csv",
+            f"video,prompt\na.mp4,{KOREAN}\n".encode() + f"b.mp4,{KOREAN}\n".encode("cp949"),
+            ["line 3; line 2 is UTF-8, so no encoding is that of the whole file", "next: type line 3 again"],
+        ),
+        (
+            "m.json",
+            f'[{{"video": "a", "prompt": "{KOREAN}"}}, '.encode()
+            + f'{{"video": "b", "prompt": "{KOREAN}"}}]'.encode("cp949"),
+            ["line 1; allowed: UTF-8, and in which encoding it is cannot be told"],
+        ),
+        (
+            "m.csv",
+            "video,prompt\na.mp4,老人在公园里\n".encode("gb18030"),
+            ["allowed: UTF-8", "cannot be told"],
+        ),
         (
             "m.csv",
             b"video,prompt\na.mp4,caf\xe9\n",
@@ -149,6 +171,16 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.json", b'[{"video": "a", "prompt": "x", "prompt": "y"}]', ["'prompt' twice"]),
         ("m.jsonl", b'{"video": "a", "prompt": "x"}\n\n', ["line 2 is empty"]),
         ("m.jsonl", b'{"video": "a", "prompt": "x"}\n{"video"\n', ["line 2 is not JSON"]),
+        (
+            "m.jsonl",
+            b'{"video": {"url": "https://x/y.mp4", "type": "video/mp4"}, "prompt": "x"}\n',
+            ["line 1: 'video' is", "not a text", 'next: write "video": "https://x/y.mp4"'],
+        ),
+        (
+            "m.jsonl",
+            b'{"video": "a.mp4", "prompt": ["a tram"]}\n',
+            ["'prompt' is", 'next: write "prompt": "a tram"'],
+        ),
         ("m.jsonl", b'{"prompt": "x"}\n', ["line 1 has no 'video'"]),
         ("m.jsonl", b"[" * 100_000, ["line 1", "too deeply"]),
         (

@@ -34,6 +34,7 @@ def video(path: Path, frames: int, size: tuple[int, int] = (64, 48)) -> Path:
         ("there", State.UNSUPPORTED),
         ("http://host/there.mp4", State.REMOTE),
         ("s3://host/there.mp4", State.UNSUPPORTED),
+        ("//host/there.mp4", State.UNSUPPORTED),
         ("nul\0.mp4", State.MISSING),
         (None, State.NAMELESS),
     ],
