@@ -358,11 +358,11 @@ def _models(annotation: Any) -> Iterator[type[BaseModel]]:  # noqa: ANN401 - any
 
 
 def without_value(data: Value, path: KeyPath = ()) -> Iterator[Complaint]:
-    """Refuse keys with nothing or an empty mapping behind them, which would count as left out without a word.
+    """Refuse keys with nothing behind them, which would count as left out without a word.
 
     Works on the raw tree: a dumped suite has such values, a file that somebody wrote has forgotten them.
     """
-    if data is None or data == {}:
+    if data is None:
         yield path, "nothing; allowed: a value, or the key left out"
     elif data == "" and path and str(path[-1]).endswith("sha256"):
         yield path, "''; allowed: 64 hexadecimal digits, or the key left out"

@@ -74,8 +74,7 @@ def load(
                 f"allowed: 2 or more; or '{metric}: off' under tolerances and no limit on it"
             )
             complaints.append((("seeds", "first"), text))
-    # of a mapping without what it requires, each missing key is named already
-    named = {path[:end] for path, _ in complaints for end in range(len(path) + 1)}
+    named = {path for path, _ in complaints}
     complaints += [each for each in checks.without_value(dict(read.data)) if each[0] not in named]
     if complaints or read.problems:
         problems = [

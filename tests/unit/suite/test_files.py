@@ -28,7 +28,8 @@ model:
   text_encoder: text.safetensors
   vae: {vae}
   tokenizer: tokenizer
-{sha256}  register: {register}
+  sha256: {sha256}
+  register: {register}
   architecture: {{dim: 224, ffn_dim: 896, blocks: 6}}
 sampling: {{height: 96, width: 160, frames: 9, steps: {steps}, cfg_scale: 5, shift: 5}}
 scoring:
@@ -70,7 +71,7 @@ def make_suite(tmp_path: Path) -> MakeSuite:
         name: str = "s.yaml",
         dit: str = "dit-*.safetensors",
         vae: str = "vae.safetensors",
-        sha256: str = "",
+        sha256: str = "{}",
         steps: int = 20,
         limits: str = "[]",
         prompt: str = "a street",
@@ -83,7 +84,7 @@ def make_suite(tmp_path: Path) -> MakeSuite:
             SUITE.format(
                 dit=dit,
                 vae=vae,
-                sha256=f"  sha256: {sha256}\n" if sha256 else "",
+                sha256=sha256,
                 steps=steps,
                 limits=limits,
                 prompt=prompt,

@@ -204,7 +204,7 @@ class TestPins:
 
     @pytest.mark.parametrize(
         "stated",
-        ["", "  sha256: {{ {name}: {digest} }}\n", "  sha256:\n    {name}: {digest}\n"],
+        ["", "  sha256: {{}}\n", "  sha256: {{ {name}: {digest} }}\n", "  sha256:\n    {name}: {digest}\n"],
     )
     def test_digests_and_commits_are_written(
         self, suite: Path, capsys: pytest.CaptureFixture[str], stated: str

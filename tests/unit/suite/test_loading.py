@@ -381,21 +381,6 @@ REJECTED = {
     "a question without a value": Bad(
         "seeds:", "bleed:\nseeds:", 32, "bleed: nothing; allowed: a value, or the key left out"
     ),
-    "an empty mapping": Bad(
-        "seeds: {first: 4, most: 16}",
-        "seeds: {}",
-        32,
-        "seeds: nothing; allowed: a value, or the key left out",
-    ),
-    "a question of an empty mapping": Bad(
-        "seeds:", "bleed: {}\nseeds:", 32, "bleed: nothing; allowed: a value, or the key left out"
-    ),
-    "an empty mapping of a list's element": Bad(
-        "prompt: a street",
-        "prompt: a street\n    target: {}",
-        37,
-        "scenarios[0].target: nothing; allowed: a value, or the key left out",
-    ),
     "a key of a list's element without a value": Bad(
         "metric: clip,",
         "metric: clip, max: ,",
