@@ -332,9 +332,8 @@ class TestDecision:
             == f"the project test tests/test_own.py::test_bad[epoch-2] did not pass ({words}): assert 1 == 2"
         )
         assert code.startswith(
-            "the pytest run ended with exit code 1, and 0 is needed; next: gate this checkpoint"
+            "the pytest run ended with exit code 1, and 0 is needed; gate this checkpoint alone, "
         )
-        assert f"pytest --lora {desk.checkpoint} " in code
 
     def test_project_tests_that_pass_are_no_obstacle(self, desk: Desk) -> None:
         assert desk.about(gated.tested()).problems() == ()
