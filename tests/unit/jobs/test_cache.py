@@ -171,7 +171,10 @@ class TestCache:
         with pytest.raises(JobError) as caught:
             Cache(tmp_path / "file" / "cache").prepare()
         assert str(tmp_path / "file" / "cache") in caught.value.message
-        assert "--wanlora-cache-dir" in str(caught.value.next_command)
+        assert caught.value.message.endswith(
+            "file is a file; allowed: a folder, named with --wanlora-cache-dir"
+        )
+        assert caught.value.next_command == f"ls -l {tmp_path / 'file'}"
 
     def test_a_full_disk_is_named_and_leaves_nothing_behind(
         self, cache: Cache, board: Board, monkeypatch: pytest.MonkeyPatch
