@@ -145,8 +145,7 @@ def delete_whole(folder: Path) -> None:
 
 def listing(path: Path) -> str:
     """The command that lists what is there of a path: the file or folder, or the nearest folder above it."""
-    nearest = next((each for each in (path, *path.parents) if os.path.lexists(each)), Path())
-    return f"ls -l {shlex.quote(str(nearest))}"
+    return f"ls -l {shlex.quote(str(_existing(path)))}"
 
 
 def from_here(path: Path) -> str:
@@ -234,5 +233,5 @@ def require_writable(folder: Path, purpose: str, kind: str) -> None:
         raise unwritable(folder, error, purpose, kind) from error
 
 
-def _existing(folder: Path) -> Path:
-    return next((path for path in (folder, *folder.parents) if os.path.lexists(path)), folder)
+def _existing(path: Path) -> Path:
+    return next((each for each in (path, *path.parents) if os.path.lexists(each)), path)

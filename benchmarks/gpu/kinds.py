@@ -83,6 +83,11 @@ def changed(suite: Suite, *, guidance: float | None = None, **sampling: Any) -> 
     return suite.model_copy(update=update)
 
 
+def both_resident(suite: Suite) -> Suite:
+    """A suite with both experts on the GPU, where it has two; changes no frame."""
+    return suite.model_copy(update={"model": suite.model.model_copy(update={"resident_experts": 2})})
+
+
 @contextlib.contextmanager
 def with_suite(studio: Studio, suite: Suite) -> Iterator[None]:
     """Render by another suite on the model that is loaded; its levers stay those that it was loaded with."""
@@ -161,9 +166,8 @@ def exact(suite: Suite, paths: dict[str, Path], cache: Path, small: tuple[int, i
     """What must be exact, with every lever off: targets, weights, and frames at a small size."""
     height, width, frames = small
     # both experts on the GPU, so that DiffSynth's own call finds them there
-    model = suite.model.model_copy(update={"resident_experts": 2})
     plain = changed(
-        suite.model_copy(update={"model": model}),
+        both_resident(suite),
         guidance=3.0,
         height=height,
         width=width,
@@ -196,9 +200,7 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     A step is timed with both experts on the GPU: a short video may lie wholly in the range of one, so its
     difference to a longer one would hold a switch. What a switch takes is a row of its own.
     """
-    both = suite.model.model_copy(update={"resident_experts": 2})
-    both_resident = suite.model_copy(update={"model": both})
-    studio, short, long = _timed(both_resident, cache)
+    studio, short, long = _timed(both_resident(suite), cache)
     step = (long - short) / (LONG - SHORT)
     rest = max(0.0, short - SHORT * step)
     found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
@@ -209,7 +211,7 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     if twelve:
         # as the suite says for a card of this size: both experts stay on the GPU
         jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
-        with with_suite(studio, both_resident):
+        with with_suite(studio, both_resident(suite)):
             took = [seconds_of(partial(studio.render, job, None)) for job in jobs]
         found["videos_12_seconds"] = sum(took) - 12 * rest
     if suite.model.experts is not None:
@@ -257,8 +259,7 @@ def _timed(suite: Suite, cache: Path) -> tuple[Studio, float, float]:
 def stock_seconds(suite: Suite, cache: Path) -> float:
     """Seconds of a whole video by DiffSynth's own call, from few steps."""
     # it needs both experts on the GPU
-    model = suite.model.model_copy(update={"resident_experts": 2})
-    plain = changed(suite.model_copy(update={"model": model}), cfg_merge=False, **LEVERS_OFF)
+    plain = changed(both_resident(suite), cfg_merge=False, **LEVERS_OFF)
     studio = Studio(plain, detect(plain.sampling.dtype), cache_dir=cache)
     studio.load()
     (job,) = job_of(studio, None)

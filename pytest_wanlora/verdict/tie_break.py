@@ -1,8 +1,8 @@
 """The tie-break of a race: which of those that it cannot tell apart loses least where it is worst.
 
 The mean over all comparisons says little of the worst one, and it is the worst one that a gate fails by. So
-whoever looks best by its worst comparison gets videos, look by look, until it looks so no longer or has all
-seeds. If that comparison is not likely to be within its fail band then, those get videos that may well be
+whoever looks best by its worst comparison gets videos, look by look, until another looks better or it has
+all seeds. If that comparison is not likely to be within its fail band then, those get videos that may well be
 better. As in "Good arm identification via bandit feedback" by Kano, Honda, Sakamaki, Matsuura, Nakamura and
 Sugiyama, 2019, one that is good enough is sought, which takes far fewer videos than to seek the best one.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TieBreak:
-    """Seeks the winner of a race: it says who takes which look, and is told the losses there.
+    """Finds the winner of a race: says who takes which look, and is given the losses there.
 
     Args:
         worst: Who is left, the first one first; of each the largest loss of one comparison in fail bands, of
@@ -53,12 +53,11 @@ class TieBreak:
             reach = special.stdtrit(freedom, 1.0 - self.rules.doubt) * self._error(first)
             if self.worst[first][0] + reach < 1.0:
                 return None
-            low = {name: float(of[0] - self._error(name)) for name, of in self.worst.items()}
-            known = {name for name in low if self._seeds(name) >= last}
-            able = [name for name in low if name not in known and low[name] < self.worst[first][0]]
-            if not able:
+            able = {name: of[0] - self._error(name) for name, of in self.worst.items() if len(of) <= last}
+            rival = min(able, key=able.__getitem__, default=None)
+            if rival is None or able[rival] >= self.worst[first][0]:
                 return None
-            first = min(able, key=low.__getitem__)
+            first = rival
         return first, next(look for look in self.rules.looks if look > self._seeds(first))
 
     def look(self, name: str, worst: Floats | None) -> None:
