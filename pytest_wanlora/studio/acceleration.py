@@ -27,6 +27,7 @@ from pytest_wanlora.scoring.determinism import kernels, steady_gpu
 from pytest_wanlora.studio.denoiser import (
     HANDLED,
     IMAGE_TOKENS,
+    AnyBlock,
     AnyCrossAttention,
     AnySelfAttention,
     BatchedNoise,
@@ -112,8 +113,12 @@ class Accelerator:
             stack.enter_context(pinned_attention(pipe.device))
             yield
 
-    def warm_up(self) -> float:
-        """Compile, on an input of the size of a batch without a given first frame; returns the seconds."""
+    def warm_up(self, *, first_frame: bool) -> float:
+        """Compile, on an input of the size of a batch; returns the seconds.
+
+        Args:
+            first_frame: Whether the videos' first frame is given.
+        """
         if not (self._own and self.sampling.compile):
             return 0.0
         started = time.perf_counter()
@@ -133,6 +138,7 @@ class Accelerator:
                 latents,
                 latents.new_ones(1),
                 context,
+                fuse_vae_embedding_in_latents=first_frame and pipe.dit.fuse_vae_embedding_in_latents,
                 y=image.get("y"),
                 clip_feature=image.get("clip_feature"),
             )
@@ -166,6 +172,8 @@ class Accelerator:
     def _install(self) -> None:
         for block in (block for dit in self._denoisers for block in dit.blocks):
             # replacing the class keeps names and weights, and all blocks share compiled code
+            # (a limit of memory puts a block into a wrapper)
+            getattr(block, "module", block).__class__ = AnyBlock
             block.self_attn.__class__ = AnySelfAttention
             block.cross_attn.__class__ = AnyCrossAttention
             if self.sampling.compile and _is_feed_forward(block.ffn):

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import torch
 from diffsynth.models import wan_video_dit
-from diffsynth.models.wan_video_dit import CrossAttention, SelfAttention, WanModel
+from diffsynth.models.wan_video_dit import CrossAttention, DiTBlock, SelfAttention, WanModel
 from diffsynth.pipelines import wan_video
 from torch import Tensor
 
@@ -89,6 +89,23 @@ def _rotate(x: Tensor, freqs: tuple[Tensor, Tensor], heads: int) -> Tensor:
     return turned.flatten(2).to(x.dtype)
 
 
+class AnyBlock(DiTBlock):  # type: ignore[misc]  # DiffSynth publishes no types
+    """DiffSynth's, which also takes the modulation of a given first frame and of all others as two rows."""
+
+    def forward(self, x: Tensor, context: Any, t_mod: Tensor | tuple[Tensor, ...], freqs: Any) -> Tensor:  # noqa: ANN401 - as the attentions take them
+        """Map (B, N, D) to (B, N, D); two rows are the arguments of `_per_token`."""
+        if isinstance(t_mod, tuple):
+            # in compiled code each use chooses its row, and nothing of (1, N, 6, D) is written or read
+            t_mod = _per_token(*t_mod)
+        out: Tensor = super().forward(x, context, t_mod, freqs)
+        return out
+
+
+def _per_token(first: Tensor, still: Tensor, moving: Tensor) -> Tensor:
+    """Give tokens of the first frame, (N,) bool, one row of (1, 1, ...) and all others another: (1, N, ...)."""
+    return torch.where(first.view(1, -1, *[1] * (still.dim() - 2)), still, moving)
+
+
 class FeedForward(torch.nn.Sequential):
     """DiffSynth's linear, GELU, linear; the GELU is part of the product, not a pass of its own."""
 
@@ -155,12 +172,7 @@ class Denoiser:
                 next_command=f"leave {', '.join(LEVERS)} out of the suite's sampling",
             )
         if dit.seperated_timestep and fuse_vae_embedding_in_latents:
-            tokens = latents.shape[3] * latents.shape[4] // 4
-            still = torch.zeros((1, tokens), dtype=latents.dtype, device=latents.device)
-            moving = still.new_ones((latents.shape[2] - 1, tokens)) * timestep
-            timestep = torch.concat([still, moving]).flatten()
-            t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, timestep).unsqueeze(0))
-            t_mod = dit.time_projection(t).unflatten(2, (6, dit.dim))
+            t, t_mod = self._first_frame_time(dit, latents, timestep)
         else:
             t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, timestep))
             t_mod = dit.time_projection(t).unflatten(1, (6, dit.dim))
@@ -178,6 +190,22 @@ class Denoiser:
             x = block(x, text, t_mod, places)
         predicted: Tensor = dit.unpatchify(dit.head(x, t), shape)
         return predicted
+
+    def _first_frame_time(self, dit: WanModel, latents: Tensor, timestep: Tensor) -> tuple[Tensor, Any]:
+        """What the head, (1, N, D), and the blocks make of a timestep where the first frame has none."""
+        frames, tokens = latents.shape[2], latents.shape[3] * latents.shape[4] // 4
+        if self.sampling.compile:
+            # tokens have one of two timesteps; a product of other rows may round another way, as compiled code may
+            both = torch.cat([torch.zeros_like(timestep), timestep])
+            t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, both))
+            modulation = dit.time_projection(t).unflatten(1, (6, dit.dim))
+            first = torch.arange(frames * tokens, device=latents.device) < tokens
+            return _per_token(first, *t[:, None, None].unbind()), (first, *modulation[:, None, None].unbind())
+        still = torch.zeros((1, tokens), dtype=latents.dtype, device=latents.device)
+        moving = still.new_ones((frames - 1, tokens)) * timestep
+        each = torch.concat([still, moving]).flatten()
+        t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, each).unsqueeze(0))
+        return t, dit.time_projection(t).unflatten(2, (6, dit.dim))
 
     def _text(self, dit: WanModel, context: Tensor, image: Tensor | None) -> list[Any]:
         for model, known, texts in self._texts:

@@ -44,8 +44,9 @@ logger = logging.getLogger(__name__)
 
 #: Raised when rendering changes in a way that changes pixels; 2: compiled code is the same in every process;
 #: 3: cuDNN's attention comes first, and positions in real numbers are float32; 4: a compiled GELU is part of
-#: a matrix product, and positions are turned in one pass.
-STUDIO_VERSION = 4
+#: a matrix product, and positions are turned in one pass; 5: with a given first frame the modulation is two
+#: rows in compiled code.
+STUDIO_VERSION = 5
 #: Every step would be a file written for nothing where steps are short.
 _SAID_SECONDS = 1.0
 
@@ -164,7 +165,8 @@ class Studio:
                     keep_compiled_code(self.cache_dir / "compiled")
                 self._say("compiling the denoiser")
                 logger.warning("compiling the denoiser: some ten seconds, fewer when it was compiled before")
-                self.seconds["compiling"] = accelerator.warm_up()
+                given = all(scenario.input_image is not None for scenario in suite.scenarios)
+                self.seconds["compiling"] = accelerator.warm_up(first_frame=given)
         self._pipe, self._accelerator = pipe, accelerator
         logger.info("suite %s is ready after %.1f s", suite.name, sum(self.seconds.values()))
 

@@ -227,6 +227,19 @@ class TestCompile:
             assert distance(studio.render(job, None).frames, stock.render(studio.suite, job)) <= 1
         assert graphs.frame_count == 1
 
+    def test_a_given_first_frame_is_compiled_once(
+        self, folder: Path, environment: Environment, graphs: CompileCounter, stock: Stock, picture: Path
+    ) -> None:
+        suite = write_suite(folder, compile=True)
+        given = [scenario.model_copy(update={"input_image": str(picture)}) for scenario in suite.scenarios]
+        studio = Studio(suite.model_copy(update={"scenarios": tuple(given)}), environment, threads=1)
+        with Image.open(picture) as image:
+            first = image.convert("RGB")
+        for job in jobs_of(studio, None)[:2]:
+            expected = stock.render(studio.suite, job, input_image=first)
+            assert distance(studio.render(job, None).frames, expected) <= 1
+        assert graphs.frame_count == 1
+
     def test_the_compiler_times_nothing_that_changes_how_numbers_round_and_keeps_code_by_the_kernels(
         self, folder: Path, environment: Environment, monkeypatch: pytest.MonkeyPatch
     ) -> None:
