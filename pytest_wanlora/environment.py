@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 Device = Literal["cpu", "cuda"]
 
@@ -21,6 +21,8 @@ Capability = tuple[int, int]
 _HOPPER = 9
 _CAPABILITY_ATTRIBUTES = (75, 76)  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
 
+#: Its package, and the suite's `sampling.attention` that asks for it.
+FLASH_4: Final = "flash-attn-4"
 #: The device's name where a GPU was requested and there is none.
 NO_GPU = "none found"
 #: Fields that must be equal, whatever a re-rendered video shows: hardware, precision, kernels.
@@ -38,7 +40,8 @@ class Environment:
         device_name: The GPU's name from its driver; `"cpu"` on a CPU, whose model does not change float32
             results beyond rounding (it is recorded in `processor`).
         dtype: Of the pipeline, `"bfloat16"` or `"float32"`.
-        attention: The attention kernels, see `attention_kernels`; on a CPU torch has but one.
+        attention: The attention kernels, see `attention_kernels`; on a CPU torch has but one. Before them the
+            package that the suite names in their place for the denoiser, and its release.
     """
 
     device: Device
@@ -59,11 +62,13 @@ class Environment:
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
 
 
-def detect(dtype: str, device: str = "auto") -> Environment:
+def detect(dtype: str, device: str = "auto", *, attention: str = "torch") -> Environment:
     """Describe this process' environment without importing torch.
 
     Args:
+        dtype: The suite's `sampling.dtype`.
         device: `"auto"` (the first visible GPU if the driver shows one), `"cpu"`, `"cuda"` or `"cuda:N"`.
+        attention: The suite's `sampling.attention`.
 
     Returns:
         The environment. Whether torch can really use that GPU is checked when the model is loaded.
@@ -71,19 +76,29 @@ def detect(dtype: str, device: str = "auto") -> Environment:
     kind, _, number = device.partition(":")
     gpu = None if kind == "cpu" else gpu_name(int(number or 0))
     chosen: Device = "cuda" if kind == "cuda" or gpu else "cpu"
-    attention = "torch_sdpa"
+    kernels = "torch_sdpa"
     if chosen == "cuda":
-        attention += f":{','.join(attention_kernels(gpu_capability(int(number or 0))))}"
+        kernels += f":{','.join(attention_kernels(gpu_capability(int(number or 0))))}"
+    if attention != "torch":
+        kernels = f"{attention} {installed(attention) or 'not installed'}, {kernels}"
     return Environment(
         device=chosen,
         device_name=(gpu or NO_GPU) if chosen == "cuda" else "cpu",
         processor=processor_name(),
         dtype=dtype,
-        attention=attention,
+        attention=kernels,
         torch=metadata.version("torch"),
         diffsynth=metadata.version("diffsynth"),
         python=platform.python_version(),
     )
+
+
+def installed(package: str) -> str | None:
+    """Release of a package; None if it is not installed."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def attention_kernels(capability: Capability | None) -> tuple[str, ...]:

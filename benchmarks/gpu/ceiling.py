@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 import torch
+from diffsynth.models import wan_video_dit
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from benchmarks.gpu.context import Context
 from benchmarks.gpu.profile import seconds_of
+from pytest_wanlora.studio.attention import pinned_attention
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -81,7 +84,7 @@ def work(context: Context) -> float:
     return 2.0 * tokens * parameters * forwards
 
 
-def kernel_seconds(suite: Suite, videos: int) -> tuple[float, float]:
+def kernel_seconds(suite: Suite, videos: int, attention: str = "torch") -> tuple[float, float]:
     """What one step of a denoiser is made of, timed alone: its matrix products and its attention.
 
     Keys and values of the text are left out, since they are the same in all steps; norms, positions and
@@ -90,6 +93,7 @@ def kernel_seconds(suite: Suite, videos: int) -> tuple[float, float]:
     Args:
         suite: For shapes and size.
         videos: Sequences in a batch, those without the prompt counted.
+        attention: As `sampling.attention`; of torch's own kernels the faster one counts.
 
     Returns:
         Seconds, each product and attention by the fastest kernel of this machine, and operations.
@@ -104,8 +108,10 @@ def kernel_seconds(suite: Suite, videos: int) -> tuple[float, float]:
         seconds += count * work / (_tflops(rows, inner, columns, device) * 1e12)
         operations += count * work
     for keys in (tokens, _TEXT_TOKENS):
-        backends = _KERNELS.values() if device == "cuda" else (SDPBackend.MATH,)
-        seconds += min(_attention_ms(heads, of.dim, tokens, keys, each, videos) for each in backends) / 1000
+        kernels: Sequence[SDPBackend | str] = [attention]
+        if attention == "torch":
+            kernels = list(_KERNELS.values()) if device == "cuda" else [SDPBackend.MATH]
+        seconds += min(_attention_ms(heads, of.dim, tokens, keys, each, videos) for each in kernels) / 1000
         operations += 4.0 * videos * tokens * keys * of.dim
     return of.blocks * seconds, of.blocks * operations
 
@@ -122,23 +128,27 @@ def _tflops(rows: int, inner: int, columns: int, device: str) -> float:
 
 
 def _attention_ms(
-    heads: int, dim: int, queries: int, keys: int, backend: SDPBackend, videos: int = 4
+    heads: int, dim: int, queries: int, keys: int, kernel: SDPBackend | str, videos: int = 4
 ) -> float:
-    """One layer's attention, of two videos with guidance if nothing else is said, in milliseconds."""
+    """One layer's attention, of two videos with guidance if nothing else is said, in milliseconds.
+
+    By a kernel of torch, or as `sampling.attention` names it.
+    """
     device = "cuda" if torch.cuda.is_available() else "cpu"
 
-    def tokens(count: int) -> torch.Tensor:
-        # as the model hands them over: heads beside each other
-        value = torch.randn((videos, count, heads, dim // heads), device=device, dtype=torch.bfloat16)
-        return value.transpose(1, 2)
-
-    query, key, value = tokens(queries), tokens(keys), tokens(keys)
-    attend = torch.nn.functional.scaled_dot_product_attention
+    # as the model hands them over: heads beside each other
+    query, key, value = (
+        torch.randn((videos, count, dim), device=device, dtype=torch.bfloat16)
+        for count in (queries, keys, keys)
+    )
     # a round of some 50 ms at 400 TFLOP/s
     most = int(0.05 * 4e14 / (4.0 * videos * queries * keys * dim))
     repeats = max(1, min(100, most)) if device == "cuda" else 1
-    with torch.no_grad(), sdpa_kernel(backend):
-        return round(1000 * _fastest(lambda: attend(query, key, value), repeats), 4)
+    only = nullcontext() if isinstance(kernel, str) else sdpa_kernel(kernel)
+    named = kernel if isinstance(kernel, str) else "torch"
+    with torch.no_grad(), pinned_attention(device, named), only:
+        attend = wan_video_dit.flash_attention
+        return round(1000 * _fastest(lambda: attend(query, key, value, num_heads=heads), repeats), 4)
 
 
 def _fastest(call: Callable[[], object], repeats: int) -> float:

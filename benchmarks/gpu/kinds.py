@@ -29,9 +29,9 @@ from benchmarks.gpu import ceiling
 from benchmarks.gpu.profile import kernel_milliseconds
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint.experts import pair
-from pytest_wanlora.environment import detect
+from pytest_wanlora.environment import FLASH_4, detect, installed
 from pytest_wanlora.jobs.job import Job, plan
-from pytest_wanlora.studio.acceleration import pinned_attention
+from pytest_wanlora.studio.attention import pinned_attention
 from pytest_wanlora.studio.checksum import checksum
 from pytest_wanlora.studio.denoiser import StoredPrompts
 from pytest_wanlora.studio.pipeline import Studio
@@ -47,13 +47,7 @@ FEW = 3
 #: Steps of the two videos whose difference is the time of a step.
 SHORT, LONG = 2, 6
 LEVERS_OFF = {"batch": 1, "compile": False, "torch_norm": False, "real_rope": False}
-COLUMNS = (
-    "suite",
-    "patched",
-    "expected",
-    "weights_back",
-    "frames_equal",
-    "stock_seconds",
+_FIGURES = (
     "seconds",
     "share",
     "step_ms",
@@ -62,9 +56,20 @@ COLUMNS = (
     "alone_ms",
     "step_tflops",
     "decode_seconds",
+    "videos_12_seconds",
+)
+COLUMNS = (
+    "suite",
+    "patched",
+    "expected",
+    "weights_back",
+    "frames_equal",
+    "stock_seconds",
+    "stock_decode_seconds",
+    *_FIGURES,
+    *(f"flash_{name}" for name in _FIGURES),
     "switch_seconds",
     "peak_gib",
-    "videos_12_seconds",
 )
 
 
@@ -95,15 +100,18 @@ def with_suite(studio: Studio, suite: Suite) -> Iterator[None]:
         yield
 
 
-def stock(studio: Studio, suite: Suite, job: Job) -> NDArray[np.uint8]:
-    """Frames of DiffSynth's own call on the loaded weights; prompts come from the store in both."""
+def stock(studio: Studio, suite: Suite, job: Job, **own: Any) -> NDArray[np.uint8]:  # noqa: ANN401
+    """Frames of DiffSynth's own call on the loaded weights, with arguments that replace the suite's.
+
+    Prompts come from the store, as in the studio.
+    """
     pipe = studio.pipe
     stored = StoredPrompts(studio.embedding, 1)
     units = [
         stored if type(unit).__name__ == type(stored).__mro__[1].__name__ else unit for unit in pipe.units
     ]
     with mock.patch.object(pipe, "units", units), pinned_attention(pipe.device):
-        images = pipe(**stock_arguments(suite, job) | {"cfg_merge": False})
+        images = pipe(**stock_arguments(suite, job) | {"cfg_merge": False} | own)
     return np.stack([np.asarray(each) for each in images])
 
 
@@ -200,29 +208,48 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     A step is timed with both experts on the GPU: a short video may lie wholly in the range of one, so its
     difference to a longer one would hold a switch. What a switch takes is a row of its own.
     """
-    studio, short, long = _timed(both_resident(suite), cache)
-    step = (long - short) / (LONG - SHORT)
-    rest = max(0.0, short - SHORT * step)
-    found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
-    guided = 2 if suite.guidance("low" if suite.model.experts else "") != 1.0 else 1
-    alone, operations = ceiling.kernel_seconds(suite, guided * suite.sampling.batch)
-    found |= {"step_ms": 1000 * step, "alone_ms": 1000 * alone, "step_tflops": operations / step / 1e12}
-    found |= _in_the_run(studio)
-    if twelve:
-        # as the suite says for a card of this size: both experts stay on the GPU
-        jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
-        with with_suite(studio, both_resident(suite)):
-            took = [seconds_of(partial(studio.render, job, None)) for job in jobs]
-        found["videos_12_seconds"] = sum(took) - 12 * rest
+    studio = _ready(both_resident(suite), cache)
+    found = _figures(studio, suite, twelve=twelve)
+    if installed(FLASH_4) is not None:
+        with _flash(studio):
+            own = _figures(studio, suite, twelve=twelve, attention=FLASH_4)
+        found |= {f"flash_{name}": value for name, value in own.items()}
     if suite.model.experts is not None:
         # the one before holds both experts on the GPU for as long as it has a name
         del studio
         _free()
-        studio, _, own = _timed(suite, cache)
-        found["switch_seconds"] = own - long
+        long = found["decode_seconds"] + LONG * found["step_ms"] / 1000
+        found["switch_seconds"] = _short_and_long(_ready(suite, cache), suite)[1] - long
     if torch.cuda.is_available():
         found["peak_gib"] = torch.cuda.max_memory_allocated() / 2**30
     return found
+
+
+def _figures(studio: Studio, suite: Suite, *, twelve: bool, attention: str = "torch") -> dict[str, float]:
+    """Seconds and a step's share, with the attention that the studio is set to, which is named."""
+    short, long = _short_and_long(studio, suite)
+    step = (long - short) / (LONG - SHORT)
+    rest = max(0.0, short - SHORT * step)
+    guided = 2 if suite.guidance("low" if suite.model.experts else "") != 1.0 else 1
+    alone, operations = ceiling.kernel_seconds(suite, guided * suite.sampling.batch, attention)
+    found = {"seconds": suite.sampling.steps * step + rest, "decode_seconds": rest}
+    found |= {"step_ms": 1000 * step, "alone_ms": 1000 * alone, "step_tflops": operations / step / 1e12}
+    found |= _in_the_run(studio)
+    if twelve:
+        # as the suite says for a card of 80 GB: both experts stay on the GPU
+        jobs = job_of(studio, None, range(0, 12 * suite.sampling.batch, suite.sampling.batch))
+        with with_suite(studio, both_resident(suite)):
+            took = [seconds_of(partial(studio.render, job, None)) for job in jobs]
+        found["videos_12_seconds"] = sum(took) - 12 * rest
+    return found
+
+
+@contextlib.contextmanager
+def _flash(studio: Studio) -> Iterator[None]:
+    """Render with FlashAttention-4 on the model that is loaded."""
+    sampling = changed(studio.suite, attention=FLASH_4).sampling
+    with mock.patch.object(studio._accelerator, "sampling", sampling):
+        yield
 
 
 def _in_the_run(studio: Studio) -> dict[str, float]:
@@ -242,30 +269,38 @@ def _in_the_run(studio: Studio) -> dict[str, float]:
     return {"kernels_ms": per_step[0], "kernels_share": per_step[0] / per_step[1]}
 
 
-def _timed(suite: Suite, cache: Path) -> tuple[Studio, float, float]:
-    """A studio, and the seconds of a short and of a longer video once everything is compiled."""
+def _ready(suite: Suite, cache: Path) -> Studio:
+    """A studio that renders videos of a few steps, loaded."""
     few = changed(suite, steps=LONG)
     studio = Studio(few, detect(few.sampling.dtype), cache_dir=cache)
     studio.load()
+    return studio
+
+
+def _short_and_long(studio: Studio, suite: Suite) -> tuple[float, float]:
+    """Seconds of a video of `SHORT` steps and of one of `LONG`, once everything is compiled."""
     first, second = job_of(studio, None, (0, suite.sampling.batch))
     studio.render(first, None)  # compiles what is left
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
-    with with_suite(studio, changed(few, steps=SHORT)):
+    with with_suite(studio, changed(studio.suite, steps=SHORT)):
         short = seconds_of(partial(studio.render, second, None))
-    return studio, short, seconds_of(partial(studio.render, second, None))
+    return short, seconds_of(partial(studio.render, second, None))
 
 
-def stock_seconds(suite: Suite, cache: Path) -> float:
-    """Seconds of a whole video by DiffSynth's own call, from few steps."""
+def stock_seconds(suite: Suite, cache: Path) -> tuple[float, float]:
+    """Seconds of a whole video by DiffSynth's own call, from few steps, and of them those beside its steps.
+
+    As in `videos.stock` all that the suite does not set is DiffSynth's default: it decodes in tiles.
+    """
     # it needs both experts on the GPU
     plain = changed(both_resident(suite), cfg_merge=False, **LEVERS_OFF)
     studio = Studio(plain, detect(plain.sampling.dtype), cache_dir=cache)
     studio.load()
     (job,) = job_of(studio, None)
-    stock(studio, changed(plain, steps=1), job)
-    one, two = (seconds_of(partial(stock, studio, changed(plain, steps=n), job)) for n in (1, 2))
-    return suite.sampling.steps * (two - one) + one - (two - one)
+    stock(studio, changed(plain, steps=1), job, tiled=True)
+    one, two = (seconds_of(partial(stock, studio, changed(plain, steps=n), job, tiled=True)) for n in (1, 2))
+    return suite.sampling.steps * (two - one) + one - (two - one), one - (two - one)
 
 
 def measure(
@@ -299,8 +334,10 @@ def measure(
     if timed:
         row |= speed(suite, cache, twelve="4step" in name)
         _free()
-        row["stock_seconds"] = stock_seconds(suite, cache)
-        row["share"] = row["seconds"] / row["stock_seconds"]
+        row["stock_seconds"], row["stock_decode_seconds"] = stock_seconds(suite, cache)
+        for kind in ("", "flash_"):
+            if f"{kind}seconds" in row:
+                row[f"{kind}share"] = row[f"{kind}seconds"] / row["stock_seconds"]
         _free()
     return row
 

@@ -73,7 +73,8 @@ def _run(arguments: argparse.Namespace) -> int:
     names = [arguments.suite] if arguments.suite else list(suites.packaged())
     for name in names:
         suite = suites.load(name, baselines=baselines_dir)
-        here = environment.detect(suite.sampling.dtype, suite.device)
+        sampling = suite.sampling
+        here = environment.detect(sampling.dtype, suite.device, attention=sampling.attention)
         if here.device_name == environment.NO_GPU:
             say(
                 [

@@ -19,6 +19,7 @@ from pytest_wanlora.registry import GROUPS, extensions
 
 if TYPE_CHECKING:
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.suite import Sampling
 
 #: What may change pixels or scores; the code of pytest-wanlora itself is compared besides.
 PACKAGES: Final = (
@@ -91,7 +92,7 @@ class Cluster:
         nodes, unit = len(self.nodes), "GPU" if self.device == "cuda" else "CPU"
         return f"{nodes} node{'s' * (nodes != 1)}, {self.slots} {unit}{'s' * (self.slots != 1)}"
 
-    def survey(self, dtype: str, *, allow: bool) -> Environment | None:
+    def survey(self, sampling: Sampling, *, allow: bool) -> Environment | None:
         """Compare the versions of all nodes, then what they render on.
 
         Args:
@@ -111,7 +112,7 @@ class Cluster:
         unlike = {node: differing(here, found) for node, found in answers.items()}
         self._compare_versions(unlike, allow=allow)
         sound = [name for name, lines in unlike.items() if not _of_package(lines)]
-        found = self._everywhere(survey, dtype, self.device, only=sound)
+        found = self._everywhere(survey, sampling, self.device, only=sound)
         self.nodes = tuple(replace(node, hardware=tuple(found.get(node.name, ()))) for node in self.nodes)
         self._compare_hardware(allow=allow)
         all_hardware = [each for node in self.nodes for each in node.hardware]

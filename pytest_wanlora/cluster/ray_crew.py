@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.cluster.nodes import Cluster
     from pytest_wanlora.jobs.job import Job
+    from pytest_wanlora.suite import Sampling
 
 #: How often the worker of a slot is replaced after it was lost.
 _REPLACED: Final = 2
@@ -31,10 +32,10 @@ _REPLACED: Final = 2
 class RayCrew:
     """The workers of a cluster: one actor a GPU, or a CPU."""
 
-    def __init__(self, cluster: Cluster, make_producer: MakeProducer, dtype: str) -> None:
+    def __init__(self, cluster: Cluster, make_producer: MakeProducer, sampling: Sampling) -> None:
         self.cluster = cluster
         self.slots = cluster.slots
-        self._arguments = (import_ray().cloudpickle.dumps(make_producer), dtype, cluster.device)
+        self._arguments = (import_ray().cloudpickle.dumps(make_producer), sampling, cluster.device)
         self._kinds = {each.kind for node in cluster.nodes for each in node.hardware}
         self._names = {node.id: node.name for node in cluster.nodes}
         # made by `poll`: what Ray calls when a call ends may not call Ray, whose client would wait for itself
@@ -163,10 +164,10 @@ class RayCrew:
 class _Actor:
     """A `Worker` in an actor of Ray."""
 
-    def __init__(self, make_producer: bytes, dtype: str, device: str) -> None:
+    def __init__(self, make_producer: bytes, sampling: Sampling, device: str) -> None:
         ray = import_ray()
         self._node = ray.get_runtime_context().get_node_id()
-        self._worker = Worker(ray.cloudpickle.loads(make_producer), dtype, device)
+        self._worker = Worker(ray.cloudpickle.loads(make_producer), sampling, device)
 
     def about(self) -> tuple[str, str, str, str]:
         return (self._node, socket.gethostname(), *self._worker.about())

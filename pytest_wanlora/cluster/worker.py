@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
+    from pytest_wanlora.suite import Sampling
 
 MakeProducer: TypeAlias = Callable[[], Producer]
 """Makes what renders and scores."""
@@ -74,12 +75,13 @@ def driver_version() -> str:
         library.nvmlShutdown()
 
 
-def survey(dtype: str, device: str) -> list[Hardware]:
+def survey(sampling: Sampling, device: str) -> list[Hardware]:
     """Look at this node: every kind of GPU that it has, or its CPU."""
+    here = partial(environments.detect, sampling.dtype, attention=sampling.attention)
     if device == "cpu":
-        return [Hardware(environments.detect(dtype, "cpu"), "")]
+        return [Hardware(here("cpu"), "")]
     with _all_gpus():
-        found = [environments.detect(dtype, f"cuda:{n}") for n in range(max(1, environments.visible_gpus()))]
+        found = [here(f"cuda:{n}") for n in range(max(1, environments.visible_gpus()))]
     return [Hardware(each, driver_version()) for each in dict.fromkeys(found)]
 
 
@@ -103,11 +105,11 @@ def _all_gpus() -> Iterator[None]:
 class Worker:
     """Renders and scores batches; its methods are called from several threads."""
 
-    def __init__(self, make_producer: MakeProducer, dtype: str, device: str) -> None:
+    def __init__(self, make_producer: MakeProducer, sampling: Sampling, device: str) -> None:
         if device == "cuda":
             # Ray sets it to 1, and torch, which is imported later, would obey
             os.environ.pop("OMP_NUM_THREADS", None)
-        self.environment = environments.detect(dtype, device)
+        self.environment = environments.detect(sampling.dtype, device, attention=sampling.attention)
         self.gpu_numbers = os.environ.get("CUDA_VISIBLE_DEVICES", "") if device == "cuda" else ""
         self.driver = driver_version() if device == "cuda" else ""
         self._producer = make_producer()

@@ -79,7 +79,8 @@ def open_gate(
     device = settings.device_for(suite)
     cluster = None
     if settings.ray is None:
-        environment = environments.detect(suite.sampling.dtype, device.name)
+        sampling = suite.sampling
+        environment = environments.detect(sampling.dtype, device.name, attention=sampling.attention)
     else:
         from pytest_wanlora.run.remote import open_cluster
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_wanlora import baseline as baselines
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
-from pytest_wanlora.environment import gpu_memory
+from pytest_wanlora.environment import gpu_memory, installed
 from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
 from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Preflight
@@ -98,6 +98,7 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         findings += _captions(suite, files, request.scenarios)
         findings += _frame(suite, files)
         findings += _ffmpeg() if request.previews else []
+        findings += _attention(suite, environment)
         findings += _gpu(suite, files, environment, request.device_number)
     free = _free_bytes(request.cache_dir)
     findings += _disk(suite, files.downloads, request, free)
@@ -214,6 +215,18 @@ def _stack(suite: Suite, files: ModelFiles) -> Iterator[Finding]:
                         f"{suite.where(key)}: {key}: {path}: {wrong[0]}; allowed: a LoRA of this model",
                         f"python -m pytest_wanlora inspect {shlex.quote(str(path))}",
                     )
+
+
+def _attention(suite: Suite, environment: Environment) -> Iterator[Finding]:
+    wanted, what = suite.sampling.attention, "sampling.attention"
+    if wanted == "torch":
+        return
+    if environment.device == "cpu":
+        message = f"{suite.where(what)}: {wanted} is for GPUs, and this run is on a CPU; allowed here: torch"
+        yield Finding(what, message, f"set {what}: torch in {suite.path}")
+    elif installed(wanted) is None:
+        message = f"{suite.where(what)}: {wanted} is not installed"
+        yield Finding(what, message, "pip install 'pytest-wanlora[flash]'")
 
 
 def _gpu(suite: Suite, files: ModelFiles, environment: Environment, number: int) -> Iterator[Finding]:

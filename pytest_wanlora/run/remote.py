@@ -51,8 +51,8 @@ def open_cluster(settings: Settings, suite: Suite, device: Device) -> tuple[Clus
             next_command=settings.again("--wanlora-device=cuda"),
         )
     cluster = connect(str(settings.ray), device.name, wait=settings.ray_wait)
-    found = cluster.survey(suite.sampling.dtype, allow=settings.allow_environment)
-    return cluster, found or environments.detect(suite.sampling.dtype, "cpu")
+    found = cluster.survey(suite.sampling, allow=settings.allow_environment)
+    return cluster, found or _here(suite, "cpu")
 
 
 def examine_nodes(gate: Gate, cluster: Cluster) -> tuple[Finding, ...]:
@@ -87,9 +87,9 @@ def examine_for(
         SettingsError: There is no cluster.
     """
     cluster = connect(address, device, wait=wait)
-    environment = cluster.survey(suite.sampling.dtype, allow=False)
+    environment = cluster.survey(suite.sampling, allow=False)
     request = Request(baselines_dir=Path("baselines"), baseline=None, scenarios=suite.scenarios)
-    here = environment or environments.detect(suite.sampling.dtype, "cpu")
+    here = environment or _here(suite, "cpu")
     return cluster, _findings(cluster, suite, here, request)
 
 
@@ -117,7 +117,7 @@ def scheduler(gate: Gate, cluster: Cluster) -> ClusterScheduler:
         batch, background = producer.batch, producer.score_in_background
     (proof,) = gate.jobs(gate.base, gate.scenarios[:1], gate.first_look[:1])
     return ClusterScheduler(
-        RayCrew(cluster, _maker(gate, cluster), gate.suite.sampling.dtype),
+        RayCrew(cluster, _maker(gate, cluster), gate.suite.sampling),
         gate.cache,
         gate.board,
         checkpoint_of=gate.checkpoint_of,
@@ -146,12 +146,16 @@ def _maker(gate: Gate, cluster: Cluster) -> Callable[[], Producer]:
 def _studio(suite: Suite, environment: Environment | None, previews: bool) -> Producer:
     from pytest_wanlora.studio.producer import StudioProducer
 
-    here = environment or environments.detect(suite.sampling.dtype, "cuda")
+    here = environment or _here(suite, "cuda")
     # one worker a CPU; beside a GPU torch takes what it takes on one machine
     threads = 1 if here.device == "cpu" else None
     # encoded prompts and compiled code stay on the node, for its other workers and for later runs
     folder = memory_folder().with_name("cluster")
     return StudioProducer(suite, here, threads=threads, previews=previews, cache_dir=folder)
+
+
+def _here(suite: Suite, device: str) -> Environment:
+    return environments.detect(suite.sampling.dtype, device, attention=suite.sampling.attention)
 
 
 def _copy(producer: Producer) -> Producer:

@@ -17,13 +17,13 @@ from typing import Any
 from unittest import mock
 
 import torch
-from diffsynth.models import wan_video_dit
 from diffsynth.models.wan_video_dit import CrossAttention, DiTBlock, RMSNorm, SelfAttention, WanModel
 from diffsynth.pipelines import wan_video
 from torch import Tensor
 
 from pytest_wanlora.errors import StudioError
-from pytest_wanlora.scoring.determinism import kernels, steady_gpu
+from pytest_wanlora.scoring.determinism import kernels
+from pytest_wanlora.studio.attention import NEXT_COMMAND, pinned_attention
 from pytest_wanlora.studio.denoiser import (
     HANDLED,
     IMAGE_TOKENS,
@@ -51,9 +51,6 @@ _RELIED_UPON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
     (wan_video.WanVideoUnit_PromptEmbedder.process, ("self", "pipe", "prompt", "positive")),
 )
 _UNITS = ("WanVideoUnit_NoiseInitializer", "WanVideoUnit_PromptEmbedder")
-# DiffSynth's Wan model takes the first of these kernels that is installed
-_KERNEL_FLAGS = ("FLASH_ATTN_3_AVAILABLE", "FLASH_ATTN_2_AVAILABLE", "SAGE_ATTN_AVAILABLE")
-_NEXT_COMMAND = "pip install 'diffsynth==2.1.12', the release that this was written for"
 
 
 class Accelerator:
@@ -110,7 +107,7 @@ class Accelerator:
                 stack.enter_context(patch(pipe, "model_fn", Denoiser(self.sampling, self._places)))
                 if self.sampling.compile:
                     stack.enter_context(_compiled(label, pipe.device))
-            stack.enter_context(pinned_attention(pipe.device))
+            stack.enter_context(pinned_attention(pipe.device, self.sampling.attention))
             yield
 
     def warm_up(self, *, first_frame: bool) -> float:
@@ -132,7 +129,8 @@ class Accelerator:
         )
         context = torch.cat([text] * (sampling.batch * doubled))
         image = _image_inputs(pipe.dit, latents)
-        with torch.no_grad(), pinned_attention(pipe.device), _compiled("the first step", pipe.device):
+        pinned = pinned_attention(pipe.device, sampling.attention)
+        with torch.no_grad(), pinned, _compiled("the first step", pipe.device):
             result = Denoiser(sampling, self._places)(
                 pipe.dit,
                 latents,
@@ -184,7 +182,7 @@ class Accelerator:
 
     def _prove(self) -> None:
         """Compare with DiffSynth's own function on four tokens, so that a change of DiffSynth is noticed."""
-        pipe, dit = self.pipe, self.pipe.dit
+        pipe, dit, sampling = self.pipe, self.pipe.dit, self.sampling
         generator = torch.Generator().manual_seed(0)
 
         def noise(*shape: int) -> Tensor:
@@ -210,22 +208,23 @@ class Accelerator:
                     fuse_vae_embedding_in_latents=fused,
                     **image,
                 )
-                found = Denoiser(self.sampling, {})(
+            with torch.no_grad(), pinned_attention(pipe.device, sampling.attention):
+                found = Denoiser(sampling, {})(
                     *inputs, y=image.get("y"), clip_feature=image.get("clip_feature")
                 )
             # weights that give NaN are reported by every video
             expected, found = expected.float().nan_to_num(), found.float().nan_to_num()
             scale = float(expected.abs().max())
             off = float((found - expected).abs().max())
-            # an exact lever gives the same bits; turning in real numbers and a GELU within a product may
-            # round another way
-            rounds = self.sampling.real_rope or self.sampling.compile
+            # an exact lever gives the same bits; turning in real numbers, a GELU within a product and another
+            # attention may round another way
+            rounds = sampling.real_rope or sampling.compile or sampling.attention != LEVERS["attention"]
             allowed = 0.02 * scale if rounds else 0.0
             if off > allowed:
                 raise StudioError(
                     f"the denoiser differs from this DiffSynth's by {off:.3g} of {scale:.3g}; "
                     f"allowed: {allowed:.3g}",
-                    next_command=_NEXT_COMMAND,
+                    next_command=NEXT_COMMAND,
                 )
         pipe.load_models_to_device([])
 
@@ -301,27 +300,5 @@ def _check_diffsynth() -> None:
     if changed:
         raise StudioError(
             f"this DiffSynth is not the one that rendering was written for; changed: {', '.join(changed)}",
-            next_command=_NEXT_COMMAND,
+            next_command=NEXT_COMMAND,
         )
-
-
-@contextlib.contextmanager
-def pinned_attention(device: str | torch.device) -> Iterator[None]:
-    """Render with torch's own attention, whatever other kernels are installed; on a GPU with steady settings.
-
-    Raises:
-        StudioError: This DiffSynth chooses its kernel in another way.
-    """
-    missing = [name for name in _KERNEL_FLAGS if not hasattr(wan_video_dit, name)]
-    if missing:
-        raise StudioError(
-            f"this DiffSynth chooses its attention kernel in another way (no {', '.join(missing)}); "
-            "it cannot be pinned",
-            next_command=_NEXT_COMMAND,
-        )
-    with contextlib.ExitStack() as stack:
-        for name in _KERNEL_FLAGS:
-            stack.enter_context(mock.patch.object(wan_video_dit, name, False))
-        if torch.device(device).type == "cuda":
-            stack.enter_context(steady_gpu(torch.device(device)))
-        yield

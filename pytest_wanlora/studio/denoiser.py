@@ -102,7 +102,7 @@ class AnyBlock(DiTBlock):  # type: ignore[misc]  # DiffSynth publishes no types
 
 
 def _per_token(first: Tensor, still: Tensor, moving: Tensor) -> Tensor:
-    """Give tokens of the first frame, (N,) bool, one row of (1, 1, ...) and all others another: (1, N, ...)."""
+    """Give tokens of the first frame, (N,) bool, one row of (1, 1, ...), all others another: (1, N, ...)."""
     return torch.where(first.view(1, -1, *[1] * (still.dim() - 2)), still, moving)
 
 
@@ -195,7 +195,8 @@ class Denoiser:
         """What the head, (1, N, D), and the blocks make of a timestep where the first frame has none."""
         frames, tokens = latents.shape[2], latents.shape[3] * latents.shape[4] // 4
         if self.sampling.compile:
-            # tokens have one of two timesteps; a product of other rows may round another way, as compiled code may
+            # tokens have one of two timesteps; products of fewer rows may round another way, as compiled code
+            # does already
             both = torch.cat([torch.zeros_like(timestep), timestep])
             t = dit.time_embedding(wan_video_dit.sinusoidal_embedding_1d(dit.freq_dim, both))
             modulation = dit.time_projection(t).unflatten(1, (6, dit.dim))

@@ -15,13 +15,14 @@ LEVERS: Final[dict[str, Any]] = {
     "torch_norm": False,
     "real_rope": False,
     "text_once": False,
+    "attention": "torch",
 }
 
 
 class Sampling(BaseModel):
     """How a video is rendered; all that can change its pixels is part of the fingerprint.
 
-    The last five keys are levers of speed. Off, they leave no trace in the fingerprint, so baselines that are
+    The last six keys are levers of speed. Off, they leave no trace in the fingerprint, so baselines that are
     older than a lever stay comparable. `text_once` gives the same bits as the stock pipeline unless the
     blocks are compiled, so it is on by itself and counts only beside `compile`.
 
@@ -41,9 +42,12 @@ class Sampling(BaseModel):
             a process, less when the compiled code is in the cache, and about half the time for every step.
         torch_norm: Normalise queries and keys with torch's RMSNorm, which rounds once, instead of
             DiffSynth's, which rounds twice.
-        real_rope: Rotate queries and keys in real float64 numbers instead of complex ones, which the
-            compiler can join with what is around it.
+        real_rope: Rotate queries and keys in real float32 numbers, by angles of float64, instead of complex
+            ones, which the compiler can join with what is around it.
         text_once: Compute the prompt's keys and values once a video instead of at every step.
+        attention: `"torch"`: torch's own kernels, the fastest for the GPU (`environment.attention_kernels`);
+            `"flash-attn-4"`: the package of that name in the denoiser, for bfloat16 on a GPU; its release is
+            part of the environment.
     """
 
     model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
@@ -64,12 +68,15 @@ class Sampling(BaseModel):
     torch_norm: bool = False
     real_rope: bool = False
     text_once: bool = True
+    attention: Literal["torch", "flash-attn-4"] = "torch"
 
     @model_validator(mode="after")
     def _together(self) -> Sampling:
         if self.compile and self.lora_mode == "unfused":
             # every LoRA would be another graph, compiled anew
             raise refusal("not with lora_mode unfused; allowed: false, or lora_mode: fused", key="compile")
+        if self.attention != "torch" and self.dtype != "bfloat16":
+            raise refusal(f"not with dtype {self.dtype}; allowed: torch, or dtype: bfloat16", key="attention")
         return self
 
     def identity(self) -> dict[str, Any]:

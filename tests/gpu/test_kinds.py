@@ -7,8 +7,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from diffsynth.models import wan_video_dit
 
 from benchmarks.gpu.kinds import measure
+from pytest_wanlora.environment import FLASH_4, installed
+from pytest_wanlora.studio.attention import pinned_attention
 from pytest_wanlora.studio.denoiser import FeedForward
 from tools.hollow_wan.kinds import DENOISERS
 
@@ -43,3 +46,19 @@ def test_a_gelu_within_the_product_rounds_otherwise_at_most() -> None:
         found = layers(x)
     assert found.shape == x.shape
     assert float((found.float() - expected).abs().max()) < 0.02 * float(expected.abs().max())
+
+
+@pytest.mark.skipif(installed(FLASH_4) is None, reason="needs the extra flash")
+@pytest.mark.parametrize("keys", [1560, 512])
+def test_flash_attention_4_is_attention_and_the_same_in_every_batch(keys: int) -> None:
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, length, 1024, device="cuda") for length in (1560, keys, keys))
+    half = [each.to(torch.bfloat16) for each in (q, k, v)]
+    with torch.no_grad(), pinned_attention("cuda"):
+        expected = wan_video_dit.flash_attention(*(each.float() for each in half), num_heads=8)
+    with torch.no_grad(), pinned_attention("cuda", FLASH_4):
+        found = wan_video_dit.flash_attention(*half, num_heads=8)
+        alone = [wan_video_dit.flash_attention(*(each[[n]] for each in half), num_heads=8) for n in (0, 1)]
+    # weights of the attention and their sums are rounded to bfloat16, 8 bits
+    assert float((found.float() - expected).abs().max()) < 0.01 * float(expected.abs().max())
+    assert torch.equal(found, torch.cat(alone))

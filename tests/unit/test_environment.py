@@ -182,6 +182,17 @@ def test_what_the_driver_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     assert detect("bfloat16", "cuda:1").attention == "torch_sdpa:cudnn,flash,efficient,math"
 
 
+def test_the_package_that_computes_attention_is_named_with_its_release(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked = detect("bfloat16", "cpu", attention=environment.FLASH_4).attention
+    assert asked == "flash-attn-4 not installed, torch_sdpa"
+    monkeypatch.setattr(environment, "installed", {"flash-attn-4": "4.0.0b36"}.get)
+    monkeypatch.setattr(environment, "_driver", Driver)
+    named = detect("bfloat16", "cuda:1", attention=environment.FLASH_4).attention
+    assert named == "flash-attn-4 4.0.0b36, torch_sdpa:cudnn,flash,efficient,math"
+
+
 def test_a_driver_that_does_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "_driver", lambda: Driver("name"))
     assert environment.gpu_name() is None

@@ -50,7 +50,7 @@ def test_a_pair_is_measured(tmp_path: Path) -> None:
     assert found == {"patched": 160, "expected": 160, "weights_back": True, "frames_equal": True}
     small = kinds.changed(suite, height=32, width=64, frames=5, cfg_merge=False)
     row = {"suite": "tiny-pair", **found, **kinds.speed(small, tmp_path, twelve=True)}
-    row["stock_seconds"] = kinds.stock_seconds(small, tmp_path)
+    row["stock_seconds"], _ = kinds.stock_seconds(small, tmp_path)
     # both guidances; 2 x 1 x 2 tokens that attend to each other and to the text
     of, tokens = suite.model.architecture, 4
     layers = 2 * tokens * (6 * of.dim**2 + 2 * of.dim * of.ffn_dim) + 4 * tokens * (tokens + 512) * of.dim

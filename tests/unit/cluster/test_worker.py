@@ -20,8 +20,11 @@ from pytest_wanlora.cluster.crew import Refusal, Sent
 from pytest_wanlora.cluster.worker import Worker, differing, halves, survey
 from pytest_wanlora.errors import StudioError
 from pytest_wanlora.jobs.job import Job, Produced
+from pytest_wanlora.suite import Sampling
 from pytest_wanlora.testing import FakeProducer, write_lora, write_suite
 from tests.unit.jobs.made import job, produced
+
+SAMPLING = Sampling(height=32, width=32, frames=5, steps=2, cfg_scale=3.0, shift=3.0, dtype="float32")
 
 
 class Reading:
@@ -64,7 +67,7 @@ def answer(worker: Worker, wanted: Job, checkpoint: Checkpoint | None = None) ->
 
 def test_a_checkpoint_is_read_from_the_node_and_its_preview_comes_back(checkpoint: Checkpoint) -> None:
     reading = Reading()
-    worker = Worker(lambda: reading, "float32", "cpu")
+    worker = Worker(lambda: reading, SAMPLING, "cpu")
     for _ in range(2):
         found = answer(worker, job(), checkpoint)
         assert isinstance(found, Sent)
@@ -90,7 +93,7 @@ def test_both_halves_of_a_pair_are_read_from_the_node(tmp_path: Path) -> None:
             seen.append(checkpoint)
             return produced(wanted)
 
-    assert isinstance(answer(Worker(Keeping, "float32", "cpu"), job(), both), Sent)
+    assert isinstance(answer(Worker(Keeping, SAMPLING, "cpu"), job(), both), Sent)
     for name, half in both.experts.items():
         here = seen[0].experts[name].path
         assert here != half.path
@@ -98,13 +101,13 @@ def test_both_halves_of_a_pair_are_read_from_the_node(tmp_path: Path) -> None:
 
 
 def test_a_refusal_names_the_users_file(checkpoint: Checkpoint) -> None:
-    found = answer(Worker(Reading, "float32", "cpu"), job(7), checkpoint)
+    found = answer(Worker(Reading, SAMPLING, "cpu"), job(7), checkpoint)
     command = f"python -m pytest_wanlora inspect {checkpoint.path}"
     assert found == Refusal(f"{checkpoint.path}: does not fit", command)
 
 
 def test_a_bug_ends_the_job_with_its_words_and_not_the_worker() -> None:
-    worker = Worker(Reading, "float32", "cpu")
+    worker = Worker(Reading, SAMPLING, "cpu")
     found = answer(worker, job(8))
     assert isinstance(found, Refusal)
     assert found.message.startswith("ZeroDivisionError: a bug (test_worker.py:")
@@ -118,7 +121,7 @@ def test_a_batch_is_scored_in_the_order_of_its_jobs(tmp_path: Path, background: 
     def make() -> FakeProducer:
         return FakeProducer(suite, batch=4, score_in_background=background)
 
-    worker = Worker(make, "float32", "cpu")
+    worker = Worker(make, SAMPLING, "cpu")
     wanted = [job(seed) for seed in range(3)]
     worker.render(1, wanted, None, [])
     alone = [make().produce(each, None).frames_sha256 for each in wanted]
@@ -126,7 +129,7 @@ def test_a_batch_is_scored_in_the_order_of_its_jobs(tmp_path: Path, background: 
 
 
 def test_the_survey_of_a_node_without_gpus_is_its_cpu() -> None:
-    (found,) = survey("float32", "cpu")
+    (found,) = survey(SAMPLING, "cpu")
     assert found.environment == environments.detect("float32", "cpu")
     assert found.kind.startswith("cpu, torch ")
 
@@ -162,6 +165,6 @@ def test_what_a_killed_worker_has_left_is_removed_by_the_next(temporary: Path) -
     left.mkdir()
     alive = temporary / f"wanlora-node-{os.getppid()}-abc"
     alive.mkdir()
-    Worker(Reading, "float32", "cpu")
+    Worker(Reading, SAMPLING, "cpu")
     assert not left.exists()
     assert alive.exists()

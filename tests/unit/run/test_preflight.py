@@ -15,7 +15,7 @@ from PIL import Image
 from pytest_wanlora import environment, suite, testing
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.run import preflight
-from pytest_wanlora.run.findings import Preflight
+from pytest_wanlora.run.findings import Finding, Preflight
 from pytest_wanlora.run.inputs import ModelFiles
 from pytest_wanlora.run.preflight import Request, examine
 from pytest_wanlora.scoring import frechet
@@ -316,6 +316,26 @@ def test_a_gpu_with_less_than_the_suite_names_is_refused(
     for each in found:
         assert f"{gib:.1f} GiB of memory; suite wan2.2-t2v-a14b needs 40 as it is written" in each.message
         assert "copy wan2.2-t2v-a14b.yaml" in each.next_command
+
+
+def test_a_package_for_attention_needs_a_gpu_and_to_be_installed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded = suite.load("tiny")
+    sampling = loaded.sampling.model_copy(update={"attention": "flash-attn-4", "dtype": "bfloat16"})
+    flash = loaded.model_copy(update={"sampling": sampling})
+    cpu = environment.detect("bfloat16", "cpu")
+    cuda = replace(cpu, device="cuda", device_name="NVIDIA H100")
+
+    def found(where: Environment) -> list[Finding]:
+        return [each for each in look(flash, where=where).findings if each.what == "sampling.attention"]
+
+    (on_cpu,), (missing,) = found(cpu), found(cuda)
+    assert "flash-attn-4 is for GPUs, and this run is on a CPU; allowed here: torch" in on_cpu.message
+    assert missing.message.endswith("flash-attn-4 is not installed")
+    assert missing.next_command == "pip install 'pytest-wanlora[flash]'"
+    monkeypatch.setattr(preflight, "installed", lambda package: "4.0.0b36")
+    assert not found(cuda)
 
 
 def test_a_broken_lora_below_baseline_and_candidate_is_found(here: Path) -> None:

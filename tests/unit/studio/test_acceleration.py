@@ -221,7 +221,7 @@ class TestCompile:
         self, folder: Path, environment: Environment, graphs: CompileCounter, stock: Stock
     ) -> None:
         levers: dict[str, Any] = {"compile": True, "torch_norm": True, "real_rope": True, "batch": 2}
-        assert {*levers, "text_once"} == set(LEVERS)
+        assert {*levers, "text_once", "attention"} == set(LEVERS)  # attention has a file of its own
         studio = Studio(write_suite(folder, **levers), environment, threads=1)
         for job in jobs_of(studio, None)[:2]:
             assert distance(studio.render(job, None).frames, stock.render(studio.suite, job)) <= 1
@@ -360,5 +360,6 @@ def test_only_what_changes_pixels_is_another_job(folder: Path) -> None:
         {"compile": True, "text_once": False},
         {"torch_norm": True},
         {"real_rope": True},
+        {"attention": "flash-attn-4"},
     ]
     assert len({key(**change) for change in changes}) == len(changes)

@@ -191,7 +191,7 @@ class Bad:
 ALL_METRICS = ", ".join(BUILT_IN)
 SAMPLING_KEYS = (
     "height, width, frames, steps, cfg_scale, shift, negative_prompt, dtype, tiled, cfg_merge, lora_mode, "
-    "batch, compile, torch_norm, real_rope, text_once"
+    "batch, compile, torch_norm, real_rope, text_once, attention"
 )
 
 REJECTED = {
