@@ -212,7 +212,7 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     found = _figures(studio, suite, twelve=twelve)
     if installed(FLASH_4) is not None:
         with _flash(studio):
-            own = _figures(studio, suite, twelve=twelve, attention=FLASH_4)
+            own = _figures(studio, suite, twelve=False, attention=FLASH_4)
         found |= {f"flash_{name}": value for name, value in own.items()}
     if suite.model.experts is not None:
         # the one before holds both experts on the GPU for as long as it has a name
@@ -291,16 +291,23 @@ def _short_and_long(studio: Studio, suite: Suite) -> tuple[float, float]:
 def stock_seconds(suite: Suite, cache: Path) -> tuple[float, float]:
     """Seconds of a whole video by DiffSynth's own call, from few steps, and of them those beside its steps.
 
-    As in `videos.stock` all that the suite does not set is DiffSynth's default: it decodes in tiles.
+    As in `videos.stock` all that the suite does not set is DiffSynth's default: it decodes in tiles. How long
+    that takes varies by more than a step, so steps are timed without tiles.
     """
     # it needs both experts on the GPU
     plain = changed(both_resident(suite), cfg_merge=False, **LEVERS_OFF)
     studio = Studio(plain, detect(plain.sampling.dtype), cache_dir=cache)
     studio.load()
     (job,) = job_of(studio, None)
-    stock(studio, changed(plain, steps=1), job, tiled=True)
-    one, two = (seconds_of(partial(stock, studio, changed(plain, steps=n), job, tiled=True)) for n in (1, 2))
-    return suite.sampling.steps * (two - one) + one - (two - one), one - (two - one)
+
+    def took(steps: int, *, tiled: bool) -> float:
+        return seconds_of(partial(stock, studio, changed(plain, steps=steps), job, tiled=tiled))
+
+    for tiled in (True, False):
+        took(1, tiled=tiled)  # the first call of each takes longer
+    step = (took(LONG, tiled=False) - took(SHORT, tiled=False)) / (LONG - SHORT)
+    rest = took(SHORT, tiled=True) - SHORT * step
+    return suite.sampling.steps * step + rest, rest
 
 
 def measure(
