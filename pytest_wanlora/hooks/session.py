@@ -76,7 +76,7 @@ class Run:
         self.live = live
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Make the run's folder and prove that results can be kept, before anything is rendered."""
         self.began = True
         if self.dry or self.worker:
@@ -95,7 +95,16 @@ class Run:
             self.live.doing = "collecting" if self.controller is None else f"starting {self.planned} workers"
         if self.controller is not None:
             # before the workers start: they are told of the winner alone
-            self._race()
+            try:
+                self._race()
+            except (pytest.UsageError, KeyboardInterrupt, pytest.exit.Exception) as error:
+                # pytest ends a session that has not begun without its `pytest_sessionfinish`
+                usage = isinstance(error, pytest.UsageError)
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR if usage else pytest.ExitCode.INTERRUPTED
+                self.gate.finish()
+                self._finish(session)
+                self.stop()
+                raise
             self.controller.handover = packed(self.gate)
 
     @pytest.hookimpl(tryfirst=True)
@@ -120,9 +129,15 @@ class Run:
                 reporter.write_line(f"wanlora: {line}")
 
         say(plan_line(gate))
+        course = None
         try:
-            gate.narrow(Course(gate, say).run())
-        except WanloraError as error:
+            course = Course(gate, say)
+            gate.narrow(course.run())
+        except (WanloraError, KeyboardInterrupt, pytest.exit.Exception) as error:
+            if course is not None:
+                gate.narrow(course.ended(error))
+            if not isinstance(error, WanloraError):
+                raise
             self.outcomes.stop(error.message)
             raise pytest.UsageError(str(error)) from error
 
@@ -212,7 +227,9 @@ class Run:
         failing = any(judged.verdict.fails for judged in outcomes.judged)
         # a run that stores a baseline decides on nothing that project tests could be about
         demanded = () if gate.settings.update_baselines else tests
-        part = bool(left_out) or gate.settings.partial or not all(test.outcome.ran for test in demanded)
+        nobody = gate.race is not None and not gate.race.gated
+        part = bool(left_out) or gate.settings.partial or nobody
+        part = part or not all(test.outcome.ran for test in demanded)
         if part or others or failing or not all(test.passed for test in demanded):
             _fail(session)
         refused = outcomes.storing is not None and outcomes.storing.why
@@ -303,7 +320,7 @@ class Run:
             lines.append(f"the receipt is signed by ssh-keygen alone, no sigstore bundle was written: {why}")
         if written.unsigned:
             lines.append("the receipt was to be signed and is not there: nothing can be published by it")
-        publishable = all(card.publishable for card in record.candidates)
+        publishable = bool(record.candidates) and all(card.publishable for card in record.candidates)
         self._whole = (publishable or self.gate.settings.update_baselines) and not written.unsigned
         self.record = record
         return lines
