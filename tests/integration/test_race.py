@@ -93,7 +93,12 @@ def test_the_winner_of_a_race_is_gated_alone(
     race = _project(pytester, monkeypatch)
     folder = pytester.path
     planned = pytester.runpytest_subprocess(*race, "--wanlora-plan")
-    planned.stdout.fnmatch_lines(["*race: 6 candidates on the same seeds, 3 to 12 of 2 scenarios: 36 *"])
+    planned.stdout.fnmatch_lines(
+        [
+            "*race: 6 candidates on the same seeds, 3 to 12 of 2 scenarios: 36 videos *",
+            "videos up to the first look: 36, *",
+        ]
+    )
     ran = pytester.runpytest_subprocess(*race, *workers)
     assert ran.ret == pytest.ExitCode.OK
     ran.stdout.fnmatch_lines(
