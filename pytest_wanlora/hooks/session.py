@@ -15,14 +15,12 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
-from pytest_wanlora.hooks.collection import (
-    PREFIX,
-    subject,
-)
+from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.publishing import bundle
 from pytest_wanlora.reports import terminal, terminal_tables, writing
+from pytest_wanlora.run.candidates import repeated
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
@@ -68,6 +66,8 @@ class Run:
         self.worker = workers.is_worker(config)
         #: Nothing is judged: the run lists its items, or prints its plan.
         self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
+        #: Of what was named; a race leaves one candidate.
+        self.warnings = (*suites.contradicting_names(gate.suite), *repeated(gate.candidates))
         self.started = time.time()
         self.began = False
         self.record: RunRecord | None = None
@@ -148,7 +148,7 @@ class Run:
         lines = [f"wanlora: {names} on suite {gate.suite.name}, {_device(gate)}"]
         if gate.cluster is not None:
             lines.append(f"wanlora: rendered by Ray at {gate.cluster.address}: {gate.cluster.words}")
-        lines += [f"wanlora: warning: {line}" for line in suites.contradicting_names(gate.suite)]
+        lines += [f"wanlora: warning: {line}" for line in self.warnings]
         if gate.settings.partial:
             lines.append(
                 f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
@@ -246,7 +246,7 @@ class Run:
             other_failures=others,
             storing=outcomes.storing,
             notes=(
-                *suites.contradicting_names(gate.suite),
+                *self.warnings,
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),

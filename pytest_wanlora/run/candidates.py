@@ -107,6 +107,29 @@ def check_fits(settings: Settings, suite: Suite, candidates: Iterable[Candidate]
     _all_or_none(settings, {each: each for each in found}, lambda each: suites.check_fit(suite, found[each]))
 
 
+def repeated(candidates: Iterable[Candidate]) -> tuple[str, ...]:
+    """Which checkpoints were given more than once under different names, a sentence each.
+
+    A copy with another header, or in another format, is known by the norms of its layers: those of two
+    trainings are never all equal to the last bit.
+    """
+    found = {each.argument: each.checkpoint for each in candidates if each.checkpoint is not None}
+    alike: dict[object, list[str]] = {}
+    for name, each in found.items():
+        # of weights that are broken or zero the norms say nothing
+        known = each.identity if each.problems else tuple(sorted(each.norms.items()))
+        alike.setdefault((known, tuple(each.strengths.items())), []).append(name)
+    said = []
+    for names in alike.values():
+        files = len({found[name].identity for name in names})
+        how = "equal files" if files == 1 else "different files with equal norms in every layer"
+        if len(names) > 1:
+            said.append(
+                f"{', '.join(names)} are one LoRA ({how}), which nothing can tell apart: one is enough"
+            )
+    return tuple(said)
+
+
 def _argument(halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
     """What to give `--lora` to get a pair."""
     return ",".join(

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from pytest_wanlora import suite as suites
 from pytest_wanlora import testing
 from pytest_wanlora.errors import CheckpointError, SuiteError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates
+from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates, repeated
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 from tests import loras, unusual
 from tests.unit.conftest import OpenGate
@@ -124,6 +127,29 @@ def test_all_that_do_not_fit_the_suite_are_named_at_once(tmp_path: Path) -> None
     assert "dim: 256; allowed: 3072" in reasons[1]
     assert raised.value.next_command == "pytest --lora=epoch-2.safetensors"
     check_fits(settings, suites.load("wan2.2-ti2v-5b"), candidates[1:2])
+
+
+def test_one_lora_under_several_names_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    unusual.write_unusual_suite(tmp_path)
+    first = testing.write_lora(tmp_path / "epoch-1.safetensors", seed=1)
+    testing.write_lora(tmp_path / "epoch-2.safetensors", seed=2)
+    shutil.copy(first, tmp_path / "last.safetensors")
+    settings = unusual.settings_of(tmp_path, (tmp_path,), scales=(0.5, 1.0))
+    end = "which nothing can tell apart: one is enough"
+    assert repeated(read_candidates(settings)) == (
+        f"epoch-1.safetensors, last.safetensors are one LoRA (equal files), {end}",
+    )
+    with safe_open(first, "numpy") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    save_file(tensors, tmp_path / "last.safetensors", {"step": "1000"})
+    assert repeated(read_candidates(settings)) == (
+        "epoch-1.safetensors, last.safetensors are one LoRA (different files with equal norms in every "
+        f"layer), {end}",
+    )
+    (key, *_) = tensors
+    save_file({**tensors, key: tensors[key] * 1.01}, tmp_path / "last.safetensors")
+    assert repeated(read_candidates(settings)) == ()
 
 
 @pytest.mark.parametrize(
