@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ENDS: Final[Mapping[str, str]] = MappingProxyType(
     {"in": "in", "no_better": "no_better", "behind": "behind_for_certain", "failed": "failed"}
 )
-#: So many failing candidates are listed with their reason; the table has all of them.
+#: So many reasons to fail are listed; the table has all of them.
 _MOST: Final = 5
 RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
     {
@@ -25,6 +25,10 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         "none": Phrase(
             "no winner: each of {count} candidates fails for certain; {gated} lost least",
             "우승 후보 없음: 후보 {count}개 모두 확실히 실패하며, 손실이 가장 작은 것은 {gated}입니다",
+        ),
+        "unmeasured": Phrase(
+            "no winner: none of {count} candidates could be measured; {gated} comes first",
+            "우승 후보 없음: 후보 {count}개 모두 측정하지 못했으며, 맨 앞의 것은 {gated}입니다",
         ),
         "alone": Phrase(
             "{winner} ({loss:+z.2f} fail bands{worst} at n = {seeds}); it can be told from every other "
@@ -148,12 +152,13 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
     def say(key: str, **fields: object) -> str:
         return RACE[key].say(language, **fields)
 
+    measured = any(each.loss is not None for each in race.entrants)
     out = sum(each.state in ("behind", "failed") for each in race.entrants)
     stopped = text((race.stopped_ko if language == "ko" else "") or race.stopped)
     if race.winner is None and not race.gated:
         yield say("nothing", why=stopped, n=race.looks[0], left=race.left)
     elif race.winner is None:
-        yield say("none", count=len(race.entrants), gated=quote(race.gated))
+        yield say("none" if measured else "unmeasured", count=len(race.entrants), gated=quote(race.gated))
     else:
         won = race.entrant(race.winner)
         worst = "" if won.worst is None else say("worst", worst=won.worst)
@@ -178,16 +183,19 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
         and race.entrant(race.winner).worst is not None
     )
     yield OBJECTIVES[race.objective].say(language) + (f" {say('tie')}" if tied else "")
-    failed = [each for each in race.entrants if each.why]
-    for each in failed[:_MOST]:
-        yield say("out", name=quote(each.name), why=text(_why(each, language)))
-    if len(failed) > _MOST:
-        yield say("more_out", count=len(failed) - _MOST)
+    failed: dict[str, list[str]] = {}
+    for each in race.entrants:
+        if each.why:
+            failed.setdefault(_why(each, language), []).append(each.name)
+    for why, names in [*failed.items()][:_MOST]:
+        yield say("out", name=", ".join(map(quote, names)), why=text(why))
+    if more := sum(map(len, [*failed.values()][_MOST:])):
+        yield say("more_out", count=more)
     saved = 1.0 - race.used / race.most
     cost = {"used": race.used, "rendered": race.used - race.reused, "reused": race.reused}
     # what a race that stopped has not rendered is not saved
     yield say(
-        "so_far" if race.stopped else "cost",
+        "so_far" if race.stopped or not measured else "cost",
         **cost,
         most=race.most,
         time=duration(race.seconds, language),

@@ -290,7 +290,7 @@ class Course:
         """Why a candidate certainly fails the gate; None if it may pass."""
         if settled.broken:
             error: WanloraError = next(iter(settled.broken.values()))
-            return Why.of("error", message=error.message)
+            return Why.of("error", message=error.message.removeprefix(f"{candidate.name}, "))
         if lost := degenerates(settled.results):
             (scenario, seed), why = next(iter(lost.items()))
             return Why.of("degenerate", scenario=scenario, seed=seed, why=why)

@@ -261,6 +261,20 @@ def test_a_race_that_ctrl_c_ends_before_its_first_look_decides_nothing(
     assert not re.search("[a-z]{3}", "".join(korean).replace("Ctrl", ""))
 
 
+def test_a_reason_of_all_candidates_is_told_once_and_proves_nothing_of_them(race: OpenRace) -> None:
+    def breaks(job: Job, made: Produced) -> Produced:
+        if job.candidate == "base":
+            return made
+        raise JobError("the model does not load")
+
+    _, course, _ = race(breaks)
+    told = [*lines(course.run(), "en", str, str)]
+    assert told[0] == "no winner: none of 9 candidates could be measured; epoch-1@0.6 comes first"
+    assert sum("the model does not load" in each for each in told) == 1
+    assert "out: epoch-1@0.6, epoch-1@0.8, " in "".join(told)
+    assert "saved" not in told[-1]
+
+
 def test_why_somebody_failed_is_told_whole_in_korean(race: OpenRace) -> None:
     card = race()[1].run()
     failed = [
