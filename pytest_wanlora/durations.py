@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from pytest_wanlora.phrases import Language
+
+_UNITS: Final[Mapping[Language, tuple[str, str, str]]] = MappingProxyType(
+    {"en": (" h", " min", " s"), "ko": ("시간", "분", "초")}
+)
 
 
-def duration(seconds: float) -> str:
+def duration(seconds: float, language: Language = "en") -> str:
     """Seconds in the two largest units.
 
     Example:
         >>> duration(3725)
         '1 h 2 min'
     """
+    hour, minute, second = _UNITS[language]
     whole = round(seconds)
     if whole < 60:
-        return f"{whole} s"
+        return f"{whole}{second}"
     minutes, rest = divmod(whole, 60)
     if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+        return f"{minutes}{minute} {rest}{second}"
+    return f"{minutes // 60}{hour} {minutes % 60}{minute}"
 
 
 def seconds_of(text: str, *, most_digits: int) -> float:

@@ -241,10 +241,10 @@ def _home(config: pytest.Config) -> Path:
 
 
 def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
-    """Load the suite that the user named, or else the packaged one that the checkpoints fit.
+    """Load the suite that the user named, or else the packaged one that the first checkpoint fits.
 
     Raises:
-        SuiteError: The suite is wrong, or a checkpoint does not fit it.
+        SuiteError: The suite is wrong, or no packaged one fits.
         SettingsError: No suite is named and there is no checkpoint to choose by, or a scenario is unknown.
     """
     # pydantic and yaml are loaded only once the gate is on
@@ -261,8 +261,6 @@ def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
             f"allowed: --wanlora-suite with {', '.join(suites.packaged())} or a .yaml file",
             next_command=settings.again(f"--wanlora-suite={next(iter(suites.packaged()))}"),
         )
-    for checkpoint in checkpoints:
-        suites.check_fit(chosen, checkpoint)
     _refuse_too_few_videos(settings, chosen)
     return chosen
 

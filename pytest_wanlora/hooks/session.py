@@ -15,14 +15,12 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
-from pytest_wanlora.hooks.collection import (
-    PREFIX,
-    subject,
-)
+from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.publishing import bundle
 from pytest_wanlora.reports import terminal, terminal_tables, writing
+from pytest_wanlora.run.candidates import repeated
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
@@ -68,6 +66,8 @@ class Run:
         self.worker = workers.is_worker(config)
         #: Nothing is judged: the run lists its items, or prints its plan.
         self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
+        #: Of what was named; a race leaves one candidate.
+        self.warnings = (*suites.contradicting_names(gate.suite), *repeated(gate.candidates))
         self.started = time.time()
         self.began = False
         self.record: RunRecord | None = None
@@ -76,7 +76,7 @@ class Run:
         self.live = live
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_sessionstart(self) -> None:
+    def pytest_sessionstart(self, session: pytest.Session) -> None:
         """Make the run's folder and prove that results can be kept, before anything is rendered."""
         self.began = True
         if self.dry or self.worker:
@@ -95,7 +95,16 @@ class Run:
             self.live.doing = "collecting" if self.controller is None else f"starting {self.planned} workers"
         if self.controller is not None:
             # before the workers start: they are told of the winner alone
-            self._race()
+            try:
+                self._race()
+            except (pytest.UsageError, KeyboardInterrupt, pytest.exit.Exception) as error:
+                # pytest ends a session that has not begun without its `pytest_sessionfinish`
+                usage = isinstance(error, pytest.UsageError)
+                session.exitstatus = pytest.ExitCode.USAGE_ERROR if usage else pytest.ExitCode.INTERRUPTED
+                self.gate.finish()
+                self._finish(session)
+                self.stop()
+                raise
             self.controller.handover = packed(self.gate)
 
     @pytest.hookimpl(tryfirst=True)
@@ -120,9 +129,15 @@ class Run:
                 reporter.write_line(f"wanlora: {line}")
 
         say(plan_line(gate))
+        course = None
         try:
-            gate.narrow(Course(gate, say).run())
-        except WanloraError as error:
+            course = Course(gate, say)
+            gate.narrow(course.run())
+        except (WanloraError, KeyboardInterrupt, pytest.exit.Exception) as error:
+            if course is not None:
+                gate.narrow(course.ended(error))
+            if not isinstance(error, WanloraError):
+                raise
             self.outcomes.stop(error.message)
             raise pytest.UsageError(str(error)) from error
 
@@ -133,7 +148,7 @@ class Run:
         lines = [f"wanlora: {names} on suite {gate.suite.name}, {_device(gate)}"]
         if gate.cluster is not None:
             lines.append(f"wanlora: rendered by Ray at {gate.cluster.address}: {gate.cluster.words}")
-        lines += [f"wanlora: warning: {line}" for line in suites.contradicting_names(gate.suite)]
+        lines += [f"wanlora: warning: {line}" for line in self.warnings]
         if gate.settings.partial:
             lines.append(
                 f"wanlora: partial run: {', '.join(scenario.id for scenario in gate.scenarios)} only"
@@ -212,7 +227,9 @@ class Run:
         failing = any(judged.verdict.fails for judged in outcomes.judged)
         # a run that stores a baseline decides on nothing that project tests could be about
         demanded = () if gate.settings.update_baselines else tests
-        part = bool(left_out) or gate.settings.partial or not all(test.outcome.ran for test in demanded)
+        nobody = gate.race is not None and not gate.race.gated
+        part = bool(left_out) or gate.settings.partial or nobody
+        part = part or not all(test.outcome.ran for test in demanded)
         if part or others or failing or not all(test.passed for test in demanded):
             _fail(session)
         refused = outcomes.storing is not None and outcomes.storing.why
@@ -229,7 +246,7 @@ class Run:
             other_failures=others,
             storing=outcomes.storing,
             notes=(
-                *suites.contradicting_names(gate.suite),
+                *self.warnings,
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),
@@ -303,7 +320,7 @@ class Run:
             lines.append(f"the receipt is signed by ssh-keygen alone, no sigstore bundle was written: {why}")
         if written.unsigned:
             lines.append("the receipt was to be signed and is not there: nothing can be published by it")
-        publishable = all(card.publishable for card in record.candidates)
+        publishable = bool(record.candidates) and all(card.publishable for card in record.candidates)
         self._whole = (publishable or self.gate.settings.update_baselines) and not written.unsigned
         self.record = record
         return lines

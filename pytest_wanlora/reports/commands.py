@@ -143,6 +143,7 @@ def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
         more: Options that take the place of those that were typed.
     """
     strengths = {each.scale for each in record.candidates if each.sha256 is not None}
+    strengths |= {each.scale for each in record.race.entrants} if record.race is not None else set()
     if len(strengths) > 1 and "--wanlora-scale" not in more:
         more = (*more, "--wanlora-scale", f"{card.scale:g}")
     without = [word for word in more if word.startswith("--")]

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Final
 
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports import i18n, markdown, sentences
+from pytest_wanlora.reports import i18n, markdown, sentences, trend
 from pytest_wanlora.reports.escaping import plain
 from pytest_wanlora.reports.markdown_filters import blocks
 from pytest_wanlora.reports.words_page import Page
@@ -82,6 +82,8 @@ def annotations(record: RunRecord) -> tuple[str, ...]:
     """
     cards = [card for card in record.candidates if card.sha256 is not None]
     errors = _turns([_errors(record, card) for card in cards])
+    if not cards and record.race is not None:
+        errors.append(("race", sentences.best_reason(trend.best(record), "en", str)))
     warnings = _turns([_warnings(record, card) for card in cards])
     return (*_most("error", errors), *_most("warning", warnings))
 

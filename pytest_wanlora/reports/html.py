@@ -162,7 +162,7 @@ def _body(
         "left_out": sentences.left_out_lines(
             record.left_out, record.expected, language, html_text.isolated, html_text.visible
         ),
-        "first_step": html_first.first_step(record, views),
+        "first_step": html_first.first_step(record, views, language),
         "common_steps": common_steps(views),
         "compact": html_first.compact(record, first, anchors),
         "metrics": [title_of(metric, language) for metric in anchors.metrics],

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports import plots, trend
+from pytest_wanlora.reports import plots, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import (
     Anchors,
     CandidateView,
@@ -15,7 +15,9 @@ from pytest_wanlora.reports.html_checkpoints import (
 )
 from pytest_wanlora.reports.html_player import saved_as
 from pytest_wanlora.reports.html_previews import poster
+from pytest_wanlora.reports.html_text import isolated
 from pytest_wanlora.reports.i18n import change_of, title_of
+from pytest_wanlora.reports.next_steps import race_on
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
@@ -185,12 +187,17 @@ def _worst(record: RunRecord, candidate: str, scenario: str, language: Language)
     return mark(max(own, key=lambda verdict: verdict.severity, default=None), language)
 
 
-def first_step(record: RunRecord, views: tuple[CandidateView, ...]) -> tuple[str, str] | None:
+def first_step(
+    record: RunRecord, views: tuple[CandidateView, ...], language: Language
+) -> tuple[str, str] | None:
     """What to do first about the checkpoint that is recommended, or nearest to it: words and a command."""
     best = trend.best(record)
     name = best.candidate or best.numbers.get("nearest")
     chosen = [view for view in views if view.card.name == name] or [*views]
-    if not chosen or not chosen[0].steps:
+    if not chosen:
+        steps = race_on(record)
+        return (sentences.step_text(steps[0], language, isolated), steps[0].command) if steps else None
+    if not chosen[0].steps:
         return None
     said, command = chosen[0].steps[0]
     causes = record.decision(chosen[0].card.name).causes

@@ -23,7 +23,7 @@ class RaceView:
     Attributes:
         title: Of the section.
         lines: The answer, what better means, who failed, and what it cost.
-        plot: Losses over the checkpoints, a line for each strength.
+        plot: Losses over the checkpoints, a line for each strength; empty where no loss is known.
         caption: What the plot shows.
         head: Titles of the table.
         rows: A candidate each, the winner first.
@@ -54,6 +54,8 @@ def race_view(record: RunRecord, language: Language) -> RaceView | None:
 
 def _curve(card: RaceCard, language: Language) -> Markup:
     """The losses over the checkpoints, in the order of the command line, with a line for each strength."""
+    if all(each.loss is None for each in card.entrants):
+        return Markup()
     names = list(dict.fromkeys(each.checkpoint for each in card.entrants))
     found = {(each.scale, each.checkpoint): each.loss for each in card.entrants}
     strengths = list(dict.fromkeys(each.scale for each in card.entrants))

@@ -191,6 +191,10 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
             "pytest 실행이 종료 코드 {exit_status}번으로 끝나 체크포인트 {candidates}개 모두 배포할 수 "
             "없습니다.",
         ),
+        "race_stopped": Phrase(
+            "The race stopped before its end, and no checkpoint was gated: nothing may be published.",
+            "후보 비교 경주가 도중에 중단되어 검사한 체크포인트가 없습니다. 배포할 수 있는 것이 없습니다.",
+        ),
         "no_candidate": Phrase(
             "The run gated no checkpoint: it measured the model without LoRA.",
             "체크포인트를 평가하지 않고 LoRA 없는 베이스 모델만 측정한 실행입니다.",

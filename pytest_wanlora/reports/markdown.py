@@ -15,7 +15,7 @@ from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import commands, i18n, limits, race, sentences, summary, trend
 from pytest_wanlora.reports.limits import LimitRow
 from pytest_wanlora.reports.markdown_filters import Filters, blocks, environment, markdown
-from pytest_wanlora.reports.next_steps import next_steps
+from pytest_wanlora.reports.next_steps import Step, next_steps, race_on
 from pytest_wanlora.reports.summary import Average, Outcome, OutcomeKind, Row
 from pytest_wanlora.reports.terminal_tables import headline
 from pytest_wanlora.reports.trend import TrendPoint
@@ -296,7 +296,8 @@ class _View:
         best = trend.best(self._record)
         name = best.candidate or best.numbers.get("nearest")
         named = [card for card in self._cards if card.name == name] or [*self._cards]
-        for said, command in self.steps(named[0]) if named else ():
+        found = next_steps(self._record, named[0].name) if named else race_on(self._record)
+        for said, command in self._worded(found):
             block = markdown("\n\n") + self._to.command(command) if command else Markup()
             return markdown(f"**{self._to.say('NEXT_STEP')}:** ") + said + block
         return Markup()
@@ -316,7 +317,9 @@ class _View:
 
     def steps(self, of: CandidateCard) -> Iterator[tuple[Markup, str]]:
         """What to do next, each with its command."""
-        steps = next_steps(self._record, of.name)
+        return self._worded(next_steps(self._record, of.name))
+
+    def _worded(self, steps: Sequence[Step]) -> Iterator[tuple[Markup, str]]:
         for step, after in zip(steps, (*steps, None)[1:], strict=True):
             # several steps may end in one command: show it behind the last of them that stand together
             shown = after is None or after.command != step.command

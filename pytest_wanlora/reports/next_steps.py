@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.verdict.decision import Decision
 
 StepKey = Literal[
+    "race_on",
     "fix_checkpoint",
     "measure_baseline",
     "comparable_environment",
@@ -122,6 +123,7 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
         return (_stored(record, record.storing, card),)
     found = outcomes(record, candidate)
     return (
+        *race_on(record),
         *_publish(record, card),
         *_unmeasured(record, card, decision),
         *_limits(record, candidate),
@@ -133,6 +135,14 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
         *_precision(record, card),
         *_targets(record, card),
     )
+
+
+def race_on(record: RunRecord) -> tuple[Step, ...]:
+    """How a race goes on that stopped before its end: who was gated, if anybody, may not be the best."""
+    race = record.race
+    if race is None or not race.next_command:
+        return ()
+    return (Step("race_on", command=race.next_command),)
 
 
 def _stored(record: RunRecord, storing: Storing, card: CandidateCard) -> Step:

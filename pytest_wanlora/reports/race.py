@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ENDS: Final[Mapping[str, str]] = MappingProxyType(
     {"in": "in", "no_better": "no_better", "behind": "behind_for_certain", "failed": "failed"}
 )
-#: So many failing candidates are listed with their reason; the table has all of them.
+#: So many reasons to fail are listed; the table has all of them.
 _MOST: Final = 5
 RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
     {
@@ -25,6 +25,10 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         "none": Phrase(
             "no winner: each of {count} candidates fails for certain; {gated} lost least",
             "우승 후보 없음: 후보 {count}개 모두 확실히 실패하며, 손실이 가장 작은 것은 {gated}입니다",
+        ),
+        "unmeasured": Phrase(
+            "no winner: none of {count} candidates could be measured; {gated} comes first",
+            "우승 후보 없음: 후보 {count}개 모두 측정하지 못했으며, 맨 앞의 것은 {gated}입니다",
         ),
         "alone": Phrase(
             "{winner} ({loss:+z.2f} fail bands{worst} at n = {seeds}); it can be told from every other "
@@ -54,8 +58,24 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "out, and {count} more that fail for certain", "그 밖에 확실히 실패하여 탈락한 후보 {count}개"
         ),
         "stopped": Phrase(
-            "stopped before its end, {why}: who is best of those named is not known",
-            "도중에 중단됨({why}): 위에 적힌 후보 중 무엇이 가장 좋은지는 알 수 없습니다",
+            "stopped before its end, {why}: {out} of {count} candidates cannot win any more, and who is best "
+            "of the others is not known; the videos so far are kept, up to {left} more end it",
+            "도중에 중단됨({why}): 후보 {count}개 중 {out}개는 더 이상 우승할 수 없고, 나머지 중 무엇이 가장 "
+            "좋은지는 알 수 없습니다. 지금까지의 영상은 보관되며, 최대 {left}개를 더 생성하면 끝납니다",
+        ),
+        "nothing": Phrase(
+            "stopped before its end, {why}: not every candidate had the first look, {n} seeds of each "
+            "scenario, so nothing is decided; the videos so far are kept, up to {left} more end it",
+            "도중에 중단됨({why}): 모든 후보가 첫 비교(시나리오당 시드 {n}개)를 마치지 못해 결정된 것이 "
+            "없습니다. 지금까지의 영상은 보관되며, 최대 {left}개를 더 생성하면 끝납니다",
+        ),
+        "not_gated": Phrase(
+            "nobody was gated, so nothing may be published",
+            "검사한 체크포인트가 없으므로 배포할 수 있는 것이 없습니다",
+        ),
+        "so_far": Phrase(
+            "{used} videos of {most} in {time}, {rendered} rendered and {reused} from the cache",
+            "영상 {most}개 중 {used}개를 {time} 동안 썼습니다(렌더링 {rendered}개, 캐시 {reused}개)",
         ),
         "cost": Phrase(
             "{used} videos of {most} in {time}, {rendered} rendered and {reused} from the cache; what was "
@@ -73,6 +93,8 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         "won": Phrase("won", "우승"),
         "ahead": Phrase("ahead when it stopped", "중단 시점의 선두"),
         "in": Phrase("in to the end", "끝까지 남음"),
+        "still": Phrase("still in at n = {n}", "n = {n}에서 아직 남아 있음"),
+        "unseen": Phrase("no look yet", "아직 비교하지 않음"),
         "tied": Phrase("in to the end, lost the tie-break", "끝까지 남았으나 동점 결정에서 짐"),
         "no_better": Phrase(
             "out at n = {n}: no better than {leader} by more than the margin",
@@ -90,6 +112,32 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
     }
 )
 
+CAUSES: Final[Mapping[str, Phrase]] = MappingProxyType(
+    {
+        "videos": Phrase(
+            "its budget is {budget} videos, {used} are used, the next look takes {more} and the gate up to "
+            "{gate}",
+            "예산은 영상 {budget}개인데 {used}개를 썼고 다음 비교에 {more}개, 검사에 최대 {gate}개 필요",
+        ),
+        "seconds": Phrase(
+            "its budget is {budget}; the next look and the gate take {needed}",
+            "예산은 {budget}인데 다음 비교와 검사에 {needed} 필요",
+        ),
+        "spent": Phrase("its budget of {budget} is spent", "예산({budget})을 모두 사용"),
+        "interrupted": Phrase("by Ctrl-C", "Ctrl-C로 중단"),
+        "ended": Phrase("by pytest.exit: {message}", "pytest.exit로 중단, 원문: {message}"),
+        "error": Phrase("{message}", "오류, 원문: {message}"),
+        "degenerate": Phrase(
+            "{scenario}, seed {seed}: {why}", "{scenario}, 시드 {seed}: 채점할 수 없는 영상, 원문: {why}"
+        ),
+        "loss": Phrase(
+            "a loss beyond its fail band is certain in {places}",
+            "실패 허용폭을 넘는 악화가 확실함({places})",
+        ),
+    }
+)
+"""Why a race stopped, or why a candidate fails; `{message}` and `{why}` are texts in English only."""
+
 
 def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iterator[str]:
     """The answer, what better means, who fails, and what it cost: each for itself.
@@ -104,8 +152,13 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
     def say(key: str, **fields: object) -> str:
         return RACE[key].say(language, **fields)
 
-    if race.winner is None:
-        yield say("none", count=len(race.entrants), gated=quote(race.gated))
+    measured = any(each.loss is not None for each in race.entrants)
+    out = sum(each.state in ("behind", "failed") for each in race.entrants)
+    stopped = text((race.stopped_ko if language == "ko" else "") or race.stopped)
+    if race.winner is None and not race.gated:
+        yield say("nothing", why=stopped, n=race.looks[0], left=race.left)
+    elif race.winner is None:
+        yield say("none" if measured else "unmeasured", count=len(race.entrants), gated=quote(race.gated))
     else:
         won = race.entrant(race.winner)
         worst = "" if won.worst is None else say("worst", worst=won.worst)
@@ -118,6 +171,10 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
             yield answer
         else:
             yield say("alone", **told)
+    if race.stopped and (race.winner or race.gated):
+        yield say("stopped", why=stopped, out=out, count=len(race.entrants), left=race.left)
+    if not race.gated:
+        yield say("not_gated")
     # one that was stopped has not come to its tie-break's end, and records of earlier releases have none
     tied = (
         race.not_told_apart
@@ -126,16 +183,24 @@ def lines(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Iter
         and race.entrant(race.winner).worst is not None
     )
     yield OBJECTIVES[race.objective].say(language) + (f" {say('tie')}" if tied else "")
-    failed = [each for each in race.entrants if each.why]
-    for each in failed[:_MOST]:
-        yield say("out", name=quote(each.name), why=text(each.why))
-    if len(failed) > _MOST:
-        yield say("more_out", count=len(failed) - _MOST)
-    if race.stopped:
-        yield say("stopped", why=text(race.stopped))
+    failed: dict[str, list[str]] = {}
+    for each in race.entrants:
+        if each.why:
+            failed.setdefault(_why(each, language), []).append(each.name)
+    for why, names in [*failed.items()][:_MOST]:
+        yield say("out", name=", ".join(map(quote, names)), why=text(why))
+    if more := sum(map(len, [*failed.values()][_MOST:])):
+        yield say("more_out", count=more)
     saved = 1.0 - race.used / race.most
     cost = {"used": race.used, "rendered": race.used - race.reused, "reused": race.reused}
-    yield say("cost", **cost, most=race.most, time=duration(race.seconds), saved=saved)
+    # what a race that stopped has not rendered is not saved
+    yield say(
+        "so_far" if race.stopped or not measured else "cost",
+        **cost,
+        most=race.most,
+        time=duration(race.seconds, language),
+        saved=saved,
+    )
 
 
 def head(language: Language) -> tuple[str, ...]:
@@ -158,7 +223,9 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
         key = _ENDS[each.state]
         if each.name == race.winner:
             key = "ahead" if race.stopped else "won"
-        elif key == "in" and each.worst is not None and not race.stopped:
+        elif key == "in" and race.stopped:
+            key = "still" if each.n else "unseen"
+        elif key == "in" and each.worst is not None:
             key = "tied"
         bounds = "" if each.low is None or each.high is None else f" [{each.low:+.2f}, {each.high:+.2f}]"
         yield (
@@ -168,5 +235,9 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
             "-" if each.loss is None else f"{each.loss:+z.2f}",
             "-" if each.worst is None else f"{each.worst:+z.2f}",
             "-" if each.behind is None or each.leader == each.name else f"{each.behind:+.2f}{bounds}",
-            RACE[key].say(language, n=each.n, leader=quote(each.leader), why=text(each.why)),
+            RACE[key].say(language, n=each.n, leader=quote(each.leader), why=text(_why(each, language))),
         )
+
+
+def _why(each: Entrant, language: Language) -> str:
+    return (each.why_ko if language == "ko" else "") or each.why

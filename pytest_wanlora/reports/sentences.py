@@ -152,7 +152,7 @@ def left_out_lines(
     quote: Quote,
     text: Quote,
 ) -> tuple[str, ...]:
-    """What was left out of a run, a line for each checkpoint and reason.
+    """What was left out of a run, a line for each checkpoint and reason, or for all that were left out whole.
 
     Args:
         left_out: Of the record.
@@ -169,16 +169,20 @@ def left_out_lines(
         candidate = each.candidate or ""
         demanded.setdefault(candidate, set()).add(each.name)
         grouped.setdefault((candidate, item_outcome_text(each, language, text)), []).append(each.name)
+    lines: dict[tuple[str, ...], list[str]] = {}
+    for (candidate, why), names in grouped.items():
+        whole = len(names) == len(demanded[candidate])
+        lines.setdefault((why,) if whole else (why, candidate), []).append(candidate)
     return tuple(
         Page.LEFT_OUT.say(
             language,
-            name=quote(candidate),
-            count=len(names),
-            expected=len(demanded[candidate]),
-            first=quote(names[0]),
+            name=", ".join(map(quote, of)),
+            count=sum(len(grouped[candidate, why]) for candidate in of),
+            expected=sum(len(demanded[candidate]) for candidate in of),
+            first=quote(grouped[of[0], why][0]),
             why=why,
         )
-        for (candidate, why), names in grouped.items()
+        for (why, *_), of in lines.items()
     )
 
 

@@ -144,11 +144,10 @@ def summary(
     if record.training_data is not None:
         lines += ["", *_training_data(record, record.training_data, width)]
     lines += _not_measured(record)
-    lines += ["", _cost(record)]
+    # of a race in which nobody was gated its own line says it
+    lines += ["", _cost(record)] if record.candidates else [""]
     lines += left_out_lines(record.left_out, record.expected)
-    lines += [f"note: {note}" for note in record.notes]
-    lines += [f"record: {place}"]
-    return lines
+    return [*lines, *(f"note: {note}" for note in record.notes), f"record: {place}"]
 
 
 def _race(card: RaceCard, width: int) -> Iterator[str]:
@@ -160,6 +159,7 @@ def _race(card: RaceCard, width: int) -> Iterator[str]:
         for name, _, videos, loss, worst, _, end in (race.head("en"), *race.rows(card, "en", str, str))
     ]
     yield from (f"  {line}" for line in aligned(table, left={0, 4}))
+    yield from [f"  next: {card.next_command}"] if card.next_command else []
 
 
 def _not_measured(record: RunRecord) -> Iterator[str]:

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.verdict.race import Objective
 
-BestReason = Literal["only", "least_loss", "tie", "none", "none_measured", "run_failed", "no_candidate"]
+BestReason = Literal[
+    "only", "least_loss", "tie", "none", "none_measured", "run_failed", "race_stopped", "no_candidate"
+]
 Direction = Literal["improving", "worsening", "mixed", "steady", "unknown"]
 
 
@@ -57,7 +59,8 @@ class Best:
         reason_key: `"only"`: no other may be published; `"least_loss"`: the least loss of several;
             `"tie"`: as good as another, and earlier; `"none"`: something fails in each; `"none_measured"`:
             nothing fails, but not everything was measured; `"run_failed"`: everything passes, but the pytest
-            run failed for another reason; `"no_candidate"`: the run has no checkpoint.
+            run failed for another reason; `"race_stopped"`: the race ended before one was gated;
+            `"no_candidate"`: the run has no checkpoint.
         numbers: `publishable`, `candidates` (how many), `loss` and `next_loss` (in fail bands),
             `comparisons` (the loss is taken over), `next` (name of the second); of `"none"`: `nearest` (name
             of the checkpoint with the fewest failing items and tests) and `failing` (how many it has);
@@ -198,7 +201,7 @@ def best(record: RunRecord) -> Best:
         "publishable": sum(card.publishable for card in cards),
     }
     if not cards:
-        return Best(None, "no_candidate", counts)
+        return Best(None, "no_candidate" if record.race is None else "race_stopped", counts)
     able = [card.name for card in cards if card.publishable]
     if not able:
         return _none(record, [card.name for card in cards], counts)

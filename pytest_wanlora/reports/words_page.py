@@ -26,10 +26,6 @@ class Page(Enum):
     SEVERAL = Phrase("{count} checkpoints", "체크포인트 {count}개")
     MAY = Phrase("{name} may be published.", "{name}: 배포 가능")
     MAY_NOT = Phrase("{name} may not be published.", "{name}: 배포 불가")
-    NO_CANDIDATE = Phrase(
-        "No checkpoint was gated in this run: it measured the model without LoRA.",
-        "체크포인트를 평가하지 않고 LoRA 없는 베이스 모델만 측정한 실행입니다.",
-    )
     NONE_FAILS = Phrase(
         "No check fails: {passing} of {expected} pass; warnings: {warnings}.",
         "실패한 검사 항목이 없습니다. {expected}개 중 {passing}개 통과, {warnings}개 주의.",

@@ -14,6 +14,11 @@ from pytest_wanlora.reports.next_steps import StepKey
 
 STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
     {
+        "race_on": Phrase(
+            "The race stopped before its end, so which candidate is best is not known. Go on from there.",
+            "후보 비교 경주가 도중에 중단되어 어느 후보가 가장 좋은지 알 수 없습니다. 아래 명령으로 이어서 "
+            "실행하세요.",
+        ),
         "publish": Phrase(
             "This checkpoint may be published. Let the receipt be checked where that happens.",
             "배포할 수 있습니다. 배포하는 쪽에서 receipt를 검증하세요.",

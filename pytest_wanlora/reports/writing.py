@@ -112,7 +112,7 @@ def write_all(
             return False
         return True
 
-    if candidates:
+    if candidates or record.race is not None:
         write("report.html", partial(_html, record))
         write("report.md", partial(_markdown, record, "en"))
         write("report.ko.md", partial(_markdown, record, "ko"))

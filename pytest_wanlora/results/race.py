@@ -29,6 +29,7 @@ class Entrant(StrictModel):
         seeds: Seeds of each scenario in all, the tie-break's included; 0 in records of earlier releases.
         worst: The largest loss of one comparison, of all its videos; None where it has none.
         why: Of one that fails.
+        why_ko: The same in Korean; empty in records of earlier releases.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Entrant(StrictModel):
     seeds: int = 0
     worst: Finite | None = None
     why: str = ""
+    why_ko: str = ""
 
     @classmethod
     def of(cls, standing: Standing, **known: Any) -> Entrant:  # noqa: ANN401 - the other fields
@@ -65,13 +67,15 @@ class RaceCard(StrictModel):
         alpha: Chance that the best was dropped although it is better than its leader by more than the margin.
         margin: Fail bands by which nobody needs to know who is better.
         winner: Who loses least where it is worst, of those that cannot be told apart by their loss; None if
-            all fail for certain.
-        gated: Who is gated in full: the winner, or else who lost least.
+            all fail for certain, or nobody had a look.
+        gated: Who is gated in full: the winner, or else who lost least; empty if the run ended before.
         not_told_apart: Who could not be told from the winner.
         entrants: In the order of the command line.
         most: Videos that rendering all of them to the last look would have taken.
         reused: Videos of it that were in the cache; the others were rendered.
         stopped: Why it stopped before its end; empty if it did not.
+        stopped_ko: The same in Korean; empty in records of earlier releases.
+        next_command: Of one that stopped: what goes on from there, to the end; empty in such records.
         seconds: How long it took.
     """
 
@@ -86,12 +90,22 @@ class RaceCard(StrictModel):
     most: int
     reused: int = 0
     stopped: str
+    stopped_ko: str = ""
+    next_command: str = ""
     seconds: Finite
 
     @property
     def used(self) -> int:
         """Videos that it took."""
         return sum(each.videos for each in self.entrants)
+
+    @property
+    def left(self) -> int:
+        """Videos that it may take from here to its end: of all that may still win, up to the last look."""
+        each = self.most // len(self.entrants)
+        able = {self.winner, *self.not_told_apart}
+        left = (one for one in self.entrants if one.name in able or (one.state == "in" and not one.n))
+        return sum(max(0, each - one.videos) for one in left)
 
     def entrant(self, name: str) -> Entrant:
         """The one of that name."""

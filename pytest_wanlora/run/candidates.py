@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
-from pytest_wanlora.errors import JobError, SuiteError
+from pytest_wanlora.errors import CheckpointError, JobError, SuiteError, WanloraError
 from pytest_wanlora.files import from_here
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.options import in_one_word
 from pytest_wanlora.run import questions
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Scenario, Suite
 
 
+T = TypeVar("T")
 #: Problems of a checkpoint with which rendering it would be a waste: nothing it shows could be published.
 _HOPELESS = frozenset({"nan", "inf", "zero_b"})
 
@@ -44,14 +48,10 @@ class Candidate:
     @property
     def argument(self) -> str:
         """What to give `--lora` to get the checkpoint again; empty for the model without."""
-        checkpoint = self.checkpoint
-        if checkpoint is None or not checkpoint.experts:
-            return "" if checkpoint is None else from_here(checkpoint.path)
-        strengths = checkpoint.strengths
-        return ",".join(
-            f"{name}={from_here(each.path)}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
-            for name, each in checkpoint.experts.items()
-        )
+        if self.checkpoint is None or not self.checkpoint.experts:
+            return "" if self.checkpoint is None else from_here(self.checkpoint.path)
+        halves = {expert: each.path for expert, each in self.checkpoint.experts.items()}
+        return _argument(halves, self.checkpoint.strengths)
 
     def renderable(self) -> Checkpoint | None:
         """The checkpoint to render with.
@@ -76,20 +76,98 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     there are several: `epoch-6@0.8`.
 
     Raises:
-        CheckpointError: One of them cannot be read or is refused.
+        CheckpointError: Some of them cannot be read or are refused; names all of these.
     """
     if not settings.lora:
         return (Candidate(BASE, None),)
     asked = checkpoints.asked(settings.lora, by_name=_pairs_by_name(settings))
     # a file called base.safetensors must not be taken for the model without LoRA
     names = [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
-    read = {name: each.read(name) for name, each in zip(names, asked, strict=True)}
+    named = dict(zip(names, asked, strict=True))
+    arguments = {
+        name: _argument(each.halves, each.strengths) if each.halves else from_here(each.path)
+        for name, each in named.items()
+    }
+    read = _all_or_none(settings, arguments, lambda name: named[name].read(name))
     several = len(settings.scales) > 1
     return tuple(
         Candidate(f"{name}@{scale:g}" if several else name, found, scale)
         for name, found in read.items()
         for scale in settings.scales
     )
+
+
+def check_fits(settings: Settings, suite: Suite, candidates: Iterable[Candidate]) -> None:
+    """Refuse candidates that change what the suite's model does not have, all in one message.
+
+    Raises:
+        SuiteError: A width of one differs, or the model lacks a block or a layer.
+    """
+    found = {each.argument: each.checkpoint for each in candidates if each.checkpoint is not None}
+    _all_or_none(settings, {each: each for each in found}, lambda each: suites.check_fit(suite, found[each]))
+
+
+def repeated(candidates: Iterable[Candidate]) -> tuple[str, ...]:
+    """Which checkpoints were given more than once under different names, a sentence each.
+
+    A copy with another header, or in another format, is known by the norms of its layers: those of two
+    trainings are never all equal to the last bit.
+    """
+    found = {each.argument: each.checkpoint for each in candidates if each.checkpoint is not None}
+    alike: dict[object, list[str]] = {}
+    for name, each in found.items():
+        # of weights that are broken or zero the norms say nothing
+        known = each.identity if each.problems else tuple(sorted(each.norms.items()))
+        alike.setdefault((known, tuple(each.strengths.items())), []).append(name)
+    said = []
+    for names in alike.values():
+        files = len({found[name].identity for name in names})
+        how = "equal files" if files == 1 else "different files with equal norms in every layer"
+        if len(names) > 1:
+            said.append(
+                f"{', '.join(names)} are one LoRA ({how}), which nothing can tell apart: one is enough"
+            )
+    return tuple(said)
+
+
+def _argument(halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
+    """What to give `--lora` to get a pair."""
+    return ",".join(
+        f"{expert}={from_here(path)}" + ("" if strengths[expert] == 1.0 else f"@{strengths[expert]:g}")
+        for expert, path in halves.items()
+    )
+
+
+def _all_or_none(settings: Settings, arguments: Mapping[str, str], take: Callable[[str], T]) -> dict[str, T]:
+    """Take every checkpoint, or refuse all that cannot be taken in one message: one of them may be the best.
+
+    Args:
+        settings: Of the run.
+        arguments: Of each what to give `--lora`.
+        take: Raises for one that is refused.
+    """
+    taken: dict[str, T] = {}
+    refused: dict[str, WanloraError] = {}
+    for name in arguments:
+        try:
+            taken[name] = take(name)
+        except (CheckpointError, SuiteError) as error:
+            refused[name] = error
+    if not refused:
+        return taken
+    first = next(iter(refused.values()))
+    if len(arguments) == 1:
+        raise first
+    lines = [
+        f"--lora: {len(refused)} of {len(arguments)} checkpoints cannot be gated, so nothing is rendered",
+        *(f"  {'; '.join(map(str.strip, error.message.splitlines()))}" for error in refused.values()),
+    ]
+    next_command = first.next_command
+    # an ini file or PYTEST_ADDOPTS would name them again
+    if taken and any(word.startswith("--lora=") for word in in_one_word(settings.typed)):
+        kept = dict.fromkeys(f"--lora={arguments[name]}" for name in taken)
+        next_command = settings.again(*kept, without=["--lora"])
+    raise type(first)("\n".join(lines), next_command=next_command)
 
 
 def _pairs_by_name(settings: Settings) -> bool:
@@ -102,8 +180,12 @@ def _pairs_by_name(settings: Settings) -> bool:
         return named.model.experts is not None
     if not checkpoints.pairs_by_name(settings.lora):
         return False
-    (first, *_) = checkpoints.asked(settings.lora, by_name=True)
-    return suites.fits_experts(first.read("pair"))
+    for each in checkpoints.asked(settings.lora, by_name=True):
+        try:
+            return suites.fits_experts(each.read("pair"))
+        except CheckpointError:
+            continue  # it is refused where all are read
+    return True
 
 
 def distinct(candidates: Iterable[Candidate], scenarios: Iterable[str]) -> tuple[Candidate, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean, median
 from typing import TYPE_CHECKING
@@ -24,12 +24,32 @@ _RECENT = 10
 
 
 @dataclass(frozen=True)
+class Need:
+    """Videos up to a look.
+
+    Attributes:
+        videos: Of what is gated or stored, as the run and its record count them.
+        cached: How many of them are in the cache.
+        base: Videos of the model without LoRA that are rendered besides.
+    """
+
+    videos: int
+    cached: int
+    base: int
+
+    @property
+    def rendered(self) -> int:
+        """All that are rendered."""
+        return self.videos - self.cached + self.base
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What the chosen items of a run need.
 
     Attributes:
-        first: Videos up to the first look, and how many of them are in the cache.
-        last: The same up to the last look, if nothing is decided before.
+        first: Up to the first look.
+        last: Up to the last look, if nothing is decided before.
         seconds_each: Mean seconds of a video in earlier runs of this suite on this machine; None without any.
         startup: Seconds that such runs took beyond their videos.
         runs: How many runs that rests on.
@@ -37,8 +57,8 @@ class Estimate:
         disk: Bytes of the results at most.
     """
 
-    first: tuple[int, int]
-    last: tuple[int, int]
+    first: Need
+    last: Need
     seconds_each: float | None
     startup: float
     runs: int
@@ -75,11 +95,11 @@ def estimate(gate: Gate, workers: int) -> Estimate:
         if video.role == "candidate" and not video.reused
     ]
     beyond = [max(0.0, record.totals.seconds - record.totals.rendering_seconds) for record in records]
-    cached = _cached(gate, list(last.values()))
+    needed = _need(gate, last.values())
     return Estimate(
-        first=(len(first), _cached(gate, list(first.values()))),
-        last=(len(last), cached),
-        disk=(len(last) - cached) * video_bytes(gate.suite),
+        first=_need(gate, first.values()),
+        last=needed,
+        disk=needed.rendered * video_bytes(gate.suite),
         seconds_each=fmean(seconds) if seconds else None,
         startup=median(beyond) if beyond else 0.0,
         runs=len(records),
@@ -119,11 +139,13 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
 
 
 def _counted(gate: Gate, found: Estimate) -> Iterator[str]:
-    for look, (count, cached) in (("first", found.first), ("last", found.last)):
-        seconds = found.seconds(count - cached)
+    for look, need in (("first", found.first), ("last", found.last)):
+        seconds = found.seconds(need.rendered)
+        base = f", and {need.base} of the model without LoRA besides" if need.base else ""
         time = "" if seconds is None else f"; about {duration(seconds)}"
         if look == "first" or found.last != found.first:
-            yield f"videos up to the {look} look: {count}, {cached} of them in the cache{time}"
+            counted = f"{need.videos}, {need.cached} of them in the cache"
+            yield f"videos up to the {look} look: {counted}{base}{time}"
     if found.seconds_each is None:
         yield f"time: unknown, no earlier run of this suite on {gate.environment.device_name} is stored here"
     else:
@@ -137,6 +159,13 @@ def _counted(gate: Gate, found: Estimate) -> Iterator[str]:
 
 def _by_key(jobs: Iterable[Job]) -> dict[str, Job]:
     return {job.key: job for job in jobs}
+
+
+def _need(gate: Gate, jobs: Collection[Job]) -> Need:
+    names = {each.name for each in gate.candidates}
+    own = [job for job in jobs if job.candidate in names]
+    base = [job for job in jobs if job.candidate not in names]
+    return Need(len(own), _cached(gate, own), len(base) - _cached(gate, base))
 
 
 def _cached(gate: Gate, jobs: Sequence[Job]) -> int:

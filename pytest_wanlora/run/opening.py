@@ -18,7 +18,7 @@ from pytest_wanlora.jobs.job import Producer
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.registry import check_groups
 from pytest_wanlora.reports.writing import added_reports
-from pytest_wanlora.run.candidates import Candidate, distinct, read_candidates
+from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.suite.models import added_models
@@ -76,6 +76,7 @@ def open_gate(
             Candidate(name, known, handed.scales[name]) for name, known in handed.checkpoints.items()
         )
     suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
+    check_fits(settings, suite, candidates)
     device = settings.device_for(suite)
     cluster = None
     if settings.ray is None:

@@ -7,20 +7,26 @@ selection does to the gate's error rates is measured in `benchmarks/evidence`.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
+from pytest_wanlora.phrases import LANGUAGES, Language
+from pytest_wanlora.reports.race import CAUSES
+from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.race import Entrant, RaceCard
 from pytest_wanlora.run.judge import degenerates
 from pytest_wanlora.run.looks import Comparison
 from pytest_wanlora.run.losses import FEWEST, Losses
 from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.verdict.evidence import Plan
-from pytest_wanlora.verdict.race import Race, Rules
+from pytest_wanlora.verdict.judgement import ALL
+from pytest_wanlora.verdict.race import Race, Rules, Standing
+from pytest_wanlora.verdict.reasons import reason
 from pytest_wanlora.verdict.tie_break import TieBreak
 
 if TYPE_CHECKING:
@@ -28,6 +34,18 @@ if TYPE_CHECKING:
     from pytest_wanlora.run.looks import Settled
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.verdict.evidence import Floats
+
+
+class Why(NamedTuple):
+    """Why a race stopped or a candidate fails, in each language."""
+
+    en: str
+    ko: str
+
+    @classmethod
+    def of(cls, key: str, **fields: object) -> Why:
+        """One of the sentences of `reports.race`."""
+        return cls(CAUSES[key].say("en", **fields), CAUSES[key].say("ko", **fields))
 
 
 class Course:
@@ -62,7 +80,9 @@ class Course:
         self.videos = dict.fromkeys([each.name for each in gate.candidates], 0)
         self.found: dict[str, tuple[Floats, Floats]] = {}
         self.reused = dict(self.videos)
-        self.failures: dict[str, str] = {}
+        self.failures: dict[str, Why] = {}
+        self.race = Race(tuple(self.videos), self.rules)
+        self.stopped: Why | None = None
 
     @property
     def most(self) -> int:
@@ -71,22 +91,21 @@ class Course:
 
     def run(self) -> RaceCard:
         """Race, and say what came of it."""
-        race = Race(tuple(self.videos), self.rules)
-        stopped, taken = "", 0
+        race, taken = self.race, 0
         for n in self.rules.looks:
             running = race.still_in
-            stopped = self._beyond(len(running), n, taken, taken)
+            self.stopped = self._beyond(len(running), n, taken, taken)
             losses: dict[str, Floats] = {}
-            if not stopped:
+            if not self.stopped:
                 # all of the look at once: a cluster renders them side by side
                 self._extend(running, n)
             for name in running:
-                stopped = stopped or self._late()
-                if stopped:
+                self.stopped = self.stopped or self._late()
+                if self.stopped:
                     break
                 if (found := self._losses(self.gate.candidate(name), n)) is not None:
                     losses[name] = found
-            if stopped:
+            if self.stopped:
                 # a look that not everybody has had is none
                 break
             taken = n
@@ -98,17 +117,45 @@ class Course:
             if race.over:
                 break
         winner = race.leader
-        while winner is not None and not stopped:
+        while winner is not None and not self.stopped:
             tied = TieBreak({name: self.found[name][1] for name in race.finalists}, self.rules)
-            stopped, winner = self._break(tied, taken)
+            winner = self._break(tied, taken)
             race.fail(self.failures)
             if winner is not None:
                 break
             # all of them fail: those that were behind are asked
             winner = race.leader
-        return self._outcome(race, winner, stopped)
+        if not race.standings:
+            raise _unknown(self.gate, self.stopped, self.rules.looks)
+        # the most that it may take to its end: what is dropped is not known before
+        enough = sum(_takes(self.gate, len(self.videos), self.rules.looks[-1], 0, 0, self.rules.looks))
+        known = [name for name in self.videos if np.isfinite(race.standings[name].loss)] or list(self.videos)
+        gated = winner or min(known, key=lambda name: race.standings[name].loss)
+        return self._card(winner, gated, self._on(f"--wanlora-budget={enough}") if self.stopped else "")
 
-    def _break(self, tied: TieBreak, taken: int) -> tuple[str, str | None]:
+    def _on(self, *changed: str) -> str:
+        """The command that goes on from here, with the videos so far."""
+        cache = () if self.gate.settings.cache else ("--wanlora-cache",)
+        return self.gate.settings.again(*changed, *cache, without=["--wanlora-no-cache"])
+
+    def ended(self, error: BaseException) -> RaceCard:
+        """What was known of a race that an error or Ctrl-C ended: nobody is gated."""
+        self.race.fail(self.failures)
+        mended = error.next_command if isinstance(error, WanloraError) else None
+        if isinstance(error, WanloraError):
+            self.stopped = self.stopped or Why.of("error", message=error.message)
+        else:
+            words = str(error)
+            self.stopped = Why.of("ended", message=words) if words else Why.of("interrupted")
+        announced = self.gate.board.announced()
+        for each in self.gate.candidates:
+            jobs = self.gate.jobs(each, self.gate.scenarios, self.gate.seeds(self.rules.looks[-1]))
+            results = self.gate.known([job for job in jobs if job.key in announced])
+            self.videos[each.name] = len(results)
+            self.reused[each.name] = sum(result.reused for result in results)
+        return self._card(self.race.leader, "", mended or self._on())
+
+    def _break(self, tied: TieBreak, taken: int) -> str | None:
         """Find who of those that could not be told apart loses least where it is worst.
 
         Args:
@@ -116,7 +163,7 @@ class Course:
             taken: Seeds of the last look of the race.
 
         Returns:
-            Why it stopped before its end, and the winner.
+            The winner, or who is ahead where `stopped` says why it stopped before its end.
         """
         first = tied.winner
         if first is not None and len(tied.worst) > 1:
@@ -126,18 +173,18 @@ class Course:
             )
         while (step := tied.next_look()) is not None:
             name, n = step
-            if stopped := self._beyond(1, n, len(tied.worst[name]) - 1, taken) or self._late():
-                return stopped, tied.winner
+            if found := self._beyond(1, n, len(tied.worst[name]) - 1, taken) or self._late():
+                self.stopped = found
+                return tied.winner
             self._extend([name], n)
             taken = max(taken, n)
-            found = self._losses(self.gate.candidate(name), n)
-            out = found is None or name in self.failures
-            tied.look(name, None if found is None or out else self.found[name][1])
+            out = self._losses(self.gate.candidate(name), n) is None or name in self.failures
+            tied.look(name, None if out else self.found[name][1])
             self.say(
                 f"race: tie-break: {name} with {n} seeds: "
                 + ("it fails" if out else f"{tied.worst[name][0]:+z.2f} fail bands where it is worst")
             )
-        return "", tied.winner
+        return tied.winner
 
     def _extend(self, names: Sequence[str], n: int) -> None:
         seeds = self.gate.seeds(n)
@@ -146,19 +193,20 @@ class Course:
             [job for each in candidates for job in self.gate.jobs(each, self.gate.scenarios, seeds)]
         )
 
-    def _outcome(self, race: Race, winner: str | None, stopped: str) -> RaceCard:
-        if not race.standings:
-            raise _unknown(self.gate, stopped, self.rules.looks)
-        standings = race.standings
-        known = [name for name in self.videos if np.isfinite(standings[name].loss)] or list(self.videos)
+    def _card(self, winner: str | None, gated: str, next_command: str) -> RaceCard:
+        unseen = Standing(0, np.nan, np.nan, np.nan, np.nan, "in", "")
+        standings = dict.fromkeys(self.videos, unseen)
+        standings |= dict.fromkeys(self.failures, replace(unseen, state="failed"))
+        standings |= self.race.standings
+        stopped = self.stopped or Why("", "")
         return RaceCard(
             objective=self.gate.suite.objective,
             looks=self.rules.looks,
             alpha=self.rules.alpha,
             margin=self.rules.margin,
             winner=winner,
-            gated=winner or min(known, key=lambda name: standings[name].loss),
-            not_told_apart=tuple(name for name in race.finalists if name != winner),
+            gated=gated,
+            not_told_apart=tuple(name for name in self.race.finalists if name != winner),
             entrants=tuple(
                 Entrant.of(
                     standings[each.name],
@@ -167,13 +215,17 @@ class Course:
                     scale=each.scale,
                     videos=self.videos[each.name],
                     **self._measured(each.name),
-                    why=self.failures.get(each.name, ""),
+                    why=failed.en,
+                    why_ko=failed.ko,
                 )
                 for each in self.gate.candidates
+                for failed in [self.failures.get(each.name) or Why("", "")]
             ),
             most=self.most,
             reused=sum(self.reused.values()),
-            stopped=stopped,
+            stopped=stopped.en,
+            stopped_ko=stopped.ko,
+            next_command=next_command,
             seconds=self.clock() - self.began,
         )
 
@@ -184,14 +236,14 @@ class Course:
         losses, worst = self.found[name]
         return {"seeds": len(losses) - 1, "loss": float(losses[0]), "worst": float(worst[0])}
 
-    def _late(self) -> str:
+    def _late(self) -> Why | None:
         budget = self.gate.settings.budget
         late = (
             budget is not None and budget.seconds is not None and self.clock() - self.began > budget.seconds
         )
-        return f"its budget of {budget.text} is spent" if budget is not None and late else ""
+        return Why.of("spent", budget=budget.text) if budget is not None and late else None
 
-    def _beyond(self, running: int, n: int, had: int, taken: int) -> str:
+    def _beyond(self, running: int, n: int, had: int, taken: int) -> Why | None:
         """Why a look is beyond the budget, which keeps what the winner's gate may take.
 
         Args:
@@ -202,17 +254,20 @@ class Course:
         """
         budget = self.gate.settings.budget
         if budget is None:
-            return ""
+            return None
         used = sum(self.videos.values()) + _base(self.gate, taken)
         more, gate = _takes(self.gate, running, n, had, taken, self.rules.looks)
         if budget.videos is not None and used + more + gate > budget.videos:
-            return _BEYOND.format(budget.text, more, gate)
+            return Why.of("videos", budget=budget.text, used=used, more=more, gate=gate)
         if budget.seconds is not None and used:
             # of what is left, at the speed so far
             needed = (self.clock() - self.began) / used * (more + gate)
             if self.clock() - self.began + needed > budget.seconds:
-                return f"its budget is {budget.text}; the next look and the gate take {duration(needed)}"
-        return ""
+                told = {each: duration(needed, each) for each in LANGUAGES}
+                return Why(
+                    *(CAUSES["seconds"].say(each, budget=budget.text, needed=told[each]) for each in told)
+                )
+        return None
 
     def _losses(self, candidate: Candidate, n: int) -> Floats | None:
         """A candidate's losses at a look; None, and why in `failures`, where it has none."""
@@ -224,31 +279,33 @@ class Course:
         self.videos[candidate.name] = sum(len(of) for of in settled.results.values())
         self.reused[candidate.name] = sum(each.reused for of in settled.results.values() for each in of)
         why = self._failure(candidate, settled)
-        if why:
+        if why is not None:
             self.failures[candidate.name] = why
         if settled.broken or degenerates(settled.results):
             return None
         self.found[candidate.name] = self.losses.with_worst(settled.results)
         return self.found[candidate.name][0]
 
-    def _failure(self, candidate: Candidate, settled: Settled) -> str:
-        """Why a candidate certainly fails the gate; empty if it may pass."""
+    def _failure(self, candidate: Candidate, settled: Settled) -> Why | None:
+        """Why a candidate certainly fails the gate; None if it may pass."""
         if settled.broken:
             error: WanloraError = next(iter(settled.broken.values()))
-            return error.message
+            return Why.of("error", message=error.message.removeprefix(f"{candidate.name}, "))
         if lost := degenerates(settled.results):
             (scenario, seed), why = next(iter(lost.items()))
-            return f"{scenario}, seed {seed}: {why}"
+            return Why.of("degenerate", scenario=scenario, seed=seed, why=why)
         if settled.assessment is not None and settled.assessment.failed:
-            return f"a loss beyond its fail band is certain in {', '.join(sorted(settled.assessment.failed))}"
+            return Why(*(_certain(settled.assessment.failed, each) for each in LANGUAGES))
         for name, of in settled.results.items():
             judged = self.gate.judge.single_videos(candidate.name, name, {name: of})
             if judged.verdict.fails:
-                return f"{name}: {judged.reason}"
-        return ""
+                return Why(f"{name}: {judged.reason}", f"{name}: {reason(judged, 'ko')}")
+        return None
 
 
-_BEYOND: Final = "its budget is {} videos and the next look takes {}, the gate up to {}"
+def _certain(places: Collection[str], language: Language) -> str:
+    named = [Page.ALL_SCENARIOS.say(language) if each == ALL else each for each in sorted(places)]
+    return CAUSES["loss"].say(language, places=", ".join(named))
 
 
 def _takes(gate: Gate, running: int, n: int, had: int, taken: int, looks: Sequence[int]) -> tuple[int, int]:
@@ -269,13 +326,14 @@ def _base(gate: Gate, n: int) -> int:
     return sum(map(len, gate.judge.standard.missing(pairs).values()))
 
 
-def _unknown(gate: Gate, stopped: str, looks: Sequence[int]) -> JobError:
+def _unknown(gate: Gate, stopped: Why | None, looks: Sequence[int]) -> JobError:
     budget = gate.settings.budget
     enough = "2h"
     if budget is not None and budget.videos is not None:
         enough = str(sum(_takes(gate, len(gate.candidates), looks[0], 0, 0, looks)))
+    why = "" if stopped is None else stopped.en
     return JobError(
-        f"--wanlora-race: {stopped}, and not every candidate had the first look: nothing is known",
+        f"--wanlora-race: {why}, and not every candidate had the first look: nothing is known",
         next_command=gate.settings.again(f"--wanlora-budget={enough}"),
     )
 
@@ -299,7 +357,7 @@ def beyond_budget(gate: Gate) -> JobError | None:
     more, rest = _takes(gate, candidates, looks[0], 0, 0, looks)
     if more + rest <= budget.videos:
         return None
-    return _unknown(gate, _BEYOND.format(budget.text, more, rest), looks)
+    return _unknown(gate, Why.of("videos", budget=budget.text, used=0, more=more, gate=rest), looks)
 
 
 def plan_line(gate: Gate) -> str:

@@ -289,7 +289,9 @@ class Race:
         table = np.array([losses[name] for name in running])
         n = table.shape[1] - 1
         leader = min(able, key=lambda name: (losses[name][0], self.names.index(name)))
-        behind, reach = self._compare(table, running.index(leader), n)
+        # over the rivals, at the look's share of alpha
+        level = self.rules.level(self.rules.looks.index(n)) / max(1, len(self.names) - 1)
+        behind, reach = distances(table, running.index(leader), level, self.rules.prior_freedom)
         for i, name in enumerate(running):
             low, high = float(behind[i] - reach[i]), float(behind[i] + reach[i])
             state: State = "in"
@@ -301,11 +303,6 @@ class Race:
                 state = "no_better"
             self.standings[name] = Standing(n, float(table[i, 0]), float(behind[i]), low, high, state, leader)
         return self.still_in
-
-    def _compare(self, table: Floats, leader: int, n: int) -> tuple[Floats, Floats]:
-        """How far each is behind the leader, and the reach of its bounds."""
-        level = self.rules.level(self.rules.looks.index(n)) / max(1, len(self.names) - 1)
-        return distances(table, leader, level, self.rules.prior_freedom)
 
 
 def distances(table: Floats, leader: int, level: float, prior_freedom: float) -> tuple[Floats, Floats]:
@@ -321,16 +318,24 @@ def distances(table: Floats, leader: int, level: float, prior_freedom: float) ->
         The distances, and the reach of their bounds, 0 for the leader itself.
     """
     n = table.shape[1] - 1
-    influence = (n - 1.0) * (table[:, 1:].mean(axis=1, keepdims=True) - table[:, 1:])
-    difference = influence - influence[leader]
-    own = (difference * difference).sum(axis=1) / (n * (n - 1.0))
-    rivals = np.delete(own, leader)
-    shared = float(rivals.mean()) if rivals.size else 0.0
-    freedom = n - 1.0
-    error = np.sqrt((freedom * own + prior_freedom * shared) / (freedom + prior_freedom))
+    # the leader's own is 0
+    own = scatter(table - table[leader])
+    error = pooled_error(own, float(own.sum()) / max(1, len(own) - 1), n, prior_freedom)
     error[leader] = 0.0
-    reach = special.stdtrit(freedom + prior_freedom, 1.0 - level) * error
+    reach = special.stdtrit(n - 1.0 + prior_freedom, 1.0 - level) * error
     return table[:, 0] - table[leader, 0], reach
+
+
+def scatter(losses: Floats) -> Floats:
+    """Variance of one seed's part in a loss, by the jackknife; the last axis is as in `Yardstick.losses`."""
+    n = losses.shape[-1] - 1
+    return np.asarray(n * (n - 1.0) * losses[..., 1:].var(axis=-1))
+
+
+def pooled_error(own: Floats, shared: float, n: int, prior_freedom: float) -> Floats:
+    """Standard error of a loss of n seeds; the scatter that all share counts beside its own."""
+    freedom = n - 1.0
+    return np.sqrt((freedom * own + prior_freedom * shared) / (freedom + prior_freedom) / n)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import special
 
+from pytest_wanlora.verdict.race import pooled_error, scatter
+
 if TYPE_CHECKING:
     from pytest_wanlora.verdict.evidence import Floats
     from pytest_wanlora.verdict.race import Rules
@@ -76,14 +78,7 @@ class TieBreak:
         return len(self.worst[name]) - 1
 
     def _error(self, name: str) -> float:
-        """Standard error of a worst loss; what all scatter counts beside what this one does."""
-        n, prior = self._seeds(name), self.rules.prior_freedom
-        shared = float(np.mean([_scatter(of) for of in self.worst.values()]))
-        own = (n - 1.0) * _scatter(self.worst[name])
-        return float(np.sqrt((own + prior * shared) / (n - 1.0 + prior) / n))
-
-
-def _scatter(losses: Floats) -> float:
-    """Variance of one seed's part in a loss, by the jackknife."""
-    n = len(losses) - 1
-    return float((n - 1.0) * ((losses[1:] - losses[1:].mean()) ** 2).sum())
+        """Standard error of a worst loss."""
+        shared = float(np.mean([scatter(of) for of in self.worst.values()]))
+        own = scatter(self.worst[name])
+        return float(pooled_error(own, shared, self._seeds(name), self.rules.prior_freedom))

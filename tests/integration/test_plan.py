@@ -27,9 +27,9 @@ def test_the_plan_renders_and_writes_nothing(based: Project, workers: str) -> No
         [
             "plan of good on suite fake; nothing was loaded, rendered or judged",
             # the base model's first video beside two of each scenario
-            "videos up to the first look: 5, 0 of them in the cache",
+            "videos up to the first look: 4, 0 of them in the cache, and 1 of the model without LoRA besides",
             # with the two that the baseline lacks of each
-            "videos up to the last look: 13, 0 of them in the cache",
+            "videos up to the last look: 8, 0 of them in the cache, and 5 of the model without LoRA besides",
             "time: unknown, no earlier run of this suite on cpu is stored here",
             "disk: *",
             "missing: nothing",
@@ -47,18 +47,18 @@ def test_the_plan_knows_earlier_runs(based: Project) -> None:
     result = based.run("--lora", "bad.safetensors", "--wanlora-plan", workers="-n2")
     result.stdout.fnmatch_lines(
         [
-            "videos up to the first look: 5, 1 of them in the cache; about *",
+            "videos up to the first look: 4, 0 of them in the cache; about *",
             "time: 0.1 s a video on cpu, as in 1 earlier run; 2 processes",
         ]
     )
     again = based.run("--lora", "good.safetensors", "--wanlora-plan")
-    again.stdout.fnmatch_lines(["videos up to the first look: 5, 5 of them in the cache; about 0 s"])
+    again.stdout.fnmatch_lines(["videos up to the first look: 4, 4 of them in the cache; about 0 s"])
     assert based.rendered() == []
 
 
 def test_the_plan_is_of_the_items_that_were_chosen(based: Project) -> None:
     result = based.run(*PLAN, "-k", "checkpoint")
-    result.stdout.fnmatch_lines(["videos up to the first look: 2, *"])
+    result.stdout.fnmatch_lines(["videos up to the first look: 1, 0 of them in the cache, and 1 of *"])
     assert "last look" not in result.stdout.str()
 
 

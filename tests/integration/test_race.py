@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -25,23 +26,80 @@ def pytest_wanlora_producer(suite):
 """
 
 
+def _project(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, conftest: str = CONFTEST
+) -> tuple[str, ...]:
+    """A baseline and three checkpoints; the options that race them at two strengths."""
+    root = str(Path(unusual.__file__).parents[1])
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]))
+    unusual.write_unusual_suite(pytester.path)
+    for number in (1, 2, 3):
+        testing.write_lora(pytester.path / f"epoch-{number}.safetensors", seed=number)
+    pytester.makeconftest(conftest)
+    common = ("-p", "no:cacheprovider", "--wanlora-suite", "fake.yaml")
+    assert pytester.runpytest_subprocess(*common, "--update-baselines").ret == pytest.ExitCode.OK
+    return (*common, "--lora", ".", "--wanlora-scale", "0.6,1", "--wanlora-race")
+
+
+#: Ctrl-C while the second look is rendered.
+STOPPED = f"""{CONFTEST.replace("return unusual.Sketches", "return Stopped")}
+
+class Stopped(unusual.Sketches):
+    def begin(self, jobs, checkpoint):
+        if any(job.candidate == "epoch-2@0.6" and job.seed == 8 for job in jobs):
+            raise KeyboardInterrupt
+        return super().begin(jobs, checkpoint)
+"""
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "with a worker"])
+def test_a_race_that_ctrl_c_ends_says_once_what_was_decided_and_how_to_go_on(
+    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
+) -> None:
+    race = _project(pytester, monkeypatch, STOPPED)
+    ran = pytester.runpytest_subprocess(*race, *workers)
+    assert ran.ret == pytest.ExitCode.INTERRUPTED
+    ran.stdout.fnmatch_lines(
+        [
+            "race: epoch-2@0.6 (*",
+            "race: stopped before its end, by Ctrl-C: * of 6 candidates cannot win any*",
+            "race: nobody was gated, so nothing may be published",
+            "*epoch-2@0.6 * ahead when it stopped",
+            "  next: pytest * --wanlora-race*",
+            "Nothing of the gate was judged; exit code 2, because 0 means publishable.",
+        ]
+    )
+    assert ran.stdout.str().count("KeyboardInterrupt") <= 3
+    assert "left out" not in ran.stdout.str()
+    (path,) = (pytester.path / ".wanlora" / "runs").glob("*-6-checkpoints/results.json")
+    record = results.load(path)
+    assert (record.candidates, record.expected, record.partial) == ((), (), True)
+    assert record.race is not None
+    assert not record.race.gated
+    assert not [*path.parent.glob("receipt*")]
+    for page in ("report.html", "report.md", "report.ko.md"):
+        text = (path.parent / page).read_text(encoding="utf-8")
+        assert i18n.BEST["race_stopped"].en in text or page == "report.ko.md"
+        assert i18n.BEST["race_stopped"].ko in text or page == "report.md"
+        assert "--wanlora-race" in text
+    pytester.makeconftest(CONFTEST)
+    assert pytester.runpytest_subprocess(*shlex.split(record.race.next_command)[1:]).ret == pytest.ExitCode.OK
+
+
 @pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "with a worker"])
 def test_the_winner_of_a_race_is_gated_alone(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
-    root = str(Path(unusual.__file__).parents[1])
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]))
+    race = _project(pytester, monkeypatch)
     folder = pytester.path
-    unusual.write_unusual_suite(folder)
-    for number in (1, 2, 3):
-        testing.write_lora(folder / f"epoch-{number}.safetensors", seed=number)
-    pytester.makeconftest(CONFTEST)
-    common = ("-p", "no:cacheprovider", "--wanlora-suite", "fake.yaml")
-    assert pytester.runpytest_subprocess(*common, "--update-baselines").ret == pytest.ExitCode.OK
-    race = ("--lora", ".", "--wanlora-scale", "0.6,1", "--wanlora-race")
-    planned = pytester.runpytest_subprocess(*common, *race, "--wanlora-plan")
-    planned.stdout.fnmatch_lines(["*race: 6 candidates on the same seeds, 3 to 12 of 2 scenarios: 36 *"])
-    ran = pytester.runpytest_subprocess(*common, *race, *workers)
+    planned = pytester.runpytest_subprocess(*race, "--wanlora-plan")
+    planned.stdout.fnmatch_lines(
+        [
+            "*race: 6 candidates on the same seeds, 3 to 12 of 2 scenarios: 36 videos *",
+            "videos up to the first look: 36, *",
+        ]
+    )
+    ran = pytester.runpytest_subprocess(*race, *workers)
     assert ran.ret == pytest.ExitCode.OK
     ran.stdout.fnmatch_lines(
         [
@@ -53,7 +111,7 @@ def test_the_winner_of_a_race_is_gated_alone(
             "*epoch-2@0.6 * won",
         ]
     )
-    again = pytester.runpytest_subprocess(*common, *race, *workers)
+    again = pytester.runpytest_subprocess(*race, *workers)
     assert again.ret == pytest.ExitCode.OK
     again.stdout.fnmatch_lines(
         [

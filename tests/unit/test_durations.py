@@ -20,6 +20,10 @@ def test_duration(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
+def test_a_duration_in_korean_has_no_english_unit() -> None:
+    assert [duration(seconds, "ko") for seconds in (7, 68, 3725)] == ["7초", "1분 8초", "1시간 2분"]
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("90s", 90), ("40m", 2400), ("1.5h", 5400), ("99999s", 99999), ("0s", 0), ("0.001s", 0.001)],

@@ -14,7 +14,7 @@ from pytest_wanlora.reports import commands
 from pytest_wanlora.reports.commands import file_name, names_of
 from pytest_wanlora.results.parts import Paths
 from tests.unit.reports import gated
-from tests.unit.reports.records import file_judged, run_record
+from tests.unit.reports.records import file_judged, race_card, run_record
 from tests.unit.reports.sample_records import training_data
 
 
@@ -120,6 +120,13 @@ def test_an_option_is_replaced_not_repeated(words: tuple[str, ...]) -> None:
     assert "0.5" in commands.gate_again(record, card)
     assert "0.5" not in commands.gate_again(record, card, "--wanlora-scale", "0.7")
     assert "0.5" not in commands.update_baseline(record)
+
+
+def test_the_strength_is_the_one_that_the_race_chose() -> None:
+    words = ("pytest", "--lora", "epoch-1.safetensors", "--wanlora-scale", "0.8,1", "--wanlora-race")
+    record = run_record([file_judged()], command=words, race=race_card())
+    card = record.candidates[0].model_copy(update={"scale": 0.8})
+    assert commands.gate_again(record, card).endswith(" --wanlora-suite tiny --wanlora-scale 0.8")
 
 
 def test_another_baseline_is_not_measured_by_this_command() -> None:

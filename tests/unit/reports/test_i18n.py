@@ -12,7 +12,7 @@ import pytest
 from pytest_wanlora.phrases import LANGUAGES, Language, Phrase
 from pytest_wanlora.reports import i18n
 from pytest_wanlora.reports.next_steps import StepKey
-from pytest_wanlora.reports.race import RACE
+from pytest_wanlora.reports.race import CAUSES, RACE
 from pytest_wanlora.reports.summary import OutcomeKind
 from pytest_wanlora.reports.trend import BestReason, Direction
 from pytest_wanlora.reports.words_html import Html
@@ -32,6 +32,7 @@ TABLES: dict[str, Mapping[Any, Phrase]] = {
     "best": i18n.BEST,
     "step": STEPS,
     "race": RACE,
+    "cause": CAUSES,
     "objective": i18n.OBJECTIVES,
 }
 PHRASES: dict[str, Phrase] = {

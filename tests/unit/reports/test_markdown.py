@@ -223,7 +223,7 @@ def test_weak_evidence_says_how_many_videos_would_be_enough(language: Language) 
 def test_a_run_that_measures_the_base_model_has_a_page(language: Language) -> None:
     record = run_record([], names=())
     page = markdown.page(record, language)
-    assert Page.NO_CANDIDATE.say(language) in page
+    assert i18n.BEST["no_candidate"].say(language) in page
     assert Page.COMPARED.say(language) not in page
 
 

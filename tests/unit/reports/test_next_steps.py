@@ -15,7 +15,15 @@ from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
 from pytest_wanlora.verdict.noise import NoiseFloor
-from tests.unit.reports.records import SCENARIOS, compared, file_judged, limited, run_record, suite_card
+from tests.unit.reports.records import (
+    SCENARIOS,
+    compared,
+    file_judged,
+    limited,
+    race_card,
+    run_record,
+    suite_card,
+)
 from tests.unit.reports.sample_records import EPOCHS, epochs_record, mission_record, training_data
 
 CITY, NATURE, ACTION = SCENARIOS
@@ -70,6 +78,13 @@ def accepted(held: int) -> RunRecord:
 NOT_STORED: Any = {"name": "accepted", "stored": False, "refused": True, "why": ("worse",)}
 
 CASES: list[tuple[StepKey, RunRecord, str]] = [
+    (
+        "race_on",
+        run_record(GOOD).model_copy(
+            update={"race": race_card(stopped="late", next_command="pytest --again")}
+        ),
+        "pytest --again",
+    ),
     (
         "publish",
         run_record(GOOD),

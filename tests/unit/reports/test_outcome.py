@@ -14,9 +14,9 @@ from pytest_wanlora.reports import github, html, markdown, model_card, next_step
 from pytest_wanlora.results.parts import CandidateCard, Storing
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import RunOutcome
-from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, PytestOutcome, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, PytestOutcome, Verdict
 from tests.unit.reports.pages import parsed
-from tests.unit.reports.records import SCENARIOS, compared, run_record
+from tests.unit.reports.records import SCENARIOS, compared, race_card, run_record
 from tests.unit.reports.sample_records import epochs_record
 
 LOST = "no such file: base.safetensors"
@@ -227,3 +227,37 @@ def test_the_change_of_a_distance_is_the_one_above_its_floor_in_every_view() -> 
     # beside the change stand the values that it is of
     assert "40.00 -> 72.00 above the floor" in views["terminal"]
     assert "40.00 \N{RIGHTWARDS ARROW} 72.00 above the floor of 8 videos" in views["html"]
+
+
+def test_one_reason_to_leave_out_several_checkpoints_is_told_once() -> None:
+    items = [ItemId("checkpoint", name, "", "") for name in ("epoch-0", "epoch-1", "epoch-2")]
+    items.append(ItemId("videos", "epoch-2", SCENARIOS[0], ""))
+    stopped = [ItemOutcome(str(item), item.candidate, PytestOutcome.STOPPED, "Ctrl-C") for item in items[:3]]
+    assert terminal.left_out_lines(stopped, items) == [
+        "epoch-0, epoch-1: left out: 2 of 2 items, the first test_checkpoint[epoch-0]: "
+        "not run: the run was stopped: Ctrl-C",
+        "epoch-2: left out: 1 of 2 items, the first test_checkpoint[epoch-2]: "
+        "not run: the run was stopped: Ctrl-C",
+    ]
+
+
+def test_a_race_in_which_nobody_was_gated_may_not_be_published_in_any_view() -> None:
+    stopped = {
+        "winner": None,
+        "gated": "",
+        "not_told_apart": (),
+        "stopped": "late",
+        "next_command": "pytest --on",
+    }
+    record = run_record([], names=(), race=race_card(**stopped), partial=True, exit_status=2)
+    said = "The race stopped before its end, and no checkpoint was gated: nothing may be published."
+    assert record.outcome is RunOutcome.PARTIAL
+    page = parsed(html.page(record, Path("nowhere")))
+    assert {"race", "verdict"} <= set(page.ids)
+    assert not {"matrix", "checkpoint", "next"} & set(page.ids)
+    for view in (page.words, markdown.page(record, "en"), markdown.short(record, "en")):
+        assert said in view
+        assert "pytest --on" in view
+        assert "stopped before its end, late" in view
+    assert f"::error title=race::{said}" in github.annotations(record)
+    assert "  next: pytest --on" in terminal.summary(record, "results.json")

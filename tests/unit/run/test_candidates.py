@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
+from pytest_wanlora import suite as suites
 from pytest_wanlora import testing
+from pytest_wanlora.errors import CheckpointError, SuiteError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.run.candidates import Candidate, distinct, read_candidates
+from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates, repeated
 from pytest_wanlora.verdict.judgement import ALL, ItemId
-from tests import unusual
+from tests import loras, unusual
 from tests.unit.conftest import OpenGate
 from tests.unusual import CITY, NATURE
 
@@ -52,6 +59,97 @@ def test_each_file_at_each_strength_is_a_candidate_and_is_read_once(tmp_path: Pa
     assert found[0].checkpoint is found[1].checkpoint
     (one,) = read_candidates(unusual.settings_of(tmp_path, paths[:1], scales=(0.6,)))
     assert one.name == "epoch-1"
+
+
+def test_all_files_that_cannot_be_read_are_named_at_once_with_the_command_that_leaves_them_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unusual.write_unusual_suite(tmp_path)
+    paths = tuple(testing.write_lora(tmp_path / f"epoch {i}.safetensors", seed=i) for i in range(4))
+    whole = paths[1].read_bytes()
+    paths[1].write_bytes(whole[: len(whole) // 2])
+    paths[3].write_bytes(b"no tensors")
+    settings = unusual.settings_of(tmp_path, paths)
+    settings = replace(settings, typed=("--lora", "*.safetensors", "--wanlora-race"))
+    with pytest.raises(CheckpointError) as raised:
+        read_candidates(settings)
+    first, *reasons = raised.value.message.splitlines()
+    assert first == "--lora: 2 of 4 checkpoints cannot be gated, so nothing is rendered"
+    for path, line in zip(paths[1::2], reasons, strict=True):
+        assert line.startswith(f"  {path}: ")
+        assert "no whole" in line
+    command = str(raised.value.next_command)
+    assert shlex.split(command) == [
+        "pytest",
+        "--lora=epoch 0.safetensors",
+        "--lora=epoch 2.safetensors",
+        "--wanlora-race",
+    ]
+    kept = tuple(word.partition("=")[2] for word in shlex.split(command)[1:3])
+    assert [each.name for each in read_candidates(replace(settings, lora=kept))] == ["epoch 0", "epoch 2"]
+    # where the options would name them again, and where nothing is left, the first reason says what to do
+    for changed in (replace(settings, typed=()), replace(settings, lora=tuple(map(str, paths[1::2])))):
+        with pytest.raises(CheckpointError) as raised:
+            read_candidates(changed)
+        assert str(raised.value.next_command).startswith("copy it again")
+        assert raised.value.message.count("no whole") == 2
+    # one alone is told as it is
+    with pytest.raises(CheckpointError) as raised:
+        read_candidates(replace(settings, lora=(str(paths[3]),)))
+    assert raised.value.message.startswith(str(paths[3]))
+
+
+def test_a_broken_half_of_the_first_pair_hides_no_pair(tmp_path: Path) -> None:
+    unusual.write_unusual_suite(tmp_path)
+    for epoch in (1, 2):
+        for expert in ("high", "low"):
+            testing.write_lora(tmp_path / f"epoch-{epoch}_{expert}_noise.safetensors", seed=epoch)
+    (tmp_path / "epoch-1_low_noise.safetensors").write_bytes(b"no tensors")
+    settings = replace(unusual.settings_of(tmp_path, (tmp_path,)), suite=None, typed=("--lora=.",))
+    with pytest.raises(CheckpointError, match=r"epoch-1_low_noise\.safetensors: .* no whole") as raised:
+        read_candidates(settings)
+    assert "1 of " in raised.value.message
+
+
+def test_all_that_do_not_fit_the_suite_are_named_at_once(tmp_path: Path) -> None:
+    settings = unusual.settings_of(tmp_path, (), typed=("--lora", "."))
+    dims = {"epoch-1": 224, "epoch-2": 3072, "epoch-3": 256}
+    candidates = [Candidate(name, loras.known(dim, name=name), 1.0) for name, dim in dims.items()]
+    with pytest.raises(SuiteError) as raised:
+        check_fits(settings, suites.load("wan2.2-ti2v-5b"), candidates)
+    first, *reasons = raised.value.message.splitlines()
+    assert first == "--lora: 2 of 3 checkpoints cannot be gated, so nothing is rendered"
+    assert ["epoch-1: does not fit the model of suite wan2.2-ti2v-5b" in reasons[0], len(reasons)] == [
+        True,
+        2,
+    ]
+    assert "dim: 256; allowed: 3072" in reasons[1]
+    assert raised.value.next_command == "pytest --lora=epoch-2.safetensors"
+    check_fits(settings, suites.load("wan2.2-ti2v-5b"), candidates[1:2])
+
+
+def test_one_lora_under_several_names_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    unusual.write_unusual_suite(tmp_path)
+    first = testing.write_lora(tmp_path / "epoch-1.safetensors", seed=1)
+    testing.write_lora(tmp_path / "epoch-2.safetensors", seed=2)
+    shutil.copy(first, tmp_path / "last.safetensors")
+    settings = unusual.settings_of(tmp_path, (tmp_path,), scales=(0.5, 1.0))
+    end = "which nothing can tell apart: one is enough"
+    assert repeated(read_candidates(settings)) == (
+        f"epoch-1.safetensors, last.safetensors are one LoRA (equal files), {end}",
+    )
+    with safe_open(first, "numpy") as file:
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - no mapping
+    save_file(tensors, tmp_path / "last.safetensors", {"step": "1000"})
+    assert repeated(read_candidates(settings)) == (
+        "epoch-1.safetensors, last.safetensors are one LoRA (different files with equal norms in every "
+        f"layer), {end}",
+    )
+    (key, *_) = tensors
+    save_file({**tensors, key: tensors[key] * 1.01}, tmp_path / "last.safetensors")
+    assert repeated(read_candidates(settings)) == ()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,8 +18,10 @@ from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.option_values import Budget
 from pytest_wanlora.reports.race import lines, rows
+from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.findings import Preflight
+from pytest_wanlora.run.looks import Comparison, Settled
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.verdict.judgement import PytestOutcome
@@ -179,14 +182,107 @@ def test_a_budget_ends_the_race_after_a_whole_look_and_leaves_room_for_the_gate(
     _, course, _ = race(noisy, clock, budget=budget)
     outcome = course.run()
     assert outcome.stopped.startswith("its budget")
+    assert re.search("예산은? ?", outcome.stopped_ko)
     assert max(each.n for each in outcome.entrants) < 12
     assert outcome.winner is not None
     assert 0 < outcome.used + 12 * 2 - outcome.entrant(outcome.winner).videos <= 80
     told = [*lines(outcome, "en", str, str)]
     assert any("is not known" in each for each in told)
+    # with as much it comes to its end
+    (word,) = [each for each in outcome.next_command.split() if each.startswith("--wanlora-budget=")]
+    enough = int(word.partition("=")[2])
+    assert not race(noisy, budget=Budget(str(enough), videos=enough))[1].run().stopped
     assert next(rows(outcome, "en", str, str))[-1] == "ahead when it stopped"
     # it has not come to the end of its tie-break
     assert not any("the winner is the one that" in each for each in told)
+
+
+def _until_ctrl_c(course: Course, monkeypatch: pytest.MonkeyPatch, looked: int) -> RaceCard:
+    """Race until so many candidates were looked at, then Ctrl-C."""
+    looks = course.gate.judge.looks
+    look, left = looks.look, iter(range(looked))
+
+    def counted(comparison: Comparison) -> Settled:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return look(comparison)
+
+    monkeypatch.setattr(looks, "look", counted)
+    with pytest.raises(KeyboardInterrupt) as raised:
+        course.run()
+    return course.ended(raised.value)
+
+
+def mixed(job: Job, made: Produced) -> Produced:
+    return change(job, made) if job.candidate.startswith("epoch-3") else noisy(job, made)
+
+
+def test_a_race_that_ctrl_c_ends_says_what_was_decided_and_goes_on_from_there(
+    race: OpenRace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, course, _ = race(mixed, cache=False)
+    # only who fails is out
+    course.rules = course.race.rules = dataclasses.replace(course.rules, alpha=1e-6)
+    card = _until_ctrl_c(course, monkeypatch, 9 + 2)
+    gate.narrow(card)
+    assert not gate.candidates
+    assert not gate.items
+    assert (card.gated, card.stopped) == ("", "by Ctrl-C")
+    assert card.winner is not None
+    out = [each for each in card.entrants if each.state in ("behind", "failed")]
+    assert {each.state for each in out} == {"failed"}
+    # the look that everybody had, and what there is of the next one
+    assert card.used == len(unusual.made(gate)) > 9 * 2 * 3
+    able = [each for each in card.entrants if each not in out]
+    assert card.left == sum(24 - each.videos for each in able)
+    assert card.next_command == gate.settings.again("--wanlora-cache")
+    told = [*lines(card, "en", str, str)]
+    assert told[0].startswith(f"{card.winner} (")
+    count = f"{len(out)} of 9 candidates cannot win any more"
+    assert told[1].startswith(f"stopped before its end, by Ctrl-C: {count}, and who is best")
+    assert f"up to {card.left} more end it" in told[1]
+    assert told[2] == "nobody was gated, so nothing may be published"
+    assert "saved" not in told[-1]
+    ends = [row[-1] for row in rows(card, "en", str, str)]
+    assert ends[0] == "ahead when it stopped"
+    assert ends.count("still in at n = 3") == 9 - 1 - len(out)
+
+
+def test_a_race_that_ctrl_c_ends_before_its_first_look_decides_nothing(
+    race: OpenRace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = _until_ctrl_c(race(mixed)[1], monkeypatch, 2)
+    assert (card.winner, card.gated, card.not_told_apart) == (None, "", ())
+    assert card.left == card.most - card.used
+    first, *_ = lines(card, "en", str, str)
+    assert "not every candidate had the first look, 3 seeds of each scenario, so nothing is decided" in first
+    assert {row[-1] for row in rows(card, "en", str, str)} == {"no look yet"}
+    korean = [*lines(card, "ko", str, str), *(row[-1] for row in rows(card, "ko", str, str))]
+    assert not re.search("[a-z]{3}", "".join(korean).replace("Ctrl", ""))
+
+
+def test_a_reason_of_all_candidates_is_told_once_and_proves_nothing_of_them(race: OpenRace) -> None:
+    def breaks(job: Job, made: Produced) -> Produced:
+        if job.candidate == "base":
+            return made
+        raise JobError("the model does not load")
+
+    _, course, _ = race(breaks)
+    told = [*lines(course.run(), "en", str, str)]
+    assert told[0] == "no winner: none of 9 candidates could be measured; epoch-1@0.6 comes first"
+    assert sum("the model does not load" in each for each in told) == 1
+    assert "out: epoch-1@0.6, epoch-1@0.8, " in "".join(told)
+    assert "saved" not in told[-1]
+
+
+def test_why_somebody_failed_is_told_whole_in_korean(race: OpenRace) -> None:
+    card = race()[1].run()
+    failed = [
+        each for each in card.entrants if "beyond its fail band is certain in all scenarios" in each.why
+    ]
+    assert failed
+    assert all(each.why_ko.startswith("실패 허용폭을 넘는 악화가 확실함(전체 시나리오") for each in failed)
+    assert failed[0].why not in " ".join(lines(card, "ko", str, str))
 
 
 def _keep_four(gate: Gate) -> Course:
@@ -205,7 +301,7 @@ def test_a_budget_counts_what_the_baseline_lacks(race: OpenRace) -> None:
         gate, course, _ = race(noisy, budget=Budget(str(budget), videos=budget))
         course = _keep_four(gate) if short else course
         # nobody is dropped
-        course.rules = dataclasses.replace(course.rules, alpha=1e-6)
+        course.rules = course.race.rules = dataclasses.replace(course.rules, alpha=1e-6)
         outcome = course.run()
         assert max(each.n for each in outcome.entrants) == taken, (budget, short)
 
