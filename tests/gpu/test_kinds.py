@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from diffsynth.models import wan_video_dit
 
-from benchmarks.gpu.kinds import measure
-from pytest_wanlora.environment import FLASH_4, installed
+from benchmarks.gpu.kinds import changed, job_of, measure
+from pytest_wanlora.environment import FLASH_4, detect, installed
 from pytest_wanlora.studio.attention import pinned_attention
 from pytest_wanlora.studio.denoiser import FeedForward
-from tools.hollow_wan.kinds import DENOISERS
+from pytest_wanlora.studio.pipeline import Studio
+from tools.hollow_wan.kinds import DENOISERS, assemble_kind
 
 pytestmark = pytest.mark.gpu
 
@@ -48,7 +50,22 @@ def test_a_gelu_within_the_product_rounds_otherwise_at_most() -> None:
     assert float((found.float() - expected).abs().max()) < 0.02 * float(expected.abs().max())
 
 
-@pytest.mark.skipif(installed(FLASH_4) is None, reason="needs the extra flash")
+needs_flash = pytest.mark.skipif(installed(FLASH_4) is None, reason="needs the extra flash")
+
+
+@needs_flash
+def test_a_suite_may_name_flash_attention_4(folder: Path) -> None:
+    suite, _ = assemble_kind(folder, "wan2.2-ti2v-5b-i2v", device="cuda:0")
+    found = []
+    for attention in ("torch", FLASH_4):
+        small = changed(suite, height=256, width=256, frames=5, steps=3, attention=attention)
+        studio = Studio(small, detect("bfloat16", attention=attention), cache_dir=folder / "cache")
+        found.append(studio.render(job_of(studio, None)[0], None).frames.astype(int))
+    # random weights make much of a bfloat16 that is rounded the other way
+    assert 0 < np.abs(found[1] - found[0]).mean() < 3
+
+
+@needs_flash
 @pytest.mark.parametrize("keys", [1560, 512])
 def test_flash_attention_4_is_attention_and_the_same_in_every_batch(keys: int) -> None:
     torch.manual_seed(0)
