@@ -24,6 +24,10 @@ built-in exception that it is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 LONGEST = 1900
 """Characters of a message in one line that are kept; a list of several may have `LINES` of a third of it."""
 LINES = 40
@@ -58,8 +62,8 @@ class WanloraError(Exception):
         return f"{self.message}\nnext: {self.next_command}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # xdist and multiprocessing pickle exceptions; the default would lose the keyword argument
-        return _rebuild, (type(self), self.message, self.next_command)
+        # xdist and multiprocessing pickle exceptions; the default would lose the keyword arguments
+        return _rebuild, (type(self), vars(self))
 
 
 class SettingsError(WanloraError):
@@ -112,11 +116,35 @@ class DataError(WanloraError):
 
 
 class EncodingError(DataError):
-    """A file in a known encoding; `next_command` keeps it under another name and writes it as UTF-8."""
+    """A file in a known encoding; `next_command` keeps it under another name and writes it as UTF-8.
+
+    Args:
+        message: As of `WanloraError`.
+        next_command: The same.
+        file: The file.
+        encoding: Its encoding, by a name that iconv and Python know.
+    """
+
+    def __init__(self, message: str, *, next_command: str, file: Path, encoding: str) -> None:
+        super().__init__(message, next_command=next_command)
+        self.file = file
+        self.encoding = encoding
 
 
 class PackedError(DataError):
-    """What lies in an archive is read only in a folder; `next_command` unpacks it, and reads nothing yet."""
+    """What lies in an archive is read only in a folder; `next_command` unpacks it, and reads nothing yet.
+
+    Args:
+        message: As of `WanloraError`.
+        next_command: The same.
+        archive: The archive.
+        folder: Where it is unpacked to.
+    """
+
+    def __init__(self, message: str, *, next_command: str, archive: Path, folder: Path) -> None:
+        super().__init__(message, next_command=next_command)
+        self.archive = archive
+        self.folder = folder
 
 
 class ExtensionError(WanloraError):
@@ -134,5 +162,8 @@ def _limited(message: str) -> str:
     return "\n".join([*kept[:LINES], *more])
 
 
-def _rebuild(kind: type[WanloraError], message: str, next_command: str | None) -> WanloraError:
-    return kind(message, next_command=next_command)
+def _rebuild(kind: type[WanloraError], attributes: Mapping[str, Any]) -> WanloraError:
+    # without the kind's own arguments, which its attributes are made of
+    error = kind.__new__(kind, attributes["message"])
+    vars(error).update(attributes)
+    return error

@@ -67,12 +67,12 @@ def _empty(words: Sequence[str]) -> str | None:
     return None
 
 
-def _with(words: Sequence[str], old: str, new: str) -> list[str]:
+def _with(words: Sequence[str], old: Path, new: Path) -> list[str]:
     """Words with another path in the place of one, which may be an option's value."""
     again = []
     for word in words:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        again.append(f"{option}{equals}{new}" if value and str(Path(value)) == old else word)
+        again.append(f"{option}{equals}{new}" if value and Path(value) == old else word)
     return again
 
 
@@ -83,17 +83,16 @@ def _following(error: WanloraError, words: Sequence[str]) -> str | None:
 
     following = error.next_command
     if following is not None and isinstance(error, EncodingError):
-        *_, encoding, _, _, _, _, old = shlex.split(following)
-        new = unused(Path(old).with_suffix(f".utf8{Path(old).suffix}"))
-        again = _with(words, old, str(new))
+        old = error.file
+        new = unused(old.with_suffix(f".utf8{old.suffix}"))
+        again = _with(words, old, new)
         if again == list(words):
             # what a folder or a config names has to keep its name
             return f"{following} && {typed(*_PROGRAM.split(), *again)}"
-        write = f"iconv -f {encoding} -t UTF-8 {shlex.quote(old)} > {shlex.quote(str(new))}"
+        write = f"iconv -f {error.encoding} -t UTF-8 {shlex.quote(str(old))} > {shlex.quote(str(new))}"
         return f"{write} && {typed(*_PROGRAM.split(), *again)}"
     if following is not None and isinstance(error, PackedError):
-        _, _, archive, _, folder, *_ = shlex.split(following)
-        again = _with(words, archive, folder)
+        again = _with(words, error.archive, error.folder)
         return f"{following} && {typed(*_PROGRAM.split(), *again)}"
     if following is None or not following.startswith("--"):
         return following
@@ -148,7 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WanloraError as error:
         # what is raised where several commands read does not know which of them was typed
         following = _following(error, words) or f"{program} --help"
-        complain(type(error)(error.message, next_command=following))
+        error.next_command = following
+        complain(error)
         return USAGE
     except BrokenPipeError:
         # the reader has gone, such as `head`; without this Python would complain once more at its exit

@@ -24,11 +24,11 @@ from pytest_wanlora.cli.data_source import (
     whole,
 )
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
-from pytest_wanlora.errors import DataError, PackedError
+from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
 from pytest_wanlora.training_data.duplicates import THRESHOLD
-from pytest_wanlora.training_data.forms import unpacking
+from pytest_wanlora.training_data.forms import packed
 from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.report import build, draw_lines, report_lines
 from pytest_wanlora.training_data.rules import Rules, packaged_rules
@@ -144,9 +144,9 @@ def _report(arguments: argparse.Namespace) -> int:
     target = _target(arguments, suite)
     survey = survey_of(arguments, suite, check_videos=arguments.videos != "none")
     if survey.kind == "archive" and arguments.videos == "read":
-        raise PackedError(
+        raise packed(
+            arguments.metadata,
             f"--videos read: no video in {arguments.metadata} is read; allowed for a .zip: none, exist",
-            next_command=unpacking(arguments.metadata),
         )
     duplicates = survey.duplicates(threshold=arguments.near_duplicates)
     report = build(survey, duplicates, threshold=arguments.near_duplicates)
@@ -219,7 +219,7 @@ def _import(arguments: argparse.Namespace) -> int:
     check_output(output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     survey = take(source, packaged_rules(), progress=progress("rows"))
     if survey.kind == "archive":
-        raise PackedError(f"{source.path}: DiffSynth reads no archive", next_command=unpacking(source.path))
+        raise packed(source.path, f"{source.path}: DiffSynth reads no archive")
     unusable = ~survey.present | np.isin(survey.video_states, list(BROKEN))
     if unusable.any():
         such = "; ".join(

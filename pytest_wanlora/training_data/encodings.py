@@ -149,6 +149,8 @@ def _refused(path: Path, message: str, encoding: str | None) -> DataError:
     return EncodingError(
         f"{path} {message}",
         next_command=f"test ! -e {kept} && mv {old} {kept} && iconv -f {encoding} -t UTF-8 {kept} > {old}",
+        file=path,
+        encoding=encoding,
     )
 
 

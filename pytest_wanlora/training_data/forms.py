@@ -228,10 +228,10 @@ class Clips:
         tables = [name for name in files if _ending(name) in FORMATS]
         if tables and not any(beside.values()):
             if not isinstance(folder, Path):
-                raise PackedError(
+                raise packed(
+                    self.path,
                     f"{self.path}: {', '.join(_name(files[name]) for name in tables)}: a table is read in a "
                     "folder, not in a .zip; allowed in it: clips with captions beside them",
-                    next_command=unpacking(self.path),
                 )
             named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
             if len(named) > 1:
@@ -282,14 +282,14 @@ class Clips:
         try:
             return _caption(self.path.with_suffix("") / file.at, data)
         except DataError as error:
-            what, unpack, mend = (
-                f"{self.path}: unpacked, {error.message}",
-                unpacking(self.path),
-                error.next_command,
-            )
+            what, mend = f"{self.path}: unpacked, {error.message}", error.next_command
+            whole = packed(self.path, what)
             if isinstance(error, EncodingError):
-                raise PackedError(what, next_command=f"{unpack} && {mend}") from error
-            raise DataError(what, next_command=f"{unpack}; then {mend}, and name the folder") from error
+                whole.next_command = f"{whole.next_command} && {mend}"
+                raise whole from error
+            raise DataError(
+                what, next_command=f"{whole.next_command}; then {mend}, and name the folder"
+            ) from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:
         try:
@@ -328,9 +328,11 @@ def opened(
     )
 
 
-def unpacking(archive: Path) -> str:
-    """The shell command that unpacks an archive beside it and keeps files that are there."""
-    return f"unzip -n {shlex.quote(str(archive))} -d {shlex.quote(str(archive.with_suffix('')))}"
+def packed(archive: Path, message: str) -> PackedError:
+    """The error whose command unpacks an archive beside it, and keeps files that are there."""
+    folder = archive.with_suffix("")
+    unpack = f"unzip -n {shlex.quote(str(archive))} -d {shlex.quote(str(folder))}"
+    return PackedError(message, next_command=unpack, archive=archive, folder=folder)
 
 
 def digest(path: Path, files: list[Path]) -> str:
