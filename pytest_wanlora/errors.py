@@ -24,6 +24,7 @@ built-in exception that it is.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,13 @@ class WanloraError(Exception):
         message: First line: what is wrong, naming file, key, value and what is allowed. Further
             lines are details.
         next_command: What to type or do next; printed last, as ``next: ...``.
+        options: Instead of it, the options to change in the command that was typed: the value to give, True
+            for an option without one, False to leave it out. The command line prints the whole command.
 
     Attributes:
         message: As given, with long lines cut.
-        next_command: As given.
+        next_command: As given, or the options in words.
+        options: As given.
 
     Example:
         >>> print(SuiteError("s.yaml:3: seeds.first is 0, allowed is 1 to 16", next_command="edit"))
@@ -51,10 +55,17 @@ class WanloraError(Exception):
         next: edit
     """
 
-    def __init__(self, message: str, *, next_command: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_command: str | None = None,
+        options: Mapping[str, str | bool] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = _limited(message)
-        self.next_command = next_command
+        self.options = dict(options or {})
+        self.next_command = next_command or "; ".join(map(_said, self.options.items())) or None
 
     def __str__(self) -> str:
         if self.next_command is None:
@@ -160,6 +171,13 @@ def _limited(message: str) -> str:
     kept = [line if len(line) <= most else f"{line[:most]}... ({len(line)} characters)" for line in lines]
     more = [f"... and {len(kept) - LINES} lines more"] if len(kept) > LINES else []
     return "\n".join([*kept[:LINES], *more])
+
+
+def _said(option: tuple[str, str | bool]) -> str:
+    name, value = option
+    if isinstance(value, bool):
+        return name if value else f"leave {name} out"
+    return f"{name} {shlex.quote(value)}"
 
 
 def _rebuild(kind: type[WanloraError], attributes: Mapping[str, Any]) -> WanloraError:

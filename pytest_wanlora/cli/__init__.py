@@ -94,17 +94,24 @@ def _following(error: WanloraError, words: Sequence[str]) -> str | None:
     if following is not None and isinstance(error, PackedError):
         again = _with(words, error.archive, error.folder)
         return f"{following} && {typed(*_PROGRAM.split(), *again)}"
-    if following is None or not following.startswith("--"):
+    if not error.options:
         return following
-    option, value = shlex.split(following)
     kept = list(words)
-    given = [at for at, word in enumerate(words) if word.partition("=")[0] == option]
-    if len(given) > 1:
-        # which of several was meant is not known here
-        return f"write {following}"
-    for at in given:
-        del kept[at : at + (1 if "=" in words[at] else 2)]
-    return typed(*_PROGRAM.split(), *kept, option, value)
+    for option, value in error.options.items():
+        given = [at for at, word in enumerate(kept) if _is(word, option)]
+        if len(given) > 1 and value is not False:
+            # which of several was meant is not known here
+            return f"write {following}"
+        for at in reversed(given):
+            del kept[at : at + (1 if "=" in kept[at] or value is True else 2)]
+        kept += [] if value is False else [option] if value is True else [option, value]
+    return typed(*_PROGRAM.split(), *kept)
+
+
+def _is(word: str, option: str) -> bool:
+    """Whether a word of the command line is an option, which argparse takes when it is cut short too."""
+    name = word.partition("=")[0]
+    return name == option or (len(name) > 2 and option.startswith(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

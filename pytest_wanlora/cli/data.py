@@ -170,19 +170,14 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _balance(arguments: argparse.Namespace) -> int:
-    if arguments.share is None and arguments.toward is None:
-        raise DataError(
-            "--share or --toward must say which shares are wanted",
-            next_command="add --share urban=0.3,nature=0.3,action=0.2,other=0.2, or --toward RUN",
-        )
     if arguments.candidate is not None and arguments.toward is None:
         raise DataError(
-            "--candidate: said only of a run", next_command="add --toward RUN, or leave --candidate out"
+            "--candidate: said only of a run, which --toward names", options={"--candidate": False}
         )
     if arguments.near_duplicates is not None and arguments.drop != "near":
         raise DataError(
             f"--near-duplicates: not looked for with --drop {arguments.drop}",
-            next_command="add --drop near, or leave --near-duplicates out",
+            options={"--drop": "near"},
         )
     kind = _output_kind(arguments.output, arguments.metadata)
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
@@ -214,7 +209,7 @@ def _import(arguments: argparse.Namespace) -> int:
     if kind not in ("csv", "json", "jsonl"):
         raise DataError(
             f"--output: {output} does not end in .csv, .json or .jsonl, which DiffSynth reads",
-            next_command=f"--output {shlex.quote(str(output.with_suffix('.csv')))}",
+            options={"--output": str(output.with_suffix(".csv"))},
         )
     check_output(output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     survey = take(source, packaged_rules(), progress=progress("rows"))
@@ -279,7 +274,7 @@ def _categorize(arguments: argparse.Namespace) -> int:
     if kind not in FORMATS:
         raise DataError(
             f"--output: {arguments.output} does not end in {' or '.join(f'.{each}' for each in FORMATS)}",
-            next_command=f"--output {shlex.quote(str(arguments.output.with_suffix('.csv')))}",
+            options={"--output": str(arguments.output.with_suffix(".csv"))},
         )
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     suite = suite_of(arguments)
@@ -297,6 +292,11 @@ def _categorize(arguments: argparse.Namespace) -> int:
 
 
 def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
+    if arguments.share is None and arguments.toward is None:
+        raise DataError(
+            "--share or --toward must say which shares are wanted",
+            options={"--share": balance.equal_shares(rules.names)},
+        )
     shares = (
         dict.fromkeys(rules.names, Fraction(1, len(rules.names)))
         if arguments.share is None
@@ -313,13 +313,13 @@ def _target(arguments: argparse.Namespace, suite: Suite | None) -> Target:
     unread = [f"--{name}" for name in given if getattr(arguments, name) is not None]
     if unread and arguments.videos != "read":
         raise DataError(
-            f"{', '.join(unread)}: said only of videos that are read", next_command="add --videos read"
+            f"{', '.join(unread)}: said only of videos that are read", options={"--videos": "read"}
         )
     if (arguments.height is None) != (arguments.width is None):
-        missing = "--width" if arguments.width is None else "--height"
+        alone = "--height" if arguments.width is None else "--width"
         raise DataError(
             "--height and --width are given together, or neither for each video's own size",
-            next_command=f"add {missing} PIXELS",
+            options={alone: False},
         )
     height, width, frames = arguments.height, arguments.width, arguments.frames or 81
     if suite is not None:
@@ -338,6 +338,6 @@ def _output_kind(output: Path, source: Path) -> str:
         endings = " or ".join(f".{each}" for each in wanted)
         raise DataError(
             f"--output: {output} does not end in {endings}" + (f", as {source} does" if kind != own else ""),
-            next_command=f"--output {shlex.quote(str(output.with_suffix('.' + wanted[0])))}",
+            options={"--output": str(output.with_suffix(f".{wanted[0]}"))},
         )
     return kind

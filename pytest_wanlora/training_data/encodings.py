@@ -61,9 +61,10 @@ def unreadable(path: Path, error: OSError) -> DataError:
     if match := _URL.match(str(path)):
         # a path has one slash left of a URL's two
         url = f"{match[0]}/{str(path)[match.end() :]}"
+        http = url.startswith(("http://", "https://"))
         return DataError(
             f"{url} cannot be read: a URL is not fetched, allowed: a path",
-            next_command="download it, and name the file",
+            next_command=f"curl -LO {shlex.quote(url)}" if http else "download it, and name the file",
         )
     return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
 
@@ -94,8 +95,8 @@ def check_start(path: Path, start: bytes, data: bytes | None = None) -> None:
         raise _refused(path, f"holds zero bytes, as {name} does; the training reads UTF-8", name)
     line = start[: start.index(b"\0")].count(b"\n") + 1
     raise DataError(
-        f"{path} holds a NUL byte in line {line}; allowed: text in UTF-8 without one",
-        next_command=f"save it without NUL bytes, with the program that wrote it; line {line} is the first",
+        f"{path} holds a NUL byte in line {line}, the first; allowed: text in UTF-8 without one",
+        next_command=_look(path, line),
     )
 
 
@@ -130,18 +131,25 @@ def undecodable(path: Path, data: bytes | None = None) -> DataError:
     what = f"is not UTF-8: byte 0x{byte:02x} at offset {at}, line {number}"
     if line_of_utf8 is not None and found is not None:
         return DataError(
-            f"{path} {what}; line {line_of_utf8} is UTF-8, so no encoding is that of the whole file",
-            next_command=f"type line {number} again, and others like it, in an editor that saves UTF-8",
+            f"{path} {what}; line {line_of_utf8} is UTF-8, so no encoding is that of the whole file: line "
+            f"{number} and others like it must be typed again",
+            next_command=_look(path, number),
         )
     guess = None if words_of_utf8 else _guess(letters, common)
-    return _refused(path, f"{what}; the whole file reads as {guess}" if guess else what, guess)
+    return _refused(path, f"{what}; the whole file reads as {guess}" if guess else what, guess, number)
 
 
-def _refused(path: Path, message: str, encoding: str | None) -> DataError:
+def _look(path: Path, line: int) -> str:
+    """The command that shows a line, whatever its bytes are."""
+    return f"sed -n {line}p {shlex.quote(str(path))} | cat -v"
+
+
+def _refused(path: Path, message: str, encoding: str | None, line: int = 1) -> DataError:
     if encoding is None:
         return DataError(
-            f"{path} {message}; allowed: UTF-8, and in which encoding it is cannot be told",
-            next_command="save it as UTF-8 with the program that wrote it",
+            f"{path} {message}; allowed: UTF-8, and in which encoding it is cannot be told: save it again "
+            "with the program that wrote it",
+            next_command=_look(path, line),
         )
     # the original is kept: under another ending, so that nothing takes it for a caption or a table
     kept = shlex.quote(str(unused(path.with_name(f"{path.name}.{encoding.lower()}"))))

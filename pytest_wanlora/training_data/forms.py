@@ -115,7 +115,7 @@ class Clips:
             raise DataError(
                 f"{self.path}: there is no column {self._unused[0]!r}, since there is no table in it but "
                 "clips with captions beside them",
-                next_command="leave --prompt-column and --video-column out",
+                options={"--prompt-column": False, "--video-column": False},
             )
 
     def _refused(self, message: str, word: str) -> DataError:
@@ -235,9 +235,10 @@ class Clips:
                 )
             named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
             if len(named) > 1:
+                first = shlex.quote(str(folder / named[0]))
                 raise DataError(
-                    f"{folder}: there are several tables in it: {', '.join(named)}",
-                    next_command=f"name one: {shlex.quote(str(folder / named[0]))}",
+                    f"{folder}: there are several tables in it: {', '.join(named)}; allowed: one",
+                    next_command=f"python -m pytest_wanlora data report {first}",
                 )
             yield from self._of_table(folder / named[0], folder, settings)
         elif clips:
@@ -287,9 +288,7 @@ class Clips:
             if isinstance(error, EncodingError):
                 whole.next_command = f"{whole.next_command} && {mend}"
                 raise whole from error
-            raise DataError(
-                what, next_command=f"{whole.next_command}; then {mend}, and name the folder"
-            ) from error
+            raise DataError(what, next_command=f"{whole.next_command} && {mend}") from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:
         try:
