@@ -14,6 +14,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from io import BufferedReader, BufferedWriter
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -154,6 +155,15 @@ def from_here(path: Path) -> str:
         return Path(os.path.relpath(path)).as_posix()
     except ValueError:
         return str(path)
+
+
+def unused(path: Path) -> Path:
+    """The path, or where something is there already, another beside it."""
+    numbers = count(2)
+    free = path
+    while os.path.lexists(free):
+        free = path.with_stem(f"{path.stem}-{next(numbers)}")
+    return free
 
 
 def file_sha256(path: str | Path) -> str:

@@ -78,8 +78,8 @@ def _with(words: Sequence[str], old: Path, new: Path) -> list[str]:
 
 def _following(error: WanloraError, words: Sequence[str]) -> str | None:
     """The next command of an error; where it is a part of one, with the whole command that was typed."""
+    from pytest_wanlora.files import unused
     from pytest_wanlora.reports.commands import typed
-    from pytest_wanlora.training_data.encodings import unused
 
     following = error.next_command
     if following is not None and isinstance(error, EncodingError):
@@ -96,7 +96,7 @@ def _following(error: WanloraError, words: Sequence[str]) -> str | None:
         return f"{following} && {typed(*_PROGRAM.split(), *again)}"
     if not error.options:
         return following
-    kept = list(words)
+    kept, added = list(words), list[str]()
     for option, value in error.options.items():
         given = [at for at, word in enumerate(kept) if _is(word, option)]
         if len(given) > 1 and value is not False:
@@ -104,8 +104,10 @@ def _following(error: WanloraError, words: Sequence[str]) -> str | None:
             return f"write {following}"
         for at in reversed(given):
             del kept[at : at + (1 if "=" in kept[at] or value is True else 2)]
-        kept += [] if value is False else [option] if value is True else [option, value]
-    return typed(*_PROGRAM.split(), *kept)
+        added += [] if value is False else [option] if value is True else [option, value]
+    # what follows a lone -- is pytest's
+    end = kept.index("--") if "--" in kept else len(kept)
+    return typed(*_PROGRAM.split(), *kept[:end], *added, *kept[end:])
 
 
 def _is(word: str, option: str) -> bool:
@@ -136,7 +138,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for module in modules:
         module.add_parser(commands)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    handed: list[str] = []
+    whole, handed = words, list[str]()
     if words[:1] == ["watch"] and "--" in words:
         # what follows is pytest's
         at = words.index("--")
@@ -153,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(chosen)
     except WanloraError as error:
         # what is raised where several commands read does not know which of them was typed
-        following = _following(error, words) or f"{program} --help"
+        following = _following(error, whole) or f"{program} --help"
         error.next_command = following
         complain(error)
         return USAGE

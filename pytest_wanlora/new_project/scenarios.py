@@ -197,7 +197,8 @@ def _clip_problems(scenarios: Sequence[NewScenario], clip: ClipScorer) -> Iterat
         if each.caption is None:
             yield (
                 f"scenario {each.id!r}: the prompt {found[each.id]}, so CLIP needs a caption; "
-                "allowed: a short English sentence of what the video shows"
+                "allowed: a short English sentence of what the video shows, such as "
+                f"--caption '{each.id}=a street at night'"
             )
         else:
             yield (

@@ -111,12 +111,13 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
     if (signer is None) != (signers is None):
         raise SettingsError(
             "--allowed-signers and --signer: one without the other; allowed: both or neither",
-            next_command="give the file of allowed signers and who of them must have signed",
+            next_command=bounds.HELP,
         )
     if signers is not None and not signers.is_file():
         raise SettingsError(
-            f"--allowed-signers: {signers}: no such file; allowed: a file in ssh-keygen's format",
-            next_command="man ssh-keygen, section ALLOWED SIGNERS",
+            f"--allowed-signers: {signers}: no such file; allowed: a file in ssh-keygen's format (its manual "
+            "has it under ALLOWED SIGNERS)",
+            next_command=listing(signers),
         )
     data = _read(receipt_path)
     sha256 = _digest(checkpoint)

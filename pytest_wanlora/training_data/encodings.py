@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 import re
 import shlex
 import unicodedata
-from itertools import count
 from pathlib import Path
 
 from pytest_wanlora.errors import DataError, EncodingError
-from pytest_wanlora.files import listing, read_regular
+from pytest_wanlora.files import listing, read_regular, unused
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -160,15 +158,6 @@ def _refused(path: Path, message: str, encoding: str | None, line: int = 1) -> D
         file=path,
         encoding=encoding,
     )
-
-
-def unused(path: Path) -> Path:
-    """The path, or where something is there already, another beside it."""
-    numbers = count(2)
-    free = path
-    while os.path.lexists(free):
-        free = path.with_stem(f"{path.stem}-{next(numbers)}")
-    return free
 
 
 def _is_text(data: bytes, encoding: str) -> bool:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.files import create_beside, listing
-from pytest_wanlora.training_data.encodings import unused
+from pytest_wanlora.files import create_beside, listing, unused
 
 
 def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool = False) -> None:

@@ -596,7 +596,7 @@ class TestSignature:
         [
             (
                 "locked",
-                r"incorrect passphrase(.|\n)*next: ssh-add .*locked, then --wanlora-sign-key .*locked.pub",
+                r"incorrect passphrase(.|\n)*next: ssh-add .*locked$",
             ),
             ("none", r"ssh-keygen cannot sign with it: .*No such file(.|\n)*next: ssh-keygen -y -f"),
             ("signers", r"ssh-keygen cannot sign with it"),
@@ -1008,12 +1008,12 @@ class TestCircumstances:
         assert desk.main("--policy", str(policy)) == 1
         assert "required: >= 65" in capsys.readouterr().err
         assert desk.main("--policy", str(policy), "--min-seeds", "1") == 4
-        assert "--min-seeds: the policy file has it too" in capsys.readouterr().err
+        assert f"--min-seeds: the policy {policy} has it too" in capsys.readouterr().err
         # each option is named by itself
         policy.write_text("require: ['clip>=0.3']\nbands: {fvd: 0.5}\nenvironment: {device: cpu}\n")
         for option, value, key in (("--band", "fvd<=0.4", "fvd"), ("--environment", "device=x", "device")):
             assert desk.main("--policy", str(policy), option, value) == 4
-            assert f"{option}: {key}: the policy file has it too" in capsys.readouterr().err
+            assert f"{option}: {key}: the policy {policy} has it too" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("text", "words"),
