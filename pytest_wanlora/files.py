@@ -212,8 +212,9 @@ def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobErro
     except OSError:
         free = "its free space is unknown"
     return JobError(
-        f"{folder}: cannot {purpose}: {error.strerror or error}\nA writable folder is needed; {free}.",
-        next_command=f"make room or make it writable, or name another folder with --wanlora-{kind}-dir",
+        f"{folder}: cannot {purpose}: {error.strerror or error}\nA writable folder with room is needed, "
+        f"which --wanlora-{kind}-dir names; {free}.",
+        next_command=f"ls -ld {shlex.quote(str(existing))}",
     )
 
 

@@ -52,7 +52,7 @@ _RELIED_UPON: tuple[tuple[Callable[..., Any], tuple[str, ...]], ...] = (
 _UNITS = ("WanVideoUnit_NoiseInitializer", "WanVideoUnit_PromptEmbedder")
 # DiffSynth's Wan model takes the first of these kernels that is installed
 _KERNEL_FLAGS = ("FLASH_ATTN_3_AVAILABLE", "FLASH_ATTN_2_AVAILABLE", "SAGE_ATTN_AVAILABLE")
-_NEXT_COMMAND = "pip install 'diffsynth==2.1.12', the release that this was written for"
+_NEXT_COMMAND = "pip install 'diffsynth==2.1.12'"
 
 
 class Accelerator:
