@@ -8,7 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
@@ -20,6 +20,12 @@ from pytest_wanlora.results.folders import RECORD
 if TYPE_CHECKING:
     from pytest_wanlora.publishing.predicate import AnyStatement
     from pytest_wanlora.publishing.verify import Demands, Verification
+
+#: Nothing in a receipt tells that an item and its limit were left out, and it was sealed again.
+_UNCHECKED: Final = (
+    "whether the suite demands more than the receipt says, since its file is not read; name what must be in "
+    "it with --require, --band or --policy"
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -258,6 +264,7 @@ def _lines(found: AnyStatement, demands: Demands, result: Verification) -> Itera
         "" if result.record is not None else f", since {RECORD} of the run does not lie beside the receipt"
     )
     yield f"  checked against nothing else: scores, seeds, environment, versions, names and times{alone}"
+    yield f"  not checked: {_UNCHECKED}"
     yield (
         "  no signature was looked at: anyone can write a receipt that fits, so it proves nothing of who "
         "wrote it; ask for one with --allowed-signers or --public-key"
@@ -274,6 +281,7 @@ def _document(found: Verification, demands: Demands) -> dict[str, object]:
         "verified": found.verified,
         "problems": list(found.problems),
         "held_to": None if found.record is None else str(found.record),
+        "not_checked": [] if found.signed else [_UNCHECKED],
         "signed_by": " and ".join(_signers(demands)) if found.signed else None,
         "required": [bound.text for bound in demands.bounds],
         "receipt": None if statement is None else statement.model_dump(mode="json", by_alias=True),
