@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -31,6 +32,7 @@ LARGEST: Final = 256 * 2**20
 # what a name may have besides, and stay below the 255 bytes that file systems allow
 _NAME_BYTES: Final = 200
 _PIECE: Final = 2**20
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
@@ -147,6 +149,17 @@ def delete_whole(folder: Path) -> None:
 def listing(path: Path) -> str:
     """The command that lists what is there of a path: the file or folder, or the nearest folder above it."""
     return f"ls -l {shlex.quote(str(_existing(path)))}"
+
+
+def url_of(path: Path) -> str | None:
+    """The URL that a path was made of, which lost one of its two slashes then; None for a path."""
+    match = None if path.exists() else _URL.match(str(path))
+    return None if match is None else f"{match[0]}/{str(path)[match.end() :]}"
+
+
+def fetching(url: str) -> str | None:
+    """The command that fetches a URL into the current folder; None where that is not known."""
+    return f"curl -LO {shlex.quote(url)}" if url.startswith(("http://", "https://")) else None
 
 
 def from_here(path: Path) -> str:

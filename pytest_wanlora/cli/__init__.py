@@ -32,6 +32,7 @@ from pytest_wanlora.cli import (
 from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import EncodingError, PackedError, SettingsError, WanloraError
+from pytest_wanlora.files import fetching, unused, url_of
 
 _PROGRAM: Final = "python -m pytest_wanlora"
 
@@ -53,6 +54,15 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"{' '.join(unknown)}: not known here; allowed: what the next command lists")
         if (empty := _empty(args or ())) is not None:
             self.error(f"{empty}: it is empty; allowed: a text")
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if isinstance(value, Path) and (url := url_of(value)) is not None:
+                # what is written is not there to be fetched
+                fetched = None if action.dest == "output" else fetching(url)
+                raise SettingsError(
+                    f"{'/'.join(action.option_strings) or action.dest}: {url} is a URL; allowed: a path",
+                    next_command=fetched or f"{self.prog} --help",
+                )
         return found, unknown
 
 
@@ -78,7 +88,6 @@ def _with(words: Sequence[str], old: Path, new: Path) -> list[str]:
 
 def _following(error: WanloraError, words: Sequence[str]) -> str | None:
     """The next command of an error; where it is a part of one, with the whole command that was typed."""
-    from pytest_wanlora.files import unused
     from pytest_wanlora.reports.commands import typed
 
     following = error.next_command

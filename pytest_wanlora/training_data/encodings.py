@@ -10,7 +10,7 @@ import unicodedata
 from pathlib import Path
 
 from pytest_wanlora.errors import DataError, EncodingError
-from pytest_wanlora.files import listing, read_regular, unused
+from pytest_wanlora.files import fetching, listing, read_regular, unused, url_of
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -51,18 +51,14 @@ _LIKELY = 0.25
 _FEWEST_LETTERS = 4
 # letters of three bytes or four; in texts of other encodings hardly any word consists of such
 _UTF8_WORD = re.compile(rb"[\x80-\xff]+")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error to raise for a file that the system does not open, such as one that is not there."""
-    if match := _URL.match(str(path)):
-        # a path has one slash left of a URL's two
-        url = f"{match[0]}/{str(path)[match.end() :]}"
-        http = url.startswith(("http://", "https://"))
+    if (url := url_of(path)) is not None:
         return DataError(
             f"{url} cannot be read: a URL is not fetched, allowed: a path",
-            next_command=f"curl -LO {shlex.quote(url)}" if http else "download it, and name the file",
+            next_command=fetching(url) or "download it, and name the file",
         )
     return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
 

@@ -78,6 +78,14 @@ CASES: tuple[tuple[tuple[str, str], tuple[str, ...]], ...] = (
     (("--videos", "exist"), ("data", "report", "WRONG.json", "--videos", "x")),
     (("--samples", "required"), ("data", "balance", "WRONG.json", "--output", "o.json")),
     (("--to", "required"), ("data", "import", "WRONG.json")),
+    (
+        ("--categories: https://h/w.yaml", "a path"),
+        ("data", "report", "m", "--categories", "https://h/w.yaml"),
+    ),
+    (("--base: s3://h/v", "a path"), ("data", "report", "WRONG.json", "--base=s3://h/v")),
+    (("metadata: https://h/m.csv", "a path"), ("data", "report", "https://h/m.csv")),
+    (("--output: https://h/o.csv", "a path"), ("data", "categorize", "m", "--output", "https://h/o.csv")),
+    (("receipt: https://h/r.json", "a path"), ("verify", "https://h/r.json", "WRONG.txt")),
     (("watch", "FOLDER"), ("watch",)),
     (("WRONG.txt", "no folder"), ("watch", "WRONG.txt")),
     (("--idle", "90s"), ("watch", "EMPTY", "--idle", "x")),
@@ -86,7 +94,7 @@ CASES: tuple[tuple[tuple[str, str], tuple[str, ...]], ...] = (
     (("nosuch", "tiny"), ("init", "--yes", "--name", "a", "--prompt", "a=b: text", "--model", "nosuch")),
 )
 # what a command that can be pasted begins with; words would say what to do
-PROGRAMS = ("ls", "cat", "head", "python", "pytest", "sha256sum", "find", "grep")
+PROGRAMS = ("ls", "cat", "head", "python", "pytest", "sha256sum", "find", "grep", "curl")
 
 
 @pytest.mark.parametrize(("said", "typed"), CASES, ids=[" ".join(typed) or "nothing" for _, typed in CASES])
