@@ -8,6 +8,7 @@ import re
 import shlex
 import unicodedata
 from pathlib import Path
+from typing import BinaryIO
 
 from pytest_wanlora.errors import DataError, EncodingError
 from pytest_wanlora.files import fetching, listing, read_regular, unused, url_of
@@ -48,6 +49,7 @@ _LEGACY: tuple[tuple[str, frozenset[str]], ...] = (
     ("EUC-JP", _KANA),
 )
 _LIKELY = 0.25
+_PIECE = 2**20
 _FEWEST_LETTERS = 4
 # letters of three bytes or four; in texts of other encodings hardly any word consists of such
 _UTF8_WORD = re.compile(rb"[\x80-\xff]+")
@@ -87,8 +89,21 @@ def check_start(path: Path, start: bytes, data: bytes | None = None) -> None:
     name = next((name for name in ("UTF-16LE", "UTF-16BE") if _is_utf_16(data, name)), None)
     if name is not None:
         raise _refused(path, f"holds zero bytes, as {name} does; the training reads UTF-8", name)
-    line = start[: start.index(b"\0")].count(b"\n") + 1
-    raise DataError(
+    raise _with_nul(path, io.BytesIO(start))
+
+
+def check_rest(path: Path, file: BinaryIO) -> None:
+    """Refuse a file that holds a NUL byte anywhere behind where it was read to."""
+    # a search in large pieces costs a small part of what the rows do; lines are counted only where one is
+    while piece := file.read(_PIECE):
+        if b"\0" in piece:
+            file.seek(0)
+            raise _with_nul(path, file)
+
+
+def _with_nul(path: Path, lines: BinaryIO) -> DataError:
+    line = next(number for number, text in enumerate(lines, start=1) if b"\0" in text)
+    return DataError(
         f"{path} holds a NUL byte in line {line}, the first; allowed: text in UTF-8 without one",
         next_command=_look(path, line),
     )

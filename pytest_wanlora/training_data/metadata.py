@@ -18,7 +18,7 @@ from typing import Any, BinaryIO, NamedTuple, Self
 
 from pytest_wanlora.errors import DataError
 from pytest_wanlora.files import listing, open_regular
-from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
+from pytest_wanlora.training_data.encodings import check_rest, check_start, undecodable, unreadable
 from pytest_wanlora.training_data.videos import ENDINGS, named_in
 from pytest_wanlora.training_data.writing import with_commas
 
@@ -374,14 +374,15 @@ def _open(path: Path) -> BinaryIO:
     except OSError as error:
         raise unreadable(path, error) from error
     start = file.read(_START)
-    file.seek(0)
     try:
         check_start(path, start)
+        check_rest(path, file)
         if not start.strip():
             raise DataError(f"{path} is empty", next_command=listing(path))
     except DataError:
         file.close()
         raise
+    file.seek(0)
     return file
 
 

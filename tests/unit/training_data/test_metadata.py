@@ -208,6 +208,18 @@ def test_bad_files_are_refused_with_their_place(
     assert len(message.replace(str(path), path.name)) < 400
 
 
+@pytest.mark.parametrize("before", [4094, 4095, 4096, 2**20 - 1, 3 * 2**20])
+def test_a_nul_byte_anywhere_is_refused(tmp_path: Path, before: int) -> None:
+    path = tmp_path / "m.csv"
+    rows = b"video,prompt\n" + b"a.mp4,a city\n" * (before // 13)
+    path.write_bytes(rows + b"b.mp4," + b"x" * (before - len(rows) - 6) + b"\0\n")
+    line = rows.count(b"\n") + 1
+    assert bad(path) == (
+        f"{path} holds a NUL byte in line {line}, the first; allowed: text in UTF-8 without one\n"
+        f"next: sed -n {line}p {path} | cat -v"
+    )
+
+
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     assert "No such file" in bad(tmp_path / "m.csv")
 
