@@ -117,9 +117,7 @@ def _option(name: str, value: object) -> Iterable[str]:
     known = {option.ini.removeprefix("wanlora_"): option for option in OPTIONS}
     if plain not in known:
         allowed = ", ".join([*known, "update_baselines"])
-        raise SettingsError(
-            f"gate: {name!r} is no option; allowed: {allowed}", next_command="pytest --help lists them"
-        )
+        raise SettingsError(f"gate: {name!r} is no option; allowed: {allowed}", next_command="pytest --help")
     return _words(known[plain], value)
 
 

@@ -24,6 +24,11 @@ built-in exception that it is.
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 LONGEST = 1900
 """Characters of a message in one line that are kept; a list of several may have `LINES` of a third of it."""
 LINES = 40
@@ -36,10 +41,13 @@ class WanloraError(Exception):
         message: First line: what is wrong, naming file, key, value and what is allowed. Further
             lines are details.
         next_command: What to type or do next; printed last, as ``next: ...``.
+        options: Instead of it, the options to change in the command that was typed: the value to give, True
+            for an option without one, False to leave it out. The command line prints the whole command.
 
     Attributes:
         message: As given, with long lines cut.
-        next_command: As given.
+        next_command: As given, or the options in words.
+        options: As given.
 
     Example:
         >>> print(SuiteError("s.yaml:3: seeds.first is 0, allowed is 1 to 16", next_command="edit"))
@@ -47,10 +55,17 @@ class WanloraError(Exception):
         next: edit
     """
 
-    def __init__(self, message: str, *, next_command: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        next_command: str | None = None,
+        options: Mapping[str, str | bool] | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = _limited(message)
-        self.next_command = next_command
+        self.options = dict(options or {})
+        self.next_command = next_command or "; ".join(map(_said, self.options.items())) or None
 
     def __str__(self) -> str:
         if self.next_command is None:
@@ -58,8 +73,8 @@ class WanloraError(Exception):
         return f"{self.message}\nnext: {self.next_command}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        # xdist and multiprocessing pickle exceptions; the default would lose the keyword argument
-        return _rebuild, (type(self), self.message, self.next_command)
+        # xdist and multiprocessing pickle exceptions; the default would lose the keyword arguments
+        return _rebuild, (type(self), vars(self))
 
 
 class SettingsError(WanloraError):
@@ -112,11 +127,35 @@ class DataError(WanloraError):
 
 
 class EncodingError(DataError):
-    """A file in a known encoding; `next_command` keeps it under another name and writes it as UTF-8."""
+    """A file in a known encoding; `next_command` keeps it under another name and writes it as UTF-8.
+
+    Args:
+        message: As of `WanloraError`.
+        next_command: The same.
+        file: The file.
+        encoding: Its encoding, by a name that iconv and Python know.
+    """
+
+    def __init__(self, message: str, *, next_command: str, file: Path, encoding: str) -> None:
+        super().__init__(message, next_command=next_command)
+        self.file = file
+        self.encoding = encoding
 
 
 class PackedError(DataError):
-    """What lies in an archive is read only in a folder; `next_command` unpacks it, and reads nothing yet."""
+    """What lies in an archive is read only in a folder; `next_command` unpacks it, and reads nothing yet.
+
+    Args:
+        message: As of `WanloraError`.
+        next_command: The same.
+        archive: The archive.
+        folder: Where it is unpacked to.
+    """
+
+    def __init__(self, message: str, *, next_command: str, archive: Path, folder: Path) -> None:
+        super().__init__(message, next_command=next_command)
+        self.archive = archive
+        self.folder = folder
 
 
 class ExtensionError(WanloraError):
@@ -134,5 +173,15 @@ def _limited(message: str) -> str:
     return "\n".join([*kept[:LINES], *more])
 
 
-def _rebuild(kind: type[WanloraError], message: str, next_command: str | None) -> WanloraError:
-    return kind(message, next_command=next_command)
+def _said(option: tuple[str, str | bool]) -> str:
+    name, value = option
+    if isinstance(value, bool):
+        return name if value else f"leave {name} out"
+    return f"{name} {shlex.quote(value)}"
+
+
+def _rebuild(kind: type[WanloraError], attributes: Mapping[str, Any]) -> WanloraError:
+    # without the kind's own arguments, which its attributes are made of
+    error = kind.__new__(kind, attributes["message"])
+    vars(error).update(attributes)
+    return error

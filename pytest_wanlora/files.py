@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import stat
 import tempfile
 from collections.abc import Mapping
 from io import BufferedReader, BufferedWriter
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,6 +32,7 @@ LARGEST: Final = 256 * 2**20
 # what a name may have besides, and stay below the 255 bytes that file systems allow
 _NAME_BYTES: Final = 200
 _PIECE: Final = 2**20
+_URL: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 _READ: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _CREATE: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0)
 
@@ -148,12 +151,32 @@ def listing(path: Path) -> str:
     return f"ls -l {shlex.quote(str(_existing(path)))}"
 
 
+def url_of(path: Path) -> str | None:
+    """The URL that a path was made of, which lost one of its two slashes then; None for a path."""
+    match = None if path.exists() else _URL.match(str(path))
+    return None if match is None else f"{match[0]}/{str(path)[match.end() :]}"
+
+
+def fetching(url: str) -> str | None:
+    """The command that fetches a URL into the current folder; None where that is not known."""
+    return f"curl -LO {shlex.quote(url)}" if url.startswith(("http://", "https://")) else None
+
+
 def from_here(path: Path) -> str:
     """A path from the current folder, with forward slashes; a path on another drive as it is."""
     try:
         return Path(os.path.relpath(path)).as_posix()
     except ValueError:
         return str(path)
+
+
+def unused(path: Path) -> Path:
+    """The path, or where something is there already, another beside it."""
+    numbers = count(2)
+    free = path
+    while os.path.lexists(free):
+        free = path.with_stem(f"{path.stem}-{next(numbers)}")
+    return free
 
 
 def file_sha256(path: str | Path) -> str:
@@ -202,8 +225,9 @@ def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobErro
     except OSError:
         free = "its free space is unknown"
     return JobError(
-        f"{folder}: cannot {purpose}: {error.strerror or error}\nA writable folder is needed; {free}.",
-        next_command=f"make room or make it writable, or name another folder with --wanlora-{kind}-dir",
+        f"{folder}: cannot {purpose}: {error.strerror or error}\nA writable folder with room is needed, "
+        f"which --wanlora-{kind}-dir names; {free}.",
+        next_command=f"ls -ld {shlex.quote(str(existing))}",
     )
 
 

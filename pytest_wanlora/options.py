@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+import shlex
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -172,6 +173,13 @@ def in_two_words(arguments: Sequence[str | os.PathLike[str]]) -> list[int]:
     return [at for at in range(end - 1) if words[at] in names and not words[at + 1].startswith("-")]
 
 
+def again(typed: Sequence[str], *changed: str, without: Collection[str] = ()) -> str:
+    """The command line that was typed, with some options of ours changed: see `Settings.again`."""
+    names = {word.partition("=")[0] for word in changed} | {*without}
+    kept = [word for word in in_one_word(typed) if word.partition("=")[0] not in names]
+    return shlex.join(["pytest", *changed, *kept])
+
+
 def in_one_word(arguments: Sequence[str]) -> list[str]:
     """Join options of ours and their values, which pytest then takes for nothing else.
 
@@ -193,12 +201,19 @@ def find(config: pytest.Config, option: Option) -> Given | None:
     """
     typed = getattr(config.option, option.ini)
     if typed is not None:
-        return Given(typed, f"--{option.name}", config.invocation_params.dir, on_command_line=True)
+        words = tuple(map(str, config.invocation_params.args))
+        without = again(words, without=[f"--{option.name}"])
+        return Given(typed, f"--{option.name}", config.invocation_params.dir, True, without)
     try:
         written = config.getini(option.ini)
     except (TypeError, ValueError) as error:
         # a value of another type in a TOML file; pytest 9.2 makes it a usage error itself
-        raise SettingsError(str(error), next_command=f"write {option.ini} as text, in quotes") from error
+        raise SettingsError(
+            f"{error}; allowed: a text, in quotes",
+            next_command=f"grep -n {option.ini} {shlex.quote(str(config.inipath))}"
+            if config.inipath is not None
+            else "pytest --help",
+        ) from error
     if written is None or written == []:
         return None
     overridden = {text.partition("=")[0] for text in config.option.override_ini or []}
@@ -217,12 +232,14 @@ class Given:
         folder: Where its relative paths start: the working directory for the command line, the ini file's
             folder for the ini file.
         on_command_line: Whether it was typed, `addopts` included.
+        otherwise: The next command where it is not allowed: what was typed without it.
     """
 
     value: str | Sequence[str]
     source: str
     folder: Path
     on_command_line: bool = False
+    otherwise: str = "pytest --help"
 
     @property
     def text(self) -> str:
@@ -233,5 +250,5 @@ class Given:
         """Build the error for this value."""
         return SettingsError(
             f"{self.source}: {self.text!r} is not allowed; allowed: {allowed}",
-            next_command=f"correct {self.source}, or leave it out; pytest --help lists the defaults",
+            next_command=self.otherwise,
         )

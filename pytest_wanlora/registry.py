@@ -64,7 +64,7 @@ class Extension(Generic[T]):
         package = self.distribution.partition(" ")[0]
         return ExtensionError(
             f"{self.distribution}: entry point {self.name} = {self.reference} of {self.group}: {what}",
-            next_command=f"correct the package, or pip uninstall {package}",
+            next_command=f"pip uninstall {package}",
         )
 
     def files(self) -> tuple[ExtensionFile, ...]:

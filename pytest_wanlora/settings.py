@@ -132,9 +132,7 @@ class Settings:
             changed: Each in one word, `--wanlora-seeds=2`.
             without: Options that are left out.
         """
-        names = {word.partition("=")[0] for word in changed} | {*without}
-        kept = [word for word in options.in_one_word(self.typed) if word.partition("=")[0] not in names]
-        return shlex.join(["pytest", *changed, *kept])
+        return options.again(self.typed, *changed, without=without)
 
     @property
     def partial(self) -> bool:
@@ -155,7 +153,7 @@ class Settings:
                 raise SettingsError(
                     f"--wanlora-scenario (ini: wanlora_scenario): {identifier!r} is no scenario of suite "
                     f"{suite.name}; {hint}allowed: {', '.join(known)}",
-                    next_command="correct the id, or leave it out to render all scenarios",
+                    next_command=self.again(f"--wanlora-scenario={(near or known)[0]}"),
                 )
         return tuple(
             scenario for scenario in suite.scenarios if not self.scenarios or scenario.id in self.scenarios
@@ -189,6 +187,7 @@ def read(config: pytest.Config) -> Settings | None:
         return default if found is None else parse(found)
 
     here, home = config.invocation_params.dir, _home(config)
+    typed = tuple(map(str, config.invocation_params.args))
     baseline = value("wanlora-baseline", option_values.parse_baseline, BASE)
     named = given["wanlora-baseline"]
     settings = Settings(
@@ -201,7 +200,7 @@ def read(config: pytest.Config) -> Settings | None:
         suite=value("wanlora-suite", option_values.parse_suite, None),
         baseline=baseline,
         baselines_dir=Path(value("wanlora-baselines-dir", option_values.parse_path, home / "baselines")),
-        update_target=_update_target(bool(lora), baseline if named and named.on_command_line else None)
+        update_target=_update_target(lora, baseline if named and named.on_command_line else None, typed)
         if update
         else None,
         scales=value("wanlora-scale", option_values.parse_scales, (1.0,)),
@@ -223,7 +222,7 @@ def read(config: pytest.Config) -> Settings | None:
         ray_wait=value("wanlora-ray-wait", option_values.parse_seconds, 600.0),
         ray_limit=value("wanlora-ray-limit", option_values.parse_seconds, 3600.0),
         sources={name: found.source for name, found in given.items() if found is not None},
-        typed=tuple(map(str, config.invocation_params.args)),
+        typed=typed,
     )
     _refuse_contradictions(settings)
     return settings
@@ -293,7 +292,7 @@ def _refuse_too_few_videos(settings: Settings, suite: Suite) -> None:
     )
 
 
-def _update_target(with_lora: bool, named: str | None) -> str:
+def _update_target(with_lora: Sequence[str], named: str | None, typed: Sequence[str]) -> str:
     target = named or (ACCEPTED if with_lora else BASE)
     if not options.NAME.fullmatch(target):
         problem = "a folder's path"
@@ -306,7 +305,7 @@ def _update_target(with_lora: bool, named: str | None) -> str:
     allowed = "accepted or another name" if with_lora else BASE
     raise SettingsError(
         f"--wanlora-baseline: {target!r} is {problem}; allowed with --update-baselines: {allowed}",
-        next_command="leave --wanlora-baseline out",
+        next_command=options.again(typed, without=["--wanlora-baseline"]),
     )
 
 
@@ -324,18 +323,19 @@ def _refuse_unknown_keys(config: pytest.Config) -> None:
             where = "-o" if key in overridden else str(config.inipath)
             raise SettingsError(
                 f"{where}: {key}: no such key; {hint}allowed: {', '.join(known)}",
-                next_command=f"correct {key} in {where}, or remove it",
+                next_command="pytest --help" if where == "-o" else f"grep -n {key} {shlex.quote(where)}",
             )
 
 
 def _refuse_idle_options(config: pytest.Config) -> None:
     """Refuse options that were typed but would do nothing: the run must not look like a gate that passed."""
-    for argument in map(str, config.invocation_params.args):
+    typed = tuple(map(str, config.invocation_params.args))
+    for argument in typed:
         if argument.startswith("--wanlora-"):
             raise SettingsError(
                 f"{argument.partition('=')[0]}: does nothing without a gate; "
                 "allowed: together with --lora or --update-baselines",
-                next_command="pytest --lora FILE, with the same options",
+                next_command=options.again(typed, "--lora=FILE"),
             )
 
 
@@ -345,7 +345,7 @@ def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
     if stray:
         raise SettingsError(
             f"{stray[0]}: a checkpoint where pytest takes tests; allowed: checkpoints after --lora alone",
-            next_command="put a glob in quotes, --lora '*.safetensors', or repeat --lora",
+            next_command=f"pytest --lora {shlex.quote(str(Path(stray[0]).with_name('*.safetensors')))}",
         )
 
 
@@ -372,14 +372,16 @@ def _refuse_contradictions(settings: Settings) -> None:
         if settings.force:
             raise SettingsError(
                 "--wanlora-force: does nothing without --update-baselines; allowed: together with it",
-                next_command="leave it out: no option lets a checkpoint pass that the gate refuses",
+                next_command=settings.again(without=["--wanlora-force"]),
             )
         return
     if settings.partial:
         raise SettingsError(
             f"--update-baselines: scenarios {', '.join(settings.scenarios)} alone make no baseline; "
             "allowed: all scenarios of the suite",
-            next_command="leave --wanlora-scenario (ini: wanlora_scenario) out",
+            next_command=settings.again(without=["--wanlora-scenario"])
+            if settings.sources["wanlora-scenario"].startswith("--")
+            else "pytest --help",
         )
     if len(settings.lora) > 1:
         raise SettingsError(

@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.errors import BaselineError
-from pytest_wanlora.files import from_here, json_sha256, parse_json, read_regular, write_whole
+from pytest_wanlora.files import from_here, json_sha256, listing, parse_json, read_regular, write_whole
 from pytest_wanlora.schemas import first_error
 
 SCHEMA_VERSION = 2
@@ -112,7 +112,7 @@ def _require_seal(found: Baseline, place: Path, again: str) -> None:
         raise BaselineError(
             f"{place / _JSON}: its seal does not fit what it says: it was edited or damaged; "
             "allowed: as it was written",
-            next_command=f"git checkout -- {shlex.quote(str(place))}, or measure it again: {again}",
+            next_command=again,
         )
 
 
@@ -286,8 +286,9 @@ def write(
         _remove_replaced(place, sha256)
     except OSError as error:
         raise BaselineError(
-            f"{place}: cannot be written: {error.strerror}",
-            next_command="make it writable, or name another folder with --wanlora-baselines-dir",
+            f"{place}: cannot be written: {error.strerror}; allowed: a folder that you may write to, as "
+            "--wanlora-baselines-dir names it",
+            next_command=listing(place),
         ) from error
     return complete.model_copy(update={"digest": hashlib.sha256(data).hexdigest()})
 

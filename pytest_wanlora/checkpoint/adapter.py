@@ -9,13 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import read_regular
+from pytest_wanlora.files import listing, read_regular
 
 _Number = TypeVar("_Number", int, float)
 
@@ -82,8 +83,10 @@ class AdapterConfig:
         if expected != rank:
             raise CheckpointError(
                 f"{self.source}: rank of {module!r} is {expected}, the tensors have {rank}; "
-                "the config belongs to another LoRA",
-                next_command=f"put the {CONFIG_NAME} that was saved with the file beside it",
+                "the config belongs to another LoRA; allowed: the one that was saved with the file",
+                next_command=f"cat {shlex.quote(self.source)}"
+                if self.source.endswith(CONFIG_NAME)
+                else "save the LoRA again with its config",
             )
         alpha = _match(self.alpha_pattern, module, self.alpha, self.source)
         return alpha * math.sqrt(rank) if self.rank_stabilised else alpha
@@ -102,8 +105,8 @@ def read_beside(path: Path) -> AdapterConfig | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise CheckpointError(
-            f"{file}: cannot be read: {error}",
-            next_command="copy it again from where the LoRA was trained",
+            f"{file}: cannot be read: {error}; allowed: as it lies where the LoRA was trained",
+            next_command=listing(file),
         ) from error
     return _config(_parse(text, str(file)), str(file), required=True)
 

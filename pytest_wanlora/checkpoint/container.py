@@ -125,8 +125,9 @@ class Container:
         if _stamp(status) != self.stamp or count != self.size:
             raise CheckpointError(
                 f"{self.path}: changed while it was being read "
-                f"({self.size} bytes before, {status.st_size} now): is it still being written?",
-                next_command="wait for the training or copying to end, then run the same command",
+                f"({self.size} bytes before, {status.st_size} now): is it still being written? "
+                "allowed: a file that nothing writes",
+                next_command=listing(self.path),
             )
         return data
 
@@ -189,8 +190,9 @@ def open_container(path: Path) -> Container:
         ) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path}: {status.st_size} bytes that are no whole safetensors file: {error}",
-            next_command="copy it again (was it cut off?) and compare its SHA-256 with the source's",
+            f"{path}: {status.st_size} bytes that are no whole safetensors file, perhaps cut off: "
+            f"{error}; allowed: with the SHA-256 of the file that it was copied from",
+            next_command=f"sha256sum {shlex.quote(str(path))}",
         ) from error
     return Container(path=path, size=status.st_size, entries=entries, metadata=metadata, stamp=_stamp(status))
 
@@ -258,7 +260,7 @@ def _unreadable(path: Path, error: OSError | ValueError) -> CheckpointError:
     words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return CheckpointError(
         f"{str(path)!r}: cannot be read: {words}",
-        next_command="check its path and its permissions (ls -l)",
+        next_command=listing(path),
     )
 
 
@@ -287,16 +289,18 @@ def _refuse_by_name(path: Path, mode: int) -> None:
 def _refuse_by_content(path: Path, head: bytes) -> None:
     if not head:
         raise CheckpointError(
-            f"{path}: is empty (0 bytes)", next_command="copy it again; was the disk full when it was saved?"
+            f"{path}: is empty (0 bytes), as after a copy to a full disk; allowed: safetensors",
+            next_command=f"df -h {shlex.quote(str(path.parent))}",
         )
     # A header length (below 100 MB) followed by JSON. Asked first, since the length's low bytes may
     # spell anything: 19280 is "PK".
     if head[4:8] == bytes(4) and head[8:9] == b"{":
         return
     if head.startswith(b"version https://git-lfs"):
+        folder, name = shlex.quote(str(path.parent)), shlex.quote(path.name)
         raise CheckpointError(
             f"{path}: is a Git LFS pointer, the weights themselves were not downloaded",
-            next_command=f"git lfs pull --include {shlex.quote(path.name)}",
+            next_command=f"git -C {folder} lfs pull --include {name}",
         )
     if head.startswith(b"PK"):
         raise _pickle(path, "it starts with 'PK', as what torch.save writes does")
@@ -310,13 +314,13 @@ def _refuse_by_content(path: Path, head: bytes) -> None:
     text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if text.startswith((b"<!doctype", b"<html", b"<?xml", b"<head", b"<body")):
         raise CheckpointError(
-            f"{path}: is a web page (HTML), not the file behind its download button",
-            next_command="download it again, e.g. with: hf download <repository> <file>",
+            f"{path}: is a web page (HTML), not the file behind its download button; allowed: safetensors",
+            next_command=f"head -c 300 {shlex.quote(str(path))}",
         )
     if text.startswith((b"{", b"[")):
         raise CheckpointError(
             f"{path}: is JSON text, not safetensors (an error answer saved by a download, or an index file)",
-            next_command="look into it with a text editor and download the weights again",
+            next_command=f"head -c 300 {shlex.quote(str(path))}",
         )
 
 

@@ -20,6 +20,7 @@ from pytest_wanlora.checkpoint.formats import PEFT
 from pytest_wanlora.checkpoint.reading import read, weights
 from pytest_wanlora.checkpoint.record import Checkpoint, Target
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.files import listing
 
 _AB: Final = {"lora_A": ".lora_A.weight", "lora_B": ".lora_B.weight"}
 _TORCH_NAMES: Final = {"float32": "F32"}
@@ -229,11 +230,13 @@ def _write(path: Path, content: bytes, written: list[Path]) -> None:
             file.write(content)
     except FileExistsError as error:
         raise CheckpointError(
-            f"{path}: exists, and is not replaced", next_command="give another name with --out"
+            f"{path}: exists, and is not replaced; allowed: another name with --out",
+            next_command=listing(path),
         ) from error
     except OSError as error:
         raise CheckpointError(
-            f"{path}: cannot be written: {error.strerror}", next_command="give another name with --out"
+            f"{path}: cannot be written: {error.strerror}; allowed: another place with --out",
+            next_command=listing(path),
         ) from error
 
 

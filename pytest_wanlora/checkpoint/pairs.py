@@ -17,11 +17,15 @@ from pytest_wanlora.checkpoint.paths import expand, unique_names
 from pytest_wanlora.checkpoint.reading import read
 from pytest_wanlora.checkpoint.record import Checkpoint
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import expand_home
+from pytest_wanlora.files import expand_home, listing
 
 _ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
 _STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
-_HOW: Final = "pytest --lora high=A.safetensors,low=B.safetensors"
+
+
+def _alone(expert: str, path: Path | str) -> str:
+    """The command that gates one file as one expert's LoRA."""
+    return f"pytest --lora {shlex.quote(f'{expert}={path}')}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +132,7 @@ def _roles(argument: str) -> dict[str, str]:
             problem = "is given twice" if expert in found else "has no file" if not text else "is no expert"
             raise CheckpointError(
                 f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE, low=FILE or both, once each",
-                next_command=_HOW,
+                next_command=_alone(*next(iter(found.items()))) if found else listing(Path()),
             )
         found[expert] = text
     return found
@@ -166,8 +170,8 @@ def _strength(argument: str, expert: str, text: str) -> tuple[str, float]:
     if float(found[2]) == 0.0 or abs(float(found[2])) > 10:
         raise CheckpointError(
             f"--lora: {argument!r}: the strength of {expert} is {found[2]}; "
-            "allowed: a number from -10 to 10, not 0",
-            next_command="leave out an expert that is to have no LoRA",
+            "allowed: a number from -10 to 10, not 0, or no file for it",
+            next_command=f"pytest --lora {shlex.quote(argument.replace(text, f'{found[1]}@1'))}",
         )
     return found[1], float(found[2])
 
@@ -179,8 +183,8 @@ def _by_stem(argument: str, expert: str, paths: Iterable[Path]) -> dict[str, Pat
         if stem in found:
             raise CheckpointError(
                 f"--lora: {argument!r}: {found[stem]} and {path} are both the {expert}-noise half of "
-                f"{stem!r}",
-                next_command=_HOW,
+                f"{stem!r}; allowed: one",
+                next_command=_alone(expert, found[stem]),
             )
         found[stem] = path
     return found
@@ -219,8 +223,9 @@ def _by_name(arguments: Sequence[str]) -> list[Asked]:
         place = halves.setdefault(common, {})
         if expert in place:
             raise CheckpointError(
-                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {common.stem!r}",
-                next_command=_HOW,
+                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {common.stem!r}; "
+                "allowed: one",
+                next_command=_alone(expert, path),
             )
         place[expert] = path
     _refuse_alone([each for of in halves.values() if len(of) == 1 for each in of.values()], "")
@@ -251,5 +256,5 @@ def _refuse_alone(paths: Iterable[Path], argument: str) -> None:
     raise CheckpointError(
         f"--lora: {where}no partner for {listed}; allowed: a high-noise and a low-noise file of the same "
         "name, or one of them on purpose",
-        next_command=f"pytest --lora {shlex.quote(f'{expert}={alone[0]}')}",
+        next_command=_alone(expert, alone[0]),
     )

@@ -88,7 +88,8 @@ def _require_a_name(path: Path) -> None:
         raise CheckpointError(
             f"--lora: {path.name!a}: its name has line breaks, control characters or bytes that are no "
             "Unicode; allowed: any other",
-            next_command="rename the file",
+            # with what cannot be printed spelt out
+            next_command=f"ls -lb {shlex.quote(str(path.parent))}",
         )
 
 
@@ -102,7 +103,7 @@ def _expand_one(argument: str) -> Iterable[Path]:
         path = expand_home(argument)
     except ValueError as error:
         raise CheckpointError(
-            f"--lora: {argument!r}: {error}", next_command="write the folder out in full"
+            f"--lora: {argument!r}: {error}", next_command=f"pytest --lora {shlex.quote(f'./{argument}')}"
         ) from error
     try:
         if path.is_dir():
@@ -116,7 +117,7 @@ def _expand_one(argument: str) -> Iterable[Path]:
     except OSError as error:
         raise CheckpointError(
             f"--lora: {argument!r}: {error.strerror}",
-            next_command="check its path and its permissions (ls -l)",
+            next_command=listing(Path(_fixed_folder(path))),
         ) from error
     if not files:
         seen = f"it matches {len(matches)} others such as {matches[0]}" if matches else "it matches nothing"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+import shlex
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from pytest_wanlora.checkpoint import adapter, experts, formats, health, kinds, 
 from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tensor, open_container
 from pytest_wanlora.checkpoint.record import Checkpoint, Target, widths
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.files import listing
 
 _ONE_TRAINING: Final = "save the LoRA again from one training"
 _EXCHANGED: Final = "; its A and B look exchanged: (out, rank) x (rank, in)"
@@ -169,8 +171,8 @@ def _prove(checkpoint: Checkpoint, digest: Future[str]) -> None:
     if found != checkpoint.sha256:
         raise CheckpointError(
             f"{checkpoint.path}: changed since it was read: SHA-256 was {checkpoint.sha256[:12]}…, "
-            f"is {found[:12]}…",
-            next_command="wait until nothing writes it, or gate a copy",
+            f"is {found[:12]}…; allowed: a file that nothing writes, such as a copy",
+            next_command=f"sha256sum {shlex.quote(str(checkpoint.path))}",
         )
 
 
@@ -311,8 +313,9 @@ def _config(container: Container, layout: formats.Layout) -> adapter.AdapterConf
     if config is None and not all(group.alpha_key for group in layout.groups if group.kind == "lora"):
         raise CheckpointError(
             f"{container.path}: PEFT keeps alpha in {adapter.CONFIG_NAME}, which is not in "
-            f"{container.path.parent}; without it the strength of this LoRA is unknown",
-            next_command=f"copy the {adapter.CONFIG_NAME} that was saved with the file into that folder",
+            f"{container.path.parent}; without it the strength of this LoRA is unknown; allowed: beside the "
+            "file that it was saved with",
+            next_command=listing(container.path.parent),
         )
     return config
 

@@ -32,6 +32,7 @@ from pytest_wanlora.cli import (
 from pytest_wanlora.cli import data as training_data
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain
 from pytest_wanlora.errors import EncodingError, PackedError, SettingsError, WanloraError
+from pytest_wanlora.files import fetching, unused, url_of
 
 _PROGRAM: Final = "python -m pytest_wanlora"
 
@@ -53,6 +54,15 @@ class _Parser(argparse.ArgumentParser):
             self.error(f"{' '.join(unknown)}: not known here; allowed: what the next command lists")
         if (empty := _empty(args or ())) is not None:
             self.error(f"{empty}: it is empty; allowed: a text")
+        for action in self._actions:
+            value = getattr(found, action.dest, None)
+            if isinstance(value, Path) and (url := url_of(value)) is not None:
+                # what is written is not there to be fetched
+                fetched = None if action.dest == "output" else fetching(url)
+                raise SettingsError(
+                    f"{'/'.join(action.option_strings) or action.dest}: {url} is a URL; allowed: a path",
+                    next_command=fetched or f"{self.prog} --help",
+                )
         return found, unknown
 
 
@@ -67,45 +77,52 @@ def _empty(words: Sequence[str]) -> str | None:
     return None
 
 
-def _with(words: Sequence[str], old: str, new: str) -> list[str]:
+def _with(words: Sequence[str], old: Path, new: Path) -> list[str]:
     """Words with another path in the place of one, which may be an option's value."""
     again = []
     for word in words:
         option, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
-        again.append(f"{option}{equals}{new}" if value and str(Path(value)) == old else word)
+        again.append(f"{option}{equals}{new}" if value and Path(value) == old else word)
     return again
 
 
 def _following(error: WanloraError, words: Sequence[str]) -> str | None:
     """The next command of an error; where it is a part of one, with the whole command that was typed."""
     from pytest_wanlora.reports.commands import typed
-    from pytest_wanlora.training_data.encodings import unused
 
     following = error.next_command
     if following is not None and isinstance(error, EncodingError):
-        *_, encoding, _, _, _, _, old = shlex.split(following)
-        new = unused(Path(old).with_suffix(f".utf8{Path(old).suffix}"))
-        again = _with(words, old, str(new))
+        old = error.file
+        new = unused(old.with_suffix(f".utf8{old.suffix}"))
+        again = _with(words, old, new)
         if again == list(words):
             # what a folder or a config names has to keep its name
             return f"{following} && {typed(*_PROGRAM.split(), *again)}"
-        write = f"iconv -f {encoding} -t UTF-8 {shlex.quote(old)} > {shlex.quote(str(new))}"
+        write = f"iconv -f {error.encoding} -t UTF-8 {shlex.quote(str(old))} > {shlex.quote(str(new))}"
         return f"{write} && {typed(*_PROGRAM.split(), *again)}"
     if following is not None and isinstance(error, PackedError):
-        _, _, archive, _, folder, *_ = shlex.split(following)
-        again = _with(words, archive, folder)
+        again = _with(words, error.archive, error.folder)
         return f"{following} && {typed(*_PROGRAM.split(), *again)}"
-    if following is None or not following.startswith("--"):
+    if not error.options:
         return following
-    option, value = shlex.split(following)
-    kept = list(words)
-    given = [at for at, word in enumerate(words) if word.partition("=")[0] == option]
-    if len(given) > 1:
-        # which of several was meant is not known here
-        return f"write {following}"
-    for at in given:
-        del kept[at : at + (1 if "=" in words[at] else 2)]
-    return typed(*_PROGRAM.split(), *kept, option, value)
+    kept, added = list(words), list[str]()
+    for option, value in error.options.items():
+        given = [at for at, word in enumerate(kept) if _is(word, option)]
+        if len(given) > 1 and value is not False:
+            # which of several was meant is not known here
+            return f"write {following}"
+        for at in reversed(given):
+            del kept[at : at + (1 if "=" in kept[at] or value is True else 2)]
+        added += [] if value is False else [option] if value is True else [option, value]
+    # what follows a lone -- is pytest's
+    end = kept.index("--") if "--" in kept else len(kept)
+    return typed(*_PROGRAM.split(), *kept[:end], *added, *kept[end:])
+
+
+def _is(word: str, option: str) -> bool:
+    """Whether a word of the command line is an option, which argparse takes when it is cut short too."""
+    name = word.partition("=")[0]
+    return name == option or (len(name) > 2 and option.startswith(name))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -130,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for module in modules:
         module.add_parser(commands)
     words = list(sys.argv[1:] if arguments is None else arguments)
-    handed: list[str] = []
+    whole, handed = words, list[str]()
     if words[:1] == ["watch"] and "--" in words:
         # what follows is pytest's
         at = words.index("--")
@@ -147,8 +164,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return command(chosen)
     except WanloraError as error:
         # what is raised where several commands read does not know which of them was typed
-        following = _following(error, words) or f"{program} --help"
-        complain(type(error)(error.message, next_command=following))
+        following = _following(error, whole) or f"{program} --help"
+        error.next_command = following
+        complain(error)
         return USAGE
     except BrokenPipeError:
         # the reader has gone, such as `head`; without this Python would complain once more at its exit

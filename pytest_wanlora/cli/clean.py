@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pytest_wanlora import cleaning
 from pytest_wanlora.cli.output import BAD, OK, complain, say
 from pytest_wanlora.errors import JobError, SettingsError
+from pytest_wanlora.files import listing
 
 if TYPE_CHECKING:
     from pytest_wanlora.cleaning import CacheContents, Entry, Run, RunsContents
@@ -63,8 +65,9 @@ def _run(arguments: argparse.Namespace) -> int:
     runs_dir = _folder(arguments.runs, _RUNS, "--runs")
     if cache_dir is None and runs_dir is None:
         raise SettingsError(
-            f"neither {_CACHE} nor {_RUNS} is in {Path.cwd()}",
-            next_command="cd to the folder in which pytest ran, or give --cache-dir FOLDER --runs FOLDER",
+            f"neither {_CACHE} nor {_RUNS} is in {Path.cwd()}; allowed: the folder in which pytest ran, or "
+            "--cache-dir and --runs with what it wrote to",
+            next_command="find . -type d -name .wanlora",
         )
     # both are looked at before anything is deleted: one of them may be refused
     cache = None if cache_dir is None else Cache(cache_dir)
@@ -135,7 +138,7 @@ def _folder(given: str | None, default: Path, option: str) -> Path | None:
         return None
     raise SettingsError(
         f"{option}: {str(folder)!r} is not a folder; allowed: the folder that the gate wrote to",
-        next_command="python -m pytest_wanlora clean, in the folder in which pytest ran",
+        next_command=listing(folder),
     )
 
 
@@ -166,7 +169,8 @@ def _read(look: Callable[[_Place], _Contents], place: _Place, option: str, folde
         return look(place)
     except OSError as error:
         raise SettingsError(
-            f"{option}: {str(folder)!r} cannot be read: {error.strerror}", next_command="check it with ls -ld"
+            f"{option}: {str(folder)!r} cannot be read: {error.strerror}",
+            next_command=f"ls -ld {shlex.quote(str(folder))}",
         ) from error
 
 
@@ -176,10 +180,12 @@ def _wrong_folder(option: str, folder: Path, what: str, others: Sequence[str], n
     below = next((each for each in (folder / ".wanlora" / name, folder / name) if each.is_dir()), None)
     return SettingsError(
         f"{option}: {str(folder)!r} is not {what}: the gate wrote nothing of what is there "
-        f"({len(others)}, such as {others[0]!r}); nothing was deleted",
-        next_command=typed("python", "-m", "pytest_wanlora", "clean", option, str(below))
-        if below is not None
-        else f"give {option} the folder that --wanlora-{'output' if name == 'runs' else name}-dir named",
+        f"({len(others)}, such as {others[0]!r}); nothing was deleted; allowed: the folder that "
+        f"--wanlora-{'output' if name == 'runs' else name}-dir named",
+        # not with the limits that were typed: what is there is shown first
+        next_command=listing(folder)
+        if below is None
+        else typed("python", "-m", "pytest_wanlora", "clean", option, str(below)),
     )
 
 

@@ -24,11 +24,11 @@ from pytest_wanlora.cli.data_source import (
     whole,
 )
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
-from pytest_wanlora.errors import DataError, PackedError
+from pytest_wanlora.errors import DataError
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
 from pytest_wanlora.training_data.duplicates import THRESHOLD
-from pytest_wanlora.training_data.forms import unpacking
+from pytest_wanlora.training_data.forms import packed
 from pytest_wanlora.training_data.metadata import FORMATS
 from pytest_wanlora.training_data.report import build, draw_lines, report_lines
 from pytest_wanlora.training_data.rules import Rules, packaged_rules
@@ -144,9 +144,9 @@ def _report(arguments: argparse.Namespace) -> int:
     target = _target(arguments, suite)
     survey = survey_of(arguments, suite, check_videos=arguments.videos != "none")
     if survey.kind == "archive" and arguments.videos == "read":
-        raise PackedError(
+        raise packed(
+            arguments.metadata,
             f"--videos read: no video in {arguments.metadata} is read; allowed for a .zip: none, exist",
-            next_command=unpacking(arguments.metadata),
         )
     duplicates = survey.duplicates(threshold=arguments.near_duplicates)
     report = build(survey, duplicates, threshold=arguments.near_duplicates)
@@ -170,19 +170,14 @@ def _report(arguments: argparse.Namespace) -> int:
 
 
 def _balance(arguments: argparse.Namespace) -> int:
-    if arguments.share is None and arguments.toward is None:
-        raise DataError(
-            "--share or --toward must say which shares are wanted",
-            next_command="add --share urban=0.3,nature=0.3,action=0.2,other=0.2, or --toward RUN",
-        )
     if arguments.candidate is not None and arguments.toward is None:
         raise DataError(
-            "--candidate: said only of a run", next_command="add --toward RUN, or leave --candidate out"
+            "--candidate: said only of a run, which --toward names", options={"--candidate": False}
         )
     if arguments.near_duplicates is not None and arguments.drop != "near":
         raise DataError(
             f"--near-duplicates: not looked for with --drop {arguments.drop}",
-            next_command="add --drop near, or leave --near-duplicates out",
+            options={"--drop": "near"},
         )
     kind = _output_kind(arguments.output, arguments.metadata)
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
@@ -214,12 +209,12 @@ def _import(arguments: argparse.Namespace) -> int:
     if kind not in ("csv", "json", "jsonl"):
         raise DataError(
             f"--output: {output} does not end in .csv, .json or .jsonl, which DiffSynth reads",
-            next_command=f"--output {shlex.quote(str(output.with_suffix('.csv')))}",
+            options={"--output": str(output.with_suffix(".csv"))},
         )
     check_output(output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     survey = take(source, packaged_rules(), progress=progress("rows"))
     if survey.kind == "archive":
-        raise PackedError(f"{source.path}: DiffSynth reads no archive", next_command=unpacking(source.path))
+        raise packed(source.path, f"{source.path}: DiffSynth reads no archive")
     unusable = ~survey.present | np.isin(survey.video_states, list(BROKEN))
     if unusable.any():
         such = "; ".join(
@@ -279,7 +274,7 @@ def _categorize(arguments: argparse.Namespace) -> int:
     if kind not in FORMATS:
         raise DataError(
             f"--output: {arguments.output} does not end in {' or '.join(f'.{each}' for each in FORMATS)}",
-            next_command=f"--output {shlex.quote(str(arguments.output.with_suffix('.csv')))}",
+            options={"--output": str(arguments.output.with_suffix(".csv"))},
         )
     check_output(arguments.output, sources=[arguments.metadata], overwrite=arguments.overwrite)
     suite = suite_of(arguments)
@@ -297,6 +292,11 @@ def _categorize(arguments: argparse.Namespace) -> int:
 
 
 def _shares(arguments: argparse.Namespace, rules: Rules) -> dict[str, Fraction]:
+    if arguments.share is None and arguments.toward is None:
+        raise DataError(
+            "--share or --toward must say which shares are wanted",
+            options={"--share": balance.equal_shares(rules.names)},
+        )
     shares = (
         dict.fromkeys(rules.names, Fraction(1, len(rules.names)))
         if arguments.share is None
@@ -313,13 +313,13 @@ def _target(arguments: argparse.Namespace, suite: Suite | None) -> Target:
     unread = [f"--{name}" for name in given if getattr(arguments, name) is not None]
     if unread and arguments.videos != "read":
         raise DataError(
-            f"{', '.join(unread)}: said only of videos that are read", next_command="add --videos read"
+            f"{', '.join(unread)}: said only of videos that are read", options={"--videos": "read"}
         )
     if (arguments.height is None) != (arguments.width is None):
-        missing = "--width" if arguments.width is None else "--height"
+        alone = "--height" if arguments.width is None else "--width"
         raise DataError(
             "--height and --width are given together, or neither for each video's own size",
-            next_command=f"add {missing} PIXELS",
+            options={alone: False},
         )
     height, width, frames = arguments.height, arguments.width, arguments.frames or 81
     if suite is not None:
@@ -338,6 +338,6 @@ def _output_kind(output: Path, source: Path) -> str:
         endings = " or ".join(f".{each}" for each in wanted)
         raise DataError(
             f"--output: {output} does not end in {endings}" + (f", as {source} does" if kind != own else ""),
-            next_command=f"--output {shlex.quote(str(output.with_suffix('.' + wanted[0])))}",
+            options={"--output": str(output.with_suffix(f".{wanted[0]}"))},
         )
     return kind

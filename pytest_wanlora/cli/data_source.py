@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.files import listing
 from pytest_wanlora.training_data.clip_similarity import ClipTextSimilarity, TextSimilarity
 from pytest_wanlora.training_data.rules import Rules, from_file, of_suite, packaged_rules
 from pytest_wanlora.training_data.survey import Progress, Source, Survey, take
@@ -38,12 +39,13 @@ def similarity_of(arguments: argparse.Namespace, suite: Suite | None) -> TextSim
     """What asks CLIP, if that is wanted."""
     if not arguments.clip:
         if arguments.device is not None:
-            raise DataError(
-                "--device: said only of CLIP", next_command="add --clip --suite NAME, or leave --device out"
-            )
+            raise DataError("--device: said only of CLIP, which --clip asks", options={"--device": False})
         return None
     if suite is None:
-        raise DataError("--clip needs a suite, whose CLIP model it asks", next_command="add --suite NAME")
+        raise DataError(
+            "--clip needs a suite, whose CLIP model it asks; allowed: the name of one, or its file",
+            options={"--suite": "wan2.2-ti2v-5b"},
+        )
     return ClipTextSimilarity(suite.scoring.clip, device=arguments.device or "cpu")
 
 
@@ -54,15 +56,15 @@ def source_of(arguments: argparse.Namespace, *, check_videos: bool, near: bool) 
         DataError: The options say what the rows cannot have.
     """
     if check_videos and arguments.base is not None and not arguments.base.is_dir():
-        raise DataError(f"--base: there is no folder {arguments.base}", next_command="ls")
-    folder = arguments.metadata.is_dir()
-    if arguments.base is not None and (folder or arguments.metadata.suffix.lower() in _OWN_BASE):
+        raise DataError(f"--base: there is no folder {arguments.base}", next_command=listing(arguments.base))
+    own = arguments.metadata.is_dir() or arguments.metadata.suffix.lower() in _OWN_BASE
+    if arguments.base is not None and own:
         raise DataError(
             f"--base: {arguments.metadata} says itself where its clips are; allowed with a table",
-            next_command="leave --base out" + (", or name the table in the folder" if folder else ""),
+            options={"--base": False},
         )
     if any(not trigger.strip() for trigger in arguments.trigger or ()):
-        raise DataError("--trigger: it is empty; allowed: a text", next_command="leave --trigger out")
+        raise DataError("--trigger: it is empty; allowed: a text", options={"--trigger": False})
     return Source(
         path=arguments.metadata,
         base=arguments.base,

@@ -109,8 +109,8 @@ def _pin(arguments: argparse.Namespace) -> int:
 
     if arguments.suite is None or arguments.suite in suites.packaged():
         raise SettingsError(
-            f"--pin: {arguments.suite or 'no suite'} is no file of yours; allowed: --suite FILE",
-            next_command="python -m pytest_wanlora init, which writes one",
+            f"--pin: {arguments.suite or 'no suite'} is no file of yours; allowed: one that init writes",
+            next_command="python -m pytest_wanlora init",
         )
     baselines = arguments.baselines_dir.absolute()
     suite = suites.load(arguments.suite, baselines=baselines)

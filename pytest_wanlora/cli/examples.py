@@ -81,6 +81,6 @@ def _write(path: Path, data: bytes) -> None:
 
 def _refused(path: Path, error: OSError) -> SettingsError:
     return SettingsError(
-        f"{path}: cannot be written: {error.strerror}",
-        next_command=f"python -m pytest_wanlora examples {_ANOTHER}, where you may write",
+        f"{path}: cannot be written: {error.strerror}; allowed: a folder where you may write",
+        next_command=f"python -m pytest_wanlora examples {_ANOTHER}",
     )

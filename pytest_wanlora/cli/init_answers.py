@@ -105,9 +105,7 @@ def _at_home(path: Path | str) -> Path:
     try:
         return expand_home(path)
     except ValueError as error:
-        raise SettingsError(
-            f"{path}: {error}; allowed: a path", next_command="write the folder out in full"
-        ) from error
+        raise SettingsError(f"{path}: {error}; allowed: a path") from error
 
 
 def _require(arguments: argparse.Namespace, given: Sequence[NewScenario]) -> None:
@@ -142,7 +140,8 @@ class _Asker:
         try:
             return read(given)
         except SettingsError as error:
-            raise SettingsError(f"--{option}: {error.message}", next_command=f"correct --{option}") from error
+            options = {f"--{option}": default} if default else None
+            raise SettingsError(f"--{option}: {error.message}", options=options) from error
 
 
 def _ask_scenarios(terminal: Terminal, clip: suites.ClipScorer) -> list[NewScenario]:
@@ -200,13 +199,7 @@ def _ask_trigger(terminal: Terminal, training: Training, given: Iterable[NewScen
 
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
-        caption = any("needs a caption" in problem for problem in problems)
-        raise SettingsError(
-            "\n".join(problems),
-            next_command="add --caption 'ID=a short English sentence' for each"
-            if caption
-            else "correct the prompts",
-        )
+        raise SettingsError("\n".join(problems))
 
 
 def _model(text: str) -> str:
@@ -262,6 +255,6 @@ def _refuse_below_root(ci: str, folder: Path) -> None:
     if root != here:
         raise SettingsError(
             f"--ci: {ci} reads {ci_files.PATHS[ci]} in the root of the repository only, which is {root}; "
-            f"init writes into {here}",
-            next_command=f"add --folder {root}, or --ci {NO_CI}",
+            f"init writes into {here}; allowed: --folder {root}, or --ci {NO_CI}",
+            options={"--folder": str(root)},
         )

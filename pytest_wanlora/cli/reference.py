@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from pytest_wanlora.cli import output
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.files import listing
+from pytest_wanlora.files import listing, unused
 from pytest_wanlora.scoring.frechet import EVERY, replaceable, write_reference
 from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
 
@@ -208,25 +208,34 @@ def _output(named: Path | None, suite: Suite, *, overwrite: bool) -> Path:
     stated = suite.scoring.reference
     if named is None and stated.startswith(("package:", "hub:")):
         raise ScoringError(
-            f"{suite.where('scoring.reference')}: scoring.reference is {stated}, which is not written here",
-            next_command="add --output FILE.safetensors, and name it as scoring.reference in your own suite",
+            f"{suite.where('scoring.reference')}: scoring.reference is {stated}, which is not written here; "
+            "allowed: --output with a file, which a suite of your own names as scoring.reference",
+            options={"--output": "reference.safetensors"},
         )
     output = Path(stated) if named is None else named
     if output.suffix != ".safetensors" or output.is_dir():
         kind = "a folder" if output.is_dir() else f"named {output.suffix or 'without an ending'}"
         raise ScoringError(
             f"--output: {output} is {kind}; allowed: a .safetensors file",
-            next_command="name one with --output",
+            options={
+                "--output": str(
+                    output / "reference.safetensors"
+                    if output.is_dir()
+                    else output.with_suffix(".safetensors")
+                )
+            },
         )
     if not replaceable(output):
         named_by = suite.where("scoring.reference") if named is None else "--output"
         raise ScoringError(
-            f"{named_by}: {output} exists and is no reference set; allowed: a new file, or a set to replace",
-            next_command="name another file with --output, and as scoring.reference in the suite",
+            f"{named_by}: {output} exists and is no reference set; allowed: a new file, or a set to replace; "
+            "the suite names it as scoring.reference",
+            options={"--output": str(unused(output))},
         )
     if output.exists() and not overwrite:
         raise ScoringError(
-            f"{output} exists", next_command="add --overwrite to replace it, or name another with --output"
+            f"{output} exists; allowed: another one with --output, or this one with --overwrite",
+            options={"--overwrite": True},
         )
     above = next(folder for folder in output.absolute().parents if folder.exists())
     if not above.is_dir() or not os.access(above, os.W_OK):
@@ -254,8 +263,9 @@ def _require_categories(folder: Path, sets: Mapping[str, object], suite: Suite) 
     missing = [name for name in wanted if name not in sets and EVERY not in sets]
     if missing:
         raise ScoringError(
-            f"{folder}: no folder for {', '.join(missing)} of suite {suite.name}; it has {', '.join(sets)}",
-            next_command=f"add the folder, or one named {EVERY} for categories without their own",
+            f"{folder}: no folder for {', '.join(missing)} of suite {suite.name}; it has {', '.join(sets)}; "
+            f"allowed: one of that name, or one named {EVERY} for categories without their own",
+            next_command=listing(folder),
         )
 
 
@@ -267,8 +277,9 @@ def _refuse(folder: Path, bad: list[str], short: list[str], total: int) -> None:
     if len(lines) > _SHOWN:
         shown.append(f"  and {len(lines) - _SHOWN} more")
     head = f"{folder}: {len(lines)} of {total} videos cannot be part of a reference set"
-    command = "take them out of the folder" if bad else "add --skip-short, or take them out of the folder"
-    raise ScoringError("\n".join([head, *shown]), next_command=command)
+    if bad:
+        raise ScoringError("\n".join([head, *shown]), next_command=listing(folder))
+    raise ScoringError("\n".join([head, *shown]), options={"--skip-short": True})
 
 
 def _summary(output: Path, chosen: Chosen, suite: Suite, sha256: str) -> Iterable[str]:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
@@ -19,6 +20,12 @@ from pytest_wanlora.results.folders import RECORD
 if TYPE_CHECKING:
     from pytest_wanlora.publishing.predicate import AnyStatement
     from pytest_wanlora.publishing.verify import Demands, Verification
+
+#: Nothing in a receipt tells that an item and its limit were left out, and it was sealed again.
+_UNCHECKED: Final = (
+    "whether the suite demands more than the receipt says, since its file is not read; name what must be in "
+    "it with --require, --band or --policy"
+)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -127,12 +134,12 @@ def _gate(checkpoint: Path, demands: Demands, statement: AnyStatement | None) ->
 def _demands(arguments: argparse.Namespace) -> Demands:
     from pytest_wanlora.publishing import verify
 
-    for name, file in (("suite_sha256", "SUITE.yaml"), ("baseline_sha256", "baseline.json")):
+    for name in ("suite_sha256", "baseline_sha256"):
         digest, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
         if digest is not None and not re.fullmatch("[0-9a-fA-F]{64}", digest):
             raise SettingsError(
-                f"{option}: {digest!r} is no digest; allowed: 64 hexadecimal digits",
-                next_command=f"sha256sum {file}, of the file that must have been used",
+                f"{option}: {digest!r} is no digest; allowed: 64 hexadecimal digits, which sha256sum prints",
+                next_command=HELP,
             )
     for name in ("max_runs", "min_seeds"):
         number, option = getattr(arguments, name), f"--{name.replace('_', '-')}"
@@ -145,7 +152,7 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     if arguments.signature is not None and arguments.allowed_signers is None:
         raise SettingsError(
             "--signature: without --allowed-signers no signature is looked at; allowed: together",
-            next_command="add --allowed-signers FILE --signer ID",
+            next_command=HELP,
         )
     given = {
         "suite": arguments.suite,
@@ -156,7 +163,12 @@ def _demands(arguments: argparse.Namespace) -> Demands:
         "max_runs": None if arguments.max_runs is None else int(arguments.max_runs),
         "signer": arguments.signer,
     }
-    chosen = {name: _once(name, value, getattr(policy, name)) for name, value in given.items()}
+    for name in given:
+        if given[name] is not None and getattr(policy, name) is not None:
+            raise _stated_twice(f"--{name.replace('_', '-')}", arguments.policy)
+    chosen: dict[str, Any] = {
+        name: getattr(policy, name) if value is None else value for name, value in given.items()
+    }
     bands = dict(_band(text) for text in arguments.band)
     environment = dict(_pair(text) for text in arguments.environment)
     for option, given_by, known in (
@@ -164,14 +176,14 @@ def _demands(arguments: argparse.Namespace) -> Demands:
         ("--environment", environment, policy.environment),
     ):
         for key in sorted(given_by.keys() & known):
-            raise _stated_twice(f"{option}: {key}")
+            raise _stated_twice(f"{option}: {key}", arguments.policy)
     if chosen["scale"] is None:
         del chosen["scale"]
     if unknown := sorted(policy.bands.keys() - METRICS.keys()):
         raise SettingsError(
             f"--policy: {arguments.policy}: bands.{unknown[0]}: no such metric; "
             f"allowed: {', '.join(METRICS)}",
-            next_command="correct the metric",
+            next_command=f"cat {shlex.quote(str(arguments.policy))}",
         )
     return verify.Demands(
         bounds=tuple(parse_bound(text) for text in (*policy.require, *arguments.require)),
@@ -186,17 +198,11 @@ def _demands(arguments: argparse.Namespace) -> Demands:
     )
 
 
-def _once(name: str, given: object, in_policy: object) -> Any:  # noqa: ANN401 - of the demand's own type
-    """A demand of the command line or of the policy: the one may not loosen the other."""
-    if given is not None and in_policy is not None:
-        raise _stated_twice(f"--{name.replace('_', '-')}")
-    return in_policy if given is None else given
-
-
-def _stated_twice(option: str) -> SettingsError:
+def _stated_twice(option: str, policy: Path) -> SettingsError:
+    """A demand of the command line and of the policy: the one may not loosen the other."""
     return SettingsError(
-        f"{option}: the policy file has it too; allowed: in one of both",
-        next_command="leave the option out, or change the policy",
+        f"{option}: the policy {policy} has it too; allowed: in one of both",
+        next_command=f"cat {shlex.quote(str(policy))}",
     )
 
 
@@ -258,6 +264,7 @@ def _lines(found: AnyStatement, demands: Demands, result: Verification) -> Itera
         "" if result.record is not None else f", since {RECORD} of the run does not lie beside the receipt"
     )
     yield f"  checked against nothing else: scores, seeds, environment, versions, names and times{alone}"
+    yield f"  not checked: {_UNCHECKED}"
     yield (
         "  no signature was looked at: anyone can write a receipt that fits, so it proves nothing of who "
         "wrote it; ask for one with --allowed-signers or --public-key"
@@ -274,6 +281,7 @@ def _document(found: Verification, demands: Demands) -> dict[str, object]:
         "verified": found.verified,
         "problems": list(found.problems),
         "held_to": None if found.record is None else str(found.record),
+        "not_checked": [] if found.signed else [_UNCHECKED],
         "signed_by": " and ".join(_signers(demands)) if found.signed else None,
         "required": [bound.text for bound in demands.bounds],
         "receipt": None if statement is None else statement.model_dump(mode="json", by_alias=True),

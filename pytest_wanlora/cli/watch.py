@@ -105,7 +105,7 @@ def _refuse(arguments: argparse.Namespace, handed: Sequence[str]) -> None:
         if word.partition("=")[0] in _OWN:
             raise SettingsError(
                 f"watch: {word}: not behind --; allowed: any other option of pytest",
-                next_command=f"leave {word.partition('=')[0]} out",
+                options={word.partition("=")[0]: False},
             )
     for name, least in (("pid", 1), ("until_worse", 1)):
         value = getattr(arguments, name)
@@ -117,7 +117,7 @@ def _refuse(arguments: argparse.Namespace, handed: Sequence[str]) -> None:
     if arguments.pid is not None and sys.platform == "win32":
         raise SettingsError(
             "--pid: not on Windows, where looking at a process would signal it; allowed: --idle",
-            next_command="python -m pytest_wanlora watch FOLDER --idle 30m",
+            options={"--pid": False, "--idle": "30m"},
         )
 
 
@@ -126,7 +126,7 @@ def _seconds(option: str, text: str) -> float:
     if not seconds:
         raise SettingsError(
             f"{option}: {text!r} is not allowed; allowed: a time such as 90s, 40m or 1.5h, above 0",
-            next_command="python -m pytest_wanlora watch --help",
+            options={option: "30m" if option == "--idle" else "10s"},
         )
     return seconds
 

@@ -292,7 +292,7 @@ def connect(address: str, device: str, *, wait: float) -> Cluster:
 def _no_cluster(address: str, why: str) -> SettingsError:
     return SettingsError(
         f"--wanlora-ray: no Ray cluster at {address!r}: {why}; allowed: auto, local, HOST:PORT, ray://HOST:PORT",
-        next_command="ray status, on a node of the cluster; `ray start --head` starts one",
+        next_command="ray status",
     )
 
 

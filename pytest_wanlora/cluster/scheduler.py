@@ -309,8 +309,9 @@ class ClusterScheduler:
             waited = f"after {now - self._alone_since:.0f} s" if self.crew.starting else "any more"
             told = "".join(f"\n{note}" for note in self._told[-3:])
             self._broken = self._broken or JobError(
-                f"the cluster has no worker for this run {waited}: {self.crew.describe()}{told}",
-                next_command="ray status, on the cluster; --wanlora-ray-wait SECONDS waits longer",
+                f"the cluster has no worker for this run {waited}: {self.crew.describe()}; "
+                f"allowed: --wanlora-ray-wait with more seconds{told}",
+                next_command="ray status",
             )
 
     def _give(self, now: float) -> None:

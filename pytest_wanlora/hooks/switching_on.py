@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -89,9 +90,10 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
         _examine(config, gate)
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):
+        others = [word for word in settings.typed if not word.startswith(f"{PREFIX}::")]
         raise SettingsError(
             f"not found: {unknown[0]}; this run has {len(known)} items, the first is {known[0]}",
-            next_command="pytest --collect-only -q, with the same options",
+            next_command=shlex.join(["pytest", *others, "--collect-only", "-q"]),
         )
     controller = None
     if workers.is_controller(config):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_wanlora.errors import SettingsError
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import listing, write_whole
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,9 @@ def refuse_existing(changes: Sequence[Change]) -> None:
     there = [str(path) for path in new if path.exists() or path.is_symlink()]
     if there:
         raise SettingsError(
-            f"{', '.join(there)}: there already; init writes over nothing",
-            next_command="use another --name or --folder, or rename the file; --ci none writes no CI file",
+            f"{', '.join(there)}: there already; init writes over nothing; allowed: another --name or "
+            "--folder, and --ci none, which writes no CI file",
+            next_command=f"ls -l {shlex.join(there)}",
         )
 
 
@@ -52,8 +54,9 @@ def write(changes: Sequence[Change]) -> None:
         done = True
     except OSError as error:
         raise SettingsError(
-            f"{error.filename}: cannot be written: {error.strerror}; nothing was written",
-            next_command="use another --folder",
+            f"{error.filename}: cannot be written: {error.strerror}; nothing was written; allowed: a folder "
+            "that you may write to, named with --folder",
+            next_command=listing(Path(error.filename)),
         ) from error
     finally:
         if not done:
@@ -73,8 +76,8 @@ def _write(change: Change, made: list[Path]) -> None:
     path = change.path.resolve()
     if path.read_bytes() != change.before:
         raise SettingsError(
-            f"{change.path} changed while init was running; nothing was written",
-            next_command="run init again",
+            f"{change.path} changed while init was running; nothing was written; allowed: init once more",
+            next_command=listing(change.path),
         )
     mode = path.stat().st_mode
     write_whole(path, change.after)

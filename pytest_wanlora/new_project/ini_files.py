@@ -82,8 +82,9 @@ def extend(folder: Path, values: Mapping[str, str]) -> Change:
         for key in values:
             if key in (found or {}):
                 raise SettingsError(
-                    f"{path}: {key} is there already, {str((found or {})[key])!r}; init changes no key",
-                    next_command=f"take the keys {', '.join(values)} out of {path}, or use another --folder",
+                    f"{path}: {key} is there already, {str((found or {})[key])!r}; init changes no key; "
+                    f"allowed: a file without {', '.join(values)}, or another --folder",
+                    next_command=f"grep -n wanlora_ {shlex.quote(str(path))}",
                 )
         return Change(
             path, _extended(path, section, before, values, parse).encode("utf-8"), before.encode("utf-8")
@@ -112,8 +113,8 @@ def _parser(path: Path, section: _Section) -> Callable[[str], dict[str, Any]]:
             return tomllib.loads(text) if section.toml else _parse_ini(path, text)
         except ValueError as error:
             raise SettingsError(
-                f"{path} cannot be parsed: {error}",
-                next_command=f"correct {shlex.quote(str(path))}, which pytest reads too",
+                f"{path}, which pytest reads too, cannot be parsed: {error}",
+                next_command=f"cat {shlex.quote(str(path))}",
             ) from error
 
     return parse
@@ -160,8 +161,8 @@ def _extended(
             continue
     raise SettingsError(
         f"{path}: the keys cannot be put into {section.header} without changing anything else; "
-        "nothing was written",
-        next_command=f"add to {section.header} of {path} yourself: {'; '.join(lines)}",
+        f"nothing was written; allowed: these lines there by your own hand: {'; '.join(lines)}",
+        next_command=f"cat {shlex.quote(str(path))}",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -70,7 +71,7 @@ def parse_prompt(text: str) -> NewScenario:
     if found is None:
         raise SettingsError(
             f"--prompt: {quoted(text)} is not allowed; allowed: {_FORM}",
-            next_command="--prompt 'test1_street=urban: a street in Seoul at night'",
+            options={"--prompt": "test1_street=urban: a street in Seoul at night"},
         )
     return NewScenario(found[1], found[2], plain(found[3]))
 
@@ -81,7 +82,7 @@ def parse_caption(text: str) -> tuple[str, str]:
     if found is None:
         raise SettingsError(
             f"--caption: {quoted(text)} is not allowed; allowed: 'ID=TEXT'",
-            next_command="--caption 'test1_street=a street at night'",
+            options={"--caption": "test1_street=a street at night"},
         )
     return found[1], plain(found[2])
 
@@ -96,7 +97,9 @@ def read_file(path: Path) -> list[NewScenario]:
     try:
         document = read(path)
     except SuiteError as error:
-        raise SettingsError(f"--prompts: {error.message}", next_command=f"write it as {example}") from error
+        raise SettingsError(
+            f"--prompts: {error.message}; allowed: a file such as {example}", next_command=error.next_command
+        ) from error
     wrong = [f"{path}:{problem.line}: {problem.key}: {problem.text}" for problem in document.problems]
     listed = document.data.get("scenarios")
     if not isinstance(listed, tuple) or not listed:
@@ -112,7 +115,8 @@ def read_file(path: Path) -> list[NewScenario]:
             found.append(_from_item(item))
     if wrong:
         raise SettingsError(
-            "\n".join(f"--prompts: {line}" for line in wrong), next_command=f"write it as {example}"
+            "\n".join(f"--prompts: {line}" for line in [*wrong, f"allowed: a file such as {example}"]),
+            next_command=f"cat {shlex.quote(str(path))}",
         )
     return found
 
@@ -129,11 +133,11 @@ def with_captions(scenarios: Sequence[NewScenario], captions: Iterable[tuple[str
         if identifier not in known:
             raise SettingsError(
                 f"--caption: {identifier!r} is no scenario; allowed: {', '.join(known) or 'none'}",
-                next_command=f"--caption '{known[0] if known else 'ID'}=...'",
+                options={"--caption": f"{known[0]}=a street at night" if known else False},
             )
         if identifier in given:
             raise SettingsError(
-                f"--caption: {identifier!r} has two; allowed: one", next_command="leave one of them out"
+                f"--caption: {identifier!r} has two; allowed: one", options={"--caption": False}
             )
         given[identifier] = caption
     return [replace(each, caption=given.get(each.id, each.caption)) for each in scenarios]
@@ -193,7 +197,8 @@ def _clip_problems(scenarios: Sequence[NewScenario], clip: ClipScorer) -> Iterat
         if each.caption is None:
             yield (
                 f"scenario {each.id!r}: the prompt {found[each.id]}, so CLIP needs a caption; "
-                "allowed: a short English sentence of what the video shows"
+                "allowed: a short English sentence of what the video shows, such as "
+                f"--caption '{each.id}=a street at night'"
             )
         else:
             yield (

@@ -61,7 +61,7 @@ def load_text(text: str, path: Path, *, baselines: Path) -> Suite:
             message = error.message.replace(str(written), str(path))
             raise SettingsError(
                 f"the suite would be refused, so nothing was written\n{message}",
-                next_command="correct the prompts",
+                next_command="python -m pytest_wanlora init --help",
             ) from error
 
 

@@ -12,6 +12,7 @@ import hashlib
 from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import RecordError, SettingsError
@@ -245,7 +246,7 @@ def _public(path: Path) -> SSlibKey:
         why = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise SettingsError(
             f"--public-key: {path}: {why}; allowed: {_KEYS}, in PEM or as ssh-keygen writes it",
-            next_command=f"ssh-keygen -e -m PKCS8 -f {path}, which shows whether it is a key",
+            next_command=f"ssh-keygen -e -m PKCS8 -f {quote(str(path))}",
         ) from error
 
 

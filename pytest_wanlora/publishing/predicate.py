@@ -15,6 +15,7 @@ from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
 STATEMENT_TYPE: Final = "https://in-toto.io/Statement/v1"
 PREDICATE_TYPE: Final = "pytest-wanlora:receipt/v2"
+PREDICATE_TYPE_V1: Final = "pytest-wanlora:receipt/v1"
 
 
 class Digest(StrictModel):

@@ -19,6 +19,7 @@ from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import parse_json
 from pytest_wanlora.publishing.predicate import (
     PREDICATE_TYPE,
+    PREDICATE_TYPE_V1,
     STATEMENT_TYPE,
     AnyStatement,
     Statement,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 _OF_CHECKPOINT: Final = ("identity", "alpha_source", "format", "dtype", "rank", "targets")
 _VERSIONS: Final[Mapping[str, type[AnyStatement]]] = MappingProxyType(
-    {"pytest-wanlora:receipt/v1": StatementV1, PREDICATE_TYPE: Statement}
+    {PREDICATE_TYPE_V1: StatementV1, PREDICATE_TYPE: Statement}
 )
 
 

@@ -41,10 +41,8 @@ def sign(data: bytes, key: Path) -> bytes:
         raise SettingsError(
             f"--wanlora-sign-key (ini: wanlora_sign_key): {key}: ssh-keygen cannot sign with it: "
             f"{_said(done.stderr)}; allowed: a private SSH key that is yours alone to read and has no "
-            "passphrase, or the public half of one that ssh-agent holds",
-            next_command=f"ssh-add {name}, then --wanlora-sign-key {name}.pub"
-            if locked
-            else f"ssh-keygen -y -f {name}, which shows whether it is a key",
+            "passphrase, or the public half, in a .pub file, of one that ssh-agent holds",
+            next_command=f"ssh-add {name}" if locked else f"ssh-keygen -y -f {name}",
         )
     return done.stdout
 

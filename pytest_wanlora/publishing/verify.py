@@ -19,9 +19,14 @@ from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import file_sha256, listing, parse_json, read_regular
 from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
-from pytest_wanlora.publishing.predicate import AnyStatement, Baseline, Predicate, PredicateV1
+from pytest_wanlora.publishing.predicate import (
+    PREDICATE_TYPE_V1,
+    AnyStatement,
+    Baseline,
+    Predicate,
+    PredicateV1,
+)
 from pytest_wanlora.results.folders import RECORD
-from pytest_wanlora.results.migration import SCHEMA_VERSION
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import Decision, decide
 
@@ -111,12 +116,13 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
     if (signer is None) != (signers is None):
         raise SettingsError(
             "--allowed-signers and --signer: one without the other; allowed: both or neither",
-            next_command="give the file of allowed signers and who of them must have signed",
+            next_command=bounds.HELP,
         )
     if signers is not None and not signers.is_file():
         raise SettingsError(
-            f"--allowed-signers: {signers}: no such file; allowed: a file in ssh-keygen's format",
-            next_command="man ssh-keygen, section ALLOWED SIGNERS",
+            f"--allowed-signers: {signers}: no such file; allowed: a file in ssh-keygen's format (its manual "
+            "has it under ALLOWED SIGNERS)",
+            next_command=listing(signers),
         )
     data = _read(receipt_path)
     sha256 = _digest(checkpoint)
@@ -194,7 +200,7 @@ def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tu
     try:
         text = read_regular(path)
         stated = parse_json(text)
-        run, version = stated["run_id"], stated["schema_version"]
+        run = stated["run_id"]
     except OSError as error:
         return True, (f"{path}: cannot be read: {error.strerror}; {allowed}",)
     except (ValueError, TypeError, KeyError):
@@ -207,13 +213,15 @@ def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tu
             f"{path}: the record of run {run}, and not the one that the receipt names by its SHA-256: one of "
             "both was changed",
         )
-    if version != SCHEMA_VERSION or not isinstance(said, Predicate):
-        # what a receipt of an earlier version was made of is not made again
-        return False, ()
     try:
         made = receipt.statement(RunRecord.from_json(text, source=str(path)), said.checkpoint.name)
     except RecordError as error:
         return True, (error.message,)
+    # of a record of an earlier version it is that of the present one; the bytes were compared above
+    made["predicate"]["run"]["record"] = {"sha256": said.run.record.sha256}
+    if not isinstance(said, Predicate):
+        made["predicateType"] = PREDICATE_TYPE_V1
+        del made["predicate"]["project_tests"], made["predicate"]["run"]["exit_status"]
     different = receipt.difference(json.loads(data), made)
     return True, () if different is None else (f"{different} in {path}: one of both was changed",)
 

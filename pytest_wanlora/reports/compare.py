@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.reports import i18n, sentences, trend
+from pytest_wanlora.reports.commands import checkpoint_file, typed
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
@@ -96,28 +97,30 @@ def combine(records: Sequence[RunRecord]) -> RunRecord:
 
 def _require_comparable(first: RunRecord, other: RunRecord) -> None:
     names = f"{first.run_id} and {other.run_id}"
+    files = dict.fromkeys(checkpoint_file(run, card) for run in (first, other) for card in run.candidates)
+    together = typed("pytest", *(word for file in files for word in ("--lora", file)))
     for what, one, two in (
         ("fingerprint", first.suite.fingerprint, other.suite.fingerprint),
         ("metrics", first.suite.metrics, other.suite.metrics),
     ):
         if (differs := _difference(one, two)) is not None:
             raise IncomparableError(
-                f"{names} cannot be compared: {what}.{differs}",
-                next_command="gate the checkpoints again on one suite: "
-                "pytest --lora ONE.safetensors --lora OTHER.safetensors",
+                f"{names} cannot be compared: {what}.{differs}; allowed: checkpoints gated on one suite",
+                next_command=together,
             )
     for scenario in [name for name in first.suite.prompts if name in other.suite.prompts]:
         if first.suite.prompts[scenario] != other.suite.prompts[scenario]:
             raise IncomparableError(
-                f"{names} cannot be compared: scenario {scenario} has another prompt in each",
-                next_command="gate the checkpoints again on one suite",
+                f"{names} cannot be compared: scenario {scenario} has another prompt in each; "
+                "allowed: checkpoints gated on one suite",
+                next_command=together,
             )
     one_base, two_base = first.baseline, other.baseline
     if one_base is not None and two_base is not None and one_base.digest != two_base.digest:
         raise IncomparableError(
             f"{names} cannot be compared: their baselines differ: {one_base.name} of {one_base.created}, "
-            f"{two_base.name} of {two_base.created}",
-            next_command="gate the checkpoints again against one baseline; rendered videos are reused",
+            f"{two_base.name} of {two_base.created}; allowed: checkpoints gated against one baseline",
+            next_command=together,
         )
 
 

@@ -40,7 +40,7 @@ from pytest_wanlora.verdict.other_seeds import disagreement
 
 #: pytest's exit code of a run that was stopped by hand.
 _INTERRUPTED = 2
-_ANOTHER = "name the results.json of another run, or gate the checkpoint again"
+_ANOTHER = "python -m pytest_wanlora show"  # of the newest run
 T = TypeVar("T")
 K = TypeVar("K", bound=Any)
 
@@ -275,8 +275,9 @@ def load(path: Path) -> RunRecord:
     unknown = sorted({judged.metric for judged in record.judgements if judged.metric} - set(METRICS))
     if unknown:
         raise RecordError(
-            f"{file}: judged by the metric {unknown[0]}, which is not installed here",
-            next_command=f"pip install the package that provides {unknown[0]}",
+            f"{file}: judged by the metric {unknown[0]}, which is not installed here; allowed: with "
+            "the package that provides it",
+            next_command="pip list",
         )
     return record
 

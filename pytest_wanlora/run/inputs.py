@@ -212,8 +212,9 @@ def _require_whole(paths: Sequence[Path], key: str, where: str, suite_option: st
             read_header(path, path.stat().st_size)
         except (SafetensorError, OSError, ValueError) as error:
             raise SuiteError(
-                f"{where}: {key}: {path}: not a whole safetensors file: {error}",
-                next_command=f"fetch it again, then python -m pytest_wanlora doctor --suite {suite_option}",
+                f"{where}: {key}: {path}: not a whole safetensors file: {error}; allowed: one "
+                "that is fetched again",
+                next_command=f"python -m pytest_wanlora doctor --suite {suite_option}",
             ) from error
     for path in paths:
         if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):

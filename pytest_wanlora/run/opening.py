@@ -119,12 +119,11 @@ def open_gate(
 def no_gpu(settings: Settings, suite: Suite, device: Device) -> WanloraError:
     """The error for a GPU that was asked for and is not visible."""
     asked = f"{device.name!r} was asked for and no such GPU is visible"
-    what = f"{asked}; allowed: one that CUDA shows, cpu, auto"
+    what = f"{asked}; allowed: one that nvidia-smi and CUDA_VISIBLE_DEVICES show, cpu, auto"
     on_cpu = settings.again("--wanlora-device=cpu")
-    next_command = f"nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or {on_cpu}"
     if settings.device is None:
-        return SuiteError(f"{suite.where('device')}: device: {what}", next_command=next_command)
-    return SettingsError(f"{device.source}: {what}", next_command=next_command)
+        return SuiteError(f"{suite.where('device')}: device: {what}", next_command=on_cpu)
+    return SettingsError(f"{device.source}: {what}", next_command=on_cpu)
 
 
 def new_run_folder(output_dir: Path, candidates: Sequence[Candidate]) -> Path:

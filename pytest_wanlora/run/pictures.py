@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import DataError, ScoringError, SuiteError
-from pytest_wanlora.files import json_sha256, read_regular, write_whole
+from pytest_wanlora.files import json_sha256, listing, read_regular, write_whole
 from pytest_wanlora.scoring.videos import ENDINGS, fitted, read_frames
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
@@ -130,9 +130,9 @@ def references(suite: Suite) -> tuple[Path, ...]:
         what = "no picture and no video in it" if folder.is_dir() else "no folder"
         raise SuiteError(
             f"{suite.where('subject.references')}: subject.references: {folder}: {what}; allowed: a folder "
-            f"with {', '.join(sorted(IMAGE_ENDINGS))}, {', '.join(each[1:] for each in ENDINGS)}",
-            next_command="put pictures of the subject there that the training has not seen: "
-            f"ls {shlex.quote(str(folder))}",
+            f"with {', '.join(sorted(IMAGE_ENDINGS))}, {', '.join(each[1:] for each in ENDINGS)} that "
+            "the training has not seen",
+            next_command=listing(folder),
         )
     return tuple(found)
 
@@ -218,7 +218,7 @@ def complaint(suite: Suite, cache: Path) -> SuiteError | None:
         f"{suite.where('subject.references')}: subject.references: {suite.subject.references}: "
         f"{len(lines)} of its pictures were trained on, which rewards copying; allowed: pictures that the "
         f"training has not seen\n{listed}",
-        next_command="move them out of the folder of references, or out of the training data",
+        next_command=listing(Path(suite.subject.references)),
     )
 
 

@@ -197,7 +197,7 @@ def _judged_copies(standard: Standard, blank: Judgement, results: Sequence[JobRe
             raise ScoringError(
                 f"{each.job.label}: kept without the feature {copies.FEATURE!r}, which copies are found by: "
                 "rendered by an older version, or by a producer of your own that gives none",
-                next_command="pytest --wanlora-no-cache, with the options of this run",
+                next_command=standard.gate.settings.again("--wanlora-no-cache"),
             )
     videos = [each.features[copies.FEATURE] for each in results]
     step = copies.step_of(standard.gate.suite.sampling.frames)

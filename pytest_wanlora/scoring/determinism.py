@@ -16,7 +16,7 @@ from pytest_wanlora.errors import ScoringError
 FRAME_BATCH: Final = 9
 """Frames a forward pass, always: the last pass is filled up. 9 is the shortest video that FVD can score."""
 _DEVICES: Final = "cpu, and cuda, cuda:0, cuda:1, ... of a GPU that torch sees"
-_LOOK: Final = "python -c 'import torch; print(torch.cuda.device_count())', which counts those GPUs"
+_LOOK: Final = "python -c 'import torch; print(torch.cuda.device_count())'"
 
 
 def embedded(

@@ -18,7 +18,7 @@ from pytest_wanlora.errors import StudioError
 from pytest_wanlora.scoring.determinism import steady_gpu
 
 #: What to install where this DiffSynth is not the one that rendering was written for.
-NEXT_COMMAND: Final = "pip install 'diffsynth==2.1.12', the release that this was written for"
+NEXT_COMMAND: Final = "pip install 'diffsynth==2.1.12'"
 # DiffSynth's Wan model takes the first of these kernels that is installed
 _KERNEL_FLAGS: Final = ("FLASH_ATTN_3_AVAILABLE", "FLASH_ATTN_2_AVAILABLE", "SAGE_ATTN_AVAILABLE")
 

@@ -44,12 +44,9 @@ def explained(what: str, device: str, suite: Suite) -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         first = str(error).partition(". GPU")[0].removesuffix(".")
-        lines = [f"{what}: the GPU's memory ran out: {first}", *_figures(device), *_advice(suite)]
-        raise StudioError(
-            "\n".join(lines),
-            next_command="nvidia-smi, for what else is on the GPU; start one worker a GPU; "
-            f"or change {suite.path.name}",
-        ) from error
+        one = f"allowed: one worker a GPU with nothing else on it, or less in {suite.path.name}"
+        lines = [f"{what}: the GPU's memory ran out: {first}", *_figures(device), *_advice(suite), one]
+        raise StudioError("\n".join(lines), next_command="nvidia-smi") from error
 
 
 def _figures(device: str) -> list[str]:

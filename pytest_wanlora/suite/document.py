@@ -114,8 +114,8 @@ def rejection(path: Path, problems: Iterable[Problem]) -> SuiteError:
         lines.append(f"... and {len(ordered) - MOST_PROBLEMS} more")
     if len(ordered) > 1:
         lines.insert(0, f"{path}: {len(ordered)} errors")
-    check = f"pytest --wanlora-suite {shlex.quote(str(path))} --update-baselines --collect-only"
-    return SuiteError("\n".join(lines), next_command=f"edit line {ordered[0].line}, then {check}")
+    look = f"sed -n {ordered[0].line}p {shlex.quote(str(path))}"
+    return SuiteError("\n".join(lines), next_command=look)
 
 
 def dotted(key: KeyPath) -> str:

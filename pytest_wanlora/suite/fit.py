@@ -154,7 +154,8 @@ def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
         lines = [f"{checkpoint.name}: does not fit the model of {place}", *(f"  {line}" for line in found)]
         others = [each for each in by_shapes() if each.name != suite.name]
         if any(not misfits(other, checkpoint) for other in others):
-            command = "leave --wanlora-suite out, to choose the suite by the checkpoint's shapes"
+            # the suite is chosen by the shapes then
+            command = f"pytest --lora {shlex.quote(str(checkpoint.path))}"
         else:
             command = f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}"
         raise SuiteError("\n".join(lines), next_command=command)

@@ -164,7 +164,7 @@ def _mapping(root: yaml.Node | None, key: Key, path: Path) -> yaml.MappingNode:
         line = 1 if node is None else node.start_mark.line + 1
         raise SuiteError(
             f"{path}:{line}: {_dotted(key)}: written in braces; allowed with --pin: one key a line",
-            next_command=f"edit line {line}, then the same command again",
+            next_command=f"sed -n {line}p {shlex.quote(str(path))}",
         )
     return node
 

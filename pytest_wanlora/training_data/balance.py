@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import DataError, RecordError
+from pytest_wanlora.files import listing
 from pytest_wanlora.training_data.duplicates import THRESHOLD
 from pytest_wanlora.training_data.survey import Survey
 from pytest_wanlora.training_data.videos import BROKEN
@@ -28,10 +29,8 @@ Drop = Literal["near", "exact", "none"]
 FACTORS: Final = {"fail": Fraction(2), "undecided": Fraction(3, 2), "warn": Fraction(3, 2)}
 """What the share of a category is multiplied by, by the worst verdict on its scenarios."""
 
-_NAME_IT: Final = "name one with --candidate"
-
 _NO_VIDEO = "without a usable video"
-_EXAMPLE = "--share urban=0.3,nature=0.3,action=0.2,other=0.2"
+_EXAMPLE: Final = {"--share": "urban=0.3,nature=0.3,action=0.2,other=0.2"}
 
 
 @dataclass(frozen=True)
@@ -79,20 +78,18 @@ def parse_shares(text: str) -> dict[str, Fraction]:
     for part in text.split(","):
         name, equals, number = (piece.strip() for piece in part.partition("="))
         if not name or not equals:
-            raise DataError(f"--share: {part!r} is not CATEGORY=SHARE", next_command=f"such as {_EXAMPLE}")
+            raise DataError(f"--share: {part!r} is not CATEGORY=SHARE", options=_EXAMPLE)
         try:
             share = Fraction(number)
         except (ValueError, ZeroDivisionError) as error:
             raise DataError(
                 f"--share: {number!r} for {name} is neither a number nor a fraction, such as 0.3 or 1/3",
-                next_command=f"such as {_EXAMPLE}",
+                options=_EXAMPLE,
             ) from error
         if not 0 <= share <= 1:
-            raise DataError(
-                f"--share: {number} for {name} is not from 0 to 1", next_command=f"such as {_EXAMPLE}"
-            )
+            raise DataError(f"--share: {number} for {name} is not from 0 to 1", options=_EXAMPLE)
         if name in shares:
-            raise DataError(f"--share: {name} is named twice", next_command="leave one of them out")
+            raise DataError(f"--share: {name} is named twice; allowed: once", options=_EXAMPLE)
         shares[name] = share
     return shares
 
@@ -108,14 +105,26 @@ def check_shares(shares: Mapping[str, Fraction], categories: Iterable[str]) -> N
     if unknown is not None:
         raise DataError(
             f"--share: there is no category {unknown!r}; there are {', '.join(known)}",
-            next_command="name one of these, or add it with --suite or --categories",
+            options={"--share": equal_shares(known)},
         )
     total = sum(shares.values(), Fraction(0))
     if total != 1:
         raise DataError(
-            f"--share: the shares sum to {float(total):g}, not to 1",
-            next_command="change one by " + f"{float(1 - total):+g}" + "; a third is written 1/3",
+            f"--share: the shares sum to {float(total):g}, not to 1; a third is written 1/3",
+            options={"--share": _written({name: share / total for name, share in shares.items()})}
+            if total
+            else {"--share": equal_shares(known)},
         )
+
+
+def equal_shares(categories: Iterable[str]) -> str:
+    """What `--share` takes to give each category the same share."""
+    names = list(categories)
+    return _written(dict.fromkeys(names, Fraction(1, len(names))))
+
+
+def _written(shares: Mapping[str, Fraction]) -> str:
+    return ",".join(f"{name}={share}" for name, share in shares.items())
 
 
 def apportion(shares: Mapping[str, Fraction], samples: int) -> dict[str, int]:
@@ -159,7 +168,7 @@ def draw(
     """
     check_shares(shares, survey.rules.names)
     if samples < 1:
-        raise DataError(f"--samples: {samples} is not 1 or more", next_command="--samples 1000")
+        raise DataError(f"--samples: {samples} is not 1 or more", options={"--samples": "1000"})
     wanted = apportion(shares, samples)
     usable, dropped = _usable(survey, drop, threshold)
     available = survey.counts(usable, repeats=False)
@@ -221,12 +230,24 @@ def _too_few(
     most = min(int((available[name] + 1) / share) for name, share in shares.items() if share)
     while most and any(count > available[name] for name, count in apportion(shares, most).items()):
         most -= 1
-    ways = [f"--samples {most} is the most with these shares"] if most else []
+    ways: list[dict[str, str | bool]] = [{"--samples": str(most)}] if most else []
+    allowed = [f"--samples up to {most} with these shares"] if most else []
     if dropped.get(_NO_VIDEO):
-        ways.append("name the folder of the videos with --base, or do not look for them: --videos none")
-    if any(available[name] for name in short):
-        ways.append("--repeat takes rows several times")
-    return DataError("\n".join(lines), next_command="; or ".join([*ways, "other shares"]))
+        allowed.append("--base with the folder of the videos, or --videos none, which does not look for them")
+    if all(available[name] for name in short):
+        ways.append({"--repeat": True})
+        allowed.append("--repeat, which takes rows several times")
+    lines.append("  allowed: " + "; ".join([*allowed, "other shares"]))
+    there = sum(available.values())
+    if sum(wanted.values()) <= there:
+        as_there = {name: Fraction(count, there) for name, count in available.items() if count}
+        ways.append({"--share": _written(as_there)})
+    if dropped.get(_NO_VIDEO):
+        ways.append({"--videos": "none"})
+    report = f"python -m pytest_wanlora data report {shlex.quote(str(survey.source.path))}"
+    return DataError(
+        "\n".join(lines), options=ways[0] if ways else None, next_command=None if ways else report
+    )
 
 
 def _mixed(digests: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
@@ -259,14 +280,14 @@ def raised(base: Mapping[str, Fraction], outcomes: Iterable[tuple[str, str]]) ->
     if not regressed:
         raise DataError(
             "--toward: no comparison of the run fails, warns or is undecided, so no category needs more",
-            next_command="leave --toward out and say the shares with --share",
+            options={"--toward": False, "--candidate": False, "--share": _written(base)},
         )
     weights = {name: share * factors[name] for name, share in base.items()}
     if all(weights[name] == base[name] for name in base):
         raise DataError(
             f"--toward: {', '.join(sorted(regressed))} regressed but have no share to raise; "
             f"there are {', '.join(base)}",
-            next_command="give them one with --share",
+            options={"--share": equal_shares(base)},
         )
     total = sum(weights.values(), Fraction(0))
     return {name: weight / total for name, weight in weights.items()}
@@ -290,17 +311,21 @@ def outcomes(run: Path, candidate: str | None = None) -> list[tuple[str, str]]:
     except RecordError as error:
         raise DataError(
             f"--toward: {error.message}; a run's folder or its results.json is needed",
-            next_command="ls .wanlora/runs",
+            next_command=listing(run),
         ) from error
     names = [card.name for card in record.candidates]
+    first: dict[str, str | bool] = (
+        {"--candidate": names[0]} if names else {"--toward": False, "--candidate": False}
+    )
     if candidate is None and len(names) != 1:
         raise DataError(
-            f"{run}: the run has {len(names)} candidates: {', '.join(names)}", next_command=_NAME_IT
+            f"{run}: the run has {len(names)} candidates, of which --candidate names one: {', '.join(names)}",
+            options=first,
         )
     if candidate is not None and candidate not in names:
         raise DataError(
             f"{run}: there is no candidate {candidate!r}; there are {', '.join(names)}",
-            next_command=f"--candidate {shlex.quote(names[0])}" if names else _NAME_IT,
+            options=first,
         )
     return [
         (record.suite.prompts[item.scenario].category, item.verdict.value)

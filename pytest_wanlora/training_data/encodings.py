@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import codecs
 import io
-import os
 import re
 import shlex
 import unicodedata
-from itertools import count
 from pathlib import Path
+from typing import BinaryIO
 
 from pytest_wanlora.errors import DataError, EncodingError
-from pytest_wanlora.files import listing, read_regular
+from pytest_wanlora.files import fetching, listing, read_regular, unused, url_of
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -50,20 +49,18 @@ _LEGACY: tuple[tuple[str, frozenset[str]], ...] = (
     ("EUC-JP", _KANA),
 )
 _LIKELY = 0.25
+_PIECE = 2**20
 _FEWEST_LETTERS = 4
 # letters of three bytes or four; in texts of other encodings hardly any word consists of such
 _UTF8_WORD = re.compile(rb"[\x80-\xff]+")
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
 def unreadable(path: Path, error: OSError) -> DataError:
     """The error to raise for a file that the system does not open, such as one that is not there."""
-    if match := _URL.match(str(path)):
-        # a path has one slash left of a URL's two
-        url = f"{match[0]}/{str(path)[match.end() :]}"
+    if (url := url_of(path)) is not None:
         return DataError(
             f"{url} cannot be read: a URL is not fetched, allowed: a path",
-            next_command="download it, and name the file",
+            next_command=fetching(url) or "download it, and name the file",
         )
     return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
 
@@ -92,10 +89,23 @@ def check_start(path: Path, start: bytes, data: bytes | None = None) -> None:
     name = next((name for name in ("UTF-16LE", "UTF-16BE") if _is_utf_16(data, name)), None)
     if name is not None:
         raise _refused(path, f"holds zero bytes, as {name} does; the training reads UTF-8", name)
-    line = start[: start.index(b"\0")].count(b"\n") + 1
-    raise DataError(
-        f"{path} holds a NUL byte in line {line}; allowed: text in UTF-8 without one",
-        next_command=f"save it without NUL bytes, with the program that wrote it; line {line} is the first",
+    raise _with_nul(path, io.BytesIO(start))
+
+
+def check_rest(path: Path, file: BinaryIO) -> None:
+    """Refuse a file that holds a NUL byte anywhere behind where it was read to."""
+    # a search in large pieces costs a small part of what the rows do; lines are counted only where one is
+    while piece := file.read(_PIECE):
+        if b"\0" in piece:
+            file.seek(0)
+            raise _with_nul(path, file)
+
+
+def _with_nul(path: Path, lines: BinaryIO) -> DataError:
+    line = next(number for number, text in enumerate(lines, start=1) if b"\0" in text)
+    return DataError(
+        f"{path} holds a NUL byte in line {line}, the first; allowed: text in UTF-8 without one",
+        next_command=_look(path, line),
     )
 
 
@@ -130,18 +140,25 @@ def undecodable(path: Path, data: bytes | None = None) -> DataError:
     what = f"is not UTF-8: byte 0x{byte:02x} at offset {at}, line {number}"
     if line_of_utf8 is not None and found is not None:
         return DataError(
-            f"{path} {what}; line {line_of_utf8} is UTF-8, so no encoding is that of the whole file",
-            next_command=f"type line {number} again, and others like it, in an editor that saves UTF-8",
+            f"{path} {what}; line {line_of_utf8} is UTF-8, so no encoding is that of the whole file: line "
+            f"{number} and others like it must be typed again",
+            next_command=_look(path, number),
         )
     guess = None if words_of_utf8 else _guess(letters, common)
-    return _refused(path, f"{what}; the whole file reads as {guess}" if guess else what, guess)
+    return _refused(path, f"{what}; the whole file reads as {guess}" if guess else what, guess, number)
 
 
-def _refused(path: Path, message: str, encoding: str | None) -> DataError:
+def _look(path: Path, line: int) -> str:
+    """The command that shows a line, whatever its bytes are."""
+    return f"sed -n {line}p {shlex.quote(str(path))} | cat -v"
+
+
+def _refused(path: Path, message: str, encoding: str | None, line: int = 1) -> DataError:
     if encoding is None:
         return DataError(
-            f"{path} {message}; allowed: UTF-8, and in which encoding it is cannot be told",
-            next_command="save it as UTF-8 with the program that wrote it",
+            f"{path} {message}; allowed: UTF-8, and in which encoding it is cannot be told: save it again "
+            "with the program that wrote it",
+            next_command=_look(path, line),
         )
     # the original is kept: under another ending, so that nothing takes it for a caption or a table
     kept = shlex.quote(str(unused(path.with_name(f"{path.name}.{encoding.lower()}"))))
@@ -149,16 +166,9 @@ def _refused(path: Path, message: str, encoding: str | None) -> DataError:
     return EncodingError(
         f"{path} {message}",
         next_command=f"test ! -e {kept} && mv {old} {kept} && iconv -f {encoding} -t UTF-8 {kept} > {old}",
+        file=path,
+        encoding=encoding,
     )
-
-
-def unused(path: Path) -> Path:
-    """The path, or where something is there already, another beside it."""
-    numbers = count(2)
-    free = path
-    while os.path.lexists(free):
-        free = path.with_stem(f"{path.stem}-{next(numbers)}")
-    return free
 
 
 def _is_text(data: bytes, encoding: str) -> bool:

@@ -115,7 +115,7 @@ class Clips:
             raise DataError(
                 f"{self.path}: there is no column {self._unused[0]!r}, since there is no table in it but "
                 "clips with captions beside them",
-                next_command="leave --prompt-column and --video-column out",
+                options={"--prompt-column": False, "--video-column": False},
             )
 
     def _refused(self, message: str, word: str) -> DataError:
@@ -228,16 +228,17 @@ class Clips:
         tables = [name for name in files if _ending(name) in FORMATS]
         if tables and not any(beside.values()):
             if not isinstance(folder, Path):
-                raise PackedError(
+                raise packed(
+                    self.path,
                     f"{self.path}: {', '.join(_name(files[name]) for name in tables)}: a table is read in a "
                     "folder, not in a .zip; allowed in it: clips with captions beside them",
-                    next_command=unpacking(self.path),
                 )
             named = [name for name in tables if Path(name).stem in ("metadata", "captions")] or tables
             if len(named) > 1:
+                first = shlex.quote(str(folder / named[0]))
                 raise DataError(
-                    f"{folder}: there are several tables in it: {', '.join(named)}",
-                    next_command=f"name one: {shlex.quote(str(folder / named[0]))}",
+                    f"{folder}: there are several tables in it: {', '.join(named)}; allowed: one",
+                    next_command=f"python -m pytest_wanlora data report {first}",
                 )
             yield from self._of_table(folder / named[0], folder, settings)
         elif clips:
@@ -282,14 +283,12 @@ class Clips:
         try:
             return _caption(self.path.with_suffix("") / file.at, data)
         except DataError as error:
-            what, unpack, mend = (
-                f"{self.path}: unpacked, {error.message}",
-                unpacking(self.path),
-                error.next_command,
-            )
+            what, mend = f"{self.path}: unpacked, {error.message}", error.next_command
+            whole = packed(self.path, what)
             if isinstance(error, EncodingError):
-                raise PackedError(what, next_command=f"{unpack} && {mend}") from error
-            raise DataError(what, next_command=f"{unpack}; then {mend}, and name the folder") from error
+                whole.next_command = f"{whole.next_command} && {mend}"
+                raise whole from error
+            raise DataError(what, next_command=f"{whole.next_command} && {mend}") from error
 
     def _unpacked(self, file: zipfile.Path) -> bytes:
         try:
@@ -328,9 +327,11 @@ def opened(
     )
 
 
-def unpacking(archive: Path) -> str:
-    """The shell command that unpacks an archive beside it and keeps files that are there."""
-    return f"unzip -n {shlex.quote(str(archive))} -d {shlex.quote(str(archive.with_suffix('')))}"
+def packed(archive: Path, message: str) -> PackedError:
+    """The error whose command unpacks an archive beside it, and keeps files that are there."""
+    folder = archive.with_suffix("")
+    unpack = f"unzip -n {shlex.quote(str(archive))} -d {shlex.quote(str(folder))}"
+    return PackedError(message, next_command=unpack, archive=archive, folder=folder)
 
 
 def digest(path: Path, files: list[Path]) -> str:

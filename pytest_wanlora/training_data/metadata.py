@@ -17,9 +17,10 @@ from types import TracebackType
 from typing import Any, BinaryIO, NamedTuple, Self
 
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.files import open_regular
-from pytest_wanlora.training_data.encodings import check_start, undecodable, unreadable
+from pytest_wanlora.files import listing, open_regular
+from pytest_wanlora.training_data.encodings import check_rest, check_start, undecodable, unreadable
 from pytest_wanlora.training_data.videos import ENDINGS, named_in
+from pytest_wanlora.training_data.writing import with_commas
 
 FORMATS = ("csv", "tsv", "json", "jsonl")
 """Told by the file's ending, as the training does; any other ending is read as csv there and refused here."""
@@ -46,7 +47,6 @@ _CSV_REASONS = (
     ),
 )
 _UNREAD = "it is nested too deeply, or a number in it has too many digits"
-_ANOTHER = "name the data that the training reads"
 _BY_PATH = ("caption", "prompt", "text", "tags")  # what kohya's {path: {...}} says of a clip
 
 
@@ -141,7 +141,7 @@ class Metadata:
         try:
             first = next(rows, None)
             if first is None:
-                raise DataError(f"{self.path}: there is no row in it", next_command=_ANOTHER)
+                raise DataError(f"{self.path}: there is no row in it", next_command=self._look(1))
             yield first
             yield from rows
         except UnicodeDecodeError as error:
@@ -161,7 +161,8 @@ class Metadata:
                 raise _unnamed(columns, place, self._asked[1], VIDEOS, "--video-column")
             if prompt == video:
                 why = f"{self.path}: {prompt!r} is the column of the prompts and of the videos"
-                raise DataError(why, next_command="name another column with --video-column NAME")
+                asked = zip(("--prompt-column", "--video-column"), self._asked, strict=True)
+                raise DataError(why, options={option: False for option, name in asked if name is not None})
             if (not self._known and prompt != "prompt") or video not in (None, "video"):
                 self.notes.append(f"the prompts are those of {prompt!r}, the videos those of {video!r}")
             self._known[key] = (prompt, video)
@@ -191,8 +192,7 @@ class Metadata:
                 raise DataError(
                     f"{self.path}: line 1 is one column, {_short(header[0])}: it is separated by {marks}, "
                     "the training reads commas",
-                    next_command="export the table again, separated by commas"
-                    + (", or let its name end in .tsv" if mark == "\t" else ""),
+                    next_command=with_commas(self.path, mark),
                 )
         self._names(header, f"{self.path}: there is no column")
         self._row_end = self._reader.line_num
@@ -229,7 +229,8 @@ class Metadata:
         return DataError(f"{self.path}: the row on line {line}: {reason}", next_command=self._look(line))
 
     def _look(self, line: int) -> str:
-        return f"sed -n {line}p {_quoted(self.path)}"
+        show = f"sed -n {line}p" if self.unit == "line" else "python -m json.tool"
+        return f"{show} {_quoted(self.path)}"
 
     def _jsonl_rows(self) -> Iterator[Row]:
         for number, line in enumerate(self._text, start=1):
@@ -257,12 +258,11 @@ class Metadata:
                 next_command=f"tail -c +4 {_quoted(self.path)} > {_quoted(copy)}",
             )
         # the standard reader, which the training uses, shows line and column
-        look = f"python -m json.tool {_quoted(self.path)}"
         try:
             values = json.loads(text, object_pairs_hook=self._object)
         except (ValueError, RecursionError) as error:
             reason = str(error) if isinstance(error, json.JSONDecodeError) else _UNREAD
-            raise DataError(f"{self.path} is not JSON: {reason}", next_command=look) from error
+            raise DataError(f"{self.path} is not JSON: {reason}", next_command=self._look(1)) from error
         del text
         if isinstance(values, dict) and any(map(_names_a_clip, values.items())):
             self.kind, self.columns = "by path", ("video", "prompt")
@@ -275,7 +275,7 @@ class Metadata:
             raise DataError(
                 f"{self.path}: neither a JSON list of objects nor captions by path; it begins with "
                 f"{_short(json.dumps(values, ensure_ascii=False))}",
-                next_command=look,
+                next_command=self._look(1),
             )
 
     def _rows_by_path(self, values: dict[str, Any]) -> Iterator[Row]:
@@ -287,8 +287,9 @@ class Metadata:
             wrong = next((each for each in captions if not isinstance(each, str | None)), None)
             if wrong is not None:
                 raise DataError(
-                    f"{self.path}: {_short(path)}: its caption is {_short(str(wrong))}, not a text",
-                    next_command="write it in double quotes",
+                    f"{self.path}: {_short(path)}: its caption is {_short(str(wrong))}, not a text; allowed: "
+                    "one in double quotes",
+                    next_command=self._look(1),
                 )
             video = path
             if path.rpartition(".")[2].lower() not in ENDINGS:
@@ -315,18 +316,18 @@ class Metadata:
         place = f"{self.path}: {self.unit} {number}"
         if not isinstance(value, dict):
             raise DataError(
-                f"{place} is not an object with columns but {_short(str(value))}",
-                next_command='write it as {"video": "...", "prompt": "..."}',
+                f"{place} is not an object with columns but {_short(str(value))}; allowed: one such as "
+                '{"video": "a.mp4", "prompt": "a tram"}',
+                next_command=self._look(number),
             )
         texts: list[str | None] = []
         for name in self._names(list(value), f"{place} has no"):
             text = None if name is None else value[name]
             if text is not None and not isinstance(text, str):
-                said = named_in(text)
-                pair = json.dumps({name: said}, ensure_ascii=False)[1:-1]
+                said = json.dumps({name: named_in(text) or "..."}, ensure_ascii=False)[1:-1]
                 raise DataError(
-                    f"{place}: {name!r} is {_short(str(text))}, not a text",
-                    next_command="write it in double quotes" if said is None else f"write {pair}",
+                    f"{place}: {name!r} is {_short(str(text))}, not a text; allowed: {said}",
+                    next_command=self._look(number),
                 )
             texts.append(text if text and not text.isspace() else None)
         return Row(number, texts[0], texts[1], value)
@@ -362,7 +363,7 @@ def _kind(path: Path) -> str:
         raise DataError(
             f"{path}: {path.suffix or 'no ending'}; training data is a folder or ends in "
             ".csv, .tsv, .json, .jsonl, .toml, .yaml or .zip",
-            next_command=_ANOTHER,
+            next_command=listing(path.parent),
         )
     return kind
 
@@ -373,14 +374,15 @@ def _open(path: Path) -> BinaryIO:
     except OSError as error:
         raise unreadable(path, error) from error
     start = file.read(_START)
-    file.seek(0)
     try:
         check_start(path, start)
+        check_rest(path, file)
         if not start.strip():
-            raise DataError(f"{path} is empty", next_command=_ANOTHER)
+            raise DataError(f"{path} is empty", next_command=listing(path))
     except DataError:
         file.close()
         raise
+    file.seek(0)
     return file
 
 

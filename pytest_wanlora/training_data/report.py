@@ -282,7 +282,7 @@ def trigger_lines(use: TriggerUse) -> Iterator[str]:
         if len(spellings) > EXAMPLES:
             yield f"    and {len(spellings) - EXAMPLES:,} more spellings, which --json lists"
     if use.search:
-        yield f"  next: correct the captions that this shows: {use.search}"
+        yield f"  next: {use.search}"
 
 
 def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) -> Iterator[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.files import read_regular
+from pytest_wanlora.files import listing, read_regular
 from pytest_wanlora.training_data.encodings import undecodable
 from pytest_wanlora.training_data.yaml_text import parse
 
@@ -34,7 +34,7 @@ PACKAGED: Final = ("categories", "subjects")
 MAX_WORD: Final = 60
 """Longest word or phrase of a list, in characters."""
 
-_FORM = "write it as categories: {space: {en: [rocket, orbit=3]}, neutral: {en: [rocket science]}}"
+_FORM = "categories: {space: {en: [rocket, orbit=3]}, neutral: {en: [rocket science]}}"
 _CATEGORIES = "words by category, such as {space: {en: [rocket]}}"
 _WORDS = f"words by language ({', '.join(LANGUAGES)}), such as {{en: [rocket]}}"
 _PLAIN_WEIGHT = 10.0
@@ -223,7 +223,7 @@ def from_file(path: Path) -> Rules:
         raise DataError(
             f"{path}: the word lists cannot be read: {error.strerror}; allowed: a YAML file, or "
             f"{PACKAGED[1]} for the packaged lists of that name",
-            next_command=f"ls {shlex.quote(str(path.parent))}",
+            next_command=listing(path),
         ) from error
     except UnicodeDecodeError as error:
         raise undecodable(path) from error
@@ -234,7 +234,7 @@ def from_file(path: Path) -> Rules:
             raise DataError(f"{path}: replace: {kept!r}; allowed: true, false")
         return _of_document(document, str(path), _EMPTY if kept else packaged_rules())
     except DataError as error:
-        raise DataError(str(error), next_command=_FORM) from error
+        raise DataError(f"{error}; such as {_FORM}", next_command=f"cat {shlex.quote(str(path))}") from error
 
 
 def _of_document(document: Mapping[str, Any], source: str, base: Rules) -> Rules:

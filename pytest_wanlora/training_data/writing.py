@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pytest_wanlora.errors import DataError
-from pytest_wanlora.files import create_beside, listing
+from pytest_wanlora.files import create_beside, listing, unused
 
 
 def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool = False) -> None:
@@ -26,21 +26,37 @@ def check_output(output: Path, *, sources: Sequence[Path] = (), overwrite: bool 
     Raises:
         DataError: It is a source, exists, or its folder is missing or cannot be written to.
     """
+    elsewhere = {"--output": str(unused(output))}
     for source in sources:
         if output.exists() and source.exists() and output.samefile(source):
-            raise DataError(f"{output} is the file that is read", next_command="write to another one")
+            raise DataError(
+                f"--output: {output} is the file that is read; allowed: another one", options=elsewhere
+            )
     if output.is_dir():
-        raise DataError(f"{output} is a folder", next_command="name a file in it")
+        raise DataError(f"--output: {output} is a folder; allowed: a file", options=elsewhere)
     if output.exists() and not overwrite:
         raise DataError(
-            f"{output} exists", next_command="add --overwrite to replace it, or name another file"
+            f"--output: {output} exists; allowed: a new file, or this one with --overwrite", options=elsewhere
         )
     if not output.parent.is_dir():
         raise DataError(
             f"{output}: its folder does not exist", next_command=f"mkdir -p {shlex.quote(str(output.parent))}"
         )
     if not os.access(output.parent, os.W_OK):
-        raise DataError(f"{output}: its folder cannot be written to", next_command="write to another one")
+        raise DataError(
+            f"{output}: its folder cannot be written to",
+            next_command=f"ls -ld {shlex.quote(str(output.parent))}",
+        )
+
+
+def with_commas(table: Path, mark: str) -> str:
+    """The command that writes a table beside it once more, with commas instead of another mark."""
+    code = (
+        "import csv, sys; csv.writer(sys.stdout, lineterminator=chr(10))"
+        f".writerows(csv.reader(sys.stdin, delimiter={mark!r}))"
+    )
+    new = unused(table.with_name(f"{table.stem}.commas.csv"))
+    return f"python -c {shlex.quote(code)} < {shlex.quote(str(table))} > {shlex.quote(str(new))}"
 
 
 def write_text(output: Path, write: Callable[[IO[str]], object]) -> None:

@@ -68,7 +68,7 @@ def test_an_id_that_does_not_exist_is_a_usage_error(project: Project) -> None:
     result.stderr.fnmatch_lines(
         [
             "*not found: wanlora::test_limit[[]good-all-fvd]; this run has 26 items*",
-            "next: pytest --collect-only*",
+            "next: pytest *--collect-only -q",
         ]
     )
 

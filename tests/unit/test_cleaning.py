@@ -361,7 +361,8 @@ class TestOthers:
         assert clean(option, "photos", "--keep-size", "0", "--keep-runs", "0") == 4
         captured = capsys.readouterr()
         assert captured.err.startswith(f"{option}: 'photos' is not ")
-        assert "(1, such as '2026'); nothing was deleted\nnext: " in captured.err
+        assert "(1, such as '2026'); nothing was deleted; allowed: the folder that --wanlora-" in captured.err
+        assert captured.err.endswith("next: ls -l photos\n")
         assert captured.out == ""
         assert (seeds(cache), len(names(runs)), names(wrong)) == ([0, 1, 2, 3, 4], 4, ["2026"])
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import inspect
 import pickle
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,10 @@ from pytest_wanlora import errors
 KINDS = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)]
 
 
+OF_KIND: dict[type[errors.WanloraError], dict[str, Any]] = {
+    errors.EncodingError: {"file": Path("a b.csv"), "encoding": "CP949"},
+    errors.PackedError: {"archive": Path("a.zip"), "folder": Path("a")},
+}
 NAMES = {kind.__name__ for kind in KINDS}
 
 
@@ -43,9 +49,12 @@ def test_without_a_next_command_only_the_message_is_said() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_error_survives_the_way_between_processes(kind: type[errors.WanloraError]) -> None:
-    error = pickle.loads(pickle.dumps(kind("what", next_command="how")))  # noqa: S301 - our own bytes
+    more = OF_KIND.get(kind, {})
+    error = pickle.loads(pickle.dumps(kind("what", next_command="how", **more)))  # noqa: S301 - our own bytes
     assert type(error) is kind
     assert str(error) == "what\nnext: how"
+    assert error.args == ("what",)
+    assert {name: getattr(error, name) for name in more} == more
 
 
 @pytest.mark.parametrize("message", ["x" * 10**6, "\n".join(["y" * 9000] * 3), "\n".join(["z"] * 10**5)])

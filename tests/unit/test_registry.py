@@ -79,7 +79,7 @@ def test_a_mistake_names_the_package_the_entry_point_and_what_is_wrong(
     with pytest.raises(ExtensionError, match=complaint) as caught:
         len(METRICS)
     assert caught.value.message.startswith("wanlora-one 1.0: entry point glow = declared_one:IT of wanlora.m")
-    assert caught.value.next_command == "correct the package, or pip uninstall wanlora-one"
+    assert caught.value.next_command == "pip uninstall wanlora-one"
 
 
 def test_two_packages_must_not_provide_one_name(declare: Declare) -> None:

@@ -135,9 +135,9 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     "torch archive": (raw_file(b"PK\x03\x04" + bytes(60)), ("is a pickle", "'PK'", "torch.save")),
     "Git LFS pointer": (
         raw_file(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"),
-        ("Git LFS pointer", "next: git lfs pull --include lora.safetensors"),
+        ("Git LFS pointer", " lfs pull --include lora.safetensors"),
     ),
-    "web page": (raw_file(b"\n<!DOCTYPE html><html>Sign in</html>"), ("web page", "next: download it again")),
+    "web page": (raw_file(b"\n<!DOCTYPE html><html>Sign in</html>"), ("web page", "next: head -c 300 ")),
     "JSON answer": (raw_file(b'{"error": "Repository not found"}'), ("is JSON text",)),
     "GGUF": (raw_file(b"GGUF" + bytes(40)), ("is a GGUF file", "allowed is safetensors")),
     "shard": (
@@ -147,7 +147,7 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     # a broken container
     "three bytes": (truncated(3), ("3 bytes that are no whole safetensors file", "header too small")),
     "header cut": (truncated(100), ("no whole safetensors file",)),
-    "data cut": (truncated(-1), ("no whole safetensors file", "not fully covered", "compare its SHA-256")),
+    "data cut": (truncated(-1), ("no whole safetensors file", "not fully covered", "next: sha256sum ")),
     "noise": (raw_file(bytes(range(1, 200))), ("no whole safetensors file",)),
     "trailing bytes": (raw_file(header(entry(), bytes(9))), ("not fully covered",)),
     "hole": (raw_file(header(entry(offsets="[4,8]"), bytes(8))), ("invalid offset", "`a`")),
@@ -300,7 +300,7 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     # PEFT's config
     "PEFT without config": (
         config_text(None),
-        ("adapter_config.json, which is not in", "strength", "next: copy"),
+        ("adapter_config.json, which is not in", "strength", "next: ls -l "),
     ),
     "config no JSON": (config_text("{"), (PEFT_BAD, "is not JSON")),
     "config no UTF-8": (config_text("\xff"), (PEFT_BAD, "cannot be read")),

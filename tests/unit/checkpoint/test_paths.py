@@ -91,7 +91,7 @@ def test_the_home_folder_is_known(here: Path, monkeypatch: pytest.MonkeyPatch) -
         ((), (), ("no checkpoint given", "next: ls -l .")),
         (("",), (), ("'' is no path",)),
         (("a\0b",), (), (r"'a\x00b' is no path",)),
-        (("~nobody-of-this-name/x",), (), ("'~nobody-of-this-name/x'", "in full")),
+        (("~nobody-of-this-name/x",), (), ("'~nobody-of-this-name/x'", "next: pytest --lora './~")),
         (("x" * 300,), (), ("too long",)),
         (
             ("*.safetensors",),
@@ -164,7 +164,7 @@ def test_a_name_that_no_record_can_hold_is_refused(here: Path, name: bytes) -> N
     with pytest.raises(CheckpointError, match="its name has line breaks, control characters") as refused:
         expand(["."])
     assert str(refused.value).isascii()
-    assert str(refused.value).endswith("next: rename the file")
+    assert str(refused.value).partition("\nnext: ")[2].startswith("ls -lb ")
 
 
 def test_a_name_in_any_script_is_taken() -> None:

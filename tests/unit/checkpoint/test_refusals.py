@@ -60,7 +60,7 @@ def test_a_file_without_permission_is_said_to_be_so(tmp_path: Path, monkeypatch:
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "open", denied)  # chmod would not stop root
-    with pytest.raises(CheckpointError, match=r"cannot be read: Permission denied\nnext: check its path"):
+    with pytest.raises(CheckpointError, match=r"cannot be read: Permission denied\nnext: ls -l "):
         checkpoint.read(path)
 
 

@@ -78,6 +78,14 @@ CASES: tuple[tuple[tuple[str, str], tuple[str, ...]], ...] = (
     (("--videos", "exist"), ("data", "report", "WRONG.json", "--videos", "x")),
     (("--samples", "required"), ("data", "balance", "WRONG.json", "--output", "o.json")),
     (("--to", "required"), ("data", "import", "WRONG.json")),
+    (
+        ("--categories: https://h/w.yaml", "a path"),
+        ("data", "report", "m", "--categories", "https://h/w.yaml"),
+    ),
+    (("--base: s3://h/v", "a path"), ("data", "report", "WRONG.json", "--base=s3://h/v")),
+    (("metadata: https://h/m.csv", "a path"), ("data", "report", "https://h/m.csv")),
+    (("--output: https://h/o.csv", "a path"), ("data", "categorize", "m", "--output", "https://h/o.csv")),
+    (("receipt: https://h/r.json", "a path"), ("verify", "https://h/r.json", "WRONG.txt")),
     (("watch", "FOLDER"), ("watch",)),
     (("WRONG.txt", "no folder"), ("watch", "WRONG.txt")),
     (("--idle", "90s"), ("watch", "EMPTY", "--idle", "x")),
@@ -85,6 +93,8 @@ CASES: tuple[tuple[tuple[str, str], tuple[str, ...]], ...] = (
     (("MISSING", "not a folder"), ("clean", "--runs", "MISSING")),
     (("nosuch", "tiny"), ("init", "--yes", "--name", "a", "--prompt", "a=b: text", "--model", "nosuch")),
 )
+# what a command that can be pasted begins with; words would say what to do
+PROGRAMS = ("ls", "cat", "head", "python", "pytest", "sha256sum", "find", "grep", "curl")
 
 
 @pytest.mark.parametrize(("said", "typed"), CASES, ids=[" ".join(typed) or "nothing" for _, typed in CASES])
@@ -106,8 +116,8 @@ def test_what_is_wrong_and_what_to_do_next(
     assert command.strip(), captured
     assert all(word in message for word in said), message
     assert "\n" not in command
-    # else it is words that say what to do
-    words = shlex.split(command) if command.startswith(("ls ", "python -m")) else []
+    words = shlex.split(command)
+    assert words[0] in PROGRAMS, command
     if words[:1] == ["ls"]:
         assert all(Path(word).exists() for word in words[1:] if not word.startswith(("-", "*"))), command
     if words[:3] == ["python", "-m", "pytest_wanlora"] and words[-1] == "--help":
@@ -132,6 +142,18 @@ def test_a_checkpoint_of_another_name_is_offered_to_the_same_command(
         assert words[:4] == ["python", "-m", "pytest_wanlora", typed[0]]
         assert cli.main(words[3:]) in (0, 1)
         capsys.readouterr()
+
+
+def test_an_option_behind_the_lone_dashes_is_left_out_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for typed, following in (
+        ("watch . -- -q --lora x -x", "watch . -- -q -x"),
+        ("watch . --idle x -- -q", "watch . --idle 30m -- -q"),
+    ):
+        assert cli.main(typed.split()) == 4
+        assert capsys.readouterr().err.endswith(f"\nnext: python -m pytest_wanlora {following}\n")
 
 
 @pytest.mark.parametrize("prompts", [["x"], ["x", "a=b: text"]])

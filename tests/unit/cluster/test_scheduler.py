@@ -208,7 +208,8 @@ def test_a_cluster_that_shrinks_to_nothing_is_an_error_not_a_wait(scheduler: Mak
     words = r"no worker for this run any more: asked for: 2 x 1 GPU; there: (.|\n)*switched off"
     with pytest.raises(JobError, match=words) as caught:
         made.ensure([job(seed) for seed in range(4)])
-    assert "--wanlora-ray-wait" in str(caught.value.next_command)
+    assert "allowed: --wanlora-ray-wait with more seconds" in caught.value.message
+    assert caught.value.next_command == "ray status"
     with pytest.raises(JobError, match="no worker for this run"):
         made.ensure([job(9)])
     made.close()

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import cli, results, testing
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
+from pytest_wanlora.files import file_sha256
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound, parse_bound
 from pytest_wanlora.publishing.verify import Demands, signature_path, verify
@@ -176,7 +177,7 @@ class TestRecord:
         [
             ("{broken", "no record of a run: it was changed or cut off"),
             ("[]", "no record of a run: it was changed or cut off"),
-            ('{"run_id": "another"}', "no record of a run: it was changed or cut off"),
+            ('{"schema_version": 6}', "no record of a run: it was changed or cut off"),
             ('{"run_id": "another", "schema_version": 6}', "the record of run another, not of the receipt's"),
             (None, "cannot be read: Is a directory"),
         ],
@@ -212,6 +213,53 @@ class TestRecord:
         assert desk.problems() == ()
         assert desk.main() == 0
         assert "does not lie beside the receipt" in capsys.readouterr().out
+
+    @pytest.mark.parametrize("version", [3, 4, 5])
+    def test_one_of_an_earlier_version_holds_it_too(self, desk: Desk, version: int) -> None:
+        """Who seals a receipt again could give the record another version besides."""
+        path = desk.folder / "results.json"
+        document = json.loads(path.read_bytes())
+        del document["race"]
+        path.write_text(json.dumps(document | {"schema_version": version}), encoding="utf-8")
+        record = {"sha256": file_sha256(path)}
+        assert desk.forged(lambda said: said["run"].update(record=record)).problems() == ()
+
+        def better(said: dict[str, Any]) -> None:
+            said["run"].update(record=record)
+            said["items"][0].update(value=0.5)
+
+        (problem,) = desk.forged(better).problems()
+        assert problem.startswith("predicate.items[0].value is '0.5', and '1.0' in ")
+
+    def test_one_of_a_later_version_is_refused(self, desk: Desk) -> None:
+        path = desk.folder / "results.json"
+        path.write_text(json.dumps(json.loads(path.read_bytes()) | {"schema_version": 99}), encoding="utf-8")
+        record = {"sha256": file_sha256(path)}
+        (problem,) = desk.forged(lambda said: said["run"].update(record=record)).problems()
+        assert problem.startswith(f"{path}: schema_version is 99; allowed: 1 to ")
+
+    def test_what_was_left_out_of_both_is_said_not_to_be_checked(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        def without_limits(said: dict[str, Any]) -> None:
+            said["suite"]["limits"] = []
+            for key in ("expected", "items"):
+                said[key] = [item for item in said[key] if item["kind"] != "limit"]
+            count = len(said["items"])
+            said["verdict"]["reason"] = f"all {count} items pass"
+
+        (desk.folder / "results.json").unlink()
+        assert desk.forged(without_limits).problems() == ()
+        assert desk.main() == 0
+        assert (
+            "  not checked: whether the suite demands more than the receipt says" in capsys.readouterr().out
+        )
+        assert desk.main("--json") == 0
+        (unchecked,) = json.loads(capsys.readouterr().out)["not_checked"]
+        assert "--require, --band or --policy" in unchecked
+        # which finds it out
+        assert desk.main("--require", "clip>=0.3") == 1
+        assert "no limit on clip was in force" in capsys.readouterr().err
 
 
 class TestMutations:
@@ -401,6 +449,18 @@ class TestVersion1:
 
     def test_a_good_one_is_verified(self) -> None:
         assert self.problems(VERSION_1) == ()
+
+    def test_it_is_held_to_the_record_of_its_run(self, tmp_path: Path) -> None:
+        forged, record = tmp_path / "receipt.json", tmp_path / "results.json"
+        record.write_bytes(VERSION_1.with_name("record-version-2.json").read_bytes())
+        forged.write_bytes(VERSION_1.read_bytes())
+        found = verify(forged, VERSION_1.with_suffix(".safetensors"), Demands())
+        assert (found.problems, found.record) == ((), record)
+        document = json.loads(VERSION_1.read_bytes())
+        document["predicate"]["versions"]["torch"] = "9"
+        forged.write_bytes(receipt.canonical(receipt._sealed(document)))
+        (problem,) = self.problems(forged)
+        assert problem.startswith("predicate.versions.torch is '9', and '")
 
     def test_its_decision_is_still_taken_anew(self, tmp_path: Path) -> None:
         document = json.loads(VERSION_1.read_bytes())
@@ -596,7 +656,7 @@ class TestSignature:
         [
             (
                 "locked",
-                r"incorrect passphrase(.|\n)*next: ssh-add .*locked, then --wanlora-sign-key .*locked.pub",
+                r"incorrect passphrase(.|\n)*next: ssh-add .*locked$",
             ),
             ("none", r"ssh-keygen cannot sign with it: .*No such file(.|\n)*next: ssh-keygen -y -f"),
             ("signers", r"ssh-keygen cannot sign with it"),
@@ -1008,12 +1068,12 @@ class TestCircumstances:
         assert desk.main("--policy", str(policy)) == 1
         assert "required: >= 65" in capsys.readouterr().err
         assert desk.main("--policy", str(policy), "--min-seeds", "1") == 4
-        assert "--min-seeds: the policy file has it too" in capsys.readouterr().err
+        assert f"--min-seeds: the policy {policy} has it too" in capsys.readouterr().err
         # each option is named by itself
         policy.write_text("require: ['clip>=0.3']\nbands: {fvd: 0.5}\nenvironment: {device: cpu}\n")
         for option, value, key in (("--band", "fvd<=0.4", "fvd"), ("--environment", "device=x", "device")):
             assert desk.main("--policy", str(policy), option, value) == 4
-            assert f"{option}: {key}: the policy file has it too" in capsys.readouterr().err
+            assert f"{option}: {key}: the policy {policy} has it too" in capsys.readouterr().err
 
     @pytest.mark.parametrize(
         ("text", "words"),

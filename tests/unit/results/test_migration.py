@@ -112,5 +112,5 @@ def test_other_versions_are_refused_by_name(old: dict[str, Any], version: object
         f"results.json: schema_version is {version!r}; allowed: {OLDEST} to {SCHEMA_VERSION}"
     )
     newer = version == SCHEMA_VERSION + 1
-    following = "pip install --upgrade pytest-wanlora" if newer else "name the results.json of another run"
+    following = "pip install --upgrade pytest-wanlora" if newer else "python -m pytest_wanlora show"
     assert str(refused.value.next_command).startswith(following)

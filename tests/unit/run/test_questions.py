@@ -363,5 +363,7 @@ class TestReferences:
         with pytest.raises(SuiteError, match="no picture and no video in it"):
             references(suite)
         shutil.rmtree(tmp_path / "references")
-        with pytest.raises(SuiteError, match="references: no folder; allowed: a folder with bmp"):
+        with pytest.raises(SuiteError, match="references: no folder; allowed: a folder with bmp") as caught:
             references(suite)
+        # what is listed is there
+        assert caught.value.next_command == f"ls -l {tmp_path}"

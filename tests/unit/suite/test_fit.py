@@ -103,7 +103,7 @@ def test_the_two_messages_do_not_point_at_each_other() -> None:
     with pytest.raises(SuiteError) as caught:
         check_fit(load("tiny"), loras.known())
     assert caught.value.next_command is not None
-    assert caught.value.next_command.startswith("leave --wanlora-suite out")
+    assert caught.value.next_command.startswith("pytest --lora ")
 
 
 def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:

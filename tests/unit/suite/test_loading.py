@@ -639,7 +639,7 @@ def test_the_error_says_how_to_check_again(write_suite: WriteSuite) -> None:
     path = write_suite(("steps: 20", "steps: 0"))
     with pytest.raises(SuiteError) as caught:
         load(path)
-    command = f"edit line 14, then pytest --wanlora-suite {path} --update-baselines --collect-only"
+    command = f"sed -n 14p {path}"
     assert caught.value.next_command == command
 
 

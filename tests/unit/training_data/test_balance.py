@@ -59,10 +59,14 @@ def test_bad_shares_are_refused(text: str, words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("urban=0.5,nature=0.4", ["sum to 0.9", "+0.1"]),
+        ("urban=0.5,nature=0.4", ["sum to 0.9", "next: --share urban=5/9,nature=4/9"]),
         ("urban=0.33,nature=0.33,action=0.33", ["sum to 0.99", "1/3"]),
-        ("urban=0.8,nature=0.8", ["sum to 1.6", "-0.6"]),
-        ("urban=0.5,forest=0.5", ["no category 'forest'", "action, urban, nature, other"]),
+        ("urban=0.8,nature=0.8", ["sum to 1.6", "next: --share urban=1/2,nature=1/2"]),
+        (
+            "urban=0.5,forest=0.5",
+            ["no category 'forest'", "action, urban, nature, other", "--share action=1/4"],
+        ),
+        ("urban=0", ["sum to 0", "next: --share action=1/4,urban=1/4,nature=1/4,other=1/4"]),
     ],
 )
 def test_shares_that_do_not_sum_to_1_are_refused(text: str, words: list[str]) -> None:
@@ -141,7 +145,8 @@ def test_what_is_short_is_said_with_by_how_much_and_what_would_do(tmp_path: Path
     assert "nature: 30 wanted, 10 there, 20 short" in message
     assert "other: 20 wanted, 15 there, 5 short" in message
     assert "left out before: 1 without a prompt, 1 exact duplicates" in message
-    most = int(message.split("--samples ")[1].split()[0])
+    most = int(message.split("next: --samples ")[1])
+    assert f"allowed: --samples up to {most} with these shares; --repeat, which takes rows several" in message
     drawn(path, SHARES, most)
     with pytest.raises(DataError, match="too few"):
         drawn(path, SHARES, most + 1)
@@ -149,7 +154,7 @@ def test_what_is_short_is_said_with_by_how_much_and_what_would_do(tmp_path: Path
 
 def test_a_category_without_a_row_is_short_even_with_repeats(tmp_path: Path) -> None:
     path = write_prompts(tmp_path / "m.csv", prompts(urban=50, nature=50))
-    with pytest.raises(DataError, match="--samples 2 is the most"):
+    with pytest.raises(DataError, match=r"next: --samples 2$"):
         drawn(path, SHARES, 10)
     with pytest.raises(DataError, match="action: 2 wanted, 0 there, 2 short"):
         drawn(path, SHARES, 10, repeat=True)
@@ -275,7 +280,7 @@ def test_several_candidates_need_a_name(tmp_path: Path) -> None:
     path = write_run(
         tmp_path / "results.json", candidates=("epoch-0", "epoch-1"), nature="fail", urban="pass"
     )
-    with pytest.raises(DataError, match="2 candidates: epoch-0, epoch-1\nnext: name one with --candidate"):
+    with pytest.raises(DataError, match=r"names one: epoch-0, epoch-1\nnext: --candidate epoch-0$"):
         outcomes(path)
     with pytest.raises(DataError, match=r"no candidate 'epoch-7'; there are .*\nnext: --candidate epoch-0$"):
         outcomes(path, "epoch-7")

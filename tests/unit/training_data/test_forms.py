@@ -260,17 +260,17 @@ def test_a_caption_of_another_encoding_in_an_archive_is_refused(
     assert iconv == f"iconv -f {encoding.upper()} -t UTF-8 {kept} > {folder}/set/a.txt"
 
 
-def test_an_encoding_that_cannot_be_told_is_no_command(tmp_path: Path) -> None:
+def test_an_encoding_that_cannot_be_told_is_shown(tmp_path: Path) -> None:
     write(tmp_path, data_in_a__mp4="x")
     (tmp_path / "data" / "a.txt").write_bytes(b"caf\xe9")
     message, _, following = bad(tmp_path / "data").partition("\nnext: ")
-    assert message.endswith("line 1; allowed: UTF-8, and in which encoding it is cannot be told")
-    assert following == "save it as UTF-8 with the program that wrote it"
+    assert "line 1; allowed: UTF-8, and in which encoding it is cannot be told: save it again" in message
+    assert following == f"sed -n 1p {tmp_path}/data/a.txt | cat -v"
     with zipfile.ZipFile(tmp_path / "a b.zip", "w") as archive:
         archive.writestr("a.txt", b"caf\xe9")
-    unpack, save = bad(tmp_path / "a b.zip").partition("\nnext: ")[2].split("; then ")
+    unpack, look = bad(tmp_path / "a b.zip").partition("\nnext: ")[2].split(" && ")
     assert unpack == f"unzip -n '{tmp_path}/a b.zip' -d '{tmp_path}/a b'"
-    assert save == f"{following}, and name the folder"
+    assert look == f"sed -n 1p '{tmp_path}/a b/a.txt' | cat -v"
 
 
 @pytest.mark.parametrize("url", ["https://host/a.mp4", "s3://host/a.mp4"])
@@ -294,7 +294,7 @@ def test_a_url_in_the_place_of_a_table_is_not_fetched(tmp_path: Path) -> None:
         opened(Path("https://host/metadata.jsonl"))
     assert str(caught.value) == (
         "https://host/metadata.jsonl cannot be read: a URL is not fetched, allowed: a path\n"
-        "next: download it, and name the file"
+        "next: curl -LO https://host/metadata.jsonl"
     )
 
 

@@ -115,8 +115,8 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16"), ["is UTF-16", "iconv -f UTF-16 -t UTF-8"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-le"), ["zero bytes", "iconv -f UTF-16LE"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-16-be"), ["zero bytes", "iconv -f UTF-16BE"]),
-        ("m.csv", b"\0\0\0\x18ftypmp42\0\0\0\0", ["a NUL byte in line 1", "save it without NUL bytes"]),
-        ("m.csv", b"video,prompt\na.mp4,a ci\0ty!\n", ["a NUL byte in line 2", "save it without NUL bytes"]),
+        ("m.csv", b"\0\0\0\x18ftypmp42\0\0\0\0", ["a NUL byte in line 1", "next: sed -n 1p"]),
+        ("m.csv", b"video,prompt\na.mp4,a ci\0ty!\n", ["a NUL byte in line 2", "next: sed -n 2p"]),
         ("m.csv", b"\xff\xfevideo,prompt\na.mp4,x\n", ["begins as UTF-16 does", "cannot be told"]),
         ("m.csv", "video,prompt\na.mp4,x\n".encode("utf-32"), ["is UTF-32"]),
         (
@@ -131,7 +131,7 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         (
             "m.csv",
             f"video,prompt\na.mp4,{KOREAN}\n".encode() + f"b.mp4,{KOREAN}\n".encode("cp949"),
-            ["line 3; line 2 is UTF-8, so no encoding is that of the whole file", "next: type line 3 again"],
+            ["line 3; line 2 is UTF-8, so no encoding is that of the whole file", "next: sed -n 3p"],
         ),
         (
             "m.json",
@@ -147,7 +147,7 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         (
             "m.csv",
             b"video,prompt\na.mp4,caf\xe9\n",
-            ["byte 0xe9", "allowed: UTF-8", "save it as UTF-8"],
+            ["byte 0xe9", "allowed: UTF-8", "next: sed -n 2p"],
         ),
         ("m.json", f'[{{"video": "a", "prompt": "{KOREAN}"}}]'.encode("cp949"), ["not UTF-8", "CP949"]),
         ("m.json", b"", ["is empty"]),
@@ -174,12 +174,12 @@ def test_what_pandas_takes_for_missing_is_missing(tmp_path: Path) -> None:
         (
             "m.jsonl",
             b'{"video": {"url": "https://x/y.mp4", "type": "video/mp4"}, "prompt": "x"}\n',
-            ["line 1: 'video' is", "not a text", 'next: write "video": "https://x/y.mp4"'],
+            ["line 1: 'video' is", "not a text", 'allowed: "video": "https://x/y.mp4"\nnext: sed -n 1p'],
         ),
         (
             "m.jsonl",
             b'{"video": "a.mp4", "prompt": ["a tram"]}\n',
-            ["'prompt' is", 'next: write "prompt": "a tram"'],
+            ["'prompt' is", 'allowed: "prompt": "a tram"\nnext: sed -n 1p'],
         ),
         ("m.jsonl", b'{"prompt": "x"}\n', ["line 1 has no 'video'"]),
         ("m.jsonl", b"[" * 100_000, ["line 1", "too deeply"]),
@@ -206,6 +206,18 @@ def test_bad_files_are_refused_with_their_place(
     for word in words:
         assert word in message
     assert len(message.replace(str(path), path.name)) < 400
+
+
+@pytest.mark.parametrize("before", [4094, 4095, 4096, 2**20 - 1, 3 * 2**20])
+def test_a_nul_byte_anywhere_is_refused(tmp_path: Path, before: int) -> None:
+    path = tmp_path / "m.csv"
+    rows = b"video,prompt\n" + b"a.mp4,a city\n" * (before // 13)
+    path.write_bytes(rows + b"b.mp4," + b"x" * (before - len(rows) - 6) + b"\0\n")
+    line = rows.count(b"\n") + 1
+    assert bad(path) == (
+        f"{path} holds a NUL byte in line {line}, the first; allowed: text in UTF-8 without one\n"
+        f"next: sed -n {line}p {path} | cat -v"
+    )
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

@@ -177,7 +177,8 @@ def test_bad_files_are_refused(tmp_path: Path, text: str, word: str) -> None:
     path.write_text(text)
     with pytest.raises(DataError, match=word) as raised:
         from_file(path)
-    assert "categories: {" in str(raised.value.next_command)
+    assert "such as categories: {" in raised.value.message
+    assert raised.value.next_command == f"cat {path}"
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:

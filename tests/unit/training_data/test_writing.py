@@ -19,7 +19,7 @@ def test_an_output_that_exists_is_refused_unless_it_may_be_replaced(tmp_path: Pa
     path = tmp_path / "out.csv"
     check_output(path)
     path.write_text("old")
-    with pytest.raises(DataError, match=r"exists\nnext: add --overwrite"):
+    with pytest.raises(DataError, match=r"this one with --overwrite\nnext: --output .*/out-2\.csv$"):
         check_output(path)
     check_output(path, overwrite=True)
 
