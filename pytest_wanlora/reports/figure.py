@@ -74,7 +74,7 @@ def png(record: RunRecord, folder: Path) -> bytes | None:
             y += tall + _GAP
         y += 8
     file = io.BytesIO()
-    picture.save(file, format="PNG", optimize=True)
+    picture.save(file, format="PNG")
     return file.getvalue()
 
 
