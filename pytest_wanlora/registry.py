@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -86,7 +86,7 @@ def extensions(group: str, kind: type[T], *, taken: Collection[str] = ()) -> tup
     """
     owners = dict.fromkeys(taken, "pytest-wanlora")
     found = []
-    for name, value, distribution in sorted(_entry_points(group)):
+    for name, value, distribution in sorted(_entry_points().get(group, ())):
         about = Extension(name, group, distribution, value, None)
         if not _NAME.fullmatch(name):
             raise about.wrong(f"the name is {name!r}; allowed: lower-case letters, digits and underscores")
@@ -107,20 +107,28 @@ def check_groups() -> None:
     Raises:
         ExtensionError: There is one.
     """
-    for group in metadata.entry_points().groups:
-        if group.startswith("wanlora.") and group not in GROUPS:
-            name, value, distribution = min(_entry_points(group))
+    for group, points in _entry_points().items():
+        if group not in GROUPS:
+            name, value, distribution = min(points)
             about = Extension(name, group, distribution, value, None)
             raise about.wrong(f"there is no such group; allowed: {', '.join(GROUPS)}")
 
 
 @cache
-def _entry_points(group: str) -> frozenset[tuple[str, str, str]]:
-    """Name, reference, and distribution of each entry point of a group."""
-    return frozenset(
-        (point.name, point.value, f"{point.dist.name} {point.dist.version}" if point.dist else "unknown")
-        for point in metadata.entry_points(group=group)
-    )
+def _entry_points() -> Mapping[str, Set[tuple[str, str, str]]]:
+    """Name, reference, and distribution of each entry point, by its group.
+
+    All groups from one pass over what is installed, which takes as long as a pass for one of them.
+    """
+    found = metadata.entry_points()
+    return {
+        group: {
+            (point.name, point.value, f"{point.dist.name} {point.dist.version}" if point.dist else "unknown")
+            for point in found.select(group=group)
+        }
+        for group in found.groups
+        if group.startswith("wanlora.")
+    }
 
 
 def _load(about: Extension[None]) -> object:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,17 @@ def test_a_group_that_nothing_reads_is_refused(declare: Declare) -> None:
     declare(GOOD, group="wanlora.metric")
     with pytest.raises(ExtensionError, match=r"of wanlora.metric: there is no such group; allowed: wanlora"):
         registry.check_groups()
+
+
+def test_what_is_installed_is_gone_through_once(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    declare(GOOD)
+    found = metadata.entry_points()
+    passes = iter([found])
+    monkeypatch.setattr(metadata, "entry_points", lambda: next(passes))
+    registry.check_groups()
+    for group in registry.GROUPS:
+        registry.extensions(group, object)
+    assert next(passes, None) is None
 
 
 VIDEO = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
