@@ -239,8 +239,15 @@ def _home(config: pytest.Config) -> Path:
     return root if meant or config.option.rootdir else here
 
 
-def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
+def load_suite(
+    settings: Settings, checkpoints: Sequence[Checkpoint], *, chosen_before: Path | None = None
+) -> Suite:
     """Load the suite that the user named, or else the packaged one that the first checkpoint fits.
+
+    Args:
+        settings: What the user asked for.
+        checkpoints: What is gated.
+        chosen_before: The file of the suite that another process of the run has chosen.
 
     Raises:
         SuiteError: The suite is wrong, or no packaged one fits.
@@ -250,8 +257,9 @@ def load_suite(settings: Settings, checkpoints: Sequence[Checkpoint]) -> Suite:
     from pytest_wanlora import suite as suites
 
     where, seeds = settings.baselines_dir, settings.seeds
-    if settings.suite is not None:
-        chosen = suites.load(settings.suite, baselines=where, seeds=seeds)
+    named = chosen_before or settings.suite
+    if named is not None:
+        chosen = suites.load(named, baselines=where, seeds=seeds)
     elif checkpoints:
         chosen = suites.find_for(checkpoints[0], baselines=where, seeds=seeds)
     else:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
+from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -39,11 +40,13 @@ class Handover:
         checkpoints: Name of the candidate to what is known of its file; None for the model without LoRA.
         scales: Name of the candidate to its strength.
         digests: What was read to its digest.
+        suite: The file of the suite.
     """
 
     checkpoints: Mapping[str, Checkpoint | None]
     scales: Mapping[str, float]
     digests: Mapping[str, str]
+    suite: Path
 
     def differing(self, found: Mapping[str, str]) -> str:
         """Say in one line which inputs this process has found otherwise; empty if none."""
@@ -101,6 +104,7 @@ def packed(gate: Gate) -> str:
         "checkpoints": known,
         "scales": {each.name: each.scale for each in gate.candidates},
         "digests": dict(gate.digests),
+        "suite": gate.suite.path,
     }
     return json.dumps(told, default=str, allow_nan=False)
 
@@ -115,7 +119,8 @@ def unpacked(text: str) -> Handover:
         name: None if described is None else _checkpoint().validate_python(described)
         for name, described in told["checkpoints"].items()
     }
-    return Handover(*map(MappingProxyType, (known, told["scales"], told["digests"])))
+    checkpoints, scales, digests = map(MappingProxyType, (known, told["scales"], told["digests"]))
+    return Handover(checkpoints, scales, digests, Path(told["suite"]))
 
 
 def _each(known: Iterable[dict[str, Any] | None]) -> Iterator[dict[str, Any]]:

@@ -75,7 +75,11 @@ def open_gate(
         candidates = tuple(
             Candidate(name, known, handed.scales[name]) for name, known in handed.checkpoints.items()
         )
-    suite = load_suite(settings, [each.checkpoint for each in candidates if each.checkpoint is not None])
+    suite = load_suite(
+        settings,
+        [each.checkpoint for each in candidates if each.checkpoint is not None],
+        chosen_before=None if handed is None else handed.suite,
+    )
     check_fits(settings, suite, candidates)
     device = settings.device_for(suite)
     cluster = None

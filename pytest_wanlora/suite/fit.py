@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from functools import cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +38,12 @@ _TELLING: Final = (
 
 def by_shapes() -> list[Suite]:
     """The packaged suites among which one is chosen by the shapes of a checkpoint."""
-    return [load(path) for path in packaged().values() if path.parent.name != "named"]
+    return [_read_once(path) for path in packaged().values() if path.parent.name != "named"]
+
+
+@cache
+def _read_once(path: Path) -> Suite:
+    return load(path)
 
 
 def contradicting_names(suite: Suite) -> tuple[str, ...]:

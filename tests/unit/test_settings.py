@@ -14,6 +14,7 @@ from pytest_wanlora.errors import SettingsError, SuiteError
 from pytest_wanlora.option_values import Budget
 from pytest_wanlora.options import OPTIONS, Given
 from pytest_wanlora.settings import Device, Settings, load_suite, read
+from pytest_wanlora.suite import packaged
 from tests import loras
 
 pytest_plugins = ["pytester"]
@@ -434,6 +435,15 @@ def test_the_suite_is_chosen_by_the_checkpoint(reads: Reads) -> None:
     assert suite.name == "wan2.2-ti2v-5b"
     assert (suite.seeds.first, suite.seeds.most) == (2, 3)
     assert suite.scoring.reference.endswith("/stored/wan2.2-ti2v-5b/reference.safetensors")
+
+
+def test_a_worker_reads_the_suite_that_was_chosen_and_no_other(
+    reads: Reads, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen = packaged()["wan2.2-ti2v-5b"]
+    monkeypatch.setattr("pytest_wanlora.suite.find_for", lambda *_, **__: pytest.fail("chosen again"))
+    suite = load_suite(reads("--wanlora-seeds", "2:3"), [loras.known()], chosen_before=chosen)
+    assert (suite.path, suite.seeds.most) == (chosen, 3)
 
 
 def test_measuring_the_base_needs_a_named_suite(configured: Callable[..., pytest.Config]) -> None:

@@ -28,6 +28,7 @@ def test_what_is_known_of_a_checkpoint_arrives_whole(open_gate: OpenGate, tmp_pa
     found = unpacked(packed(gate))
     assert found.scales == {"good": 0.6, "base": 0.0}
     assert found.checkpoints["base"] is None
+    assert found.suite == gate.suite.path
     arrived = found.checkpoints["good"]
     assert arrived is not None
     assert math.isnan(arrived.norms[known.targets[0].name])

@@ -9,7 +9,7 @@ import pytest
 
 from pytest_wanlora.checkpoint import Checkpoint, experts
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.suite import check_fit, chosen_by, find_for, load, misfits, packaged
+from pytest_wanlora.suite import by_shapes, check_fit, chosen_by, find_for, load, misfits, packaged
 from tests import loras
 
 DIM = 192
@@ -104,6 +104,12 @@ def test_the_two_messages_do_not_point_at_each_other() -> None:
         check_fit(load("tiny"), loras.known())
     assert caught.value.next_command is not None
     assert caught.value.next_command.startswith("pytest --lora ")
+
+
+def test_packaged_suites_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = by_shapes()
+    monkeypatch.setattr("pytest_wanlora.suite.fit.load", lambda *_: pytest.fail("read again"))
+    assert all(one is again for one, again in zip(first, by_shapes(), strict=True))
 
 
 def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
