@@ -9,12 +9,8 @@ from dataclasses import asdict
 import pytest
 
 from pytest_wanlora.errors import JobError, RefusedError, WanloraError
-from pytest_wanlora.reports import terminal, terminal_tables
-from pytest_wanlora.reports.commands import item_again
-from pytest_wanlora.reports.summary import seeds_to_decide
 from pytest_wanlora.results.parts import Part
 from pytest_wanlora.run.session import Gate
-from pytest_wanlora.run.update_baseline import store
 from pytest_wanlora.verdict.judgement import ItemId, Judgement, Verdict
 
 __all__ = [
@@ -65,6 +61,8 @@ def test_question(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_it
 
 def test_baseline(request: pytest.FixtureRequest, wanlora_gate: Gate, wanlora_item: str) -> None:
     """The measured scores are stored as a baseline, or the test fails with the reason."""
+    from pytest_wanlora.run.update_baseline import store
+
     gate, problem = wanlora_gate, ""
     try:
         if gate.blocked:
@@ -94,6 +92,9 @@ def _judge(request: pytest.FixtureRequest, gate: Gate, item: ItemId) -> None:
         where = f"the same cause as {same}" if same else "listed at the end"
         request.node.user_properties.append((NOT_MEASURED, where))
     if judged.verdict.fails:
+        from pytest_wanlora.reports import terminal, terminal_tables
+        from pytest_wanlora.reports.commands import item_again
+
         request.node.stash[HEADLINE] = terminal_tables.headline(judged)
         command = ["pytest", *map(str, request.config.invocation_params.args)]
         again = _decided_by(gate, judged) or item_again(
@@ -106,12 +107,16 @@ def _decided_by(gate: Gate, judged: Judgement) -> str:
     """What measures the baseline with the seeds that an undecided item needs and it lacks; else empty."""
     if judged.verdict is not Verdict.UNDECIDED or judged.kind != "regression":
         return ""
+    from pytest_wanlora.reports.summary import seeds_to_decide
+
     enough = seeds_to_decide(judged, len(gate.scenarios))
     return "" if enough is None else gate.judge.standard.command_for(enough)
 
 
 def _seeds_that_decide(gate: Gate, judged: Judgement) -> str:
     """What `--wanlora-seeds` takes so that an undecided item is decided; empty: what was typed."""
+    from pytest_wanlora.reports.summary import seeds_to_decide
+
     seeds = gate.suite.seeds
     enough = seeds_to_decide(judged, len(gate.scenarios)) if judged.verdict is Verdict.UNDECIDED else None
     return f"{seeds.first}:{enough}" if enough is not None and enough > seeds.most else ""

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from pytest_wanlora.durations import duration
 from pytest_wanlora.hooks.github_actions import escaped
-from pytest_wanlora.reports import terminal
 
 if TYPE_CHECKING:
     import pytest
@@ -70,7 +69,7 @@ class Live:
             if progress is None:
                 line = f"wanlora: {self.doing}, {duration(now - self._began)} so far"
             else:
-                line = terminal.progress_line(progress)
+                line = progress_line(progress)
             begun = self.reporter is not None and bool(self.reporter.currentfspath)
             if self.reporter is not None:
                 self.reporter.currentfspath = None
@@ -87,3 +86,29 @@ class Live:
         if self._own is not None:
             with contextlib.suppress(OSError):
                 self._own.close()
+
+
+def progress_line(progress: Progress) -> str:
+    """How far the videos are, with an estimate once one is finished.
+
+    Example:
+        `wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left`
+    """
+    done = progress.reused + progress.rendered
+    words = [f"wanlora: {done} of {progress.total} videos"]
+    if progress.reused:
+        words[0] += f" ({progress.reused} reused)"
+    if progress.failed:
+        words.append(f"{progress.failed} failed")
+    if len(progress.running) > 1:
+        words.append(f"{len(progress.running)} being rendered")
+    if progress.left:
+        known = progress.remaining
+        # an estimate that has run out is none: something else than usual is being done
+        waits = progress.stage or "loading the model"
+        words.append(waits if known is None or known < 1 else f"about {duration(known)} left")
+    else:
+        words.append("judging")
+    if progress.nodes:
+        words.append(f"nodes: {progress.nodes}")
+    return ", ".join(words)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import shutil
 import time
@@ -10,25 +12,22 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from pytest_wanlora import results, workers
 from pytest_wanlora import suite as suites
+from pytest_wanlora import workers
 from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions
 from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
-from pytest_wanlora.publishing import bundle
-from pytest_wanlora.reports import terminal, terminal_tables, writing
 from pytest_wanlora.run.candidates import repeated
-from pytest_wanlora.run.estimate import plan_lines
 from pytest_wanlora.run.handover import packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
-from pytest_wanlora.run.record import Ending, build
 from pytest_wanlora.run.session import Gate
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
+    from pytest_wanlora.run.record import Ending
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
 #: Columns beyond which prose is hard to read.
@@ -72,7 +71,7 @@ class Run:
         self.began = False
         self.record: RunRecord | None = None
         self.lines: list[str] = []
-        self._whole = False
+        self._whole = self._prepared = False
         self.live = live
 
     @pytest.hookimpl(tryfirst=True)
@@ -176,6 +175,8 @@ class Run:
         """Run no test where only the plan was requested."""
         if not self.gate.settings.plan:
             return None
+        from pytest_wanlora.run.estimate import plan_lines
+
         self.lines = plan_lines(self.gate, self.planned)
         # the run would end so
         if (error := beyond_budget(self.gate)) is not None:
@@ -186,6 +187,17 @@ class Run:
         except WanloraError as error:
             raise pytest.UsageError(str(error)) from error
         return True
+
+    def pytest_runtest_logstart(self) -> None:
+        """Import what the record and the reports need while the workers render, not when they have."""
+        if self.controller is None or self._prepared:
+            return
+        self._prepared = True
+        # what cannot be imported is told where it is needed
+        with contextlib.suppress(Exception):
+            for name in ("scipy.special", "pytest_wanlora.run.record", "pytest_wanlora.publishing.verify"):
+                importlib.import_module(name)
+            importlib.import_module("pytest_wanlora.reports.writing").prepare()
 
     def pytest_report_teststatus(
         self, report: pytest.CollectReport | pytest.TestReport
@@ -222,6 +234,9 @@ class Run:
             self.live.stop()
 
     def _finish(self, session: pytest.Session) -> None:
+        from pytest_wanlora.reports import terminal
+        from pytest_wanlora.run.record import Ending
+
         outcomes, gate = self.outcomes, self.gate
         left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
         failing = any(judged.verdict.fails for judged in outcomes.judged)
@@ -262,6 +277,8 @@ class Run:
             )
 
     def _record(self, session: pytest.Session, ending: Ending) -> None:
+        from pytest_wanlora.run.record import build
+
         try:
             record = build(self.gate, self.gate.judge, self.outcomes.judged, ending)
             lines = self._write(record)
@@ -289,6 +306,10 @@ class Run:
         Returns:
             What to print about the run.
         """
+        from pytest_wanlora import results
+        from pytest_wanlora.publishing import bundle
+        from pytest_wanlora.reports import terminal, terminal_tables, writing
+
         path = self.gate.run_folder / "results.json"
         if self.record is not None:
             # if they cannot be written again, none must be left that says what no longer holds
@@ -357,6 +378,8 @@ class Run:
         elif exit_status:
             ends = exit_status
         else:
+            from pytest_wanlora.reports import terminal
+
             ends = int(pytest.ExitCode.TESTS_FAILED)
             self.lines.append(terminal.only_part(ends, nothing=True, storing=self.outcomes.storing))
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")

@@ -277,12 +277,13 @@ def _file(name: str) -> str:
 
 
 def _template(name: str) -> Template:
-    return _environment().get_template(name)
+    return environment().get_template(name)
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """The page's templates."""
+    made = Environment(
         loader=PackageLoader("pytest_wanlora.reports"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -297,5 +298,5 @@ def _environment() -> Environment:
         "when": html_run.when,
         "flat": html_run.flat,
     }
-    environment.filters.update(filters)
-    return environment
+    made.filters.update(filters)
+    return made

@@ -29,7 +29,6 @@ from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
 if TYPE_CHECKING:
-    from pytest_wanlora.jobs.board import Progress
     from pytest_wanlora.results.parts import CandidateCard, Storing
     from pytest_wanlora.results.race import RaceCard
     from pytest_wanlora.results.run_record import RunRecord
@@ -39,32 +38,6 @@ if TYPE_CHECKING:
 _LONGEST_DETAIL = 600
 #: Project tests that are listed; those that did not pass come first.
 _MOST_TESTS = 30
-
-
-def progress_line(progress: Progress) -> str:
-    """How far the videos are, with an estimate once one is finished.
-
-    Example:
-        `wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left`
-    """
-    done = progress.reused + progress.rendered
-    words = [f"wanlora: {done} of {progress.total} videos"]
-    if progress.reused:
-        words[0] += f" ({progress.reused} reused)"
-    if progress.failed:
-        words.append(f"{progress.failed} failed")
-    if len(progress.running) > 1:
-        words.append(f"{len(progress.running)} being rendered")
-    if progress.left:
-        known = progress.remaining
-        # an estimate that has run out is none: something else than usual is being done
-        waits = progress.stage or "loading the model"
-        words.append(waits if known is None or known < 1 else f"about {duration(known)} left")
-    else:
-        words.append("judging")
-    if progress.nodes:
-        words.append(f"nodes: {progress.nodes}")
-    return ", ".join(words)
 
 
 def failure(judged: Judgement, *, preview: str | None, again: str) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+
+from pytest_wanlora.verdict import special
 
 Floats = NDArray[np.float64]
 

@@ -23,10 +23,10 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.scoring.frechet import pairwise_kernel
+from pytest_wanlora.verdict import special
 from pytest_wanlora.verdict.evidence import Floats
 
 Rows = NDArray[np.intp]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy import special
 
+from pytest_wanlora.verdict import special
 from pytest_wanlora.verdict.evidence import Contrast, Floats
 
 #: Chance of a verdict to be settled by `needed` videos if the change is really as large as it was seen.

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
 
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.verdict import special
 from pytest_wanlora.verdict.evidence import PRIOR_FREEDOM, Floats, Plan
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 

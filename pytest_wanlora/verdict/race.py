@@ -22,10 +22,9 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-from scipy import special
 
 from pytest_wanlora.metrics import Metric
-from pytest_wanlora.verdict import fvd
+from pytest_wanlora.verdict import fvd, special
 from pytest_wanlora.verdict.evidence import Floats
 from pytest_wanlora.verdict.judgement import ToleranceLike
 

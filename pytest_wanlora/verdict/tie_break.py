@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy import special
 
+from pytest_wanlora.verdict import special
 from pytest_wanlora.verdict.race import pooled_error, scatter
 
 if TYPE_CHECKING:

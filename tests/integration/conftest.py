@@ -12,12 +12,21 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import results, testing
+from pytest_wanlora.reports import writing
 from tests import schemas
 
 # A run within this process imports again what was not loaded before: slow, and impossible for C extensions.
-for name in ("run.judge", "hooks.session", "reports.writing", "scoring.frames", "scoring.weights"):
+for name in (
+    "run.judge",
+    "run.record",
+    "hooks.session",
+    "reports.terminal",
+    "scoring.frames",
+    "scoring.weights",
+):
     importlib.import_module(f"pytest_wanlora.{name}")
-importlib.import_module("jinja2")
+importlib.import_module("scipy.special")
+writing.prepare()
 
 #: Plugins for other tests than the gate's, which a run would spend a third of its time on.
 WITHOUT = ("-pno:cacheprovider", "-pno:hypothesispytest", "-pno:benchmark", "-pno:anyio")

@@ -27,6 +27,32 @@ def killer(job):
     time.sleep(0.1)
 """
 
+#: Notes which of some modules a process has imported: the controller before and after its workers, a worker
+#: that has collected and waits for its first item.
+IMPORTS = """
+import json
+
+LATE = ("scipy", "pytest_wanlora.run.record", "pytest_wanlora.reports.html", "torch")
+
+def told(when):
+    line = json.dumps([when, [name for name in LATE if name in sys.modules]])
+    with (HERE / "imports.log").open("a", encoding="utf-8") as log:
+        log.write(line + "\\n")
+
+def pytest_configure_node():
+    told("starting a worker")
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session):
+    told("worker waits")
+
+def pytest_testnodedown():
+    told("worker is done")
+
+def pytest_unconfigure():
+    told("end")
+"""
+
 
 def _numbers(record: RunRecord) -> object:
     """All that must not depend on who rendered what."""
@@ -107,6 +133,20 @@ def test_progress_is_shown_from_the_controller(based: Project) -> None:
     result = based.run("--lora", "good.safetensors", workers="-n2")
     # a line comes every five seconds at most: where a busy machine starts slowly, only one is due, and early
     result.stdout.fnmatch_lines(["wanlora: * of 4 videos, *"])
+
+
+def test_workers_start_before_what_writes_reports_is_imported(based: Project) -> None:
+    based.producer(extra=IMPORTS)
+    for cached in (False, True):
+        assert based.run("--lora", "good.safetensors", workers="-n2").ret == pytest.ExitCode.OK
+        lines = (based.path / "imports.log").read_text(encoding="utf-8").splitlines()
+        seen = [(when, set(names)) for when, names in map(json.loads, lines)]
+        begun = [names for when, names in seen if when in ("starting a worker", "worker waits")]
+        assert begun == [set()] * 4, cached
+        done = [names for when, names in seen if when == "worker is done"]
+        assert done == [{"scipy", "pytest_wanlora.run.record", "pytest_wanlora.reports.html"}] * 2, cached
+        assert not any("torch" in names for _, names in seen)
+        (based.path / "imports.log").unlink()
 
 
 def test_one_gpu_a_worker(based: Project, monkeypatch: pytest.MonkeyPatch) -> None:

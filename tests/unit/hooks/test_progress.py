@@ -112,3 +112,30 @@ def test_the_estimate_counts_down(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         assert told is not None
         left.append(told.remaining)
     assert left == pytest.approx([20.0, 16.0, 10.0], abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("found", "line"),
+    [
+        (
+            Progress(12, 0, 0, 0, ("a",), None),
+            "wanlora: 0 of 12 videos, loading the model",
+        ),
+        (
+            Progress(12, 0, 0, 0, ("a", "b"), None, "compiling the denoiser"),
+            "wanlora: 0 of 12 videos, 2 being rendered, compiling the denoiser",
+        ),
+        (
+            Progress(12, 0, 9, 0, ("a",), 0.0, "rendering, step 3 of 20"),
+            "wanlora: 9 of 12 videos, rendering, step 3 of 20",
+        ),
+        (
+            Progress(12, 3, 2, 0, ("a", "b"), 14.2),
+            "wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left",
+        ),
+        (Progress(12, 0, 11, 1, (), 0.0), "wanlora: 11 of 12 videos, 1 failed, judging"),
+        (Progress(4, 4, 0, 0, (), None), "wanlora: 4 of 4 videos (4 reused), judging"),
+    ],
+)
+def test_a_line_says_how_far_the_videos_are(found: Progress, line: str) -> None:
+    assert progress.progress_line(found) == line

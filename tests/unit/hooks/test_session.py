@@ -48,7 +48,7 @@ def test_a_run_without_a_record_never_ends_well(open_gate: OpenGate, monkeypatch
     def contradict(*_: object) -> None:
         raise RecordError("two workers contradict each other")
 
-    monkeypatch.setattr(session, "build", contradict)
+    monkeypatch.setattr("pytest_wanlora.run.record.build", contradict)
     run = _run(open_gate())
     assert _end(run) == pytest.ExitCode.TESTS_FAILED
     assert run.lines == ["no record was written: two workers contradict each other"]
@@ -63,7 +63,7 @@ def test_a_run_is_good_only_if_every_candidate_is(
     cards = [SimpleNamespace(publishable=each) for each in publishable]
     record: Any = SimpleNamespace(candidates=cards, exit_status=0)
     record.ended = lambda _: record
-    monkeypatch.setattr(session, "build", lambda *_: record)
+    monkeypatch.setattr("pytest_wanlora.run.record.build", lambda *_: record)
     monkeypatch.setattr("pytest_wanlora.results.write", lambda *_: None)
     monkeypatch.setattr("pytest_wanlora.reports.terminal.summary", lambda *_, **__: [])
     monkeypatch.setattr("pytest_wanlora.reports.writing.remove_receipts", lambda *_: None)

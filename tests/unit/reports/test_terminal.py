@@ -10,7 +10,6 @@ from typing import Any, Literal
 import pytest
 
 from pytest_wanlora import results
-from pytest_wanlora.jobs.board import Progress
 from pytest_wanlora.reports import terminal
 from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.sentences import baseline_lines
@@ -78,34 +77,6 @@ def _judged(verdict: Verdict = Verdict.FAIL, **changes: Any) -> Judgement:  # no
         "worst": Worst("nature", 3, 100.0, 450.0),
     }
     return Judgement(**{**known, **changes})
-
-
-class TestProgress:
-    @pytest.mark.parametrize(
-        ("progress", "line"),
-        [
-            (
-                Progress(12, 0, 0, 0, ("a",), None),
-                "wanlora: 0 of 12 videos, loading the model",
-            ),
-            (
-                Progress(12, 0, 0, 0, ("a", "b"), None, "compiling the denoiser"),
-                "wanlora: 0 of 12 videos, 2 being rendered, compiling the denoiser",
-            ),
-            (
-                Progress(12, 0, 9, 0, ("a",), 0.0, "rendering, step 3 of 20"),
-                "wanlora: 9 of 12 videos, rendering, step 3 of 20",
-            ),
-            (
-                Progress(12, 3, 2, 0, ("a", "b"), 14.2),
-                "wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left",
-            ),
-            (Progress(12, 0, 11, 1, (), 0.0), "wanlora: 11 of 12 videos, 1 failed, judging"),
-            (Progress(4, 4, 0, 0, (), None), "wanlora: 4 of 4 videos (4 reused), judging"),
-        ],
-    )
-    def test_line(self, progress: Progress, line: str) -> None:
-        assert terminal.progress_line(progress) == line
 
 
 class TestFailure:

@@ -14,8 +14,8 @@ import pytest
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.publishing import receipt
 from pytest_wanlora.publishing.verify import Demands, signature_path, verify
-from pytest_wanlora.reports import html, markdown, model_card
-from pytest_wanlora.reports.writing import write_all
+from pytest_wanlora.reports import html, markdown, markdown_filters, model_card
+from pytest_wanlora.reports.writing import prepare, write_all
 from tests.unit.reports import gated
 
 ALL = {"model-card.md", "receipt.json", "report.html", "report.ko.md", "report.md"}
@@ -55,6 +55,14 @@ def test_every_report_is_written(folder: Path) -> None:
     assert {path.name for path in written.paths} == ALL
     assert {path.name for path in folder.iterdir()} == {*ALL, "samples"}
     assert all(path.stat().st_size > 0 for path in written.paths)
+
+
+def test_what_was_prepared_is_not_compiled_again(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    html.environment.cache_clear()
+    markdown_filters.environment.cache_clear()
+    prepare()
+    monkeypatch.setattr("jinja2.Environment.compile", breaking("compiled after all"))
+    assert write_all(gated.record(), folder).problems == ()
 
 
 def test_the_receipt_verifies(folder: Path) -> None:
