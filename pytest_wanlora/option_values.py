@@ -136,7 +136,7 @@ def parse_exports(given: Given) -> tuple[str, ...]:
         SettingsError: One of them is none.
     """
     # what it imports is not loaded while the gate is off
-    from pytest_wanlora.reports.export import EXPORTS
+    from pytest_wanlora.reports.writing import EXPORTS
 
     names = (given.value,) if isinstance(given.value, str) else tuple(given.value)
     for name in names:

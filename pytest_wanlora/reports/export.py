@@ -7,8 +7,7 @@ import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pytest_wanlora.reports import sentences, trend
 from pytest_wanlora.reports.commands import names_of
@@ -16,11 +15,6 @@ from pytest_wanlora.reports.summary import rows
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
-
-EXPORTS: Final[Mapping[str, str]] = MappingProxyType(
-    {"tensorboard": "pytest_wanlora.reports.tensorboard", "wandb": "pytest_wanlora.reports.wandb"}
-)
-"""Exporters of this package, each an extra of the same name: its library, and the module here."""
 
 
 @dataclass(frozen=True)

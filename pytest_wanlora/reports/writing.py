@@ -5,22 +5,27 @@ from __future__ import annotations
 import shutil
 import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from importlib import import_module, util
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.errors import SettingsError, WanloraError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 from pytest_wanlora.reports.commands import file_name
-from pytest_wanlora.reports.export import EXPORTS
 
 if TYPE_CHECKING:
     from pytest_wanlora.phrases import Language
     from pytest_wanlora.results.run_record import RunRecord
+
+EXPORTS: Final[Mapping[str, str]] = MappingProxyType(
+    {"tensorboard": "pytest_wanlora.reports.tensorboard", "wandb": "pytest_wanlora.reports.wandb"}
+)
+"""Exporters of this package, each an extra of the same name: its library, and the module here."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +113,7 @@ def write_all(
         folder: Of the run; `results.json` lies in it.
         sign_key: Signs the receipts.
         all_cards: Write a model card of checkpoints that may not be published too.
-        exports: Names of exporters, see `export.EXPORTS`.
+        exports: Names of exporters, see `EXPORTS`.
     """
     candidates = [card.name for card in record.candidates if card.sha256 is not None]
     paths: list[Path] = []

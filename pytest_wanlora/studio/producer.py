@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.jobs.job import Job, Produced
-from pytest_wanlora.scoring.frames import in_small
 from pytest_wanlora.studio.imports import import_for_good
 from pytest_wanlora.studio.pictures import frames_sha256
 from pytest_wanlora.studio.pipeline import STUDIO_VERSION, Rendered, Studio
@@ -143,6 +142,8 @@ class StudioProducer:
         ]
 
     def _score(self, scorer: Scorer, job: Job, rendered: Rendered, notes: Mapping[str, Any]) -> Produced:
+        from pytest_wanlora.scoring.frames import in_small
+
         started = time.perf_counter()
         with self._stream:
             scored = scorer.score(rendered.frames, job.caption)

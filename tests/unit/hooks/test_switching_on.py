@@ -9,6 +9,7 @@ LATE = (
     "torch",
     "diffsynth",
     "scipy",
+    "cv2",
     "pytest_wanlora.run.record",
     "pytest_wanlora.run.training_data",
     "pytest_wanlora.publishing.receipt",
