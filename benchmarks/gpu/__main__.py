@@ -71,7 +71,13 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--skip", type=_steps, metavar="STEP,STEP")
     parser.add_argument("--seconds", type=float, default=_MOST, help="begin no further part after this time")
     parser.add_argument("--videos", type=int, default=2, help="timed for each lever")
-    parser.add_argument("--seeds", type=int, default=16, help="a scenario, for one GPU against several")
+    parser.add_argument(
+        "--seeds",
+        type=_numbers,
+        default=(16,),
+        metavar="N,N",
+        help="a scenario, for one GPU against several; several numbers make a table of whole runs",
+    )
     parser.add_argument("--precision", choices=("published", "bfloat16"), default="published")
     parser.add_argument("--smoke", action="store_true", help="the small model: tries the benchmark itself")
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
@@ -84,6 +90,10 @@ def _steps(text: str) -> tuple[str, ...]:
     if unknown := set(names) - set(STEPS):
         raise argparse.ArgumentTypeError(f"no such step: {', '.join(unknown)}; allowed: {', '.join(STEPS)}")
     return names
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split(","))
 
 
 def _machine(context: Context, _: argparse.Namespace) -> None:

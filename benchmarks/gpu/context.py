@@ -31,7 +31,7 @@ class Context:
         smoke: The small model, to try the benchmark itself.
         deadline: `time.time()` at which no further part is begun.
         videos: Videos that are timed for a lever; one more of the stock call and of the suite as it is.
-        seeds: Seeds a scenario where one GPU is compared with several.
+        seeds: Seeds a scenario where one GPU is compared with several, one comparison each.
     """
 
     record: Record
@@ -40,7 +40,7 @@ class Context:
     smoke: bool
     deadline: float
     videos: int
-    seeds: int
+    seeds: tuple[int, ...]
 
     @cached_property
     def suite(self) -> Suite:

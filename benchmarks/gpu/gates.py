@@ -109,7 +109,7 @@ def several_gpus(context: Context) -> None:
     """Do the same gate with one GPU and with all of them, everything warm, and compare every video."""
     record, folder = context.record, _fresh(context.work / "gpus")
     count = _gpus(context)
-    record.note("gpus", count=count, seeds=context.seeds)
+    record.note("gpus", count=count)
     if count < 2:
         return
     few = _limits_only(context, "few", 1)
@@ -117,18 +117,27 @@ def several_gpus(context: Context) -> None:
     # makes the prompts, the compiled code and the base model's video that both sides find
     record.note("gpus", preparing=_run(context, folder, few, arguments, "few").figures())
     prepared = folder / "cache"
-    suite = _limits_only(context, "many", context.seeds)
     arguments = ["--lora", str(context.lora("epoch-0"))]
-    outcomes = {}
-    for name, workers in (("one", 0), ("all", count)):
-        cache = folder / f"cache-{name}"
-        shutil.copytree(prepared, cache)
-        extra = ["-n", str(workers)] if workers else []
-        outcomes[name] = _run(
-            context, folder, suite, [*arguments, *extra], name, cache=cache, one_gpu=not workers
+    for seeds in context.seeds:
+        suite = _limits_only(context, f"{seeds}-seeds", seeds)
+        outcomes = {}
+        for side, workers in (("one", 0), ("all", count)):
+            name = f"{side}-{seeds}"
+            cache = folder / f"cache-{name}"
+            shutil.copytree(prepared, cache)
+            extra = ["-n", str(workers)] if workers else []
+            outcomes[side] = _run(
+                context, folder, suite, [*arguments, *extra], name, cache=cache, one_gpu=not workers
+            )
+            record.note("gpus", **{side: outcomes[side].figures()})
+        record.note("gpus", seeds=seeds, **_compared(outcomes["one"], outcomes["all"]))
+        videos = seeds * len(context.suite.scenarios)
+        record.add(
+            "gpus",
+            "by_videos",
+            str(videos),
+            {side: round(each.seconds, 2) for side, each in outcomes.items()},
         )
-        record.note("gpus", **{name: outcomes[name].figures()})
-    record.note("gpus", **_compared(outcomes["one"], outcomes["all"]))
 
 
 def _compared(one: Outcome, several: Outcome) -> dict[str, Any]:

@@ -116,3 +116,17 @@ def test_tables_stand_between_the_marks_of_a_page() -> None:
     assert MARKS.inserted(whole, "new") == f"# Page\n\n{MARKS.begin}\nnew\n{MARKS.end}\n\nmore\n"
     with pytest.raises(ValueError, match="the page has no"):
         MARKS.inserted("# Page\n", "new")
+
+
+def test_whole_runs_over_numbers_of_videos_are_a_table() -> None:
+    rendered = {"seconds": 60.0, "rendering": {"span": 50.0, "busy": 49.0, "jobs": 24, "gpus": {}}}
+    found = {
+        **dict.fromkeys(("speed_up", "speed_up_span", "speed_up_busiest"), 2.5),
+        **dict.fromkeys(("equal_frames", "equal_scores", "videos_compared"), 24),
+        **{"count": 4, "equal_verdicts": True, "one": rendered, "all": rendered},
+    }
+    assert "everything counted |" not in page({"gpus": found})
+    seconds = {"96": {"one": 234.0, "all": 70.2}, "48": {"one": 124.5, "all": 43.0}}
+    lines = page({"gpus": {**found, "by_videos": seconds}}).splitlines()
+    start = lines.index("| videos, everything counted | 1 GPU, s | 4 GPUs, s | times as fast |")
+    assert lines[start + 2 : start + 4] == ["| 48 | 124.5 | 43.0 | 2.90 |", "| 96 | 234.0 | 70.2 | 3.33 |"]
