@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from pytest_wanlora.phrases import Language
+if TYPE_CHECKING:
+    from pytest_wanlora.phrases import Language
 
 _UNITS: Final[Mapping[Language, tuple[str, str, str]]] = MappingProxyType(
     {"en": (" h", " min", " s"), "ko": ("시간", "분", "초")}

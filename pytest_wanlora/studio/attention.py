@@ -53,7 +53,7 @@ def pinned_attention(device: str | torch.device, attention: str = "torch") -> It
 
 def _flash_4(q: Tensor, k: Tensor, v: Tensor, num_heads: int, compatibility_mode: bool = False) -> Tensor:
     """In the place of DiffSynth's `flash_attention`: (B, N, D), (B, M, D) and (B, M, D) to (B, N, D)."""
-    found: Tensor = _attend(*(each.view(*each.shape[:2], num_heads, -1) for each in (q, k, v)))
+    found: Tensor = _attend(*(each.reshape(*each.shape[:2], num_heads, -1) for each in (q, k, v)))
     return found.flatten(2)
 
 
