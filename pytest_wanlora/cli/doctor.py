@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from importlib import metadata, util
+from importlib import util
 from pathlib import Path
 
 from pytest_wanlora import environment
@@ -56,11 +56,12 @@ def _run(arguments: argparse.Namespace) -> int:
     say([f"python {found.python} on {found.processor}"])
     say([f"device {found.device_name} ({environment.visible_gpus()} GPUs visible)"])
     for package in ("pytest-wanlora", "pytest", "pytest-xdist", "torch", "diffsynth", "open-clip-torch"):
-        try:
-            say([f"{package} {metadata.version(package)}"])
-        except metadata.PackageNotFoundError:
+        version = environment.installed(package)
+        if version is None:
             say([f"{package} is not installed; next: pip install {package}"])
             code = BAD
+        else:
+            say([f"{package} {version}"])
     if slow := _compiled_anew():
         say(
             [
