@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -99,8 +99,8 @@ class Scheduler:
                 if result is not None:
                     results[key] = result
                     del missing[key]
-                else:
-                    self._raise_failure(job)
+                elif self.board.failed(job.key):
+                    self._raise_first_failure(job, missing.values())
             if not missing:
                 return results
             busy = self._render_next(missing, others) or self._render_next(others, missing)
@@ -132,12 +132,13 @@ class Scheduler:
             for task in batch.tasks:
                 task.result()
 
-    def _raise_failure(self, job: Job) -> None:
-        """Raise what a job failed of, if it did; an unexpected error of scoring as it is, not its note."""
-        if self.board.failed(job.key):
-            # the note is written before the task that fails has ended
-            wait([task for batch in self._pending if job.key in batch.keys for task in batch.tasks])
-            self._collect_finished()
+    def _raise_first_failure(self, seen: Job, missing: Iterable[Job]) -> None:
+        """Raise what the first of the missing jobs failed of; an unexpected error of scoring as it is."""
+        # the note is written before the task that fails has ended
+        wait([task for batch in self._pending if seen.key in batch.keys for task in batch.tasks])
+        self._collect_finished()
+        # an earlier one may have failed since it was looked at: what is told must not depend on the threads
+        for job in missing:
             self.board.raise_failure(job)
 
     def _render_next(self, jobs: Mapping[str, Job], others: Mapping[str, Job]) -> bool:

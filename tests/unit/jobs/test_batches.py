@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from pytest_wanlora.errors import StudioError
+from pytest_wanlora.errors import JobError, StudioError
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
 from pytest_wanlora.jobs.job import Job, Produced
@@ -178,3 +178,29 @@ def test_what_failed_while_waiting_is_not_tried_again(studio: Studio, cache: Cac
     with closing(Scheduler(begin, cache, board, score_in_background=True, progress=look)) as scheduler:
         scheduler.ensure([job(0)], pool=[job(0), job(1)])
     assert studio.batches == [[0], [1]]
+
+
+def test_of_two_that_failed_the_first_is_told_however_the_threads_run(
+    studio: Studio, cache: Cache, board: Board, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(job: Job) -> Produced:
+        raise StudioError("out of memory")
+
+    looked, failed = threading.Event(), board.failed
+    studio.scoring = {0: refuse, 1: refuse}
+    studio.signals[0] = looked
+
+    def look(key: str) -> bool:
+        answer = failed(key)
+        if not answer and studio.batches == [[0, 1]] and key == job(0).key:
+            # both fail between the look at seed 0 and the look at seed 1
+            looked.set()
+            while not failed(job(1).key):
+                time.sleep(0.001)
+        return answer
+
+    monkeypatch.setattr(board, "failed", look)
+    made = Scheduler(studio, cache, board, batch=2, score_in_background=True)
+    with pytest.raises(JobError, match="seed 0: out of memory"), closing(made) as scheduler:
+        scheduler.ensure([job(0), job(1)])
+    assert looked.is_set()
