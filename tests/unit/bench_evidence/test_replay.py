@@ -24,11 +24,11 @@ def fails(gates: int, **wanted: object) -> float:
 
 
 @pytest.mark.parametrize("shape", ["skewed", "two kinds"])
-@pytest.mark.parametrize("noise", [1.0, 3.0])
-def test_a_model_against_itself_fails_in_at_most_one_of_twenty_gates(shape: str, noise: float) -> None:
-    # 150 gates of 24 items at three looks, candidate and baseline with unrelated noise, which is the hardest
-    # case. 5 % of 150 is 7.5 with a deviation of 2.7; the rule aims well below, so the bound needs no room
-    assert fails(150, shape=shape, noise=noise, correlation=0.0) <= 0.05
+def test_a_model_against_itself_fails_in_at_most_one_of_twenty_gates(shape: str) -> None:
+    # 150 gates of 24 items at three looks, candidate and baseline with much unrelated noise, which is the
+    # hardest case. 5 % of 150 is 7.5 with a deviation of 2.7; the rule aims well below, so the bound needs no
+    # room
+    assert fails(150, shape=shape, noise=3.0, correlation=0.0) <= 0.05
 
 
 @pytest.mark.parametrize("metric", NAMES)

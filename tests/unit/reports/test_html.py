@@ -265,7 +265,7 @@ class TestHostileNames:
         assert page.policy == epochs.policy
         json.loads(page.data["script application/json"][0])
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=12, deadline=None)
     @given(text=st.text(max_size=24))
     @example(text="\x12" * 24)
     def test_no_text_at_all_does(self, text: str, epochs: Page) -> None:

@@ -130,7 +130,8 @@ def one_by_one(words: list[str], text: str, *, korean: bool) -> set[str]:
         ends = [rest.removeprefix(particle) for particle in PARTICLES if rest.startswith(particle)]
         return begins and any(not HANGUL.match(end) for end in ends)
 
-    longest_first = sorted(words, key=lambda word: len(word.removeprefix("^")), reverse=True)
+    anywhere = (word for word in words if word.removeprefix("^") in text)
+    longest_first = sorted(anywhere, key=lambda word: len(word.removeprefix("^")), reverse=True)
     while at < len(text):
         word = next((word for word in longest_first if stands(word)), None)
         found |= set() if word is None else {word}
