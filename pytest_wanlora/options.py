@@ -18,6 +18,15 @@ if TYPE_CHECKING:
 NAME: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
 """Names of suites, baselines and scenarios, which become folders."""
 
+#: Options with which pytest lists something and judges nothing, by their names in `config.option`.
+_LISTING: Final = {
+    "help": ("--help", "-h"),
+    "version": ("--version", "-V"),
+    "markers": ("--markers",),
+    "collectonly": ("--collect-only", "--co"),
+    "wanlora_plan": ("--wanlora-plan",),
+}
+
 
 @dataclass(frozen=True)
 class Option:
@@ -191,6 +200,33 @@ def in_one_word(arguments: Sequence[str]) -> list[str]:
     for at in reversed(in_two_words(joined)):
         joined[at : at + 2] = [f"{joined[at]}={joined[at + 1]}"]
     return joined
+
+
+def lists(config: pytest.Config) -> bool:
+    """Whether a run lists something and judges nothing, as it was asked to on its command line.
+
+    Raises:
+        SettingsError: It was asked to in a place that every run reads: none would judge anything, and each
+            would end with exit code 0.
+    """
+    words = tuple(map(str, config.invocation_params.args))
+    for name, (long, *others) in _LISTING.items():
+        if not config.getoption(name, False):
+            continue
+        # `-qh` is `-q -h`
+        letters = [each[1] for each in others if not each.startswith("--")]
+        joined = re.compile(f"-[a-zA-Z]*[{''.join(letters)}][a-zA-Z]*") if letters else None
+        if not any(word in (long, *others) or (joined and joined.fullmatch(word)) for word in words):
+            standing = long in os.environ.get("PYTEST_ADDOPTS", "") or config.inipath is None
+            raise SettingsError(
+                f"{long} in addopts, PYTEST_ADDOPTS or a plugin: no run would judge anything, and each would "
+                "end with exit code 0; allowed: on the command line",
+                next_command="printenv PYTEST_ADDOPTS"
+                if standing
+                else f"grep -n addopts {shlex.quote(str(config.inipath))}",
+            )
+        return True
+    return False
 
 
 def find(config: pytest.Config, option: Option) -> Given | None:

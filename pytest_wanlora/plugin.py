@@ -121,8 +121,15 @@ def _settle(config: pytest.Config, status: int) -> int:
         if run.began:
             return run.settle(status)
     asked = config.option.lora or config.option.update_baselines
-    lists = any(config.getoption(name, False) for name in ("help", "markers", "version", "collectonly"))
-    if asked and not lists and status == pytest.ExitCode.OK:
+    if config.option.help:
+        # pytest reads no option behind it, and what is in addopts stands in front
+        words = {str(word).partition("=")[0] for word in config.invocation_params.args}
+        asked = asked or words & {"--lora", "--update-baselines"}
+    try:
+        lists = not asked or options.lists(config)
+    except WanloraError as error:
+        raise pytest.UsageError(str(error)) from error
+    if not lists and status == pytest.ExitCode.OK:
         raise pytest.UsageError(
             "--lora, --update-baselines: nothing was gated, and pytest was to end with exit code 0: a plugin "
             "or a conftest.py ended it before its session began, as with pytest.exit(returncode=0)\n"

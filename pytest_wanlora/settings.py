@@ -176,7 +176,9 @@ def read(config: pytest.Config) -> Settings | None:
     lora: list[str] = config.option.lora or []
     update: bool = config.option.update_baselines
     if not lora and not update:
-        _refuse_idle_options(config)
+        # pytest reads no option behind --help
+        if not config.option.help:
+            _refuse_idle_options(config)
         return None
     refuse_stray_checkpoints(config.args)
     _refuse_unknown_keys(config)

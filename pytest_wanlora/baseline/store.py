@@ -163,7 +163,7 @@ def _parsed(path: Path, data: bytes, again: str) -> dict[str, Any]:
             next_command=again,
         )
     try:
-        checked = Baseline.model_validate_json(data)
+        checked = Baseline.model_validate_json(data, strict=True)
     except ValidationError as error:
         raise BaselineError(f"{path}: {': '.join(first_error(error))}", next_command=again) from error
     metrics = {frozenset(scores) for by_seed in checked.scores.values() for scores in by_seed.values()}

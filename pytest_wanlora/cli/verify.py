@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.publishing.bounds import HELP, parse_bound
+from pytest_wanlora.publishing.bounds import HELP, parse_bound, where_lax
 from pytest_wanlora.publishing.policy import Policy, read_policy
 from pytest_wanlora.results.folders import RECORD
 
 if TYPE_CHECKING:
-    from pytest_wanlora.publishing.predicate import AnyStatement
+    from pytest_wanlora.publishing.predicate import AnyStatement, PredicateV1
     from pytest_wanlora.publishing.verify import Demands, Verification
 
 #: Nothing in a receipt tells that an item and its limit were left out, and it was sealed again.
@@ -26,6 +26,8 @@ _UNCHECKED: Final = (
     "whether the suite demands more than the receipt says, since its file is not read; name what must be in "
     "it with --require, --band or --policy"
 )
+#: A suite takes no more.
+_MOST_SEEDS: Final = 1000
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -104,6 +106,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
 
+    if arguments.receipt.suffix == ".safetensors" and arguments.checkpoint.suffix in (".json", ".sigstore"):
+        raise SettingsError(
+            f"{arguments.receipt}: a LoRA in the place of the receipt, and {arguments.checkpoint} in that of "
+            "the LoRA; allowed: the receipt first",
+            next_command="python -m pytest_wanlora verify "
+            + shlex.join([str(arguments.checkpoint), str(arguments.receipt)]),
+        )
     demands = _demands(arguments)
     found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
     if arguments.json:
@@ -114,21 +123,32 @@ def _run(arguments: argparse.Namespace) -> int:
         for problem in found.problems:
             complain(f"refused: {problem}")
         if not any("next: " in problem for problem in found.problems):
-            complain(f"next: {_gate(arguments.checkpoint, demands, found.statement)}")
+            said = None if found.statement is None else found.statement.predicate
+            complain(f"next: {_gate(arguments.checkpoint, demands, said)}")
     return OK if found.verified else BAD
 
 
-def _gate(checkpoint: Path, demands: Demands, statement: AnyStatement | None) -> str:
-    """The command that gates the checkpoint again; if it passes, it writes a new receipt."""
+def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None) -> str:
+    """The command that gates the checkpoint as it is demanded; if it passes, it writes a new receipt."""
     from pytest_wanlora.reports.commands import typed
     from pytest_wanlora.suite import packaged
 
-    gated = None if statement is None else statement.predicate
-    suite = demands.suite or (gated and gated.suite.name)
-    options = ["--wanlora-suite", suite] if suite in packaged() else []
-    if demands.scale != 1 or (gated is not None and gated.checkpoint.scale != 1):
+    suite = demands.suite or ("" if said is None else said.suite.name)
+    options = ["--wanlora-suite", suite] if demands.suite or suite in packaged() else []
+    if demands.scale != 1 or (said is not None and said.checkpoint.scale != 1):
         options += ["--wanlora-scale", f"{demands.scale:g}"]
-    return typed("pytest", "--lora", str(checkpoint), *options)
+    fewest = demands.min_seeds or 0
+    if said is not None and min(map(len, said.seeds.values()), default=fewest) < fewest <= _MOST_SEEDS:
+        options += ["--wanlora-seeds", f"{fewest}:{max(fewest, *said.suite.looks)}"]
+    command = typed("pytest", "--lora", str(checkpoint), *options)
+    if said is None:
+        return command
+    # on a suite as it is these stay so
+    lax = [bound.text for bound in demands.bounds if where_lax(said, bound)]
+    for metric, band in demands.bands.items():
+        force = said.suite.tolerances.get(metric)
+        lax += [] if force is not None and force.fail <= band else [f"{metric}<={band:g}"]
+    return f"write {', '.join(lax)} into the suite's limits or tolerances, then {command}" if lax else command
 
 
 def _demands(arguments: argparse.Namespace) -> Demands:

@@ -159,6 +159,8 @@ class Run:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Find out which jobs the selected items need."""
+        if self.config.getoption("collectonly"):
+            self.lines = ["nothing was judged: --collect-only lists the items of the gate"]
         if self.config.getoption("collectonly") or self.controller is not None:
             return
         chosen = [about for item in session.items if (about := subject(item)) is not None]

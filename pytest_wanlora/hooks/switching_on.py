@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_wanlora import baseline as baselines
-from pytest_wanlora import workers
+from pytest_wanlora import options, workers
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.files import require_folder, require_writable
 from pytest_wanlora.hooks.collection import (
@@ -42,7 +42,7 @@ def switch_on(config: pytest.Config, settings: Settings) -> Gate:
     Raises:
         WanloraError: Anything that was named is wrong.
     """
-    silent = workers.is_worker(config) or settings.plan or config.getoption("collectonly")
+    silent = workers.is_worker(config) or options.lists(config)
     live = None if silent or config.get_verbosity() < 0 else Live("reading and checking files")
     try:
         return _switch_on(config, settings, live)

@@ -87,6 +87,12 @@ def of_limit(limit: Limit) -> Bound:
     return Bound(text, limit.metric, limit.min, limit.max, limit.scenario)
 
 
+def where_lax(said: PredicateV1, bound: Bound) -> list[str]:
+    """Scenarios where no limit of the suite is as strict: another run on the same suite changes nothing."""
+    limits = said.suite.limits
+    return [place for place in bound.places(said) if not any(_as_strict(lim, bound, place) for lim in limits)]
+
+
 def problems(said: PredicateV1, bound: Bound) -> Iterable[str]:
     """Where a receipt had no limit that is as strict, has no value, or one that breaks the bound."""
     places = bound.places(said)
@@ -94,8 +100,7 @@ def problems(said: PredicateV1, bound: Bound) -> Iterable[str]:
         known = ", ".join(said.suite.scenarios)
         yield f"required: {bound.text}; the suite has no scenario {bound.place}; it has {known}"
         return
-    lax = [place for place in places if not any(_as_strict(lim, bound, place) for lim in said.suite.limits)]
-    if lax:
+    if lax := where_lax(said, bound):
         own = [of_limit(limit).text for limit in said.suite.limits if limit.metric == bound.metric]
         force = f"in force is {', '.join(own)}" if own else f"no limit on {bound.metric} was in force"
         yield f"required: {bound.text}; {force}: not as strict in {_listed(lax)}"

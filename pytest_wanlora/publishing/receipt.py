@@ -142,7 +142,7 @@ def parse(data: bytes, *, source: str = "the receipt") -> AnyStatement:
         allowed = ", ".join(_VERSIONS)
         raise RecordError(f"{source}: predicateType is {str(kind)[:80]!r}; allowed: {allowed}")
     try:
-        found = version.model_validate_json(data)
+        found = version.model_validate_json(data, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         place = ".".join(map(str, first["loc"]))[:120] or "receipt"

@@ -239,15 +239,24 @@ def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]
         if pair.identity != known.identity:
             yield f"{path}: the strengths or the alphas of its files are not those that the gate saw"
         return
-    if known.alpha_source == "adapter_config.json":
-        # the strength of such a LoRA is in a second file, which the subject's digest does not cover
-        try:
-            identity = checkpoints.read(path).identity
-        except CheckpointError as error:
-            yield f"{path.name}: cannot be read as what was gated: {error.message}"
-            return
-        if identity != known.identity:
-            yield f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
+    beside = "adapter_config.json" in known.alpha_source
+    if known.identity == sha256 and not beside:
+        return
+    # a second file holds alphas that the subject's digest does not cover; one file with the LoRAs of two
+    # experts is what both do
+    try:
+        (asked,) = checkpoints.asked([str(path)], by_name=False)
+        identity = asked.read(known.name).identity
+    except CheckpointError as error:
+        yield f"{path.name}: cannot be read as what was gated: {error.message}"
+        return
+    if identity != known.identity:
+        yield (
+            f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
+            if beside
+            else f"{path.name}: the receipt is for its bytes and about another LoRA, {known.identity}: it "
+            "was changed"
+        )
 
 
 def decided(said: PredicateV1) -> Decision:

@@ -223,7 +223,7 @@ class RunRecord(Part):
             stated = raw.get("outcome")
             document = {key: value for key, value in migrated(raw).items() if key != "outcome"}
             # as JSON, whose rules differ from Python objects': arrays for tuples, text keys for numbers
-            record = cls.model_validate_json(json.dumps(document))
+            record = cls.model_validate_json(json.dumps(document), strict=True)
         except ValidationError as error:
             key, what = first_error(error)
             raise RecordError(f"{source}: {key or 'record'}: {what}", next_command=_ANOTHER) from error

@@ -35,6 +35,36 @@ def test_the_gate_is_collected_in_a_folder_with_nothing_but_the_file(project: Pr
     ]
 
 
+def test_a_list_says_that_nothing_was_judged(project: Project) -> None:
+    result = project.run("--lora", "good.safetensors", "--co")
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["nothing was judged: --collect-only lists the items of the gate"])
+
+
+@pytest.mark.parametrize("option", ["--co", "--wanlora-plan", "--help", "--version", "--markers"])
+@pytest.mark.parametrize("place", ["PYTEST_ADDOPTS", "pytest.ini"])
+def test_what_only_lists_is_refused_where_every_run_reads_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch, option: str, place: str
+) -> None:
+    if place == "PYTEST_ADDOPTS":
+        monkeypatch.setenv(place, option)
+    else:
+        project.path.joinpath(place).write_text(f"[pytest]\naddopts = {option}\n")
+    result = project.run("--lora", "good.safetensors")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    long = "--collect-only" if option == "--co" else option
+    result.stderr.fnmatch_lines(
+        [f"ERROR: {long} in addopts, PYTEST_ADDOPTS or a plugin: no run would judge anything*"]
+    )
+    where = "printenv PYTEST_ADDOPTS" if place == "PYTEST_ADDOPTS" else "grep -n addopts *pytest.ini"
+    result.stderr.fnmatch_lines([f"next: {where}"])
+
+
+@pytest.mark.parametrize("typed", ["-qh", "-V", "--markers", "--wanlora-plan"])
+def test_what_lists_may_be_typed(project: Project, typed: str) -> None:
+    assert project.run("--lora", "good.safetensors", typed).ret == 0
+
+
 def test_several_checkpoints_are_gated_one_after_the_other(project: Project) -> None:
     result = project.run("--lora", "good.safetensors", "--lora", "bad.safetensors", "--collect-only", "-q")
     checkpoints = [line for line in _ids(result) if "test_checkpoint" in line]

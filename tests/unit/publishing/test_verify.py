@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import cli, results, testing
@@ -100,6 +101,47 @@ class TestBytes:
         of_that_file("adapter_config.json", "00" * 32)
         (problem,) = desk.problems()
         assert "gives other alphas than the gate saw" in problem
+
+    def test_a_receipt_for_these_bytes_and_about_another_lora_contradicts_itself(self, desk: Desk) -> None:
+        desk.checkpoint = testing.write_lora(desk.folder / "epoch-0.safetensors")
+        document = json.loads(PASSING)
+        document["subject"][0]["digest"]["sha256"] = file_sha256(desk.checkpoint)
+        desk.receipt.write_bytes(receipt.canonical(receipt._sealed(document)))
+        (problem,) = desk.problems()
+        assert "the receipt is for its bytes and about another LoRA" in problem
+
+    def test_one_file_with_the_loras_of_two_experts_is_what_both_do(self, desk: Desk) -> None:
+        one, both = desk.folder / "one.safetensors", desk.folder / "both.safetensors"
+        testing.write_lora(one)
+        tensors = load_file(one)
+        save_file(
+            {
+                f"{expert}.{key.removeprefix('diffusion_model.')}": tensor
+                for expert in ("transformer_1", "transformer_2")
+                for key, tensor in tensors.items()
+            },
+            both,
+        )
+        (asked,) = checkpoints.asked([str(both)], by_name=True)
+        pair = asked.read("epoch-2")
+        assert pair.experts.keys() == {"high", "low"}
+        desk.checkpoint = both
+        desk.about(gated.record(candidates=(gated.card(sha256=pair.sha256, checkpoint=pair.describe()),)))
+        assert desk.problems() == ()
+
+    @pytest.mark.parametrize(
+        ("place", "value"),
+        [("checkpoint.scale", "1"), ("run.exit_status", False), ("runs", "1"), ("run.partial", 0)],
+    )
+    def test_a_value_of_another_type_is_no_receipt(self, desk: Desk, place: str, value: object) -> None:
+        def change(said: dict[str, Any]) -> None:
+            *folders, key = place.split(".")
+            for each in folders:
+                said = said[each]
+            said[key] = value
+
+        (problem,) = desk.forged(change).problems()
+        assert place in problem
 
     @pytest.mark.parametrize(
         ("missing", "error"), [("receipt", RecordError), ("checkpoint", CheckpointError)]
@@ -737,7 +779,10 @@ class TestCommand:
             (1.0, ("--scale", "0.6"), "--wanlora-scale 0.6"),
             (0.6, (), "--wanlora-scale 1"),
             (1.0, ("--suite", "tiny"), "--wanlora-suite tiny"),
-            (1.0, ("--min-seeds", "999"), ""),
+            (1.0, ("--suite", "my"), "--wanlora-suite my"),
+            (1.0, ("--min-seeds", "999"), "--wanlora-seeds 999:999"),
+            (1.0, ("--min-seeds", "9"), "--wanlora-seeds 9:9"),
+            (1.0, ("--min-seeds", "9999"), ""),
         ],
     )
     def test_the_next_command_gates_as_asked_for(
@@ -752,6 +797,26 @@ class TestCommand:
         assert desk.main(*asked) == 1
         following = capsys.readouterr().err.splitlines()[-1]
         assert following == f"next: pytest --lora {desk.checkpoint} {options}".rstrip()
+
+    @pytest.mark.parametrize(
+        ("asked", "written"),
+        [(("--require", "clip>=9", "fvd<=1140"), "clip>=9"), (("--band", "fvd<=0.01"), "fvd<=0.01")],
+    )
+    def test_what_only_another_suite_can_meet_is_to_be_written_into_it(
+        self, desk: Desk, asked: tuple[str, ...], written: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert desk.main(*asked) == 1
+        following = capsys.readouterr().err.splitlines()[-1]
+        gate = f"pytest --lora {desk.checkpoint}"
+        assert following == f"next: write {written} into the suite's limits or tolerances, then {gate}"
+
+    def test_a_receipt_and_a_lora_that_are_swapped(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["verify", str(desk.checkpoint), str(desk.receipt)]) == 4
+        said, following = capsys.readouterr().err.splitlines()
+        assert "a LoRA in the place of the receipt" in said
+        assert cli.main(following.removeprefix("next: python -m pytest_wanlora ").split()) == 0
 
     def test_json(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
         assert desk.main("--json") == 0
