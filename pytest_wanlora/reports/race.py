@@ -58,16 +58,16 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "out, and {count} more that fail for certain", "그 밖에 확실히 실패하여 탈락한 후보 {count}개"
         ),
         "stopped": Phrase(
-            "stopped before its end, {why}: {out} of {count} candidates cannot win any more, and who is best "
-            "of the others is not known; the videos so far are kept, up to {left} more end it",
-            "도중에 중단됨({why}): 후보 {count}개 중 {out}개는 더 이상 우승할 수 없고, 나머지 중 무엇이 가장 "
-            "좋은지는 알 수 없습니다. 지금까지의 영상은 보관되며, 최대 {left}개를 더 생성하면 끝납니다",
+            "stopped before its end, {why}: {out} of {count} candidates cannot win any more, and the others "
+            "could not be told apart yet; the videos so far are kept, up to {left} more end it",
+            "도중에 중단됨({why}): 후보 {count}개 중 {out}개는 더 이상 우승할 수 없고, 나머지는 아직 서로 "
+            "구별되지 않았습니다. 지금까지의 영상은 보관되며, 최대 {left}개를 더 생성하면 끝납니다",
         ),
         "nothing": Phrase(
             "stopped before its end, {why}: not every candidate had the first look, {n} seeds of each "
-            "scenario, so nothing is decided; the videos so far are kept, up to {left} more end it",
-            "도중에 중단됨({why}): 모든 후보가 첫 비교(시나리오당 시드 {n}개)를 마치지 못해 결정된 것이 "
-            "없습니다. 지금까지의 영상은 보관되며, 최대 {left}개를 더 생성하면 끝납니다",
+            "scenario, so which is best is not known; the videos so far are kept, up to {left} more end it",
+            "도중에 중단됨({why}): 모든 후보가 첫 비교(시나리오당 시드 {n}개)를 마치지 못해 무엇이 가장 "
+            "좋은지 알 수 없습니다. 지금까지의 영상은 보관되며, 최대 {left}개를 더 생성하면 끝납니다",
         ),
         "not_gated": Phrase(
             "nobody was gated, so nothing may be published",
@@ -99,6 +99,10 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         "no_better": Phrase(
             "out at n = {n}: no better than {leader} by more than the margin",
             "n = {n}에서 탈락: {leader}보다 여유폭 넘게 좋지 않음",
+        ),
+        "open": Phrase(
+            "no better than {leader} by more than the margin at n = {n}; the tie-break had not ended",
+            "n = {n}에서 {leader}보다 여유폭 넘게 좋지 않음. 동점 결정이 끝나지 않음",
         ),
         "behind_for_certain": Phrase(
             "out at n = {n}: certainly worse than {leader}", "n = {n}에서 탈락: {leader}보다 확실히 나쁨"
@@ -223,6 +227,8 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
         key = _ENDS[each.state]
         if each.name == race.winner:
             key = "ahead" if race.stopped else "won"
+        elif key == "no_better" and race.stopped:
+            key = "open"
         elif key == "in" and race.stopped:
             key = "still" if each.n else "unseen"
         elif key == "in" and each.worst is not None:

@@ -196,7 +196,8 @@ class Course:
     def _card(self, winner: str | None, gated: str, next_command: str) -> RaceCard:
         unseen = Standing(0, np.nan, np.nan, np.nan, np.nan, "in", "")
         standings = dict.fromkeys(self.videos, unseen)
-        standings |= dict.fromkeys(self.failures, replace(unseen, state="failed"))
+        # what is known before the first look is of its videos
+        standings |= dict.fromkeys(self.failures, replace(unseen, n=self.rules.looks[0], state="failed"))
         standings |= self.race.standings
         stopped = self.stopped or Why("", "")
         return RaceCard(
@@ -327,10 +328,7 @@ def _base(gate: Gate, n: int) -> int:
 
 
 def _unknown(gate: Gate, stopped: Why | None, looks: Sequence[int]) -> JobError:
-    budget = gate.settings.budget
-    enough = "2h"
-    if budget is not None and budget.videos is not None:
-        enough = str(sum(_takes(gate, len(gate.candidates), looks[0], 0, 0, looks)))
+    enough = sum(_takes(gate, len(gate.candidates), looks[0], 0, 0, looks))
     why = "" if stopped is None else stopped.en
     return JobError(
         f"--wanlora-race: {why}, and not every candidate had the first look: nothing is known",

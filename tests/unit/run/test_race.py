@@ -187,7 +187,7 @@ def test_a_budget_ends_the_race_after_a_whole_look_and_leaves_room_for_the_gate(
     assert outcome.winner is not None
     assert 0 < outcome.used + 12 * 2 - outcome.entrant(outcome.winner).videos <= 80
     told = [*lines(outcome, "en", str, str)]
-    assert any("is not known" in each for each in told)
+    assert any("could not be told apart yet" in each for each in told)
     # with as much it comes to its end
     (word,) = [each for each in outcome.next_command.split() if each.startswith("--wanlora-budget=")]
     enough = int(word.partition("=")[2])
@@ -239,7 +239,7 @@ def test_a_race_that_ctrl_c_ends_says_what_was_decided_and_goes_on_from_there(
     told = [*lines(card, "en", str, str)]
     assert told[0].startswith(f"{card.winner} (")
     count = f"{len(out)} of 9 candidates cannot win any more"
-    assert told[1].startswith(f"stopped before its end, by Ctrl-C: {count}, and who is best")
+    assert told[1].startswith(f"stopped before its end, by Ctrl-C: {count}, and the others could")
     assert f"up to {card.left} more end it" in told[1]
     assert told[2] == "nobody was gated, so nothing may be published"
     assert "saved" not in told[-1]
@@ -255,7 +255,7 @@ def test_a_race_that_ctrl_c_ends_before_its_first_look_decides_nothing(
     assert (card.winner, card.gated, card.not_told_apart) == (None, "", ())
     assert card.left == card.most - card.used
     first, *_ = lines(card, "en", str, str)
-    assert "not every candidate had the first look, 3 seeds of each scenario, so nothing is decided" in first
+    assert "not every candidate had the first look, 3 seeds of each scenario, so which is best" in first
     assert {row[-1] for row in rows(card, "en", str, str)} == {"no look yet"}
     korean = [*lines(card, "ko", str, str), *(row[-1] for row in rows(card, "ko", str, str))]
     assert not re.search("[a-z]{3}", "".join(korean).replace("Ctrl", ""))
@@ -283,6 +283,34 @@ def test_why_somebody_failed_is_told_whole_in_korean(race: OpenRace) -> None:
     assert failed
     assert all(each.why_ko.startswith("실패 허용폭을 넘는 악화가 확실함(전체 시나리오") for each in failed)
     assert failed[0].why not in " ".join(lines(card, "ko", str, str))
+
+
+def test_who_fails_before_the_first_look_has_ended_is_out_at_its_seeds(
+    race: OpenRace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = _until_ctrl_c(race(mixed)[1], monkeypatch, 8)
+    ends = [row[-1] for row in rows(card, "en", str, str)]
+    assert [end for end in ends if end.startswith("out at n = 3: a loss beyond its fail band")]
+    assert not any("n = 0" in end for end in ends)
+
+
+def test_a_time_that_ends_before_the_first_look_asks_for_the_videos_that_are_enough(race: OpenRace) -> None:
+    course = race(clock=iter(range(0, 10**6, 60)).__next__, budget=Budget("1m", seconds=60.0))[1]
+    with pytest.raises(JobError, match="its budget of 1m is spent") as raised:
+        course.run()
+    # 9 candidates, 3 seeds of 2 scenarios, and the winner's gate up to 12 seeds
+    assert raised.value.next_command is not None
+    assert raised.value.next_command.endswith(f"--wanlora-budget={9 * 3 * 2 + 9 * 2}")
+
+
+def test_who_waits_for_the_tie_break_of_a_race_that_stopped_is_not_out(race: OpenRace) -> None:
+    card = race(noisy)[1].run()
+    able = [each for each in card.entrants if each.state == "no_better"]
+    assert able
+    stopped = card.model_copy(update={"stopped": "by Ctrl-C"})
+    for of, words in ((card, "out at n = "), (stopped, "no better than ")):
+        ends = {row[0]: row[-1] for row in rows(of, "en", str, str)}
+        assert all(ends[each.name].startswith(words) for each in able if each.name != card.winner)
 
 
 def _keep_four(gate: Gate) -> Course:
