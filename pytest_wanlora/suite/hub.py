@@ -9,7 +9,8 @@ import os
 import re
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Final
@@ -27,6 +28,10 @@ _SHARD: Final = re.compile(r"-[0-9]{5}-of-([0-9]{5})\.safetensors$")
 
 #: File name to bytes, or why the hub does not tell.
 Listing = Mapping[str, int] | str
+_UNREACHED: Final = "the hub cannot be reached"
+#: Answers by repository of each `asking_once` that lasts; under this name why the hub gives none.
+_HUB: Final = ""
+_ANSWERS: Final[list[dict[str, Listing]]] = []
 
 
 def folder_of(reference: FileReference) -> Path:
@@ -168,12 +173,25 @@ def _pattern(reference: FileReference) -> str:
     return f"{reference.pattern}*" if str(reference.pattern).endswith("/") else str(reference.pattern)
 
 
+@contextmanager
+def asking_once() -> Iterator[None]:
+    """Ask for each repository once while this lasts, and for nothing more once the hub does not answer."""
+    _ANSWERS.append({})
+    try:
+        yield
+    finally:
+        _ANSWERS.pop()
+
+
 def sizes(repositories: Iterable[str]) -> dict[str, Listing]:
     """Ask the hub for the files of repositories, all at once and for a few seconds at most.
 
     Returns:
-        By repository, the bytes of every file, or in words why they are not known.
+        By repository, the bytes of every file, or in words why they are not known: in the same words for all
+        where the hub gives no answer.
     """
+    names = list(dict.fromkeys(repositories))
+    known = _ANSWERS[-1] if _ANSWERS else {}
     found: dict[str, Listing] = {}
 
     def ask(name: str) -> None:
@@ -181,15 +199,22 @@ def sizes(repositories: Iterable[str]) -> dict[str, Listing]:
 
     threads = [
         # daemons: a lookup that hangs must not keep the process from ending
-        (name, threading.Thread(target=ask, args=(name,), name="wanlora-hub", daemon=True))
-        for name in dict.fromkeys(repositories)
+        threading.Thread(target=ask, args=(name,), name="wanlora-hub", daemon=True)
+        for name in names
+        if name not in known and _HUB not in known
     ]
     deadline = time.monotonic() + _PATIENCE
-    for _, thread in threads:
+    for thread in threads:
         thread.start()
-    for _, thread in threads:
+    for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return {name: found.get(name, f"the hub does not answer within {_PATIENCE:g} s") for name, _ in threads}
+    late = f"the hub does not answer within {_PATIENCE:g} s"
+    told = dict(found)
+    answers = {name: each for name, each in told.items() if not str(each).startswith(_UNREACHED)}
+    known.update(answers)
+    if threads and not answers:
+        known[_HUB] = next(iter(told.values()), late)
+    return {name: known.get(name, known.get(_HUB, told.get(name, late))) for name in names}
 
 
 def matching(listing: Mapping[str, int], pattern: str) -> dict[str, int]:
@@ -212,5 +237,5 @@ def _listing(repository: str) -> Listing:
     except HfHubHTTPError as error:
         return f"the hub answers {error.response.status_code}"
     except Exception as error:  # noqa: BLE001 - the hub's client changes its errors; all mean the same here
-        return f"the hub cannot be reached ({type(error).__name__})"
+        return f"{_UNREACHED} ({type(error).__name__})"
     return {each.rfilename: each.size or 0 for each in found.siblings or ()}
