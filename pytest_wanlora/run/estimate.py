@@ -129,6 +129,7 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
         lines += _counted(gate, estimate(gate, workers))
     except WanloraError:
         lines.append("videos: not counted; files of the suite are missing")
+    lines += (f"note: {line}" for line in gate.board.damage())
     for judged in broken(gate):
         lines.append(f"{judged.verdict.upper()} checkpoint {judged.candidate}: {judged.reason}")
         lines.append(f"   next: {gate.candidate(judged.candidate).inspect}")

@@ -123,6 +123,28 @@ def test_the_plan_says_of_a_broken_file_what_the_run_will_say(
     ]
 
 
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+def test_plan_run_and_record_say_that_the_cache_is_damaged(based: Project, workers: str) -> None:
+    assert based.run("--lora", "good.safetensors", workers=workers).ret == pytest.ExitCode.OK
+    entries = sorted((based.path / ".wanlora" / "cache").glob("*/result.json"))
+    for path in entries:
+        path.write_bytes(path.read_bytes()[:-20])
+    (entries[0].parent / "features.safetensors").unlink()
+    said = f"{len(entries)} results in the cache cannot be used, and the videos must be rendered again: the"
+    plan = based.run(*PLAN, workers=workers)
+    plan.stdout.fnmatch_lines([f"note: {said} first, base, test1_city, seed 0: *"])
+    result = based.run("--lora", "good.safetensors", workers=workers)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines([f"note: {said} first, base, test1_city, seed 0: *"])
+    (note,) = results.load(based.records()[-1]).notes
+    assert note.startswith(said)
+    for report in ("report.md", "report.ko.md", "report.html"):
+        assert said in (based.records()[-1].parent / report).read_text(encoding="utf-8")
+    # what was rendered again is whole
+    assert based.run("--lora", "good.safetensors", workers=workers).ret == pytest.ExitCode.OK
+    assert results.load(based.records()[-1]).notes == ()
+
+
 def test_the_plan_of_what_does_not_concern_a_broken_file_ends_well(based: Project) -> None:
     _broken(based.path)
     typed = ("--lora", "nan.safetensors", "--lora", "good.safetensors", "--wanlora-plan")
