@@ -173,14 +173,23 @@ def read(config: pytest.Config) -> Settings | None:
         SettingsError: A value that is not allowed, or options that contradict each other; names the option or
             ini key, the value and what is allowed.
     """
-    lora: list[str] = config.option.lora or []
-    update: bool = config.option.update_baselines
-    if not lora and not update:
+    if not config.option.lora and not config.option.update_baselines:
         # pytest reads no option behind --help
         if not config.option.help:
             _refuse_idle_options(config)
         return None
     refuse_stray_checkpoints(config.args)
+    return configured(config)
+
+
+def configured(config: pytest.Config) -> Settings:
+    """The settings of a session, whether or not its gate is on.
+
+    Raises:
+        SettingsError: As `read` does.
+    """
+    lora: list[str] = config.option.lora or []
+    update: bool = config.option.update_baselines
     _refuse_unknown_keys(config)
     given = {option.name: options.find(config, option) for option in options.OPTIONS}
 

@@ -159,7 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit:
             # what --help ends with
             return OK
-        chosen.handed, program = handed, chosen.program
+        chosen.words, chosen.handed, program = words, handed, chosen.program
         command: Callable[[argparse.Namespace], int] = chosen.run_command
         return command(chosen)
     except WanloraError as error:

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
+from dataclasses import replace
 from importlib import util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pytest_wanlora import environment
 from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import BAD, OK, say
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.files import write_whole
+from pytest_wanlora.suite import hub
+
+if TYPE_CHECKING:
+    from pytest_wanlora.settings import Settings
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -25,16 +32,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
             "files, scorers, reference set, baseline, disk, GPU memory. Exit code 1 if something is missing."
         ),
     )
-    parser.add_argument("--suite", default=None, metavar="NAME|FILE", help="default: every packaged suite")
+    parser.add_argument(
+        "--suite",
+        default=None,
+        metavar="NAME|FILE",
+        help="default: the one of pytest's settings, then each packaged one in a line",
+    )
     parser.add_argument(
         "--baselines-dir",
         type=Path,
-        default=Path("baselines"),
+        default=None,
         metavar="FOLDER",
-        help="where baselines are stored; default: baselines",
+        help="where baselines are stored; default: that of pytest's settings, else baselines",
     )
     parser.add_argument(
-        "--baseline", default="base", metavar="NAME", help="baseline to compare with; default: base"
+        "--baseline",
+        default=None,
+        metavar="NAME",
+        help="baseline to compare with; default: that of pytest's settings, else base",
     )
     parser.add_argument(
         "--pin",
@@ -46,9 +61,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # not above: `verify` runs where little more than Python is installed
-    from pytest_wanlora.run.preflight import Request, examine
-
     if arguments.pin:
         return _pin(arguments)
     code = OK
@@ -70,38 +82,78 @@ def _run(arguments: argparse.Namespace) -> int:
                 "next: unset PYTHONDONTWRITEBYTECODE, or set PYTHONPYCACHEPREFIX to a folder that stays",
             ]
         )
-    baselines_dir = arguments.baselines_dir.absolute()
-    names = [arguments.suite] if arguments.suite else list(suites.packaged())
-    for name in names:
-        suite = suites.load(name, baselines=baselines_dir)
-        sampling = suite.sampling
-        here = environment.detect(sampling.dtype, suite.device, attention=sampling.attention)
-        if here.device_name == environment.NO_GPU:
-            say(
-                [
-                    f"suite {suite.name}: {suite.where('device')}: device is cuda, and no GPU is visible",
-                    "next: nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or gate with --wanlora-device cpu",
-                ]
-            )
-            code = BAD
-        preflight = examine(
-            suite,
-            here,
-            Request(
-                baselines_dir=baselines_dir,
-                baseline=arguments.baseline,
-                scenarios=suite.scenarios,
-                cache_dir=Path(".wanlora/cache"),
-                videos=len(suite.scenarios) * suite.seeds.most,
-            ),
-        )
-        count = len(preflight.findings)
-        missing = f"{count} missing" if count else "everything is there"
-        named = "" if suite.device == "auto" else ", named by the suite"
-        say([f"suite {suite.name} on {here.device_name}{named}: {missing}", *preflight.lines()])
-        say([f"warning: {line}" for line in suites.contradicting_names(suite)])
+    if environment.installed("pytest") is None:
+        return code
+    return _suites(arguments, code)
+
+
+def _suites(arguments: argparse.Namespace, code: int) -> int:
+    """Look at the suite that pytest would take, then at the packaged ones; returns the exit code."""
+    settings = _settings(arguments)
+    answers: dict[str, hub.Listing] = {}
+    if settings.suite is not None:
+        count, lines = _looked_at(settings, settings.suite, answers)
+        say(lines)
         code = BAD if count else code
+    if arguments.suite is not None:
+        return code
+    for name, path in suites.packaged().items():
+        if settings.suite in (name, str(path)):
+            continue
+        count, lines = _looked_at(settings, name, answers)
+        shown = shlex.join(["python", "-m", "pytest_wanlora", *arguments.words, "--suite", name])
+        say([f"{lines[0]}; next: {shown}" if count else lines[0]])
+        # where a suite is named, the others are not gated on
+        code = BAD if count and settings.suite is None else code
     return code
+
+
+def _settings(arguments: argparse.Namespace) -> Settings:
+    """What pytest would gate with, and instead of it what was typed."""
+    from pytest_wanlora.hooks import ini_files
+
+    settings = ini_files.of_project()
+    return replace(
+        settings,
+        suite=arguments.suite or settings.suite,
+        baseline=arguments.baseline or settings.baseline,
+        baselines_dir=(arguments.baselines_dir or settings.baselines_dir).absolute(),
+    )
+
+
+def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -> tuple[int, list[str]]:
+    """How many things a gate on a suite lacks here, and in lines which; the first is of the whole."""
+    # not above: `verify` runs where little more than Python is installed
+    from pytest_wanlora.run.preflight import Request, examine
+
+    suite = suites.load(name, baselines=settings.baselines_dir, seeds=settings.seeds)
+    sampling, device = suite.sampling, settings.device_for(suite)
+    here = environment.detect(sampling.dtype, device.name, attention=sampling.attention)
+    lines = []
+    if here.device_name == environment.NO_GPU:
+        where = device.source if settings.device else suite.where("device")
+        lines = [
+            f"{where}: device is {device.name}, and no such GPU is visible",
+            "next: nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or gate with --wanlora-device cpu",
+        ]
+    preflight = examine(
+        suite,
+        here,
+        Request(
+            baselines_dir=settings.baselines_dir,
+            baseline=settings.baseline,
+            scenarios=suite.scenarios,
+            allow_environment=settings.allow_environment,
+            cache_dir=settings.cache_dir,
+            videos=len(suite.scenarios) * suite.seeds.most,
+            answers=answers,
+        ),
+    )
+    count = len(preflight.findings) + bool(lines)
+    missing = f"{count} missing" if count else "everything is there"
+    named = "" if device.name == "auto" else f", named by {device.source}"
+    lines = [f"suite {suite.name} on {here.device_name}{named}: {missing}", *lines, *preflight.lines()]
+    return count, [*lines, *(f"warning: {line}" for line in suites.contradicting_names(suite))]
 
 
 def _pin(arguments: argparse.Namespace) -> int:
@@ -113,7 +165,7 @@ def _pin(arguments: argparse.Namespace) -> int:
             f"--pin: {arguments.suite or 'no suite'} is no file of yours; allowed: one that init writes",
             next_command="python -m pytest_wanlora init",
         )
-    baselines = arguments.baselines_dir.absolute()
+    baselines = (arguments.baselines_dir or Path("baselines")).absolute()
     suite = suites.load(arguments.suite, baselines=baselines)
     pins = pinning.find(suite)
     text = suite.path.read_text(encoding="utf-8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from pytest_wanlora import suite as suites
 from pytest_wanlora.cli.output import BAD, OK, say
@@ -23,7 +22,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ),
     )
     doctor.add_argument("address", metavar="ADDRESS", help="auto, local, HOST:PORT or ray://HOST:PORT")
-    doctor.add_argument("--suite", default=None, metavar="NAME|FILE", help="default: every packaged suite")
+    doctor.add_argument(
+        "--suite",
+        default=None,
+        metavar="NAME|FILE",
+        help="default: the one of pytest's settings, else every packaged suite",
+    )
     doctor.add_argument(
         "--device", default=None, choices=("auto", "cpu", "cuda"), help="default: the suite's"
     )
@@ -35,11 +39,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     # not above: `verify` runs where little more than Python is installed
+    from pytest_wanlora.hooks.ini_files import of_project
     from pytest_wanlora.run.remote import examine_for
 
-    code = OK
-    for name in [arguments.suite] if arguments.suite else list(suites.packaged()):
-        suite = suites.load(name, baselines=Path("baselines").absolute())
+    code, settings = OK, of_project()
+    named = arguments.suite or settings.suite
+    for name in suites.packaged() if named is None else [named]:
+        suite = suites.load(name, baselines=settings.baselines_dir)
         device = arguments.device or suite.device
         if ":" in device:
             raise SuiteError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import sys
 from collections.abc import Sequence
@@ -15,8 +16,18 @@ from pytest_wanlora.durations import seconds_of
 from pytest_wanlora.errors import CheckpointError, SettingsError
 
 _HOME: Final = Path(".wanlora/watch")
-#: What a watch says itself.
-_OWN: Final = ("--lora", "--update-baselines", "--wanlora-plan", "--collect-only", "--co")
+#: What a watch says itself, and pytest's options that leave items out: a checkpoint that is gated in part is
+#: not measured.
+_REFUSED: Final = (
+    *("--update-baselines", "--wanlora-plan", "--collect-only", "--co", "--setup-only", "--setup-plan"),
+    *("--exitfirst", "--lf", "--last-failed", "--sw", "--stepwise", "--sw-skip", "--stepwise-skip"),
+    *("--sw-reset", "--stepwise-reset", "--help", "--version", "--markers", "--fixtures", "--funcargs"),
+    *("--fixtures-per-test", "--cache-show"),
+)
+#: The same, with a value.
+_REFUSED_WITH_VALUE: Final = ("--lora", "--wanlora-scenario", "--deselect", "--maxfail")
+#: One-letter options of pytest, which may be written in one word: flags, then one with a value.
+_LETTERS: Final = re.compile(r"-([hlqsvVx]*)(?:([km])(.*))?", re.DOTALL)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -45,7 +56,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="say when the last N epochs are certainly worse than an earlier one, and end",
     )
     parser.add_argument("--every", default="5s", metavar="TIME", help="between two looks; default: 5s")
-    parser.set_defaults(run_command=_run, handed=())
+    parser.set_defaults(run_command=_run, handed=(), words=())
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -101,12 +112,13 @@ def _refuse(arguments: argparse.Namespace, handed: Sequence[str]) -> None:
                 f"watch: {each}: is no folder; allowed: the folder that the trainer writes to",
                 next_command=f"python -m pytest_wanlora watch {shlex.quote(str(Path(each).parent))}",
             )
-    for word in handed:
-        if word.partition("=")[0] in _OWN:
-            raise SettingsError(
-                f"watch: {word}: not behind --; allowed: any other option of pytest",
-                options={word.partition("=")[0]: False},
-            )
+    refused, kept = _sorted_out(handed)
+    if refused:
+        end = ["--", *kept] if kept else []
+        raise SettingsError(
+            f"watch: {', '.join(refused)}: not behind --; allowed: options of pytest that leave no item out",
+            next_command=shlex.join(["python", "-m", "pytest_wanlora", *arguments.words, *end]),
+        )
     for name, least in (("pid", 1), ("until_worse", 1)):
         value = getattr(arguments, name)
         if value is not None and value < least:
@@ -119,6 +131,29 @@ def _refuse(arguments: argparse.Namespace, handed: Sequence[str]) -> None:
             "--pid: not on Windows, where looking at a process would signal it; allowed: --idle",
             options={"--pid": False, "--idle": "30m"},
         )
+
+
+def _sorted_out(handed: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of the words that are for pytest: the options that are refused, and all words without them."""
+    refused, kept = list[str](), list[str]()
+    words = iter(handed)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        letters = _LETTERS.fullmatch(word)
+        flags, valued, value = letters.groups() if letters else ("", None, None)
+        wrong = [f"-{letter}" for letter in (*flags, valued) if letter and letter in "hkmVx"]
+        if name in _REFUSED or word.startswith("wanlora::"):
+            wrong = [word]
+        elif name in _REFUSED_WITH_VALUE:
+            wrong, valued, value = [word], name, equals
+        refused += wrong
+        if not wrong:
+            kept.append(word)
+        elif others := [letter for letter in flags if f"-{letter}" not in wrong]:
+            kept.append(f"-{''.join(others)}")
+        if valued and not value:
+            next(words, None)
+    return refused, kept
 
 
 def _seconds(option: str, text: str) -> float:

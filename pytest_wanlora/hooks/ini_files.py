@@ -26,7 +26,7 @@ import pytest
 
 from pytest_wanlora import options
 from pytest_wanlora.errors import SettingsError
-from pytest_wanlora.settings import refuse_stray_checkpoints
+from pytest_wanlora.settings import Settings, configured, refuse_stray_checkpoints
 
 #: In the order in which pytest looks for them in a folder, with what makes them pytest's.
 _SECTIONS: Final = {
@@ -148,6 +148,38 @@ def run_again(config: pytest.Config, arguments: list[str]) -> int:
         return int(pytest.main([*before, *arguments], plugins=config.invocation_params.plugins))
     finally:
         sys.path[:0] = foreign
+
+
+class _Reader:
+    """Takes the settings that pytest has found, and ends it before its session."""
+
+    settings: Settings | None = None
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_cmdline_main(self, config: pytest.Config) -> int:
+        """Read the settings; the exit code is not the one of a gate that passed."""
+        if hasattr(config.option, "lora"):
+            self.settings = configured(config)
+        return pytest.ExitCode.TESTS_FAILED
+
+
+def of_project() -> Settings:
+    """The settings that `pytest` alone has in the current folder, as pytest itself finds them.
+
+    Raises:
+        SettingsError: One of them is wrong, or pytest cannot start; why, it has printed.
+    """
+    reader = _Reader()
+    # the package is imported already, which pytest warns of
+    ignored = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
+    pytest.main(["-W", ignored], plugins=[reader])
+    if reader.settings is None:
+        raise SettingsError(
+            "pytest has no settings of this plugin here: it says why above, or the plugin is switched off; "
+            "allowed: a folder in which pytest can start",
+            next_command="pytest --trace-config --collect-only",
+        )
+    return reader.settings
 
 
 def _preset() -> str:

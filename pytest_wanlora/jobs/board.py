@@ -54,6 +54,7 @@ class Board:
         self.who = who
         self.reuse = reuse
         self.attempts = 2
+        self._damaged: dict[str, dict[str, Any]] = {}
 
     def prepare(self) -> None:
         """Create the folder."""
@@ -122,6 +123,31 @@ class Board:
             "next_command": next_command,
         }
         self._write(self.folder / f"{job.key}.failed", note)
+
+    def note_damage(self, job: Job, why: str) -> None:
+        """Note, once, that the cache has a result of a job that cannot be used."""
+        if job.key in self._damaged:
+            return
+        self._damaged[job.key] = {"label": job.label, "why": why}
+        # of a plan there is no folder
+        if self.folder.is_dir():
+            with contextlib.suppress(OSError):
+                write_json(self.folder / f"{job.key}.damaged", self._damaged[job.key])
+
+    def damage(self) -> tuple[str, ...]:
+        """What the processes of the run have noted of a damaged cache, in one sentence; empty if nothing."""
+        notes = {path.stem: read_note(path) for path in self.folder.glob("*.damaged")}
+        found = sorted(
+            (str(note["label"]), str(note["why"])) for note in {**notes, **self._damaged}.values() if note
+        )
+        if not found:
+            return ()
+        (label, why), several = found[0], len(found) > 1
+        counted = f"{len(found)} results" if several else "1 result"
+        return (
+            f"{counted} in the cache cannot be used, and the video{'s' * several} must be rendered again: "
+            f"{'the first, ' * several}{label}: {why}",
+        )
 
     def say(self, words: str) -> None:
         """Note what this process does, for the progress."""

@@ -15,7 +15,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -42,10 +42,16 @@ _LOCK_SECONDS = 10.0
 
 
 class Cache:
-    """Results of rendered jobs by key, shared by processes and runs."""
+    """Results of rendered jobs by key, shared by processes and runs.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: Where they are kept.
+        on_damage: Is told of each result that cannot be used, and why; more than once of the same.
+    """
+
+    def __init__(self, folder: Path, on_damage: Callable[[Job, str], None] | None = None) -> None:
         self.folder = folder
+        self.on_damage = on_damage
         self.locks = folder / ".locks"
         self._run: FileLock | None = None
 
@@ -114,8 +120,8 @@ class Cache:
         """Read a job's result.
 
         Returns:
-            The result; None when there is none, or when its files are damaged, which is logged: it is
-            then rendered again.
+            The result; None when there is none, or when its files are damaged, which is logged and told: it
+            is then rendered again.
         """
         folder = self.folder / job.key
         try:
@@ -129,10 +135,10 @@ class Cache:
             features = _read_features(folder / "features.safetensors", entry)
         except FileNotFoundError:
             if folder.exists():
-                logger.warning("cache entry %s is incomplete; rendering %s again", folder, job.label)
+                self._damaged(job, "it is incomplete")
             return None
         except (OSError, ValueError, KeyError, TypeError, AttributeError, _DamagedError) as error:
-            logger.warning("cache entry %s is damaged (%s); rendering %s again", folder, error, job.label)
+            self._damaged(job, str(error) or type(error).__name__)
             return None
         with suppress(OSError):
             # the folder may be another user's, or read-only
@@ -152,6 +158,13 @@ class Cache:
             reused=reused,
             finished=entry.finished,
         )
+
+    def _damaged(self, job: Job, why: str) -> None:
+        logger.warning(
+            "cache entry %s is damaged (%s); rendering %s again", self.folder / job.key, why, job.label
+        )
+        if self.on_damage is not None:
+            self.on_damage(job, why)
 
     def store(self, job: Job, produced: Produced) -> None:
         """Keep a result; the caller holds the claim.

@@ -53,18 +53,30 @@ class Candidate:
         halves = {expert: each.path for expert, each in self.checkpoint.experts.items()}
         return _argument(halves, self.checkpoint.strengths)
 
+    @property
+    def hopeless(self) -> str:
+        """Why rendering it would be a waste, as its weights are NaN; empty if it would not be."""
+        problems = () if self.checkpoint is None else self.checkpoint.problems
+        return "; ".join(problem.words for problem in problems if problem.code in _HOPELESS)
+
+    @property
+    def inspect(self) -> str:
+        """The command that shows its file, or both of a pair; empty for the model without."""
+        if self.checkpoint is None:
+            return ""
+        files = [each.path for each in self.checkpoint.experts.values()] or [self.checkpoint.path]
+        return shlex.join(["python", "-m", "pytest_wanlora", "inspect", *map(from_here, files)])
+
     def renderable(self) -> Checkpoint | None:
         """The checkpoint to render with.
 
         Raises:
             JobError: Rendering it would be a waste.
         """
-        problems = () if self.checkpoint is None else self.checkpoint.problems
-        hopeless = [problem.words for problem in problems if problem.code in _HOPELESS]
-        if self.checkpoint is not None and hopeless:
+        if self.checkpoint is not None and self.hopeless:
             raise JobError(
-                f"not rendered: {'; '.join(hopeless)}",
-                next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(self.checkpoint.path))}",
+                f"{self.name}: not rendered: {self.hopeless}",
+                next_command=self.inspect,
             )
         return self.checkpoint
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pytest_wanlora.jobs.job import Job
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.run.session import Gate
+    from pytest_wanlora.verdict.judgement import Judgement
 
 _RECENT = 10
 
@@ -80,7 +81,11 @@ def estimate(gate: Gate, workers: int) -> Estimate:
         workers: Processes that would render.
     """
     first = _by_key(job for item in gate.chosen_in_order() for job in gate.needs(item))
-    compared = {each.candidate for each in gate.chosen if not isinstance(each, str) and each.kind in COMPARED}
+    compared = {
+        each.candidate
+        for each in gate.chosen
+        if not isinstance(each, str) and each.kind in COMPARED and not gate.candidate(each.candidate).hopeless
+    }
     last = first | _by_key(
         job
         for name in sorted(compared)
@@ -124,6 +129,10 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
         lines += _counted(gate, estimate(gate, workers))
     except WanloraError:
         lines.append("videos: not counted; files of the suite are missing")
+    lines += (f"note: {line}" for line in gate.board.damage())
+    for judged in broken(gate):
+        lines.append(f"{judged.verdict.upper()} checkpoint {judged.candidate}: {judged.reason}")
+        lines.append(f"   next: {gate.candidate(judged.candidate).inspect}")
     preflight = gate.preflight
     if preflight is not None:
         if preflight.free_disk is not None:
@@ -136,6 +145,13 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
             lines.append("missing: nothing" if beyond is None else f"missing: budget; {beyond.message}")
         lines += preflight.lines(gate.blocked)
     return lines
+
+
+def broken(gate: Gate) -> list[Judgement]:
+    """What the run would say of the files of its candidates that are broken."""
+    chosen = {each if isinstance(each, str) else each.candidate for each in gate.chosen}
+    found = (gate.judge.broken(each.name) for each in gate.candidates if each.name in chosen)
+    return [judged for judged in found if judged is not None]
 
 
 def _counted(gate: Gate, found: Estimate) -> Iterator[str]:

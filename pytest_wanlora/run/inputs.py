@@ -73,6 +73,7 @@ class ModelFiles:
         suite: Names the files.
         whole: Whether files must be readable and hub files must be there; without it, local files only have
             to exist and have the stated digests, which is what a fingerprint needs.
+        answers: What the hub has answered, which is added to; see `hub.sizes`.
 
     Attributes:
         found: Dotted key to the files on this disk.
@@ -80,8 +81,9 @@ class ModelFiles:
         downloads: What will be fetched.
     """
 
-    def __init__(self, suite: Suite, *, whole: bool) -> None:
+    def __init__(self, suite: Suite, *, whole: bool, answers: dict[str, hub.Listing] | None = None) -> None:
         self.suite = suite
+        self._answers = answers
         self.found: dict[str, Sequence[Path]] = {}
         self.problems: tuple[Problem, ...] = ()
         self.downloads: tuple[Download, ...] = ()
@@ -153,7 +155,7 @@ class ModelFiles:
     def _settle(self, missing: Sequence[FileReference], problems: dict[str, Problem]) -> None:
         """Tell what can be fetched from what cannot."""
         asked = [each for each in missing if _reason_offline(each) is None and not _elsewhere(each)]
-        listings = hub.sizes(str(each.hub_id) for each in asked)
+        listings = hub.sizes((str(each.hub_id) for each in asked), self._answers)
         downloads = []
         for each in missing:
             listing = _reason_offline(each) or listings.get(str(each.hub_id), {})

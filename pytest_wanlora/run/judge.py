@@ -88,9 +88,8 @@ class Judge:
 
     def _blocked(self, item: ItemId) -> Judgement:
         """What can be said without rendering: a broken file is refused, all else is not measured."""
-        problems = self._file_problems(item)
-        if item.kind == "checkpoint" and problems:
-            return said(item, Verdict.FAIL, ReasonCode.FILE_BROKEN, {"problems": problems})
+        if item.kind == "checkpoint" and (broken := self.broken(item.candidate)):
+            return broken
         own = [found for found in self.gate.blocked if found.blocks(item)]
         shown = own or list(self.gate.blocked)
         verdict = max((found.verdict for found in own), key=lambda each: each.severity, default=Verdict.ERROR)
@@ -99,13 +98,17 @@ class Judge:
         details: Details = {"message": shown[0].message, "more": len(shown) - 1, "causes": causes}
         return said(item, verdict, code, details, next_command=shown[0].next_command)
 
-    def _file_problems(self, item: ItemId) -> tuple[tuple[str, int, str], ...]:
-        checkpoint = self.gate.candidate(item.candidate).checkpoint
-        return _listed(() if checkpoint is None else checkpoint.problems)
+    def broken(self, candidate: str) -> Judgement | None:
+        """The judgement on a candidate's file where that is known before anything is rendered."""
+        checkpoint = self.gate.candidate(candidate).checkpoint
+        if checkpoint is None or not checkpoint.problems:
+            return None
+        details: Details = {"problems": _listed(checkpoint.problems)}
+        return said(ItemId("checkpoint", candidate, "", ""), Verdict.FAIL, ReasonCode.FILE_BROKEN, details)
 
     def _checkpoint(self, item: ItemId) -> Judgement:
-        if problems := self._file_problems(item):
-            return said(item, Verdict.FAIL, ReasonCode.FILE_BROKEN, {"problems": problems})
+        if broken := self.broken(item.candidate):
+            return broken
         candidate = self.gate.candidate(item.candidate)
         base, own = self.gate.results(self.gate.probes(candidate))
         applied = own.applied

@@ -129,6 +129,7 @@ class Looks:
         """The looks of a candidate so far."""
         if candidate.name in self._courses:
             return self._courses[candidate.name]
+        candidate.renderable()
         chosen = [item for item in self.gate.chosen_items(candidate) if item.kind in COMPARED]
         places = {item.scenario for item in chosen}
         scenarios = [

@@ -101,6 +101,7 @@ def open_gate(
     scenarios = settings.selected(suite)
     candidates = candidates if handed else distinct(candidates, [each.id for each in scenarios])
     folder = run_folder or new_run_folder(settings.output_dir, candidates)
+    board = Board(folder / "board", who=who, reuse=settings.cache)
     gate = Gate(
         settings=settings,
         suite=suite,
@@ -110,8 +111,8 @@ def open_gate(
         environment=environment,
         run_folder=folder,
         producer=make_producer(suite, environment),
-        board=Board(folder / "board", who=who, reuse=settings.cache),
-        cache=Cache(settings.cache_dir),
+        board=board,
+        cache=Cache(settings.cache_dir, board.note_damage),
         cluster=cluster,
         training_data=data,
     )

@@ -25,6 +25,7 @@ from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Pre
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
 from pytest_wanlora.run.pictures import complaint
 from pytest_wanlora.scoring import captions, frechet
+from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
 from pytest_wanlora.verdict import fvd
@@ -57,6 +58,7 @@ class Request:
         videos: How many are rendered at most.
         files: Of the checkpoints, for commands.
         model_files: Whether the model and the scorers will be loaded; a producer of the user may do without.
+        answers: Of the hub, for several suites: see `hub.sizes`.
     """
 
     baselines_dir: Path
@@ -70,6 +72,7 @@ class Request:
     cache_dir: Path = Path(".wanlora/cache")
     videos: int = 0
     model_files: bool = True
+    answers: dict[str, hub.Listing] | None = None
 
 
 def video_bytes(suite: Suite) -> int:
@@ -86,7 +89,7 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         environment: On what it will be rendered.
         request: What the run needs.
     """
-    files = ModelFiles(suite, whole=request.model_files)
+    files = ModelFiles(suite, whole=request.model_files, answers=request.answers)
     findings = [
         Finding(problem.key, problem.message, problem.next_command)
         for problem in files.problems

@@ -291,7 +291,7 @@ class Course:
         """Why a candidate certainly fails the gate; None if it may pass."""
         if settled.broken:
             error: WanloraError = next(iter(settled.broken.values()))
-            return Why.of("error", message=error.message.removeprefix(f"{candidate.name}, "))
+            return Why.of("error", message=_without(error.message, candidate.name))
         if lost := degenerates(settled.results):
             (scenario, seed), why = next(iter(lost.items()))
             return Why.of("degenerate", scenario=scenario, seed=seed, why=why)
@@ -302,6 +302,10 @@ class Course:
             if judged.verdict.fails:
                 return Why(f"{name}: {judged.reason}", f"{name}: {reason(judged, 'ko')}")
         return None
+
+
+def _without(message: str, name: str) -> str:
+    return message.removeprefix(f"{name}, ").removeprefix(f"{name}: ")
 
 
 def _certain(places: Collection[str], language: Language) -> str:

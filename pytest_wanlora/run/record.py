@@ -133,6 +133,7 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
             *ending.notes,
             *(() if gate.cluster is None else gate.cluster.notes),
             *(found.sentence for found in gate.blocked),
+            *gate.board.damage(),
         ),
     )
     return record.ended(ending.exit_status)

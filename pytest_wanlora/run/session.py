@@ -276,6 +276,9 @@ class Gate:
         Raises:
             JobError: One of them cannot be rendered.
         """
+        for name in dict.fromkeys(job.candidate for job in wanted):
+            # one cause for all of a candidate, whatever is asked of it
+            self.candidate(name).renderable()
         if self.blocked:
             first = self.blocked[0]
             raise JobError(f"nothing is rendered: {first.message}", next_command=first.next_command)
@@ -311,7 +314,7 @@ class Gate:
     def extend(self, wanted: Sequence[Job]) -> None:
         """Add the jobs of a further look to what there is to do."""
         keys = {job.key for job in self.pool}
-        new = [job for job in wanted if job.key not in keys]
+        new = [job for job in wanted if job.key not in keys and not self.candidate(job.candidate).hopeless]
         if new:
             self.pool = (*self.pool, *new)
             self.board.extend([job.key for job in new], reused=len(self.known(new)))
@@ -327,9 +330,11 @@ class Gate:
 
     def needs(self, item: ItemId | str) -> tuple[Job, ...]:
         """The jobs of the first look that an item rests on."""
+        candidate = self.candidate(item if isinstance(item, str) else item.candidate)
+        if candidate.hopeless:
+            return ()
         if isinstance(item, str):
-            return self.jobs(self.candidate(item), self.scenarios, self.first_look)
-        candidate = self.candidate(item.candidate)
+            return self.jobs(candidate, self.scenarios, self.first_look)
         if item.kind == "checkpoint":
             return self.probes(candidate)
         plain = [each for each in self.scenarios if item.scenario in (each.id, ALL)]

@@ -27,6 +27,9 @@ _SHARD: Final = re.compile(r"-[0-9]{5}-of-([0-9]{5})\.safetensors$")
 
 #: File name to bytes, or why the hub does not tell.
 Listing = Mapping[str, int] | str
+_UNREACHED: Final = "the hub cannot be reached"
+#: Among answers by repository: why the hub gives none.
+_HUB: Final = ""
 
 
 def folder_of(reference: FileReference) -> Path:
@@ -168,12 +171,20 @@ def _pattern(reference: FileReference) -> str:
     return f"{reference.pattern}*" if str(reference.pattern).endswith("/") else str(reference.pattern)
 
 
-def sizes(repositories: Iterable[str]) -> dict[str, Listing]:
+def sizes(repositories: Iterable[str], known: dict[str, Listing] | None = None) -> dict[str, Listing]:
     """Ask the hub for the files of repositories, all at once and for a few seconds at most.
 
+    Args:
+        repositories: Their ids.
+        known: What it has answered, which is added to: it is asked once for each repository, and for nothing
+            more once it does not answer.
+
     Returns:
-        By repository, the bytes of every file, or in words why they are not known.
+        By repository, the bytes of every file, or in words why they are not known: in the same words for all
+        where the hub gives no answer.
     """
+    names = list(dict.fromkeys(repositories))
+    known = {} if known is None else known
     found: dict[str, Listing] = {}
 
     def ask(name: str) -> None:
@@ -181,15 +192,22 @@ def sizes(repositories: Iterable[str]) -> dict[str, Listing]:
 
     threads = [
         # daemons: a lookup that hangs must not keep the process from ending
-        (name, threading.Thread(target=ask, args=(name,), name="wanlora-hub", daemon=True))
-        for name in dict.fromkeys(repositories)
+        threading.Thread(target=ask, args=(name,), name="wanlora-hub", daemon=True)
+        for name in names
+        if name not in known and _HUB not in known
     ]
     deadline = time.monotonic() + _PATIENCE
-    for _, thread in threads:
+    for thread in threads:
         thread.start()
-    for _, thread in threads:
+    for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))
-    return {name: found.get(name, f"the hub does not answer within {_PATIENCE:g} s") for name, _ in threads}
+    late = f"the hub does not answer within {_PATIENCE:g} s"
+    told = dict(found)
+    answers = {name: each for name, each in told.items() if not str(each).startswith(_UNREACHED)}
+    known.update(answers)
+    if threads and not answers:
+        known[_HUB] = next(iter(told.values()), late)
+    return {name: known.get(name, known.get(_HUB, told.get(name, late))) for name in names}
 
 
 def matching(listing: Mapping[str, int], pattern: str) -> dict[str, int]:
@@ -212,5 +230,5 @@ def _listing(repository: str) -> Listing:
     except HfHubHTTPError as error:
         return f"the hub answers {error.response.status_code}"
     except Exception as error:  # noqa: BLE001 - the hub's client changes its errors; all mean the same here
-        return f"the hub cannot be reached ({type(error).__name__})"
+        return f"{_UNREACHED} ({type(error).__name__})"
     return {each.rfilename: each.size or 0 for each in found.siblings or ()}

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from pytest_wanlora import results, testing
 from pytest_wanlora.run import preflight
 from pytest_wanlora.run.inputs import Download, ModelFiles
 from pytest_wanlora.run.session import Gate
@@ -84,6 +85,83 @@ def test_the_plan_of_a_baseline(project: Project) -> None:
         ["plan of base on *", "videos up to the first look: 8, *", "missing: nothing"]
     )
     assert not (project.path / "baselines").exists()
+
+
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+@pytest.mark.parametrize("broken", ["nan", "zero", "two"])
+def test_the_plan_says_of_a_broken_file_what_the_run_will_say(
+    based: Project, broken: str, workers: str
+) -> None:
+    files = _broken(based.path)
+    chosen = files if broken == "two" else [f"{broken}.safetensors"]
+    typed = [word for name in ["good.safetensors", *chosen] for word in ("--lora", name)]
+    plan = based.run(*typed, "--wanlora-plan", "--wanlora-seeds", "2", workers=workers)
+    run = based.run(*typed, "--wanlora-seeds", "2", workers=workers)
+    assert plan.ret == run.ret == pytest.ExitCode.TESTS_FAILED
+    record = results.load(based.records()[0])
+    judged = {each.candidate: each for each in record.judgements if each.kind == "checkpoint"}
+    plan.stdout.fnmatch_lines(
+        [
+            # nothing of them is rendered
+            "videos up to the first look: * and 1 of the model without LoRA besides",
+            *(
+                line
+                for name in (Path(each).stem for each in chosen)
+                for line in (
+                    f"FAIL checkpoint {name}: {judged[name].reason}".replace("[", "[[]"),
+                    f"   next: python -m pytest_wanlora inspect {name}.safetensors",
+                )
+            ),
+            "missing: nothing",
+        ]
+    )
+    assert "videos up to the first look: 4, " in plan.stdout.str()
+    assert not [each for each in record.videos if each.candidate in ("nan", "zero")]
+    # one cause for each file, whatever it keeps from being measured
+    assert [each.next_command for each in record.causes] == [
+        f"python -m pytest_wanlora inspect {name}" for name in chosen
+    ]
+
+
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+def test_plan_run_and_record_say_that_the_cache_is_damaged(based: Project, workers: str) -> None:
+    assert based.run("--lora", "good.safetensors", workers=workers).ret == pytest.ExitCode.OK
+    entries = sorted((based.path / ".wanlora" / "cache").glob("*/result.json"))
+    for path in entries:
+        path.write_bytes(path.read_bytes()[:-20])
+    (entries[0].parent / "features.safetensors").unlink()
+    said = f"{len(entries)} results in the cache cannot be used, and the videos must be rendered again: the"
+    plan = based.run(*PLAN, workers=workers)
+    plan.stdout.fnmatch_lines([f"note: {said} first, base, test1_city, seed 0: *"])
+    result = based.run("--lora", "good.safetensors", workers=workers)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines([f"note: {said} first, base, test1_city, seed 0: *"])
+    (note,) = results.load(based.records()[-1]).notes
+    assert note.startswith(said)
+    for report in ("report.md", "report.ko.md", "report.html"):
+        assert said in (based.records()[-1].parent / report).read_text(encoding="utf-8")
+    # what was rendered again is whole
+    assert based.run("--lora", "good.safetensors", workers=workers).ret == pytest.ExitCode.OK
+    assert results.load(based.records()[-1]).notes == ()
+
+
+def test_the_plan_of_what_does_not_concern_a_broken_file_ends_well(based: Project) -> None:
+    _broken(based.path)
+    typed = ("--lora", "nan.safetensors", "--lora", "good.safetensors", "--wanlora-plan")
+    assert based.run(*typed, "-k", "good").ret == pytest.ExitCode.OK
+    # a race drops it and goes on
+    race = ("--wanlora-race", "--wanlora-seeds", "3")
+    assert based.run(*typed, *race).ret == pytest.ExitCode.OK
+    alone = based.run("--lora", "nan.safetensors", "--lora", "zero.safetensors", "--wanlora-plan", *race)
+    assert alone.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def _broken(folder: Path) -> list[str]:
+    """Write LoRAs that nothing is rendered with."""
+    names = ["nan.safetensors", "zero.safetensors"]
+    for name, size in zip(names, (float("nan"), 0.0), strict=True):
+        testing.write_lora(folder / name, size=size)
+    return names
 
 
 @pytest.mark.parametrize("key", ["no key", "locked"])
@@ -245,8 +323,8 @@ def test_what_was_fetched_is_looked_at_before_anything_is_rendered(
     away = [Download("model.vae", "hub:a/b:vae", based.path, 3)]
 
     class Files(ModelFiles):
-        def __init__(self, *arguments: Any, whole: bool) -> None:  # noqa: ANN401 - as ModelFiles
-            super().__init__(*arguments, whole=whole)
+        def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - as ModelFiles
+            super().__init__(*arguments, **named)
             self.downloads = tuple(away)
 
     def fetch(_: Gate) -> None:

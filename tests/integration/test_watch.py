@@ -136,6 +136,7 @@ def test_a_folder_that_is_not_there_yet_is_told(
         ([".", "--idle", "soon"], "--idle: 'soon' is not allowed; allowed: a time such as"),
         ([".", "--until-worse", "0"], "--until-worse: 0 is not allowed"),
         ([".", "--", "--lora=x"], "watch: --lora=x: not behind --"),
+        ([".", "--", "-qk", "clip", "-x"], "watch: -k, -x: not behind --"),
         ([".", "--", "--wanlora-suite", "none.yaml"], "none.yaml"),
     ],
 )

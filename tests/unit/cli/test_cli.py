@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora import cli, environment, results, testing
+from pytest_wanlora import suite as suites
+from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.publishing import receipt as receipts
+from pytest_wanlora.suite import Suite, hub
 from tests import loras
 from tests.unit.reports import gated
 
@@ -144,7 +147,7 @@ class TestDoctor:
             ("auto", None, "suite fake on cpu: 1 missing\n"),
             ("cpu", "A", "suite fake on cpu, named by the suite: 1 missing\n"),
             ("cuda", "A", "suite fake on A, named by the suite: 1 missing\n"),
-            ("cuda", None, "fake.yaml:1: device is cuda, and no GPU is visible\nnext: nvidia-smi"),
+            ("cuda", None, "fake.yaml:1: device is cuda, and no such GPU is visible\nnext: nvidia-smi"),
         ],
     )
     def test_the_device_of_each_suite(
@@ -161,6 +164,88 @@ class TestDoctor:
         path.write_text(f"device: {device}\n{path.read_text()}")
         assert cli.main(["doctor", "--suite", str(path)]) == 1  # it has no baseline
         assert said in capsys.readouterr().out
+
+    def test_the_suite_of_pytests_settings_comes_first_and_the_hub_is_asked_once(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        asked = []
+
+        def listing(repository: str) -> str:
+            asked.append(repository)
+            return "the hub cannot be reached (ConnectError)"
+
+        monkeypatch.setattr(hub, "_listing", listing)
+        testing.write_suite(tmp_path)
+        (tmp_path / "pytest.ini").write_text("[pytest]\nwanlora_suite = fake.yaml\n", encoding="utf-8")
+        (tmp_path / "sub").mkdir()
+        monkeypatch.chdir(tmp_path / "sub")
+        assert cli.main(["doctor"]) == 1
+        lines = capsys.readouterr().out.splitlines()
+        found = [line for line in lines if line.startswith("suite ")]
+        assert found[0] == "suite fake on cpu: 1 missing"
+        assert lines[lines.index(found[0]) + 1].startswith(f"1. {tmp_path}/baselines/fake/base: there is no")
+        # a line each of the others, and the command for more
+        assert lines[lines.index(found[1]) :] == found[1:]
+        assert len(found) == 1 + len(suites.packaged())
+        (line,) = (each for each in found if each.startswith("suite wan2.2-ti2v-5b on "))
+        assert line.endswith("missing; next: python -m pytest_wanlora doctor --suite wan2.2-ti2v-5b")
+        # what the first suite that lacks files needs, and nothing once the hub did not answer
+        assert len(asked) == len(set(asked))
+        assert "Wan-AI/Wan2.1-T2V-1.3B" in asked
+        assert "Wan-AI/Wan2.2-TI2V-5B" not in asked
+
+    def test_what_other_suites_lack_is_nothing_to_a_project_that_names_one(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(hub, "_listing", lambda repository: "the hub cannot be reached")
+        (tmp_path / "pytest.ini").write_text("[pytest]\nwanlora_suite = tiny\n", encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["doctor"]) == 0
+        assert " missing; next: " in capsys.readouterr().out
+        (tmp_path / "pytest.ini").unlink()
+        assert cli.main(["doctor"]) == 1
+
+    @pytest.mark.parametrize(
+        ("settings", "said", "following"),
+        [
+            ("wanlora_suite = fake.yaml", "fake.yaml:1: sedes: unknown key", "sed -n 1p "),
+            ("wanlora_sute = fake.yaml", "pytest.ini: wanlora_sute: no such key", "grep -n wanlora_sute "),
+            ("addopts = --nonsense", "pytest has no settings of this plugin here", "pytest --trace-config"),
+        ],
+    )
+    def test_settings_with_which_no_gate_can_start_are_an_error(
+        self,
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+        settings: str,
+        said: str,
+        following: str,
+    ) -> None:
+        path = testing.write_suite(tmp_path)
+        path.write_text(f"sedes: 1\n{path.read_text(encoding='utf-8')}", encoding="utf-8")
+        (tmp_path / "pytest.ini").write_text(f"[pytest]\n{settings}\n", encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["doctor"]) == 4
+        error = capsys.readouterr().err
+        assert said in error
+        assert f"\nnext: {following}" in error
+
+    def test_the_nodes_of_a_cluster_are_looked_at_for_the_suite_of_pytests_settings(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        looked_at = []
+
+        def examine_for(address: str, suite: Suite, *_: object, **__: object) -> None:
+            looked_at.append((address, suite.name))
+            raise SuiteError("seen")
+
+        monkeypatch.setattr("pytest_wanlora.run.remote.examine_for", examine_for)
+        testing.write_suite(tmp_path)
+        (tmp_path / "pytest.ini").write_text("[pytest]\nwanlora_suite = fake.yaml\n", encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["ray", "doctor", "auto"]) == 4
+        assert looked_at == [("auto", "fake")]
 
     @pytest.mark.parametrize("forbidden", [True, False])
     def test_byte_code_that_is_missing_and_will_be_is_told_of_as_slow(

@@ -149,7 +149,15 @@ def test_an_option_behind_the_lone_dashes_is_left_out_there(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for typed, following in (
-        ("watch . -- -q --lora x -x", "watch . -- -q -x"),
+        ("watch . -- -q --lora x -s", "watch . -- -q -s"),
+        ("watch . -- --co -v", "watch . -- -v"),
+        ("watch . -- -k clip", "watch ."),
+        ("watch . --every 9s -- -vkclip -n 2 -xq", "watch . --every 9s -- -v -n 2 -q"),
+        (
+            "watch . -- -m x -mx --deselect a --deselect=b --maxfail 1 --lf --sw -s tests",
+            "watch . -- -s tests",
+        ),
+        ("watch . -- --wanlora-scenario a wanlora::test_checkpoint -n 2 -rx", "watch . -- -n 2 -rx"),
         ("watch . --idle x -- -q", "watch . --idle 30m -- -q"),
     ):
         assert cli.main(typed.split()) == 4

@@ -151,8 +151,13 @@ class TestCache:
         cache.store(job(), produced(job()))
         (cache.folder / job().key / "features.safetensors").unlink()
         render = Counting()
-        ensure([job()], render, cache, board)
+        ensure([job()], render, Cache(cache.folder, board.note_damage), board)
         assert render.calls == [0]
+        assert len(list(board.folder.glob("*.damaged"))) == 1
+        # another process of the run, which writes the record, reads it there
+        (said,) = Board(board.folder).damage()
+        assert said.startswith("1 result in the cache cannot be used, and the video must be rendered again: ")
+        assert said.endswith(f"{job().label}: it is incomplete")
 
     def test_a_folder_left_by_a_dead_process_is_swept(self, cache: Cache) -> None:
         stale = cache.folder / f".new-{job().key}-1"

@@ -38,7 +38,7 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr("huggingface_hub.file_download.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
-    monkeypatch.setattr(hub, "sizes", lambda names: dict.fromkeys(names, "the hub cannot be reached"))
+    monkeypatch.setattr(hub, "sizes", lambda names, _: dict.fromkeys(names, "the hub cannot be reached"))
     return tmp_path
 
 
@@ -100,7 +100,7 @@ def test_what_the_hub_has_will_be_fetched(here: Path, monkeypatch: pytest.Monkey
     chosen = suite.load(FIVE_B, baselines=here / "baselines")
     names = [text.rpartition(":")[2].replace("*", "-1") for _, text in suite.references(chosen)]
     listing = {f"{name}file" if name.endswith("/") else name: 3_000_000 for name in names}
-    monkeypatch.setattr(hub, "sizes", lambda repositories: dict.fromkeys(repositories, listing))
+    monkeypatch.setattr(hub, "sizes", lambda repositories, _: dict.fromkeys(repositories, listing))
     found = look(chosen)
     assert whats(found) == ["scoring.reference", "baseline"]
     assert [each.size for each in found.downloads] == [3_000_000] * 6
@@ -108,7 +108,9 @@ def test_what_the_hub_has_will_be_fetched(here: Path, monkeypatch: pytest.Monkey
 
 
 def test_a_file_that_the_hub_lacks_is_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "sizes", lambda repositories: {name: {"README.md": 1} for name in repositories})
+    monkeypatch.setattr(
+        hub, "sizes", lambda repositories, _: {name: {"README.md": 1} for name in repositories}
+    )
     found = look(suite.load(FIVE_B, baselines=here / "baselines"))
     assert "the repository has no such file" in found.findings[0].message
 

@@ -139,6 +139,34 @@ def test_a_hub_that_never_answers_holds_nobody_up(monkeypatch: pytest.MonkeyPatc
     waiting.set()
 
 
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_hub_that_answers_nothing_is_told_of_in_the_same_words_and_asked_once(
+    answers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting = threading.Event()
+    asked = []
+
+    def listing(repository: str) -> hub.Listing:
+        asked.append(repository)
+        if repository == "a/late":
+            waiting.wait(20)
+        return {"f": 1} if answers and repository == "a/known" else "the hub cannot be reached (E)"
+
+    monkeypatch.setattr(hub, "_listing", listing)
+    monkeypatch.setattr(hub, "_PATIENCE", 0.05)
+    late = "the hub does not answer within 0.05 s" if answers else "the hub cannot be reached (E)"
+    known = {"f": 1} if answers else late
+    told: dict[str, hub.Listing] = {}
+    for _ in range(2):
+        assert hub.sizes(["a/late", "a/known"], told) == {"a/late": late, "a/known": known}
+    assert asked.count("a/known") == 1
+    assert asked.count("a/late") == 1 + answers
+    # only where it is remembered
+    assert hub.sizes(["a/known"]) == {"a/known": known}
+    assert asked.count("a/known") == 2
+    waiting.set()
+
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PINNED = f"hub:Wan-AI/Wan2.2-TI2V-5B@{COMMIT}:vae.safetensors"
 
