@@ -148,7 +148,7 @@ def delete_whole(folder: Path) -> None:
 
 def listing(path: Path) -> str:
     """The command that lists what is there of a path: the file or folder, or the nearest folder above it."""
-    return f"ls -l {shlex.quote(str(_existing(path)))}"
+    return f"ls -l {shlex.quote(_undashed(str(_existing(path))))}"
 
 
 def url_of(path: Path) -> str | None:
@@ -165,9 +165,14 @@ def fetching(url: str) -> str | None:
 def from_here(path: Path) -> str:
     """A path from the current folder, with forward slashes; a path on another drive as it is."""
     try:
-        return Path(os.path.relpath(path)).as_posix()
+        return _undashed(Path(os.path.relpath(path)).as_posix())
     except ValueError:
         return str(path)
+
+
+def _undashed(path: str) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def unused(path: Path) -> Path:

@@ -111,9 +111,13 @@ def _following(error: WanloraError, words: Sequence[str]) -> str | None:
         if len(given) > 1 and value is not False:
             # which of several was meant is not known here
             return f"write {following}"
+        flag = value is True or option in watch.NOT_TAKEN
         for at in reversed(given):
-            del kept[at : at + (1 if "=" in kept[at] or value is True else 2)]
-        added += [] if value is False else [option] if value is True else [option, value]
+            del kept[at : at + (1 if "=" in kept[at] or flag else 2)]
+        if isinstance(value, str):
+            added += [f"{option}={value}"] if value.startswith("-") else [option, value]
+        else:
+            added += [option] if value else []
     # what follows a lone -- is pytest's
     end = kept.index("--") if "--" in kept else len(kept)
     return typed(*_PROGRAM.split(), *kept[:end], *added, *kept[end:])

@@ -15,8 +15,10 @@ from pytest_wanlora.durations import seconds_of
 from pytest_wanlora.errors import CheckpointError, SettingsError
 
 _HOME: Final = Path(".wanlora/watch")
-#: What a watch says itself.
-_OWN: Final = ("--lora", "--update-baselines", "--wanlora-plan", "--collect-only", "--co")
+#: Options of pytest without a value that no watch takes.
+NOT_TAKEN: Final = ("--update-baselines", "--wanlora-plan", "--collect-only", "--co")
+#: What a watch says itself, besides.
+_OWN: Final = ("--lora", *NOT_TAKEN)
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

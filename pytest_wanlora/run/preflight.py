@@ -20,6 +20,7 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory, installed
 from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
+from pytest_wanlora.files import from_here
 from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Preflight
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
@@ -385,8 +386,8 @@ def folder_option(folder: Path, option: str) -> str:
     here = Path.cwd()
     if folder == here / "baselines":
         return ""
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    return f" {option} {shlex.quote(str(shown))}"
+    shown = from_here(folder) if folder.is_relative_to(here) else str(folder)
+    return f" {option} {shlex.quote(shown)}"
 
 
 def _existing(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.files import from_here
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.models import added_models
@@ -111,7 +112,7 @@ def option_value(suite: Suite) -> str:
         return suite.name
     here = Path.cwd()
     near = suite.path.is_absolute() and suite.path.is_relative_to(here)
-    return shlex.quote(str(suite.path.relative_to(here) if near else suite.path))
+    return shlex.quote(from_here(suite.path) if near else str(suite.path))
 
 
 def _triads(suite: Suite) -> Suite:

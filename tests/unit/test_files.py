@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.files import expand_home, file_sha256, parse_json, read_regular, write_whole
+from pytest_wanlora.files import (
+    expand_home,
+    file_sha256,
+    from_here,
+    listing,
+    parse_json,
+    read_regular,
+    write_whole,
+)
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -18,6 +26,14 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     write_whole(path, b"two")
     assert path.read_bytes() == b"two"
     assert [each.name for each in path.parent.iterdir()] == ["file.json"]
+
+
+def test_no_path_is_taken_for_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-x").touch()
+    assert from_here(tmp_path / "-x") == "./-x"
+    assert from_here(tmp_path / "x") == "x"
+    assert listing(Path("-x")) == "ls -l ./-x"
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(

@@ -791,6 +791,7 @@ def test_what_to_type_for_a_suite_is_its_name_or_where_it_lies(
     monkeypatch.chdir(tmp_path)
     assert option_value(named) == "'my suites/tiny.yaml'"
     assert option_value(named.model_copy(update={"path": Path("own.yaml")})) == "own.yaml"
+    assert option_value(named.model_copy(update={"path": tmp_path / "-own.yaml"})) == "./-own.yaml"
 
 
 def test_the_big_suite_is_the_one_of_the_report() -> None:
