@@ -47,7 +47,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _run(arguments: argparse.Namespace) -> int:
     # not above: `verify` runs where little more than Python is installed
-    from pytest_wanlora.run.preflight import Request, examine
+    from pytest_wanlora.run.preflight import Request, examine, folder_option
 
     if arguments.pin:
         return _pin(arguments)
@@ -71,6 +71,7 @@ def _run(arguments: argparse.Namespace) -> int:
             ]
         )
     baselines_dir = arguments.baselines_dir.absolute()
+    again = "python -m pytest_wanlora doctor" + folder_option(baselines_dir, "--baselines-dir")
     names = [arguments.suite] if arguments.suite else list(suites.packaged())
     for name in names:
         suite = suites.load(name, baselines=baselines_dir)
@@ -90,6 +91,7 @@ def _run(arguments: argparse.Namespace) -> int:
             Request(
                 baselines_dir=baselines_dir,
                 baseline=arguments.baseline,
+                with_baseline=f"{again} --suite {suites.option_value(suite)} --baseline {{}}".format,
                 scenarios=suite.scenarios,
                 cache_dir=Path(".wanlora/cache"),
                 videos=len(suite.scenarios) * suite.seeds.most,
