@@ -153,7 +153,7 @@ def listing(path: Path) -> str:
 
 def dangling(path: Path) -> str | None:
     """Why a path is not there, where it or a folder above it is a link to nothing; None otherwise."""
-    place = next((each for each in (path, *path.parents) if os.path.lexists(each)), path)
+    place = _existing(path)
     if not place.is_symlink() or place.exists():
         return None
     what = "is" if place == path else f"{place} is"
@@ -228,7 +228,7 @@ def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobErro
     """The error for a folder that cannot be written: what is in its place, or its free space."""
     existing = _existing(folder)
     if not existing.is_dir():
-        found = "is a file" if existing.is_file() else "is no folder"
+        found = dangling(existing) or ("is a file" if existing.is_file() else "is no folder")
         return JobError(
             f"{folder}: cannot {purpose}: {existing} {found}; allowed: a folder, named with "
             f"--wanlora-{kind}-dir",

@@ -29,3 +29,8 @@ class Phrase:
             fields: Values of its format fields; text must already be quoted for the output format.
         """
         return (self.en if language == "en" else self.ko).format(**fields)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things in English: `1 video`, `2,000 videos`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -20,7 +20,7 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory, installed
 from pytest_wanlora.errors import BaselineError, IncomparableError, SuiteError, WanloraError
-from pytest_wanlora.files import from_here
+from pytest_wanlora.files import dangling, from_here, listing
 from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Preflight
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
@@ -297,6 +297,8 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
             if frechet.replaceable(stated)
             else f"correct {_REFERENCE} at {suite.where(_REFERENCE)}: {stated} is no reference set"
         )
+        if dangling(stated) is not None:
+            command = listing(stated)
         return Finding(_REFERENCE, message, command, concerns=concerns)
 
     for problem in files.problems:

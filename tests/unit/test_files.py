@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import (
     dangling,
     expand_home,
@@ -17,6 +18,7 @@ from pytest_wanlora.files import (
     listing,
     parse_json,
     read_regular,
+    require_folder,
     write_whole,
 )
 
@@ -46,6 +48,8 @@ def test_why_a_path_behind_a_link_to_nothing_is_not_there(tmp_path: Path) -> Non
     assert (
         dangling(tmp_path / "bad" / "x") == f"{tmp_path / 'bad'} is a link to `nowhere`, which is not there"
     )
+    with pytest.raises(JobError, match="bad is a link to `nowhere`, which is not there; allowed: a folder"):
+        require_folder(tmp_path / "bad", "write", "cache")
     for name in ("here", "good", "none", "good/none"):
         assert dangling(tmp_path / name) is None
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -287,6 +288,16 @@ def test_a_value_with_a_dash_goes_with_its_option(option: str, form: str) -> Non
     typed = [*GATE, *form.format(option).split(), "-x"]
     assert again(typed, without=[f"--{option}"]) == "pytest --lora=x.safetensors -x"
     assert again(typed, f"--{option}=2") == f"pytest --{option}=2 --lora=x.safetensors -x"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", ["wanlora-training-data", "wanlora-sign-key"])
+def test_a_path_that_is_a_link_to_nothing_is_called_so(
+    reads: Reads, pytester: pytest.Pytester, name: str
+) -> None:
+    (pytester.path / "a").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="a: is a link to `nowhere`, which is not there"):
+        reads(f"--{name}=a")
 
 
 # a blank ini value is no value

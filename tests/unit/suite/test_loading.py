@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.resources as resources
 import json
+import os
 import re
 import subprocess
 import sys
@@ -658,6 +659,36 @@ def test_a_suite_that_is_not_there(name: str, said: str) -> None:
     with pytest.raises(SuiteError) as caught:
         load(name)
     assert caught.value.message == said
+
+
+def test_a_suite_that_is_not_there_and_those_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SuiteError) as caught:
+        load("nosuch")
+    assert caught.value.next_command == "python -m pytest_wanlora doctor"
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "mine.yaml").touch()
+    with pytest.raises(SuiteError, match=r"did you mean suites/mine\.yaml\?") as caught:
+        load("mein")
+    assert caught.value.next_command == "ls suites/*.yaml"
+    (tmp_path / "other.yaml").touch()
+    with pytest.raises(SuiteError) as caught:
+        load("nosuch")
+    assert caught.value.next_command == "ls suites/*.yaml *.yaml"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", ["mine.yaml", "./mine"])
+def test_a_suite_that_is_a_link_to_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).symlink_to("nowhere")
+    with pytest.raises(SuiteError, match=r"mine.*: is a link to `nowhere`, which is not there") as caught:
+        load(name)
+    assert caught.value.next_command == f"ls -l {Path(name)}"
 
 
 def test_models_are_frozen_and_strict(write_suite: WriteSuite) -> None:
