@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import dangling, listing, parse_json
-from pytest_wanlora.phrases import counted
+from pytest_wanlora.phrases import number_of
 
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
@@ -217,8 +217,8 @@ def wrong_size(path: Path, size: int) -> str | None:
     except (OSError, ValueError, TypeError, LookupError, AttributeError):
         return None
     if more > 0:
-        return f"it is too long, by {counted(more, 'byte')} behind the last tensor"
-    return f"it was cut off, {counted(-more, 'byte')} before the end of the last tensor" if more else None
+        return f"it is too long, by {number_of(more, 'byte')} behind the last tensor"
+    return f"it was cut off, {number_of(-more, 'byte')} before the end of the last tensor" if more else None
 
 
 def read_header(path: Path, size: int) -> tuple[dict[str, Entry], dict[str, str]]:

@@ -17,6 +17,7 @@ from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.results.parts import Cap
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.pictures import Pictures
@@ -183,7 +184,8 @@ class Standard:
         if not self.has_seeds(scenario):
             seeds = self.gate.suite.seeds
             raise BaselineError(
-                f"the baseline has {self.stored_seeds(scenario)} seeds of {scenario} from {seeds.start} on; "
+                f"the baseline has {number_of(self.stored_seeds(scenario), 'seed')} of {scenario} from "
+                f"{seeds.start} on; "
                 f"a first look takes {seeds.first}",
                 next_command=self.update_command,
             )

@@ -276,7 +276,7 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
             f / "a.safetensors",
             {f"diffusion_model.double_blocks.0.img_attn.proj.lora_{x}.weight": ONE for x in "AB"},
         ),
-        ("none of its 1 targets", "'double_blocks.0.img_attn.proj'", "'blocks.0.self_attn.q'"),
+        ("none of its 1 target is", "'double_blocks.0.img_attn.proj'", "'blocks.0.self_attn.q'"),
     ),
     "another model of diffusers": (
         lora({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": ONE}, "diffusers"),
