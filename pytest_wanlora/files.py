@@ -148,7 +148,16 @@ def delete_whole(folder: Path) -> None:
 
 def listing(path: Path) -> str:
     """The command that lists what is there of a path: the file or folder, or the nearest folder above it."""
-    return f"ls -l {shlex.quote(str(_existing(path)))}"
+    return f"ls -l {shlex.quote(undashed(str(_existing(path))))}"
+
+
+def dangling(path: Path) -> str | None:
+    """Why a path is not there, where it or a folder above it is a link to nothing; None otherwise."""
+    place = _existing(path)
+    if not place.is_symlink() or place.exists():
+        return None
+    what = "is" if place == path else f"{place} is"
+    return f"{what} a link to `{place.readlink()}`, which is not there"
 
 
 def url_of(path: Path) -> str | None:
@@ -165,9 +174,14 @@ def fetching(url: str) -> str | None:
 def from_here(path: Path) -> str:
     """A path from the current folder, with forward slashes; a path on another drive as it is."""
     try:
-        return Path(os.path.relpath(path)).as_posix()
+        return undashed(Path(os.path.relpath(path)).as_posix())
     except ValueError:
         return str(path)
+
+
+def undashed(path: str) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def unused(path: Path) -> Path:
@@ -214,7 +228,7 @@ def unwritable(folder: Path, error: OSError, purpose: str, kind: str) -> JobErro
     """The error for a folder that cannot be written: what is in its place, or its free space."""
     existing = _existing(folder)
     if not existing.is_dir():
-        found = "is a file" if existing.is_file() else "is no folder"
+        found = dangling(existing) or ("is a file" if existing.is_file() else "is no folder")
         return JobError(
             f"{folder}: cannot {purpose}: {existing} {found}; allowed: a folder, named with "
             f"--wanlora-{kind}-dir",

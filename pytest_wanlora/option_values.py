@@ -41,7 +41,7 @@ def parse_file(given: Given) -> Path:
     """Return the absolute path of a file that is there."""
     path = Path(parse_path(given))
     if not path.is_file():
-        raise given.refused(f"a file; {path} is {'a folder' if path.is_dir() else 'not there'}")
+        raise given.refused(f"a file; {path} is a folder" if path.is_dir() else f"a file; {_absent(path)}")
     return path
 
 
@@ -49,8 +49,15 @@ def parse_data(given: Given) -> Path:
     """Return the absolute path of a file or folder that is there."""
     path = Path(parse_path(given))
     if not path.exists():
-        raise given.refused(f"a file or folder; {path} is not there")
+        raise given.refused(f"a file or folder; {_absent(path)}")
     return path
+
+
+def _absent(path: Path) -> str:
+    # what it imports is not loaded while the gate is off
+    from pytest_wanlora.files import dangling
+
+    return f"{path}: {link}" if (link := dangling(path)) is not None else f"{path} is not there"
 
 
 def parse_suite(given: Given) -> str:

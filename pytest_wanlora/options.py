@@ -85,7 +85,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
     ),
     Option(
         "wanlora-budget",
-        "VIDEOS|MINUTESm|HOURSh",
+        "VIDEOS|SECONDSs|MINUTESm|HOURSh",
         "what a race may cost, its winner's gate included; it then stops in good order",
         "no limit",
     ),
@@ -170,7 +170,7 @@ def add_options(parser: pytest.Parser) -> None:
 
 
 def in_two_words(arguments: Sequence[str | os.PathLike[str]]) -> list[int]:
-    """Positions of options of ours whose value is the next word.
+    """Positions of options of ours whose value is the next word, which may begin with a dash as `-1` does.
 
     Example:
         >>> in_two_words(["-v", "--lora", "a", "--wanlora-scale=2", "--", "--lora", "b"])
@@ -179,7 +179,8 @@ def in_two_words(arguments: Sequence[str | os.PathLike[str]]) -> list[int]:
     names = {"--lora", *(f"--{option.name}" for option in OPTIONS if option.metavar is not None)}
     words = list(map(str, arguments))
     end = words.index("--") if "--" in words else len(words)
-    return [at for at in range(end - 1) if words[at] in names and not words[at + 1].startswith("-")]
+    # whatever follows them: what pytest does not take for their value it refuses
+    return [at for at in range(end - 1) if words[at] in names]
 
 
 def again(typed: Sequence[str], *changed: str, without: Collection[str] = ()) -> str:

@@ -349,13 +349,19 @@ def _refuse_unknown_keys(config: pytest.Config) -> None:
 def _refuse_idle_options(config: pytest.Config) -> None:
     """Refuse options that were typed but would do nothing: the run must not look like a gate that passed."""
     typed = tuple(map(str, config.invocation_params.args))
-    for argument in typed:
-        if argument.startswith("--wanlora-"):
-            raise SettingsError(
-                f"{argument.partition('=')[0]}: does nothing without a gate; "
-                "allowed: together with --lora or --update-baselines",
-                next_command=options.again(typed, "--lora=FILE"),
-            )
+    names = [word.partition("=")[0] for word in options.in_one_word(typed) if word.startswith("--wanlora-")]
+    if not names:
+        return
+    gates = dict.fromkeys(("--wanlora-race", "--wanlora-scenario"), "--lora")
+    gates |= {"--wanlora-budget": "--lora and --wanlora-race", "--wanlora-force": "--update-baselines"}
+    more = ["--lora=FILE"]
+    more += ["--update-baselines"] if "--wanlora-force" in names else []
+    more += ["--wanlora-race"] if "--wanlora-budget" in names else []
+    raise SettingsError(
+        f"{names[0]}: does nothing without a gate; "
+        f"allowed: together with {gates.get(names[0], '--lora or --update-baselines')}",
+        next_command=options.again(typed, *more),
+    )
 
 
 def refuse_stray_checkpoints(tests: Sequence[str]) -> None:

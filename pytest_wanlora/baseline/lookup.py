@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +13,7 @@ from pytest_wanlora.baseline import store
 
 if TYPE_CHECKING:
     from pytest_wanlora.baseline.contents import Baseline
+    from pytest_wanlora.errors import BaselineError
     from pytest_wanlora.suite import Suite
 
 
@@ -20,19 +23,41 @@ def baseline_place(folder: Path, suite: str, name: str) -> tuple[Path, str]:
     Returns:
         The root folder to load it from, and in words where that is.
     """
-    shipped = Path(str(resources.files("pytest_wanlora"))) / "baselines"
     own = store.folder(folder, suite, name)
-    if not own.exists() and store.folder(shipped, suite, name).is_dir():
-        return shipped, "the one that comes with the package"
+    # a link to nothing is the user's own too
+    if not os.path.lexists(own) and store.folder(_shipped(), suite, name).is_dir():
+        return _shipped(), "the one that comes with the package"
     return folder, str(own)
 
 
 def load_baseline(suite: Suite, folder: Path, name: str) -> Baseline:
     """Load what candidates are compared with, by its name in a folder or by its own absolute folder."""
-    option = suites.option_value(suite)
     if Path(name).is_absolute():
-        return store.load_folder(Path(name), suite.name, name=Path(name).name, suite_option=option)
-    return store.load(baseline_place(folder, suite.name, name)[0], suite.name, name, suite_option=option)
+        return store.load_folder(Path(name), suite.name, name=Path(name).name)
+    return store.load(
+        baseline_place(folder, suite.name, name)[0],
+        suite.name,
+        name,
+        suite_option=suites.option_value(suite),
+        others=store.stored(_shipped(), suite.name),
+    )
+
+
+def compared_with(name: str, error: BaselineError, again: Callable[[str], str]) -> str:
+    """The next command of a baseline that cannot be loaded: one that measures the base, or names another.
+
+    Args:
+        name: The baseline that was asked for.
+        error: Why it cannot be.
+        again: What was typed, with another baseline's name.
+    """
+    if name == "base" or Path(name).is_absolute():
+        return error.next_command or ""
+    return again(str(error.options.get("--wanlora-baseline", "base")))
+
+
+def _shipped() -> Path:
+    return Path(str(resources.files("pytest_wanlora"))) / "baselines"
 
 
 def stored_seeds(baseline: Baseline, suite: Suite, scenario: str) -> int:

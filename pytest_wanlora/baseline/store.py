@@ -29,7 +29,15 @@ from safetensors import SafetensorError
 from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.errors import BaselineError
-from pytest_wanlora.files import from_here, json_sha256, listing, parse_json, read_regular, write_whole
+from pytest_wanlora.files import (
+    dangling,
+    json_sha256,
+    listing,
+    parse_json,
+    read_regular,
+    undashed,
+    write_whole,
+)
 from pytest_wanlora.schemas import first_error
 
 SCHEMA_VERSION = 2
@@ -59,49 +67,66 @@ def update_command(suite: str, name: str) -> str:
     return f"pytest --wanlora-suite {suite} --lora FILE --update-baselines{named}"
 
 
-def with_files(command: str, files: Sequence[Path]) -> str:
-    """A command of this module with the checkpoints that were typed in the place of FILE."""
-    typed = " ".join(f"--lora {shlex.quote(from_here(file))}" for file in files)
-    return command.replace("--lora FILE", typed) if files else command
+def measure_again(found: Baseline, suite_option: str) -> str:
+    """What to type to measure a stored baseline anew, with the checkpoint that it was measured with."""
+    command = update_command(suite_option, found.name)
+    if found.candidate is None:
+        return command
+    file = undashed(found.candidate.get("file", "FILE"))
+    scale = "" if found.scale in (None, 1.0) else f" --wanlora-scale {found.scale:g}"
+    return command.replace("--lora FILE", f"--lora {shlex.quote(file)}") + scale
 
 
-def load(root: Path, suite: str, name: str, *, suite_option: str = "") -> Baseline:
+def stored(root: Path, suite: str) -> tuple[str, ...]:
+    """Names of the baselines of a suite, in order."""
+    return tuple(sorted(found.parent.name for found in (root / suite).glob(f"*/{_JSON}")))
+
+
+def load(
+    root: Path, suite: str, name: str, *, suite_option: str = "", others: Sequence[str] = ()
+) -> Baseline:
     """Read a baseline.
 
     Args:
         name: `"base"`, or what was accepted.
         suite_option: What `--wanlora-suite` takes, for the next command of an error; the name when left out.
+        others: Names of the suite's baselines that lie elsewhere, for the same.
 
     Raises:
         BaselineError: There is none, it is of another schema, damaged, or its two files do not belong
             together.
     """
     place = folder(root, suite, name)
-    stored: list[str] = []
-    if not (place / _JSON).is_file() and place.parent.is_dir():
-        stored = sorted(found.parent.name for found in place.parent.glob(f"*/{_JSON}"))
-    near = difflib.get_close_matches(name, stored, n=1)
-    if stored and name != "base" and (near or name != "accepted"):
-        raise BaselineError(
-            f"{place}: there is no baseline {name!r} of suite {suite!r}"
-            f"{f'; did you mean {near[0]}?' if near else ''}\nStored for this suite: {', '.join(stored)}.",
-            next_command=f"pytest --wanlora-suite {suite_option or suite} --lora FILE "
-            f"--wanlora-baseline {(near or stored)[0]}",
-        )
-    others = f"\nStored for this suite: {', '.join(stored)}." if stored else ""
-    found = _read_twice(place, suite, name, update_command(suite_option or suite, name), others)
+    again = update_command(suite_option or suite, name)
+    if not (place / _JSON).exists():
+        raise _missing(place, suite, name, again, sorted({*stored(root, suite), *others}))
+    found = _read_twice(place, suite, name, again)
     if found.name != name:
         raise BaselineError(
-            f"{place / _JSON}: it is the baseline {found.name!r}; allowed here: {name!r}",
-            next_command=update_command(suite_option or suite, name),
+            f"{place / _JSON}: it is the baseline {found.name!r}; allowed here: {name!r}", next_command=again
         )
-    _require_seal(found, place, update_command(suite_option or suite, name))
+    _require_seal(found, place, again)
     return found
 
 
-def load_folder(place: Path, suite: str, *, name: str = "base", suite_option: str = "") -> Baseline:
+def _missing(place: Path, suite: str, name: str, again: str, known: Sequence[str]) -> BaselineError:
+    """The error for a baseline that is not there: another one is meant, or the model is to be measured."""
+    message = f"{place}: there is no baseline {name!r} of suite {suite!r}"
+    if (link := dangling(place / _JSON)) is not None:
+        return BaselineError(f"{message}: {link}", next_command=listing(place / _JSON))
+    near = difflib.get_close_matches(name, known, n=1) if name != "base" else []
+    message += f"; did you mean {near[0]}?" if near else ""
+    message += f"\nStored for this suite: {', '.join(known)}." if known else ""
+    if name == "base":
+        return BaselineError(message, next_command=again)
+    meant = near[0] if near else known[0] if known and "base" not in known else "base"
+    # a checkpoint that is gated is nothing to measure itself by
+    return BaselineError(message, options={"--wanlora-baseline": meant})
+
+
+def load_folder(place: Path, suite: str, *, name: str = "base") -> Baseline:
     """Read the baseline of a folder, whatever its name, as `load` does; `name` is for errors."""
-    again = update_command(suite_option or suite, name)
+    again = listing(place)
     found = _read_twice(place, suite, name, again)
     _require_seal(found, place, again)
     return found
@@ -116,25 +141,26 @@ def _require_seal(found: Baseline, place: Path, again: str) -> None:
         )
 
 
-def _read_twice(place: Path, suite: str, name: str, again: str, others: str = "") -> Baseline:
+def _read_twice(place: Path, suite: str, name: str, again: str) -> Baseline:
     try:
-        return _read(place, suite, name, again, others)
+        return _read(place, suite, name, again)
     except _ReplacedError:
         # an update has removed the old features between the reading of the two files
-        return _read(place, suite, name, again, others)
+        return _read(place, suite, name, again)
 
 
 class _ReplacedError(BaselineError):
     """The features that the JSON names are not there."""
 
 
-def _read(place: Path, suite: str, name: str, again: str, others: str) -> Baseline:
+def _read(place: Path, suite: str, name: str, again: str) -> Baseline:
     path = place / _JSON
     try:
         data = read_regular(path)
     except FileNotFoundError:
+        why = "" if (link := dangling(path)) is None else f": {link}"
         raise BaselineError(
-            f"{place}: there is no baseline {name!r} of suite {suite!r}{others}", next_command=again
+            f"{place}: there is no baseline {name!r} of suite {suite!r}{why}", next_command=again
         ) from None
     except OSError as error:
         raise BaselineError(f"{path}: cannot be read: {error.strerror}", next_command=again) from error

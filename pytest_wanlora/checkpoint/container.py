@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import listing
+from pytest_wanlora.files import dangling, listing, parse_json
+from pytest_wanlora.phrases import number_of
 
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
@@ -43,6 +44,9 @@ _STORAGE = dict(NUMBERS.values())
 _BITS = {"F64": 64, "F32": 32, "F16": 16, "BF16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8}
 _BITS |= {"F8_E4M3FNUZ": 8, "F8_E5M2FNUZ": 8, "F6_E2M3": 6, "F6_E3M2": 6, "F4": 4, "C64": 64, "BOOL": 8}
 _BITS |= {"I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16": 16, "U8": 8}
+
+# bytes that the library reads; a larger number is of another kind of file
+_LONGEST_HEADER = 100_000_000
 
 SHARD = re.compile(r"-(?P<number>[0-9]{5})-of-(?P<total>[0-9]{5})$")
 
@@ -190,11 +194,31 @@ def open_container(path: Path) -> Container:
         ) from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path}: {status.st_size} bytes that are no whole safetensors file, perhaps cut off: "
-            f"{error}; allowed: with the SHA-256 of the file that it was copied from",
+            f"{path}: {status.st_size} bytes that are no whole safetensors file: "
+            f"{wrong_size(path, status.st_size) or error}; allowed: with the SHA-256 of the file that it "
+            "was copied from",
             next_command=f"sha256sum {shlex.quote(str(path))}",
         ) from error
     return Container(path=path, size=status.st_size, entries=entries, metadata=metadata, stamp=_stamp(status))
+
+
+def wrong_size(path: Path, size: int) -> str | None:
+    """Why a file is not as long as its header says; None where it is, or has no header that can be read."""
+    try:
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            if size < 8 or length > _LONGEST_HEADER:
+                return None
+            if length + 8 > size:
+                return f"it was cut off, in its header of {length} bytes"
+            header = parse_json(file.read(length))
+        ends = [entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"]
+        more = size - 8 - length - max(ends)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError):
+        return None
+    if more > 0:
+        return f"it is too long, by {number_of(more, 'byte')} behind the last tensor"
+    return f"it was cut off, {number_of(-more, 'byte')} before the end of the last tensor" if more else None
 
 
 def read_header(path: Path, size: int) -> tuple[dict[str, Entry], dict[str, str]]:
@@ -237,12 +261,16 @@ def _nbytes(key: str, dtype: str, shape: tuple[int, ...]) -> int:
 
 def _missing(path: Path) -> CheckpointError:
     folder = path.parent
+    if (link := dangling(path)) is not None:
+        return CheckpointError(f"{path}: {link}", next_command=listing(path))
     if not folder.is_dir():
         return CheckpointError(
             f"{path}: no such file, nor is there a folder {folder}", next_command=listing(path)
         )
     try:
-        names = sorted(entry.name for entry in folder.iterdir() if entry.suffix == ".safetensors")
+        names = sorted(
+            entry.name for entry in folder.iterdir() if entry.suffix == ".safetensors" and entry.exists()
+        )
     except OSError:
         names = []
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or names[:3]

@@ -21,6 +21,7 @@ from pytest_wanlora.checkpoint.reading import read, weights
 from pytest_wanlora.checkpoint.record import Checkpoint, Target
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import listing
+from pytest_wanlora.phrases import number_of
 
 _AB: Final = {"lora_A": ".lora_A.weight", "lora_B": ".lora_B.weight"}
 _TORCH_NAMES: Final = {"float32": "F32"}
@@ -150,7 +151,7 @@ def _refuse_what_has_no_place(checkpoint: Checkpoint, to: str, wanted: Format) -
     if lost:
         others = [name for name, each in FORMATS.items() if each.modulations]
         raise CheckpointError(
-            f"{checkpoint.path}: {len(lost)} of {len(checkpoint.targets)} targets "
+            f"{checkpoint.path}: {len(lost)} of {number_of(len(checkpoint.targets), 'target')} "
             f"have no place in {to} files; the first is {lost[0].name} ({lost[0].kind})",
             next_command=f"python -m pytest_wanlora convert {shlex.quote(str(checkpoint.path))} "
             f"--to {others[0]}",

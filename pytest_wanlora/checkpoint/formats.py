@@ -12,6 +12,7 @@ from typing import Final, Literal
 from pytest_wanlora.checkpoint import names
 from pytest_wanlora.checkpoint.refusals import ALLOWED, PLAIN, refuse_by_name
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
 
 Kind = Literal["lora", "lokr", "loha", "diff"]
@@ -197,13 +198,15 @@ def _parse_all(path: Path, keys: tuple[str, ...], to_name: Callable[[str], str |
     unknown = [key for key, item in parsed.items() if item is None]
     if len(unknown) == len(keys):
         raise CheckpointError(
-            f"{path}: no LoRA in it: {len(keys)} tensors such as {keys[0]!r}, expected are names such as "
+            f"{path}: no LoRA in it: {number_of(len(keys), 'tensor')} such as {keys[0]!r}, expected are "
+            f"names such as "
             "'blocks.0.self_attn.q.lora_A.default.weight' (a full model is not a LoRA)",
             next_command="give the LoRA file that the training saved, not the model",
         )
     if unknown:
         raise CheckpointError(
-            f"{path}: {unknown[0]!r} ({len(unknown)} of {len(keys)} keys) is unknown and would be dropped; "
+            f"{path}: {unknown[0]!r} ({len(unknown)} of {number_of(len(keys), 'key')}) is unknown and "
+            f"would be dropped; "
             f"{ALLOWED}",
             next_command=PLAIN,
         )
@@ -272,7 +275,7 @@ def _refuse_unknown_layers(path: Path, parsed: tuple[_Key, ...]) -> None:
     why, next_command = names.why_unknown(first.module)
     if len(unknown) == len(whole):
         raise CheckpointError(
-            f"{path}: none of its {len(whole)} targets is a layer of a Wan model; the first is "
+            f"{path}: none of its {number_of(len(whole), 'target')} is a layer of a Wan model; the first is "
             f"{first.module!r}, expected are names such as 'blocks.0.self_attn.q': {why}",
             next_command=next_command,
         )

@@ -15,6 +15,7 @@ from pytest_wanlora.checkpoint import kinds
 from pytest_wanlora.checkpoint.container import Container, Tensor
 from pytest_wanlora.checkpoint.names import wan_layer
 from pytest_wanlora.checkpoint.record import Problem, Target
+from pytest_wanlora.phrases import number_of
 
 # LoHa's product has the size of the layer: so many numbers of it at a time
 _CHUNK: Final = 2**22
@@ -220,8 +221,8 @@ def hints(targets: tuple[Target, ...], measured: Mapping[str, Measured]) -> tupl
         found.append(_problem("one_direction", single, len(targets), words))
     dead = [str(block) for block, ratio in _ratios(by_block) if ratio < _DEAD]
     if dead:
-        words = f"{len(dead)} of {len(by_block)} blocks have under {_DEAD:.0%} of the median block's norm"
-        words += f"; the first is block {dead[0]}"
+        words = f"{len(dead)} of {number_of(len(by_block), 'block')} have under {_DEAD:.0%} of the median "
+        words += f"block's norm; the first is block {dead[0]}"
         found.append(Problem(code="dead_block", words=words, targets=tuple(dead)))
     return tuple(found)
 
@@ -240,7 +241,7 @@ def shown_alphas(targets: Iterable[Target]) -> str:
     counted = Counter(target.alpha for target in targets if target.rank)
     total = sum(counted.values())
     known = sorted((alpha, count) for alpha, count in counted.items() if alpha is not None)
-    shown = ", ".join(f"alpha {alpha:g} on {count} of {total} targets" for alpha, count in known)
+    shown = ", ".join(f"alpha {alpha:g} on {count} of {number_of(total, 'target')}" for alpha, count in known)
     return f"{shown}, none on {counted[None]}" if counted[None] else shown
 
 
@@ -270,5 +271,5 @@ def _number(text: Any) -> float | None:  # noqa: ANN401 - a header may hold anyt
 
 def _problem(code: str, names: Iterable[str], total: int, words: str, more: str = "") -> Problem:
     names = tuple(names)
-    sentence = f"{len(names)} of {total} targets {words}; the first is {names[0]}{more}"
+    sentence = f"{len(names)} of {number_of(total, 'target')} {words}; the first is {names[0]}{more}"
     return Problem(code=code, words=sentence, targets=names)

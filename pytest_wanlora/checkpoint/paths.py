@@ -13,6 +13,7 @@ from pathlib import Path
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import expand_home, listing
+from pytest_wanlora.phrases import number_of
 
 _SUFFIX = ".safetensors"
 _MAGIC = re.compile(r"[*?[]")
@@ -120,7 +121,11 @@ def _expand_one(argument: str) -> Iterable[Path]:
             next_command=listing(Path(_fixed_folder(path))),
         ) from error
     if not files:
-        seen = f"it matches {len(matches)} others such as {matches[0]}" if matches else "it matches nothing"
+        seen = (
+            f"it matches {number_of(len(matches), 'other')} such as {matches[0]}"
+            if matches
+            else "it matches nothing"
+        )
         raise CheckpointError(
             f"--lora: {argument!r} matches no {_SUFFIX} file; {seen}",
             next_command=f"ls -l {shlex.quote(_fixed_folder(path))}",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pytest_wanlora.checkpoint import formats, names
 from pytest_wanlora.checkpoint.programs import PROGRAMS, Keys, Program, Seen
+from pytest_wanlora.phrases import number_of
 
 if TYPE_CHECKING:
     from pytest_wanlora.checkpoint.record import Checkpoint, Target
@@ -102,11 +103,11 @@ def _reading(checkpoint: Checkpoint, program: Program) -> Reading:
     elif other:
         first = other[0]
         why = (
-            f"{len(other)} of {total} targets are applied at another strength: {first.name} at "
+            f"{len(other)} of {number_of(total, 'target')} are applied at another strength: {first.name} at "
             f"{scales[first.name]:g} instead of {first.scale:g}"
         )
     else:
-        why = f"reads {len(found)} of {total} targets; {dropped[0]!r} is not read"
+        why = f"reads {len(found)} of {number_of(total, 'target')}; {dropped[0]!r} is not read"
     return Reading(
         program=program.name,
         version=program.version,

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.phrases import number_of
 
 #: What can be applied, for the messages.
 ALLOWED: Final = (
@@ -75,6 +76,6 @@ def refuse_by_name(path: Path, keys: tuple[str, ...]) -> None:
         found = [key for key in keys if pattern.search(key)]
         if found:
             raise CheckpointError(
-                f"{path}: {found[0]!r} ({len(found)} of {len(keys)} keys): {what}; {ALLOWED}",
+                f"{path}: {found[0]!r} ({len(found)} of {number_of(len(keys), 'key')}): {what}; {ALLOWED}",
                 next_command=remedy,
             )

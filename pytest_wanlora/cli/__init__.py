@@ -113,7 +113,10 @@ def _following(error: WanloraError, words: Sequence[str]) -> str | None:
             return f"write {following}"
         for at in reversed(given):
             del kept[at : at + (1 if "=" in kept[at] or value is True else 2)]
-        added += [] if value is False else [option] if value is True else [option, value]
+        if isinstance(value, str):
+            added += [f"{option}={value}"] if value.startswith("-") else [option, value]
+        else:
+            added += [option] if value else []
     # what follows a lone -- is pytest's
     end = kept.index("--") if "--" in kept else len(kept)
     return typed(*_PROGRAM.split(), *kept[:end], *added, *kept[end:])

@@ -10,6 +10,7 @@ from pytest_wanlora.checkpoint.converting import FORMATS, convert
 from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import OK, of_command, say
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.phrases import number_of
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -47,7 +48,8 @@ def _run(arguments: argparse.Namespace) -> int:
     lines = [f"{converted.path}: {converted.targets} targets, read again: every update has the same bits"]
     if converted.folded:
         lines.append(
-            f"  alpha is multiplied into A of {len(converted.folded)} targets, in float32: the largest "
+            f"  alpha is multiplied into A of {number_of(len(converted.folded), 'target')}, in float32: "
+            f"the largest "
             f"difference from the exact update is {converted.difference:.1e} of its norm"
         )
     cards = [each.card() for each in readings(checkpoints.read(converted.path))]

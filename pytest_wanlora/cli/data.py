@@ -25,6 +25,7 @@ from pytest_wanlora.cli.data_source import (
 )
 from pytest_wanlora.cli.output import BAD, OK, say, say_json
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.training_data import balance
 from pytest_wanlora.training_data.categories import COLUMNS, decisions
 from pytest_wanlora.training_data.duplicates import THRESHOLD
@@ -222,7 +223,8 @@ def _import(arguments: argparse.Namespace) -> int:
             for number, row in survey.examples(unusable).items()
         )
         raise DataError(
-            f"{source.path}: {np.count_nonzero(unusable):,} of {len(survey):,} rows would stop the training, "
+            f"{source.path}: {np.count_nonzero(unusable):,} of {number_of(len(survey), 'row')} would "
+            f"stop the training, "
             f"such as {such}; nothing was written",
             next_command=_report_of(arguments),
         )
@@ -236,7 +238,7 @@ def _import(arguments: argparse.Namespace) -> int:
     repeated = f", {len(survey):,} clips as often as an epoch takes them" if len(rows) > len(survey) else ""
     say(
         [
-            f"wrote {output}: {len(rows):,} rows{repeated}",
+            f"wrote {output}: {number_of(len(rows), 'row')}{repeated}",
             "next: train with --dataset_base_path "
             f"{shlex.quote(str(output.parent))} --dataset_metadata_path {shlex.quote(str(output))}",
         ]

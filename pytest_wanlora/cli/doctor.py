@@ -124,7 +124,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -> tuple[int, list[str]]:
     """How many things a gate on a suite lacks here, and in lines which; the first is of the whole."""
     # not above: `verify` runs where little more than Python is installed
-    from pytest_wanlora.run.preflight import Request, examine
+    from pytest_wanlora.run.preflight import Request, examine, folder_option
 
     suite = suites.load(name, baselines=settings.baselines_dir, seeds=settings.seeds)
     sampling, device = suite.sampling, settings.device_for(suite)
@@ -136,6 +136,8 @@ def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -
             f"{where}: device is {device.name}, and no such GPU is visible",
             "next: nvidia-smi, and look at CUDA_VISIBLE_DEVICES; or gate with --wanlora-device cpu",
         ]
+    again = f"python -m pytest_wanlora doctor --suite {suites.option_value(suite)}"
+    again += folder_option(settings.baselines_dir, "--baselines-dir")
     preflight = examine(
         suite,
         here,
@@ -147,6 +149,7 @@ def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -
             cache_dir=settings.cache_dir,
             videos=len(suite.scenarios) * suite.seeds.most,
             answers=answers,
+            with_baseline=lambda other: f"{again} --baseline {shlex.quote(other)}",
         ),
     )
     count = len(preflight.findings) + bool(lines)

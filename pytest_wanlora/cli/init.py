@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.cli.output import OK, say
 from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.phrases import number_of
 
 if TYPE_CHECKING:
     from pytest_wanlora.cli.init_answers import Answers
@@ -178,7 +179,7 @@ def _next(answers: Answers, suite: Suite) -> Iterator[str]:
         yield f"  cd {quoted(str(answers.folder))}"
     yield f"  # the reference set, of real videos in {', '.join(folders)}: {RECOMMENDED} or more in each"
     yield f"  python -m pytest_wanlora reference {' '.join(map(quoted, reference))}"
-    yield f"  # the baseline: {count} videos of the model without a LoRA"
+    yield f"  # the baseline: {number_of(count, 'video')} of the model without a LoRA"
     yield "  pytest --update-baselines"
     yield "  # the gate"
     yield f"  pytest --lora {quoted(answers.lora)}"

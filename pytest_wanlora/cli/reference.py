@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from pytest_wanlora.cli import output
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.files import listing, unused
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.scoring.frechet import EVERY, replaceable, write_reference
 from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
 
@@ -276,7 +277,7 @@ def _refuse(folder: Path, bad: list[str], short: list[str], total: int) -> None:
     shown = [f"  {line}" for line in lines[:_SHOWN]]
     if len(lines) > _SHOWN:
         shown.append(f"  and {len(lines) - _SHOWN} more")
-    head = f"{folder}: {len(lines)} of {total} videos cannot be part of a reference set"
+    head = f"{folder}: {len(lines)} of {number_of(total, 'video')} cannot be part of a reference set"
     if bad:
         raise ScoringError("\n".join([head, *shown]), next_command=listing(folder))
     raise ScoringError("\n".join([head, *shown]), options={"--skip-short": True})
@@ -284,7 +285,7 @@ def _refuse(folder: Path, bad: list[str], short: list[str], total: int) -> None:
 
 def _summary(output: Path, chosen: Chosen, suite: Suite, sha256: str) -> Iterable[str]:
     size = f"{chosen.width}x{chosen.height}"
-    yield f"wrote {output}: {chosen.count} videos, {chosen.frames} frames of {size} each"
+    yield f"wrote {output}: {number_of(chosen.count, 'video')}, {chosen.frames} frames of {size} each"
     used = {scenario.category for scenario in suite.scenarios}
     for name, paths in chosen.sets.items():
         unused = "" if name in used or name == EVERY else f"; no scenario of suite {suite.name} is of it"
@@ -307,7 +308,7 @@ def _summary(output: Path, chosen: Chosen, suite: Suite, sha256: str) -> Iterabl
 
 def _progress(say: Say, word: str, done: int, total: int) -> None:
     if done == total or done % max(1, -(-total // _STEPS)) == 0:
-        say(f"{word} {done} of {total} videos")
+        say(f"{word} {done} of {number_of(total, 'video')}")
 
 
 def _to_stderr(line: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports.commands import pytest_name
 
 if TYPE_CHECKING:
     from pytest_wanlora.run.session import Gate
@@ -49,7 +50,10 @@ def take_selection(config: pytest.Config) -> Selection:
 
 def matches(nodeid: str, chosen: str) -> bool:
     """Whether a chosen id names an item: itself, or the function of which it is a parametrisation."""
-    return nodeid == chosen or nodeid.startswith(f"{chosen}[")
+    # an ini file may have pytest leave names as they are, so each of both may have either form
+    asked = {chosen, pytest_name(chosen)}
+    forms = (nodeid, pytest_name(nodeid))
+    return any(form == each or form.startswith(f"{each}[") for form in forms for each in asked)
 
 
 def unknown_ids(ids: Sequence[str], known: Collection[str]) -> list[str]:
@@ -149,19 +153,10 @@ def generate(metafunc: pytest.Metafunc, gate: Gate) -> None:
             metafunc.parametrize(fixture, names, indirect=True)
 
 
-def node_names(gate: Gate) -> dict[str, ItemId | str]:
-    r"""What pytest calls the items of the gate, `test_limit[x-all-fvd]`, in their order.
-
-    pytest writes what is not ASCII as escapes, `test_checkpoint[\uc5d0]`, unless its ini file forbids that:
-    such a name is there in both forms.
-    """
-    named: dict[str, ItemId | str] = {str(item): item for item in gate.items}
-    named |= {f"test_baseline[{name}]": name for name in gate.stored}
-    return {form: item for name, item in named.items() for form in (_escaped(name), name)}
-
-
-def _escaped(name: str) -> str:
-    return name.encode("unicode_escape").decode("ascii").replace("\x7f", "\\x7f")
+def node_names(gate: Gate) -> list[str]:
+    """What pytest calls the items of the gate, `test_limit[x-all-fvd]`, in their order."""
+    names = [*map(str, gate.items), *(f"test_baseline[{name}]" for name in gate.stored)]
+    return list(map(pytest_name, names))
 
 
 def _bracket(item: ItemId | str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 
 from pytest_wanlora.durations import duration
 from pytest_wanlora.hooks.github_actions import escaped
+from pytest_wanlora.phrases import number_of
 
 if TYPE_CHECKING:
     import pytest
@@ -95,7 +96,7 @@ def progress_line(progress: Progress) -> str:
         `wanlora: 5 of 12 videos (3 reused), 2 being rendered, about 14 s left`
     """
     done = progress.reused + progress.rendered
-    words = [f"wanlora: {done} of {progress.total} videos"]
+    words = [f"wanlora: {done} of {number_of(progress.total, 'video')}"]
     if progress.reused:
         words[0] += f" ({progress.reused} reused)"
     if progress.failed:

@@ -22,6 +22,7 @@ from pytest_wanlora.hooks.collection import (
 from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.hooks.session import RUN, Run
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.publishing import ssh_signature
 from pytest_wanlora.reports.writing import exporter
 from pytest_wanlora.run.handover import packed, unpacked
@@ -92,7 +93,7 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
     if unknown := unknown_ids(selection.ids, known):
         others = [word for word in settings.typed if not word.startswith(f"{PREFIX}::")]
         raise SettingsError(
-            f"not found: {unknown[0]}; this run has {len(known)} items, the first is {known[0]}",
+            f"not found: {unknown[0]}; this run has {number_of(len(known), 'item')}, the first is {known[0]}",
             next_command=shlex.join(["pytest", *others, "--collect-only", "-q"]),
         )
     controller = None

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.training_data.rules import extended, packaged_rules
 from pytest_wanlora.training_data.survey import Source, take
 
@@ -51,7 +52,7 @@ def read(path: Path, categories: Iterable[str] = ()) -> Training:
         survey = take(Source(path, check_videos=False, near=False), rules)
         prompts = survey.taken(survey.present)
         if not prompts:
-            raise DataError(f"{path}: none of its {len(survey):,} rows has a prompt")
+            raise DataError(f"{path}: none of its {number_of(len(survey), 'row')} has a prompt")
         counts = survey.counts(survey.present)
         rows = survey.present.nonzero()[0]
         opening, share = _opening([survey.prompts[row] for row in rows[:: -(-len(rows) // _SAMPLE)].tolist()])

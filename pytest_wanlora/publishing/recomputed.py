@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.publishing.predicate import Predicate, PredicateV1
 from pytest_wanlora.verdict.bands import rule
 from pytest_wanlora.verdict.evidence import Plan, change
@@ -34,17 +35,18 @@ def gaps(said: PredicateV1, *, videos: bool) -> Iterable[str]:
     demanded = _demanded(said, videos=videos)
     missing = sorted(demanded - set(said.expected))
     if missing:
-        yield f"its suite demands {missing[0]} and {len(missing)} items in all that it leaves out"
+        many = number_of(len(missing), "item")
+        yield f"its suite demands {missing[0]} and {many} in all that it leaves out"
     first = suite.looks[0]
     for scenario in suite.scenarios:
         seeds = said.seeds.get(scenario, ())
         if len(set(seeds)) < first:
-            yield f"{scenario}: videos of {len(set(seeds))} seeds; its suite demands {first}"
+            yield f"{scenario}: videos of {number_of(len(set(seeds)), 'seed')}; its suite demands {first}"
     for judged in said.items:
         if judged.candidate == name and judged.kind in ("limit", "regression"):
             least = first * (len(suite.scenarios) if judged.scenario == ALL else 1)
             if judged.n < least and not judged.verdict.fails:
-                yield f"{judged.item} rests on {judged.n} videos; its suite demands {least}"
+                yield f"{judged.item} rests on {number_of(judged.n, 'video')}; its suite demands {least}"
     if said.baseline is None and any(item.kind in ("regression", "question") for item in demanded):
         yield "it names no baseline, and its suite demands comparisons with one"
 
@@ -93,12 +95,13 @@ def _disagreeing(judged: Judgement, said: PredicateV1) -> Iterator[str]:
     places = said.seeds if judged.scenario == ALL else [judged.scenario]
     most = sum(len(set(said.seeds.get(place, ()))) for place in places)
     if judged.n > most:
-        yield f"{judged.item} rests on {judged.n} videos, and the receipt names the seeds of {most}"
+        rests = f"{judged.item} rests on {number_of(judged.n, 'video')}"
+        yield f"{rests}, and the receipt names the seeds of {most}"
     evidence = judged.evidence
     if evidence is None:
         return
     if evidence.n != judged.n:
-        yield f"{judged.item} rests on {judged.n} videos, and its evidence on {evidence.n}"
+        yield f"{judged.item} rests on {number_of(judged.n, 'video')}, and its evidence on {evidence.n}"
     low, high = evidence.low, evidence.high
     room = 1e-6 * max(1.0, abs(evidence.change))
     if low is not None and high is not None and not low - room <= evidence.change <= high + room:

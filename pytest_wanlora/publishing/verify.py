@@ -17,6 +17,7 @@ from pathlib import Path
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import file_sha256, listing, parse_json, read_regular
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
 from pytest_wanlora.publishing.predicate import (
@@ -328,7 +329,7 @@ def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
         for scenario in said.suite.scenarios or ("",):
             count = len(set(said.seeds.get(scenario, ())))
             if count < demands.min_seeds:
-                yield f"{scenario}: videos of {count} seeds, required: >= {demands.min_seeds}"
+                yield f"{scenario}: videos of {number_of(count, 'seed')}, required: >= {demands.min_seeds}"
     if demands.baseline_sha256 is not None:
         yield from _of_the_baseline(said.baseline, demands.baseline_sha256.lower())
     if demands.max_runs is not None and said.runs > demands.max_runs:

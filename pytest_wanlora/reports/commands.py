@@ -71,6 +71,11 @@ def _spelt(character: str) -> str:
     return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
 
 
+def pytest_name(name: str) -> str:
+    r"""The name of a test as pytest writes it, which escapes what is not ASCII: `test_checkpoint[\uc5d0]`."""
+    return name.encode("unicode_escape").decode("ascii").replace("\x7f", "\\x7f")
+
+
 def typed(*words: str) -> str:
     """A command line of these words, each quoted."""
     return " ".join(map(quoted, words))
@@ -175,7 +180,7 @@ def more_seeds(record: RunRecord, seeds: int) -> tuple[str, ...]:
 
 def alone_again(record: RunRecord, item: ItemId, seeds: int) -> str:
     """Run one item of a run's gate alone, with as many seeds as it takes to decide it."""
-    return item_again(record.command, f"wanlora::{item}", *more_seeds(record, seeds)[1:])
+    return item_again(record.command, f"wanlora::{pytest_name(str(item))}", *more_seeds(record, seeds)[1:])
 
 
 def install(record: RunRecord) -> str:

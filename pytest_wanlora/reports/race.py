@@ -23,11 +23,11 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
     {
         "title": Phrase("The race", "후보 비교 경주"),
         "none": Phrase(
-            "no winner: each of {count} candidates fails for certain; {gated} lost least",
+            "no winner: each of {count} candidate{count:s} fails for certain; {gated} lost least",
             "우승 후보 없음: 후보 {count}개 모두 확실히 실패하며, 손실이 가장 작은 것은 {gated}입니다",
         ),
         "unmeasured": Phrase(
-            "no winner: none of {count} candidates could be measured; {gated} comes first",
+            "no winner: none of {count} candidate{count:s} could be measured; {gated} comes first",
             "우승 후보 없음: 후보 {count}개 모두 측정하지 못했으며, 맨 앞의 것은 {gated}입니다",
         ),
         "alone": Phrase(
@@ -58,8 +58,8 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "out, and {count} more that fail for certain", "그 밖에 확실히 실패하여 탈락한 후보 {count}개"
         ),
         "stopped": Phrase(
-            "stopped before its end, {why}: {out} of {count} candidates cannot win any more, and the others "
-            "could not be told apart yet; the videos so far are kept, up to {left} more end it",
+            "stopped before its end, {why}: {out} of {count} candidate{count:s} cannot win any more, and "
+            "the others could not be told apart yet; the videos so far are kept, up to {left} more end it",
             "도중에 중단됨({why}): 후보 {count}개 중 {out}개는 더 이상 우승할 수 없고, 나머지는 아직 서로 "
             "구별되지 않았습니다. 지금까지의 영상은 보관되며, 최대 {left}개를 더 생성하면 끝납니다",
         ),
@@ -74,12 +74,12 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "검사한 체크포인트가 없으므로 배포할 수 있는 것이 없습니다",
         ),
         "so_far": Phrase(
-            "{used} videos of {most} in {time}, {rendered} rendered and {reused} from the cache",
+            "{used} video{used:s} of {most} in {time}, {rendered} rendered and {reused} from the cache",
             "영상 {most}개 중 {used}개를 {time} 동안 썼습니다(렌더링 {rendered}개, 캐시 {reused}개)",
         ),
         "cost": Phrase(
-            "{used} videos of {most} in {time}, {rendered} rendered and {reused} from the cache; what was "
-            "dropped early saved {saved:.0%}",
+            "{used} video{used:s} of {most} in {time}, {rendered} rendered and {reused} from the cache; "
+            "what was dropped early saved {saved:.0%}",
             "영상 {most}개 중 {used}개를 {time} 동안 썼으며(렌더링 {rendered}개, 캐시 {reused}개), 조기 "
             "탈락으로 {saved:.0%}를 절약했습니다",
         ),
@@ -119,8 +119,8 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
 CAUSES: Final[Mapping[str, Phrase]] = MappingProxyType(
     {
         "videos": Phrase(
-            "its budget is {budget} videos, {used} are used, the next look takes {more} and the gate up to "
-            "{gate}",
+            "its budget is {budget} video{budget:s}, used: {used}, the next look takes {more} and the gate "
+            "up to {gate}",
             "예산은 영상 {budget}개인데 {used}개를 썼고 다음 비교에 {more}개, 검사에 최대 {gate}개 필요",
         ),
         "seconds": Phrase(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import chain, count
 from typing import TYPE_CHECKING, TypeVar
@@ -88,7 +89,8 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     there are several: `epoch-6@0.8`.
 
     Raises:
-        CheckpointError: Some of them cannot be read or are refused; names all of these.
+        CheckpointError: Some of them cannot be read or are refused; names all of these, and those that do
+            not fit the suite.
     """
     if not settings.lora:
         return (Candidate(BASE, None),)
@@ -100,7 +102,9 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
         name: _argument(each.halves, each.strengths) if each.halves else from_here(each.path)
         for name, each in named.items()
     }
-    read = _all_or_none(settings, arguments, lambda name: named[name].read(name))
+    read = _all_or_none(
+        settings, arguments, lambda name: named[name].read(name), lambda found: _misfits(settings, found)
+    )
     several = len(settings.scales) > 1
     return tuple(
         Candidate(f"{name}@{scale:g}" if several else name, found, scale)
@@ -150,13 +154,34 @@ def _argument(halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str
     )
 
 
-def _all_or_none(settings: Settings, arguments: Mapping[str, str], take: Callable[[str], T]) -> dict[str, T]:
+def _misfits(settings: Settings, found: Mapping[str, Checkpoint]) -> dict[str, WanloraError]:
+    """Those that do not fit the suite of the run, as far as it can be chosen by the others."""
+    from pytest_wanlora.settings import load_suite
+
+    misfits: dict[str, WanloraError] = {}
+    with suppress(WanloraError):  # it is said when all files can be read
+        suite = load_suite(settings, list(found.values()))
+        for name, each in found.items():
+            try:
+                suites.check_fit(suite, each)
+            except SuiteError as error:
+                misfits[name] = error
+    return misfits
+
+
+def _all_or_none(
+    settings: Settings,
+    arguments: Mapping[str, str],
+    take: Callable[[str], T],
+    unfit: Callable[[dict[str, T]], dict[str, WanloraError]] = lambda _: {},
+) -> dict[str, T]:
     """Take every checkpoint, or refuse all that cannot be taken in one message: one of them may be the best.
 
     Args:
         settings: Of the run.
         arguments: Of each what to give `--lora`.
         take: Raises for one that is refused.
+        unfit: Which of the others would be refused next, where some are already.
     """
     taken: dict[str, T] = {}
     refused: dict[str, WanloraError] = {}
@@ -170,6 +195,8 @@ def _all_or_none(settings: Settings, arguments: Mapping[str, str], take: Callabl
     first = next(iter(refused.values()))
     if len(arguments) == 1:
         raise first
+    refused |= unfit(taken) if taken else {}
+    taken = {name: each for name, each in taken.items() if name not in refused}
     lines = [
         f"--lora: {len(refused)} of {len(arguments)} checkpoints cannot be gated, so nothing is rendered",
         *(f"  {'; '.join(map(str.strip, error.message.splitlines()))}" for error in refused.values()),

@@ -17,6 +17,7 @@ from pytest_wanlora.baseline.contents import Baseline
 from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS, added_set_scores
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.results.parts import Cap
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.pictures import Pictures
@@ -96,10 +97,8 @@ class Standard:
         try:
             return load_baseline(self.gate.suite, settings.baselines_dir, settings.baseline)
         except BaselineError as error:
-            command = error.next_command
-            raise BaselineError(
-                error.message, next_command=command and baselines.with_files(command, self.gate.files)
-            ) from error
+            command = baselines.compared_with(settings.baseline, error, self.gate.with_baseline)
+            raise BaselineError(error.message, next_command=command) from error
 
     @cached_property
     def reference(self) -> frechet.Reference:
@@ -185,7 +184,8 @@ class Standard:
         if not self.has_seeds(scenario):
             seeds = self.gate.suite.seeds
             raise BaselineError(
-                f"the baseline has {self.stored_seeds(scenario)} seeds of {scenario} from {seeds.start} on; "
+                f"the baseline has {number_of(self.stored_seeds(scenario), 'seed')} of {scenario} from "
+                f"{seeds.start} on; "
                 f"a first look takes {seeds.first}",
                 next_command=self.update_command,
             )
@@ -235,11 +235,7 @@ class Standard:
         settings, stored = self.gate.settings, self.baseline
         typed = self.gate.typed_for_baselines(seeds)
         option = " ".join([suites.option_value(self.gate.suite), *typed])
-        command = baselines.update_command(option, settings.baseline)
-        if stored.candidate is not None:
-            # the candidates of this run are other checkpoints than the one that was accepted
-            command = baselines.with_files(command, [Path(stored.candidate.get("file", "FILE"))])
-            command += "" if stored.scale in (None, 1.0) else f" --wanlora-scale {stored.scale:g}"
+        command = baselines.measure_again(stored, option)
         return command + folder_option(settings.baselines_dir, "--wanlora-baselines-dir")
 
     def missing(self, pairs: Mapping[str, int]) -> dict[str, tuple[Job, ...]]:

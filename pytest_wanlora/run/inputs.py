@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from safetensors import SafetensorError
 
 from pytest_wanlora.baseline.contents import Prompt
-from pytest_wanlora.checkpoint.container import read_header
+from pytest_wanlora.checkpoint.container import read_header, wrong_size
 from pytest_wanlora.errors import SuiteError, WanloraError
 from pytest_wanlora.files import open_regular
 from pytest_wanlora.jobs.job import image_sha256, input_image
@@ -214,8 +214,8 @@ def _require_whole(paths: Sequence[Path], key: str, where: str, suite_option: st
             read_header(path, path.stat().st_size)
         except (SafetensorError, OSError, ValueError) as error:
             raise SuiteError(
-                f"{where}: {key}: {path}: not a whole safetensors file: {error}; allowed: one "
-                "that is fetched again",
+                f"{where}: {key}: {path}: not a whole safetensors file: "
+                f"{wrong_size(path, path.stat().st_size) or error}; allowed: one that is fetched again",
                 next_command=f"python -m pytest_wanlora doctor --suite {suite_option}",
             ) from error
     for path in paths:

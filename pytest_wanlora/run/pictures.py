@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from pytest_wanlora.errors import DataError, ScoringError, SuiteError
 from pytest_wanlora.files import json_sha256, listing, read_regular, write_whole
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.scoring.videos import ENDINGS, fitted, read_frames
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
@@ -160,7 +161,7 @@ def training_clips(suite: Suite) -> tuple[Path, ...]:
     found = tuple(path for name in named if _is_picture(path := folder / name) and path.is_file())
     if not found:
         raise SuiteError(
-            f"{where}{data}: none of its {len(named)} clips is on this disk; "
+            f"{where}{data}: none of its {number_of(len(named), 'clip')} is on this disk; "
             f"looked for {folder / next(iter(named), 'VIDEO')}",
             next_command=out,
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -19,7 +19,8 @@ from pytest_wanlora import baseline as baselines
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory, installed
-from pytest_wanlora.errors import IncomparableError, SuiteError, WanloraError
+from pytest_wanlora.errors import BaselineError, IncomparableError, SuiteError, WanloraError
+from pytest_wanlora.files import dangling, from_here, listing
 from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Preflight
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
@@ -56,7 +57,7 @@ class Request:
         typed: Options that were typed and change what a baseline measures, such as `--wanlora-seeds=4:64`.
         cache_dir: Where results are kept.
         videos: How many are rendered at most.
-        files: Of the checkpoints, for commands.
+        with_baseline: What was typed, with another baseline's name.
         model_files: Whether the model and the scorers will be loaded; a producer of the user may do without.
         answers: Of the hub, for several suites: see `hub.sizes`.
     """
@@ -68,7 +69,7 @@ class Request:
     previews: bool = True
     device_number: int = 0
     typed: tuple[str, ...] = ()
-    files: tuple[Path, ...] = ()
+    with_baseline: Callable[[str], str] = "--wanlora-baseline {}".format
     cache_dir: Path = Path(".wanlora/cache")
     videos: int = 0
     model_files: bool = True
@@ -299,6 +300,8 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
             if frechet.replaceable(stated)
             else f"correct {_REFERENCE} at {suite.where(_REFERENCE)}: {stated} is no reference set"
         )
+        if dangling(stated) is not None:
+            command = listing(stated)
         return Finding(_REFERENCE, message, command, concerns=concerns)
 
     for problem in files.problems:
@@ -327,34 +330,32 @@ def _baseline(
     suite: Suite, environment: Environment, request: Request, name: str, *, whole: bool
 ) -> Iterator[Finding]:
     option = " ".join([suites.option_value(suite), *request.typed])
-    update = baselines.update_command(option, name) + folder_option(
-        request.baselines_dir, "--wanlora-baselines-dir"
-    )
 
-    def finding(
-        message: str, verdict: Verdict = Verdict.MISSING_BASELINE, command: str | None = None
-    ) -> Finding:
-        told = baselines.with_files(command or update, request.files)
-        return Finding("baseline", message, told, verdict, frozenset({COMPARISONS}))
+    def finding(message: str, command: str, verdict: Verdict = Verdict.MISSING_BASELINE) -> Finding:
+        if "--update-baselines" in command:
+            command += folder_option(request.baselines_dir, "--wanlora-baselines-dir")
+        return Finding("baseline", message, command, verdict, frozenset({COMPARISONS}))
 
     try:
         found = baselines.load_baseline(suite, request.baselines_dir, name)
-    except WanloraError as error:
-        # where another baseline is meant, its own command helps; else it has to be measured
-        named = error.next_command if "--update-baselines" not in (error.next_command or "") else None
-        yield finding(error.message, command=named)
+    except BaselineError as error:
+        command = baselines.compared_with(name, error, request.with_baseline)
+        measures = "--update-baselines" in command
+        yield finding(error.message, baselines.update_command(option, name) if measures else command)
         return
+    update = baselines.measure_again(found, option)
     try:
         _require_comparable(found, suite, environment, request, whole=whole)
     except IncomparableError as error:
-        yield finding(error.message, Verdict.INCOMPARABLE)
+        yield finding(error.message, update, Verdict.INCOMPARABLE)
     first = suite.seeds.first
     few = {scenario.id: baselines.stored_seeds(found, suite, scenario.id) for scenario in request.scenarios}
     short = [f"{count} of {scenario}" for scenario, count in few.items() if count < first]
     if short:
         yield finding(
             f"the baseline {found.name!r} has too few seeds from {suite.seeds.start} on: {', '.join(short)}; "
-            f"a first look takes {first}"
+            f"a first look takes {first}",
+            update,
         )
 
 
@@ -388,8 +389,8 @@ def folder_option(folder: Path, option: str) -> str:
     here = Path.cwd()
     if folder == here / "baselines":
         return ""
-    shown = folder.relative_to(here) if folder.is_relative_to(here) else folder
-    return f" {option} {shlex.quote(str(shown))}"
+    shown = from_here(folder) if folder.is_relative_to(here) else str(folder)
+    return f" {option} {shlex.quote(shown)}"
 
 
 def _existing(folder: Path) -> Path:

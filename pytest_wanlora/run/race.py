@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.phrases import LANGUAGES, Language
+from pytest_wanlora.phrases import LANGUAGES, Language, number_of
 from pytest_wanlora.reports.race import CAUSES
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.race import Entrant, RaceCard
@@ -259,7 +259,7 @@ class Course:
         used = sum(self.videos.values()) + _base(self.gate, taken)
         more, gate = _takes(self.gate, running, n, had, taken, self.rules.looks)
         if budget.videos is not None and used + more + gate > budget.videos:
-            return Why.of("videos", budget=budget.text, used=used, more=more, gate=gate)
+            return Why.of("videos", budget=budget.videos, used=used, more=more, gate=gate)
         if budget.seconds is not None and used:
             # of what is left, at the speed so far
             needed = (self.clock() - self.began) / used * (more + gate)
@@ -359,7 +359,7 @@ def beyond_budget(gate: Gate) -> JobError | None:
     more, rest = _takes(gate, candidates, looks[0], 0, 0, looks)
     if more + rest <= budget.videos:
         return None
-    return _unknown(gate, Why.of("videos", budget=budget.text, used=0, more=more, gate=rest), looks)
+    return _unknown(gate, Why.of("videos", budget=budget.videos, used=0, more=more, gate=rest), looks)
 
 
 def plan_line(gate: Gate) -> str:
@@ -368,7 +368,8 @@ def plan_line(gate: Gate) -> str:
     first, most = gate.suite.seeds.first, gate.suite.seeds.most
     limit = "" if gate.settings.budget is None else f"; budget {gate.settings.budget.text}"
     return (
-        f"race: {candidates} candidates on the same seeds, {max(first, FEWEST)} to {most} of "
-        f"{scenarios} scenario{'s' * (scenarios > 1)}: {candidates * scenarios * max(first, FEWEST)} videos "
+        f"race: {number_of(candidates, 'candidate')} on the same seeds, {max(first, FEWEST)} to {most} of "
+        f"{scenarios} scenario{'s' * (scenarios > 1)}: "
+        f"{number_of(candidates * scenarios * max(first, FEWEST), 'video')} "
         f"at the first look, {candidates * scenarios * most} if nobody is dropped{limit}"
     )

@@ -103,7 +103,7 @@ class Gate:
     @property
     def last_look(self) -> tuple[int, ...]:
         """Seeds of the last look; all that a baseline of the model without a LoRA has when one is stored."""
-        seeds, of_base = self.suite.seeds, self.settings.update_baselines and not self.files
+        seeds, of_base = self.suite.seeds, self.settings.update_baselines and not self.settings.lora
         return self.seeds(max(seeds.most, seeds.baseline or 0) if of_base else seeds.most)
 
     @cached_property
@@ -187,11 +187,6 @@ class Gate:
             scenarios=scenarios,
         )
 
-    @property
-    def files(self) -> tuple[Path, ...]:
-        """The files of the candidates."""
-        return tuple(each.checkpoint.path for each in self.candidates if each.checkpoint is not None)
-
     def examine(self) -> Preflight:
         """Find out, before anything is loaded or written, what this machine lacks for all items."""
         from pytest_wanlora.run.preflight import Request, examine
@@ -214,7 +209,7 @@ class Gate:
                 + len(self.judge.standard.lacking),
                 # what a cluster renders with is looked for on its nodes
                 model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
-                files=self.files,
+                with_baseline=self.with_baseline,
             ),
         )
         if self.cluster is not None:
@@ -250,6 +245,10 @@ class Gate:
             typed.append("--wanlora-seeds {}:{}".format(*seeds))
         words = in_one_word(self.settings.typed)
         return (*typed, *(shlex.quote(word) for word in words if word.startswith("--wanlora-ray")))
+
+    def with_baseline(self, name: str) -> str:
+        """The command line that was typed, compared with another baseline."""
+        return self.settings.again(f"--wanlora-baseline={name}")
 
     def prepare(self) -> None:
         """Make the folders and prove that they can be written, before anything is rendered.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_wanlora.errors import DataError
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.results.training_data import (
     CorrelationCard,
     ScenarioShare,
@@ -81,7 +82,7 @@ def read(path: Path, suite: Suite) -> TrainingData:
         survey = take(Source(path, check_videos=False, near=False), rules)
         present = survey.present
         if not present.any():
-            raise DataError(f"{path}: none of its {len(survey):,} rows has a prompt")
+            raise DataError(f"{path}: none of its {number_of(len(survey), 'row')} has a prompt")
         weights = survey.repeats[present]
         counted = np.bincount(survey.languages[present], weights, minlength=len(LANGUAGES))
         means = np.bincount(survey.means[present], weights, minlength=len(MEANS))

@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.files import listing, open_regular, parse_json, read_regular, write_whole
+from pytest_wanlora.phrases import number_of
 
 #: Name of the set that serves every category.
 EVERY = "all"
@@ -326,7 +327,9 @@ def _rows(features: NDArray[Any], what: str, *, at_least: int) -> NDArray[np.flo
     if rows.ndim != 2 or rows.shape[1] == 0:
         raise ScoringError(f"{what} has shape {rows.shape}, allowed is (videos, dimensions)")
     if len(rows) < at_least:
-        raise ScoringError(f"{what} holds features of {len(rows)} videos, at least {at_least} are needed")
+        raise ScoringError(
+            f"{what} holds features of {number_of(len(rows), 'video')}, at least {at_least} are needed"
+        )
     if not np.isfinite(rows).all():
         bad = [str(row) for row in np.flatnonzero(~np.isfinite(rows).all(axis=1))]
         raise ScoringError(f"{what} holds NaN or infinite features in rows {', '.join(bad[:5])}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pytest_wanlora.checkpoint import contents
 from pytest_wanlora.checkpoint.kinds import update
 from pytest_wanlora.errors import StudioError
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.studio.sums import Sums, norm, products, read, squared
 from pytest_wanlora.studio.uploads import Lora, Uploads, uploaded
 
@@ -44,7 +45,8 @@ def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
     lies = verify_against(checkpoint, shapes)
     if lies:
         raise StudioError(
-            f"{checkpoint.path}: {len(lies)} of its {len(checkpoint.targets)} targets do not fit the model: "
+            f"{checkpoint.path}: {len(lies)} of its {number_of(len(checkpoint.targets), 'target')} do "
+            f"not fit the model: "
             f"{_some(lies)}\nA LoRA that is applied in part is not the LoRA that was trained.",
             next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}",
         )
@@ -285,7 +287,7 @@ def _measure_beside(
 def _not_patched(checkpoint: Checkpoint, names: Sequence[str]) -> StudioError:
     total = len(checkpoint.targets)
     return StudioError(
-        f"{checkpoint.path}: DiffSynth patched {total - len(names)} of its {total} targets; "
+        f"{checkpoint.path}: DiffSynth patched {total - len(names)} of its {number_of(total, 'target')}; "
         f"not {_some(names)}",
         next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}",
     )

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias
 import yaml
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.files import read_regular
+from pytest_wanlora.files import dangling, listing, read_regular
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value sits: `("scenarios", 0, "prompt")`."""
@@ -158,9 +158,7 @@ def _content(path: Path) -> bytes:
             )
         return read_regular(path, largest=LARGEST_FILE)
     except FileNotFoundError as error:
-        raise SuiteError(
-            f"{path}: no such file", next_command=f"ls {shlex.quote(str(path.parent))}"
-        ) from error
+        raise SuiteError(f"{path}: {dangling(path) or 'no such file'}", next_command=listing(path)) from error
     except OSError as error:
         raise SuiteError(
             f"{path}: cannot be read: {error.strerror}", next_command=f"ls -l {shlex.quote(str(path))}"

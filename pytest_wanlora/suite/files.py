@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 from pytest_wanlora.checkpoint.container import read_header
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.files import expand_home
+from pytest_wanlora.files import dangling, expand_home, listing
 from pytest_wanlora.suite.digests import digest
 
 KINDS: Final = (
@@ -102,11 +102,10 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         path = inside_package(text)
     paths = _matches(path)
     if not paths:
-        above = next(folder for folder in path.parents if folder.is_dir())
-        command = f"ls {above}"
-        if key == "scoring.reference":
+        command, link = listing(path), dangling(path)
+        if key == "scoring.reference" and link is None:
             command = "python -m pytest_wanlora reference --help"
-        raise SuiteError(f"{where}: {key}: {path}: no such file", next_command=command)
+        raise SuiteError(f"{where}: {key}: {path}: {link or 'no such file'}", next_command=command)
     for found_path in paths:
         if not (found_path.is_file() or found_path.is_dir()):
             raise SuiteError(

@@ -12,6 +12,7 @@ from pytest_wanlora.checkpoint.experts import named_in
 from pytest_wanlora.checkpoint.names import needs_image, wan_layer
 from pytest_wanlora.checkpoint.record import widths
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.suite.fingerprint import references
 from pytest_wanlora.suite.loading import load, packaged
 
@@ -205,7 +206,8 @@ def other_shapes(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
     if image and not model.image_layers:
         kinds = ", ".join(dict.fromkeys(name.rpartition("cross_attn.")[2] for name in image))
         lines.append(
-            f"trained for an image-to-video model ({kinds}): {len(image)} targets that {suite.name} lacks"
+            f"trained for an image-to-video model ({kinds}): {number_of(len(image), 'target')} that "
+            f"{suite.name} lacks"
         )
     if not seen and not image:
         lines.append(f"dim: unknown; allowed: {model.dim}")

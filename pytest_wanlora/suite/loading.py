@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.resources
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from pytest_wanlora.errors import SuiteError
+from pytest_wanlora.files import from_here
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.suite import checks, document
 from pytest_wanlora.suite.models import added_models
@@ -111,7 +113,7 @@ def option_value(suite: Suite) -> str:
         return suite.name
     here = Path.cwd()
     near = suite.path.is_absolute() and suite.path.is_relative_to(here)
-    return shlex.quote(str(suite.path.relative_to(here) if near else suite.path))
+    return shlex.quote(from_here(suite.path) if near else str(suite.path))
 
 
 def _triads(suite: Suite) -> Suite:
@@ -149,11 +151,16 @@ def _located(source: str | Path) -> Path:
     if isinstance(source, str) and source in known:
         return known[source]
     path = Path(source)
-    if not path.exists() and path.suffix not in (".yaml", ".yml"):
-        near = difflib.get_close_matches(str(source), known, n=1)
-        hint = f"did you mean {near[0]}? " if near else ""
+    if not os.path.lexists(path) and path.suffix not in (".yaml", ".yml"):
+        # where a project has its own
+        places = [place for place in ("suites/*.yaml", "*.yaml") if next(Path().glob(place), None)]
+        own = {each.stem: str(each) for place in places for each in sorted(Path().glob(place))}
+        meant = own | {name: name for name in known}
+        near = difflib.get_close_matches(str(source), meant, n=1)
+        hint = f"did you mean {meant[near[0]]}? " if near else ""
         raise SuiteError(
             f"{source}: no such suite; {hint}allowed: {', '.join(known)}, or the path of a .yaml file",
-            next_command="ls *.yaml",
+            # without a suite it looks at each packaged one
+            next_command=f"ls {' '.join(places)}" if places else "python -m pytest_wanlora doctor",
         )
     return path

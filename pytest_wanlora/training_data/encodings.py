@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from pytest_wanlora.errors import DataError, EncodingError
-from pytest_wanlora.files import fetching, listing, read_regular, unused, url_of
+from pytest_wanlora.files import dangling, fetching, listing, read_regular, unused, url_of
 
 _MARKS = (
     (codecs.BOM_UTF32_LE, "UTF-32"),
@@ -62,7 +62,8 @@ def unreadable(path: Path, error: OSError) -> DataError:
             f"{url} cannot be read: a URL is not fetched, allowed: a path",
             next_command=fetching(url) or "download it, and name the file",
         )
-    return DataError(f"{path} cannot be read: {error.strerror}", next_command=listing(path))
+    why = dangling(path) or error.strerror
+    return DataError(f"{path} cannot be read: {why}", next_command=listing(path))
 
 
 def check_start(path: Path, start: bytes, data: bytes | None = None) -> None:

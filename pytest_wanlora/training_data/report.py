@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.text_table import aligned, cut
 from pytest_wanlora.training_data.balance import Draw
 from pytest_wanlora.training_data.categories import LANGUAGES, Means
@@ -214,7 +215,7 @@ def report_lines(report: Report) -> Iterator[str]:
     with_prompt = report.rows - report.without_prompt
     yield f"{report.path}: {report.rows:,} rows, {with_prompt:,} with a prompt"
     if report.taken != with_prompt:
-        yield f"  counted as often as an epoch takes them: {report.taken:,} prompts"
+        yield f"  counted as often as an epoch takes them: {number_of(report.taken, 'prompt')}"
     yield from (f"  {note}" for note in report.notes)
     if report.without_prompt:
         yield f"  {report.without_prompt:,} rows have no prompt, or one that the training reads as missing"
@@ -258,7 +259,7 @@ def report_lines(report: Report) -> Iterator[str]:
 def folded_lines(folded: Mapping[str, int]) -> Iterator[str]:
     """Which categories count as `other`, as lines of text."""
     for name, count in folded.items():
-        yield f"{count:,} prompts of {name} count as other: no scenario of the suite is of {name}"
+        yield f"{number_of(count, 'prompt')} of {name} count as other: no scenario of the suite is of {name}"
 
 
 def trigger_lines(use: TriggerUse) -> Iterator[str]:
@@ -287,7 +288,7 @@ def trigger_lines(use: TriggerUse) -> Iterator[str]:
 
 def draw_lines(output: Path, seed: int, before: Mapping[str, int], drawn: Draw) -> Iterator[str]:
     """What was drawn, as lines of text."""
-    yield f"{output}: {len(drawn.rows):,} rows, seed {seed}"
+    yield f"{output}: {number_of(len(drawn.rows), 'row')}, seed {seed}"
     if drawn.dropped:
         yield "left out before: " + ", ".join(
             f"{count:,} {reason}" for reason, count in drawn.dropped.items()

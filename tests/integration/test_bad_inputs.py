@@ -208,7 +208,8 @@ CAUSES: dict[str, tuple[Prepare, tuple[str, ...]]] = {
         lambda f: (f / "pytest.ini").write_text("[pytest]\nwanlora_baseline = bsae\n"),
         (
             "there is no baseline 'bsae' of suite 'fake'; did you mean base?",
-            "next: pytest --wanlora-suite fake.yaml --lora good.safetensors --wanlora-baseline base",
+            "Stored for this suite: base.",
+            "next: pytest --wanlora-baseline=base",
         ),
     ),
     "another schema": (_baseline(schema_version=3), ("schema_version is 3; allowed: 1, 2",)),

@@ -92,6 +92,19 @@ def test_choosing(project: Project, chosen: list[str], count: int, each: str) ->
     assert all(each in line for line in ids)
 
 
+@pytest.mark.parametrize(
+    "ini", ["", "disable_test_id_escaping_and_forfeit_all_rights_to_community_support = true"]
+)
+def test_an_id_with_letters_that_are_not_ascii_in_both_forms(project: Project, ini: str) -> None:
+    (project.path / "pytest.ini").write_text(f"[pytest]\n{ini}\n", encoding="utf-8")
+    (project.path / "good.safetensors").rename(project.path / "größe에.safetensors")
+    words = ("--lora", "größe에.safetensors", "--collect-only", "-q")
+    for name in ("größe에", r"gr\xf6\xdfe\uc5d0"):
+        assert len(_ids(project.run(*words, f"wanlora::test_checkpoint[{name}]"))) == 1
+    # each item is counted once
+    assert "26 items" in project.run(*words, "wanlora::test_limit[good]").stderr.str()
+
+
 def test_an_id_that_does_not_exist_is_a_usage_error(project: Project) -> None:
     result = project.run("--lora", "good.safetensors", "wanlora::test_limit[good-all-fvd]")
     assert result.ret == pytest.ExitCode.USAGE_ERROR

@@ -9,7 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.files import expand_home, file_sha256, parse_json, read_regular, write_whole
+from pytest_wanlora.errors import JobError
+from pytest_wanlora.files import (
+    dangling,
+    expand_home,
+    file_sha256,
+    from_here,
+    listing,
+    parse_json,
+    read_regular,
+    require_folder,
+    write_whole,
+)
 
 
 def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
@@ -18,6 +29,29 @@ def test_a_file_is_written_and_replaced(tmp_path: Path) -> None:
     write_whole(path, b"two")
     assert path.read_bytes() == b"two"
     assert [each.name for each in path.parent.iterdir()] == ["file.json"]
+
+
+def test_no_path_is_taken_for_an_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-x").touch()
+    assert from_here(tmp_path / "-x") == "./-x"
+    assert from_here(tmp_path / "x") == "x"
+    assert listing(Path("-x")) == "ls -l ./-x"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_why_a_path_behind_a_link_to_nothing_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "here").mkdir()
+    (tmp_path / "good").symlink_to("here")
+    (tmp_path / "bad").symlink_to("nowhere")
+    assert dangling(tmp_path / "bad") == "is a link to `nowhere`, which is not there"
+    assert (
+        dangling(tmp_path / "bad" / "x") == f"{tmp_path / 'bad'} is a link to `nowhere`, which is not there"
+    )
+    with pytest.raises(JobError, match="bad is a link to `nowhere`, which is not there; allowed: a folder"):
+        require_folder(tmp_path / "bad", "write", "cache")
+    for name in ("here", "good", "none", "good/none"):
+        assert dangling(tmp_path / name) is None
 
 
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shlex
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 
 from pytest_wanlora.errors import SettingsError, SuiteError
 from pytest_wanlora.option_values import Budget
-from pytest_wanlora.options import OPTIONS, Given
+from pytest_wanlora.options import OPTIONS, Given, again
 from pytest_wanlora.settings import Device, Settings, load_suite, read
 from pytest_wanlora.suite import packaged
 from tests import loras
@@ -281,6 +282,24 @@ def test_a_bad_option_names_itself_its_value_and_what_is_allowed(
     assert not any(word.startswith(f"--{name}") for word in words)
 
 
+@pytest.mark.parametrize("option", [each.name for each in OPTIONS if each.metavar is not None])
+@pytest.mark.parametrize("form", ["--{} -1", "--{}=-1"])
+def test_a_value_with_a_dash_goes_with_its_option(option: str, form: str) -> None:
+    typed = [*GATE, *form.format(option).split(), "-x"]
+    assert again(typed, without=[f"--{option}"]) == "pytest --lora=x.safetensors -x"
+    assert again(typed, f"--{option}=2") == f"pytest --{option}=2 --lora=x.safetensors -x"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", ["wanlora-training-data", "wanlora-sign-key"])
+def test_a_path_that_is_a_link_to_nothing_is_called_so(
+    reads: Reads, pytester: pytest.Pytester, name: str
+) -> None:
+    (pytester.path / "a").symlink_to("nowhere")
+    with pytest.raises(SettingsError, match="a: is a link to `nowhere`, which is not there"):
+        reads(f"--{name}=a")
+
+
 # a blank ini value is no value
 INI_CASES = {key: case for key, case in (REJECTED | REJECTED_INI_ONLY).items() if case[1].strip()}
 
@@ -341,6 +360,36 @@ def test_an_option_that_would_do_nothing_is_refused(
         read(configured(option))
     name = option.partition("=")[0]
     assert caught.value.message.startswith(f"{name}: does nothing without a gate")
+    assert caught.value.message.endswith("allowed: together with --lora or --update-baselines")
+
+
+@pytest.mark.parametrize(
+    ("typed", "needed", "following"),
+    [
+        ("--wanlora-race", "--lora", "--lora=FILE --wanlora-race"),
+        (
+            "--wanlora-budget -1",
+            "--lora and --wanlora-race",
+            "--lora=FILE --wanlora-race --wanlora-budget=-1",
+        ),
+        ("--wanlora-scenario a", "--lora", "--lora=FILE --wanlora-scenario=a"),
+        ("--wanlora-force", "--update-baselines", "--lora=FILE --update-baselines --wanlora-force"),
+        (
+            "--wanlora-plan --wanlora-force",
+            "--lora or --update-baselines",
+            "--lora=FILE --update-baselines --wanlora-plan --wanlora-force",
+        ),
+    ],
+)
+def test_an_option_that_would_do_nothing_says_where_it_does_something(
+    configured: Callable[..., pytest.Config], typed: str, needed: str, following: str
+) -> None:
+    with pytest.raises(SettingsError) as caught:
+        read(configured(*typed.split()))
+    assert caught.value.message.endswith(f"does nothing without a gate; allowed: together with {needed}")
+    of_the_test = {"pytest", "-p", "no:wanlora", "wanlora_options"}
+    words = [word for word in str(caught.value.next_command).split() if not word.startswith("--basetemp")]
+    assert set(words) - of_the_test == set(following.split())
 
 
 def test_options_in_addopts_may_wait_for_a_gate(configured: Callable[..., pytest.Config]) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from pytest_wanlora import files
 from pytest_wanlora.baseline import store
 from pytest_wanlora.baseline.contents import Baseline, Prompt
-from pytest_wanlora.baseline.store import load, load_folder, write
+from pytest_wanlora.baseline.store import load, load_folder, measure_again, write
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.errors import BaselineError
 
@@ -131,8 +132,38 @@ def test_no_baseline_names_the_next_command_and_what_there_is(tmp_path: Path) ->
     write(measured(), tmp_path)
     with pytest.raises(BaselineError, match="Stored for this suite: base") as other:
         load(tmp_path, "tiny", "accepted")
-    assert other.value.next_command is not None
-    assert "--lora" in other.value.next_command
+    # the checkpoint that is gated is none to accept
+    assert other.value.options == {"--wanlora-baseline": "base"}
+
+
+def test_a_mistyped_baseline_names_the_near_one_wherever_it_lies(tmp_path: Path) -> None:
+    with pytest.raises(BaselineError) as missing:
+        load(tmp_path, "tiny", "acepted", others=["accepted", "base"])
+    assert "did you mean accepted?\nStored for this suite: accepted, base." in missing.value.message
+    assert missing.value.options == {"--wanlora-baseline": "accepted"}
+    with pytest.raises(BaselineError) as nothing:
+        load(tmp_path, "tiny", "acepted")
+    assert nothing.value.options == {"--wanlora-baseline": "base"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_a_baseline_that_is_a_link_to_nothing_is_called_so(tmp_path: Path) -> None:
+    (tmp_path / "tiny").mkdir()
+    (tmp_path / "tiny" / "base").symlink_to("nowhere")
+    place = tmp_path / "tiny" / "base"
+    for read in (partial(load, tmp_path, "tiny", "base"), partial(load_folder, place, "tiny")):
+        with pytest.raises(BaselineError, match="is a link to `nowhere`, which is not there") as caught:
+            read()
+        assert caught.value.next_command == f"ls -l {place}"
+
+
+def test_a_baseline_is_measured_anew_with_the_checkpoint_that_it_is_of() -> None:
+    base = measured()
+    assert measure_again(base, "tiny") == "pytest --wanlora-suite tiny --update-baselines"
+    of = {"name": "accepted", "candidate": {"file": "old one.safetensors"}, "scale": 0.8}
+    assert measure_again(base.model_copy(update=of), "tiny") == (
+        "pytest --wanlora-suite tiny --lora 'old one.safetensors' --update-baselines --wanlora-scale 0.8"
+    )
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,11 @@ def truncated(at: int) -> Build:
     return build
 
 
+def link_to_nothing(folder: Path) -> Path:
+    (folder / "epoch-1.safetensors").symlink_to("nowhere")
+    return folder / "epoch-1.safetensors"
+
+
 def folder_instead(folder: Path) -> Path:
     (folder / "runs").mkdir()
     return folder / "runs"
@@ -126,6 +131,11 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     ),
     "below a file": (lambda f: lora()(f) / "a.safetensors", ("no such file", "nor is there a folder")),
     "name too long": (lambda f: f / ("x" * 300), ("cannot be read", "too long")),
+    "link to nothing": (link_to_nothing, ("is a link to `nowhere`, which is not there", "next: ls -l ")),
+    "beside a link to nothing": (
+        lambda f: link_to_nothing(f).with_name("epoch-2.safetensors"),
+        ("no such file, and no .safetensors file lies in",),
+    ),
     "folder": (folder_instead, ("is a folder", "next: ls -l ")),
     "pipe": (pipe_instead, ("not a regular file",)),
     "empty file": (raw_file(b""), ("is empty (0 bytes)",)),
@@ -146,10 +156,19 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     ),
     # a broken container
     "three bytes": (truncated(3), ("3 bytes that are no whole safetensors file", "header too small")),
-    "header cut": (truncated(100), ("no whole safetensors file",)),
-    "data cut": (truncated(-1), ("no whole safetensors file", "not fully covered", "next: sha256sum ")),
-    "noise": (raw_file(bytes(range(1, 200))), ("no whole safetensors file",)),
-    "trailing bytes": (raw_file(header(entry(), bytes(9))), ("not fully covered",)),
+    "header cut": (truncated(100), ("no whole safetensors file: it was cut off, in its header of ",)),
+    "data cut": (
+        truncated(-1),
+        (
+            "no whole safetensors file: it was cut off, 1 byte before the end of the last tensor",
+            "next: sha256sum ",
+        ),
+    ),
+    "noise": (raw_file(bytes(range(1, 200))), ("no whole safetensors file: Error",)),
+    "trailing bytes": (
+        raw_file(header(entry(), bytes(9))),
+        ("it is too long, by 5 bytes behind the last tensor",),
+    ),
     "hole": (raw_file(header(entry(offsets="[4,8]"), bytes(8))), ("invalid offset", "`a`")),
     "shape against size": (raw_file(header(entry(shape="[3]"), bytes(4))), ("invalid shape",)),
     "negative shape": (raw_file(header(entry(shape="[-1]"), bytes(4))), ("-1",)),
@@ -257,7 +276,7 @@ BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
             f / "a.safetensors",
             {f"diffusion_model.double_blocks.0.img_attn.proj.lora_{x}.weight": ONE for x in "AB"},
         ),
-        ("none of its 1 targets", "'double_blocks.0.img_attn.proj'", "'blocks.0.self_attn.q'"),
+        ("none of its 1 target is", "'double_blocks.0.img_attn.proj'", "'blocks.0.self_attn.q'"),
     ),
     "another model of diffusers": (
         lora({"transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight": ONE}, "diffusers"),

@@ -101,7 +101,7 @@ def test_the_home_folder_is_known(here: Path, monkeypatch: pytest.MonkeyPatch) -
         (
             ("runs/epoch-*",),
             ("runs/epoch-1.pt",),
-            ("matches no", "1 others such as runs/epoch-1.pt", "ls -l runs"),
+            ("matches no", "1 other such as runs/epoch-1.pt", "ls -l runs"),
         ),
         (
             ("runs",),

@@ -503,7 +503,7 @@ def test_import_writes_what_diffsynth_trains_on(folder: Path, capsys: pytest.Cap
 
 def test_import_refuses_what_would_stop_the_training(folder: Path) -> None:
     (folder / "a.mp4").write_bytes(b"x")
-    with pytest.raises(DataError, match=r"1 of 1 rows would stop the training.*a.mp4 has no prompt"):
+    with pytest.raises(DataError, match=r"1 of 1 row would stop the training.*a.mp4 has no prompt"):
         run("import", ".", "--to", "diffsynth")
     (folder / "a.txt").write_text("a tram")
     with pytest.raises(DataError, match=r"does not end in .csv, .json or .jsonl"):

@@ -144,10 +144,11 @@ def test_a_checkpoint_of_another_name_is_offered_to_the_same_command(
         capsys.readouterr()
 
 
-def test_an_option_behind_the_lone_dashes_is_left_out_there(
+def test_an_option_goes_with_its_value_and_stays_where_it_was_typed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("a.csv").write_text("video,prompt\na.mp4,x\n", encoding="utf-8")
     for typed, following in (
         ("watch . -- -q --lora x -s", "watch . -- -q -s"),
         ("watch . -- --co -v", "watch . -- -v"),
@@ -159,6 +160,12 @@ def test_an_option_behind_the_lone_dashes_is_left_out_there(
         ),
         ("watch . -- --wanlora-scenario a wanlora::test_checkpoint -n 2 -rx", "watch . -- -n 2 -rx"),
         ("watch . --idle x -- -q", "watch . --idle 30m -- -q"),
+        ("watch . --idle=-1 -- -q", "watch . --idle 30m -- -q"),
+        ("watch . -- --wanlora-plan --wanlora-scale -1", "watch . -- --wanlora-scale -1"),
+        (
+            "data balance a.csv --samples 1 --share urban=1 --output=-x.txt",
+            "data balance a.csv --samples 1 --share urban=1 --output=-x.csv",
+        ),
     ):
         assert cli.main(typed.split()) == 4
         assert capsys.readouterr().err.endswith(f"\nnext: python -m pytest_wanlora {following}\n")

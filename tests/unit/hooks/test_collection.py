@@ -18,6 +18,12 @@ from pytest_wanlora.hooks.collection import GateModule, GatePlugin, Selection, m
         ("wanlora::test_limit[a-all-fvd]", "wanlora::test_li", False),
         ("wanlora::test_limits[a]", "wanlora::test_limit", False),
         ("wanlora::test_limit[a-all-fvd]", "wanlora::test_limit[a-all", False),
+        # as pytest writes it, and as an ini file may have it written
+        (r"wanlora::test_limit[gr\xf6\xdfe]", "wanlora::test_limit[größe]", True),
+        ("wanlora::test_limit[에]", r"wanlora::test_limit[\uc5d0]", True),
+        ("wanlora::test_limit[größe]", "wanlora::test_limit[größe]", True),
+        (r"wanlora::test_limit[\uc5d0]", r"wanlora::test_limit[\uc5d0]", True),
+        (r"wanlora::test_limit[gr\xf6\xdfe]", "wanlora::test_limit[grosse]", False),
     ],
 )
 def test_an_id_names_an_item_or_all_of_a_function(nodeid: str, chosen: str, named: bool) -> None:

@@ -236,7 +236,7 @@ def test_a_glob_that_the_shell_expanded_is_refused_before_foreign_settings_speak
 
 def test_joining_is_done_once() -> None:
     words = ["--lora", "a", "--wanlora-scale", "-2", "--lora=b", "--wanlora-cache", "c", "--lora", "d"]
-    joined = ["--lora=a", "--wanlora-scale", "-2", "--lora=b", "--wanlora-cache", "c", "--lora=d"]
+    joined = ["--lora=a", "--wanlora-scale=-2", "--lora=b", "--wanlora-cache", "c", "--lora=d"]
     assert in_one_word(words) == joined
     assert in_two_words(joined) == []
     assert in_two_words([Path("--lora"), Path("a")]) == [0]

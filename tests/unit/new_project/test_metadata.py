@@ -49,7 +49,7 @@ def test_how_most_prompts_begin(tmp_path: Path, prompts: list[str | None], openi
 
 
 def test_a_file_without_prompts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"--training-data: .*none of its 1 rows has a prompt"):
+    with pytest.raises(DataError, match=r"--training-data: .*none of its 1 row has a prompt"):
         metadata.read(written(tmp_path, [None]))
     with pytest.raises(DataError, match=r"--training-data: .*cannot be read"):
         metadata.read(tmp_path / "nowhere.csv")

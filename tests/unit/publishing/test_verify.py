@@ -875,8 +875,8 @@ class TestWhole:
         [
             (lambda p: p.update(seeds={}), "videos of 0 seeds; its suite demands 2"),
             (lambda p: p["seeds"].pop(p["suite"]["scenarios"][-1]), "videos of 0 seeds"),
-            (lambda p: p["seeds"].update({p["suite"]["scenarios"][0]: [0]}), "videos of 1 seeds"),
-            (lambda p: p["seeds"].update({p["suite"]["scenarios"][0]: [0, 0]}), "videos of 1 seeds"),
+            (lambda p: p["seeds"].update({p["suite"]["scenarios"][0]: [0]}), "videos of 1 seed"),
+            (lambda p: p["seeds"].update({p["suite"]["scenarios"][0]: [0, 0]}), "videos of 1 seed"),
             (lambda p: [item.update(n=0) for item in p["items"]], "rests on 0 videos"),
             (lambda p: [item.update(n=1) for item in p["items"] if item["metric"] == "fvd"], "rests on 1 v"),
             (lambda p: p.update(baseline=None), "it names no baseline"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -154,6 +155,13 @@ def test_what_was_typed_is_carried_on_and_what_one_run_alone_means_is_not() -> N
         seeds = ["--wanlora-seeds", "4:9"]
         assert alone == ["pytest", *loras, "--wanlora-no-cache", *kept, *seeds, f"wanlora::{item}"]
     assert "--wanlora-seeds" not in commands.alone_again(record, item, 8)
+
+
+def test_the_id_of_an_item_is_the_one_that_pytest_knows() -> None:
+    record = run_record([file_judged()], command=("pytest", "--lora", "größe.safetensors"))
+    item = replace(record.judgements[0].item, candidate="größe-에")
+    again = shlex.split(commands.alone_again(record, item, 8))
+    assert again[-1] == r"wanlora::test_checkpoint[gr\xf6\xdfe-\uc5d0]"
 
 
 def test_one_item_is_run_without_options_that_choose_tests_or_write_files() -> None:

@@ -52,7 +52,9 @@ SAME = {
 
 
 def fields(text: str) -> list[tuple[str, str]]:
-    return sorted({(name, spec or "") for _, name, spec, _ in Formatter().parse(text) if name is not None})
+    found = {(name, spec or "") for _, name, spec, _ in Formatter().parse(text) if name is not None}
+    # the ending of a plural, which Korean has none of
+    return sorted((name, spec) for name, spec in found if spec != "s")
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import shutil
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,30 @@ def test_all_files_that_cannot_be_read_are_named_at_once_with_the_command_that_l
     with pytest.raises(CheckpointError) as raised:
         read_candidates(replace(settings, lora=(str(paths[3]),)))
     assert raised.value.message.startswith(str(paths[3]))
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_those_that_do_not_fit_are_named_with_those_that_cannot_be_read(tmp_path: Path, named: bool) -> None:
+    """With a suite of the user's, and with the one that the first of the others fits."""
+    paths = tuple(tmp_path / f"{name}.safetensors" for name in ("epoch-1", "epoch-2", "odd", "broken"))
+    for path in paths[:2]:
+        shutil.copy(Path(str(resources.files("pytest_wanlora"))) / "examples" / path.name, path)
+    testing.write_lora(paths[2])
+    paths[-1].write_bytes(b"no tensors")
+    settings = replace(
+        unusual.settings_of(tmp_path, paths), suite="tiny" if named else None, typed=("--lora", ".")
+    )
+    with pytest.raises(CheckpointError) as raised:
+        read_candidates(settings)
+    first, *reasons = raised.value.message.splitlines()
+    assert first == "--lora: 2 of 4 checkpoints cannot be gated, so nothing is rendered"
+    assert "broken.safetensors: 10 bytes" in reasons[0]
+    assert "odd: does not fit the model of suite tiny" in reasons[1]
+    kept = [Path(word).name for word in shlex.split(str(raised.value.next_command)) if "--lora=" in word]
+    assert kept == ["epoch-1.safetensors", "epoch-2.safetensors"]
+    # which suite is meant is not known: that is said when all can be read
+    with pytest.raises(CheckpointError, match="1 of 4") as raised:
+        read_candidates(replace(settings, suite="nosuch"))
 
 
 def test_a_broken_half_of_the_first_pair_hides_no_pair(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_the_videos_column_is_not_needed(tmp_path: Path, tiny: Suite) -> None:
     [
         ("metadata.csv", "video,words\na,b\n", "no column 'prompt' or 'caption' or 'text'; there is 'video'"),
         ("metadata.csv", "video,prompt\n", "there is no row in it"),
-        ("metadata.csv", 'video,prompt\na,""\n', "none of its 1 rows has a prompt"),
+        ("metadata.csv", 'video,prompt\na,""\n', "none of its 1 row has a prompt"),
         ("metadata.csv", 'video,prompt\na,"b\n', "a quote that is never closed?"),
         ("metadata.jsonl", "{}\n", "has no 'prompt'"),
         ("metadata.txt", "a\n", "training data is a folder or ends in"),

@@ -199,7 +199,7 @@ class TestKernel:
 @pytest.mark.parametrize("distance", [frechet_distance, kernel_distance, set_scores])
 class TestRefusals:
     def test_one_video(self, distance: Distance) -> None:
-        with pytest.raises(ScoringError, match="features of 1 videos, at least 2"):
+        with pytest.raises(ScoringError, match="features of 1 video, at least 2"):
             distance(normal(1, 1, 4), normal(2, 8, 4))
 
     def test_empty_reference(self, distance: Distance) -> None:

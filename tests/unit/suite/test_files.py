@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -184,7 +185,17 @@ def test_a_missing_file_names_key_line_and_path(make_suite: MakeSuite) -> None:
         resolve(suite.model.dit[0], key="model.dit[0]", where=suite.where("model.dit[0]"))
     gone = folder_of(suite) / "gone-*.safetensors"
     assert caught.value.message == f"{suite.path}:4: model.dit[0]: {gone}: no such file"
-    assert caught.value.next_command == f"ls {folder_of(suite)}"
+    assert caught.value.next_command == f"ls -l {shlex.quote(str(gone.parent))}"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("key", ["model.vae", "scoring.reference"])
+def test_a_file_that_is_a_link_to_nothing_is_called_so(key: str, tmp_path: Path) -> None:
+    link = tmp_path / "a.safetensors"
+    link.symlink_to("nowhere")
+    with pytest.raises(SuiteError, match="is a link to `nowhere`, which is not there") as caught:
+        resolve(str(link), key=key)
+    assert caught.value.next_command == f"ls -l {link}"
 
 
 def test_a_missing_reference_set_says_how_to_make_one(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.resources as resources
 import json
+import os
 import re
 import subprocess
 import sys
@@ -660,6 +661,36 @@ def test_a_suite_that_is_not_there(name: str, said: str) -> None:
     assert caught.value.message == said
 
 
+def test_a_suite_that_is_not_there_and_those_of_the_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SuiteError) as caught:
+        load("nosuch")
+    assert caught.value.next_command == "python -m pytest_wanlora doctor"
+    (tmp_path / "suites").mkdir()
+    (tmp_path / "suites" / "mine.yaml").touch()
+    with pytest.raises(SuiteError, match=r"did you mean suites/mine\.yaml\?") as caught:
+        load("mein")
+    assert caught.value.next_command == "ls suites/*.yaml"
+    (tmp_path / "other.yaml").touch()
+    with pytest.raises(SuiteError) as caught:
+        load("nosuch")
+    assert caught.value.next_command == "ls suites/*.yaml *.yaml"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+@pytest.mark.parametrize("name", ["mine.yaml", "./mine"])
+def test_a_suite_that_is_a_link_to_nothing(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).symlink_to("nowhere")
+    with pytest.raises(SuiteError, match=r"mine.*: is a link to `nowhere`, which is not there") as caught:
+        load(name)
+    assert caught.value.next_command == f"ls -l {Path(name)}"
+
+
 def test_models_are_frozen_and_strict(write_suite: WriteSuite) -> None:
     suite = load(write_suite())
     with pytest.raises(ValidationError, match="frozen"):
@@ -791,6 +822,7 @@ def test_what_to_type_for_a_suite_is_its_name_or_where_it_lies(
     monkeypatch.chdir(tmp_path)
     assert option_value(named) == "'my suites/tiny.yaml'"
     assert option_value(named.model_copy(update={"path": Path("own.yaml")})) == "own.yaml"
+    assert option_value(named.model_copy(update={"path": tmp_path / "-own.yaml"})) == "./-own.yaml"
 
 
 def test_the_big_suite_is_the_one_of_the_report() -> None:
