@@ -176,7 +176,9 @@ class TestLooks:
         gate = open_gate(change)
         short = _shorten(gate, {CITY: 6})
         if reason == "accepted":
-            of = short.model_copy(update={"candidate": {"file": "old.safetensors"}, "scale": 0.5})
+            of = short.model_copy(
+                update={"name": "accepted", "candidate": {"file": "old.safetensors"}, "scale": 0.5}
+            )
             gate.judge.standard.baseline = of
             gate.settings = dataclasses.replace(gate.settings, baseline="accepted")
         judged(gate, "regression", CITY, "sharpness")
