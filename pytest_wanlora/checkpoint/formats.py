@@ -199,14 +199,14 @@ def _parse_all(path: Path, keys: tuple[str, ...], to_name: Callable[[str], str |
     if len(unknown) == len(keys):
         raise CheckpointError(
             f"{path}: no LoRA in it: {number_of(len(keys), 'tensor')} such as {keys[0]!r}, expected are "
-            f"names such as "
+            "names such as "
             "'blocks.0.self_attn.q.lora_A.default.weight' (a full model is not a LoRA)",
             next_command="give the LoRA file that the training saved, not the model",
         )
     if unknown:
         raise CheckpointError(
             f"{path}: {unknown[0]!r} ({len(unknown)} of {number_of(len(keys), 'key')}) is unknown and "
-            f"would be dropped; "
+            "would be dropped; "
             f"{ALLOWED}",
             next_command=PLAIN,
         )

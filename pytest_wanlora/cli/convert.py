@@ -49,7 +49,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if converted.folded:
         lines.append(
             f"  alpha is multiplied into A of {number_of(len(converted.folded), 'target')}, in float32: "
-            f"the largest "
+            "the largest "
             f"difference from the exact update is {converted.difference:.1e} of its norm"
         )
     cards = [each.card() for each in readings(checkpoints.read(converted.path))]

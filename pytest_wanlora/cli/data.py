@@ -224,7 +224,7 @@ def _import(arguments: argparse.Namespace) -> int:
         )
         raise DataError(
             f"{source.path}: {np.count_nonzero(unusable):,} of {number_of(len(survey), 'row')} would "
-            f"stop the training, "
+            "stop the training, "
             f"such as {such}; nothing was written",
             next_command=_report_of(arguments),
         )

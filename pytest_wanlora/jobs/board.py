@@ -14,6 +14,7 @@ from typing import Any
 from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import json_sha256, read_note, unwritable, write_json
 from pytest_wanlora.jobs.job import Job
+from pytest_wanlora.phrases import number_of
 
 
 @dataclass(frozen=True)
@@ -143,9 +144,9 @@ class Board:
         if not found:
             return ()
         (label, why), several = found[0], len(found) > 1
-        counted = f"{len(found)} results" if several else "1 result"
         return (
-            f"{counted} in the cache cannot be used, and the video{'s' * several} must be rendered again: "
+            f"{number_of(len(found), 'result')} in the cache cannot be used, and the video{'s' * several} "
+            "must be rendered again: "
             f"{'the first, ' * several}{label}: {why}",
         )
 

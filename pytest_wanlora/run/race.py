@@ -369,7 +369,7 @@ def plan_line(gate: Gate) -> str:
     limit = "" if gate.settings.budget is None else f"; budget {gate.settings.budget.text}"
     return (
         f"race: {number_of(candidates, 'candidate')} on the same seeds, {max(first, FEWEST)} to {most} of "
-        f"{scenarios} scenario{'s' * (scenarios > 1)}: "
+        f"{number_of(scenarios, 'scenario')}: "
         f"{number_of(candidates * scenarios * max(first, FEWEST), 'video')} "
         f"at the first look, {candidates * scenarios * most} if nobody is dropped{limit}"
     )

@@ -46,7 +46,7 @@ def targets(model: nn.Module, checkpoint: Checkpoint) -> dict[str, nn.Linear]:
     if lies:
         raise StudioError(
             f"{checkpoint.path}: {len(lies)} of its {number_of(len(checkpoint.targets), 'target')} do "
-            f"not fit the model: "
+            "not fit the model: "
             f"{_some(lies)}\nA LoRA that is applied in part is not the LoRA that was trained.",
             next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}",
         )
