@@ -25,6 +25,15 @@ __all__ = ["one_gpu", "several_gpus"]
 
 _ROOT = Path(__file__).parents[2]
 _SHOWN = 4000  # characters of a failed run's output
+#: What is kept of each number of videos; of the last one all is.
+_OF_EACH = (
+    "speed_up_span",
+    "speed_up_busiest",
+    "videos_compared",
+    "equal_frames",
+    "equal_scores",
+    "equal_verdicts",
+)
 #: Folders of compiled code, and the variables that name them to torch and triton.
 _COMPILED = {"inductor": "TORCHINDUCTOR_CACHE_DIR", "triton": "TRITON_CACHE_DIR"}
 
@@ -130,14 +139,11 @@ def several_gpus(context: Context) -> None:
                 context, folder, suite, [*arguments, *extra], name, cache=cache, one_gpu=not workers
             )
             record.note("gpus", **{side: outcomes[side].figures()})
-        record.note("gpus", seeds=seeds, **_compared(outcomes["one"], outcomes["all"]))
+        compared = _compared(outcomes["one"], outcomes["all"])
+        record.note("gpus", seeds=seeds, **compared)
         videos = seeds * len(context.suite.scenarios)
-        record.add(
-            "gpus",
-            "by_videos",
-            str(videos),
-            {side: round(each.seconds, 2) for side, each in outcomes.items()},
-        )
+        whole = {side: round(each.seconds, 2) for side, each in outcomes.items()}
+        record.add("gpus", "by_videos", str(videos), whole | {name: compared[name] for name in _OF_EACH})
 
 
 def _compared(one: Outcome, several: Outcome) -> dict[str, Any]:
@@ -203,6 +209,9 @@ def _run(
     if code == TIMED_OUT:
         # what a run that was ended has done is no figure of it
         raise TimeoutError(f"no time was left for the run {name}")
+    if code not in (0, 1):
+        # a gate passes or fails; of a run that ended otherwise there are no figures
+        raise RuntimeError(f"the run {name} ended with {code}; what it printed is above")
     records = results.records(output)
     document = json.loads(records[-1].read_text(encoding="utf-8")) if records else {}
     processes = tuple(breakdown.read(timeline))

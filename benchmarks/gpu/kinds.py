@@ -210,6 +210,8 @@ def speed(suite: Suite, cache: Path, *, twelve: bool) -> dict[str, Any]:
     """
     studio = _ready(both_resident(suite), cache)
     found = _figures(studio, suite, twelve=twelve)
+    # a row takes minutes: what was measured is said in case there is no time for the rest
+    print(found, flush=True)
     if installed(FLASH_4) is not None:
         with _flash(studio):
             own = _figures(studio, suite, twelve=False, attention=FLASH_4)
@@ -334,12 +336,14 @@ def measure(
     row: dict[str, Any] = {"suite": name}
     if small is not None:
         row |= exact(suite, paths, cache, small)
+        print(row, flush=True)
         _free()
     if size is not None:
         suite = changed(suite, **dict(zip(("height", "width", "frames"), size, strict=True)))
         row["suite"] += f" at {'x'.join(map(str, size))}"
     if timed:
         row |= speed(suite, cache, twelve="4step" in name)
+        print(row, flush=True)
         _free()
         row["stock_seconds"], row["stock_decode_seconds"] = stock_seconds(suite, cache)
         for kind in ("", "flash_"):

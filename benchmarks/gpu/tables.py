@@ -298,10 +298,23 @@ def _gpus(steps: Steps) -> str:
     ]
     if by_videos := found.get("by_videos"):
         rows = [
-            (videos, *(_number(of[side], 1) for side in ("one", "all")), _number(of["one"] / of["all"], 2))
+            (
+                videos,
+                *(_number(of[side], 1) for side in ("one", "all")),
+                _number(of["one"] / of["all"], 2),
+                _number(of["speed_up_busiest"], 2),
+                f"{of['equal_frames']} of {of['videos_compared']}",
+            )
             for videos, of in sorted(by_videos.items(), key=lambda each: int(each[0]))
         ]
-        head = ("videos, everything counted", "1 GPU, s", f"{count} GPUs, s", "times as fast")
+        head = (
+            "videos, everything counted",
+            "1 GPU, s",
+            f"{count} GPUs, s",
+            "times as fast",
+            "in rendering alone",
+            "equal frames",
+        )
         lines.append(table(head, rows))
     return "\n\n".join(lines)
 
