@@ -21,7 +21,7 @@ from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
 from pytest_wanlora.run.candidates import repeated
-from pytest_wanlora.run.handover import packed
+from pytest_wanlora.run.handover import notes, packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.session import Gate
 
@@ -243,6 +243,8 @@ class Run:
         from pytest_wanlora.run.record import Ending
 
         outcomes, gate = self.outcomes, self.gate
+        if not gate.settings.update_baselines:
+            outcomes.judge_again(gate.judge.changed)
         left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
         failing = any(judged.verdict.fails for judged in outcomes.judged)
         # a run that stores a baseline decides on nothing that project tests could be about
@@ -267,6 +269,7 @@ class Run:
             storing=outcomes.storing,
             notes=(
                 *self.warnings,
+                *notes(gate),
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),

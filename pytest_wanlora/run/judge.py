@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora.errors import BaselineError, CheckpointError, IncomparableError, WanloraError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run import questions
 from pytest_wanlora.run.comparison import Standard, repeats
@@ -106,6 +107,19 @@ class Judge:
         details: Details = {"problems": _listed(checkpoint.problems)}
         return said(ItemId("checkpoint", candidate, "", ""), Verdict.FAIL, ReasonCode.FILE_BROKEN, details)
 
+    def changed(self, candidate: str) -> Judgement | None:
+        """The judgement on a candidate whose file is no longer the one that was read; None if it still is.
+
+        What would be published then is not what was measured.
+        """
+        checkpoint = self.gate.candidate(candidate).checkpoint
+        try:
+            if checkpoint is not None:
+                checkpoints.require_unchanged(checkpoint)
+        except CheckpointError as error:
+            return failed(ItemId("checkpoint", candidate, "", ""), Verdict.ERROR, ReasonCode.ERROR, error)
+        return None
+
     def _checkpoint(self, item: ItemId) -> Judgement:
         if broken := self.broken(item.candidate):
             return broken
@@ -180,9 +194,12 @@ class Judge:
                 scores=scores_of(results, metric.id),
                 degenerate=degenerate,
             )
+        # as in the comparison: a scenario that was stopped early must not be outweighed by the others
+        common = min(map(len, results.values()), default=0)
+        results = {name: of[:common] for name, of in results.items()}
         found = {} if degenerate else self.standard.set_scores(features_of(results), results)
         # one video of a scenario has no spread, so its floor is not known
-        spread = min(map(len, results.values()), default=0) > 1
+        spread = common > 1
         told = self._told(results) if found and spread and metric.id == FVD.id else None
         return limits.judge_set_limit(
             metric,
