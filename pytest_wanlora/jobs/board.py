@@ -95,7 +95,7 @@ class Board:
         attempts = int((read_note(path) or {}).get("attempts", 0))
         if attempts >= self.attempts:
             raise JobError(
-                f"{job.label}: {attempts} processes died while rendering it; not tried again in this run\n"
+                f"{attempts} processes died while rendering it; not tried again in this run\n"
                 "A process that dies without a word was often killed for want of memory.",
                 next_command="run it alone, without -n, and look at the system's log",
             )
@@ -171,7 +171,7 @@ class Board:
         """Raise what a job failed of, if it did."""
         note = read_note(self.folder / f"{job.key}.failed")
         if note is not None:
-            raise JobError(f"{job.label}: {note['message']}", next_command=note["next_command"])
+            raise JobError(note["message"], next_command=note["next_command"], video=job.label)
 
     def progress(self) -> Progress | None:
         """Read how far the run is; None before anything was announced."""

@@ -232,7 +232,7 @@ class Scheduler:
             self.board.fail(job, message, next_command)
         except JobError:
             # the disk may be full: the error of the job matters more than that of recording it
-            raise JobError(f"{job.label}: {message}", next_command=next_command) from None
+            raise JobError(message, next_command=next_command, video=job.label) from None
 
 
 def find(job: Job, cache: Cache, board: Board) -> JobResult | None:

@@ -339,7 +339,7 @@ class Studio:
             raise RuntimeError("nothing is loaded")
         with (
             quiet(),
-            explained(label, self.device, self.suite),
+            explained("rendering", self.device, self.suite),
             accelerator.rendering(wanted, label, paused),
         ):
             yield
