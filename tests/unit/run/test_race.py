@@ -17,6 +17,7 @@ from pytest_wanlora.errors import JobError, SettingsError
 from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.option_values import Budget
+from pytest_wanlora.phrases import LANGUAGES
 from pytest_wanlora.reports.race import lines, rows
 from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.run.estimate import plan_lines
@@ -273,6 +274,29 @@ def test_a_reason_of_all_candidates_is_told_once_and_proves_nothing_of_them(race
     assert sum("the model does not load" in each for each in told) == 1
     assert "out: epoch-1@0.6, epoch-1@0.8, " in "".join(told)
     assert "saved" not in told[-1]
+
+
+def test_a_reason_by_several_seeds_is_told_once_and_one_of_a_candidate_with_its_video(race: OpenRace) -> None:
+    seeds: dict[str, int] = {}
+
+    def breaks(job: Job, made: Produced) -> Produced:
+        if job.candidate == "epoch-2@1" and job.seed == 5:
+            raise JobError("no such layer")
+        if job.candidate.startswith("epoch-1") and job.seed == 5 + len(seeds.keys() - {job.candidate}):
+            seeds[job.candidate] = job.seed
+            raise JobError(f"memory ran out\n{job.seed} GiB free", next_command="nvidia-smi")
+        return change(job, made)
+
+    _, course, _ = race(breaks)
+    card = course.run()
+    assert [*seeds.values()] == [5, 6, 7]
+    names = ", ".join(seeds)
+    for language in LANGUAGES:
+        told = [line for line in lines(card, language, str, str) if "memory ran out" in line]
+        assert len(told) == 1
+        assert names in told[0]
+        assert "5 GiB free" in told[0]
+    assert card.entrant("epoch-2@1").why == "test1_city, seed 5: no such layer"
 
 
 def test_why_somebody_failed_is_told_whole_in_korean(race: OpenRace) -> None:
