@@ -365,6 +365,7 @@ class ClusterScheduler:
         try:
             self.cache.store(job, produced)
             self.board.finish(job, produced.seconds, who=about.node)
+            self.board.note_prompts(produced.notes, node=about.node)
         except WanloraError as error:
             self._fail(job, error)
             return

@@ -222,6 +222,7 @@ class Scheduler:
             raise
         else:
             self.board.finish(job, produced.seconds)
+            self.board.note_prompts(produced.notes)
 
     def _refuse(self, job: Job, error: WanloraError) -> None:
         logger.warning("%s: %s", job.label, error)
