@@ -310,6 +310,7 @@ class TestRecord:
         )
         # once for each language
         assert page.count('<div class="why"><bdi class="prose">memory ran out') == 1
+        assert page.count("Not rendered, the first: base, test1_city, seed 0") == 1
         assert sum("error: " in line and "memory ran out" in line for line in markdown.splitlines()) == 1
 
     def test_a_job_that_fails_is_told_once_and_fails_its_items(self, based: Project, run: Run) -> None:
