@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pytest_wanlora import checkpoint as checkpoints
-from pytest_wanlora.errors import BaselineError, CheckpointError, IncomparableError, WanloraError
+from pytest_wanlora.errors import (
+    BaselineError,
+    CheckpointError,
+    IncomparableError,
+    JobError,
+    WanloraError,
+)
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run import questions
 from pytest_wanlora.run.comparison import Standard, repeats
@@ -54,7 +60,7 @@ class Judge:
         self.gate = gate
         self.standard = Standard(gate)
         self.looks = Looks(gate, self.standard)
-        self._causes: dict[str, ItemId] = {}
+        self._causes: dict[tuple[str, str], ItemId] = {}
 
     def judgement(self, item: ItemId) -> Judgement:
         """Judge one item; what cannot be measured gets a verdict that fails.
@@ -84,7 +90,7 @@ class Judge:
         """The first item that this process could not measure for the same reason, if it is another one."""
         if not judged.verdict.unmeasured:
             return None
-        first = self._causes.setdefault(judged.reason, judged.item)
+        first = self._causes.setdefault(judged.cause, judged.item)
         return None if first == judged.item else first
 
     def _blocked(self, item: ItemId) -> Judgement:
@@ -338,7 +344,11 @@ def said(
 
 def failed(item: ItemId, verdict: Verdict, code: ReasonCode, error: WanloraError) -> Judgement:
     """The judgement on what could not be measured."""
-    return said(item, verdict, code, {"message": error.message}, next_command=error.next_command)
+    details: Details = {"message": error.message}
+    if isinstance(error, JobError) and error.video:
+        # apart from the reason: one cause of many videos is one reason
+        details = {"message": error.cause, "video": error.video}
+    return said(item, verdict, code, details, next_command=error.next_command)
 
 
 def scores_of(results: Mapping[str, Sequence[JobResult]], metric: str) -> dict[str, dict[int, float]]:
