@@ -70,6 +70,17 @@ class TestCache:
         assert "damaged" in caplog.text
         assert cache.load(job(), reused=True) is not None
 
+    def test_a_picture_of_another_video_is_not_shown(self, cache: Cache) -> None:
+        cache.store(job(), produced(job()))
+        path = cache.folder / job().key / "preview.mp4"
+        path.write_bytes(b"another video")
+        assert cache.load(job(), reused=True) is None
+        # nothing is measured on it, so a result without one is whole
+        path.unlink()
+        result = cache.load(job(), reused=True)
+        assert result is not None
+        assert result.preview is None
+
     @pytest.mark.parametrize(
         "changes",
         [
