@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.checkpoint.container import read_header, wrong_size
 from pytest_wanlora.errors import SuiteError, WanloraError
-from pytest_wanlora.files import open_regular
 from pytest_wanlora.jobs.job import image_sha256, input_image
 from pytest_wanlora.suite import hub, option_value, references, refuse_repeated, resolve, stated, verify
 from pytest_wanlora.suite.digests import digest
+from pytest_wanlora.suite.pictures import read_picture
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import FileReference, Scenario, Suite
@@ -103,7 +103,7 @@ class ModelFiles:
                 verify(paths, stated(suite, key, text), key=key, where=where)
                 # every producer needs a picture for the key of its job
                 if whole or key.startswith("scenarios"):
-                    _require_whole(paths, key, where, option_value(suite))
+                    _require_whole(paths, key, suite)
                 self.found[key] = paths
             except SuiteError as error:
                 problems[key] = Problem(key, error.message, _command(error, text))
@@ -208,7 +208,8 @@ def _reason_offline(reference: FileReference) -> str | None:
     return None
 
 
-def _require_whole(paths: Sequence[Path], key: str, where: str, suite_option: str) -> None:
+def _require_whole(paths: Sequence[Path], key: str, suite: Suite) -> None:
+    where, size = suite.where(key), (suite.sampling.width, suite.sampling.height)
     for path in _weights(paths):
         try:
             read_header(path, path.stat().st_size)
@@ -216,29 +217,20 @@ def _require_whole(paths: Sequence[Path], key: str, where: str, suite_option: st
             raise SuiteError(
                 f"{where}: {key}: {path}: not a whole safetensors file: "
                 f"{wrong_size(path, path.stat().st_size) or error}; allowed: one that is fetched again",
-                next_command=f"python -m pytest_wanlora doctor --suite {suite_option}",
+                next_command=f"python -m pytest_wanlora doctor --suite {option_value(suite)}",
             ) from error
     for path in paths:
         if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
-            _require_picture(path, key, where)
+            try:
+                read_picture(path, size)
+            except SuiteError as error:
+                raise SuiteError(
+                    f"{where}: {key}: {error.message}", next_command=error.next_command
+                ) from error
         elif path.is_file() and not os.access(path, os.R_OK):
             raise SuiteError(
                 f"{where}: {key}: {path}: cannot be read", next_command=f"ls -l {shlex.quote(str(path))}"
             )
-
-
-def _require_picture(path: Path, key: str, where: str) -> None:
-    from PIL import Image
-
-    try:
-        with open_regular(path) as file, Image.open(file) as picture:
-            picture.verify()
-    # Pillow raises whatever its decoder of the format raises
-    except Exception as error:
-        raise SuiteError(
-            f"{where}: {key}: {path}: not a picture that can be read: {error}",
-            next_command=f"ls -l {shlex.quote(str(path))}",
-        ) from error
 
 
 def _weights(paths: Sequence[Path]) -> Iterator[Path]:

@@ -22,7 +22,7 @@ from pytest_wanlora.studio import apply_lora
 from pytest_wanlora.studio.checksum import checksum
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.memory import explained, peak_memory, watch_memory
-from pytest_wanlora.studio.pictures import decoded, input_picture
+from pytest_wanlora.studio.pictures import check_first_frames, decoded, input_picture
 from pytest_wanlora.studio.prompts import PromptStore, Trouble
 from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.studio.sums import together
@@ -151,6 +151,7 @@ class Studio:
         self.prepare()
         suite = self.suite
         pipe = self._loader.pipeline()
+        check_first_frames(pipe, suite)
         from pytest_wanlora.studio.acceleration import Accelerator, keep_compiled_code
         from pytest_wanlora.studio.experts import Placement
 

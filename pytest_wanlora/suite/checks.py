@@ -125,16 +125,14 @@ def across(data: Mapping[str, Value]) -> Iterator[Complaint]:
     yield from _digests(data)
     yield from _scorers(data)
     yield from _levers(data)
-    yield from _denoisers(data)
-    yield from _stack(data)
     yield from _bleed(data)
     yield from _trigger(data)
 
 
 def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    categories = _mapping(data.get("categories"))
+    categories = mapping(data.get("categories"))
     seen: dict[str, int] = {}
-    for number, item in _items(data.get("scenarios")):
+    for number, item in items(data.get("scenarios")):
         identifier = item.get("id")
         if isinstance(identifier, str):
             # folders are named after ids, and some file systems do not tell A from a
@@ -156,8 +154,8 @@ def _scenarios(data: Mapping[str, Value]) -> Iterator[Complaint]:
 
 
 def _bleed(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    about = _mapping(data.get("bleed")).get("about")
-    named = [item.get("category") for _, item in _items(data.get("scenarios"))]
+    about = mapping(data.get("bleed")).get("about")
+    named = [item.get("category") for _, item in items(data.get("scenarios"))]
     known = list(dict.fromkeys(each for each in named if isinstance(each, str)))
     for number, category in enumerate(about if isinstance(about, (list, tuple)) else ()):
         if isinstance(category, str) and category not in known:
@@ -171,7 +169,7 @@ def _bleed(data: Mapping[str, Value]) -> Iterator[Complaint]:
 def _trigger(data: Mapping[str, Value]) -> Iterator[Complaint]:
     texts = [
         (("scenarios", number, key), str(item.get(key)))
-        for number, item in _items(data.get("scenarios"))
+        for number, item in items(data.get("scenarios"))
         for key in ("prompt", "caption")
     ]
     named = [(key, text) for key, text in texts if "{trigger}" in text]
@@ -194,10 +192,10 @@ def _trigger(data: Mapping[str, Value]) -> Iterator[Complaint]:
 
 
 def _limits(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    identifiers = [item["id"] for _, item in _items(data.get("scenarios")) if isinstance(item.get("id"), str)]
+    identifiers = [item["id"] for _, item in items(data.get("scenarios")) if isinstance(item.get("id"), str)]
     allowed = [*_TOLD_APART, *(str(identifier) for identifier in identifiers)]
     seen: dict[tuple[object, object], int] = {}
-    for number, item in _items(data.get("limits")):
+    for number, item in items(data.get("limits")):
         scenario = item.get("scenario")
         if isinstance(scenario, str) and scenario not in allowed:
             yield (
@@ -215,37 +213,37 @@ def _limits(data: Mapping[str, Value]) -> Iterator[Complaint]:
 
 
 def _sizes(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    sampling = _mapping(data.get("sampling"))
-    step = _mapping(_mapping(data.get("model")).get("architecture")).get("size_multiple", 32)
+    sampling = mapping(data.get("sampling"))
+    step = mapping(mapping(data.get("model")).get("architecture")).get("size_multiple", 32)
     if step in (16, 32) and isinstance(step, int):
         for key in ("height", "width"):
             size = sampling.get(key)
-            if _is_int(size) and size > 0 and size % step:
+            if is_int(size) and size > 0 and size % step:
                 near = _either(nearest_sizes(size, step))
                 text = f"{size}: no multiple of {step}, the model would render another size; allowed: {near}"
                 yield ("sampling", key), text
     frames = sampling.get("frames")
-    if _is_int(frames) and frames >= 5 and frames % 4 != 1:
+    if is_int(frames) and frames >= 5 and frames % 4 != 1:
         near = _either(nearest_sizes(frames, 4, 1))
         text = f"{frames}: not 4k+1, the model would render more; allowed: {near}"
         yield ("sampling", "frames"), text
-    features = _mapping(_mapping(data.get("scoring")).get("video_features"))
-    if features.get("kind") == "torchscript" and _is_int(frames) and 5 <= frames < _SHORTEST_FOR_I3D:
+    features = mapping(mapping(data.get("scoring")).get("video_features"))
+    if features.get("kind") == "torchscript" and is_int(frames) and 5 <= frames < _SHORTEST_FOR_I3D:
         text = f"{frames}: I3D cannot score fewer than {_SHORTEST_FOR_I3D} frames; allowed: 9, 13, 17, ..."
         yield ("sampling", "frames"), text
 
 
 def _digests(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    model = _mapping(data.get("model"))
-    experts = {name: _mapping(each) for name, each in _mapping(model.get("experts")).items()}
+    model = mapping(data.get("model"))
+    experts = {name: mapping(each) for name, each in mapping(model.get("experts")).items()}
     parts = [model.get(part) for part in ("dit", "text_encoder", "vae", "image_encoder")]
     names = _file_names([*parts, *(each.get("dit") for each in experts.values())])
-    for name in _mapping(model.get("sha256")):
+    for name in mapping(model.get("sha256")):
         if names and not any(fnmatchcase(name, pattern) for pattern in names):
             yield ("model", "sha256", name), unknown("file", name, names)
     for expert, each in experts.items():
         own = _file_names([each.get("dit")])
-        for name in _mapping(each.get("sha256")):
+        for name in mapping(each.get("sha256")):
             if own and not any(fnmatchcase(name, pattern) for pattern in own):
                 yield ("model", "experts", expert, "sha256", name), unknown("file", name, own)
 
@@ -258,7 +256,7 @@ def _file_names(entries: Sequence[Value]) -> list[str]:
 
 def _scorers(data: Mapping[str, Value]) -> Iterator[Complaint]:
     key: KeyPath = ("scoring", "video_features")
-    features = _mapping(_mapping(data.get("scoring")).get("video_features"))
+    features = mapping(mapping(data.get("scoring")).get("video_features"))
     if features.get("kind") == "module" and "module" not in features:
         yield (*key, "module"), "missing; kind module needs it, as package.module:Class"
     if features.get("kind") == "torchscript":
@@ -269,62 +267,10 @@ def _scorers(data: Mapping[str, Value]) -> Iterator[Complaint]:
 
 
 def _levers(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    waiting = _mapping(data.get("model")).get("vram_limit") is not None
-    if waiting and _mapping(data.get("sampling")).get("compile") is True:
+    waiting = mapping(data.get("model")).get("vram_limit") is not None
+    if waiting and mapping(data.get("sampling")).get("compile") is True:
         text = "not with model.vram_limit, which moves the weights about; allowed: false, or no vram_limit"
         yield ("sampling", "compile"), text
-
-
-def _denoisers(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    """A model has one denoiser, or two experts that are told apart and meet at a boundary."""
-    if not isinstance(data.get("model"), dict):
-        return
-    model = _mapping(data["model"])
-    if "experts" not in model:
-        if "dit" not in model:
-            yield ("model", "dit"), "missing; it has no default"
-        for key in ("boundary", "resident_experts"):
-            if key in model:
-                yield ("model", key), "not without experts; allowed: below model.experts, or left out"
-        return
-    if "dit" in model:
-        yield ("model", "dit"), "not with experts; allowed: model.experts.high.dit and model.experts.low.dit"
-    if "boundary" not in model:
-        text = "missing; with experts it says below which noise level, 0 to 1, the low one denoises"
-        yield ("model", "boundary"), text
-    if model.get("resident_experts") == 1 and model.get("vram_limit") is not None:
-        text = "1: not with model.vram_limit, which moves the weights itself; allowed: one of the two keys"
-        yield ("model", "resident_experts"), text
-    given = [_mapping(_mapping(model["experts"]).get(name)) for name in ("high", "low")]
-    guidance = [each.get("cfg_scale", _mapping(data.get("sampling")).get("cfg_scale")) for each in given]
-    if len({value == 1 for value in guidance}) == 2:
-        text = "guidance 1 of one expert alone: it means no guidance; allowed: 1 of both, or of neither"
-        yield ("model", "experts"), text
-    high, low = (each.get("dit") for each in given)
-    alike = [item.get("high") == item.get("low") for _, item in _items(data.get("stack"))]
-    if high is not None and high == low and all(alike):
-        text = "the same weights as high: two experts would be one; allowed: the low-noise expert's own"
-        yield ("model", "experts", "low", "dit"), text
-
-
-def _stack(data: Mapping[str, Value]) -> Iterator[Complaint]:
-    experts = "experts" in _mapping(data.get("model"))
-    allowed = ("high", "low") if experts else ("lora",)
-    for number, item in _items(data.get("stack")):
-        given = [key for key in ("lora", "high", "low") if key in item]
-        wrong = [key for key in given if key not in allowed]
-        has = "two experts" if experts else "one denoiser"
-        if wrong:
-            text = f"this model has {has}; allowed: {' and '.join(allowed)}"
-            yield ("stack", number, wrong[0]), text
-        elif not given:
-            yield ("stack", number), f"no LoRA; this model has {has}; allowed: {' and '.join(allowed)}"
-        if item.get("scale") in (0, 0.0) and not isinstance(item.get("scale"), bool):
-            yield ("stack", number, "scale"), "0: the LoRA would do nothing; allowed: -10 to 10, not 0"
-        names = [str(item[key]).rsplit("/", 1)[-1].rsplit(":", 1)[-1] for key in given]
-        for name in _mapping(item.get("sha256")):
-            if not any(fnmatchcase(name, pattern) for pattern in names):
-                yield ("stack", number, "sha256", name), unknown("file", name, names)
 
 
 def keys(model: type[BaseModel]) -> list[str]:
@@ -374,18 +320,21 @@ def without_value(data: Value, path: KeyPath = ()) -> Iterator[Complaint]:
             yield from without_value(value, (*path, number))
 
 
-def _mapping(value: Value) -> Mapping[str, Value]:
+def mapping(value: Value) -> Mapping[str, Value]:
+    """The value, or an empty mapping in the place of what is none; the schema names that."""
     return value if isinstance(value, dict) else {}
 
 
-def _items(value: Value) -> Iterator[tuple[int, Mapping[str, Value]]]:
+def items(value: Value) -> Iterator[tuple[int, Mapping[str, Value]]]:
+    """The mappings of a list with their places; the schema names what is none."""
     if isinstance(value, tuple):
         for number, item in enumerate(value):
             if isinstance(item, dict):
                 yield number, item
 
 
-def _is_int(value: Value) -> TypeGuard[int]:
+def is_int(value: Value) -> TypeGuard[int]:
+    """Whether a value is a whole number; true and false are none."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 

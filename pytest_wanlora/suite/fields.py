@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
@@ -40,8 +41,11 @@ def clip_model(text: str, info: ValidationInfo) -> str:
     return _anchored(text, info) if text.endswith(".json") else text
 
 
-def image(text: str) -> str:
-    """Turn an image reference into a path."""
+def image(text: str, info: ValidationInfo) -> str:
+    """Turn an image reference into a path of one picture."""
+    inside = text.removeprefix(f"{(info.context or {}).get('folder', '')}/")
+    if files.has_magic(inside) and not Path(text).exists():
+        raise refusal("a pattern, and a scenario has one first frame; allowed: the path of one picture")
     if text.startswith("hub:"):
         raise refusal("an image is not fetched from the hub; allowed: a path, package:FILE")
     return str(files.inside_package(text)) if text.startswith("package:") else text
@@ -59,6 +63,13 @@ def installed_model(name: str) -> str:
     if ":" not in name and name not in added_models():
         raise refusal(f"{checks.unknown('model', name, added_models())}; or package.module:name")
     return name
+
+
+def whole(value: object) -> object:
+    """Refuse what equals one of the allowed numbers and is none: true is no 1, and 16.0 is not whole."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise PydanticCustomError("int_type", "a whole number")
+    return value
 
 
 def as_tuple(value: object) -> object:

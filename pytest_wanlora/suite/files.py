@@ -92,7 +92,7 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
     Nothing is downloaded and nothing is read.
 
     Raises:
-        SuiteError: A local reference matches no file.
+        SuiteError: A local reference matches no file, or one of a scorer's several.
     """
     if found := _HUB.fullmatch(text):
         return FileReference(key, text, "hub", hub_id=found[1], pattern=found[3], revision=found[2])
@@ -106,6 +106,12 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         if key == "scoring.reference" and link is None:
             command = "python -m pytest_wanlora reference --help"
         raise SuiteError(f"{where}: {key}: {path}: {link or 'no such file'}", next_command=command)
+    if len(paths) > 1 and key.startswith("scoring."):
+        raise SuiteError(
+            f"{where}: {key}: {path}: matches {len(paths)} files, {paths[0].name} and {paths[1].name} of "
+            "them; allowed: one file",
+            next_command=f"ls {shlex.quote(str(path.parent))}",
+        )
     for found_path in paths:
         if not (found_path.is_file() or found_path.is_dir()):
             raise SuiteError(

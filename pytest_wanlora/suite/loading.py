@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.files import from_here
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.suite import checks, document
+from pytest_wanlora.suite import checks, document, model_checks
 from pytest_wanlora.suite.models import added_models
 from pytest_wanlora.suite.schema import Suite
 from pytest_wanlora.suite.subject import TRIGGER, WITH_TRIGGER, Bleed, filled
@@ -57,7 +57,7 @@ def load(
     given = read.data.get("name", path.stem)
     name = given if isinstance(given, str) else path.stem
     context = {"folder": path.absolute().parent, "baselines": baselines.absolute() / name}
-    complaints = list(checks.across(read.data))
+    complaints = [*checks.across(read.data), *model_checks.across(read.data)]
     for key in {"path", "sha256"} & read.data.keys():
         complaints.append(((key,), checks.unknown("key", key, checks.keys(Suite))))
     data = {**read.data, "name": given, "path": path, "sha256": read.sha256}

@@ -17,6 +17,7 @@ from pytest_wanlora.suite.fields import (
     Weights,
     as_tuple,
     reference,
+    whole,
 )
 
 
@@ -37,7 +38,7 @@ class Architecture(Frozen):
     blocks: Positive
     heads: Positive | None = None
     text_dim: Positive | None = None
-    size_multiple: Literal[16, 32] = 32
+    size_multiple: Annotated[Literal[16, 32], BeforeValidator(whole)] = 32
     in_dim: Positive | None = None
     image_layers: bool = False
 
@@ -103,7 +104,7 @@ class ModelFiles(Frozen):
     dit: _Denoiser = ()
     experts: Experts | None = None
     boundary: Annotated[float, Field(gt=0, lt=1)] | None = None
-    resident_experts: Literal[1, 2] = 2
+    resident_experts: Annotated[Literal[1, 2], BeforeValidator(whole)] = 2
     text_encoder: Weights
     vae: Weights
     image_encoder: Weights | None = None

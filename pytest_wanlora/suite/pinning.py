@@ -17,16 +17,15 @@ from pytest_wanlora.suite.files import resolve
 from pytest_wanlora.suite.fingerprint import references, stated
 from pytest_wanlora.suite.schema import Suite
 
+Key: TypeAlias = tuple[str | int, ...]
+"""Path of a mapping in a suite's file: `("model",)`, `("model", "experts", "high")`, `("stack", 0)`."""
+
 #: Where the digest of a scorer's file is stated.
-_SINGLE: Final[Mapping[str, tuple[str, ...]]] = {
+_SINGLE: Final[Mapping[str, Key]] = {
     "scoring.clip.weights": ("scoring", "clip", "sha256"),
     "scoring.video_features.weights": ("scoring", "video_features", "sha256"),
     "scoring.reference": ("scoring", "reference_sha256"),
 }
-
-
-Key: TypeAlias = tuple[str | int, ...]
-"""Path of a mapping in a suite's file: `("model",)`, `("model", "experts", "high")`, `("stack", 0)`."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,7 @@ class Pins:
     """
 
     files: Mapping[Key, Mapping[str, str]]
-    single: Mapping[tuple[str, ...], str]
+    single: Mapping[Key, str]
     commits: Mapping[str, str]
     unknown: tuple[str, ...]
 
@@ -51,7 +50,7 @@ class Pins:
         """What is pinned, and what is not."""
         for key, found in self.files.items():
             yield from (f"pinned {_dotted(key)}.sha256.{name}: {value}" for name, value in found.items())
-        yield from (f"pinned {'.'.join(key)}: {value}" for key, value in self.single.items())
+        yield from (f"pinned {_dotted(key)}: {value}" for key, value in self.single.items())
         yield from (f"pinned {new}" for new in self.commits.values())
         yield from (f"not pinned {line}" for line in self.unknown)
 
@@ -63,12 +62,13 @@ def find(suite: Suite) -> Pins:
         SuiteError: A local file is missing or cannot be read.
     """
     files: dict[Key, dict[str, str]] = {}
-    single: dict[tuple[str, ...], str] = {}
+    single: dict[Key, str] = {}
     commits: dict[str, str] = {}
     unknown: list[str] = []
     for key, text in references(suite):
         reference = resolve(text, key=key, where=suite.where(key))
-        if reference.kind == "package" or not (key.startswith(("model.", "stack[")) or key in _SINGLE):
+        alone = _single(key)
+        if reference.kind == "package" or not (key.startswith(("model.", "stack[")) or alone):
             continue
         paths = reference.paths if reference.hub_id is None else hub.local_files(reference)
         if not paths:
@@ -83,13 +83,13 @@ def find(suite: Suite) -> Pins:
                 f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
                 next_command=f"ls -l {shlex.quote(str(error.filename))}",
             ) from error
-        if key not in _SINGLE:
+        if alone is None:
             place = files.setdefault(_place(key), {})
             for name, value in found.items():
                 if place.setdefault(name, value) != value:
                     unknown.append(f"{key}: {name}: another file of {_dotted(_place(key))} has the same name")
         elif found:
-            (single[_SINGLE[key]],) = found.values()
+            (single[alone],) = found.values()
         if reference.hub_id is not None and reference.revision is None:
             commit = hub.revision_of(reference, paths)
             if commit is None:
@@ -97,6 +97,13 @@ def find(suite: Suite) -> Pins:
             else:
                 commits[text] = f"hub:{reference.hub_id}@{commit}:{reference.pattern}"
     return Pins({key: found for key, found in files.items() if found}, single, commits, tuple(unknown))
+
+
+def _single(key: str) -> Key | None:
+    """Where the digest of a reference to one file is stated; None for a part of the model."""
+    if key.startswith("scenarios[") and key.endswith("].input_image"):
+        return "scenarios", int(key[len("scenarios[") : key.index("]")]), "input_image_sha256"
+    return _SINGLE.get(key)
 
 
 def _place(key: str) -> Key:
@@ -136,7 +143,7 @@ def pinned(text: str, pins: Pins, path: Path) -> str:
         mapping = _mapping(root, key[:-1], path)
         at = _first(mapping)
         if any(name.value == key[-1] for name, _ in mapping.value):
-            edits.append((*_span(mapping, key[-1]), f'{key[-1]}: "{value}"'))
+            edits.append((*_span(mapping, str(key[-1])), f'{key[-1]}: "{value}"'))
         else:
             edits.append((at.index, at.index, f'{key[-1]}: "{value}"\n{" " * at.column}'))
     for node in _scalars(root):

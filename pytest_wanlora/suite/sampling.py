@@ -88,3 +88,15 @@ class Sampling(BaseModel):
             for name, value in found.items()
             if name not in exact and (name not in LEVERS or value != LEVERS[name])
         }
+
+
+def noise_levels(steps: int, shift: float) -> tuple[float, float]:
+    """The noise level, 0 to 1, of the first and the last step of DiffSynth's schedule for Wan.
+
+    Example:
+        >>> noise_levels(4, 5.0)
+        (1.0, 0.625)
+    """
+    # a copy of `FlowMatchScheduler.set_timesteps_wan`, whose import takes torch and seconds
+    last = 1 / steps
+    return 1.0, shift * last / (1 + (shift - 1) * last)

@@ -35,6 +35,7 @@ from pytest_wanlora.suite.fields import (
     image,
     reference,
     refusal,
+    whole,
 )
 from pytest_wanlora.suite.model_files import ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import Sampling
@@ -320,7 +321,7 @@ class Suite(Frozen):
     """
 
     name: Name
-    schema_version: Literal[1] = 1
+    schema_version: Annotated[Literal[1], BeforeValidator(whole)] = 1
     device: Literal["auto", "cpu", "cuda"] = "auto"
     model: ModelFiles
     stack: tuple[Stacked, ...] = ()

@@ -32,7 +32,7 @@ model:
   text_encoder: text_encoder.safetensors
   vae: vae21.safetensors
   tokenizer: tokenizer
-  architecture: {dim: 48, ffn_dim: 96, blocks: 2, size_multiple: 16}
+  architecture: {dim: 48, ffn_dim: 96, blocks: 2, size_multiple: 16READS}
 sampling: {height: 32, width: 48, frames: 5, steps: 4, cfg_scale: 3.0, shift: 5.0, dtype: float32}
 scoring:
   clip: {model: ViT-B-32, weights: vae21.safetensors}
@@ -122,7 +122,13 @@ def write_kind(folder: Path, kind: str) -> Suite:
         image = ", input_image: first.png"
         colours = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
         Image.fromarray(colours).save(folder / "first.png")
+    reads = f", in_dim: {arguments['in_dim']}" + (", image_layers: true" if kind == "wan2.1-i2v" else "")
     path = folder / f"{kind}.yaml"
-    text = SUITE.replace("NAME", kind).replace("DENOISER", denoiser).replace("IMAGE", image)
+    text = (
+        SUITE.replace("READS", reads)
+        .replace("NAME", kind)
+        .replace("DENOISER", denoiser)
+        .replace("IMAGE", image)
+    )
     path.write_text(text, encoding="utf-8")
     return suite.load(path)

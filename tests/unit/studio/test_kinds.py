@@ -111,6 +111,24 @@ def test_an_image_is_read(kind: Kind, monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert (kind.studio.render(other, None).frames != found).any()
 
 
+def test_the_model_itself_is_asked_where_the_suite_does_not_state_what_it_reads(
+    kind: Kind, environment: Environment
+) -> None:
+    reads, picture = "i2v" in kind.kind, str(kind.folder / "first.png")
+    Image.new("RGB", (48, 32)).save(kind.folder / "other.png" if reads else picture)
+    scenarios = tuple(
+        each.model_copy(update={"input_image": None if reads else picture}) for each in kind.suite.scenarios
+    )
+    wrong = kind.suite.model_copy(update={"scenarios": scenarios})
+    words = "missing, and the denoiser reads a first frame" if reads else "the denoiser reads no first frame"
+    with pytest.raises(StudioError, match=rf"\.yaml:\d+: scenarios\[0\]\.input_image: .*{words}"):
+        Studio(wrong, environment, threads=1).load()
+    if kind.suite.model.image_encoder is not None:
+        model = kind.suite.model.model_copy(update={"image_encoder": None})
+        with pytest.raises(StudioError, match=r"model\.image_encoder: missing; the denoiser reads CLIP"):
+            Studio(kind.suite.model_copy(update={"model": model}), environment, threads=1).load()
+
+
 def halves(tmp_path: Path) -> tuple[Path, Path]:
     return write_lora(tmp_path / "x_high_noise.safetensors", seed=5), write_lora(
         tmp_path / "x_low_noise.safetensors", seed=6
