@@ -36,7 +36,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ),
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="packaged suite to start from: wan2.2-ti2v-5b or tiny"
+        "--model", metavar="NAME", help="packaged suite to start from, such as wan2.2-ti2v-5b or tiny"
     )
     parser.add_argument("--name", help="name of the new suite")
     parser.add_argument(
@@ -54,6 +54,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="what CLIP compares a prompt's videos with, a short English sentence; default: the prompt",
     )
     parser.add_argument(
+        "--input-image",
+        action="append",
+        default=[],
+        metavar="'ID=FILE'",
+        help="first frame of a prompt's videos, for image-to-video: one for each prompt",
+    )
+    parser.add_argument(
         "--prompts",
         type=Path,
         metavar="FILE",
@@ -68,7 +75,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--videos", type=Path, metavar="FOLDER", help="your reference videos; default: reference-videos"
     )
-    parser.add_argument("--lora", metavar="FILE|FOLDER|GLOB", help="checkpoint for the printed gate command")
+    parser.add_argument(
+        "--lora",
+        metavar="FILE|FOLDER|GLOB|high=FILE,low=FILE",
+        help="checkpoint for the printed gate command",
+    )
     parser.add_argument("--ci", metavar="github|gitlab|none", help="CI file to write; default: none")
     parser.add_argument(
         "--folder", type=Path, default=Path(), metavar="FOLDER", help="where to write; default: here"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora import suite as suites
+from pytest_wanlora.checkpoint.pairs import each_path
 from pytest_wanlora.cli.output import complain, say
 from pytest_wanlora.cli.terminal import Terminal
-from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.errors import CheckpointError, SettingsError
 from pytest_wanlora.files import expand_home
-from pytest_wanlora.new_project import ci_files, metadata, scenarios
+from pytest_wanlora.new_project import ci_files, first_frames, metadata, scenarios
 from pytest_wanlora.new_project.scenarios import NewScenario
 
 if TYPE_CHECKING:
@@ -23,8 +26,10 @@ if TYPE_CHECKING:
 NO_CI: Final = "none"
 _VIDEOS: Final = "reference-videos"
 _LORA: Final = "FILE.safetensors"
+_PAIR: Final = "high=HIGH.safetensors,low=LOW.safetensors"
 _USUAL_MODEL: Final = "wan2.2-ti2v-5b"
 _USUAL_NAME: Final = "my-lora"
+_PROGRAM: Final = ("python", "-m", "pytest_wanlora")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +63,8 @@ def collect(arguments: argparse.Namespace, terminal: Terminal | None) -> Answers
     ask = _Asker(arguments, terminal)
     model = ask("model", _model, "Packaged suite to start from", _USUAL_MODEL)
     name = ask("name", _name, "Name of the new suite", _usual_name(arguments.folder))
-    clip = suites.load(model).scoring.clip
+    suite = suites.load(model)
+    clip = suite.scoring.clip
     path = arguments.training_data
     if path is None and terminal is not None:
         path = terminal.ask("Training metadata: .csv, .json or .jsonl (Enter for none)", _optional_file)
@@ -74,6 +80,7 @@ def collect(arguments: argparse.Namespace, terminal: Terminal | None) -> Answers
     if trigger:
         given = [each.with_trigger(scenarios.plain(trigger)) for each in given]
     _refuse(scenarios.check(given, clip))
+    given = _with_first_frames(arguments, terminal, given, suite)
     if training is not None:
         training = metadata.read(training.path, [each.category for each in given])
     if terminal is None and arguments.ci is None:
@@ -88,9 +95,27 @@ def collect(arguments: argparse.Namespace, terminal: Terminal | None) -> Answers
         scenarios=given,
         training=training,
         videos=Path(_VIDEOS) if arguments.videos is None else within(arguments.folder, arguments.videos),
-        lora=_LORA if arguments.lora is None else str(within(arguments.folder, Path(arguments.lora))),
+        lora=_lora(arguments, suite),
         ci=ci,
     )
+
+
+def _lora(arguments: argparse.Namespace, suite: suites.Suite) -> str:
+    """What the printed gate command gives ``--lora``: what was typed, as it is named in the folder."""
+    pair, given, folder = suite.model.experts is not None, arguments.lora, arguments.folder
+    if given is None:
+        return _PAIR if pair else _LORA
+    try:
+        found = each_path(given, Path(), lambda path: within(folder, Path(path)))
+    except CheckpointError as error:
+        raise SettingsError(error.message, options={"--lora": _PAIR if pair else _LORA}) from error
+    if not pair and found.startswith(("high=", "low=")):
+        raise SettingsError(
+            f"--lora: {given!r}: LoRAs of two experts, and the model of {suite.name} has one denoiser; "
+            "allowed: one file, a folder or a pattern",
+            options={"--lora": _LORA},
+        )
+    return found
 
 
 def within(folder: Path, path: Path) -> Path:
@@ -183,6 +208,41 @@ def _ask_caption(
         return scenario
 
     return terminal.ask("  caption", read)
+
+
+def _with_first_frames(
+    arguments: argparse.Namespace,
+    terminal: Terminal | None,
+    given: Sequence[NewScenario],
+    suite: suites.Suite,
+) -> list[NewScenario]:
+    named = scenarios.by_id(
+        given,
+        map(scenarios.parse_input_image, arguments.input_image),
+        option="--input-image",
+        example="street.png",
+    )
+    found = first_frames.with_first_frames(given, named, suite, arguments.folder)
+    lacking = [each for each in found if each.input_image is None]
+    if not lacking or not first_frames.are_needed(suite):
+        return found
+    size = f"{suite.sampling.width}x{suite.sampling.height}"
+    if terminal is None:
+        command = [*_PROGRAM, *arguments.words, *first_frames.examples(lacking, suite)]
+        raise SettingsError(
+            f"--input-image: missing for {', '.join(each.id for each in lacking)}; {suite.name}'s videos "
+            f"begin with a given frame; allowed: 'ID=FILE' for each prompt, a picture of {size} or of that "
+            "ratio that shows what the prompt says; the pictures of the package only try it out",
+            next_command=shlex.join(command),
+        )
+    asked = {
+        each.id: terminal.ask(
+            f"First frame of {each.id}, a picture of {size} or of that ratio",
+            partial(first_frames.with_first_frame, each, suite=suite, folder=arguments.folder),
+        )
+        for each in lacking
+    }
+    return [asked.get(each.id, each) for each in found]
 
 
 def _ask_trigger(terminal: Terminal, training: Training, given: Iterable[NewScenario]) -> str | None:

@@ -38,12 +38,16 @@ class NewScenario:
         id: Name in test ids, folders and reports.
         category: What kind of training data it stands for.
         caption: The text that CLIP compares the video with; None for the prompt itself.
+        input_image: First frame, as the suite's file names it; None for a video of the prompt alone.
+        input_image_sha256: Of that file.
     """
 
     id: str
     category: str
     prompt: str
     caption: str | None = None
+    input_image: str | None = None
+    input_image_sha256: str = ""
 
     def with_trigger(self, trigger: str) -> NewScenario:
         """Return the scenario with trigger words in front of its prompt, unless they are in it.
@@ -78,13 +82,24 @@ def parse_prompt(text: str) -> NewScenario:
 
 def parse_caption(text: str) -> tuple[str, str]:
     """Read `ID=TEXT`."""
+    identifier, caption = _parts("--caption", text, "test1_street=a street at night")
+    return identifier, plain(caption)
+
+
+def parse_input_image(text: str) -> tuple[str, str]:
+    """Read `ID=FILE`."""
+    identifier, path = _parts("--input-image", text, "test1_street=street.png")
+    return identifier, path.strip()
+
+
+def _parts(option: str, text: str, example: str) -> tuple[str, str]:
     found = _CAPTION.fullmatch(text)
     if found is None:
+        form = "'ID=FILE'" if option == "--input-image" else "'ID=TEXT'"
         raise SettingsError(
-            f"--caption: {quoted(text)} is not allowed; allowed: 'ID=TEXT'",
-            options={"--caption": "test1_street=a street at night"},
+            f"{option}: {quoted(text)} is not allowed; allowed: {form}", options={option: example}
         )
-    return found[1], plain(found[2])
+    return found[1], found[2]
 
 
 def read_file(path: Path) -> list[NewScenario]:
@@ -127,20 +142,30 @@ def with_captions(scenarios: Sequence[NewScenario], captions: Iterable[tuple[str
     Raises:
         SettingsError: A caption of no scenario, or two of one.
     """
+    given = by_id(scenarios, captions, option="--caption", example="a street at night")
+    return [replace(each, caption=given.get(each.id, each.caption)) for each in scenarios]
+
+
+def by_id(
+    scenarios: Sequence[NewScenario], pairs: Iterable[tuple[str, str]], *, option: str, example: str
+) -> dict[str, str]:
+    """What an option gives scenarios, by their ids.
+
+    Raises:
+        SettingsError: One is of no scenario, or two are of one.
+    """
     known = [scenario.id for scenario in scenarios]
     given: dict[str, str] = {}
-    for identifier, caption in captions:
+    for identifier, text in pairs:
         if identifier not in known:
             raise SettingsError(
-                f"--caption: {identifier!r} is no scenario; allowed: {', '.join(known) or 'none'}",
-                options={"--caption": f"{known[0]}=a street at night" if known else False},
+                f"{option}: {identifier!r} is no scenario; allowed: {', '.join(known) or 'none'}",
+                options={option: f"{known[0]}={example}" if known else False},
             )
         if identifier in given:
-            raise SettingsError(
-                f"--caption: {identifier!r} has two; allowed: one", options={"--caption": False}
-            )
-        given[identifier] = caption
-    return [replace(each, caption=given.get(each.id, each.caption)) for each in scenarios]
+            raise SettingsError(f"{option}: {identifier!r} has two; allowed: one", options={option: False})
+        given[identifier] = text
+    return given
 
 
 def check(scenarios: Sequence[NewScenario], clip: ClipScorer) -> list[str]:

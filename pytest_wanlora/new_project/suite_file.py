@@ -86,6 +86,10 @@ def _scenario_lines(scenarios: Iterable[NewScenario]) -> Iterator[str]:
         yield from _text_lines("prompt", each.prompt)
         if each.caption is not None:
             yield from _text_lines("caption", each.caption)
+        if each.input_image is not None:
+            # a path is one word, which is never wrapped
+            yield f"    input_image: {_scalar(each.input_image)}"
+            yield f"    input_image_sha256: {each.input_image_sha256}"
 
 
 def _text_lines(key: str, text: str) -> Iterator[str]:

@@ -95,7 +95,7 @@ def _boundary(data: Mapping[str, Value]) -> Iterator[checks.Complaint]:
         least, most = math.floor((last + _ROUNDING) * 1e4 + 1) / 1e4, 0.9999
         text = (
             f"{boundary!r}: the {without}-noise expert would have no step, and no video would tell of its "
-            f"LoRA: the {steps} steps at shift {shift:g} go from noise level {first:.4g} to {last:.4g}; "
+            f"LoRA: the {steps} steps at shift {shift:g} go from noise level {first:.6g} to {last:.6g}; "
             f"allowed: {least:g} to {most:g}"
         )
         yield ("model", "boundary"), text

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import pty
 import select
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from pytest_wanlora import cli
 from pytest_wanlora import suite as suites
@@ -116,6 +118,98 @@ class TestOptions:
         assert files(folder)[".gitignore"] == b"/.wanlora/\n"
 
 
+def picture(folder: Path, name: str = "frames/a b.png", size: tuple[int, int] = (160, 96)) -> Path:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (10, 200, 90)).save(path)
+    return path
+
+
+class TestFirstFrames:
+    PROMPTS = (
+        "init",
+        "--model",
+        "tiny-i2v",
+        "--name",
+        "mine",
+        "--prompt",
+        STREET,
+        "--prompt",
+        "b=nature: a tree",
+    )
+
+    @pytest.mark.parametrize("model", ["tiny-i2v", "wan2.2-i2v-a14b", "wan2.2-ti2v-5b-i2v", "wan2.1-i2v-14b"])
+    def test_each_prompt_needs_one_and_the_printed_command_works(
+        self, folder: Path, model: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        words = [model if word == "tiny-i2v" else word for word in self.PROMPTS]
+        assert cli.main(words) == 4
+        said = capsys.readouterr().err
+        assert "--input-image: missing for street, b; " in said
+        assert files(folder) == {}
+        assert cli.main(shlex.split(said.rpartition("next: ")[2])[3:]) == 0
+        scenarios = suites.load("suites/mine.yaml").scenarios
+        assert all(Path(str(each.input_image)).is_file() for each in scenarios)
+        assert all(len(each.input_image_sha256) == 64 for each in scenarios)
+
+    def test_a_picture_of_the_folder_is_named_from_the_suite(self, folder: Path) -> None:
+        picture(folder)
+        more = ["--input-image", "street=frames/a b.png", "--input-image", f"b={folder}/frames/a b.png"]
+        assert cli.main([*self.PROMPTS, *more]) == 0
+        assert 'input_image: "../frames/a b.png"' in Path("suites/mine.yaml").read_text()
+        suite = suites.load("suites/mine.yaml")
+        suites.check_digests(suite, skip=["scoring.reference"])
+        assert len({each.input_image_sha256 for each in suite.scenarios}) == 1
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["street"], "--input-image: 'street' is not allowed; allowed: 'ID=FILE'"),
+            (["other=x.png"], "--input-image: 'other' is no scenario; allowed: street, b"),
+            (["b=none.png"], "none.png: not a picture that can be read"),
+            (["b=square.png"], "100x100, which DiffSynth would stretch to the video's 160x96"),
+        ],
+    )
+    def test_a_wrong_picture_is_refused(
+        self, folder: Path, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        picture(folder, "square.png", (100, 100))
+        given = [word for each in arguments for word in ("--input-image", each)]
+        assert cli.main([*self.PROMPTS, *given]) == 4
+        said = capsys.readouterr().err
+        assert words in said
+        assert not Path("suites").exists()
+
+    def test_a_text_to_video_suite_takes_none(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        picture(folder, "wide.png", (832, 480))
+        words = ["init", "--model", "wan2.2-t2v-a14b", "--name", "mine", "--prompt", STREET]
+        assert cli.main([*words, "--input-image", "street=wide.png"]) == 4
+        assert "reads no first frame" in capsys.readouterr().err
+
+
+class TestPairs:
+    PAIR = ("init", "--model", "wan2.2-t2v-a14b", "--name", "mine", "--prompt", STREET)
+
+    @pytest.mark.parametrize(
+        ("given", "printed"),
+        [
+            ([], "high=HIGH.safetensors,low=LOW.safetensors"),
+            (["--lora", "high=out/a.safetensors,low=out/b.safetensors"], None),
+            (["--lora", "sub/out/"], "out"),
+        ],
+    )
+    def test_the_printed_gate_is_of_two_files(
+        self, folder: Path, given: list[str], printed: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        wanted = printed or f"high={folder}/out/a.safetensors,low={folder}/out/b.safetensors"
+        assert cli.main([*self.PAIR, "--folder", "sub", *given]) == 0
+        assert f"  pytest --lora {wanted}\n" in capsys.readouterr().out
+
+    def test_a_pair_is_refused_for_one_denoiser(self, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main([*FULL, "--lora", "high=a.safetensors,low=b.safetensors"]) == 4
+        assert "LoRAs of two experts, and the model of wan2.2-ti2v-5b has one" in capsys.readouterr().err
+
+
 class TestRefusals:
     @pytest.mark.parametrize("extra", [[], ["--yes"]])
     def test_what_is_missing_is_listed_at_once(
@@ -130,8 +224,6 @@ class TestRefusals:
         assert "  --name" not in capsys.readouterr().err
 
     def test_the_next_command_works_as_printed(self, capsys: pytest.CaptureFixture[str]) -> None:
-        import shlex
-
         cli.main(["init"])
         command = capsys.readouterr().err.rpartition("next: ")[2]
         assert cli.main(shlex.split(command)[3:]) == 0
@@ -287,6 +379,18 @@ class TestOnTerminal:
         assert cli.main(["init"]) == 4
         assert "stopped at a question; nothing was written" in capsys.readouterr().err
         assert files(folder) == {}
+
+    def test_it_asks_for_first_frames(self, folder: Path) -> None:
+        picture(folder)
+        picture(folder, "square.png", (100, 100))
+        answers = ["", "square.png", "frames/a b.png", "none", "yes"]
+        words = ["init", "--model", "tiny-i2v", "--name", "mine", "--prompt", STREET]
+        code, screen = on_terminal(words, answers, folder)
+        assert code == 0, screen
+        assert "First frame of street, a picture of 160x96 or of that ratio: " in screen
+        assert "100x100, which DiffSynth would stretch" in screen
+        (scenario,) = suites.load(folder / "suites/mine.yaml").scenarios
+        assert scenario.input_image == str(folder / "suites/../frames/a b.png")
 
     def test_yes_asks_nothing(self, folder: Path) -> None:
         code, screen = on_terminal([*FULL, "--yes"], [], folder)

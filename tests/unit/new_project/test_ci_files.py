@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from pytest_wanlora import cli, options
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora import cli, options, testing
 from pytest_wanlora import suite as suites
 from pytest_wanlora.new_project import ci_files
 from pytest_wanlora.publishing import receipt
@@ -97,6 +98,37 @@ class TestEveryKind:
         assert cli.main(words[words.index("verify") :]) == 1  # it was gated on another suite
         (release / "lora.safetensors").write_bytes(b"other bytes")
         assert cli.main(demanded) == 1
+
+    def test_both_halves_of_a_pair_are_gated_copied_and_verified(
+        self, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        suite = suites.load("tiny-pair")
+        assert not re.search("checkpoint }}|CHECKPOINT|lora.safetensors", ci_files.compose(kind, suite))
+        monkeypatch.chdir(tmp_path)
+        (tmp_path / "release").mkdir()
+        paths = {"$HIGH": tmp_path / "my high.safetensors", "$LOW": tmp_path / "my low.safetensors"}
+        for seed, path in enumerate(paths.values()):
+            testing.write_lora(path, seed=seed)
+        found = document(kind, suite)
+        inputs = found["True"]["workflow_dispatch"]["inputs"] if kind == "github" else found["variables"]
+        assert [name.lower() for name in inputs] == ["high", "low"]
+        for words in commands(kind, "gate", suite):
+            if words[0] == "cp" and words[1] in paths:
+                shutil.copy(paths[words[1]], words[2])
+        (words,) = [words for words in commands(kind, "gate", suite) if words[0] == "pytest"]
+        given = words[words.index("--lora") + 1]
+        for name, path in paths.items():
+            given = given.replace(name, str(path))
+        (pair,) = checkpoints.asked([given], by_name=True)
+        checkpoint = pair.read("epoch-2")
+        card = gated.card(sha256=checkpoint.sha256, checkpoint=checkpoint.describe())
+        data = receipt.canonical(receipt.statement(gated.record(candidates=(card,)), "epoch-2"))
+        (tmp_path / "release/receipt.json").write_bytes(data)
+        (words,) = [words for words in commands(kind, "publish", suite) if "verify" in words]
+        verified = words[words.index("verify") : words.index("verify") + 3]
+        assert cli.main(verified) == 0
+        shutil.copy(paths["$HIGH"], "release/low_noise.safetensors")
+        assert cli.main(verified) == 1
 
     def test_what_is_installed_for_verify_is_what_the_publishing_guide_installs(self, kind: str) -> None:
         guide = (Path(__file__).parents[3] / "docs/examples/publish.yml").read_text(encoding="utf-8")

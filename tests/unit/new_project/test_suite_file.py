@@ -10,15 +10,24 @@ from hypothesis import strategies as st
 
 from pytest_wanlora import suite as suites
 from pytest_wanlora.errors import SettingsError, SuiteError
-from pytest_wanlora.new_project import scenarios, suite_file
+from pytest_wanlora.new_project import first_frames, scenarios, suite_file
 from pytest_wanlora.new_project.scenarios import NewScenario
 
 STREET = NewScenario("street", "urban", "a street in Seoul at night")
 LONG = NewScenario("long", "old town", "one: two # three, " * 20 + "비", "a street")
 
 
+def framed(model: str, *given: NewScenario) -> list[NewScenario]:
+    """Scenarios with the first frames that a model needs."""
+    suite = suites.load(model)
+    if not first_frames.are_needed(suite):
+        return list(given)
+    pairs = [text.split("=") for text in first_frames.examples(given, suite)[1::2]]
+    return first_frames.with_first_frames(given, dict(pairs), suite, Path("/gate"))
+
+
 def made(model: str, *given: NewScenario, name: str = "mine", folder: Path = Path("/gate")) -> suites.Suite:
-    text = suite_file.compose(model, name, given)
+    text = suite_file.compose(model, name, framed(model, *given))
     return suite_file.load_text(text, folder / "suites" / f"{name}.yaml", baselines=folder / "baselines")
 
 
@@ -42,7 +51,7 @@ class TestCompose:
         ]
 
     def test_comments_stay_and_lines_can_be_read(self, model: str) -> None:
-        text = suite_file.compose(model, "mine", [STREET, LONG])
+        text = suite_file.compose(model, "mine", framed(model, STREET, LONG))
         packaged = suites.packaged()[model].read_text(encoding="utf-8")
         comments = [
             line for line in packaged.partition("\nscenarios:")[0].splitlines() if line.startswith("#")
