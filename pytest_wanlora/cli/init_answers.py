@@ -216,7 +216,8 @@ def _with_first_frames(
     given: Sequence[NewScenario],
     suite: suites.Suite,
 ) -> list[NewScenario]:
-    named = scenarios.by_id(
+    named = {each.id: each.input_image for each in given if each.input_image is not None}
+    named |= scenarios.by_id(
         given,
         map(scenarios.parse_input_image, arguments.input_image),
         option="--input-image",

@@ -26,7 +26,8 @@ _CAPTION: Final = re.compile(r"\s*([^=\s]*)\s*=(.*)", re.DOTALL)
 #: What YAML forbids in a file; surrogates are the bytes of an argument that is not UTF-8.
 _UNPRINTABLE: Final = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _LONGEST_NAME: Final = 64
-_KEYS: Final = ("id", "category", "prompt", "caption")
+_KEYS: Final = ("id", "category", "prompt", "caption", "input_image")
+_OPTIONAL: Final = ("caption", "input_image")
 _FORM: Final = "'ID=CATEGORY: TEXT'"
 
 
@@ -38,7 +39,8 @@ class NewScenario:
         id: Name in test ids, folders and reports.
         category: What kind of training data it stands for.
         caption: The text that CLIP compares the video with; None for the prompt itself.
-        input_image: First frame, as the suite's file names it; None for a video of the prompt alone.
+        input_image: First frame, as the suite's file names it, or before that as a path from here; None for
+            a video of the prompt alone.
         input_image_sha256: Of that file.
     """
 
@@ -127,7 +129,7 @@ def read_file(path: Path) -> list[NewScenario]:
         if problem is not None:
             wrong.append(f"{place}: scenarios[{number}]: {problem}")
         else:
-            found.append(_from_item(item))
+            found.append(_from_item(item, path.parent))
     if wrong:
         raise SettingsError(
             "\n".join(f"--prompts: {line}" for line in [*wrong, f"allowed: a file such as {example}"]),
@@ -234,23 +236,26 @@ def _clip_problems(scenarios: Sequence[NewScenario], clip: ClipScorer) -> Iterat
 
 def _item_problem(item: object) -> str | None:
     if not isinstance(item, Mapping):
-        return f"{quoted(item)}; allowed: a mapping with id, category, prompt, and caption if need be"
+        return f"{quoted(item)}; allowed: a mapping with id, category, prompt, maybe caption and input_image"
     if unknown := [key for key in item if key not in _KEYS]:
         return f"unknown key {unknown[0]!r}; allowed: {', '.join(_KEYS)}"
     for key in _KEYS:
         value = item.get(key)
-        if value is None and key == "caption":
+        if value is None and key in _OPTIONAL:
             continue
         if not isinstance(value, str):
             return f"{key} is {quoted(value)}; allowed: text, in quotes if it looks like a number"
     return None
 
 
-def _from_item(item: Any) -> NewScenario:  # noqa: ANN401 - checked by `_item_problem`
-    caption = item.get("caption")
+def _from_item(item: Any, folder: Path) -> NewScenario:  # noqa: ANN401 - checked by `_item_problem`
+    caption, image = item.get("caption"), item.get("input_image")
+    if image is not None and not image.startswith(("package:", "~")):
+        image = str(folder / image)
     return NewScenario(
         item["id"],
         item["category"].strip(),
         plain(item["prompt"]),
         None if caption is None else plain(caption),
+        image,
     )

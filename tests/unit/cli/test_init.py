@@ -180,6 +180,19 @@ class TestFirstFrames:
         assert words in said
         assert not Path("suites").exists()
 
+    def test_a_file_of_prompts_may_name_them(self, folder: Path) -> None:
+        picture(folder, "texts/one.png")
+        (folder / "texts/prompts.yaml").write_text(
+            "scenarios:\n- {id: rain, category: nature, prompt: rain, input_image: one.png}\n"
+            "- {id: b, category: nature, prompt: b, input_image: 'package:suites/frames/tiny-nature.png'}\n"
+        )
+        words = ["init", "--model", "tiny-i2v", "--name", "mine", "--prompts", "texts/prompts.yaml"]
+        assert cli.main(words) == 0
+        text = Path("suites/mine.yaml").read_text()
+        assert '"../texts/one.png"' in text
+        assert '"package:suites/frames/tiny-nature.png"' in text
+        assert len(suites.load("suites/mine.yaml").scenarios[0].input_image_sha256) == 64
+
     def test_a_text_to_video_suite_takes_none(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         picture(folder, "wide.png", (832, 480))
         words = ["init", "--model", "wan2.2-t2v-a14b", "--name", "mine", "--prompt", STREET]
