@@ -6,7 +6,7 @@ import itertools
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -87,15 +87,10 @@ def absolute(argument: str, folder: Path) -> str:
     Raises:
         ValueError: A folder of a user who does not exist.
     """
-    return each_path(argument, folder, lambda path: folder / expand_home(path))
-
-
-def each_path(argument: str, folder: Path, change: Callable[[str], str | Path]) -> str:
-    """Change the path, or the paths, in an argument of ``--lora`` that was typed in a folder."""
     roles = {} if os.path.lexists(folder / argument) else _roles(argument)
     if not roles:
-        return str(change(argument))
-    return ",".join(f"{expert}={change(text)}" for expert, text in roles.items())
+        return str(folder / expand_home(argument))
+    return ",".join(f"{expert}={folder / expand_home(text)}" for expert, text in roles.items())
 
 
 def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora import suite as suites
-from pytest_wanlora.checkpoint.pairs import each_path
+from pytest_wanlora.checkpoint.pairs import absolute
 from pytest_wanlora.cli.output import complain, say
 from pytest_wanlora.cli.terminal import Terminal
 from pytest_wanlora.errors import CheckpointError, SettingsError
@@ -106,10 +106,15 @@ def _lora(arguments: argparse.Namespace, suite: suites.Suite) -> str:
     if given is None:
         return _PAIR if pair else _LORA
     try:
-        found = each_path(given, Path(), lambda path: within(folder, Path(path)))
+        found = absolute(given, Path.cwd())
     except CheckpointError as error:
         raise SettingsError(error.message, options={"--lora": _PAIR if pair else _LORA}) from error
-    if not pair and found.startswith(("high=", "low=")):
+    except ValueError as error:
+        raise SettingsError(f"--lora: {given}: {error}; allowed: a path") from error
+    # of a pair each path is absolute, and the whole is none
+    if not found.startswith(("high=", "low=")):
+        return str(within(folder, Path(given)))
+    if not pair:
         raise SettingsError(
             f"--lora: {given!r}: LoRAs of two experts, and the model of {suite.name} has one denoiser; "
             "allowed: one file, a folder or a pattern",
