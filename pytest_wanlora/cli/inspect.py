@@ -44,6 +44,8 @@ def _run(arguments: argparse.Namespace) -> int:
         paths = checkpoints.expand(arguments.files)
     except CheckpointError as error:
         raise of_command(error, "inspect") from error
+    for line in checkpoints.left_out(arguments.files):
+        complain(line)
     for path in paths:
         try:
             checkpoint = checkpoints.read(path)

@@ -106,7 +106,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
 
-    if arguments.receipt.suffix == ".safetensors" and arguments.checkpoint.suffix in (".json", ".sigstore"):
+    if arguments.receipt.suffix.lower() == ".safetensors" and arguments.checkpoint.suffix in (
+        ".json",
+        ".sigstore",
+    ):
         raise SettingsError(
             f"{arguments.receipt}: a LoRA in the place of the receipt, and {arguments.checkpoint} in that of "
             "the LoRA; allowed: the receipt first",

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora import workers
 from pytest_wanlora.errors import JobError, WanloraError
@@ -66,7 +67,11 @@ class Run:
         #: Nothing is judged: the run lists its items, or prints its plan.
         self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
         #: Of what was named; a race leaves one candidate.
-        self.warnings = (*suites.contradicting_names(gate.suite), *repeated(gate.candidates))
+        self.warnings = (
+            *suites.contradicting_names(gate.suite),
+            *repeated(gate.candidates),
+            *checkpoints.left_out(gate.settings.lora),
+        )
         self.started = time.time()
         self.began = False
         self.record: RunRecord | None = None
@@ -180,6 +185,9 @@ class Run:
         from pytest_wanlora.run.estimate import broken, plan_lines
 
         self.lines = plan_lines(self.gate, self.planned)
+        if self.config.get_verbosity() < 0:
+            # there is no header, which says them
+            self.lines += [f"note: {line}" for line in self.warnings]
         # the run would end so
         if (error := beyond_budget(self.gate)) is not None:
             raise pytest.UsageError(str(error))
