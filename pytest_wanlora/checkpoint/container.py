@@ -211,8 +211,8 @@ def open_container(path: Path) -> Container:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: {status.st_size} bytes that are no whole safetensors file: "
-            f"{wrong_size(path, status.st_size) or error}; allowed: with the SHA-256 of the file that it "
-            "was copied from",
+            f"{wrong_size(path, status.st_size) or error}; allowed: a whole one, whose SHA-256 is that of "
+            "the file that it was copied from",
             next_command=f"sha256sum {shlex.quote(str(path))}",
         ) from error
     return Container(path=path, size=status.st_size, entries=entries, metadata=metadata, stamp=_stamp(status))

@@ -354,8 +354,9 @@ def _cost(record: RunRecord) -> str:
     totals = record.totals
     plural = "s" * (totals.rendered != 1)
     words = [f"{totals.rendered} video{plural} rendered in {duration(totals.rendering_seconds)}"]
-    if totals.reused and not totals.rendered:
-        words = [f"no video was rendered, {totals.reused} came from the cache"]
+    if not totals.rendered:
+        words = ["no video was rendered"]
+        words += [f"{totals.reused} came from the cache"] if totals.reused else []
     elif totals.reused:
         words.append(f"{totals.reused} reused")
     if totals.failed:
