@@ -330,7 +330,9 @@ class TestUndecided:
         said = self._said(self._two_seeds(), looks=(2,))
         assert "not proven: that takes 3 or more videos of a scenario" in said
         assert "the band alone decides" not in said
-        assert "undecided: about 1 more video (46 s) would decide next: pytest --lora" in said
+        assert (
+            "undecided: if the changes stay as they are, about 1 more video (46 s) may decide next: " in said
+        )
         assert "--wanlora-seeds 2:3" in said
         assert "10,000" not in said
 
