@@ -151,7 +151,8 @@ def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None, record: 
     command = typed("pytest", "--lora", str(checkpoint), *options)
     if not lax:
         return command
-    where = f"a copy of suite {suite}, which python -m pytest_wanlora init writes" if copied else "the suite"
+    where = f"suite {suite}" if suite else "the suite"
+    where = f"a copy of {where}, which python -m pytest_wanlora init writes" if copied else where
     return f"write {', '.join(lax)} of {where}, then {command}"
 
 

@@ -888,6 +888,9 @@ class TestCommand:
         following = capsys.readouterr().err.splitlines()[-1]
         gate = f"pytest --lora {desk.checkpoint}{suite_option.get(digest, '')} --wanlora-seeds 9:9"
         assert following == f"next: {gate}"
+        if digest == "file":
+            assert desk.main("--band", "clip<=0.01", *asked) == 1
+            assert " below tolerances of suite s.yaml, then pytest --lora" in capsys.readouterr().err
         # without the record pytest's settings name it
         (desk.folder / "results.json").unlink()
         assert desk.main("--min-seeds", "9", *asked) == 1
