@@ -25,6 +25,12 @@ _LISTING: Final = {
     "markers": ("--markers",),
     "collectonly": ("--collect-only", "--co"),
     "wanlora_plan": ("--wanlora-plan",),
+    "setupplan": ("--setup-plan", "--setupplan"),
+    # which the one before it sets too
+    "setuponly": ("--setup-only", "--setuponly", "--setup-plan", "--setupplan"),
+    "showfixtures": ("--fixtures", "--funcargs"),
+    "show_fixtures_per_test": ("--fixtures-per-test",),
+    "cacheshow": ("--cache-show",),
 }
 
 
@@ -203,6 +209,11 @@ def in_one_word(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
+def listing(config: pytest.Config) -> str:
+    """The option with which a run judges nothing, wherever it was given; empty where the run judges."""
+    return next((long for name, (long, *_) in _LISTING.items() if config.getoption(name, False)), "")
+
+
 def lists(config: pytest.Config) -> bool:
     """Whether a run lists something and judges nothing, as it was asked to on its command line.
 
@@ -210,7 +221,8 @@ def lists(config: pytest.Config) -> bool:
         SettingsError: It was asked to in a place that every run reads: none would judge anything, and each
             would end with exit code 0.
     """
-    words = tuple(map(str, config.invocation_params.args))
+    words = [str(word).partition("=")[0] for word in config.invocation_params.args]
+    standing = {word.partition("=")[0] for word in os.environ.get("PYTEST_ADDOPTS", "").split()}
     for name, (long, *others) in _LISTING.items():
         if not config.getoption(name, False):
             continue
@@ -218,12 +230,11 @@ def lists(config: pytest.Config) -> bool:
         letters = [each[1] for each in others if not each.startswith("--")]
         joined = re.compile(f"-[a-zA-Z]*[{''.join(letters)}][a-zA-Z]*") if letters else None
         if not any(word in (long, *others) or (joined and joined.fullmatch(word)) for word in words):
-            standing = long in os.environ.get("PYTEST_ADDOPTS", "") or config.inipath is None
             raise SettingsError(
                 f"{long} in addopts, PYTEST_ADDOPTS or a plugin: no run would judge anything, and each would "
                 "end with exit code 0; allowed: on the command line",
                 next_command="printenv PYTEST_ADDOPTS"
-                if standing
+                if standing & {long, *others} or config.inipath is None
                 else f"grep -n addopts {shlex.quote(str(config.inipath))}",
             )
         return True

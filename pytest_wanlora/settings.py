@@ -366,7 +366,7 @@ def _refuse_idle_options(config: pytest.Config) -> None:
 
 def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
     """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files."""
-    stray = [path for path in tests if path.endswith(".safetensors") and not path.startswith("-")]
+    stray = [path for path in tests if path.lower().endswith(".safetensors") and not path.startswith("-")]
     if stray:
         raise SettingsError(
             f"{stray[0]}: a checkpoint where pytest takes tests; allowed: checkpoints after --lora alone",

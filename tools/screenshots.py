@@ -3,7 +3,7 @@
 The page is made anew from the run's record, so a picture shows the report as this tree writes it. The
 pictures in `docs/images` are those of the three example checkpoints::
 
-    pytest --lora examples
+    pytest --lora 'examples/epoch-*.safetensors'
     python -m tools.screenshots .wanlora/runs/RUN --output docs/images
 """
 

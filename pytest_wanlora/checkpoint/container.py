@@ -20,6 +20,7 @@ from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import dangling, listing, parse_json
 from pytest_wanlora.phrases import number_of
 
+SUFFIX = ".safetensors"
 PICKLE_SUFFIXES = frozenset({".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth"})
 
 # safetensors name -> (torch's name, numpy type that holds the same bits)
@@ -49,6 +50,21 @@ _BITS |= {"I64": 64, "I32": 32, "I16": 16, "I8": 8, "U64": 64, "U32": 32, "U16":
 _LONGEST_HEADER = 100_000_000
 
 SHARD = re.compile(r"-(?P<number>[0-9]{5})-of-(?P<total>[0-9]{5})$")
+#: What trainers keep beside a LoRA to go on from; of a file that no LoRA is.
+STATE = re.compile(
+    r"(?i)(?<![a-z])(optimi[sz]er|optim|scheduler|random_states|rng_state|scaler|training_args)(?![a-z])"
+)
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file's name says so, in letters of either case, and does not hide it."""
+    return path.suffix.lower() == SUFFIX and not path.name.startswith(".")
+
+
+def left_out(path: Path) -> bool:
+    """Whether a file is of a checkpoint, in a format that is never read."""
+    kept = path.suffix.lower() in PICKLE_SUFFIXES | {".gguf"} and not path.name.startswith(".")
+    return kept and not STATE.search(path.stem)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -195,8 +211,8 @@ def open_container(path: Path) -> Container:
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: {status.st_size} bytes that are no whole safetensors file: "
-            f"{wrong_size(path, status.st_size) or error}; allowed: with the SHA-256 of the file that it "
-            "was copied from",
+            f"{wrong_size(path, status.st_size) or error}; allowed: a whole one, whose SHA-256 is that of "
+            "the file that it was copied from",
             next_command=f"sha256sum {shlex.quote(str(path))}",
         ) from error
     return Container(path=path, size=status.st_size, entries=entries, metadata=metadata, stamp=_stamp(status))
@@ -268,9 +284,7 @@ def _missing(path: Path) -> CheckpointError:
             f"{path}: no such file, nor is there a folder {folder}", next_command=listing(path)
         )
     try:
-        names = sorted(
-            entry.name for entry in folder.iterdir() if entry.suffix == ".safetensors" and entry.exists()
-        )
+        names = sorted(entry.name for entry in folder.iterdir() if is_safetensors(entry) and entry.exists())
     except OSError:
         names = []
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or names[:3]

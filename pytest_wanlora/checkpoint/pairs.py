@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.checkpoint.container import open_container
+from pytest_wanlora.checkpoint.container import SUFFIX, is_safetensors, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, split
-from pytest_wanlora.checkpoint.paths import expand, unique_names
+from pytest_wanlora.checkpoint.paths import expand, others, unique_names
 from pytest_wanlora.checkpoint.reading import read
 from pytest_wanlora.checkpoint.record import Checkpoint
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import expand_home, listing
+from pytest_wanlora.files import expand_home, from_here, listing
 
 _ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
 _STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
@@ -79,6 +79,21 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
     if plain or not found:
         found += _by_name(plain) if by_name else [Asked(path) for path in expand(plain)]
     return tuple(found)
+
+
+def left_out(arguments: Sequence[str]) -> tuple[str, ...]:
+    """What in folders and globs of ``--lora`` is not read for its format, in one sentence if there is any."""
+    by_expert = [(each, _roles(each) or {"": each}) for each in arguments]
+    texts = [
+        _strength(argument, expert, text)[0] if expert else text
+        for argument, roles in by_expert
+        for expert, text in roles.items()
+    ]
+    found = [
+        from_here(path) for path in others([below for each in texts for below in _folders_of_experts(each)])
+    ]
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    return (f"left out: {', '.join(found[:3])}{more}; only {SUFFIX} files are read",) if found else ()
 
 
 def absolute(argument: str, folder: Path) -> str:
@@ -239,10 +254,10 @@ def _by_name(arguments: Sequence[str]) -> list[Asked]:
 def _folders_of_experts(argument: str) -> list[str]:
     """A folder's folders for the experts, as DiffSynth leaves them, where it has no file of its own."""
     folder = Path(argument)
-    if not folder.is_dir() or any(folder.glob("*.safetensors")):
+    if not folder.is_dir() or any(map(is_safetensors, folder.iterdir())):
         return [argument]
     below = [str(each) for each in sorted(folder.iterdir()) if each.is_dir() and named_in(each.name)]
-    return [each for each in below if any(Path(each).glob("*.safetensors"))] or [argument]
+    return [each for each in below if any(map(is_safetensors, Path(each).iterdir()))] or [argument]
 
 
 def _refuse_alone(paths: Iterable[Path], argument: str) -> None:

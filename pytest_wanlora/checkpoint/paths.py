@@ -10,21 +10,21 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES
+from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES, SUFFIX, is_safetensors, left_out
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import expand_home, listing
 from pytest_wanlora.phrases import number_of
 
-_SUFFIX = ".safetensors"
 _MAGIC = re.compile(r"[*?[]")
 
 
 def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
     """Turn files, folders and globs into checkpoint paths.
 
-    A folder means the ``.safetensors`` files directly in it; a glob (``**`` included) those among what
-    it matches, and in folders that it matches. A name that exists is never taken for a glob. A named
-    file is passed on whatever its suffix is: refusing it is for ``read``, which knows why.
+    A folder means the ``.safetensors`` files directly in it, in letters of either case; a glob (``**``
+    included) those among what it matches, and in folders that it matches. A name that exists is never taken
+    for a glob. A named file is passed on whatever its suffix is: refusing it is for ``read``, which knows
+    why.
 
     Returns:
         Unique by what they point to, as typed, sorted by folder and name with numbers as numbers:
@@ -47,6 +47,12 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
             _require_a_name(path)
             found.setdefault(os.path.realpath(path), path)
     return tuple(sorted(found.values(), key=_natural))
+
+
+def others(arguments: Sequence[str]) -> tuple[Path, ...]:
+    """What `expand` leaves out of folders and globs although it looks like a checkpoint: pickles and GGUF."""
+    found = [path for each in arguments for path in _inside(_matches(expand_home(each))) if left_out(path)]
+    return tuple(sorted(dict.fromkeys(found), key=_natural))
 
 
 def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
@@ -111,10 +117,8 @@ def _expand_one(argument: str) -> Iterable[Path]:
             return _in_folder(path)
         if path.exists() or not _MAGIC.search(argument):
             return (path,)  # if it is missing, read names its neighbours
-        # an absolute pattern is nothing that Path.glob takes
-        matches = [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
-        files = [match for match in matches if match.suffix == _SUFFIX and not match.is_dir()]
-        files += [file for match in matches if match.is_dir() for file in _safetensors_in(match)]
+        matches = _matches(path)
+        files = [file for file in _inside(matches) if is_safetensors(file)]
     except OSError as error:
         raise CheckpointError(
             f"--lora: {argument!r}: {error.strerror}",
@@ -127,36 +131,45 @@ def _expand_one(argument: str) -> Iterable[Path]:
             else "it matches nothing"
         )
         raise CheckpointError(
-            f"--lora: {argument!r} matches no {_SUFFIX} file; {seen}",
+            f"--lora: {argument!r} matches no {SUFFIX} file; {seen}",
             next_command=f"ls -l {shlex.quote(_fixed_folder(path))}",
         )
     return files
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    files = _safetensors_in(folder)
+    files = [file for file in _inside([folder]) if is_safetensors(file)]
     if files:
         return files
-    below = next(iter(sorted(folder.glob(f"*/*{_SUFFIX}"), key=_natural)), None)
+    below = next(iter(sorted(filter(is_safetensors, folder.glob("*/*")), key=_natural)), None)
     if below is not None:
         raise CheckpointError(
-            f"--lora: {folder}: no {_SUFFIX} file in this folder, but one in a folder below: {below}",
+            f"--lora: {folder}: no {SUFFIX} file in this folder, but one in a folder below: {below}",
             next_command=f"pytest --lora {shlex.quote(f'{folder}/*')}",
         )
     pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICKLE_SUFFIXES)
     also = f"; there are pickles such as {pickles[0]}, which are never opened" if pickles else ""
     raise CheckpointError(
-        f"--lora: {folder}: no {_SUFFIX} file in this folder{also}",
+        f"--lora: {folder}: no {SUFFIX} file in this folder{also}",
         next_command=listing(folder),
     )
 
 
-def _safetensors_in(folder: Path) -> list[Path]:
-    return [
-        entry
-        for entry in folder.iterdir()
-        if entry.suffix == _SUFFIX and not entry.name.startswith(".") and not entry.is_dir()
-    ]
+def _matches(path: Path) -> list[Path]:
+    """A folder, or what a glob matches; nothing for a file that is named."""
+    if path.exists() or not _MAGIC.search(str(path)):
+        return [path] if path.is_dir() else []
+    # an absolute pattern is nothing that Path.glob takes
+    return [Path(match) for match in sorted(glob.glob(str(path), recursive=True))]  # noqa: PTH207
+
+
+def _inside(matches: Sequence[Path]) -> Iterable[Path]:
+    """Files among matches, and those directly in folders among them."""
+    for match in matches:
+        if match.is_dir():
+            yield from (entry for entry in match.iterdir() if not entry.is_dir())
+        else:
+            yield match
 
 
 def _fixed_folder(path: Path) -> str:

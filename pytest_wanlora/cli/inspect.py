@@ -44,6 +44,8 @@ def _run(arguments: argparse.Namespace) -> int:
         paths = checkpoints.expand(arguments.files)
     except CheckpointError as error:
         raise of_command(error, "inspect") from error
+    for line in checkpoints.left_out(arguments.files):
+        complain(line)
     for path in paths:
         try:
             checkpoint = checkpoints.read(path)
@@ -119,7 +121,7 @@ def card_lines(card: dict[str, Any]) -> Iterable[str]:
         ("file", f"{card['file']}, {size}"),
         ("sha256", card["sha256"]),
         ("format", f"{card['format']}, {card['dtype']}"),
-        ("rank", f"{', '.join(map(str, card['ranks'])) or 'none'}; {_alphas(card)} ({card['alpha_source']})"),
+        ("rank", f"{', '.join(map(str, card['ranks'])) or 'none'}; {_alphas(card)}"),
         ("targets", f"{card['targets']} in {card['block_count']}{of} blocks: {layers}"),
         *([("kinds", f"{kinds}, {card['kinds'].get('lora', 0)} lora")] if kinds else []),
         ("model", f"dim {card['dim']}, ffn_dim {card['ffn_dim']}, blocks {card['blocks']}"),
@@ -145,7 +147,7 @@ def _read_in(reading: dict[str, Any]) -> str:
 def _alphas(card: dict[str, Any]) -> str:
     shown = ", ".join(f"{alpha:g}" for alpha in card["alphas"])
     if not shown:
-        return "alpha none given: equal to the rank"
+        return "no alpha is given" + (", so it is equal to the rank" if card["ranks"] else "")
     ranked, have = card["ranked_targets"], card["alpha_targets"]
     missing = f" on {have} of {ranked} targets, none on {ranked - have}" if have < ranked else ""
-    return f"alpha {shown}{missing}"
+    return f"alpha {shown}{missing} ({card['alpha_source']})"

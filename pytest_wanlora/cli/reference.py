@@ -291,15 +291,18 @@ def _summary(output: Path, chosen: Chosen, suite: Suite, sha256: str) -> Iterabl
         unused = "" if name in used or name == EVERY else f"; no scenario of suite {suite.name} is of it"
         yield f"  {name}: {len(paths)}{unused}"
     if chosen.resized:
-        yield f"{chosen.resized} videos of another size were scaled to cover {size} and cut to their middle"
+        videos, were = number_of(chosen.resized, "video"), "was" if chosen.resized == 1 else "were"
+        yield f"{videos} of another size {were} scaled to cover {size} and cut to the middle"
     if chosen.short:
-        yield f"{len(chosen.short)} videos were left out, too short:"
+        were = "was" if len(chosen.short) == 1 else "were"
+        yield f"{number_of(len(chosen.short), 'video')} {were} left out, too short:"
         yield from (f"  {line}" for line in chosen.short[:_SHOWN])
         if len(chosen.short) > _SHOWN:
             yield f"  and {len(chosen.short) - _SHOWN} more"
     few = [name for name, paths in chosen.sets.items() if len(paths) < RECOMMENDED]
     if few:
-        yield f"note: {RECOMMENDED} videos a category or more are recommended; {', '.join(few)} has fewer"
+        have = "has" if len(few) == 1 else "have"
+        yield f"note: {RECOMMENDED} videos a category or more are recommended; {', '.join(few)} {have} fewer"
     yield "in the suite, under scoring:"
     if str(output.absolute()) != str(Path(suite.scoring.reference).absolute()):
         yield f"  reference: {output.absolute()}"

@@ -7,11 +7,13 @@ import math
 import re
 import shlex
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
-from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.errors import SettingsError, WanloraError
+from pytest_wanlora.files import file_sha256
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing.bounds import HELP, parse_bound, where_lax
 from pytest_wanlora.publishing.policy import Policy, read_policy
@@ -106,7 +108,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
 
-    if arguments.receipt.suffix == ".safetensors" and arguments.checkpoint.suffix in (".json", ".sigstore"):
+    if arguments.receipt.suffix.lower() == ".safetensors" and arguments.checkpoint.suffix in (
+        ".json",
+        ".sigstore",
+    ):
         raise SettingsError(
             f"{arguments.receipt}: a LoRA in the place of the receipt, and {arguments.checkpoint} in that of "
             "the LoRA; allowed: the receipt first",
@@ -124,31 +129,73 @@ def _run(arguments: argparse.Namespace) -> int:
             complain(f"refused: {problem}")
         if not any("next: " in problem for problem in found.problems):
             said = None if found.statement is None else found.statement.predicate
-            complain(f"next: {_gate(arguments.checkpoint, demands, said)}")
+            complain(f"next: {_gate(arguments.checkpoint, demands, said, found.record)}")
     return OK if found.verified else BAD
 
 
-def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None) -> str:
+def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None, record: Path | None) -> str:
     """The command that gates the checkpoint as it is demanded; if it passes, it writes a new receipt."""
     from pytest_wanlora.reports.commands import typed
     from pytest_wanlora.suite import packaged
 
-    suite = demands.suite or ("" if said is None else said.suite.name)
-    options = ["--wanlora-suite", suite] if demands.suite or suite in packaged() else []
+    lax = [] if said is None else list(_too_lax(demands, said))
+    suite = _suite(demands, said, record)
+    # nobody edits what is installed
+    copied = bool(lax) and suite in packaged()
+    options = ["--wanlora-suite", suite] if suite and not copied else []
     if demands.scale != 1 or (said is not None and said.checkpoint.scale != 1):
         options += ["--wanlora-scale", f"{demands.scale:g}"]
     fewest = demands.min_seeds or 0
     if said is not None and min(map(len, said.seeds.values()), default=fewest) < fewest <= _MOST_SEEDS:
         options += ["--wanlora-seeds", f"{fewest}:{max(fewest, *said.suite.looks)}"]
     command = typed("pytest", "--lora", str(checkpoint), *options)
-    if said is None:
+    if not lax:
         return command
-    # on a suite as it is these stay so
-    lax = [bound.text for bound in demands.bounds if where_lax(said, bound)]
+    where = f"suite {suite}" if suite else "the suite"
+    where = f"a copy of {where}, which python -m pytest_wanlora init writes" if copied else where
+    return f"write {', '.join(lax)} of {where}, then {command}"
+
+
+def _too_lax(demands: Demands, said: PredicateV1) -> Iterator[str]:
+    """What is demanded and stays so on the suite as it is, as its file has it."""
+    bounds = [f"'{bound.yaml}'" for bound in demands.bounds if where_lax(said, bound)]
+    if bounds:
+        yield f"{' and '.join(bounds)} below limits"
+    bands = []
     for metric, band in demands.bands.items():
         force = said.suite.tolerances.get(metric)
-        lax += [] if force is not None and force.fail <= band else [f"{metric}<={band:g}"]
-    return f"write {', '.join(lax)} into the suite's limits or tolerances, then {command}" if lax else command
+        if force is None or force.fail > band:
+            usual = METRICS[metric].tolerance
+            warn = force.warn if force is not None else band if usual is None else usual[0]
+            bands.append(f"'{metric}: {{warn: {min(warn, band):g}, fail: {min(1.0, band):g}}}'")
+    if bands:
+        yield f"{' and '.join(bands)} below tolerances"
+
+
+def _suite(demands: Demands, said: PredicateV1 | None, record: Path | None) -> str:
+    """What `--wanlora-suite` takes to get the suite that is demanded; empty: what pytest's settings name.
+
+    A name says too little: a project's own suite may be called as a packaged one.
+    """
+    from pytest_wanlora import results
+    from pytest_wanlora.suite import packaged
+
+    name = demands.suite or ("" if said is None else said.suite.name)
+    same = said is not None and said.suite.name == name
+    digest = demands.suite_sha256 and demands.suite_sha256.lower()
+    wanted = digest or (said.suite.digest.sha256 if said is not None and same else None)
+    own = packaged().get(name)
+    if own is not None and wanted in (None, file_sha256(own)):
+        return name
+    if not same:
+        return "" if own is not None else name
+    with suppress(WanloraError, OSError):
+        paths = None if record is None else results.load(record).paths
+        # as it is now: who demands no digest may have edited it
+        now = None if paths is None else file_sha256(paths.suite)
+        if paths is not None and digest in (None, now):
+            return paths.suite
+    return ""
 
 
 def _demands(arguments: argparse.Namespace) -> Demands:
@@ -246,7 +293,12 @@ def _band(text: str) -> tuple[str, float]:
             f"one of {', '.join(METRICS)}",
             next_command=HELP,
         )
-    return metric.strip(), _number("--band", number)
+    band = _number("--band", number)
+    if band <= 0:
+        raise SettingsError(
+            f"--band: {text!r}: no suite has such a fail band; allowed: a number above 0", next_command=HELP
+        )
+    return metric.strip(), band
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -91,7 +91,10 @@ def say(record: RunRecord, folder: Path, environ: Mapping[str, str]) -> list[str
         if summary := environ.get("GITHUB_STEP_SUMMARY"):
             _append(record, Path(summary))
     except Exception as error:  # noqa: BLE001
-        lines.append(f"wanlora: the job summary was not written: {type(error).__name__}: {error}")
+        why = f"{type(error).__name__}: {error}"
+        if isinstance(error, OSError) and error.strerror:
+            why = f"{error.strerror}: {error.filename}"
+        lines.append(f"wanlora: the job summary was not written: {why}")
     return lines
 
 

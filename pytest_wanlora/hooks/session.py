@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora import options, workers
 from pytest_wanlora import suite as suites
-from pytest_wanlora import workers
 from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
 from pytest_wanlora.hooks import github_actions, junit
@@ -62,13 +63,21 @@ class Run:
         self.outcomes = outcomes
         self.planned = planned
         self.worker = workers.is_worker(config)
+        listing = options.listing(config)
         #: Nothing is judged: the run lists its items, or prints its plan.
-        self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
-        self.warnings = (*suites.contradicting_names(gate.suite), *gate.repeated)
+        self.dry = bool(listing)
+        self.warnings = (
+            *suites.contradicting_names(gate.suite),
+            *gate.repeated,
+            *checkpoints.left_out(gate.settings.lora),
+        )
         self.started = time.time()
         self.began = False
         self.record: RunRecord | None = None
         self.lines: list[str] = []
+        if listing and not gate.settings.plan:
+            does = "lists the items" if listing == "--collect-only" else "runs no item"
+            self.lines = [f"nothing was judged: {listing} {does} of the gate"]
         self._whole = self._prepared = False
         self.live = live
 
@@ -158,9 +167,7 @@ class Run:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Find out which jobs the selected items need."""
-        if self.config.getoption("collectonly"):
-            self.lines = ["nothing was judged: --collect-only lists the items of the gate"]
-        if self.config.getoption("collectonly") or self.controller is not None:
+        if self.controller is not None or (self.dry and not self.gate.settings.plan):
             return
         chosen = [about for item in session.items if (about := subject(item)) is not None]
         try:
@@ -179,6 +186,9 @@ class Run:
         from pytest_wanlora.run.estimate import broken, plan_lines
 
         self.lines = plan_lines(self.gate, self.planned)
+        if self.config.get_verbosity() < 0:
+            # there is no header, which says them
+            self.lines += [f"note: {line}" for line in self.warnings]
         # the run would end so
         if (error := beyond_budget(self.gate)) is not None:
             raise pytest.UsageError(str(error))

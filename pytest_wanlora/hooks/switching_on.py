@@ -84,10 +84,11 @@ def _switch_on(config: pytest.Config, settings: Settings, live: Live | None) -> 
     for name in settings.exports if worker is None else ():
         # one whose library is missing is known before anything is rendered
         exporter(name)
-    if worker is None and not config.getoption("collectonly"):
+    judges = settings.plan or not options.listing(config)
+    if worker is None and judges:
         _require_outputs(gate)
     planned = workers.planned(config) if gate.cluster is None else gate.cluster.slots
-    if worker is None and not config.getoption("collectonly"):
+    if worker is None and judges:
         _examine(config, gate)
     known = [f"{PREFIX}::{name}" for name in node_names(gate)]
     if unknown := unknown_ids(selection.ids, known):

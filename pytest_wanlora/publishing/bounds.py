@@ -36,6 +36,12 @@ class Bound:
         """The scenarios, or `"all"`, that it is about."""
         return said.suite.scenarios if self.place == EACH else (self.place,)
 
+    @property
+    def yaml(self) -> str:
+        """What stands for it among the limits of a suite."""
+        sign, number = ("max", self.maximum) if self.minimum is None else ("min", self.minimum)
+        return f"- {{metric: {self.metric}, {sign}: {number:g}, scenario: {self.place}}}"
+
     def kept(self, value: float | None) -> bool:
         """Whether a value is known and within it."""
         low = -math.inf if self.minimum is None else self.minimum

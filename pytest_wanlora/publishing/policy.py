@@ -36,7 +36,7 @@ class Policy(StrictModel):
     scale: Finite | None = None
     min_seeds: Annotated[Count, Field(ge=1)] | None = None
     baseline_sha256: Sha256 | None = None
-    bands: dict[str, Annotated[Finite, Field(ge=0)]] = Field(default_factory=dict)
+    bands: dict[str, Annotated[Finite, Field(gt=0)]] = Field(default_factory=dict)
     environment: dict[str, str] = Field(default_factory=dict)
     single_videos: bool = False
     max_runs: Annotated[Count, Field(ge=1)] | None = None

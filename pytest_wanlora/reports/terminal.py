@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.reports import race, sentences, trend
 from pytest_wanlora.reports.commands import alone_again, gate_again, more_seeds
 from pytest_wanlora.reports.summary import more_videos, most_seeds
@@ -241,7 +242,8 @@ def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
         yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
         return
     time = "" if found.seconds is None else f" ({duration(found.seconds)})"
-    more = f"undecided: about {found.videos} more video{'s' * (found.videos > 1)}{time} would decide"
+    videos = f"about {number_of(found.videos, 'more video')}{time}"
+    more = f"undecided: if the changes stay as they are, {videos} may decide"
     most = most_seeds(record)
     cap = None if record.baseline is None else record.baseline.cap
     if cap is not None and found.seeds > cap.stored:
@@ -357,8 +359,9 @@ def _cost(record: RunRecord) -> str:
     totals = record.totals
     plural = "s" * (totals.rendered != 1)
     words = [f"{totals.rendered} video{plural} rendered in {duration(totals.rendering_seconds)}"]
-    if totals.reused and not totals.rendered:
-        words = [f"no video was rendered, {totals.reused} came from the cache"]
+    if not totals.rendered:
+        words = ["no video was rendered"]
+        words += [f"{totals.reused} came from the cache"] if totals.reused else []
     elif totals.reused:
         words.append(f"{totals.reused} reused")
     if totals.failed:

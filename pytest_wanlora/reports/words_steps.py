@@ -159,7 +159,7 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
         ),
         "more_seeds": Phrase(
             "Beyond the fail band on weak evidence: {items} ({metrics}). About {enough} seeds a scenario "
-            "would have been enough, at most {most} were allowed. Raise seeds.most of the suite, measure "
+            "may be enough, at most {most} were allowed. Raise seeds.most of the suite, measure "
             "the baseline anew, then gate again.",
             "실패 기준을 넘었으나 근거가 약한 항목이 {items}개입니다({metrics}). 시나리오당 시드가 약 "
             "{enough}개면 판정할 수 있습니다(현재 최대 {most}개). 스위트의 seeds.most 값을 늘리고 기준을 "
@@ -167,7 +167,7 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
         ),
         "allow_seeds": Phrase(
             "Beyond the fail band on weak evidence: {items} ({metrics}). About {enough} seeds a scenario "
-            "would have been enough, at most {most} were allowed. Allow as many: --wanlora-seeds, or "
+            "may be enough, at most {most} were allowed. Allow as many: --wanlora-seeds, or "
             "seeds.most of the suite.",
             "실패 기준을 넘었으나 근거가 약한 항목이 {items}개입니다({metrics}). 시나리오당 시드가 약 "
             "{enough}개면 판정할 수 있습니다(현재 최대 {most}개). --wanlora-seeds 옵션이나 스위트의 "

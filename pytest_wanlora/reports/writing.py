@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import textwrap
 import traceback
@@ -14,9 +15,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.errors import SettingsError, WanloraError
-from pytest_wanlora.files import write_whole
+from pytest_wanlora.files import from_here, listing, write_whole
 from pytest_wanlora.registry import Extension, ExtensionFile, extensions
-from pytest_wanlora.reports.commands import file_name
+from pytest_wanlora.reports.commands import file_name, typed
 
 if TYPE_CHECKING:
     from pytest_wanlora.phrases import Language
@@ -34,7 +35,7 @@ class Written:
 
     Attributes:
         paths: The files, the page for people first; sample videos are not listed.
-        problems: One line for each that could not be.
+        problems: One line for each that could not be, then the next commands.
         unsigned: A receipt was to be signed and is not there: such a run must not end well.
     """
 
@@ -118,6 +119,7 @@ def write_all(
     candidates = [card.name for card in record.candidates if card.sha256 is not None]
     paths: list[Path] = []
     problems: list[str] = []
+    following: dict[str, None] = {}
 
     def write(name: str, view: Callable[[Path], Iterable[Path]]) -> bool:
         path = folder / name
@@ -126,6 +128,8 @@ def write_all(
         # whatever goes wrong in one view, a mistake in it included, must not cost the others
         except Exception as error:  # noqa: BLE001
             problems.append(f"{name} was not written: {_one_line(error)}")
+            if (command := _next(error, record, folder)) is not None:
+                following[f"next: {command}"] = None
             return False
         return True
 
@@ -150,7 +154,8 @@ def write_all(
         except Exception:  # noqa: BLE001
             where = textwrap.indent(traceback.format_exc().rstrip(), "  ")
             problems.append(f"the report {added.name} of {added.distribution} failed:\n{where}")
-    return Written(tuple(paths), tuple(problems), unsigned=sign_key is not None and not all(receipts))
+    # reports that were lost have mostly one cause
+    return Written(tuple(paths), (*problems, *following), unsigned=sign_key is not None and not all(receipts))
 
 
 def remove_receipts(record: RunRecord, folder: Path) -> None:
@@ -236,8 +241,23 @@ def _card(record: RunRecord, candidate: str, path: Path) -> Iterator[Path]:
     yield path
 
 
+def _next(error: Exception, record: RunRecord, folder: Path) -> str | None:
+    """The next command; None for a mistake in a view, which only we can mend."""
+    if isinstance(error, WanloraError):
+        return error.next_command or None
+    if not isinstance(error, OSError):
+        return None
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        # everything is in the cache, so that the run takes seconds
+        full = typed("df", "-h", from_here(folder))
+        return f"free space where {full} shows none, then {typed(*record.command)}"
+    return listing(folder)
+
+
 def _one_line(error: Exception) -> str:
-    known = isinstance(error, WanloraError)
+    known = isinstance(error, (WanloraError, OSError))
     text = error.message if isinstance(error, WanloraError) else str(error)
+    if isinstance(error, OSError) and error.strerror:
+        text = ": ".join(str(part) for part in (error.strerror, error.filename) if part)
     line = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
     return line[:300] if known else f"{type(error).__name__}: {line[:300]}"

@@ -35,7 +35,8 @@ def find_sets(folder: Path) -> Mapping[str, tuple[Path, ...]]:
         found = {each.name: _inside(each)[0] for each in folders}
     except OSError as error:
         raise ScoringError(
-            f"{error.filename}: the videos cannot be listed: {error.strerror}",
+            f"{error.filename}: the videos cannot be listed: {error.strerror}; allowed: a folder with a "
+            "folder of videos for each category, or with the videos of one set",
             next_command=listing(folder),
         ) from error
     if videos and folders:

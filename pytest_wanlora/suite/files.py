@@ -167,7 +167,7 @@ def refuse_repeated(paths: Collection[Path], *, key: str, where: str) -> None:
         SuiteError: Names a tensor and two files.
     """
     seen: dict[str, Path] = {}
-    for path in (each for each in paths if each.suffix == ".safetensors"):
+    for path in (each for each in paths if each.suffix.lower() == ".safetensors"):
         try:
             entries, _ = read_header(path, path.stat().st_size)
         except (SafetensorError, OSError, ValueError):

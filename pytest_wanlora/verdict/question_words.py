@@ -125,10 +125,10 @@ _BUDGET: Final = Phrase(
 )
 _ALONE: Final = Phrase("; {seeds}", " {seeds}")
 _SEEDS: Final = Phrase(
-    "more seeds decide it (--wanlora-seeds)", "시드를 늘리면 판정할 수 있습니다(--wanlora-seeds)."
+    "more seeds may decide it (--wanlora-seeds)", "시드를 늘리면 판정할 수 있습니다(--wanlora-seeds)."
 )
 _SEEDS_ABOUT: Final = Phrase(
-    "about {more} more seeds decide it (--wanlora-seeds)",
+    "about {more} more seeds may decide it (--wanlora-seeds)",
     "시드를 약 {more}개 늘리면 판정할 수 있습니다(--wanlora-seeds).",
 )
 

@@ -197,10 +197,10 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "too few seeds for a test: the band alone decides", "시드가 적어 검정 없이 허용 범위만으로 판정"
         ),
         "weak_one": Phrase(
-            "not proven, about 1 more seed would decide", "입증되지 않음, 시드 약 1개 더 필요"
+            "not proven, about 1 more seed may decide", "입증되지 않음, 시드가 약 1개 더 있으면 판정 가능"
         ),
         "weak": Phrase(
-            "not proven, about {more} more seeds would decide",
+            "not proven, about {more} more seeds may decide",
             "입증되지 않음, 시드가 약 {more}개 더 있으면 판정 가능",
         ),
         "weak_beyond": Phrase(

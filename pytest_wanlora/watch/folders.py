@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import TypeAlias
 
 from pytest_wanlora.checkpoint import pairs, read
-from pytest_wanlora.checkpoint.container import SHARD, open_container
+from pytest_wanlora.checkpoint.container import SHARD, STATE, is_safetensors, left_out, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import file_sha256, json_sha256
 
 _Stamp: TypeAlias = tuple[int, int, int]
-#: What trainers keep beside a LoRA to go on from; of a file that no LoRA is.
-_STATE: Final = re.compile(r"(?i)(?<![a-z])(optimi[sz]er|optim|scheduler|random_states|scaler)(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -91,7 +88,8 @@ class Folders:
             if path in self._known and self._known[path].stamp == stamp:
                 continue
             self._known.pop(path, None)
-            if self._before.get(path) != stamp:
+            # what is never gated is nothing to wait for
+            if self._before.get(path) != stamp and not left_out(path):
                 growing.append(path)
                 continue
             try:
@@ -112,17 +110,19 @@ class Folders:
                 # DiffSynth writes the LoRA of each expert into a folder of its own
                 inside = [each for each in below if each.is_dir() and named_in(each.name)]
                 for path in [*below, *(file for each in inside for file in sorted(each.iterdir()))]:
-                    if path.suffix == ".safetensors" and not path.name.startswith(".") and path.is_file():
+                    if (is_safetensors(path) or left_out(path)) and path.is_file():
                         with suppress(OSError):
                             status = path.stat()
                             yield path, (status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _facts(self, path: Path, stamp: _Stamp) -> _Facts:
+        if left_out(path):
+            return _Facts(stamp, ignored=f"ends in {path.suffix}; only .safetensors files are read")
         shard = SHARD.search(path.stem)
         if shard and int(shard["total"]) > 1:
             return _Facts(stamp, ignored=f"part {int(shard['number'])} of {int(shard['total'])} of a model")
         open_container(path)
-        if _STATE.search(path.stem):
+        if STATE.search(path.stem):
             try:
                 read(path)
             except CheckpointError:

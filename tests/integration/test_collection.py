@@ -41,18 +41,25 @@ def test_a_list_says_that_nothing_was_judged(project: Project) -> None:
     result.stdout.fnmatch_lines(["nothing was judged: --collect-only lists the items of the gate"])
 
 
-@pytest.mark.parametrize("option", ["--co", "--wanlora-plan", "--help", "--version", "--markers"])
+#: Of pytest: neither a test nor a fixture's value is judged.
+LISTING = ("--setup-only", "--setup-plan", "--fixtures", "--fixtures-per-test", "--cache-show")
+
+
+@pytest.mark.parametrize(
+    "option", ["--co", "--wanlora-plan", "--help", "--version", "--markers", *LISTING, "--cache-show=x"]
+)
 @pytest.mark.parametrize("place", ["PYTEST_ADDOPTS", "pytest.ini"])
 def test_what_only_lists_is_refused_where_every_run_reads_it(
     project: Project, monkeypatch: pytest.MonkeyPatch, option: str, place: str
 ) -> None:
     if place == "PYTEST_ADDOPTS":
-        monkeypatch.setenv(place, option)
+        monkeypatch.setenv(place, f"-p cacheprovider {option}")
+        project.path.joinpath("pytest.ini").write_text("[pytest]\naddopts = -ra\n")
     else:
-        project.path.joinpath(place).write_text(f"[pytest]\naddopts = {option}\n")
+        project.path.joinpath(place).write_text(f"[pytest]\naddopts = -p cacheprovider {option}\n")
     result = project.run("--lora", "good.safetensors")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    long = "--collect-only" if option == "--co" else option
+    long = "--collect-only" if option == "--co" else option.partition("=")[0]
     result.stderr.fnmatch_lines(
         [f"ERROR: {long} in addopts, PYTEST_ADDOPTS or a plugin: no run would judge anything*"]
     )
@@ -63,6 +70,18 @@ def test_what_only_lists_is_refused_where_every_run_reads_it(
 @pytest.mark.parametrize("typed", ["-qh", "-V", "--markers", "--wanlora-plan"])
 def test_what_lists_may_be_typed(project: Project, typed: str) -> None:
     assert project.run("--lora", "good.safetensors", typed).ret == 0
+
+
+@pytest.mark.parametrize("typed", [*LISTING, "--cache-show=*", "--funcargs", "--setuponly", "--setupplan"])
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+def test_what_runs_no_item_says_that_nothing_was_judged(project: Project, typed: str, workers: str) -> None:
+    result = project.run("--lora", "good.safetensors", typed, "-p", "cacheprovider", workers=workers)
+    assert result.ret == 0
+    names = {"--funcargs": "--fixtures", "--setuponly": "--setup-only", "--setupplan": "--setup-plan"}
+    long = names.get(typed, typed.partition("=")[0])
+    said = [line for line in result.outlines if "nothing was judged" in line]
+    assert said == [f"nothing was judged: {long} runs no item of the gate"]
+    assert (project.rendered(), project.records()) == ([], [])
 
 
 def test_several_checkpoints_are_gated_one_after_the_other(project: Project) -> None:

@@ -41,6 +41,17 @@ def test_the_plan_renders_and_writes_nothing(based: Project, workers: str) -> No
     assert not (based.path / ".wanlora").exists()
 
 
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+def test_the_plan_names_what_a_folder_holds_besides(based: Project, quiet: tuple[str, ...]) -> None:
+    (based.path / "out").mkdir()
+    shutil.copy(based.path / "good.safetensors", based.path / "out" / "epoch-2.SAFETENSORS")
+    (based.path / "out" / "epoch-3.ckpt").touch()
+    result = based.run("--lora", "out", "--wanlora-plan", *quiet)
+    assert result.ret == pytest.ExitCode.OK
+    assert "plan of epoch-2 on suite fake" in result.stdout.str()
+    assert result.stdout.str().count("left out: out/epoch-3.ckpt; only .safetensors files are read") == 1
+
+
 def test_the_plan_knows_earlier_runs(based: Project) -> None:
     based.producer(seconds=0.05)
     assert based.run("--lora", "good.safetensors").ret == pytest.ExitCode.OK

@@ -12,7 +12,10 @@ import pytest
 import yaml
 
 from pytest_wanlora import LoraFormat, Metric, Model, Report, Scenario, cli, options, registry
+from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
+from pytest_wanlora.reports.writing import write_all
+from tests.unit.reports import gated
 from tests.unit.test_packaging import RAW, REPOSITORY, targets, wrong
 from tools import docs_home, walkthrough
 
@@ -42,6 +45,45 @@ class TestPages:
     def test_no_pipe_is_escaped_within_code(self, name: str) -> None:
         # the site shows the backslash, other renderers do not
         assert re.findall(r"`[^`\n]*\\\|[^`\n]*`", PAGES[name]) == []
+
+
+class TestExamples:
+    def test_the_command_of_the_reports_gates_the_three_of_their_pictures(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["examples", "examples"]) == 0
+        command = re.findall(r"^pytest --lora .*$", typed(PAGES["reports.md"]), re.MULTILINE)[0]
+        names = [path.stem for path in checkpoints.expand(shlex.split(command)[2:])]
+        assert names == ["epoch-0", "epoch-1", "epoch-2"]
+
+    @pytest.mark.parametrize("page", ["reports.md", "publishing.md"])
+    def test_files_of_one_of_several_are_called_as_the_run_calls_them(
+        self, page: str, tmp_path: Path
+    ) -> None:
+        record = gated.several("epoch-1", "epoch-2")
+        written = write_all(record, tmp_path).paths
+        for path in written:
+            if "epoch-2" in path.name:
+                assert f"`{path.name}`" in PAGES[page]
+        assert {path.name for path in written} >= {"receipt-epoch-2.json", "model-card-epoch-2.md"}
+
+    def test_what_data_categorize_writes(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["examples", "examples"]) == 0
+        capsys.readouterr()
+        found = re.search(
+            r"\$ python -m pytest_wanlora (data categorize .*)\n([^$]*)\$ head -2 decided.csv\n(.*\n.*\n)```",
+            PAGES["training-data.md"],
+        )
+        assert found is not None
+        assert cli.main(shlex.split(found[1])) == 0
+        assert capsys.readouterr().out == found[2]
+        assert (
+            "".join(Path("decided.csv").read_text(encoding="utf-8").splitlines(keepends=True)[:2]) == found[3]
+        )
 
 
 class TestReadme:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_wanlora.checkpoint import expand, unique_names
+from pytest_wanlora.checkpoint import expand, left_out, read, unique_names
 from pytest_wanlora.errors import CheckpointError
 
 
@@ -60,6 +60,31 @@ def test_a_link_to_a_checkpoint_is_that_checkpoint() -> None:
 def test_a_glob_and_a_folder_leave_other_files_alone() -> None:
     touch("epoch-0.safetensors", "epoch-0.log", ".epoch-1.safetensors", "epoch-0.pt")
     assert expanded("epoch-*") == expanded(".") == ["epoch-0.safetensors"]
+
+
+@pytest.mark.parametrize("argument", ["g", "g/*", "g*", "g/epoch-?.[sS]*"])
+def test_a_suffix_in_upper_case_is_one_too(argument: str) -> None:
+    touch("g/epoch-2.safetensors", "g/epoch-3.SAFETENSORS", "g/epoch-4.SafeTensors", "g/log.txt")
+    assert expanded(argument) == ["g/epoch-2.safetensors", "g/epoch-3.SAFETENSORS", "g/epoch-4.SafeTensors"]
+
+
+def test_one_in_a_folder_below_or_beside_a_missing_one_is_named_too() -> None:
+    touch("runs/a/x.SAFETENSORS")
+    with pytest.raises(CheckpointError, match=r"one in a folder below: runs/a/x.SAFETENSORS"):
+        expand(["runs"])
+    with pytest.raises(CheckpointError, match=r"in the same folder lie: x.SAFETENSORS"):
+        read(Path("runs/a/x.safetensors"))
+
+
+@pytest.mark.parametrize("argument", ["g", "g/*", "g*", "high=g,low=g/*", "low=g@0.5"])
+def test_what_looks_like_a_checkpoint_and_is_left_out_is_named(argument: str) -> None:
+    touch("g/a.safetensors", "g/a.pt", "g/b.CKPT", "g/c.pth", "g/d.bin", "g/e.gguf", "g/.f.pt", "g/log.txt")
+    # what a trainer goes on from is no checkpoint
+    touch("g/optimizer.pt", "g/training_args.bin", "g/random_states_0.pkl", "g/rng_state.pth")
+    assert left_out([argument]) == (
+        "left out: g/a.pt, g/b.CKPT, g/c.pth and 2 more; only .safetensors files are read",
+    )
+    assert left_out(["g/*.safetensors", "g/a.safetensors"]) == ()
 
 
 def test_a_recursive_glob_goes_down(here: Path) -> None:

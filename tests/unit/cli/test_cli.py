@@ -31,10 +31,22 @@ class TestInspect:
             "epoch-2",
             "diffsynth, float32",
             "6 in 2 blocks",
+            "rank         2; no alpha is given, so it is equal to the rank\n",
             "dim 16, ffn_dim 32, blocks 2",
             "good",
         ):
             assert words in printed
+
+    def test_names_what_a_folder_holds_in_other_formats(
+        self, lora: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(lora.parent)
+        lora.with_name("epoch-3.pt").touch()
+        lora.rename(lora.with_suffix(".SAFETENSORS"))
+        assert cli.main(["inspect", str(lora.parent)]) == 0
+        printed = capsys.readouterr()
+        assert "epoch-2.SAFETENSORS, " in printed.out
+        assert "left out: epoch-3.pt; only .safetensors files are read" in printed.err
 
     def test_prints_json(self, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["inspect", "--json", str(lora.parent)]) == 0

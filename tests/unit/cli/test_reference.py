@@ -82,7 +82,7 @@ def test_a_set_for_each_category(suite: Path, add: Add, capsys: pytest.CaptureFi
     printed = capsys.readouterr()
     assert f"  reference_sha256: {made.sha256}\n" in printed.out
     assert "5 videos, 5 frames of 64x32 each\n  city: 3\n  nature: 2\n" in printed.out
-    assert "256 videos a category or more are recommended; city, nature has fewer" in printed.out
+    assert "256 videos a category or more are recommended; city, nature have fewer" in printed.out
     assert "another size" not in printed.out
     assert "  reference: " not in printed.out
     assert "looked at 5 of 5 videos\n" in printed.err
@@ -115,7 +115,7 @@ def test_one_set_for_all(suite: Path, add: Add, tmp_path: Path, capsys: pytest.C
 def test_another_size_is_told(suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
     add("a.mkv", height=64, width=64)
     assert run(suite, add("b.mkv", "c.mkv")) == 0
-    assert "1 videos of another size were scaled to cover 64x32" in capsys.readouterr().out
+    assert "1 video of another size was scaled to cover 64x32" in capsys.readouterr().out
 
 
 def test_an_unused_category_is_told(suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
@@ -162,7 +162,7 @@ class TestShort:
         assert run(suite, add("a.mkv", "b.mkv"), "--skip-short") == 0
         assert len(read_made(suite, stored(suite)).sets["all"]) == 2
         said = capsys.readouterr().out
-        assert "1 videos were left out, too short:\n  short.mkv: " in said
+        assert "1 video was left out, too short:\n  short.mkv: " in said
 
     def test_the_distance_of_frames_counts(
         self, suite: Path, add: Add, capsys: pytest.CaptureFixture[str]

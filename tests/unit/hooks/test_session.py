@@ -17,7 +17,7 @@ from tests.unit.conftest import OpenGate
 def _run(gate: Gate) -> session.Run:
     """A run in which every test passed and nothing was left out."""
     config: Any = SimpleNamespace(
-        getoption=lambda _: False,
+        getoption=lambda *_: False,
         get_verbosity=lambda: 0,
         invocation_params=SimpleNamespace(args=("--lora", "good.safetensors")),
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
@@ -23,7 +24,9 @@ from pytest_wanlora.files import file_sha256
 from pytest_wanlora.publishing import receipt, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound, parse_bound
 from pytest_wanlora.publishing.verify import Demands, signature_path, verify
+from pytest_wanlora.results.parts import Paths
 from pytest_wanlora.results.run_record import RunRecord
+from pytest_wanlora.suite import packaged, schema
 from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
 from tests.unit.reports import gated
 
@@ -799,16 +802,101 @@ class TestCommand:
         assert following == f"next: pytest --lora {desk.checkpoint} {options}".rstrip()
 
     @pytest.mark.parametrize(
-        ("asked", "written"),
-        [(("--require", "clip>=9", "fvd<=1140"), "clip>=9"), (("--band", "fvd<=0.01"), "fvd<=0.01")],
+        ("asked", "limits", "tolerances"),
+        [
+            (("--require", "clip>=9", "fvd<=1140"), ["- {metric: clip, min: 9, scenario: each}"], ""),
+            (
+                ("--require", "fvd<=9@all", "clip>=0.5@all"),
+                ["- {metric: fvd, max: 9, scenario: all}", "- {metric: clip, min: 0.5, scenario: all}"],
+                "",
+            ),
+            (("--band", "fvd<=0.01"), [], "fvd: {warn: 0.01, fail: 0.01}"),
+            (
+                ("--require", "clip>=9", "--band", "fvd<=0.05"),
+                ["- {metric: clip, min: 9, scenario: each}"],
+                "fvd: {warn: 0.02, fail: 0.05}",
+            ),
+            # not compared at all
+            (("--band", "motion<=0.5"), [], "motion: {warn: 0.1, fail: 0.5}"),
+            (("--band", "motion<=2"), [], "motion: {warn: 0.1, fail: 1}"),
+        ],
     )
     def test_what_only_another_suite_can_meet_is_to_be_written_into_it(
-        self, desk: Desk, asked: tuple[str, ...], written: str, capsys: pytest.CaptureFixture[str]
+        self,
+        desk: Desk,
+        asked: tuple[str, ...],
+        limits: list[str],
+        tolerances: str,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
         assert desk.main(*asked) == 1
         following = capsys.readouterr().err.splitlines()[-1]
+        words = [" and ".join(f"'{limit}'" for limit in limits) + " below limits"] * bool(limits)
+        words += [f"'{tolerances}' below tolerances"] * bool(tolerances)
         gate = f"pytest --lora {desk.checkpoint}"
-        assert following == f"next: write {written} into the suite's limits or tolerances, then {gate}"
+        assert following == f"next: write {', '.join(words)} of the suite, then {gate}"
+        # a suite takes them so
+        text = "\n".join(
+            ["limits:", *limits] * bool(limits) + ["tolerances:", f"  {tolerances}"] * bool(tolerances)
+        )
+        for key, value in yaml.safe_load(text).items():
+            kind = schema.Limit if key == "limits" else schema.Tolerance
+            for each in value if key == "limits" else value.values():
+                kind.model_validate(each)
+
+    def test_nobody_writes_into_a_packaged_suite(
+        self, desk: Desk, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        tiny = {"name": "tiny", "digest": {"sha256": file_sha256(packaged()["tiny"])}}
+        desk.forged(lambda said: said["suite"].update(tiny))
+        assert desk.main("--band", "clip<=0.01") == 1
+        assert capsys.readouterr().err.splitlines()[-1] == (
+            "next: write 'clip: {warn: 0.01, fail: 0.01}' below tolerances of a copy of suite tiny, which "
+            f"python -m pytest_wanlora init writes, then pytest --lora {desk.checkpoint}"
+        )
+
+    def test_no_suite_has_a_band_of_nothing(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+        assert desk.main("--band", "clip<=0") == 4
+        assert "allowed: a number above 0" in capsys.readouterr().err
+
+    @pytest.mark.parametrize("edited", [False, True])
+    @pytest.mark.parametrize("digest", ["", "packaged", "file", "another"])
+    def test_a_suite_that_is_called_as_a_packaged_one_is_not_it(
+        self,
+        desk: Desk,
+        edited: bool,
+        digest: str,
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(desk.folder)
+        file = Path("s.yaml")
+        file.write_bytes(packaged()["tiny"].read_bytes() + b"# mine")
+        record = gated.record()
+        suite = record.suite.model_copy(update={"name": "tiny", "sha256": file_sha256(file)})
+        paths = Paths(run="runs/latest", suite="s.yaml", checkpoints={})
+        record = record.model_copy(update={"suite": suite, "paths": paths})
+        results.write(record, desk.folder / "results.json")
+        desk.about(record)
+        if edited:
+            file.write_bytes(file.read_bytes() + b"\n# twice")
+        wanted = {"packaged": packaged()["tiny"], "file": file, "another": desk.checkpoint}
+        asked = ["--suite-sha256", file_sha256(wanted[digest]).upper()] if digest else []
+        assert desk.main("--min-seeds", "9", *asked) == 1
+        suite_option = {"": " --wanlora-suite s.yaml", "packaged": " --wanlora-suite tiny"}
+        suite_option["file"] = suite_option[""]
+        following = capsys.readouterr().err.splitlines()[-1]
+        gate = f"pytest --lora {desk.checkpoint}{suite_option.get(digest, '')} --wanlora-seeds 9:9"
+        assert following == f"next: {gate}"
+        if digest == "file":
+            assert desk.main("--band", "clip<=0.01", *asked) == 1
+            assert " below tolerances of suite s.yaml, then pytest --lora" in capsys.readouterr().err
+        # without the record pytest's settings name it
+        (desk.folder / "results.json").unlink()
+        assert desk.main("--min-seeds", "9", *asked) == 1
+        named = " --wanlora-suite tiny" if digest == "packaged" else ""
+        following = capsys.readouterr().err.splitlines()[-1]
+        assert following == f"next: pytest --lora {desk.checkpoint}{named} --wanlora-seeds 9:9"
 
     def test_a_receipt_and_a_lora_that_are_swapped(
         self, desk: Desk, capsys: pytest.CaptureFixture[str]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -154,7 +156,28 @@ def test_a_folder_that_cannot_be_written_is_no_crash(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     written = write_all(gated.record(), tmp_path / "file" / "run", sign_key=None)
     assert written.paths == ()
-    assert len(written.problems) == len(ALL)
+    assert len(written.problems) == len(ALL) + 1
+    assert {problem.partition(": ")[2] for problem in written.problems[:-1]} == {
+        f"Not a directory: {tmp_path / 'file' / 'run'}"
+    }
+    assert written.problems[-1] == f"next: ls -l {tmp_path / 'file'}"
+
+
+def test_a_full_disk_is_said_as_one_with_the_next_command(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, _: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("pytest_wanlora.reports.writing.write_whole", full)
+    monkeypatch.chdir(folder.parent)
+    record = gated.record(command=("pytest", "--lora", "epoch 2.safetensors"))
+    *problems, following = write_all(record, folder).problems
+    assert "report.html was not written: No space left on device" in problems
+    assert len(problems) == len(ALL)
+    assert following == (
+        "next: free space where df -h one shows none, then pytest --lora 'epoch 2.safetensors'"
+    )
 
 
 class TestSigning:
@@ -176,8 +199,9 @@ class TestSigning:
         written = write_all(gated.record(), folder, sign_key=folder / "no-key")
         assert written.unsigned
         assert {path.name for path in written.paths} == ALL - {"receipt.json"}
-        (problem,) = written.problems
+        problem, following = written.problems
         assert problem.startswith("receipt.json was not written: --wanlora-sign-key")
+        assert following.startswith("next: ")
         assert not list(folder.glob("receipt*"))
 
     def test_a_receipt_that_fails_is_an_unsigned_one(

@@ -183,8 +183,13 @@ def test_a_bleed_that_is_not_proven_is_undecided(undecided: str, verdict: Verdic
     ("shared", "n_enough", "english", "korean"),
     [
         (14, 9, "not proven; the 14 items of the run share the 5 %", "항목 14개가 오경보 확률 5%"),
-        (14, 9, "; about 5 more seeds decide it (--wanlora-seeds)", "시드를 약 5개 늘리면"),
-        (1, None, "which is not proven; more seeds decide it (--wanlora-seeds)", "않았습니다. 시드를 늘리면"),
+        (14, 9, "; about 5 more seeds may decide it (--wanlora-seeds)", "시드를 약 5개 늘리면"),
+        (
+            1,
+            None,
+            "which is not proven; more seeds may decide it (--wanlora-seeds)",
+            "않았습니다. 시드를 늘리면",
+        ),
         (None, 9, "which is not proven", "입증되지 않았습니다."),
     ],
 )

@@ -177,11 +177,11 @@ def test_a_record_of_an_earlier_version_keeps_its_sentence() -> None:
 @pytest.mark.parametrize(
     ("code", "changed", "words"),
     [
-        (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more seeds would decide"),
+        (ReasonCode.BEYOND_BAND_WEAK, {}, "not proven, about 12 more seeds may decide"),
         (
             ReasonCode.UNDECIDED,
             {"evidence": replace(EVIDENCE, n_enough=EVIDENCE.n + 1)},
-            "not proven, about 1 more seed would decide",
+            "not proven, about 1 more seed may decide",
         ),
         (
             ReasonCode.UNDECIDED,

@@ -180,7 +180,7 @@ def test_weak_evidence_is_marked_with_what_would_have_been_enough() -> None:
     assert evidence.weak
     assert evidence.n_enough is not None
     assert (judged.verdict, judged.code) == (Verdict.UNDECIDED, ReasonCode.UNDECIDED)
-    assert f"not proven, about {evidence.n_enough - 16} more seeds would decide" in judged.reason
+    assert f"not proven, about {evidence.n_enough - 16} more seeds may decide" in judged.reason
     assert regression(candidate, baseline, evidence=evidence, undecided="warn").verdict is Verdict.WARN
 
 

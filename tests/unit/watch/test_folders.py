@@ -105,6 +105,15 @@ def test_shards_and_states_are_named(tmp_path: Path) -> None:
     assert {each.name for each in look.found} == {"epoch-0-00001-of-00001", "strange"}
 
 
+def test_a_suffix_in_upper_case_is_gated_and_a_pickle_is_named(tmp_path: Path) -> None:
+    lora(tmp_path / "epoch-0.SAFETENSORS", 0, 10)
+    pickle = tmp_path / "epoch-1.pt"
+    pickle.touch()
+    look = settled(watched(tmp_path))
+    assert [each.name for each in look.found] == ["epoch-0"]
+    assert (look.growing, look.ignored) == ((), {pickle: "ends in .pt; only .safetensors files are read"})
+
+
 def checkpoint_free() -> object:
     import numpy as np
 

@@ -55,6 +55,29 @@ def test_the_table_has_a_line_for_each_and_says_which_is_best() -> None:
     assert lines[7].startswith("Publish epoch-0.")
 
 
+@pytest.mark.parametrize(
+    ("values", "worst"),
+    [
+        # by how many fail bands it changed, whatever is measured first: 15 % of sharpness, 5 % of CLIPScore
+        ([("clip", 0.7), ("sharpness", 0.5)], "CLIPScore -30.0 %"),
+        ([("clip", 0.9), ("sharpness", 0.1)], "Sharpness -90.0 %"),
+        # what is much too sharp warns too, and no fewer bands of it than of a loss are worse
+        ([("sharpness", 1.403), ("sharpness", 1.709)], "Sharpness +70.9 %"),
+        ([("sharpness", 1.709), ("clip", 0.97)], "Sharpness +70.9 %"),
+        ([("sharpness", 1.709), ("clip", 0.5)], "CLIPScore -50.0 %"),
+    ],
+)
+def test_the_worst_is_the_gravest_verdict_with_the_largest_change(
+    values: list[tuple[str, float]], worst: str
+) -> None:
+    judged = [
+        compared(place, metric, 1.0, value, width=0.001)
+        for place, (metric, value) in zip(SCENARIOS, values, strict=False)
+    ]
+    record = run_record(judged, names=["epoch-0"])
+    assert worst in history(record).table({})[1]
+
+
 def test_the_page_is_that_of_several_checkpoints(tmp_path: Path) -> None:
     assert not history(None).page(tmp_path / "history.html")
     assert history(gated("epoch-0", 0.99), gated("epoch-1", 0.5)).page(tmp_path / "history.html")
