@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
-from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.cli.output import BAD, OK, complain, of_command, say, say_json
+from pytest_wanlora.errors import CheckpointError, SettingsError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing.bounds import HELP, parse_bound, where_lax
 from pytest_wanlora.publishing.policy import Policy, read_policy
@@ -114,7 +114,10 @@ def _run(arguments: argparse.Namespace) -> int:
             + shlex.join([str(arguments.checkpoint), str(arguments.receipt)]),
         )
     demands = _demands(arguments)
-    found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
+    try:
+        found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
+    except CheckpointError as error:
+        raise of_command(error, "verify", shlex.quote(str(arguments.receipt))) from error
     if arguments.json:
         say_json(_document(found, demands))
     elif found.verified and found.statement is not None:
@@ -123,15 +126,26 @@ def _run(arguments: argparse.Namespace) -> int:
         for problem in found.problems:
             complain(f"refused: {problem}")
         if not any("next: " in problem for problem in found.problems):
-            said = None if found.statement is None else found.statement.predicate
-            complain(f"next: {_gate(arguments.checkpoint, demands, said)}")
+            complain(f"next: {_next(arguments, demands, found)}")
     return OK if found.verified else BAD
+
+
+def _next(arguments: argparse.Namespace, demands: Demands, found: Verification) -> str:
+    """The command as it was typed with the files that the receipt is for; else the one that gates these."""
+    from pytest_wanlora.reports.commands import typed
+
+    if not found.instead:
+        said = None if found.statement is None else found.statement.predicate
+        return _gate(arguments.checkpoint, demands, said)
+    again = [found.instead if Path(word) == arguments.checkpoint else word for word in arguments.words]
+    return typed("python", "-m", "pytest_wanlora", *again)
 
 
 def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None) -> str:
     """The command that gates the checkpoint as it is demanded; if it passes, it writes a new receipt."""
+    from pytest_wanlora.checkpoint import pairs
     from pytest_wanlora.reports.commands import typed
-    from pytest_wanlora.suite import packaged
+    from pytest_wanlora.suite import load, packaged
 
     suite = demands.suite or ("" if said is None else said.suite.name)
     options = ["--wanlora-suite", suite] if demands.suite or suite in packaged() else []
@@ -140,7 +154,10 @@ def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None) -> str:
     fewest = demands.min_seeds or 0
     if said is not None and min(map(len, said.seeds.values()), default=fewest) < fewest <= _MOST_SEEDS:
         options += ["--wanlora-seeds", f"{fewest}:{max(fewest, *said.suite.looks)}"]
-    command = typed("pytest", "--lora", str(checkpoint), *options)
+    lora = str(checkpoint)
+    if suite in packaged() and load(packaged()[suite]).model.experts:
+        lora = pairs.for_experts(checkpoint)
+    command = typed("pytest", "--lora", lora, *options)
     if said is None:
         return command
     # on a suite as it is these stay so
