@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -74,9 +73,9 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
     Raises:
         CheckpointError: An argument means no file, or halves have no partner; names them.
     """
-    given = [(argument, roles(argument)) for argument in arguments]
-    found = [each for argument, named in given if named for each in _given(argument, named)]
-    plain = [argument for argument, named in given if not named]
+    given = [(argument, _roles(argument)) for argument in arguments]
+    found = [each for argument, roles in given if roles for each in _given(argument, roles)]
+    plain = [argument for argument, roles in given if not roles]
     if plain or not found:
         found += _by_name(plain) if by_name else [Asked(path) for path in expand(plain)]
     return tuple(found)
@@ -88,10 +87,10 @@ def absolute(argument: str, folder: Path) -> str:
     Raises:
         ValueError: A folder of a user who does not exist.
     """
-    named = {} if os.path.lexists(folder / argument) else roles(argument)
-    if not named:
+    roles = {} if os.path.lexists(folder / argument) else _roles(argument)
+    if not roles:
         return str(folder / expand_home(argument))
-    return ",".join(f"{expert}={folder / expand_home(text)}" for expert, text in named.items())
+    return ",".join(f"{expert}={folder / expand_home(text)}" for expert, text in roles.items())
 
 
 def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
@@ -111,53 +110,17 @@ def half(path: Path) -> tuple[str, Path] | None:
     return expert, _plain_folder(path) / f"{stem}.safetensors"
 
 
-def partner(path: Path) -> Path | None:
-    """The other half of a file's pair, by the names of both, where it lies beside the file."""
-    found = half(path)
-    if found is None:
-        return None
-    folder, (expert, common) = path.parent, found
-    places: list[Path] = []
-    with suppress(OSError):
-        places += sorted(each for each in folder.iterdir() if each.suffix == path.suffix)
-    with suppress(OSError):
-        # folders of the experts, with files of equal names
-        places += sorted(each / path.name for each in folder.parent.iterdir() if named_in(each.name))
-    (other,) = set(EXPERTS) - {expert}
-    return next((each for each in places if half(each) == (other, common) and each.is_file()), None)
-
-
-def for_experts(argument: Path) -> str:
-    """What to give `--lora` on a suite with two experts; `FILE` stands for a half that is not known."""
-    with suppress(CheckpointError):
-        if roles(str(argument)) or split(open_container(argument).entries):
-            return str(argument)
-    return as_half(argument)
-
-
-def as_half(path: Path) -> str:
-    """A file as half of a pair, by its name, with its partner; `FILE` stands for one that is not known."""
-    expert = (half(path) or ("high", path))[0]
-    (other,) = set(EXPERTS) - {expert}
-    files = {expert: str(path), other: str(partner(path) or "FILE")}
-    return ",".join(f"{each}={files[each]}" for each in EXPERTS)
-
-
 def pairs_by_name(arguments: Sequence[str]) -> bool:
     """Whether every file is half of a pair by its name; explicit ``high=`` and ``low=`` do not count."""
     try:
-        plain = [argument for argument in arguments if not roles(argument)]
+        plain = [argument for argument in arguments if not _roles(argument)]
         return bool(plain) and all(each.halves for each in _by_name(plain))
     except CheckpointError:
         return False
 
 
-def roles(argument: str) -> dict[str, str]:
-    """The parts of ``high=A,low=B``; empty for a path, also for one with such a name that exists.
-
-    Raises:
-        CheckpointError: An expert is unknown, is given twice or has no file.
-    """
+def _roles(argument: str) -> dict[str, str]:
+    """The parts of ``high=A,low=B``; empty for a path, also for one with such a name that exists."""
     if not _ROLE.match(argument) or os.path.lexists(argument):
         return {}
     places = list(_ROLE.finditer(argument))
@@ -175,11 +138,11 @@ def roles(argument: str) -> dict[str, str]:
     return found
 
 
-def _given(argument: str, named: Mapping[str, str]) -> list[Asked]:
+def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
     """The pairs of one argument that names its experts."""
     files: dict[str, dict[str, Path]] = {}
     strengths: dict[str, float] = {}
-    for expert, text in named.items():
+    for expert, text in roles.items():
         where, strengths[expert] = _strength(argument, expert, text)
         files[expert] = _by_stem(argument, expert, expand([where]))
     if len(files) == 1:
@@ -295,3 +258,12 @@ def _refuse_alone(paths: Iterable[Path], argument: str) -> None:
         "name, or one of them on purpose",
         next_command=_alone(expert, alone[0]),
     )
+
+
+def names_experts(argument: str) -> bool:
+    """Whether an argument is ``high=A,low=B``, and no path of such a name.
+
+    Raises:
+        CheckpointError: It names an expert that there is not, one twice, or one without a file.
+    """
+    return bool(_roles(argument))

@@ -143,7 +143,7 @@ def _next(arguments: argparse.Namespace, demands: Demands, found: Verification) 
 
 def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None) -> str:
     """The command that gates the checkpoint as it is demanded; if it passes, it writes a new receipt."""
-    from pytest_wanlora.checkpoint import pairs
+    from pytest_wanlora.checkpoint.partners import for_experts
     from pytest_wanlora.reports.commands import typed
     from pytest_wanlora.suite import load, packaged
 
@@ -156,7 +156,7 @@ def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None) -> str:
         options += ["--wanlora-seeds", f"{fewest}:{max(fewest, *said.suite.looks)}"]
     lora = str(checkpoint)
     if suite in packaged() and load(packaged()[suite]).model.experts:
-        lora = pairs.for_experts(checkpoint)
+        lora = for_experts(checkpoint)
     command = typed("pytest", "--lora", lora, *options)
     if said is None:
         return command

@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Final
 
 from pytest_wanlora import checkpoint as checkpoints
-from pytest_wanlora.checkpoint import pairs
 from pytest_wanlora.checkpoint.experts import EXPERTS
+from pytest_wanlora.checkpoint.pairs import names_experts
+from pytest_wanlora.checkpoint.partners import UNKNOWN, as_half, partner
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import file_sha256, json_sha256, listing, parse_json, read_regular
 from pytest_wanlora.publishing.predicate import Subject
 
-#: In a command in the place of a file whose path is not known.
-UNKNOWN: Final = "FILE"
 _WHERE: Final = "results.json of the run, laid beside the receipt, has a digest of each"
 
 
@@ -70,8 +69,7 @@ def given(argument: Path) -> Given:
     Raises:
         CheckpointError: A file cannot be read, or several pairs are meant.
     """
-    named = pairs.roles(str(argument))
-    if named:
+    if names_experts(str(argument)):
         found = checkpoints.asked([str(argument)], by_name=False)
         if len(found) > 1:
             first = ",".join(f"{expert}={path}" for expert, path in found[0].halves.items())
@@ -140,7 +138,7 @@ def _beside(files: Given, subject: Subject) -> list[_Half]:
         # of the receipt nothing but names: a path in it could lead anywhere
         names = [Path(name).name for name in subject.name.split(", ")]
         places |= dict.fromkeys(path.parent / name for name in names)
-        if (other := pairs.partner(path)) is not None:
+        if (other := partner(path)) is not None:
             places[other] = None
     known = [path for path, _ in files.files.values()]
     found = []
@@ -233,15 +231,11 @@ def _unknown(files: Given, subject: Subject) -> Meant:
             f"these are other bytes{which}"
         )
     ((expert, (path, sha256)),) = files.files.items()
-    argument = pairs.as_half(path)
-    if expert:
-        halves = {expert: str(path)}
-        argument = ",".join(f"{each}={halves.get(each, UNKNOWN)}" for each in EXPERTS)
     return Meant(
         f"{path}: one file, SHA-256 {sha256}, and the receipt is for a pair, {subject.name}, with the digest "
         f"{digest}: the other half is missing ({UNKNOWN}); whether this is one cannot be told: "
         f"{_WHERE}",
-        argument,
+        as_half(path, expert),
     )
 
 
