@@ -72,6 +72,24 @@ class TestOptions:
         assert f"pytest --lora {folder}/x.safetensors\n" in printed
         assert "my gate/suites/mine.yaml" in files(folder)
 
+    def test_a_pair_is_a_pair_from_another_folder(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        arguments = ["--folder", "gate", "--lora", "high=a.safetensors,low=b.safetensors"]
+        assert cli.main([*FULL, *arguments]) == 0
+        given = f"high={folder}/a.safetensors,low={folder}/b.safetensors"
+        assert f"pytest --lora {given}\n" in capsys.readouterr().out
+
+    def test_every_packaged_suite_is_named_and_works(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["init", "--help"]) == 0
+        printed = " ".join(capsys.readouterr().out.split())
+        for name in suites.packaged():
+            assert f" {name}" in printed
+            given = ["init", "--model", name, "--name", f"my-{name}", "--prompt", "test1_a=urban: a street"]
+            assert cli.main([*given, "--folder", name]) == 0
+
     def test_training_data_is_counted_and_named_in_the_settings(
         self, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
