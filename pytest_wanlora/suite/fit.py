@@ -109,7 +109,7 @@ def find_for(
     if fitting:
         command = gate_command(fitting[0], checkpoint)
     else:
-        command = f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}"
+        command = f"python -m pytest_wanlora inspect {shlex.quote(_argument(checkpoint))}"
         lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
     raise SuiteError("\n".join(lines), next_command=command)
 
@@ -150,18 +150,23 @@ def _is(suite: Suite, facts: dict[str, str]) -> bool:
 
 def gate_command(suite: Suite, checkpoint: Checkpoint) -> str:
     """The command that gates a checkpoint on a suite that its shapes fit; `FILE` is an unknown half."""
-    halves, given = checkpoint.experts, str(checkpoint.path)
+    half = suite.model.experts and not checkpoint.experts
+    given = as_half(checkpoint.path) if half else _argument(checkpoint)
+    return f"pytest --lora {shlex.quote(given)} --wanlora-suite {suite.name}"
+
+
+def _argument(checkpoint: Checkpoint) -> str:
+    """What to give `--lora`, or `inspect`, to get a checkpoint again."""
+    halves = checkpoint.experts
     # one file with the LoRAs of both is split again
     inside = len({each.path for each in halves.values()}) < len({each.keys for each in halves.values()})
-    if halves and not inside:
-        given = ",".join(
-            f"{name}={each.path}"
-            + ("" if checkpoint.strengths[name] == 1.0 else f"@{checkpoint.strengths[name]:g}")
-            for name, each in halves.items()
-        )
-    elif suite.model.experts and not halves:
-        given = as_half(checkpoint.path)
-    return f"pytest --lora {shlex.quote(given)} --wanlora-suite {suite.name}"
+    if not halves or inside:
+        return str(checkpoint.path)
+    strengths = checkpoint.strengths
+    return ",".join(
+        f"{name}={each.path}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
+        for name, each in halves.items()
+    )
 
 
 def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
@@ -176,9 +181,9 @@ def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
         others = [each for each in by_shapes() if each.name != suite.name]
         if any(not misfits(other, checkpoint) for other in others):
             # the suite is chosen by the shapes then
-            command = f"pytest --lora {shlex.quote(str(checkpoint.path))}"
+            command = f"pytest --lora {shlex.quote(_argument(checkpoint))}"
         else:
-            command = f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}"
+            command = f"python -m pytest_wanlora inspect {shlex.quote(_argument(checkpoint))}"
         raise SuiteError("\n".join(lines), next_command=command)
 
 
