@@ -21,7 +21,7 @@ from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import file_sha256, json_sha256, listing, parse_json, read_regular
 from pytest_wanlora.publishing.predicate import Subject
 
-_WHERE: Final = "results.json of the run, laid beside the receipt, has a digest of each"
+_WHERE: Final = "the run's results.json beside the receipt would have said"
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def _unknown(files: Given, subject: Subject) -> Meant:
         )
     if len(files.files) == 2 or not of_pair:
         own = " and ".join(f"{sha256} ({path})" for path, sha256 in files.files.values())
-        which = f"; which half is another file cannot be told: {_WHERE}" if len(files.files) == 2 else ""
+        which = f"; which half is another file cannot be told: {_WHERE}" if of_pair else ""
         return Meant(
             f"{files.argument}: the receipt's digest of {subject.name}, {digest}, is not made of {own}: "
             f"these are other bytes{which}"
@@ -233,8 +233,7 @@ def _unknown(files: Given, subject: Subject) -> Meant:
     ((expert, (path, sha256)),) = files.files.items()
     return Meant(
         f"{path}: one file, SHA-256 {sha256}, and the receipt is for a pair, {subject.name}, with the digest "
-        f"{digest}: the other half is missing ({UNKNOWN}); whether this is one cannot be told: "
-        f"{_WHERE}",
+        f"{digest}: the other half is missing ({UNKNOWN}); whether this is one cannot be told: {_WHERE}",
         as_half(path, expert),
     )
 

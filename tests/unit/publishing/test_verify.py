@@ -1296,6 +1296,10 @@ class TestPairs:
         said, following = self._refused(given, capsys)
         assert "which half is another file cannot be told" in said
         assert following == f"pytest --lora {given}"
+        # a pair in the place of one file
+        self._gate(files, "elsewhere.safetensors")
+        said, following = self._refused("high=pair/x_high.safetensors,low=other.safetensors", capsys)
+        assert "cannot be told" not in said
 
     def test_strengths_stay_with_their_files(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
         given = "high=pair/x_low.safetensors@0.5,low=pair/x_high.safetensors"
