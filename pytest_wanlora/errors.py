@@ -107,7 +107,21 @@ class RefusedError(BaselineError):
 
 
 class JobError(WanloraError):
-    """A job could not be rendered, claimed, or written to the cache."""
+    """A job could not be rendered, claimed, or written to the cache.
+
+    Args:
+        message: As of `WanloraError`.
+        next_command: The same.
+        video: Label of the job, which the message then begins with.
+
+    Attributes:
+        cause: The message without it, so that one cause of many videos can be told once.
+        video: As given.
+    """
+
+    def __init__(self, message: str, *, next_command: str | None = None, video: str = "") -> None:
+        super().__init__(f"{video}: {message}" if video else message, next_command=next_command)
+        self.cause, self.video = _limited(message), video
 
 
 class StudioError(WanloraError):

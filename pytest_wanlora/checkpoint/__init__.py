@@ -9,5 +9,5 @@ from __future__ import annotations
 from pytest_wanlora.checkpoint.container import Tensor
 from pytest_wanlora.checkpoint.pairs import asked, names_of, pairs_by_name
 from pytest_wanlora.checkpoint.paths import expand, unique_names
-from pytest_wanlora.checkpoint.reading import Contents, contents, read, weights
+from pytest_wanlora.checkpoint.reading import Contents, contents, read, require_unchanged, weights
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem, verify_against

@@ -7,7 +7,7 @@ import hashlib
 import math
 import shlex
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from pytest_wanlora.checkpoint import adapter, experts, formats, health, kinds, 
 from pytest_wanlora.checkpoint.container import FLOATS, NUMBERS, Container, Tensor, open_container
 from pytest_wanlora.checkpoint.record import Checkpoint, Target, widths
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import listing
+from pytest_wanlora.files import file_sha256, listing
 
 _ONE_TRAINING: Final = "save the LoRA again from one training"
 _EXCHANGED: Final = "; its A and B look exchanged: (out, rank) x (rank, in)"
@@ -154,7 +154,7 @@ def contents(checkpoint: Checkpoint) -> Iterator[Contents]:
         try:
             yield _contents(checkpoint, container, data)
         finally:
-            _prove(checkpoint, digest)
+            _prove(checkpoint, digest.result())
 
 
 def _contents(checkpoint: Checkpoint, container: Container, data: memoryview) -> Contents:
@@ -173,14 +173,31 @@ def _sha256(data: memoryview) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def _prove(checkpoint: Checkpoint, digest: Future[str]) -> None:
-    found = digest.result()
+def _prove(checkpoint: Checkpoint, found: str) -> None:
     if found != checkpoint.sha256:
         raise CheckpointError(
             f"{checkpoint.path}: changed since it was read: SHA-256 was {checkpoint.sha256[:12]}…, "
             f"is {found[:12]}…; allowed: a file that nothing writes, such as a copy",
             next_command=f"sha256sum {shlex.quote(str(checkpoint.path))}",
         )
+
+
+def require_unchanged(checkpoint: Checkpoint) -> None:
+    """Read the files of a checkpoint again, both of a pair.
+
+    Raises:
+        CheckpointError: One of them is no longer the one that ``read`` saw.
+    """
+    for each in checkpoint.experts.values() or (checkpoint,):
+        try:
+            found = file_sha256(each.path)
+        except OSError as error:
+            raise CheckpointError(
+                f"{each.path}: cannot be read again: {error.strerror}; allowed: a file that stays as it was "
+                "read",
+                next_command=listing(each.path),
+            ) from error
+        _prove(each, found)
 
 
 def _folded(path: Path, target: Target, down: Tensor) -> Tensor:

@@ -365,6 +365,7 @@ class ClusterScheduler:
         try:
             self.cache.store(job, produced)
             self.board.finish(job, produced.seconds, who=about.node)
+            self.board.note_prompts(produced.notes, node=about.node)
         except WanloraError as error:
             self._fail(job, error)
             return
@@ -374,7 +375,7 @@ class ClusterScheduler:
 
     def _fail(self, job: Job, error: WanloraError) -> None:
         logger.warning("%s: %s", job.label, error)
-        self._failed[job.key] = JobError(f"{job.label}: {error.message}", next_command=error.next_command)
+        self._failed[job.key] = JobError(error.message, next_command=error.next_command, video=job.label)
         # a full disk must not hide why the job failed
         with contextlib.suppress(JobError):
             self.board.fail(job, error.message, error.next_command)

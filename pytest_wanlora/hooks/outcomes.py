@@ -7,7 +7,7 @@ with what the suite demands: what pytest selected, or reports as passed, proves 
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -183,6 +183,17 @@ class Outcomes:
             else:
                 self._failed[nodeid] = None
                 self._fates[nodeid] = PytestOutcome.FAILED, "judged on other inputs than the run began with"
+
+    def judge_again(self, changed: Callable[[str], Judgement | None]) -> None:
+        """Take back that a checkpoint passed whose file has changed since.
+
+        Args:
+            changed: The judgement on a candidate whose file has changed; None if it has not.
+        """
+        self.judged = [
+            (each.kind == "checkpoint" and not each.verdict.fails and changed(each.candidate)) or each
+            for each in self.judged
+        ]
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """Record a file that could not be collected: its tests are not known."""

@@ -16,12 +16,11 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora import workers
 from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.gate_tests import NOT_MEASURED
-from pytest_wanlora.hooks import github_actions
+from pytest_wanlora.hooks import github_actions, junit
 from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
-from pytest_wanlora.run.candidates import repeated
-from pytest_wanlora.run.handover import packed
+from pytest_wanlora.run.handover import notes, packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.session import Gate
 
@@ -65,8 +64,7 @@ class Run:
         self.worker = workers.is_worker(config)
         #: Nothing is judged: the run lists its items, or prints its plan.
         self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
-        #: Of what was named; a race leaves one candidate.
-        self.warnings = (*suites.contradicting_names(gate.suite), *repeated(gate.candidates))
+        self.warnings = (*suites.contradicting_names(gate.suite), *gate.repeated)
         self.started = time.time()
         self.began = False
         self.record: RunRecord | None = None
@@ -95,7 +93,7 @@ class Run:
         if self.controller is not None:
             # before the workers start: they are told of the winner alone
             try:
-                self._race()
+                self._race(session)
             except (pytest.UsageError, KeyboardInterrupt, pytest.exit.Exception) as error:
                 # pytest ends a session that has not begun without its `pytest_sessionfinish`
                 usage = isinstance(error, pytest.UsageError)
@@ -107,17 +105,17 @@ class Run:
             self.controller.handover = packed(self.gate)
 
     @pytest.hookimpl(tryfirst=True)
-    def pytest_collection(self) -> None:
+    def pytest_collection(self, session: pytest.Session) -> None:
         """Race the candidates, before the items of the winner are collected."""
         if self.controller is None and not self.dry and not self.worker:
-            self._race()
+            self._race(session)
 
     @property
     def _races(self) -> bool:
         gate = self.gate
         return gate.settings.race and not gate.blocked and len(gate.candidates) > 1
 
-    def _race(self) -> None:
+    def _race(self, session: pytest.Session) -> None:
         gate = self.gate
         if not self._races:
             return
@@ -135,6 +133,7 @@ class Run:
         except (WanloraError, KeyboardInterrupt, pytest.exit.Exception) as error:
             if course is not None:
                 gate.narrow(course.ended(error))
+            junit.tell_race(session, gate.race, error, whole=self.controller is not None)
             if not isinstance(error, WanloraError):
                 raise
             self.outcomes.stop(error.message)
@@ -243,6 +242,8 @@ class Run:
         from pytest_wanlora.run.record import Ending
 
         outcomes, gate = self.outcomes, self.gate
+        if not gate.settings.update_baselines:
+            outcomes.judge_again(gate.judge.changed)
         left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
         failing = any(judged.verdict.fails for judged in outcomes.judged)
         # a run that stores a baseline decides on nothing that project tests could be about
@@ -267,6 +268,7 @@ class Run:
             storing=outcomes.storing,
             notes=(
                 *self.warnings,
+                *notes(gate),
                 *(f"worker {name} died" for name in outcomes.died),
                 *(each["insisted"] for each in outcomes.stored if each["insisted"]),
             ),

@@ -9,12 +9,25 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from pytest_wanlora.errors import JobError
 from pytest_wanlora.files import json_sha256, read_note, unwritable, write_json
 from pytest_wanlora.jobs.job import Job
 from pytest_wanlora.phrases import number_of
+
+#: What is said of what is kept for later runs and cannot be used, or cannot be kept, by its kind.
+_DAMAGE: Final = {
+    "result": ("result", "{found} in the cache cannot be used, and the video{s} must be rendered again"),
+    "prompt": (
+        "prompt embedding",
+        "{found} in the cache cannot be used, and the prompt{s} had to be encoded again",
+    ),
+    "unkept": (
+        "",
+        "prompt embeddings cannot be kept in the cache, and every process encodes the prompts anew",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -95,7 +108,7 @@ class Board:
         attempts = int((read_note(path) or {}).get("attempts", 0))
         if attempts >= self.attempts:
             raise JobError(
-                f"{job.label}: {attempts} processes died while rendering it; not tried again in this run\n"
+                f"{attempts} processes died while rendering it; not tried again in this run\n"
                 "A process that dies without a word was often killed for want of memory.",
                 next_command="run it alone, without -n, and look at the system's log",
             )
@@ -127,28 +140,40 @@ class Board:
 
     def note_damage(self, job: Job, why: str) -> None:
         """Note, once, that the cache has a result of a job that cannot be used."""
-        if job.key in self._damaged:
+        self._note_damage(job.key, "result", job.label, why)
+
+    def note_prompts(self, notes: Mapping[str, Any], *, node: str = "") -> None:
+        """Note, once each, what a producer tells of kept prompt embeddings in the notes on a video.
+
+        Args:
+            notes: Of `Produced`; `"prompts"` lists kinds, files and what is wrong with them.
+            node: Of a cluster, where the files are.
+        """
+        for kind, file, why in notes.get("prompts", ()):
+            label = f"{node}: {file}" if node else file
+            self._note_damage(json_sha256([kind, label]), kind, label, why)
+
+    def _note_damage(self, key: str, kind: str, label: str, why: str) -> None:
+        if key in self._damaged:
             return
-        self._damaged[job.key] = {"label": job.label, "why": why}
+        self._damaged[key] = {"kind": kind, "label": label, "why": why}
         # of a plan there is no folder
         if self.folder.is_dir():
             with contextlib.suppress(OSError):
-                write_json(self.folder / f"{job.key}.damaged", self._damaged[job.key])
+                write_json(self.folder / f"{key}.damaged", self._damaged[key])
 
     def damage(self) -> tuple[str, ...]:
-        """What the processes of the run have noted of a damaged cache, in one sentence; empty if nothing."""
+        """What the processes of the run have noted of a damaged cache, a sentence for each kind."""
         notes = {path.stem: read_note(path) for path in self.folder.glob("*.damaged")}
-        found = sorted(
-            (str(note["label"]), str(note["why"])) for note in {**notes, **self._damaged}.values() if note
-        )
-        if not found:
-            return ()
-        (label, why), several = found[0], len(found) > 1
-        return (
-            f"{number_of(len(found), 'result')} in the cache cannot be used, and the video{'s' * several} "
-            "must be rendered again: "
-            f"{'the first, ' * several}{label}: {why}",
-        )
+        known = [note for note in {**notes, **self._damaged}.values() if note]
+        said = []
+        for kind, (noun, sentence) in _DAMAGE.items():
+            found = sorted((str(note["label"]), str(note["why"])) for note in known if note["kind"] == kind)
+            if found:
+                several = len(found) > 1
+                what = sentence.format(found=number_of(len(found), noun), s="s" * several)
+                said.append(f"{what}: {'the first, ' * several}{': '.join(found[0])}")
+        return tuple(said)
 
     def say(self, words: str) -> None:
         """Note what this process does, for the progress."""
@@ -171,7 +196,7 @@ class Board:
         """Raise what a job failed of, if it did."""
         note = read_note(self.folder / f"{job.key}.failed")
         if note is not None:
-            raise JobError(f"{job.label}: {note['message']}", next_command=note["next_command"])
+            raise JobError(note["message"], next_command=note["next_command"], video=job.label)
 
     def progress(self) -> Progress | None:
         """Read how far the run is; None before anything was announced."""

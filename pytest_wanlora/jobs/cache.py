@@ -22,7 +22,15 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from filelock import FileLock, Timeout
 
-from pytest_wanlora.files import json_sha256, parse_json, read_regular, unwritable, write_json, write_whole
+from pytest_wanlora.files import (
+    file_sha256,
+    json_sha256,
+    parse_json,
+    read_regular,
+    unwritable,
+    write_json,
+    write_whole,
+)
 from pytest_wanlora.jobs.job import Applied, Job, JobResult, Produced
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 
@@ -133,6 +141,7 @@ class Cache:
             if entry.key != job.key or any(entry.job.get(k) != v for k, v in _about(job).items()):
                 raise _DamagedError("it is the result of another job")
             features = _read_features(folder / "features.safetensors", entry)
+            preview = _read_preview(folder / "preview.mp4", entry)
         except FileNotFoundError:
             if folder.exists():
                 self._damaged(job, "it is incomplete")
@@ -143,7 +152,6 @@ class Cache:
         with suppress(OSError):
             # the folder may be another user's, or read-only
             os.utime(folder)
-        preview = folder / "preview.mp4"
         return JobResult(
             job=job,
             scores=entry.scores,
@@ -154,7 +162,7 @@ class Cache:
             applied=entry.applied,
             notes=entry.notes,
             folder=folder,
-            preview=preview if preview.is_file() else None,
+            preview=preview,
             reused=reused,
             finished=entry.finished,
         )
@@ -180,8 +188,9 @@ class Cache:
         try:
             folder.mkdir(parents=True)
             features_sha256 = _write_features(folder / "features.safetensors", produced.features)
+            preview = folder / "preview.mp4"
             if produced.write_preview is not None:
-                produced.write_preview(folder / "preview.mp4")
+                produced.write_preview(preview)
             document: dict[str, Any] = {
                 "schema_version": SCHEMA_VERSION,
                 "key": job.key,
@@ -195,6 +204,7 @@ class Cache:
                 "degenerate": produced.degenerate,
                 "features_sha256": features_sha256,
                 "frames_sha256": produced.frames_sha256,
+                "preview_sha256": file_sha256(preview) if preview.exists() else None,
                 "seconds": produced.seconds,
                 "applied": None if produced.applied is None else produced.applied.plain(),
                 "notes": dict(produced.notes),
@@ -241,6 +251,8 @@ class _Entry(StrictModel):
     degenerate: str | None
     features_sha256: Sha256
     frames_sha256: str
+    # None too where an earlier version wrote it, which stated none
+    preview_sha256: Sha256 | None = None
     seconds: Finite
     applied: Applied | None
     notes: dict[str, Any]
@@ -265,6 +277,15 @@ def _write_features(path: Path, features: Mapping[str, NDArray[np.float32]]) -> 
     data = save(dict(features))
     write_whole(path, data)
     return hashlib.sha256(data).hexdigest()
+
+
+def _read_preview(path: Path, entry: _Entry) -> Path | None:
+    """The mp4 for people; None where there is none, or no longer: nothing is measured on it."""
+    if not path.is_file():
+        return None
+    if entry.preview_sha256 not in (None, file_sha256(path)):
+        raise _DamagedError("preview.mp4 does not fit its digest")
+    return path
 
 
 def _read_features(path: Path, entry: _Entry) -> Mapping[str, NDArray[np.float32]]:

@@ -222,6 +222,7 @@ class Scheduler:
             raise
         else:
             self.board.finish(job, produced.seconds)
+            self.board.note_prompts(produced.notes)
 
     def _refuse(self, job: Job, error: WanloraError) -> None:
         logger.warning("%s: %s", job.label, error)
@@ -232,7 +233,7 @@ class Scheduler:
             self.board.fail(job, message, next_command)
         except JobError:
             # the disk may be full: the error of the job matters more than that of recording it
-            raise JobError(f"{job.label}: {message}", next_command=next_command) from None
+            raise JobError(message, next_command=next_command, video=job.label) from None
 
 
 def find(job: Job, cache: Cache, board: Board) -> JobResult | None:

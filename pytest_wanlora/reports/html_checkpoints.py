@@ -313,7 +313,8 @@ def _cause(cause: Cause, anchors: Anchors) -> Line:
     place = _place(first, anchors)
     if others:
         place = Html.AND_OTHERS.say(language, first=place, others=others)
-    more = "\n".join(filter(None, (more, command)))
+    lost = Html.LOST_FIRST.say(language, video=cause.videos[0]) if cause.videos else ""
+    more = "\n".join(filter(None, (more, lost, command)))
     return Line(mark(first.verdict, language), place, words, more, anchors.item(first))
 
 

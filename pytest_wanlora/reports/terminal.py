@@ -50,7 +50,8 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
     """
     place = judged.scenario or judged.candidate
     title = METRICS[judged.metric].title if judged.metric in METRICS else judged.kind
-    lines = [f"{word(judged.verdict)}: {title} of {place} ({judged.candidate})", *_cut(judged.reason)]
+    reason = f"{judged.video}: {judged.reason}" if judged.video else judged.reason
+    lines = [f"{word(judged.verdict)}: {title} of {place} ({judged.candidate})", *_cut(reason)]
     metric = METRICS.get(judged.metric)
     if metric is not None and judged.value is not None:
         lines.append(f"{'higher' if metric.higher_is_better else 'lower'} is better")
@@ -147,6 +148,8 @@ def _not_measured(record: RunRecord) -> Iterator[str]:
         yield f"{number}. {first}"
         yield from (f"   {line}" for line in rest)
         yield f"   {f'{count} items, the first ' if count > 1 else ''}{item}"
+        if videos := cause.videos:
+            yield f"   not rendered: {videos[0]}{' and others' if len(videos) > 1 else ''}"
         if cause.next_command:
             yield f"   next: {cause.next_command}"
 

@@ -60,6 +60,7 @@ class Html(Enum):
     NOT_MEASURED = Phrase("What could not be measured", "측정하지 못한 항목")
     COUNT_MORE = Phrase("{count} more", "{count}개 더 보기")
     WARNINGS = Phrase("Warnings, which do not stop it: {count}", "배포를 막지 않는 주의 항목: {count}개")
+    LOST_FIRST = Phrase("Not rendered, the first: {video}", "생성하지 못한 첫 영상: {video}")
     LOST = Phrase("Videos that could not be rendered", "생성하지 못한 영상")
     TRIES = Phrase(
         "Run {runs} of these bytes on this suite: chance had {runs} tries.",

@@ -123,11 +123,25 @@ def check_fits(settings: Settings, suite: Suite, candidates: Iterable[Candidate]
     _all_or_none(settings, {each: each for each in found}, lambda each: suites.check_fit(suite, found[each]))
 
 
-def repeated(candidates: Iterable[Candidate]) -> tuple[str, ...]:
+def once(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """The first candidate of equal files at each strength: videos of the others are the same ones again."""
+    found: dict[object, Candidate] = {}
+    for each in candidates:
+        of = each.checkpoint
+        halves = () if of is None else (of.identity, tuple(of.strengths.items()))
+        found.setdefault((halves, each.scale), each)
+    return tuple(found.values())
+
+
+def repeated(candidates: Iterable[Candidate], *, race: bool = False) -> tuple[str, ...]:
     """Which checkpoints were given more than once under different names, a sentence each.
 
     A copy with another header, or in another format, is known by the norms of its layers: those of two
     trainings are never all equal to the last bit.
+
+    Args:
+        candidates: As they were named.
+        race: Whether only `once` of them goes on.
     """
     found = {each.argument: each.checkpoint for each in candidates if each.checkpoint is not None}
     alike: dict[object, list[str]] = {}
@@ -140,9 +154,8 @@ def repeated(candidates: Iterable[Candidate]) -> tuple[str, ...]:
         files = len({found[name].identity for name in names})
         how = "equal files" if files == 1 else "different files with equal norms in every layer"
         if len(names) > 1:
-            said.append(
-                f"{', '.join(names)} are one LoRA ({how}), which nothing can tell apart: one is enough"
-            )
+            end = "of equal files the first alone races" if race and files < len(names) else "one is enough"
+            said.append(f"{', '.join(names)} are one LoRA ({how}), which nothing can tell apart: {end}")
     return tuple(said)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
@@ -19,7 +20,7 @@ from pydantic import TypeAdapter
 
 from pytest_wanlora.checkpoint import Checkpoint
 from pytest_wanlora.errors import WanloraError
-from pytest_wanlora.files import json_sha256
+from pytest_wanlora.files import file_sha256, json_sha256
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.pictures import references, training_clips
 from pytest_wanlora.suite.digests import digest
@@ -82,6 +83,34 @@ def digests(gate: Gate) -> Mapping[str, str]:
         except WanloraError:
             found["the baseline"] = _UNREAD
     return MappingProxyType(found)
+
+
+def notes(gate: Gate) -> Iterator[str]:
+    """What a reader must know of suite and baseline: an edit while the run went on, or one that nobody sees.
+
+    They were read once, so nothing was judged by what they say now.
+    """
+    read = [(f"suite {gate.suite.name}", Path(gate.suite.path), gate.suite.sha256)]
+    if not gate.settings.update_baselines:
+        with suppress(WanloraError):
+            stored = gate.judge.standard.baseline
+            place = gate.judge.standard.folder
+            read.append((f"baseline {stored.name}", place / "baseline.json", stored.digest))
+            if not stored.seal:
+                yield (
+                    f"baseline {stored.name}: {place} has no seal (an earlier version wrote it), so an edit "
+                    "by hand is not noticed; --update-baselines writes one that has"
+                )
+    for name, path, was in read:
+        try:
+            found = file_sha256(path)
+        except OSError:
+            found = "gone"
+        if found != was:
+            yield (
+                f"{name}: {path} changed while the run went on: its SHA-256 was {was[:12]}… when it was "
+                f"read, which was judged by, and is {found[:12]}… now"
+            )
 
 
 def identity(gate: Gate, candidate: str) -> str:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_wanlora.errors import BaselineError, IncomparableError, WanloraError
+from pytest_wanlora import checkpoint as checkpoints
+from pytest_wanlora.errors import (
+    BaselineError,
+    CheckpointError,
+    IncomparableError,
+    JobError,
+    WanloraError,
+)
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run import questions
 from pytest_wanlora.run.comparison import Standard, repeats
@@ -53,7 +60,7 @@ class Judge:
         self.gate = gate
         self.standard = Standard(gate)
         self.looks = Looks(gate, self.standard)
-        self._causes: dict[str, ItemId] = {}
+        self._causes: dict[tuple[str, str], ItemId] = {}
 
     def judgement(self, item: ItemId) -> Judgement:
         """Judge one item; what cannot be measured gets a verdict that fails.
@@ -83,7 +90,7 @@ class Judge:
         """The first item that this process could not measure for the same reason, if it is another one."""
         if not judged.verdict.unmeasured:
             return None
-        first = self._causes.setdefault(judged.reason, judged.item)
+        first = self._causes.setdefault(judged.cause, judged.item)
         return None if first == judged.item else first
 
     def _blocked(self, item: ItemId) -> Judgement:
@@ -105,6 +112,19 @@ class Judge:
             return None
         details: Details = {"problems": _listed(checkpoint.problems)}
         return said(ItemId("checkpoint", candidate, "", ""), Verdict.FAIL, ReasonCode.FILE_BROKEN, details)
+
+    def changed(self, candidate: str) -> Judgement | None:
+        """The judgement on a candidate whose file is no longer the one that was read; None if it still is.
+
+        What would be published then is not what was measured.
+        """
+        checkpoint = self.gate.candidate(candidate).checkpoint
+        try:
+            if checkpoint is not None:
+                checkpoints.require_unchanged(checkpoint)
+        except CheckpointError as error:
+            return failed(ItemId("checkpoint", candidate, "", ""), Verdict.ERROR, ReasonCode.ERROR, error)
+        return None
 
     def _checkpoint(self, item: ItemId) -> Judgement:
         if broken := self.broken(item.candidate):
@@ -180,9 +200,12 @@ class Judge:
                 scores=scores_of(results, metric.id),
                 degenerate=degenerate,
             )
+        # as in the comparison: a scenario that was stopped early must not be outweighed by the others
+        common = min(map(len, results.values()), default=0)
+        results = {name: of[:common] for name, of in results.items()}
         found = {} if degenerate else self.standard.set_scores(features_of(results), results)
         # one video of a scenario has no spread, so its floor is not known
-        spread = min(map(len, results.values()), default=0) > 1
+        spread = common > 1
         told = self._told(results) if found and spread and metric.id == FVD.id else None
         return limits.judge_set_limit(
             metric,
@@ -321,7 +344,11 @@ def said(
 
 def failed(item: ItemId, verdict: Verdict, code: ReasonCode, error: WanloraError) -> Judgement:
     """The judgement on what could not be measured."""
-    return said(item, verdict, code, {"message": error.message}, next_command=error.next_command)
+    details: Details = {"message": error.message}
+    if isinstance(error, JobError) and error.video:
+        # apart from the reason: one cause of many videos is one reason
+        details = {"message": error.cause, "video": error.video}
+    return said(item, verdict, code, details, next_command=error.next_command)
 
 
 def scores_of(results: Mapping[str, Sequence[JobResult]], metric: str) -> dict[str, dict[int, float]]:

@@ -18,7 +18,7 @@ from pytest_wanlora.jobs.job import Producer
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.registry import check_groups
 from pytest_wanlora.reports.writing import added_reports
-from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates
+from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, once, read_candidates, repeated
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.suite.models import added_models
@@ -100,6 +100,10 @@ def open_gate(
         data = training_data.read(settings.training_data, suite)
     scenarios = settings.selected(suite)
     candidates = candidates if handed else distinct(candidates, [each.id for each in scenarios])
+    named_again = () if handed else repeated(candidates, race=settings.race)
+    if settings.race:
+        # an equal file would race against itself, on the same videos, which the budget would count twice
+        candidates = once(candidates)
     folder = run_folder or new_run_folder(settings.output_dir, candidates)
     board = Board(folder / "board", who=who, reuse=settings.cache)
     gate = Gate(
@@ -115,6 +119,7 @@ def open_gate(
         cache=Cache(settings.cache_dir, board.note_damage),
         cluster=cluster,
         training_data=data,
+        repeated=named_again,
     )
     if handed is not None:
         gate.require_same(handed)

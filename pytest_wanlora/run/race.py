@@ -81,6 +81,9 @@ class Course:
         self.found: dict[str, tuple[Floats, Floats]] = {}
         self.reused = dict(self.videos)
         self.failures: dict[str, Why] = {}
+        #: Without its first video; of one cause the text that came first, by its first line.
+        self.causes: dict[str, Why] = {}
+        self.texts: dict[str, str] = {}
         self.race = Race(tuple(self.videos), self.rules)
         self.stopped: Why | None = None
 
@@ -220,7 +223,7 @@ class Course:
                     why_ko=failed.ko,
                 )
                 for each in self.gate.candidates
-                for failed in [self.failures.get(each.name) or Why("", "")]
+                for failed in [self._why(each.name)]
             ),
             most=self.most,
             reused=sum(self.reused.values()),
@@ -229,6 +232,12 @@ class Course:
             next_command=next_command,
             seconds=self.clock() - self.began,
         )
+
+    def _why(self, name: str) -> Why:
+        """Why a candidate fails; what several fail of is told without the video, in which they differ."""
+        cause = self.causes.get(name)
+        shared = cause is not None and [*self.causes.values()].count(cause) > 1
+        return cause if cause and shared else self.failures.get(name) or Why("", "")
 
     def _measured(self, name: str) -> dict[str, Any]:
         """What is known of a candidate from all its videos."""
@@ -291,6 +300,9 @@ class Course:
         """Why a candidate certainly fails the gate; None if it may pass."""
         if settled.broken:
             error: WanloraError = next(iter(settled.broken.values()))
+            if isinstance(error, JobError) and error.video:
+                text = self.texts.setdefault(error.cause.partition("\n")[0], error.cause)
+                self.causes[candidate.name] = Why.of("error", message=text)
             return Why.of("error", message=_without(error.message, candidate.name))
         if lost := degenerates(settled.results):
             (scenario, seed), why = next(iter(lost.items()))

@@ -40,6 +40,7 @@ from pytest_wanlora.run.losses import losses_of
 from pytest_wanlora.run.update_baseline import versions
 from pytest_wanlora.suite import chosen_by, packaged
 from pytest_wanlora.suite.fingerprint import fingerprint
+from pytest_wanlora.verdict.decision import told_alike
 from pytest_wanlora.verdict.evidence import Plan
 from pytest_wanlora.verdict.judgement import ALL, ItemOutcome, Judgement
 
@@ -97,7 +98,10 @@ def build(gate: Gate, judge: Judge, judgements: Sequence[Judgement], ending: End
     baseline = _baseline(judge, judgements)
     videos, sets = _measured(gate, judge, baseline is not None)
     part = Part(
-        videos=tuple(videos), sets=tuple(sets), judgements=tuple(judgements), failures=_failures(gate)
+        videos=tuple(videos),
+        sets=tuple(sets),
+        judgements=tuple(told_alike(judgements)),
+        failures=_failures(gate),
     )
     merged = results.merge([part])
     partial = (

@@ -63,6 +63,7 @@ class Gate:
         pool: Every job that the selected items need at the first look; what a waiting worker helps with.
         chosen: Items that this run judges.
         nodes: What the nodes of a cluster do; empty on one machine.
+        repeated: Which checkpoints were named more than once; only in the process that began the run.
         race: What came of the race that chose the only candidate; None without one.
     """
 
@@ -83,6 +84,7 @@ class Gate:
     pool: tuple[Job, ...] = ()
     chosen: frozenset[ItemId | str] = frozenset()
     nodes: str = ""
+    repeated: tuple[str, ...] = ()
     race: RaceCard | None = None
     _known: dict[str, JobResult] = field(default_factory=dict)
 

@@ -23,7 +23,7 @@ from pytest_wanlora.studio.checksum import checksum
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.memory import explained, peak_memory, watch_memory
 from pytest_wanlora.studio.pictures import decoded, input_picture
-from pytest_wanlora.studio.prompts import PromptStore
+from pytest_wanlora.studio.prompts import PromptStore, Trouble
 from pytest_wanlora.studio.silence import quiet
 from pytest_wanlora.studio.sums import together
 from pytest_wanlora.studio.uploads import Uploads
@@ -83,6 +83,7 @@ class Studio:
 
     Attributes:
         seconds: What getting ready has taken: `digests`, `imports`, `prompts`, `loading`, `compiling`.
+        troubles: Prompt embeddings that could not be read or kept.
     """
 
     def __init__(
@@ -103,6 +104,7 @@ class Studio:
         self._loader = Loader(suite, environment, self.device, threads, say)
         self._say = say
         self.seconds = self._loader.seconds
+        self.troubles: list[Trouble] = []
         self._prepared = False
         self._pipe: Any = None
         self._prompts: PromptStore | None = None
@@ -188,6 +190,7 @@ class Studio:
                 device=self.device,
                 folder=None if self.cache_dir is None else self.cache_dir / "prompts",
                 encode=self._loader.embeddings,
+                troubles=self.troubles,
             )
         return self._prompts
 
@@ -339,7 +342,7 @@ class Studio:
             raise RuntimeError("nothing is loaded")
         with (
             quiet(),
-            explained(label, self.device, self.suite),
+            explained("rendering", self.device, self.suite),
             accelerator.rendering(wanted, label, paused),
         ):
             yield

@@ -185,6 +185,10 @@ class StudioProducer:
             # what the first video of a process had to wait for
             self._told = True
             notes["ready_seconds"] = {name: round(value, 3) for name, value in self.studio.seconds.items()}
+        if self.studio.troubles:
+            # by a video's notes they come from wherever it is rendered: see `Board.note_prompts`
+            notes["prompts"] = [*self.studio.troubles]
+            self.studio.troubles.clear()
         return notes
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from filelock import FileLock
 
@@ -24,6 +24,10 @@ logger = logging.getLogger(__name__)
 
 _NAME = "embedding"
 _VERSION = 1
+_CANNOT: Final = {"prompt": "used and is encoded again", "unkept": "kept"}
+
+Trouble: TypeAlias = tuple[str, str, str]
+"""What could not be read (`"prompt"`) or kept (`"unkept"`): the kind for `jobs.board`, file and reason."""
 
 
 class PromptStore:
@@ -35,6 +39,7 @@ class PromptStore:
     Args:
         folder: Where they are stored; None stores none.
         encode: Loads the text encoder and encodes prompts, each to (1, L, D).
+        troubles: Gets what could not be read or kept.
     """
 
     def __init__(
@@ -45,10 +50,12 @@ class PromptStore:
         device: str,
         folder: Path | None,
         encode: Callable[[list[str]], Iterable[Tensor]],
+        troubles: list[Trouble],
     ) -> None:
         self.device = device
         self.folder = folder
         self._encode = encode
+        self._troubles = troubles
         self._known: dict[str, Tensor] = {}
         self._made_by = {
             "version": _VERSION,
@@ -96,7 +103,7 @@ class PromptStore:
             lock = FileLock(self.folder / ".lock")
             lock.acquire()
         except OSError as error:
-            logger.warning("%s: prompt embeddings are not kept: %s", self.folder, error)
+            self._trouble("unkept", self.folder, error)
             self.folder = None
             yield
             return
@@ -123,7 +130,7 @@ class PromptStore:
             if _sha256(embedding) != stated:
                 raise ValueError("it does not fit its digest")
         except (OSError, ValueError, KeyError, SafetensorError) as error:
-            logger.warning("%s cannot be used (%s); the prompt is encoded again", path, error)
+            self._trouble("prompt", path, error)
             return None
         return embedding.to(self.device)
 
@@ -137,7 +144,15 @@ class PromptStore:
         try:
             write_whole(path, save({_NAME: kept}, metadata={"sha256": _sha256(kept)}))
         except OSError as error:
-            logger.warning("%s: the prompt's embedding is not kept: %s", path, error)
+            self._trouble("unkept", path, error)
+
+    def _trouble(self, kind: str, path: Path, error: Exception) -> None:
+        why = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        found = (kind, str(path), why)
+        # a file is read again by who has waited for another process
+        if found not in self._troubles:
+            logger.warning("%s: the prompt's embedding cannot be %s: %s", path, _CANNOT[kind], why)
+            self._troubles.append(found)
 
 
 def _sha256(embedding: Tensor) -> str:

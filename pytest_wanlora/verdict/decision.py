@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
@@ -55,6 +55,11 @@ class Cause:
     reason: str
     next_command: str
     judgements: tuple[Judgement, ...]
+
+    @property
+    def videos(self) -> tuple[str, ...]:
+        """Labels of the videos that could not be rendered for it, each once."""
+        return tuple(dict.fromkeys(judged.video for judged in self.judgements if judged.video))
 
     @property
     def sentence(self) -> str:
@@ -171,6 +176,16 @@ def causes(judgements: Iterable[Judgement]) -> tuple[Cause, ...]:
             for cause in judged.causes:
                 found.setdefault(cause, []).append(judged)
     return tuple(Cause(*cause, tuple(of)) for cause, of in found.items())
+
+
+def told_alike(judgements: Iterable[Judgement]) -> list[Judgement]:
+    """Judgements in which each cause has one text, that of the first item which it concerns."""
+    told, first = [], dict[tuple[str, str], Judgement]()
+    for judged in sorted(judgements, key=lambda each: each.item):
+        alike = first.setdefault(judged.cause, judged) if judged.video else judged
+        details = {**judged.details, **({"message": alike.details["message"]} if judged.video else {})}
+        told.append(replace(judged, reason=alike.reason, details=details))
+    return told
 
 
 def run_problem(exit_status: int, other_failures: Collection[str] | None, *, explained: bool) -> str:

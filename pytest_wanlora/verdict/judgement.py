@@ -390,6 +390,20 @@ class Judgement:
         return f"{self.reason}\nnext: {self.next_command}" if self.next_command else self.reason
 
     @property
+    def video(self) -> str:
+        """Label of the video that could not be rendered, if that is why nothing was measured; else empty."""
+        return str(self.details.get("video", "")) if self.verdict.unmeasured else ""
+
+    @property
+    def cause(self) -> tuple[str, str]:
+        """What tells causes apart: the reason and the next command.
+
+        Of a video that could not be rendered the first line of the reason: what follows has figures, such as
+        the memory that was free, that are others in each process.
+        """
+        return (self.reason.partition("\n")[0] if self.video else self.reason), self.next_command
+
+    @property
     def causes(self) -> tuple[tuple[str, str], ...]:
         """Reason and next command of each thing that keeps the item from being measured."""
         listed = self.details.get("causes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -81,6 +82,73 @@ def test_a_suite_or_baseline_that_changes_ends_the_run(based: Project, change: s
     result.stdout.fnmatch_lines([f"*{words}*"])
     record = results.load(based.records()[-1])
     assert not record.candidates[0].publishable
+
+
+#: Changes an input when all has been judged and nothing is written yet.
+AT_THE_END = """
+import shutil
+
+
+def pytest_sessionfinish():
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        {change}
+"""
+
+
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (REPLACE.replace("good", "bad"), "x.safetensors: changed since it was read: SHA-256 was"),
+        ("(HERE / 'x.safetensors').unlink()", "x.safetensors: cannot be read again: No such file"),
+    ],
+    ids=["replaced", "gone"],
+)
+def test_a_checkpoint_that_is_another_one_at_the_end_may_not_be_published(
+    based: Project, change: str, words: str, workers: str
+) -> None:
+    shutil.copy(based.path / "good.safetensors", based.path / "x.safetensors")
+    based.producer(extra=AT_THE_END.format(change=change))
+    result = based.run("--lora", "x.safetensors", workers=workers)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*x may not be published: 1 of 26 items could not be measured*"])
+    assert words in result.stdout.str()
+    record = results.load(based.records()[-1])
+    assert not record.candidates[0].publishable
+    receipt = based.records()[-1].with_name("receipt.json")
+    assert cli.main(["verify", str(receipt), str(based.path / "good.safetensors")]) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [(SUITE, "suite fake: "), (BASELINE, "baseline base: ")],
+    ids=["suite", "baseline"],
+)
+def test_an_edit_of_suite_or_baseline_while_the_run_goes_on_is_told(
+    based: Project, change: str, words: str
+) -> None:
+    shutil.copytree(based.path / "baselines", based.path / "other")
+    path = based.path / "other/fake/base/baseline.json"
+    path.write_text(path.read_text().replace('"seal"', '"sealed"'))
+    based.producer(extra=AT_THE_END.format(change=change))
+    result = based.run("--lora", "good.safetensors")
+    assert result.ret == pytest.ExitCode.OK
+    notes = [note for note in results.load(based.records()[-1]).notes if note.startswith(words)]
+    assert [" changed while the run went on: its SHA-256 was " in note for note in notes] == [True]
+    result.stdout.fnmatch_lines([f"*{words}*"])
+
+
+def test_a_baseline_without_a_seal_is_told(based: Project) -> None:
+    place = based.path / "baselines/fake/base"
+    (features,) = place.glob("features-*.safetensors")
+    features.rename(place / "features.safetensors")
+    document = json.loads((place / "baseline.json").read_text())
+    document["schema_version"] = 1
+    del document["seal"]
+    (place / "baseline.json").write_text(json.dumps(document))
+    assert based.run("--lora", "good.safetensors").ret == pytest.ExitCode.OK
+    (note,) = [each for each in results.load(based.records()[-1]).notes if "has no seal" in each]
+    assert note.startswith(f"baseline base: {place} has no seal")
 
 
 @pytest.mark.parametrize(

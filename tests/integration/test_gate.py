@@ -281,6 +281,38 @@ class TestRecord:
         assert {scored.scenario for scored in record.sets} == {"test1_city", "test2_nature", "all"}
         assert record.totals.rendered == 4
 
+    def test_what_every_job_fails_of_is_one_cause(self, based: Project, run: Run) -> None:
+        based.producer(
+            before="break_all",
+            extra="from pytest_wanlora.errors import StudioError\n\n\n"
+            "def break_all(job):\n"
+            "    figures = f'{job.scenario} {job.seed} needs a GiB more'\n"
+            "    raise StudioError(f'memory ran out\\n{figures}', next_command='nvidia-smi')\n",
+        )
+        result = run("--lora", "good.safetensors")
+        assert result.ret == pytest.ExitCode.TESTS_FAILED
+        record = results.load(based.records()[-1])
+        (cause,) = record.causes
+        assert cause.reason.splitlines()[0] == "memory ran out"
+        assert len(cause.judgements) == len(record.expected)
+        result.stdout.fnmatch_lines(
+            [
+                "not measured: 1 cause",
+                "1. memory ran out",
+                f"   {len(record.expected)} items, the first test_checkpoint?good?",
+                "   not rendered: base, test1_city, seed 0 and others",
+                "   next: nvidia-smi",
+            ]
+        )
+        folder = based.records()[-1].parent
+        page, markdown = (
+            (folder / name).read_text(encoding="utf-8") for name in ("report.html", "report.md")
+        )
+        # once for each language
+        assert page.count('<div class="why"><bdi class="prose">memory ran out') == 1
+        assert page.count("Not rendered, the first: base, test1_city, seed 0") == 1
+        assert sum("error: " in line and "memory ran out" in line for line in markdown.splitlines()) == 1
+
     def test_a_job_that_fails_is_told_once_and_fails_its_items(self, based: Project, run: Run) -> None:
         based.producer(
             before="break_one",

@@ -145,6 +145,31 @@ def test_plan_run_and_record_say_that_the_cache_is_damaged(based: Project, worke
     assert results.load(based.records()[-1]).notes == ()
 
 
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+def test_run_and_record_say_that_prompt_embeddings_are_damaged(based: Project, workers: str) -> None:
+    based.producer(
+        extra="""
+import dataclasses
+
+
+class FakeProducer(FakeProducer):
+    def produce(self, job, checkpoint):
+        told = [("prompt", f"prompts/{job.scenario}", "it does not fit its digest")]
+        return dataclasses.replace(super().produce(job, checkpoint), notes={"prompts": told})
+""",
+    )
+    result = based.run("--lora", "good.safetensors", workers=workers)
+    assert result.ret == pytest.ExitCode.OK
+    said = (
+        "2 prompt embeddings in the cache cannot be used, and the prompts had to be encoded again: the "
+        "first, prompts/test1_city: it does not fit its digest"
+    )
+    result.stdout.fnmatch_lines([f"note: {said}"])
+    assert results.load(based.records()[-1]).notes == (said,)
+    for report in ("report.md", "report.ko.md", "report.html"):
+        assert said[:50] in (based.records()[-1].parent / report).read_text(encoding="utf-8")
+
+
 def test_the_plan_of_what_does_not_concern_a_broken_file_ends_well(based: Project) -> None:
     _broken(based.path)
     typed = ("--lora", "nan.safetensors", "--lora", "good.safetensors", "--wanlora-plan")

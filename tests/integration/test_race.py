@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -41,6 +42,38 @@ def _project(
     return (*common, "--lora", ".", "--wanlora-scale", "0.6,1", "--wanlora-race")
 
 
+def _only_case(path: Path) -> str:
+    """What the only test case of a JUnit file says, which is an error."""
+    (case,) = ElementTree.parse(path).iter("testcase")  # noqa: S314 - pytest wrote it
+    (error,) = case.iter("error")
+    assert (case.get("classname"), case.get("name")) == ("wanlora", "race")
+    assert error.text is not None
+    return error.text
+
+
+@pytest.mark.parametrize("workers", [(), ("-n1",)], ids=["alone", "with a worker"])
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ("--wanlora-budget=10", "its budget is 10 videos"),
+        ("--wanlora-seeds=2:2", "2 seeds a scenario at most"),
+    ],
+)
+def test_a_race_that_gates_nobody_is_an_error_in_the_junit_file(
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: tuple[str, ...],
+    option: str,
+    why: str,
+) -> None:
+    race = _project(pytester, monkeypatch)
+    ran = pytester.runpytest_subprocess(*race, *workers, option, "--junitxml=out/junit.xml")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    told = _only_case(pytester.path / "out" / "junit.xml")
+    assert why in told
+    assert "next: pytest " in told
+
+
 #: Ctrl-C while the second look is rendered.
 STOPPED = f"""{CONFTEST.replace("return unusual.Sketches", "return Stopped")}
 
@@ -57,8 +90,12 @@ def test_a_race_that_ctrl_c_ends_says_once_what_was_decided_and_how_to_go_on(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, workers: tuple[str, ...]
 ) -> None:
     race = _project(pytester, monkeypatch, STOPPED)
-    ran = pytester.runpytest_subprocess(*race, *workers)
+    ran = pytester.runpytest_subprocess(*race, *workers, "--junitxml=stopped.xml")
     assert ran.ret == pytest.ExitCode.INTERRUPTED
+    told = _only_case(pytester.path / "stopped.xml")
+    assert "stopped before its end, by Ctrl-C: " in told
+    assert "nobody was gated" in told
+    assert "next: pytest " in told
     ran.stdout.fnmatch_lines(
         [
             "race: epoch-2@0.6 (*",

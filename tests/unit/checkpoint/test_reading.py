@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from pytest_wanlora import checkpoint
+from pytest_wanlora.checkpoint import experts
 from pytest_wanlora.checkpoint.container import Tensor
 from pytest_wanlora.errors import CheckpointError
 from tests import loras
@@ -90,6 +91,22 @@ def test_a_file_that_changed_since_is_not_applied(tmp_path: Path) -> None:
     loras.write(path, loras.random_lora(seed=1))
     with pytest.raises(CheckpointError, match="changed since it was read"):
         checkpoint.weights(read)
+
+
+def test_the_files_of_a_pair_are_read_again(tmp_path: Path) -> None:
+    halves = {
+        name: checkpoint.read(loras.write(tmp_path / f"{name}.safetensors", loras.random_lora(seed=seed)))
+        for seed, name in enumerate(("high", "low"))
+    }
+    both = experts.pair("pair", halves, dict.fromkeys(halves, 1.0))
+    checkpoint.require_unchanged(both)
+    loras.write(tmp_path / "low.safetensors", loras.random_lora(seed=2))
+    with pytest.raises(CheckpointError, match=r"low\.safetensors: changed since it was read"):
+        checkpoint.require_unchanged(both)
+    (tmp_path / "high.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"high\.safetensors: cannot be read again") as caught:
+        checkpoint.require_unchanged(both)
+    assert caught.value.next_command == f"ls -l {tmp_path}"
 
 
 def test_what_the_block_raised_over_a_changed_file_is_not_the_error(tmp_path: Path) -> None:

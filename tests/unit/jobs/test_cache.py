@@ -19,7 +19,7 @@ from pytest_wanlora.files import json_sha256, write_whole
 from pytest_wanlora.jobs import cache as cache_module
 from pytest_wanlora.jobs.board import Board
 from pytest_wanlora.jobs.cache import Cache
-from pytest_wanlora.jobs.job import Applied
+from pytest_wanlora.jobs.job import Applied, Job, Produced
 from tests.unit.jobs.made import Counting, ensure, job, produced
 
 
@@ -69,6 +69,17 @@ class TestCache:
         assert not result.reused
         assert "damaged" in caplog.text
         assert cache.load(job(), reused=True) is not None
+
+    def test_a_picture_of_another_video_is_not_shown(self, cache: Cache) -> None:
+        cache.store(job(), produced(job()))
+        path = cache.folder / job().key / "preview.mp4"
+        path.write_bytes(b"another video")
+        assert cache.load(job(), reused=True) is None
+        # nothing is measured on it, so a result without one is whole
+        path.unlink()
+        result = cache.load(job(), reused=True)
+        assert result is not None
+        assert result.preview is None
 
     @pytest.mark.parametrize(
         "changes",
@@ -158,6 +169,27 @@ class TestCache:
         (said,) = Board(board.folder).damage()
         assert said.startswith("1 result in the cache cannot be used, and the video must be rendered again: ")
         assert said.endswith(f"{job().label}: it is incomplete")
+
+    def test_prompts_that_could_not_be_read_or_kept_are_noted_by_kind(
+        self, cache: Cache, board: Board, tmp_path: Path
+    ) -> None:
+        told = [("unkept", "p/b", "disk full"), ("prompt", "p/c", "odd"), ("prompt", "p/a", "it is cut off")]
+
+        def render(job: Job) -> Produced:
+            return dataclasses.replace(produced(job), notes={"prompts": told})
+
+        # each process of the run tells what it met with
+        for who in ("gw0", "gw1"):
+            each = Board(board.folder, who=who)
+            ensure([job(int(who[-1]))], render, Cache(cache.folder, each.note_damage), each)
+        assert board.damage() == (
+            "2 prompt embeddings in the cache cannot be used, and the prompts had to be encoded again: "
+            "the first, p/a: it is cut off",
+            "prompt embeddings cannot be kept in the cache, and every process encodes the prompts anew: p/b: "
+            "disk full",
+        )
+        board.note_prompts({"prompts": [("unkept", "a", "read-only")]}, node="gpu-7")
+        assert board.damage()[1].endswith("anew: the first, gpu-7: a: read-only")
 
     def test_a_folder_left_by_a_dead_process_is_swept(self, cache: Cache) -> None:
         stale = cache.folder / f".new-{job().key}-1"

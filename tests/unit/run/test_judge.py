@@ -191,7 +191,10 @@ class TestBroken:
         assert errors == {item for item in verdicts if item.scenario in (NATURE, ALL)}
         assert {verdicts[item].verdict for item in verdicts if item not in errors} == {Verdict.PASS}
         for item in errors:
-            assert "good, test2_nature, seed 6: out of memory" in verdicts[item].reason
+            assert (verdicts[item].reason, verdicts[item].video) == (
+                "out of memory",
+                "good, test2_nature, seed 6",
+            )
             assert verdicts[item].next_command == "use a larger GPU"
 
     def test_one_degenerate_video_makes_its_scenario_degenerate_and_no_other(

@@ -134,6 +134,10 @@ class TestLooks:
         kept = np.stack([standard.baseline.features[name, seed] for name in (CITY, NATURE) for seed in SEEDS])
         assert found.baseline == standard.set_scores(kept, [CITY, NATURE])["fvd"]
         assert judged(gate, "regression", CITY, "kvd").n == 4
+        # a limit too: a scenario that stops early must not be outweighed by those that go on
+        limited = judged(gate, "limit", ALL, "fvd")
+        assert (limited.n, limited.details["raw"]) == (6, found.value)
+        assert judged(gate, "limit", CITY, "fvd").n == 4
 
     @pytest.mark.parametrize("fewer", [CITY, NATURE])
     def test_base_videos_that_the_baseline_lacks_are_rendered_when_a_look_needs_them(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shutil
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from pytest_wanlora.errors import JobError, SettingsError
 from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.option_values import Budget
+from pytest_wanlora.phrases import LANGUAGES
 from pytest_wanlora.reports.race import lines, rows
 from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.run.estimate import plan_lines
@@ -51,8 +53,9 @@ def race(measured: Path, tmp_path: Path) -> Iterator[OpenRace]:
     def open_(
         change: unusual.Change | None = change, clock: Callable[[], float] = lambda: 0.0, **settings: object
     ) -> tuple[Gate, Course, list[str]]:
-        known = {"cache_dir": tmp_path / "cache", "output_dir": tmp_path / "runs", "race": True, **settings}
-        chosen = unusual.settings_of(measured, files, scales=STRENGTHS, **known)
+        known: dict[str, Any] = {"lora": files, "race": True, **settings}
+        folders: dict[str, Any] = {"cache_dir": tmp_path / "cache", "output_dir": tmp_path / "runs"}
+        chosen = unusual.settings_of(measured, scales=STRENGTHS, **folders, **known)
         gate = unusual.gate_of(chosen, change)
         gate.prepare()
         opened.append(gate)
@@ -139,6 +142,26 @@ def test_who_fails_in_the_tie_break_is_out(race: OpenRace) -> None:
     assert any("tie-break: epoch-2" in each and each.endswith("seeds: it fails") for each in said)
     assert "it broke" in "".join(each.why for each in outcome.entrants if each.checkpoint == "epoch-2")
     assert not any(name.startswith("epoch-2") for name in outcome.not_told_apart)
+
+
+def test_equal_files_race_once_and_count_once(race: OpenRace, tmp_path: Path) -> None:
+    for name in EPOCHS:
+        shutil.copy(tmp_path / f"{name}.safetensors", tmp_path / f"{name}-copy.safetensors")
+    files = [tmp_path / f"{name}{end}.safetensors" for end in ("", "-copy") for name in EPOCHS]
+    gate, course, _ = race(lora=tuple(files), budget=Budget("72", videos=72))
+    assert plan_line(gate).startswith(
+        "race: 9 candidates on the same seeds, 3 to 12 of 2 scenarios: 54 videos at"
+    )
+    assert beyond_budget(gate) is None
+    card = course.run()
+    assert {each.name.partition("@")[0] for each in card.entrants} == set(EPOCHS)
+    assert [line.partition(" are one LoRA ")[2] for line in gate.repeated] == [
+        "(equal files), which nothing can tell apart: of equal files the first alone races"
+    ] * 3
+    # each is gated where nothing races
+    gate, *_ = race(lora=tuple(files), race=False)
+    assert len(gate.candidates) == 18
+    assert gate.repeated[0].endswith("one is enough")
 
 
 def test_the_plan_says_what_a_race_takes(race: OpenRace) -> None:
@@ -273,6 +296,29 @@ def test_a_reason_of_all_candidates_is_told_once_and_proves_nothing_of_them(race
     assert sum("the model does not load" in each for each in told) == 1
     assert "out: epoch-1@0.6, epoch-1@0.8, " in "".join(told)
     assert "saved" not in told[-1]
+
+
+def test_a_reason_by_several_seeds_is_told_once_and_one_of_a_candidate_with_its_video(race: OpenRace) -> None:
+    seeds: dict[str, int] = {}
+
+    def breaks(job: Job, made: Produced) -> Produced:
+        if job.candidate == "epoch-2@1" and job.seed == 5:
+            raise JobError("no such layer")
+        if job.candidate.startswith("epoch-1") and job.seed == 5 + len(seeds.keys() - {job.candidate}):
+            seeds[job.candidate] = job.seed
+            raise JobError(f"memory ran out\n{job.seed} GiB free", next_command="nvidia-smi")
+        return change(job, made)
+
+    _, course, _ = race(breaks)
+    card = course.run()
+    assert [*seeds.values()] == [5, 6, 7]
+    names = ", ".join(seeds)
+    for language in LANGUAGES:
+        told = [line for line in lines(card, language, str, str) if "memory ran out" in line]
+        assert len(told) == 1
+        assert names in told[0]
+        assert "5 GiB free" in told[0]
+    assert card.entrant("epoch-2@1").why == "test1_city, seed 5: no such layer"
 
 
 def test_why_somebody_failed_is_told_whole_in_korean(race: OpenRace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import logging
 import shutil
 from collections.abc import Sequence
@@ -13,8 +14,10 @@ import pytest
 import torch
 
 from pytest_wanlora.environment import Environment
+from pytest_wanlora.studio import prompts
 from pytest_wanlora.studio.loading import Loader
 from pytest_wanlora.studio.pipeline import Studio
+from pytest_wanlora.studio.producer import StudioProducer
 from pytest_wanlora.studio.prompts import PromptStore
 from tests.unit.studio.random_wan import Stock, jobs_of, write_suite
 
@@ -81,8 +84,11 @@ def test_a_damaged_embedding_is_computed_again(
         content = path.read_bytes()
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
     with caplog.at_level(logging.WARNING):
-        again = _studio(folder, environment, tmp_path).embedding("a dog")
+        studio = _studio(folder, environment, tmp_path)
+        again = studio.embedding("a dog")
     assert "does not fit its digest" in caplog.text
+    why = "it does not fit its digest"
+    assert sorted(studio.troubles) == [("prompt", str(path), why) for path in kept]
     assert len(encoded) == 2
     assert torch.equal(first, again)
 
@@ -100,7 +106,7 @@ def test_the_files_that_computed_it_are_part_of_its_name(
         other.write_bytes(b"other weights")
     changed = suite.model_copy(update={"model": suite.model.model_copy(update={name: str(other)})})
     paths = [
-        PromptStore(each, environment, device="cpu", folder=tmp_path, encode=list)._path("a cat")  # type: ignore[arg-type]  # never called
+        PromptStore(each, environment, device="cpu", folder=tmp_path, encode=list, troubles=[])._path("a cat")  # type: ignore[arg-type]  # never called
         for each in (suite, changed)
     ]
     assert paths[0] != paths[1]
@@ -132,4 +138,19 @@ def test_a_folder_that_cannot_be_made_costs_time_alone(
     with caplog.at_level(logging.WARNING):
         studio = _studio(folder, environment, tmp_path / "cache")
         studio.render(jobs_of(studio, None)[0], None)
-    assert "prompt embeddings are not kept" in caplog.text
+    assert "cannot be kept" in caplog.text
+    assert studio.troubles == [("unkept", str(tmp_path / "cache" / "prompts"), "Not a directory")]
+
+
+def test_an_embedding_that_cannot_be_kept_is_told_once_with_a_video(
+    folder: Path, environment: Environment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(prompts, "write_whole", full)
+    producer = StudioProducer(write_suite(folder), environment, threads=1, cache_dir=tmp_path)
+    producer.studio.embedding("a dog")
+    told = producer._notes()["prompts"]
+    assert [(kind, why) for kind, _, why in told] == [("unkept", "No space left on device")] * 3
+    assert "prompts" not in producer._notes()

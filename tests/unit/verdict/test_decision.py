@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_wanlora.suite import DEFAULT_TOLERANCES
-from pytest_wanlora.verdict.decision import RunOutcome, decide, run_problem
+from pytest_wanlora.verdict.decision import RunOutcome, causes, decide, run_problem, told_alike
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement, PytestOutcome, Verdict
 
 GATED = sorted(DEFAULT_TOLERANCES)
@@ -164,6 +164,28 @@ def test_the_order_of_outcomes() -> None:
     assert RunOutcome.first([]) is RunOutcome.PASSED
     for at, name in enumerate(order):
         assert RunOutcome.first(map(RunOutcome, reversed(order[at:]))) == name
+
+
+def test_a_cause_of_many_videos_has_the_text_of_the_first() -> None:
+    def lost(place: str, why: str, video: str) -> Judgement:
+        item = ItemId("limit", "epoch-0", place, "clip")
+        details = {"message": why, "video": video}
+        return replace(judgement(item, Verdict.ERROR), reason=why, details=details, next_command="nvidia-smi")
+
+    told = told_alike(
+        [
+            lost("s1", "memory ran out\n3 GiB free", "epoch-0, s1, seed 4"),
+            lost("s0", "memory ran out\n2 GiB free", "epoch-0, s0, seed 4"),
+            lost("s2", "no such layer", "epoch-0, s2, seed 4"),
+            lost("s3", "memory ran out\nof the disk", ""),
+        ]
+    )
+    assert [each.details["message"] for each in told] == [each.reason for each in told]
+    assert [(cause.reason, len(cause.judgements), cause.videos) for cause in causes(told)] == [
+        ("memory ran out\n2 GiB free", 2, ("epoch-0, s0, seed 4", "epoch-0, s1, seed 4")),
+        ("no such layer", 1, ("epoch-0, s2, seed 4",)),
+        ("memory ran out\nof the disk", 1, ()),
+    ]
 
 
 def test_equal_causes_stand_once() -> None:
