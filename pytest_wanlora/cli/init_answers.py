@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora import suite as suites
-from pytest_wanlora.checkpoint.pairs import absolute, names_experts
 from pytest_wanlora.cli.output import complain, say
 from pytest_wanlora.cli.terminal import Terminal
 from pytest_wanlora.errors import SettingsError
@@ -89,7 +88,7 @@ def collect(arguments: argparse.Namespace, terminal: Terminal | None) -> Answers
         scenarios=given,
         training=training,
         videos=Path(_VIDEOS) if arguments.videos is None else within(arguments.folder, arguments.videos),
-        lora=_LORA if arguments.lora is None else _lora(arguments.folder, arguments.lora),
+        lora=_LORA if arguments.lora is None else str(within(arguments.folder, Path(arguments.lora))),
         ci=ci,
     )
 
@@ -201,11 +200,6 @@ def _ask_trigger(terminal: Terminal, training: Training, given: Iterable[NewScen
 def _refuse(problems: Sequence[str]) -> None:
     if problems:
         raise SettingsError("\n".join(problems))
-
-
-def _lora(folder: Path, text: str) -> str:
-    """What to give `--lora` in the folder: a path, or those of a pair."""
-    return absolute(text, Path.cwd()) if names_experts(text) else str(within(folder, Path(text)))
 
 
 def _model(text: str) -> str:
