@@ -6,7 +6,7 @@ import json
 import shlex
 import struct
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,11 +78,13 @@ class Converted:
     """A file that was written and read again.
 
     Attributes:
+        files: All that was written, with `adapter_config.json` where there is one.
         folded: Targets into whose A alpha was multiplied.
         difference: Largest distance of an update of `folded` from the exact one, as a share of its norm.
     """
 
     path: Path
+    files: tuple[Path, ...]
     targets: int
     folded: tuple[str, ...]
     difference: float
@@ -127,14 +129,46 @@ def convert(checkpoint: Checkpoint, to: str, path: Path) -> Converted:
             _write(file, content, written)
         difference = _prove(checkpoint, own, read(path))
     except BaseException:
-        for file in written:
-            with suppress(OSError):
-                file.unlink()
+        _delete(written)
         raise
     folded = tuple(
         target.name for target in checkpoint.targets if wanted.alpha == "folded" and _has_scale(target)
     )
-    return Converted(path=path, targets=len(checkpoint.targets), folded=folded, difference=difference)
+    return Converted(
+        path=path,
+        files=tuple(written),
+        targets=len(checkpoint.targets),
+        folded=folded,
+        difference=difference,
+    )
+
+
+def convert_halves(checkpoint: Checkpoint, to: str, paths: Mapping[str, Path]) -> tuple[Converted, ...]:
+    """Write each expert's LoRA of one file as a file of its own; all of them or none.
+
+    Args:
+        checkpoint: With `experts`.
+        to: Of `FORMATS`.
+        paths: The new file of each expert.
+
+    Raises:
+        CheckpointError: As `convert`.
+    """
+    done: list[Converted] = []
+    try:
+        for expert, half in checkpoint.experts.items():
+            done.append(convert(half, to, paths[expert]))
+    except BaseException:
+        for each in done:
+            _delete(each.files)
+        raise
+    return tuple(done)
+
+
+def _delete(files: Iterable[Path]) -> None:
+    for file in files:
+        with suppress(OSError):
+            file.unlink()
 
 
 def _has_scale(target: Target) -> bool:

@@ -273,3 +273,12 @@ def _refuse_alone(paths: Iterable[Path], argument: str) -> None:
         "name, or one of them on purpose",
         next_command=_alone(expert, alone[0]),
     )
+
+
+def names_experts(argument: str) -> bool:
+    """Whether an argument is ``high=A,low=B``, and no path of such a name.
+
+    Raises:
+        CheckpointError: It names an expert that there is not, one twice, or one without a file.
+    """
+    return bool(_roles(argument))

@@ -57,6 +57,13 @@ def read(path: Path | str | Container, *, expert: str | None = None) -> Checkpoi
     """
     container = path if isinstance(path, Container) else open_container(Path(path))
     halves = experts.split(container.entries)
+    if halves and expert is None:
+        first = next(iter(halves[next(reversed(halves))]))
+        raise CheckpointError(
+            f"{container.path}: {first!r}: it names one of two experts (Wan2.2 A14B has two): this is not "
+            "the LoRA of one model; allowed: `high` or `low` as the expert to read",
+            next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(container.path))}",
+        )
     called = {} if expert is None or not halves else experts.half_of(container.path, halves, expert)
     layout = formats.layout(container.path, called or container.entries, called)
     plain = tuple(_shaped(container, group) for group in layout.groups)

@@ -59,25 +59,27 @@ def readings(checkpoint: Checkpoint, programs: Sequence[str] = tuple(PROGRAMS)) 
     return tuple(_reading(checkpoint, PROGRAMS[name](checkpoint.keys)) for name in programs)
 
 
-def summary(cards: object, in_part: str = "in part", none: str = "not") -> str:
-    """`comfyui, diffusers; in part diffsynth; not musubi`, for a line of a report.
+def summary(
+    cards: object, works: str = "read by", in_part: str = "read in part by", none: str = "not read by"
+) -> str:
+    """`read by: comfyui, diffusers; not read by: musubi`, for a line of a report.
 
     Args:
         cards: What `Reading.card` gave, as a record has it; empty where it has something else.
-        in_part: Word for programs that read a part.
-        none: Word for those in which it does nothing.
+        works: Words before programs that read all of it.
+        in_part: Before those that read a part.
+        none: Before those in which it does nothing.
     """
     listing = cards if isinstance(cards, (list, tuple)) else ()
-    states = {"works": "", "in part": f"{in_part} ", "nothing": f"{none} "}
     lists = {
         words: ", ".join(
             str(card.get("program"))
             for card in listing
             if isinstance(card, Mapping) and card.get("state") == state
         )
-        for state, words in states.items()
+        for state, words in (("works", works), ("in part", in_part), ("nothing", none))
     }
-    return "; ".join(f"{words}{listed}" for words, listed in lists.items() if listed)
+    return "; ".join(f"{words}: {listed}" for words, listed in lists.items() if listed)
 
 
 def _reading(checkpoint: Checkpoint, program: Program) -> Reading:

@@ -39,9 +39,8 @@ _REFUSED: Final = tuple(
         (r"modules_to_save", "a whole layer would be dropped", "train without modules_to_save"),
         (
             r"(^|[._])(transformer_[1-9]|dit_?2)[._]|^(diffusion_model\.)?(high|low)_noise(_model)?\.",
-            "it names one of two experts (Wan2.2 A14B has a second expert); a file with both, or with the "
-            "second expert's names, is not the LoRA of one model",
-            "gate it on a suite with two experts, such as --wanlora-suite wan2.2-t2v-a14b",
+            "it names one of two experts (Wan2.2 A14B has a second expert) in a way that is not known here",
+            "save the LoRA of each expert in a file of its own",
         ),
         (
             r"(^|\.)(text_encoders?(_[0-9])?|te[1-9]?|lora_te[1-9]?|cond_stage_model|conditioner|umt5\w*|t5\w*|"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from pytest_wanlora.cli.output import OK, say
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.phrases import number_of
+from pytest_wanlora.suite import packaged
 
 if TYPE_CHECKING:
     from pytest_wanlora.cli.init_answers import Answers
@@ -36,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         ),
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="packaged suite to start from, such as wan2.2-ti2v-5b or tiny"
+        "--model", metavar="NAME", help=f"packaged suite to start from: {', '.join(packaged())}"
     )
     parser.add_argument("--name", help="name of the new suite")
     parser.add_argument(

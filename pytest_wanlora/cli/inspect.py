@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
 from pytest_wanlora.checkpoint.programs import PROGRAMS
 from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, of_command, say, say_json
-from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
+from pytest_wanlora.errors import CheckpointError, SettingsError
+from pytest_wanlora.phrases import number_of
+
+if TYPE_CHECKING:
+    from pytest_wanlora.suite import Suite
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,10 +25,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="what a LoRA file holds, whether it is healthy, and which suite gates it",
         description=(
             "Reads the header and the numbers of LoRA files; no model is loaded. Exit code 1 for a file that "
-            "is broken, or that no suite can gate."
+            "is broken, or that no packaged suite can gate."
         ),
     )
-    parser.add_argument("files", nargs="+", metavar="FILE|FOLDER|GLOB")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE|FOLDER|GLOB", help="or a pair, as in high=FILE,low=FILE"
+    )
     parser.add_argument(
         "--for",
         dest="programs",
@@ -41,29 +47,32 @@ def _run(arguments: argparse.Namespace) -> int:
     cards = []
     programs = _programs(arguments.programs, arguments.files)
     try:
-        paths = checkpoints.expand(arguments.files)
+        asked = checkpoints.asked(arguments.files, by_name=False)
     except CheckpointError as error:
         raise of_command(error, "inspect") from error
     for line in checkpoints.left_out(arguments.files):
         complain(line)
-    for path in paths:
+    for each in asked:
+        (name,), files = checkpoints.names_of([each]), list(each.halves.values()) or [each.path]
         try:
-            checkpoint = checkpoints.read(path)
+            checkpoint = each.read(name)
         except CheckpointError as error:
             # a file that is not there was named wrongly; one that is refused is what was looked at
-            code = max(code, BAD if path.is_file() else USAGE)
-            if path.is_file() and arguments.json:
+            there = all(path.is_file() for path in files)
+            code = max(code, BAD if there else USAGE)
+            if there and arguments.json:
                 refused = {"message": error.message, "next": of_command(error, "inspect").next_command}
-                cards.append({"name": path.stem, "file": path.name, "suite": None, "refused": refused})
+                file = ", ".join(path.name for path in files)
+                cards.append({"name": name, "file": file, "suite": None, "refused": refused})
             else:
                 complain(of_command(error, "inspect"))
             continue
         card = checkpoint.describe() | _fit(checkpoint)
         card["reads_in"] = [
-            each.card() | {"dropped_keys": list(each.dropped)} for each in readings(checkpoint, programs)
+            found.card() | {"dropped_keys": list(found.dropped)} for found in readings(checkpoint, programs)
         ]
         cards.append(card)
-        if card["problems"] or card["misfits"]:
+        if card["problems"] or not card["suites"]:
             code = max(code, BAD)
         if not arguments.json:
             say([""] if len(cards) > 1 else [])
@@ -90,23 +99,37 @@ def _programs(text: str, files: Sequence[str]) -> list[str]:
 
 
 def _fit(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
-    """The packaged suite that gates a checkpoint; or, of the one with a model as wide, why it cannot."""
+    """The packaged suites that gate a checkpoint; or, of the one with a model as wide, why it cannot."""
     known = [suites.load(path) for path in suites.packaged().values()]
-    found = [(suites.misfits(suite, checkpoint), suite) for suite in known]
-    try:
-        fitting = suites.find_for(checkpoint)
-    except WanloraError:
-        fitting = None
-    near = fitting or next((s for _, s in found if s.model.architecture.dim == checkpoint.dim), None)
-    misfits = [f"{suite.name}: {line}" for lines, suite in found if suite is near for line in lines]
-    if near is None and found:
-        # of a model that no packaged suite has: what no suite at all can gate
-        misfits = [line.partition(":")[0] for line in found[0][0] if line.startswith("trained for")]
-    return {
-        "suite": None if fitting is None else fitting.name,
-        "model_blocks": None if near is None else near.model.architecture.blocks,
-        "misfits": misfits,
+    by, fitting = suites.chosen_by(checkpoint), suites.fitting_for(checkpoint)
+    if not fitting:
+        # those that only their name chooses
+        by, fitting = "name", tuple(suite for suite in known if not suites.misfits(suite, checkpoint))
+    alone = len(fitting) == 1 and by != "name" and not suites.misfits(fitting[0], checkpoint)
+    found = {
+        "suite": fitting[0].name if alone else None,
+        "suite_by": by if len(fitting) == 1 else None,
+        "suites": [suite.name for suite in fitting],
+        "gates": [] if alone else [suites.gate_command(suite, checkpoint) for suite in fitting],
+        "model_blocks": fitting[0].model.architecture.blocks if fitting else None,
+        "misfits": [],
     }
+    return found if fitting else found | _near(known, checkpoint)
+
+
+def _near(known: Sequence[Suite], checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
+    """Why a checkpoint does not fit the packaged suite with a model as wide, or any."""
+    near = next((suite for suite in known if suite.model.architecture.dim == checkpoint.dim), None)
+    if near is not None:
+        blocks = near.model.architecture.blocks
+        return {
+            "model_blocks": blocks,
+            "misfits": [f"{near.name}: {line}" for line in suites.misfits(near, checkpoint)],
+        }
+    # of a model that no packaged suite has: what no suite at all can gate
+    lines = suites.misfits(known[0], checkpoint)
+    found = [line.partition(":")[0] for line in lines if line.startswith("trained for")]
+    return {"misfits": found or ["another model needs a suite of its own, given with --wanlora-suite"]}
 
 
 def card_lines(card: dict[str, Any]) -> Iterable[str]:
@@ -120,19 +143,39 @@ def card_lines(card: dict[str, Any]) -> Iterable[str]:
     rows = [
         ("file", f"{card['file']}, {size}"),
         ("sha256", card["sha256"]),
+        *((f"{expert} noise", _half(card, half)) for expert, half in card.get("experts", {}).items()),
         ("format", f"{card['format']}, {card['dtype']}"),
         ("rank", f"{', '.join(map(str, card['ranks'])) or 'none'}; {_alphas(card)}"),
         ("targets", f"{card['targets']} in {card['block_count']}{of} blocks: {layers}"),
         *([("kinds", f"{kinds}, {card['kinds'].get('lora', 0)} lora")] if kinds else []),
         ("model", f"dim {card['dim']}, ffn_dim {card['ffn_dim']}, blocks {card['blocks']}"),
-        ("suite", card["suite"] or "; ".join(["no packaged suite fits", *card["misfits"]])),
+        ("suite", _suite(card)),
+        *(("gate", command) for command in card["gates"]),
         ("norm", f"{norm} of the whole update"),
         ("health", "; ".join(told) or ("nothing wrong with the numbers" if card["misfits"] else "good")),
     ]
     rows += [("hint", each["words"]) for each in card["hints"]]
-    rows += [("reads in", summary(card["reads_in"]))]
+    rows += [("programs", summary(card["reads_in"]))]
     rows += [(f"in {each['program']}", _read_in(each)) for each in card["reads_in"]]
     return [card["name"], *(f"  {name:<12} {text}" for name, text in rows)]
+
+
+def _suite(card: dict[str, Any]) -> str:
+    if not card["suites"]:
+        return "; ".join(["no packaged suite fits", *card["misfits"]])
+    if len(card["suites"]) > 1:
+        return "fits several packaged suites"
+    by = "" if card["suite_by"] == "shapes" else f", by {card['suite_by']}"
+    half = "" if card["suite"] or card["suite_by"] == "name" else ", as half of a pair"
+    return f"{card['suites'][0]}{half}{by}"
+
+
+def _half(card: dict[str, Any], half: dict[str, Any]) -> str:
+    # one file with both was named above
+    file = "" if half["sha256"] == card["sha256"] else f"{half['file']}, SHA-256 {half['sha256']}, "
+    strength = "" if half["strength"] == 1.0 else f", strength {half['strength']:g}"
+    norm = "not finite" if half["norm"] is None else f"{half['norm']:.4g}"
+    return f"{file}rank {half['rank']}, {number_of(half['targets'], 'target')}, norm {norm}{strength}"
 
 
 def _read_in(reading: dict[str, Any]) -> str:

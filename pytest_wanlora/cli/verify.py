@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pytest_wanlora.cli.output import BAD, OK, complain, say, say_json
-from pytest_wanlora.errors import SettingsError, WanloraError
+from pytest_wanlora.cli.output import BAD, OK, complain, of_command, say, say_json
+from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
 from pytest_wanlora.files import file_sha256
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.publishing.bounds import HELP, parse_bound, where_lax
@@ -119,7 +119,10 @@ def _run(arguments: argparse.Namespace) -> int:
             + shlex.join([str(arguments.checkpoint), str(arguments.receipt)]),
         )
     demands = _demands(arguments)
-    found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
+    try:
+        found = verify.verify(arguments.receipt, arguments.checkpoint, demands)
+    except CheckpointError as error:
+        raise of_command(error, "verify", shlex.quote(str(arguments.receipt))) from error
     if arguments.json:
         say_json(_document(found, demands))
     elif found.verified and found.statement is not None:
@@ -128,15 +131,26 @@ def _run(arguments: argparse.Namespace) -> int:
         for problem in found.problems:
             complain(f"refused: {problem}")
         if not any("next: " in problem for problem in found.problems):
-            said = None if found.statement is None else found.statement.predicate
-            complain(f"next: {_gate(arguments.checkpoint, demands, said, found.record)}")
+            complain(f"next: {_next(arguments, demands, found)}")
     return OK if found.verified else BAD
+
+
+def _next(arguments: argparse.Namespace, demands: Demands, found: Verification) -> str:
+    """The command as it was typed with the files that the receipt is for; else the one that gates these."""
+    from pytest_wanlora.reports.commands import typed
+
+    if not found.instead:
+        said = None if found.statement is None else found.statement.predicate
+        return _gate(arguments.checkpoint, demands, said, found.record)
+    again = [found.instead if Path(word) == arguments.checkpoint else word for word in arguments.words]
+    return typed("python", "-m", "pytest_wanlora", *again)
 
 
 def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None, record: Path | None) -> str:
     """The command that gates the checkpoint as it is demanded; if it passes, it writes a new receipt."""
+    from pytest_wanlora.checkpoint.partners import for_experts
     from pytest_wanlora.reports.commands import typed
-    from pytest_wanlora.suite import packaged
+    from pytest_wanlora.suite import load, packaged
 
     lax = [] if said is None else list(_too_lax(demands, said))
     suite = _suite(demands, said, record)
@@ -148,7 +162,10 @@ def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None, record: 
     fewest = demands.min_seeds or 0
     if said is not None and min(map(len, said.seeds.values()), default=fewest) < fewest <= _MOST_SEEDS:
         options += ["--wanlora-seeds", f"{fewest}:{max(fewest, *said.suite.looks)}"]
-    command = typed("pytest", "--lora", str(checkpoint), *options)
+    lora = str(checkpoint)
+    if suite in packaged() and load(packaged()[suite]).model.experts:
+        lora = for_experts(checkpoint)
+    command = typed("pytest", "--lora", lora, *options)
     if not lax:
         return command
     where = f"suite {suite}" if suite else "the suite"

@@ -16,9 +16,9 @@ from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
-from pytest_wanlora.files import file_sha256, listing, parse_json, read_regular
+from pytest_wanlora.files import listing, parse_json, read_regular
 from pytest_wanlora.phrases import number_of
-from pytest_wanlora.publishing import bounds, bundle, receipt, recomputed, ssh_signature
+from pytest_wanlora.publishing import bounds, bundle, halves, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
 from pytest_wanlora.publishing.predicate import (
     PREDICATE_TYPE_V1,
@@ -79,12 +79,15 @@ class Verification:
         statement: What the receipt says; None when it cannot be read.
         signed: Whether a signature was required and is valid.
         record: The run's record, which the receipt was held to; None where it does not lie beside it.
+        instead: What to give as the checkpoint, if it is known for which files the receipt is; `FILE` in it
+            stands for half of a pair that is not. Empty otherwise.
     """
 
     problems: tuple[str, ...]
     statement: AnyStatement | None
     signed: bool
     record: Path | None = None
+    instead: str = ""
 
     @property
     def verified(self) -> bool:
@@ -126,7 +129,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
             next_command=listing(signers),
         )
     data = _read(receipt_path)
-    sha256 = _digest(checkpoint)
+    given = halves.given(checkpoint)
     if signer is not None and signers is not None:
         signature = demands.signature or signature_path(receipt_path)
         wrong = ssh_signature.signature_problem(data, signature, allowed_signers=signers, signer=signer)
@@ -144,16 +147,26 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
         return Verification((error.message,), None, signed=False)
     record = receipt_path.with_name(RECORD)
     held, changed = _of_the_record(data, found.predicate, record)
+    (subject,) = found.subject
+    other = None
+    if given.sha256 != subject.digest.sha256:
+        other = halves.meant(given, subject, record)
     problems = (
         *changed,
-        *_of_the_bytes(found, checkpoint, sha256),
+        *(_of_the_lora(found.predicate, given) if other is None else (other.problem,)),
         *_of_the_decision(found.predicate),
         *_of_the_session(found.predicate),
         *recomputed.gaps(found.predicate, videos=demands.single_videos),
         *_of_the_demands(found.predicate, demands),
     )
     signed = signer is not None or demands.public_key is not None
-    return Verification(problems, found, signed=signed, record=record if held else None)
+    return Verification(
+        problems,
+        found,
+        signed=signed,
+        record=record if held else None,
+        instead="" if other is None else other.argument,
+    )
 
 
 def _read(path: Path) -> bytes:
@@ -163,26 +176,6 @@ def _read(path: Path) -> bytes:
         raise RecordError(
             f"{path}: cannot be read: {error.strerror}; allowed: the receipt.json that the gate wrote beside "
             "results.json, or its .sigstore bundle",
-            next_command=listing(path),
-        ) from error
-
-
-def _pair(path: Path) -> checkpoints.Checkpoint | None:
-    """The pair that is meant by `high=A,low=B` in the place of a file."""
-    if path.exists() or not str(path).startswith(("high=", "low=")):
-        return None
-    (asked,) = checkpoints.asked([str(path)], by_name=False)
-    return asked.read("pair")
-
-
-def _digest(path: Path) -> str:
-    if (pair := _pair(path)) is not None:
-        return pair.sha256
-    try:
-        return file_sha256(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"{path}: cannot be read: {error.strerror}; allowed: the file that is to be published",
             next_command=listing(path),
         ) from error
 
@@ -227,21 +220,15 @@ def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tu
     return True, () if different is None else (f"{different} in {path}: one of both was changed",)
 
 
-def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]:
-    (subject,) = found.subject
-    if sha256 != subject.digest.sha256:
-        yield (
-            f"{path.name}: its SHA-256 is {sha256}, the receipt is for {subject.digest.sha256} "
-            f"({subject.name}): these are other bytes"
-        )
-        return
-    known = found.predicate.checkpoint
-    if (pair := _pair(path)) is not None:
-        if pair.identity != known.identity:
+def _of_the_lora(said: PredicateV1, given: halves.Given) -> Iterable[str]:
+    """Problems of what the bytes do beside what their digest covers."""
+    path, known = given.argument, said.checkpoint
+    if given.pair is not None:
+        if given.pair.identity != known.identity:
             yield f"{path}: the strengths or the alphas of its files are not those that the gate saw"
         return
     beside = "adapter_config.json" in known.alpha_source
-    if known.identity == sha256 and not beside:
+    if known.identity == given.sha256 and not beside:
         return
     # a second file holds alphas that the subject's digest does not cover; one file with the LoRAs of two
     # experts is what both do

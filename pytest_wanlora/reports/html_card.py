@@ -13,6 +13,7 @@ from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports import plots
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.words_html import Html
+from pytest_wanlora.reports.words_page import Page
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.parts import CandidateCard
@@ -49,6 +50,8 @@ def facts(card: CandidateCard, language: Language) -> tuple[Fact, ...]:
     size = known.get("size")
     megabytes = f", {size / 2**20:.1f} MiB" if isinstance(size, int) else ""
     alphas = _listed(known.get("alphas"))
+    words = (Page.READ_BY, Page.READ_IN_PART, Page.NOT_READ)
+    programs = summary(known.get("reads_in"), *(each.say(language) for each in words))
     blocks = known.get("model_blocks") or known.get("blocks", "?")
     return (
         Fact(say(Html.FACT_FILE), f"{known.get('file', card.name)}{megabytes}"),
@@ -62,7 +65,7 @@ def facts(card: CandidateCard, language: Language) -> tuple[Fact, ...]:
             say(Html.FACT_BLOCKS),
             Html.FACT_OF.say(language, part=known.get("block_count", "?"), whole=blocks),
         ),
-        *([Fact(say(Html.FACT_READS), reads)] if (reads := summary(known.get("reads_in"))) else []),
+        *([Fact(say(Html.FACT_PROGRAMS), programs)] if programs else []),
         Fact(say(Html.FACT_STRENGTH), f"{card.scale:g}"),
         Fact("SHA-256", str(card.sha256), digest=True),
     )

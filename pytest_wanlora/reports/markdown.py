@@ -152,7 +152,7 @@ class _View:
 
     def reads_in(self, of: CandidateCard) -> str:
         """The programs that read the file."""
-        words = (Page.READS_IN_PART, Page.READS_NOT)
+        words = (Page.READ_BY, Page.READ_IN_PART, Page.NOT_READ)
         return reads_in.summary(
             (of.checkpoint or {}).get("reads_in"), *(each.say(self._language) for each in words)
         )

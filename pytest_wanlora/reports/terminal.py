@@ -170,7 +170,7 @@ def _setting(record: RunRecord, width: int) -> list[str]:
 def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: bool, full: bool) -> list[str]:
     lines = _card_lines(card, width, full=full)
     if reads := reads_in.summary((card.checkpoint or {}).get("reads_in")):
-        lines += wrapped(f"reads in: {reads}", width, "  ")
+        lines += wrapped(reads, width, "  ")
     own = [judged for judged in record.judgements if judged.candidate == card.name]
     if own and not record.videos and all(judged.verdict.unmeasured for judged in own):
         # the notes say why, once for all of them

@@ -301,7 +301,7 @@ class Html(Enum):
     FACT_LAYERS = Phrase("{count} layers", "레이어 {count}개")
     FACT_BLOCKS = Phrase("Blocks", "블록")
     FACT_OF = Phrase("{part} of {whole}", "{whole}개 중 {part}개")
-    FACT_READS = Phrase("Reads in", "적용되는 프로그램")
+    FACT_PROGRAMS = Phrase("Programs", "프로그램")
     FACT_STRENGTH = Phrase("Strength", "강도")
     PATCHED = Phrase("Layers patched", "LoRA를 적용한 레이어")
     PATCHED_OF = Phrase("{part} of {whole} ({mode})", "{whole}개 중 {part}개({mode})")

@@ -94,9 +94,10 @@ class Page(Enum):
     DATE = Phrase("date (UTC)", "실행 일시(UTC)")
     FILE = Phrase("checkpoint", "체크포인트")
     LORA = Phrase("LoRA", "LoRA 정보")
-    READS_IN = Phrase("reads in", "적용되는 프로그램")
-    READS_IN_PART = Phrase("in part", "일부만")
-    READS_NOT = Phrase("not", "안 됨:")
+    PROGRAMS = Phrase("programs", "프로그램")
+    READ_BY = Phrase("read by", "적용됨")
+    READ_IN_PART = Phrase("read in part by", "일부만 적용됨")
+    NOT_READ = Phrase("not read by", "적용 안 됨")
     LORA_FORM = Phrase(
         "{format}, {dtype}, rank {rank}, {targets} layers, scale {scale}",
         "{format}, {dtype}, rank {rank}, 대상 레이어 {targets}개, scale {scale}",

@@ -9,6 +9,8 @@ from pytest_wanlora.suite.fit import (
     contradicting_names,
     find_for,
     fits_experts,
+    fitting_for,
+    gate_command,
     misfits,
     other_shapes,
 )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.checkpoint.experts import named_in
 from pytest_wanlora.checkpoint.names import needs_image, wan_layer
+from pytest_wanlora.checkpoint.partners import as_half
 from pytest_wanlora.checkpoint.record import widths
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.phrases import number_of
@@ -66,6 +67,18 @@ def contradicting_names(suite: Suite) -> tuple[str, ...]:
     return tuple(found)
 
 
+def fitting_for(checkpoint: Checkpoint) -> tuple[Suite, ...]:
+    """The packaged suites whose model has a checkpoint's targets; of several those that its header names.
+
+    One with two experts fits one LoRA too, as half of a pair, and then has `misfits`.
+    """
+    fitting = tuple(suite for suite in by_shapes() if not other_shapes(suite, checkpoint))
+    said = _said(checkpoint)
+    if len(fitting) > 1 and said is not None:
+        return tuple(suite for suite in fitting if _is(suite, said[1])) or fitting
+    return fitting
+
+
 def find_for(
     checkpoint: Checkpoint, *, baselines: Path = Path("baselines"), seeds: tuple[int, int] | None = None
 ) -> Suite:
@@ -75,11 +88,7 @@ def find_for(
         SuiteError: None or several fit, and the header of the file does not say which; lists what was seen,
             and what each suite lacks or how it is chosen.
     """
-    suites = by_shapes()
-    fitting = [suite for suite in suites if not other_shapes(suite, checkpoint)]
-    said = _said(checkpoint)
-    if len(fitting) > 1 and said is not None:
-        fitting = [suite for suite in fitting if _is(suite, said[1])] or fitting
+    suites, fitting, said = by_shapes(), fitting_for(checkpoint), _said(checkpoint)
     if len(fitting) == 1 and not misfits(fitting[0], checkpoint):
         return load(fitting[0].path, baselines=baselines, seeds=seeds)
     what = "fits several packaged suites" if len(fitting) > 1 else "fits no packaged suite"
@@ -91,16 +100,16 @@ def find_for(
     for suite in suites:
         line = f"  {suite.name} expects {_expected(suite.model.architecture)}"
         if suite in fitting:
-            lines.append(f"{line}: {_choose(suite, checkpoint)}")
+            lines.append(f"{line}: {gate_command(suite, checkpoint)}")
             continue
         # of a model of another width nothing else is worth saying
         here = ("dim", suite.model.architecture.dim) in {each[1:] for each in widths(checkpoint.targets)}
         own = misfits(suite, checkpoint) if here else ()
         lines.append("; ".join([line, *own]))
     if fitting:
-        command = _choose(fitting[0], checkpoint)
+        command = gate_command(fitting[0], checkpoint)
     else:
-        command = f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}"
+        command = f"python -m pytest_wanlora inspect {shlex.quote(_argument(checkpoint))}"
         lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
     raise SuiteError("\n".join(lines), next_command=command)
 
@@ -139,15 +148,25 @@ def _is(suite: Suite, facts: dict[str, str]) -> bool:
     return True
 
 
-def _choose(suite: Suite, checkpoint: Checkpoint) -> str:
-    """The command that gates a checkpoint on a suite that its shapes fit."""
-    path = shlex.quote(str(checkpoint.path))
-    given = path
-    if checkpoint.experts:
-        given = shlex.quote(",".join(f"{name}={each.path}" for name, each in checkpoint.experts.items()))
-    elif suite.model.experts:
-        given = f"high={path},low=FILE"
-    return f"pytest --lora {given} --wanlora-suite {suite.name}"
+def gate_command(suite: Suite, checkpoint: Checkpoint) -> str:
+    """The command that gates a checkpoint on a suite that its shapes fit; `FILE` is an unknown half."""
+    half = suite.model.experts and not checkpoint.experts
+    given = as_half(checkpoint.path) if half else _argument(checkpoint)
+    return f"pytest --lora {shlex.quote(given)} --wanlora-suite {suite.name}"
+
+
+def _argument(checkpoint: Checkpoint) -> str:
+    """What to give `--lora`, or `inspect`, to get a checkpoint again."""
+    halves = checkpoint.experts
+    # one file with the LoRAs of both is split again
+    inside = len({each.path for each in halves.values()}) < len({each.keys for each in halves.values()})
+    if not halves or inside:
+        return str(checkpoint.path)
+    strengths = checkpoint.strengths
+    return ",".join(
+        f"{name}={each.path}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
+        for name, each in halves.items()
+    )
 
 
 def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
@@ -162,9 +181,9 @@ def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
         others = [each for each in by_shapes() if each.name != suite.name]
         if any(not misfits(other, checkpoint) for other in others):
             # the suite is chosen by the shapes then
-            command = f"pytest --lora {shlex.quote(str(checkpoint.path))}"
+            command = f"pytest --lora {shlex.quote(_argument(checkpoint))}"
         else:
-            command = f"python -m pytest_wanlora inspect {shlex.quote(str(checkpoint.path))}"
+            command = f"python -m pytest_wanlora inspect {shlex.quote(_argument(checkpoint))}"
         raise SuiteError("\n".join(lines), next_command=command)
 
 
@@ -175,7 +194,7 @@ def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
     """
     experts = tuple(checkpoint.experts)
     if suite.model.experts and not experts:
-        how = f"allowed: high=FILE, low=FILE or both, as in {_choose(suite, checkpoint)}"
+        how = f"allowed: high=FILE, low=FILE or both, as in {gate_command(suite, checkpoint)}"
         return (f"one LoRA for a model with two experts, and none of them named; {how}",)
     if experts and not suite.model.experts:
         named = " and ".join(f"{name} ({checkpoint.experts[name].path.name})" for name in experts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -101,7 +102,54 @@ class TestCommand:
         assert cli.main(["convert", str(path), "--to", "comfyui"]) == 0
         printed = capsys.readouterr().out
         assert f"{path.with_name('lora-comfyui.safetensors')}: 20 targets, read again" in printed
-        assert "reads in: comfyui, diffusers, diffsynth, wan2gp; not musubi" in printed
+        assert "read by: comfyui, diffusers, diffsynth, wan2gp; not read by: musubi" in printed
+
+    @pytest.mark.parametrize(
+        "marks", [("transformer_1.", "transformer_2."), ("transformer.", "transformer_2.")]
+    )
+    @pytest.mark.parametrize("to", ["comfyui", "peft"])
+    def test_a_file_with_two_experts_becomes_two(
+        self, marks: tuple[str, str], to: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        state = {
+            f"{mark}{key}": value
+            for seed, mark in enumerate(marks)
+            for key, value in loras.random_lora(seed=seed).items()
+        }
+        path = loras.write(tmp_path / "x.safetensors", state)
+        assert cli.main(["convert", str(path), "--to", to]) == 0
+        assert capsys.readouterr().out.count("20 targets, read again") == 2
+        for expert in ("high", "low"):
+            place = tmp_path / f"x-{to}_{expert}_noise"
+            made = (
+                place.with_suffix(".safetensors") if to == "comfyui" else place / "adapter_model.safetensors"
+            )
+            half = checkpoint.read(path, expert=expert)
+            assert updates(checkpoint.read(made)) == updates(half)
+        # both or none
+        before = {each for each in tmp_path.rglob("*") if each.is_file() and "high" not in str(each)}
+        for each in [each for each in tmp_path.rglob("*") if each.is_file() and each not in before]:
+            each.unlink()
+        assert cli.main(["convert", str(path), "--to", to]) == 4
+        assert "is not replaced" in capsys.readouterr().err
+        assert {each for each in tmp_path.rglob("*") if each.is_file()} == before
+
+    def test_the_halves_of_a_pair_are_converted_one_by_one(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for seed, name in enumerate(("a_high", "a low")):
+            loras.write(Path(f"{name}.safetensors"), loras.random_lora(seed=seed))
+        given = "high=a_high.safetensors,low=a low.safetensors@0.5"
+        assert cli.main(["convert", given, "--to", "kohya"]) == 4
+        said, following = capsys.readouterr().err.splitlines()
+        assert "allowed: one file, so each half by itself" in said
+        for command in following.removeprefix("next: ").split(" && "):
+            assert cli.main(shlex.split(command)[3:]) == 0
+        assert {each.name for each in tmp_path.glob("*-kohya*")} == {
+            "a_high-kohya.safetensors",
+            "a low-kohya.safetensors",
+        }
 
     def test_metadata_is_kept_but_for_what_would_count_twice(self, tmp_path: Path) -> None:
         path = loras.write_as(tmp_path, loras.random_lora(), "diffusers-metadata", alpha=8)

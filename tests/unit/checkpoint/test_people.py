@@ -190,11 +190,14 @@ MISLEADING: dict[str, tuple[loras.State, tuple[str, ...]]] = {
     "A and B exchanged, with a feed-forward layer": (swapped(loras.LAYERS), ("A and B look exchanged",)),
     "two experts": (
         written("diffusion_model.transformer_1.") | written("diffusion_model.transformer_2."),
-        ("two experts", "gate it on a suite with two experts"),
+        ("two experts", "python -m pytest_wanlora inspect "),
     ),
     "two experts of diffusers": (written("transformer.") | written("transformer_2."), ("two experts",)),
     "two experts by noise": (written("high_noise_model.") | written("low_noise_model."), ("two experts",)),
-    "two experts, underscored": (written("lora_transformer_2_", "flat"), ("two experts",)),
+    "two experts, underscored": (
+        written("lora_transformer_2_", "flat"),
+        ("two experts", "save the LoRA of each expert in a file of its own"),
+    ),
     "text encoder alone": (pair("text_encoders.umt5xxl.encoder.block.0.q"), ("text encoder",)),
     "text encoder of PEFT": (
         pair("base_model.model.text_encoder.layers.0.q"),

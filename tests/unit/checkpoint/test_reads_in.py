@@ -127,5 +127,5 @@ def test_a_record_with_anything_else_has_no_line() -> None:
         7,
         {"state": "in part"},
     ]
-    assert summary(cards) == "a; in part None; not b"
+    assert summary(cards) == "read by: a; read in part by: None; not read by: b"
     assert summary("comfyui") == summary(None) == summary([]) == summary([{"state": 3}]) == ""

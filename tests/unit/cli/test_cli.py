@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import cli, environment, results, testing
 from pytest_wanlora import suite as suites
 from pytest_wanlora.errors import SuiteError
@@ -20,7 +22,20 @@ from tests.unit.reports import gated
 
 @pytest.fixture
 def lora(tmp_path: Path) -> Path:
-    return testing.write_lora(tmp_path / "epoch-2.safetensors")
+    state = loras.random_lora(dim=192, ffn_dim=768, layers=("self_attn.q", "ffn.0", "ffn.2"), dtype="F32")
+    return loras.write(tmp_path / "epoch-2.safetensors", state)
+
+
+WIDE = loras.random_lora(dim=5120, ffn_dim=13824, blocks=1, rank=1, layers=("self_attn.q",))
+HEADER = {"ss_base_model_version": "wan2.2-t2v-a14b"}
+
+
+def card_of(capsys: pytest.CaptureFixture[str], *arguments: object, code: int = 0) -> dict[str, Any]:
+    """The card that `inspect --json` prints of one checkpoint."""
+    assert cli.main(["inspect", "--json", *map(str, arguments)]) == code
+    (card,) = json.loads(capsys.readouterr().out)
+    assert isinstance(card, dict)
+    return card
 
 
 class TestInspect:
@@ -30,9 +45,9 @@ class TestInspect:
         for words in (
             "epoch-2",
             "diffsynth, float32",
-            "6 in 2 blocks",
-            "rank         2; no alpha is given, so it is equal to the rank\n",
-            "dim 16, ffn_dim 32, blocks 2",
+            "6 in 2 of 8 blocks",
+            "rank         4; no alpha is given, so it is equal to the rank\n",
+            "dim 192, ffn_dim 768, blocks 2",
             "good",
         ):
             assert words in printed
@@ -52,7 +67,7 @@ class TestInspect:
         assert cli.main(["inspect", "--json", str(lora.parent)]) == 0
         (card,) = json.loads(capsys.readouterr().out)
         assert card["name"] == "epoch-2"
-        assert card["suite"] is None
+        assert card["suite"] == "tiny"
 
     def test_an_unhealthy_file_is_1(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         path = testing.write_lora(tmp_path / "zero.safetensors", size=0.0)
@@ -98,7 +113,7 @@ class TestInspect:
     def test_programs_are_chosen(self, lora: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["inspect", str(lora), "--for", "diffsynth, musubi"]) == 0
         printed = capsys.readouterr().out
-        assert "reads in     diffsynth; not musubi" in printed
+        assert "programs     read by: diffsynth; not read by: musubi" in printed
         assert "in comfyui" not in printed
         assert cli.main(["inspect", "--json", str(lora), "--for", "musubi"]) == 0
         (card,) = json.loads(capsys.readouterr().out)
@@ -116,11 +131,95 @@ class TestInspect:
         assert cli.main(["inspect", str(lora), "--for", programs]) == 4
         assert "allowed: comfyui, diffusers, diffsynth, wan2gp, musubi" in capsys.readouterr().err
 
-    def test_a_missing_file_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-        assert cli.main(["inspect", str(tmp_path / "x.safetensors")]) == 4
+    @pytest.mark.parametrize("given", ["{}/x.safetensors", "high={}/x.safetensors", "hihg={}/x.safetensors"])
+    def test_a_missing_file_is_4(
+        self, given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert cli.main(["inspect", given.format(tmp_path)]) == 4
         captured = capsys.readouterr()
         assert captured.out == ""
-        assert "no such file" in captured.err
+        assert "is no expert" in captured.err if "hihg" in given else "no such file" in captured.err
+
+    def test_a_file_of_another_model_is_1(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        path = testing.write_lora(tmp_path / "narrow.safetensors")
+        assert cli.main(["inspect", str(path)]) == 1
+        printed = capsys.readouterr().out
+        assert "no packaged suite fits; another model needs a suite of its own" in printed
+        assert "good" not in printed
+
+    @pytest.mark.parametrize(
+        ("name", "header", "fitting"),
+        [
+            ("x", {}, ["wan2.1-i2v-14b", "wan2.1-t2v-14b", "wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]),
+            ("x_low_noise", HEADER, ["wan2.2-t2v-a14b"]),
+            ("x", {"ss_base_model_version": "wan2.2"}, ["wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]),
+        ],
+    )
+    def test_the_suites_that_fit_are_those_that_the_gate_names(
+        self,
+        name: str,
+        header: dict[str, str],
+        fitting: list[str],
+        tmp_path: Path,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        path = loras.write(tmp_path / f"{name}.safetensors", WIDE, header)
+        card = card_of(capsys, path)
+        assert (card["suite"], card["suites"], card["misfits"]) == (None, fitting, [])
+        with pytest.raises(SuiteError) as caught:
+            suites.find_for(checkpoints.read(path))
+        assert caught.value.next_command in card["gates"]
+        for command in card["gates"]:
+            assert command in caught.value.message or command == caught.value.next_command
+        assert f"low={path}" in card["gates"][-1] if "low" in name else f"high={path}" in card["gates"][-1]
+        assert cli.main(["inspect", str(path)]) == 0
+        printed = capsys.readouterr().out
+        assert f"gate         {card['gates'][0]}\n" in printed
+        alone = f"{fitting[0]}, as half of a pair, by ss_base_model_version 'wan2.2-t2v-a14b'"
+        assert (alone if len(fitting) == 1 else "fits several packaged suites") in printed
+
+    def test_the_header_decides(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        header = {"ss_base_model_version": "wan2.1_14b_t2v"}
+        path = loras.write(tmp_path / "x.safetensors", WIDE, header)
+        card = card_of(capsys, path)
+        assert (card["suite"], card["gates"]) == ("wan2.1-t2v-14b", [])
+        assert cli.main(["inspect", str(path)]) == 0
+        assert "wan2.1-t2v-14b, by ss_base_model_version 'wan2.1_14b_t2v'" in capsys.readouterr().out
+
+    def test_a_pair_has_the_card_of_both(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        for seed, name in enumerate(("a_high", "a_low")):
+            loras.write(Path(f"{name}.safetensors"), loras.random_lora(dim=192, ffn_dim=768, seed=seed))
+        given = "high=a_low.safetensors,low=a_high.safetensors@0.5"
+        card = card_of(capsys, given)
+        assert (card["name"], list(card["experts"])) == ("a", ["high", "low"])
+        # only its name chooses this suite
+        assert (card["suite"], card["suites"]) == (None, ["tiny-pair"])
+        assert card["gates"] == [f"pytest --lora {given} --wanlora-suite tiny-pair"]
+        assert cli.main(["inspect", given]) == 0
+        printed = capsys.readouterr().out
+        assert "tiny-pair, by name" in printed
+        assert "'a_low' says low" in printed
+        assert ", strength 0.5\n" in printed
+        assert cli.main(["inspect", "high=a_high.safetensors"]) == 0
+        assert "only the high-noise expert has a LoRA" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "marks", [("transformer_1.", "transformer_2."), ("transformer.", "transformer_2.")]
+    )
+    def test_one_file_with_both_experts_is_split(
+        self, marks: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        state = {f"{mark}{key}": value for mark in marks for key, value in WIDE.items()}
+        path = loras.write(tmp_path / "both.safetensors", state)
+        card = card_of(capsys, path)
+        assert [half["targets"] for half in card["experts"].values()] == [1, 1]
+        assert card["suites"] == ["wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]
+        assert card["gates"][1] == f"pytest --lora {path} --wanlora-suite wan2.2-t2v-a14b"
+        assert cli.main(["inspect", str(path)]) == 0
+        assert "  low noise    rank 1, 1 target, norm " in capsys.readouterr().out
 
 
 class TestShow:

@@ -74,6 +74,21 @@ class TestOptions:
         assert f"pytest --lora {folder}/x.safetensors\n" in printed
         assert "my gate/suites/mine.yaml" in files(folder)
 
+    def test_help_names_every_packaged_suite(
+        self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", "500")  # a narrow terminal breaks names at their hyphens
+        assert cli.main(["init", "--help"]) == 0
+        printed = capsys.readouterr().out.replace(",", " ").split()
+        assert set(suites.packaged()) <= set(printed)
+
+    @pytest.mark.parametrize("model", ["wan2.1-t2v-1.3b", "wan2.2-t2v-a14b", "wan2.2-t2v-a14b-4step"])
+    def test_any_packaged_suite_is_one_to_start_from(self, folder: Path, model: str) -> None:
+        assert cli.main(["init", "--model", model, "--name", "mine", "--prompt", STREET]) == 0
+        assert (
+            suites.load(folder / "suites" / "mine.yaml").model == suites.load(suites.packaged()[model]).model
+        )
+
     def test_training_data_is_counted_and_named_in_the_settings(
         self, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
+import shlex
 import subprocess
 import threading
 from collections.abc import Callable
@@ -1293,7 +1295,155 @@ def test_a_pair_is_named_as_it_was_gated(tmp_path: Path) -> None:
         return "; ".join(verify(path, given, Demands()).problems)
 
     assert problems("x_high", "x_low") == ""
-    assert "these are other bytes" in problems("x_low", "x_high")
+    assert "the halves are swapped" in problems("x_low", "x_high")
     weaker = Path(f"high={folder}/x_high.safetensors@0.5,low={folder}/x_low.safetensors")
     assert "the strengths or the alphas" in "; ".join(verify(path, weaker, Demands()).problems)
-    assert "other bytes" in "; ".join(verify(path, folder / "x_high.safetensors", Demands()).problems)
+    assert "the low-noise half" in "; ".join(verify(path, folder / "x_high.safetensors", Demands()).problems)
+
+
+class TestPairs:
+    """Which files are wrong, and what to type: the receipt has one digest of both halves."""
+
+    @pytest.fixture
+    def files(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        """A receipt of a pair in one folder, its halves in another, with a third LoRA elsewhere."""
+        monkeypatch.chdir(tmp_path)
+        for seed, name in enumerate(("pair/x_high", "pair/x_low", "other")):
+            testing.write_lora(tmp_path / f"{name}.safetensors", seed=seed)
+        self._gate(tmp_path, "high=pair/x_high.safetensors,low=pair/x_low.safetensors")
+        return tmp_path
+
+    def _gate(self, folder: Path, argument: str) -> None:
+        """The receipt and the record of a run that let it pass."""
+        (asked,) = checkpoints.asked([argument], by_name=False)
+        found = asked.read("epoch-2")
+        own = gated.card(sha256=found.sha256, checkpoint=found.describe())
+        record = gated.record(candidates=(own,))
+        (folder / "results.json").write_text(record.to_json(), encoding="utf-8")
+        made = receipt.statement(record, "epoch-2")
+        (folder / "receipt.json").write_bytes(receipt.canonical(made))
+
+    def _refused(self, given: str, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, str]:
+        """What is said of these files, and the next command."""
+        assert cli.main(["verify", "receipt.json", given, *options]) == 1
+        said, *_, following = capsys.readouterr().err.splitlines()
+        return said, following.removeprefix("next: ")
+
+    def _verifies(self, command: str) -> bool:
+        return cli.main(shlex.split(command.removeprefix("python -m pytest_wanlora "))) == 0
+
+    @pytest.mark.parametrize("with_record", [True, False])
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            (
+                "high=pair/x_low.safetensors,low=pair/x_high.safetensors",
+                "the halves are swapped: x_high.safetensors is the high-noise half of the receipt and",
+            ),
+            ("pair/x_high.safetensors", "x_high.safetensors: it is the high-noise half of the receipt"),
+            ("low=pair/x_low.safetensors", "the high-noise half, x_high.safetensors with SHA-256 "),
+            ("high=pair/x_low.safetensors", "it is the low-noise half of the receipt, given as high"),
+            (
+                "high=pair/x_high.safetensors,low=other.safetensors",
+                "other.safetensors: its SHA-256 is {other}, that of the receipt's low-noise half "
+                "(x_low.safetensors) is {low}",
+            ),
+        ],
+    )
+    def test_what_is_wrong_is_said_and_the_command_with_the_right_files(
+        self, files: Path, given: str, words: str, with_record: bool, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        if not with_record:
+            (files / "results.json").unlink()
+        said, following = self._refused(given, capsys, "--require", "clip>=0.3")
+        digests = {"other": files / "other.safetensors", "low": files / "pair" / "x_low.safetensors"}
+        assert words.format(**{name: file_sha256(path) for name, path in digests.items()}) in said
+        assert following == (
+            "python -m pytest_wanlora verify receipt.json "
+            "high=pair/x_high.safetensors,low=pair/x_low.safetensors --require 'clip>=0.3'"
+        )
+        assert self._verifies(following)
+
+    def test_a_half_that_is_not_found_has_a_name_and_a_digest(
+        self, files: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        low = (files / "pair" / "x_low.safetensors").rename(files / "elsewhere.safetensors")
+        said, following = self._refused("pair/x_high.safetensors", capsys)
+        assert f"x_low.safetensors with SHA-256 {file_sha256(low)}, is missing, not found beside it" in said
+        assert following.endswith("verify receipt.json high=pair/x_high.safetensors,low=FILE")
+        assert self._verifies(following.replace("FILE", "elsewhere.safetensors"))
+        # without the run's record nothing has the digest of one half
+        (files / "results.json").unlink()
+        said, following = self._refused("pair/x_high.safetensors", capsys)
+        assert "the other half is missing (FILE)" in said
+        assert self._verifies(following.replace("FILE", "elsewhere.safetensors"))
+        said, following = self._refused("low=other.safetensors", capsys)
+        assert "whether this is one cannot be told" in said
+        assert following.endswith("high=FILE,low=other.safetensors")
+        given = "high=pair/x_high.safetensors,low=other.safetensors"
+        said, following = self._refused(given, capsys)
+        assert "which half is another file cannot be told" in said
+        assert following == f"pytest --lora {given}"
+        # a pair in the place of one file
+        self._gate(files, "elsewhere.safetensors")
+        said, following = self._refused("high=pair/x_high.safetensors,low=other.safetensors", capsys)
+        assert "cannot be told" not in said
+
+    def test_strengths_stay_with_their_files(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        given = "high=pair/x_low.safetensors@0.5,low=pair/x_high.safetensors"
+        _, following = self._refused(given, capsys)
+        assert following.endswith("high=pair/x_high.safetensors,low=pair/x_low.safetensors@0.5")
+
+    @pytest.mark.parametrize(
+        ("gated_as", "given"),
+        [
+            ("high=pair/x_high.safetensors", "pair/x_high.safetensors"),
+            ("high=pair/x_high.safetensors", "low=pair/x_high.safetensors"),
+            ("high=pair/x_high.safetensors", "high=pair/x_high.safetensors,low=other.safetensors"),
+            ("high=other.safetensors,low=other.safetensors", "other.safetensors"),
+            ("other.safetensors", "high=other.safetensors"),
+            ("other.safetensors", "high=pair/x_high.safetensors,low=other.safetensors"),
+        ],
+    )
+    def test_what_was_gated_as_something_else_is_named(
+        self, files: Path, gated_as: str, given: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._gate(files, gated_as)
+        _, following = self._refused(given, capsys)
+        assert following.endswith(f"verify receipt.json {gated_as}")
+        assert self._verifies(following)
+
+    def test_a_record_with_other_digests_of_the_halves_is_not_believed(
+        self, files: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = files / "results.json"
+        document = json.loads(path.read_text(encoding="utf-8"))
+        document["candidates"][0]["checkpoint"]["experts"]["low"]["sha256"] = "00" * 32
+        path.write_text(json.dumps(document), encoding="utf-8")
+        (files / "pair" / "x_low.safetensors").unlink()
+        assert cli.main(["verify", "receipt.json", "pair/x_high.safetensors"]) == 1
+        assert "00" * 32 not in capsys.readouterr().err
+
+    def test_a_half_of_a_pair_is_gated_as_one(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self._gate(files, "other.safetensors")
+        low = testing.write_lora(files / "y_low.safetensors", seed=7)
+        _, following = self._refused(low.name, capsys, "--suite", "tiny-pair")
+        assert following == "pytest --lora high=FILE,low=y_low.safetensors --wanlora-suite tiny-pair"
+        testing.write_lora(files / "y_high.safetensors", seed=8)
+        _, following = self._refused(low.name, capsys, "--suite", "tiny-pair")
+        assert "--lora high=y_high.safetensors,low=y_low.safetensors " in following
+
+    @pytest.mark.parametrize(
+        "given", ["high=pair/*.safetensors,low=pair", "high=nothing,low=other.safetensors"]
+    )
+    def test_what_is_no_pair_is_4(self, files: Path, given: str, capsys: pytest.CaptureFixture[str]) -> None:
+        assert cli.main(["verify", "receipt.json", given]) == 4
+        assert "pytest --lora" not in capsys.readouterr().err
+
+    def test_several_pairs_are_4(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        for folder, name in itertools.product(("one", "two"), ("a", "b")):
+            testing.write_lora(files / folder / f"{name}.safetensors")
+        assert cli.main(["verify", "receipt.json", "high=one,low=two"]) == 4
+        assert "2 pairs; allowed: one, such as high=one/a.safetensors,low=two/a.safetensors" in (
+            capsys.readouterr().err
+        )

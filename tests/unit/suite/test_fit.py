@@ -9,7 +9,16 @@ import pytest
 
 from pytest_wanlora.checkpoint import Checkpoint, experts
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.suite import by_shapes, check_fit, chosen_by, find_for, load, misfits, packaged
+from pytest_wanlora.suite import (
+    by_shapes,
+    check_fit,
+    chosen_by,
+    find_for,
+    gate_command,
+    load,
+    misfits,
+    packaged,
+)
 from tests import loras
 
 DIM = 192
@@ -197,6 +206,20 @@ def test_a_pair_needs_experts_and_experts_need_a_pair() -> None:
     mixed = experts.pair("x", {"high": wide(), "low": narrow}, {"high": 1.0, "low": 1.0})
     assert misfits(load("wan2.2-t2v-a14b"), mixed) == ("low-noise LoRA: dim: 3072; allowed: 5120",)
     check_fit(load("wan2.2-t2v-a14b"), both(wide()))
+
+
+def test_a_pair_is_named_whole_in_what_to_type_next() -> None:
+    one = loras.known(192, 768, range(8))
+    strengths = {"high": 1.0, "low": 0.5}
+    pair = experts.pair("x", dict.fromkeys(strengths, one), strengths)
+    with pytest.raises(SuiteError, match="fits no packaged suite") as caught:
+        find_for(pair)
+    given = "high=epoch-2.safetensors,low=epoch-2.safetensors@0.5"
+    assert caught.value.next_command == f"python -m pytest_wanlora inspect {given}"
+    assert gate_command(load("tiny-pair"), pair) == f"pytest --lora {given} --wanlora-suite tiny-pair"
+    with pytest.raises(SuiteError) as caught:
+        check_fit(load("wan2.2-ti2v-5b"), pair)
+    assert caught.value.next_command == f"python -m pytest_wanlora inspect {given}"
 
 
 def test_a_checkpoint_without_any_known_width_fits_nothing() -> None:

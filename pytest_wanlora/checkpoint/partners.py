@@ -1,0 +1,52 @@
+"""The other half of a pair, where one file was given: what to write for it in a command."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from pytest_wanlora.checkpoint.container import open_container
+from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, split
+from pytest_wanlora.checkpoint.pairs import half, names_experts
+from pytest_wanlora.errors import CheckpointError
+
+#: In a command in the place of a file whose path is not known.
+UNKNOWN: Final = "FILE"
+
+
+def partner(path: Path) -> Path | None:
+    """The other half of a file's pair, by the names of both, where it lies beside the file."""
+    found = half(path)
+    if found is None:
+        return None
+    folder, (expert, common) = path.parent, found
+    places: list[Path] = []
+    with suppress(OSError):
+        places += sorted(each for each in folder.iterdir() if each.suffix == path.suffix)
+    with suppress(OSError):
+        # folders of the experts, with files of equal names
+        places += sorted(each / path.name for each in folder.parent.iterdir() if named_in(each.name))
+    (other,) = set(EXPERTS) - {expert}
+    return next((each for each in places if half(each) == (other, common) and each.is_file()), None)
+
+
+def as_half(path: Path, expert: str = "") -> str:
+    """What to give `--lora` for a file as half of a pair: with its partner, or `FILE` where that is unknown.
+
+    Args:
+        path: The file.
+        expert: Which half it is; by default by its name, and the high-noise one where that says nothing.
+    """
+    said = (half(path) or ("", path))[0]
+    other = partner(path) if expert in ("", said) else None
+    files = {expert or said or "high": path}
+    return ",".join(f"{each}={files.get(each, other or UNKNOWN)}" for each in EXPERTS)
+
+
+def for_experts(argument: Path) -> str:
+    """What to give `--lora` on a suite with two experts: as it is where it, or the file, names them."""
+    with suppress(CheckpointError):
+        if names_experts(str(argument)) or split(open_container(argument).entries):
+            return str(argument)
+    return as_half(argument)
