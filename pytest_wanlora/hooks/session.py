@@ -20,7 +20,7 @@ from pytest_wanlora.hooks import github_actions
 from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
-from pytest_wanlora.run.candidates import repeated
+from pytest_wanlora.run.candidates import apart, repeated
 from pytest_wanlora.run.handover import packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.session import Gate
@@ -66,7 +66,11 @@ class Run:
         #: Nothing is judged: the run lists its items, or prints its plan.
         self.dry = gate.settings.plan or bool(config.getoption("collectonly"))
         #: Of what was named; a race leaves one candidate.
-        self.warnings = (*suites.contradicting_names(gate.suite), *repeated(gate.candidates))
+        self.warnings = (
+            *suites.contradicting_names(gate.suite),
+            *repeated(gate.candidates),
+            *apart(gate.settings, gate.candidates),
+        )
         self.started = time.time()
         self.began = False
         self.record: RunRecord | None = None

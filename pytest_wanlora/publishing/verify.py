@@ -223,41 +223,49 @@ def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tu
     if not isinstance(said, Predicate):
         made["predicateType"] = PREDICATE_TYPE_V1
         del made["predicate"]["project_tests"], made["predicate"]["run"]["exit_status"]
+    if not said.checkpoint.halves:
+        # a receipt of a pair from before they were told
+        made["predicate"]["checkpoint"].pop("halves", None)
     different = receipt.difference(json.loads(data), made)
     return True, () if different is None else (f"{different} in {path}: one of both was changed",)
 
 
 def _of_the_bytes(found: AnyStatement, path: Path, sha256: str) -> Iterable[str]:
     (subject,) = found.subject
+    known, pair = found.predicate.checkpoint, _pair(path)
+    files: dict[str, str] = {expert: half.name for expert, half in known.halves.items()}
+    allowed = checkpoints.argument_of(files, {expert: each.strength for expert, each in known.halves.items()})
     if sha256 != subject.digest.sha256:
+        both = f"; allowed: {allowed}, with the paths of these files" if files and pair is None else ""
         yield (
             f"{path.name}: its SHA-256 is {sha256}, the receipt is for {subject.digest.sha256} "
-            f"({subject.name}): these are other bytes"
+            f"({subject.name}): these are other bytes{both}"
         )
         return
-    known = found.predicate.checkpoint
-    if (pair := _pair(path)) is not None:
-        if pair.identity != known.identity:
-            yield f"{path}: the strengths or the alphas of its files are not those that the gate saw"
-        return
     beside = "adapter_config.json" in known.alpha_source
-    if known.identity == sha256 and not beside:
+    if pair is None and known.identity == sha256 and not beside:
         return
     # a second file holds alphas that the subject's digest does not cover; one file with the LoRAs of two
     # experts is what both do
     try:
         (asked,) = checkpoints.asked([str(path)], by_name=False)
-        identity = asked.read(known.name).identity
+        own = asked.read(known.name)
     except CheckpointError as error:
         yield f"{path.name}: cannot be read as what was gated: {error.message}"
         return
-    if identity != known.identity:
-        yield (
-            f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
-            if beside
-            else f"{path.name}: the receipt is for its bytes and about another LoRA, {known.identity}: it "
-            "was changed"
-        )
+    halves = {expert: (each.sha256, own.strengths[expert]) for expert, each in own.experts.items()}
+    said = {expert: (each.digest.sha256, each.strength) for expert, each in known.halves.items()}
+    if own.identity == known.identity:
+        if said and said != halves:
+            yield f"{path}: the receipt's checkpoint.halves are not what its identity is of: it was changed"
+    elif beside and pair is None:
+        yield f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
+    elif pair is None and not said:
+        about = f"about another LoRA, {known.identity}: it was changed"
+        yield f"{path.name}: the receipt is for its bytes and {about}"
+    else:
+        gated = f", {known.strength}; allowed: {allowed}, with the paths of these files" if said else ""
+        yield f"{path}: the strengths or the alphas of its files are not those that the gate saw{gated}"
 
 
 def decided(said: PredicateV1) -> Decision:

@@ -47,6 +47,12 @@ class Candidate:
     scale: float = 0.0
 
     @property
+    def strengths(self) -> Mapping[str, float]:
+        """Of a pair whose halves have strengths of their own, the factor on each expert's LoRA."""
+        found = {} if self.checkpoint is None else self.checkpoint.strengths
+        return found if any(each != 1.0 for each in found.values()) else {}
+
+    @property
     def argument(self) -> str:
         """What to give `--lora` to get the checkpoint again; empty for the model without."""
         if self.checkpoint is None or not self.checkpoint.experts:
@@ -146,12 +152,34 @@ def repeated(candidates: Iterable[Candidate]) -> tuple[str, ...]:
     return tuple(said)
 
 
+def apart(settings: Settings, candidates: Iterable[Candidate]) -> tuple[str, ...]:
+    """Halves of a pair that were given as two candidates, a sentence with the command that pairs them.
+
+    Halves that belong together have a common part of their names; one high-noise and one low-noise LoRA of a
+    run belong together whatever they are called.
+    """
+    halves: dict[str, dict[str, Candidate]] = {expert: {} for expert in checkpoints.EXPERTS}
+    for each in candidates:
+        if each.checkpoint is not None and len(each.checkpoint.experts) == 1:
+            ((expert, own),) = each.checkpoint.experts.items()
+            halves[expert].setdefault(checkpoints.common_name(own.path), each)
+    high, low = (halves[expert] for expert in checkpoints.EXPERTS)
+    pairs = [(high[name], low[name]) for name in high if name in low]
+    if len(high) == len(low) == 1:
+        pairs = [*zip(high.values(), low.values(), strict=True)]
+    said = []
+    for two in pairs:
+        command = settings.again(f"--lora={','.join(each.argument for each in two)}", without=["--lora"])
+        said.append(
+            f"{two[0].name} and {two[1].name} are two candidates, a high-noise LoRA alone and a low-noise "
+            f"LoRA alone, each with the base model for the other expert; to gate them as one pair: {command}"
+        )
+    return tuple(said)
+
+
 def _argument(halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
     """What to give `--lora` to get a pair."""
-    return ",".join(
-        f"{expert}={from_here(path)}" + ("" if strengths[expert] == 1.0 else f"@{strengths[expert]:g}")
-        for expert, path in halves.items()
-    )
+    return checkpoints.argument_of({expert: from_here(path) for expert, path in halves.items()}, strengths)
 
 
 def _misfits(settings: Settings, found: Mapping[str, Checkpoint]) -> dict[str, WanloraError]:

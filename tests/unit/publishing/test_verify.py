@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import re
@@ -25,6 +26,7 @@ from pytest_wanlora.publishing.bounds import Bound, parse_bound
 from pytest_wanlora.publishing.verify import Demands, signature_path, verify
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
+from tests import loras
 from tests.unit.reports import gated
 
 VERSION_1 = Path(__file__).parents[2] / "data" / "receipt-version-1.json"
@@ -1209,3 +1211,59 @@ def test_a_pair_is_named_as_it_was_gated(tmp_path: Path) -> None:
     weaker = Path(f"high={folder}/x_high.safetensors@0.5,low={folder}/x_low.safetensors")
     assert "the strengths or the alphas" in "; ".join(verify(path, weaker, Demands()).problems)
     assert "other bytes" in "; ".join(verify(path, folder / "x_high.safetensors", Demands()).problems)
+    # one half alone: what to give is named
+    alone = "; ".join(verify(path, folder / "x_high.safetensors", Demands()).problems)
+    assert "allowed: high=x_high.safetensors,low=x_low.safetensors" in alone
+
+
+def test_a_receipt_of_a_pair_tells_its_halves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(("x_high", "x_low")):
+        testing.write_lora(tmp_path / f"{name}.safetensors", seed=seed)
+    argument = f"high={tmp_path}/x_high.safetensors@0.05,low={tmp_path}/x_low.safetensors@0.5"
+    (asked,) = checkpoints.asked([argument], by_name=True)
+    pair = asked.read("epoch-2")
+    record = gated.record(candidates=(gated.card(sha256=pair.sha256, checkpoint=pair.describe()),))
+    made = receipt.statement(record, "epoch-2")
+    halves = made["predicate"]["checkpoint"]["halves"]
+    assert halves == {
+        expert: {
+            "name": each.path.name,
+            "digest": {"sha256": each.sha256},
+            "strength": pair.strengths[expert],
+        }
+        for expert, each in pair.experts.items()
+    }
+    path = tmp_path / "receipt.json"
+    path.write_bytes(receipt.canonical(made))
+    path.with_name("results.json").write_text(record.to_json(), encoding="utf-8")
+    assert cli.main(["verify", str(path), argument]) == 0
+    assert "at strength high 0.05, low 0.5" in capsys.readouterr().out
+
+    def problems(said: dict[str, Any]) -> str:
+        path.write_bytes(receipt.canonical(receipt._sealed(said)))
+        return "; ".join(verify(path, Path(argument), Demands()).problems)
+
+    # one of before they were told stays valid, beside its record too
+    before = copy.deepcopy(made)
+    del before["predicate"]["checkpoint"]["halves"]
+    assert problems(before) == ""
+    made["predicate"]["checkpoint"]["halves"]["high"]["strength"] = 1.0
+    assert "checkpoint.halves" in problems(made)
+    path.with_name("results.json").unlink()
+    assert "checkpoint.halves are not what its identity is of" in problems(made)
+
+
+def test_a_file_with_both_experts_at_other_strengths_is_named_as_it_was_gated(tmp_path: Path) -> None:
+    plain = loras.random_lora(seed=0)
+    both = {f"transformer_{number}.{key}": value for number in (1, 2) for key, value in plain.items()}
+    loras.write(tmp_path / "both.safetensors", both)
+    argument = f"high={tmp_path}/both.safetensors@0.5,low={tmp_path}/both.safetensors"
+    (asked,) = checkpoints.asked([argument], by_name=True)
+    pair = asked.read("epoch-2")
+    record = gated.record(candidates=(gated.card(sha256=pair.sha256, checkpoint=pair.describe()),))
+    path = tmp_path / "receipt.json"
+    path.write_bytes(receipt.canonical(receipt.statement(record, "epoch-2")))
+    assert verify(path, Path(argument), Demands()).problems == ()
+    said = "; ".join(verify(path, tmp_path / "both.safetensors", Demands()).problems)
+    assert "high 0.5, low 1; allowed: high=both.safetensors@0.5,low=both.safetensors" in said
+    assert "changed" not in said
