@@ -47,7 +47,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="RECEIPT",
         help="receipt.json of the gate's run, or receipt.json.sigstore",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="FILE", help="the .safetensors to publish")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="the .safetensors to publish; of a pair 'high=FILE,low=FILE', with '@0.8' behind a file that "
+        "was gated at that strength",
+    )
     parser.add_argument(
         "--require",
         nargs="+",
