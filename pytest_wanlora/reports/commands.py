@@ -246,7 +246,7 @@ def names_of(record: RunRecord) -> dict[str, str]:
     """
     names = [card.name for card in record.candidates]
     alike = Counter(name.casefold() for name in names)
-    return {name: _safe(name, unique=alike[name.casefold()] == 1) for name in names}
+    return {name: safe_name(name, unique=alike[name.casefold()] == 1) for name in names}
 
 
 def file_name(record: RunRecord, candidate: str, stem: str, suffix: str) -> str:
@@ -256,7 +256,8 @@ def file_name(record: RunRecord, candidate: str, stem: str, suffix: str) -> str:
     return f"{stem}-{names_of(record)[candidate]}{suffix}"
 
 
-def _safe(name: str, *, unique: bool) -> str:
+def safe_name(name: str, *, unique: bool = True) -> str:
+    """A name as part of a file's name, with a digest behind it where it is not plain or not unique."""
     if unique and _SAFE.fullmatch(name) and not name.endswith("."):
         return name
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:80]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -111,10 +112,18 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     read = _all_or_none(
         settings, arguments, lambda name: named[name].read(name), lambda found: _misfits(settings, found)
     )
+    # a file with the LoRAs of both experts may have been given as `high=` and `low=` of it too
+    once: dict[object, str] = {}
+    for name, each in read.items():
+        halves = tuple(
+            (expert, os.path.realpath(half.path), each.strengths[expert])
+            for expert, half in each.experts.items()
+        )
+        once.setdefault(halves or name, name)
     several = len(settings.scales) > 1
     return tuple(
-        Candidate(f"{name}@{scale:g}" if several else name, found, scale)
-        for name, found in read.items()
+        Candidate(f"{name}@{scale:g}" if several else name, read[name], scale)
+        for name in once.values()
         for scale in settings.scales
     )
 

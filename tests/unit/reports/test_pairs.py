@@ -13,7 +13,7 @@ import pytest
 
 from pytest_wanlora.checkpoint import asked
 from pytest_wanlora.phrases import LANGUAGES
-from pytest_wanlora.reports import compare, figure, html, markdown, model_card, race, terminal
+from pytest_wanlora.reports import compare, export, figure, html, markdown, model_card, race, terminal
 from pytest_wanlora.results.parts import CandidateCard, Paths
 from pytest_wanlora.results.race import Entrant
 from pytest_wanlora.results.run_record import RunRecord
@@ -179,3 +179,25 @@ def test_runs_of_one_pair_are_told_apart_by_strength(pair: str, tmp_path: Path) 
         {"high": 0.05, "low": 0.5},
         {"high": 1.0, "low": 1.0},
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "training", "step"),
+    [
+        ("epoch-6@0.8", 0.8, "epoch@0.8", 6),
+        ("seoul-6", 1.0, "seoul@high0.05,low0.5", 6),
+        ("seoul-6@high0.05,low0.5", 1.0, "seoul@high0.05,low0.5", 6),
+        ("seoul-6@high0.05,low0.5@0.8", 0.8, "seoul@high0.04(0.05x0.8),low0.4(0.5x0.8)", 6),
+    ],
+)
+def test_trackers_have_a_training_for_each_strength(
+    pair: str, tmp_path: Path, name: str, scale: float, training: str, step: int
+) -> None:
+    own = gated.card(scale=scale) if name.startswith("epoch") else card(tmp_path, pair, scale=scale)
+    of = gated.record(
+        candidates=(own.model_copy(update={"name": name}),),
+        judgements=gated.judgements(name),
+        videos=gated.videos(name),
+    )
+    (point,) = export.points(of, tmp_path)
+    assert (point.training, point.step) == (training, step)

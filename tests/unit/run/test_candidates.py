@@ -184,6 +184,17 @@ def test_one_lora_under_several_names_is_told(tmp_path: Path, monkeypatch: pytes
     assert repeated(read_candidates(settings)) == ()
 
 
+def test_a_file_with_both_experts_given_as_file_and_as_pair_is_one_candidate(tmp_path: Path) -> None:
+    unusual.write_unusual_suite(tmp_path)
+    plain = loras.random_lora()
+    both = {f"transformer_{number}.{key}": value for number in (1, 2) for key, value in plain.items()}
+    path = str(loras.write(tmp_path / "both.safetensors", both))
+    settings = replace(unusual.settings_of(tmp_path, ()), lora=(f"high={path},low={path}", path))
+    assert [each.name for each in read_candidates(settings)] == ["both"]
+    weaker = replace(settings, lora=(f"high={path}@0.5,low={path}", path))
+    assert [each.name for each in read_candidates(weaker)] == ["both", "both-2"]
+
+
 def test_halves_given_as_two_candidates_are_told_with_the_command_that_pairs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
