@@ -101,8 +101,8 @@ class Page(Enum):
         "{format}, {dtype}, rank {rank}, {targets} layers, scale {scale}",
         "{format}, {dtype}, rank {rank}, 대상 레이어 {targets}개, scale {scale}",
     )
-    HALF_HIGH = Phrase("high-noise LoRA", "high-noise LoRA")
-    HALF_LOW = Phrase("low-noise LoRA", "low-noise LoRA")
+    HALF_HIGH = Phrase("high-noise LoRA", "high-noise 전문가 LoRA")
+    HALF_LOW = Phrase("low-noise LoRA", "low-noise 전문가 LoRA")
     HALF_OF = Phrase(
         "{file}, sha256 {sha256}, strength {strength:g}", "{file}, sha256 {sha256}, 강도 {strength:g}"
     )

@@ -13,7 +13,17 @@ import pytest
 
 from pytest_wanlora.checkpoint import asked
 from pytest_wanlora.phrases import LANGUAGES
-from pytest_wanlora.reports import compare, export, figure, html, markdown, model_card, race, terminal
+from pytest_wanlora.reports import (
+    compare,
+    export,
+    figure,
+    html,
+    html_race,
+    markdown,
+    model_card,
+    race,
+    terminal,
+)
 from pytest_wanlora.results.parts import CandidateCard, Paths
 from pytest_wanlora.results.race import Entrant
 from pytest_wanlora.results.run_record import RunRecord
@@ -164,6 +174,8 @@ def test_a_race_has_the_strengths_of_the_halves() -> None:
     lines = "\n".join(terminal._race(found, 200))
     assert row[1] in lines
     assert "strength" not in "\n".join(terminal._race(race_card(), 200))
+    alone = race_card(entrants=tuple(each.model_copy(update={"scale": 1.0}) for each in found.entrants))
+    assert ">1</text>" not in html_race._curve(alone, "en")
 
 
 def test_runs_of_one_pair_are_told_apart_by_strength(pair: str, tmp_path: Path) -> None:
