@@ -130,8 +130,32 @@ def _run(arguments: argparse.Namespace) -> int:
             complain(f"refused: {problem}")
         if not any("next: " in problem for problem in found.problems):
             said = None if found.statement is None else found.statement.predicate
-            complain(f"next: {_gate(arguments.checkpoint, demands, said)}")
+            following = _as_pair(arguments, found.statement) or _gate(arguments.checkpoint, demands, said)
+            complain(f"next: {following}")
     return OK if found.verified else BAD
+
+
+def _as_pair(arguments: argparse.Namespace, found: AnyStatement | None) -> str:
+    """The command that was typed, with both files of the receipt's pair where one file was given.
+
+    Empty where the receipt is of no pair, or its files do not lie beside the one that was given.
+    """
+    from pytest_wanlora.checkpoint import argument_of
+    from pytest_wanlora.files import file_sha256
+    from pytest_wanlora.reports.commands import typed
+
+    path, known = arguments.checkpoint, None if found is None else found.predicate.checkpoint
+    if found is None or known is None or not known.halves or not path.is_file():
+        return ""
+    strengths = {str(expert): half.strength for expert, half in known.halves.items()}
+    if file_sha256(path) == found.subject[0].digest.sha256 and set(strengths.values()) == {1.0}:
+        return ""
+    files = {str(expert): path.parent / Path(half.name).name for expert, half in known.halves.items()}
+    if not all(file.is_file() for file in files.values()):
+        return ""
+    pair = argument_of({expert: str(file) for expert, file in files.items()}, strengths)
+    words = (pair if Path(word) == path else word for word in arguments.words)
+    return typed("python", "-m", "pytest_wanlora", *words)
 
 
 def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None) -> str:

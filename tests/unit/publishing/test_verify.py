@@ -1238,6 +1238,12 @@ def test_a_receipt_of_a_pair_tells_its_halves(tmp_path: Path, capsys: pytest.Cap
     path.with_name("results.json").write_text(record.to_json(), encoding="utf-8")
     assert cli.main(["verify", str(path), argument]) == 0
     assert "at strength high 0.05, low 0.5" in capsys.readouterr().out
+    # one half alone: the command that was typed, with both
+    assert cli.main(["verify", str(path), f"{tmp_path}/x_low.safetensors", "--min-seeds", "1"]) == 1
+    assert f"next: python -m pytest_wanlora verify {path} {argument} --min-seeds 1" in capsys.readouterr().err
+    weaker = argument.replace("@0.05", "")
+    assert cli.main(["verify", str(path), weaker]) == 1
+    assert f"next: pytest --lora {weaker}" in capsys.readouterr().err
 
     def problems(said: dict[str, Any]) -> str:
         path.write_bytes(receipt.canonical(receipt._sealed(said)))
