@@ -28,6 +28,7 @@ from safetensors import SafetensorError
 
 from pytest_wanlora.baseline import videos as pictures
 from pytest_wanlora.baseline.contents import Baseline
+from pytest_wanlora.checkpoint import argument_of
 from pytest_wanlora.errors import BaselineError
 from pytest_wanlora.files import (
     dangling,
@@ -73,6 +74,9 @@ def measure_again(found: Baseline, suite_option: str) -> str:
     if found.candidate is None:
         return command
     file = undashed(found.candidate.get("file", "FILE"))
+    if halves := found.candidate.get("experts"):
+        files = {expert: half["file"] for expert, half in halves.items()}
+        file = argument_of(files, {expert: half["strength"] for expert, half in halves.items()})
     scale = "" if found.scale in (None, 1.0) else f" --wanlora-scale {found.scale:g}"
     return command.replace("--lora FILE", f"--lora {shlex.quote(file)}") + scale
 

@@ -18,8 +18,11 @@ from pytest_wanlora.checkpoint.reading import read
 from pytest_wanlora.checkpoint.record import Checkpoint
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import expand_home, from_here, listing
+from pytest_wanlora.phrases import strength_of
 
 _ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
+# what is left of `high_noise_model` without the word for the expert tells nobody which LoRA it is
+_SAYS_NOTHING: Final = re.compile(r"(?i:[\W_]|models?|loras?|weights|adapters?)*")
 _STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
 
 
@@ -41,6 +44,15 @@ class Asked:
     path: Path
     halves: Mapping[str, Path] = field(default_factory=dict)
     strengths: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Expert and real path of each file; of a LoRA that is given without an expert, an empty one."""
+        return tuple((expert, os.path.realpath(path)) for expert, path in self._halves.items())
+
+    @property
+    def _halves(self) -> Mapping[str, Path]:
+        return self.halves or {"": self.path}
 
     def read(self, name: str) -> Checkpoint:
         """Read the files; a single file that holds the LoRAs of two experts becomes a pair too.
@@ -68,7 +80,7 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
             model with two experts.
 
     Returns:
-        Sorted like `expand`.
+        Sorted like `expand`, each once: the same files at the same strengths are one candidate.
 
     Raises:
         CheckpointError: An argument means no file, or halves have no partner; names them.
@@ -78,7 +90,10 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
     plain = [argument for argument, roles in given if not roles]
     if plain or not found:
         found += _by_name(plain) if by_name else [Asked(path) for path in expand(plain)]
-    return tuple(found)
+    once: dict[object, Asked] = {}
+    for each in found:
+        once.setdefault((each.files, tuple(sorted(each.strengths.items()))), each)
+    return tuple(once.values())
 
 
 def left_out(arguments: Sequence[str]) -> tuple[str, ...]:
@@ -108,21 +123,73 @@ def absolute(argument: str, folder: Path) -> str:
     return ",".join(f"{expert}={folder / expand_home(text)}" for expert, text in roles.items())
 
 
+def argument_of(files: Mapping[str, str], strengths: Mapping[str, float]) -> str:
+    """What `--lora` and `verify` take for a pair.
+
+    Args:
+        files: The file of each expert.
+        strengths: Factor on each expert's LoRA.
+
+    Example:
+        >>> argument_of({"high": "a.safetensors", "low": "b.safetensors"}, {"high": 0.8, "low": 1.0})
+        'high=a.safetensors@0.8,low=b.safetensors'
+    """
+    return ",".join(
+        f"{expert}={file}" + ("" if strengths[expert] == 1.0 else f"@{strengths[expert]:g}")
+        for expert, file in files.items()
+    )
+
+
 def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
-    """Short names of candidates, no two alike; a pair has the common part of its files' names."""
-    return unique_names([each.path for each in candidates])
+    """Short names of candidates, no two alike; a pair has the common part of its files' names.
+
+    The same pair at several strengths has these in its names: ``seoul@high0.5,low1``.
+    """
+    files: dict[object, list[Asked]] = {}
+    for each in candidates:
+        files.setdefault(each.files, []).append(each)
+    names = dict(zip(files, unique_names([of[0].path for of in files.values()]), strict=True))
+    return tuple(
+        names[each.files]
+        if len(files[each.files]) == 1
+        else f"{names[each.files]}@{strength_of(1.0, each.strengths).replace(' ', '')}"
+        for each in candidates
+    )
+
+
+def common_name(path: Path) -> str:
+    """What the name of a file has in common with that of the pair's other file."""
+    return (named_in(path.stem) or ("", path.stem))[1]
 
 
 def half(path: Path) -> tuple[str, Path] | None:
     """The expert that a file's name, or that of its folder, says, and the path that stands for the pair.
 
-    None where neither says one.
+    None where neither says one. `telling` makes the pair's name of that path.
     """
     own, above = named_in(path.stem), named_in(path.parent.name)
     if own is None and above is None:
         return None
     expert, stem = own or (above[0] if above else "", path.stem)
     return expert, _plain_folder(path) / f"{stem}.safetensors"
+
+
+def telling(common: Path) -> Path:
+    """The path that names a pair: where the common part of its files' names says nothing, by a folder.
+
+    Example:
+        >>> telling(Path("/out/seoul/.safetensors")).stem, telling(Path("/out/seoul/model.safetensors")).stem
+        ('seoul', 'seoul-model')
+    """
+    stem = common.name.removesuffix(".safetensors")
+    if not _SAYS_NOTHING.fullmatch(stem):
+        return common
+    # of `..` and `.` there is no name
+    for folder in Path(os.path.abspath(common)).parents:  # noqa: PTH100
+        said = (named_in(folder.name) or ("", folder.name))[1]
+        if not _SAYS_NOTHING.fullmatch(said):
+            return folder.parent / f"{'-'.join(filter(None, (said, stem)))}.safetensors"
+    return common.with_name(f"{stem or 'pair'}.safetensors")
 
 
 def pairs_by_name(arguments: Sequence[str]) -> bool:
@@ -194,11 +261,11 @@ def _strength(argument: str, expert: str, text: str) -> tuple[str, float]:
 def _by_stem(argument: str, expert: str, paths: Iterable[Path]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
-        stem = (named_in(path.stem) or ("", path.stem))[1]
+        stem = common_name(path)
         if stem in found:
             raise CheckpointError(
                 f"--lora: {argument!r}: {found[stem]} and {path} are both the {expert}-noise half of "
-                f"{stem!r}; allowed: one",
+                f"{telling(path.with_name(f'{stem}.safetensors')).stem!r}; allowed: one",
                 next_command=_alone(expert, found[stem]),
             )
         found[stem] = path
@@ -210,10 +277,10 @@ def _common(first: Path, second: Path, one: str, other: str) -> Path:
     letters = zip(one, other, strict=False)
     alike = "".join(first for first, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], letters))
     shared = one if one == other else alike.rstrip(" ._-")
-    stem = shared or f"{one}-{other}"
+    stem = shared or "-".join(filter(None, (one, other)))
     folders = [_plain_folder(path) for path in (first, second)]
     folder = folders[0] if folders[0] == folders[1] else first.parent
-    return folder / f"{stem}.safetensors"
+    return telling(folder / f"{stem}.safetensors")
 
 
 def _plain_folder(path: Path) -> Path:
@@ -238,14 +305,15 @@ def _by_name(arguments: Sequence[str]) -> list[Asked]:
         place = halves.setdefault(common, {})
         if expert in place:
             raise CheckpointError(
-                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of {common.stem!r}; "
+                f"--lora: {place[expert]} and {path} are both the {expert}-noise half of "
+                f"{telling(common).stem!r}; "
                 "allowed: one",
                 next_command=_alone(expert, path),
             )
         place[expert] = path
     _refuse_alone([each for of in halves.values() if len(of) == 1 for each in of.values()], "")
     pairs = [
-        Asked(common, {expert: of[expert] for expert in EXPERTS}, dict.fromkeys(EXPERTS, 1.0))
+        Asked(telling(common), {expert: of[expert] for expert in EXPERTS}, dict.fromkeys(EXPERTS, 1.0))
         for common, of in halves.items()
     ]
     return [*pairs, *single]

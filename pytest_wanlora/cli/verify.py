@@ -49,7 +49,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         metavar="RECEIPT",
         help="receipt.json of the gate's run, or receipt.json.sigstore",
     )
-    parser.add_argument("checkpoint", type=Path, metavar="FILE", help="the .safetensors to publish")
+    parser.add_argument(
+        "checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="the .safetensors to publish; of a pair 'high=FILE,low=FILE', with '@0.8' behind a file that "
+        "was gated at that strength",
+    )
     parser.add_argument(
         "--require",
         nargs="+",
@@ -334,7 +340,7 @@ def _lines(found: AnyStatement, demands: Demands, result: Verification) -> Itera
     said, (subject,) = found.predicate, found.subject
     yield f"verified: {subject.name}, SHA-256 {subject.digest.sha256}"
     # not the receipt's own sentence, which nothing holds to its numbers
-    yield f"  {decided(said).reason}; run {said.runs} of these bytes, at strength {said.checkpoint.scale:g}"
+    yield f"  {decided(said).reason}; run {said.runs} of these bytes, at strength {said.checkpoint.strength}"
     yield f"  suite {said.suite.name}, SHA-256 {said.suite.digest.sha256}"
     if said.baseline is not None:
         yield f"  baseline {said.baseline.name} of {said.baseline.created}"

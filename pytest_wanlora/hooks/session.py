@@ -21,6 +21,7 @@ from pytest_wanlora.hooks import github_actions, junit
 from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
+from pytest_wanlora.run.candidates import apart
 from pytest_wanlora.run.handover import notes, packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.session import Gate
@@ -69,6 +70,7 @@ class Run:
         self.warnings = (
             *suites.contradicting_names(gate.suite),
             *gate.repeated,
+            *apart(gate.settings, gate.candidates),
             *checkpoints.left_out(gate.settings.lora),
         )
         self.started = time.time()

@@ -1,7 +1,7 @@
 """Which files a receipt is for, where they are not the ones that were given to `verify`: halves of pairs.
 
-A receipt has one digest of a pair, made of the digests of its halves. So whether files are its halves, and
-which of them is which, is found out by making that digest of them again.
+A receipt's digest of a pair is made of the digests of its halves. So whether files are its halves, and which
+of them is which, is found out by making that digest of them again; earlier receipts tell no more.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pytest_wanlora.checkpoint.pairs import names_experts
 from pytest_wanlora.checkpoint.partners import UNKNOWN, as_half, partner
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import file_sha256, json_sha256, listing, parse_json, read_regular
-from pytest_wanlora.publishing.predicate import Subject
+from pytest_wanlora.publishing.predicate import Checkpoint, Subject
 
 _WHERE: Final = "the run's results.json beside the receipt would have said"
 
@@ -90,26 +90,28 @@ def given(argument: Path) -> Given:
     return Given(argument, sha256, {"": (argument, sha256)})
 
 
-def meant(files: Given, subject: Subject, record: Path) -> Meant:
+def meant(files: Given, subject: Subject, known: Checkpoint, record: Path) -> Meant:
     """Say why other files than those of a receipt were given, as exactly as can be told.
 
     Args:
         files: Whose digest is not the receipt's.
         subject: Of the receipt.
-        record: Where the run's record is if it lies beside the receipt; it has the digest of each half.
+        known: What the receipt says of the checkpoint.
+        record: Where the run's record is if it lies beside the receipt; it has the digest of each half, which
+            receipts of an earlier version have not.
     """
     own = [_Half(path.name, sha256, path) for path, sha256 in files.files.values()]
     beside = [] if (found := _made_of(own, subject)) else _beside(files, subject)
     if beside and (other := _made_of([*own, *beside], subject)) is not None:
         # who gives other files altogether wants to publish those
         found = other if any(each in own for each in other.values()) else None
-    found = found or _recorded(record, subject, [*own, *beside])
+    found = found or _told(_stated(known) or _recorded(record, subject), subject, [*own, *beside])
     if found is None:
         return _unknown(files, subject)
     problem = "; ".join(_wrong(files, found, subject))
     unknown = [each for each in found.values() if each.path is None]
     if not unknown or (len(files.files) < len(found) and len(unknown) < len(found)):
-        return Meant(problem, _argument(files, found))
+        return Meant(problem, _argument(files, found, known))
     # where the gate's files are nobody knows here: what was given can be gated
     return Meant(problem)
 
@@ -149,21 +151,27 @@ def _beside(files: Given, subject: Subject) -> list[_Half]:
     return found
 
 
-def _recorded(record: Path, subject: Subject, here: Sequence[_Half]) -> dict[str, _Half] | None:
-    """The halves by the run's record; what it says is believed if its digests give the receipt's."""
+def _stated(known: Checkpoint) -> dict[str, _Half]:
+    """The halves by the receipt itself."""
+    return {str(expert): _Half(half.name, half.digest.sha256) for expert, half in known.halves.items()}
+
+
+def _recorded(record: Path, subject: Subject) -> dict[str, _Half]:
+    """The halves by the run's record; empty where it does not tell."""
     with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
         for card in parse_json(read_regular(record))["candidates"]:
-            if card["sha256"] != subject.digest.sha256:
-                continue
-            experts = card["checkpoint"]["experts"]
-            found = {each: _Half(half["file"], half["sha256"]) for each, half in experts.items()}
-            if found.keys() <= set(EXPERTS) and _is_of(found, subject):
-                paths = {half.sha256: half.path for half in here}
-                return {
-                    expert: _Half(half.name, half.sha256, paths.get(half.sha256))
-                    for expert, half in found.items()
-                }
-    return None
+            if card["sha256"] == subject.digest.sha256:
+                experts = card["checkpoint"]["experts"]
+                return {each: _Half(half["file"], half["sha256"]) for each, half in experts.items()}
+    return {}
+
+
+def _told(found: Mapping[str, _Half], subject: Subject, here: Sequence[_Half]) -> dict[str, _Half] | None:
+    """Halves with their paths; they are believed if their digests give the receipt's."""
+    if not found or not found.keys() <= set(EXPERTS) or not _is_of(found, subject):
+        return None
+    paths = {half.sha256: half.path for half in here}
+    return {expert: _Half(half.name, half.sha256, paths.get(half.sha256)) for expert, half in found.items()}
 
 
 def _wrong(files: Given, found: Mapping[str, _Half], subject: Subject) -> Iterable[str]:
@@ -238,14 +246,15 @@ def _unknown(files: Given, subject: Subject) -> Meant:
     )
 
 
-def _argument(files: Given, found: Mapping[str, _Half]) -> str:
-    """What to give `verify` for the files of the receipt; the strengths stay with their files."""
-    strengths: dict[Path, float] = {}
+def _argument(files: Given, found: Mapping[str, _Half], known: Checkpoint) -> str:
+    """What to give `verify` for the files of the receipt, at its strengths; else with their own."""
+    typed: dict[Path, float] = {}
     if files.pair is not None:
-        strengths = {each.path: files.pair.strengths[name] for name, each in files.pair.experts.items()}
+        typed = {each.path: files.pair.strengths[name] for name, each in files.pair.experts.items()}
+    strengths = {str(expert): half.strength for expert, half in known.halves.items()}
     words = []
     for expert, half in found.items():
-        strength = 1.0 if half.path is None else strengths.get(half.path, 1.0)
+        strength = strengths.get(expert, 1.0 if half.path is None else typed.get(half.path, 1.0))
         words.append(
             (f"{expert}=" if expert else "")
             + str(half.path or UNKNOWN)

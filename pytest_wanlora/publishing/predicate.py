@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, SerializerFunctionWrapHandler, WrapSerializer, model_serializer
 
+from pytest_wanlora.phrases import strength_of
 from pytest_wanlora.schemas import Finite, Sha256, StrictModel
 from pytest_wanlora.verdict.judgement import ItemId, ItemOutcome, Judgement
 
@@ -129,6 +130,20 @@ class Suite(StrictModel):
         return {name: value for name, value in write(self).items() if name != "questions" or value}
 
 
+class Half(StrictModel):
+    """One half of a pair.
+
+    Attributes:
+        name: Name of its file.
+        digest: Of the file.
+        strength: Factor on it; `scale` multiplies it.
+    """
+
+    name: str
+    digest: Digest
+    strength: Finite
+
+
 class Checkpoint(StrictModel):
     """What is known of the file.
 
@@ -141,6 +156,8 @@ class Checkpoint(StrictModel):
         rank: The largest.
         targets: Layers it changes.
         scale: Strength that it was gated at.
+        halves: Of a pair, the LoRA of each expert that has one; left out of another LoRA's receipt. The
+            subject's digest is then that of the digests by expert, `{"high": "...", "low": "..."}` as JSON.
     """
 
     name: str
@@ -151,6 +168,17 @@ class Checkpoint(StrictModel):
     rank: int
     targets: int
     scale: Finite
+    halves: dict[Literal["high", "low"], Half] = Field(default_factory=dict)
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without halves where there are none: a receipt of before them is the same to the byte."""
+        return {name: value for name, value in write(self).items() if name != "halves" or value}
+
+    @property
+    def strength(self) -> str:
+        """The strength in words; of a pair that of each half."""
+        return strength_of(self.scale, {expert: each.strength for expert, each in self.halves.items()})
 
 
 class Baseline(StrictModel):

@@ -76,6 +76,10 @@ def statement(record: RunRecord, candidate: str) -> dict[str, Any]:
             **{name: card.checkpoint[name] for name in _OF_CHECKPOINT},
             "name": card.name,
             "scale": card.scale,
+            "halves": {
+                expert: {"name": half.file, "digest": {"sha256": half.sha256}, "strength": half.strength}
+                for expert, half in card.halves.items()
+            },
         },
         "baseline": None
         if baseline is None

@@ -150,7 +150,7 @@ def verify(receipt_path: Path, checkpoint: Path, demands: Demands) -> Verificati
     (subject,) = found.subject
     other = None
     if given.sha256 != subject.digest.sha256:
-        other = halves.meant(given, subject, record)
+        other = halves.meant(given, subject, found.predicate.checkpoint, record)
     problems = (
         *changed,
         *(_of_the_lora(found.predicate, given) if other is None else (other.problem,)),
@@ -216,35 +216,43 @@ def _of_the_record(data: bytes, said: PredicateV1, path: Path) -> tuple[bool, tu
     if not isinstance(said, Predicate):
         made["predicateType"] = PREDICATE_TYPE_V1
         del made["predicate"]["project_tests"], made["predicate"]["run"]["exit_status"]
+    if not said.checkpoint.halves:
+        # a receipt of a pair from before they were told
+        made["predicate"]["checkpoint"].pop("halves", None)
     different = receipt.difference(json.loads(data), made)
     return True, () if different is None else (f"{different} in {path}: one of both was changed",)
 
 
 def _of_the_lora(said: PredicateV1, given: halves.Given) -> Iterable[str]:
     """Problems of what the bytes do beside what their digest covers."""
-    path, known = given.argument, said.checkpoint
-    if given.pair is not None:
-        if given.pair.identity != known.identity:
-            yield f"{path}: the strengths or the alphas of its files are not those that the gate saw"
-        return
+    path, known, own = given.argument, said.checkpoint, given.pair
+    files: dict[str, str] = {expert: half.name for expert, half in known.halves.items()}
+    allowed = checkpoints.argument_of(files, {expert: each.strength for expert, each in known.halves.items()})
     beside = "adapter_config.json" in known.alpha_source
-    if known.identity == given.sha256 and not beside:
+    if own is None and known.identity == given.sha256 and not beside:
         return
     # a second file holds alphas that the subject's digest does not cover; one file with the LoRAs of two
     # experts is what both do
     try:
-        (asked,) = checkpoints.asked([str(path)], by_name=False)
-        identity = asked.read(known.name).identity
+        if own is None:
+            (asked,) = checkpoints.asked([str(path)], by_name=False)
+            own = asked.read(known.name)
     except CheckpointError as error:
         yield f"{path.name}: cannot be read as what was gated: {error.message}"
         return
-    if identity != known.identity:
-        yield (
-            f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
-            if beside
-            else f"{path.name}: the receipt is for its bytes and about another LoRA, {known.identity}: it "
-            "was changed"
-        )
+    does = {expert: (each.sha256, own.strengths[expert]) for expert, each in own.experts.items()}
+    told = {expert: (each.digest.sha256, each.strength) for expert, each in known.halves.items()}
+    if own.identity == known.identity:
+        if told and told != does:
+            yield f"{path}: the receipt's checkpoint.halves are not what its identity is of: it was changed"
+    elif beside and given.pair is None:
+        yield f"{path.name}: the adapter_config.json beside it gives other alphas than the gate saw"
+    elif given.pair is None and not told:
+        about = f"about another LoRA, {known.identity}: it was changed"
+        yield f"{path.name}: the receipt is for its bytes and {about}"
+    else:
+        gated = f", {known.strength}; allowed: {allowed}, with the paths of these files" if told else ""
+        yield f"{path}: the strengths or the alphas of its files are not those that the gate saw{gated}"
 
 
 def decided(said: PredicateV1) -> Decision:

@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.suite import packaged
@@ -44,6 +45,9 @@ _OF_GATES: Final = (
     *("--wanlora-no-allow-environment", "--wanlora-training-data", "--wanlora-export"),
     *("--wanlora-sign-key", "--wanlora-model-cards", "--wanlora-no-model-cards"),
 )
+# an argument of `--lora` for a pair, as `checkpoint.argument_of` writes it
+_HALVES: Final = re.compile(r"(?:high=(?P<high>.+?))?(?:(?:^|,)low=(?P<low>.+))?", re.DOTALL)
+_OTHER: Final = MappingProxyType({"high": "low", "low": "high"})
 #: Where runs are stored by default; of a record that does not know.
 _RUNS: Final = ".wanlora/runs"
 
@@ -93,6 +97,35 @@ def checkpoint_file(record: RunRecord, card: CandidateCard) -> str:
     return _named(record, str((card.checkpoint or {}).get("file") or f"{card.name}.safetensors"))
 
 
+def files_of(argument: str) -> tuple[str, ...]:
+    """The files that an argument of `--lora` names, each once.
+
+    Example:
+        >>> files_of("high=a.safetensors@0.8,low=b.safetensors")
+        ('a.safetensors', 'b.safetensors')
+    """
+    halves = _HALVES.fullmatch(argument)
+    if halves is None:
+        return (argument,)
+    found = (re.sub(r"@[-+0-9.]+$", "", half) for half in halves.group("high", "low") if half)
+    return tuple(dict.fromkeys(found))
+
+
+def exchanged(argument: str) -> str:
+    """An argument of `--lora` with each half of a pair for the other expert; its strength stays with a file.
+
+    Example:
+        >>> exchanged("high=a.safetensors@0.8,low=b.safetensors")
+        'high=b.safetensors,low=a.safetensors@0.8'
+        >>> exchanged("low=a.safetensors")
+        'high=a.safetensors'
+    """
+    halves = _HALVES.fullmatch(argument)
+    if halves is None:
+        return argument
+    return ",".join(f"{expert}={halves[other]}" for expert, other in _OTHER.items() if halves[other])
+
+
 def metadata_file(record: RunRecord) -> str:
     """The path of the training metadata; a placeholder where the run was not given it."""
     if record.training_data is None:
@@ -139,20 +172,22 @@ def _options(record: RunRecord, *without: str) -> tuple[str, ...]:
     return tuple(word for name, words in given.items() if name not in without for word in words)
 
 
-def gate_again(record: RunRecord, card: CandidateCard, *more: str) -> str:
+def gate_again(record: RunRecord, card: CandidateCard, *more: str, file: str = "") -> str:
     """Gate a checkpoint on the same suite once more.
 
     Args:
         record: The run.
         card: The checkpoint.
         more: Options that take the place of those that were typed.
+        file: What to give `--lora` in the place of the checkpoint.
     """
     strengths = {each.scale for each in record.candidates if each.sha256 is not None}
     strengths |= {each.scale for each in record.race.entrants} if record.race is not None else set()
     if len(strengths) > 1 and "--wanlora-scale" not in more:
         more = (*more, "--wanlora-scale", f"{card.scale:g}")
     without = [word for word in more if word.startswith("--")]
-    return typed("pytest", "--lora", checkpoint_file(record, card), *_options(record, *without), *more)
+    lora = file or checkpoint_file(record, card)
+    return typed("pytest", "--lora", lora, *_options(record, *without), *more)
 
 
 def item_again(command: Sequence[str], nodeid: str, seeds: str = "") -> str:
@@ -211,7 +246,7 @@ def names_of(record: RunRecord) -> dict[str, str]:
     """
     names = [card.name for card in record.candidates]
     alike = Counter(name.casefold() for name in names)
-    return {name: _safe(name, unique=alike[name.casefold()] == 1) for name in names}
+    return {name: safe_name(name, unique=alike[name.casefold()] == 1) for name in names}
 
 
 def file_name(record: RunRecord, candidate: str, stem: str, suffix: str) -> str:
@@ -221,7 +256,8 @@ def file_name(record: RunRecord, candidate: str, stem: str, suffix: str) -> str:
     return f"{stem}-{names_of(record)[candidate]}{suffix}"
 
 
-def _safe(name: str, *, unique: bool) -> str:
+def safe_name(name: str, *, unique: bool = True) -> str:
+    """A name as part of a file's name, with a digest behind it where it is not plain or not unique."""
     if unique and _SAFE.fullmatch(name) and not name.endswith("."):
         return name
     plain = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[:80]

@@ -218,6 +218,7 @@ def document(record: RunRecord) -> dict[str, Any]:
                 "name": card.name,
                 "sha256": card.sha256,
                 "scale": card.scale,
+                "strengths": {expert: half.strength for expert, half in card.halves.items()},
                 "publishable": card.publishable,
                 "reason": card.reason,
                 "runs": card.runs,
@@ -288,6 +289,8 @@ def lines(record: RunRecord) -> list[str]:
             ]
         )
         previous = name
+    if {card.strength for card in cards} != {"1"}:
+        rows.append(["strength", "", "", *(card.strength for card in cards), ""])
     if record.project_tests:
         rows.append(["project tests", "", "", *(_tests(record, card.name) for card in cards), ""])
     decided = ["may be published" if card.publishable else "no" for card in cards]

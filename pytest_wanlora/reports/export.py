@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pytest_wanlora.phrases import strength_of
 from pytest_wanlora.reports import sentences, trend
-from pytest_wanlora.reports.commands import names_of
+from pytest_wanlora.reports.commands import names_of, safe_name
 from pytest_wanlora.reports.summary import rows
 
 if TYPE_CHECKING:
@@ -47,11 +48,15 @@ def points(record: RunRecord, folder: Path) -> Iterator[Point]:
     for place, card in enumerate(record.candidates):
         if card.sha256 is None:
             continue
-        strength = f"@{card.scale:g}"
-        found = re.fullmatch(r"(.*?)[-_. ]*([0-9]+)", safe[card.name].removesuffix(strength))
-        training, step = (found[1], int(found[2])) if found else (safe[card.name], place)
+        name, strength = safe[card.name], f"@{card.strength}".replace(" ", "")
+        # several strengths are in the names too: of the run, then of a pair's halves
+        own = strength_of(1.0, {expert: half.strength for expert, half in card.halves.items()})
+        plain = card.name.removesuffix(f"@{card.scale:g}").removesuffix(f"@{own}".replace(" ", ""))
+        name = name if plain == card.name else safe_name(plain)
+        found = re.fullmatch(r"(.*?)[-_. ]*([0-9]+)", name)
+        training, step = (found[1], int(found[2])) if found else (name, place)
         yield Point(
-            training=(training or "checkpoints") + strength * (card.scale != 1.0),
+            training=(training or "checkpoints") + strength * (strength != "@1"),
             step=step,
             numbers=dict(_numbers(record, card.name)),
             words=f"{sentences.verdict_text(record, card, 'en', str)}: {card.reason}",

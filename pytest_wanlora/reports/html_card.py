@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from pytest_wanlora.checkpoint.reads_in import summary
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports import plots
+from pytest_wanlora.reports import plots, sentences
 from pytest_wanlora.reports.html_text import label
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.reports.words_page import Page
@@ -66,8 +66,13 @@ def facts(card: CandidateCard, language: Language) -> tuple[Fact, ...]:
             Html.FACT_OF.say(language, part=known.get("block_count", "?"), whole=blocks),
         ),
         *([Fact(say(Html.FACT_PROGRAMS), programs)] if programs else []),
-        Fact(say(Html.FACT_STRENGTH), f"{card.scale:g}"),
+        Fact(say(Html.FACT_STRENGTH), card.strength),
+        *(Fact(say(Html.FACT_HINT), words) for words in sentences.hints(card, language)),
         Fact("SHA-256", str(card.sha256), digest=True),
+        *(
+            Fact(f"SHA-256, {sentences.half_name(expert, language)}: {half.file}", half.sha256, digest=True)
+            for expert, half in card.halves.items()
+        ),
     )
 
 
@@ -78,12 +83,7 @@ def _listed(values: object) -> str:
 
 def problems(card: CandidateCard) -> tuple[str, ...]:
     """What is wrong with the file, or to be known of it, in words."""
-    known = card.checkpoint or {}
-    return tuple(
-        str(each.get("words", each.get("code", ""))) if isinstance(each, Mapping) else str(each)
-        for listed in (known.get("problems"), known.get("warnings"))
-        for each in (listed if isinstance(listed, (list, tuple)) else ())
-    )
+    return tuple(words for kind in ("problems", "warnings") for _, words in card.told(kind))
 
 
 def layers(card: CandidateCard) -> tuple[tuple[str, str], ...]:

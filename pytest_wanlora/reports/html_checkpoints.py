@@ -231,7 +231,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         state=state,
         headline=sentences.verdict_text(record, card, language, isolated)
         if storing is not None
-        else headline.say(language, name=sentences.at_strength(card.name, card.scale, language, isolated)),
+        else headline.say(language, name=sentences.at_strength(card.name, card.strength, language, isolated)),
         reason=card.reason
         if card.sha256 is None
         else sentences.decision_text(record, card, language, isolated),
@@ -262,7 +262,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
 def _steps(record: RunRecord, candidate: str, language: Language) -> tuple[tuple[tuple[str, ...], str], ...]:
     made: list[tuple[tuple[str, ...], str]] = []
     for step in next_steps.next_steps(record, candidate):
-        words: tuple[str, ...] = (sentences.step_text(step, language, isolated),)
+        words: tuple[str, ...] = (sentences.step_text(step, language, isolated, visible),)
         command = visible(step.command)
         if made and command and made[-1][1] == command:
             words = (*made.pop()[0], *words)

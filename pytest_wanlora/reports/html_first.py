@@ -15,7 +15,7 @@ from pytest_wanlora.reports.html_checkpoints import (
 )
 from pytest_wanlora.reports.html_player import saved_as
 from pytest_wanlora.reports.html_previews import poster
-from pytest_wanlora.reports.html_text import isolated
+from pytest_wanlora.reports.html_text import isolated, visible
 from pytest_wanlora.reports.i18n import change_of, title_of
 from pytest_wanlora.reports.next_steps import race_on
 from pytest_wanlora.reports.words_html import Html
@@ -196,7 +196,9 @@ def first_step(
     chosen = [view for view in views if view.card.name == name] or [*views]
     if not chosen:
         steps = race_on(record)
-        return (sentences.step_text(steps[0], language, isolated), steps[0].command) if steps else None
+        return (
+            (sentences.step_text(steps[0], language, isolated, visible), steps[0].command) if steps else None
+        )
     if not chosen[0].steps:
         return None
     said, command = chosen[0].steps[0]

@@ -59,9 +59,11 @@ def _curve(card: RaceCard, language: Language) -> Markup:
     names = list(dict.fromkeys(each.checkpoint for each in card.entrants))
     found = {(each.scale, each.checkpoint): each.loss for each in card.entrants}
     strengths = list(dict.fromkeys(each.scale for each in card.entrants))
+    # of pairs whose halves have strengths of their own one line holds several, which its points' names tell
+    own = any(each.strengths for each in card.entrants) and len(strengths) == 1
     courses = [
         plots.Course(
-            f"{scale:g}",
+            "" if own else f"{scale:g}",
             tuple(plots.Point(found.get((scale, name)), None) for name in names),
             colour=number,
         )

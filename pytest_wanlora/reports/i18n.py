@@ -151,7 +151,18 @@ WHY_ALONE: Final = Phrase(
     "pytest 실행이 종료 코드 {exit_status}번으로 끝나 verify가 이 실행의 receipt를 거부합니다.",
 )
 
-STRENGTH: Final = Phrase("{name} at strength {scale:g}", "{name}(강도 {scale:g})")
+HINTS: Final[Mapping[str, Phrase]] = MappingProxyType(
+    {
+        "one_expert": Phrase(
+            "only the {has}-noise expert has a LoRA; the {other}-noise one is the base model's",
+            "{has}-noise 전문가에만 LoRA가 있고 {other}-noise 전문가는 베이스 모델 그대로입니다.",
+        ),
+        "same_for_both": Phrase("both experts have the same LoRA", "두 전문가에 같은 LoRA를 적용했습니다."),
+    }
+)
+"""Of a pair, by their code; all other hints on a file exist in English only."""
+
+STRENGTH: Final = Phrase("{name} at strength {strength}", "{name}(강도 {strength})")
 """A checkpoint that was gated at another strength than 1, which its name does not say."""
 
 BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(

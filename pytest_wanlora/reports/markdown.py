@@ -157,6 +157,10 @@ class _View:
             (of.checkpoint or {}).get("reads_in"), *(each.say(self._language) for each in words)
         )
 
+    def hints(self, of: CandidateCard) -> tuple[str, ...]:
+        """What is unusual about its file."""
+        return sentences.hints(of, self._language)
+
     def applied(self, of: CandidateCard) -> dict[str, str]:
         """How many layers got the LoRA; empty where no video tells, or the file was not judged."""
         videos = (v.applied for v in self._record.videos if v.candidate == of.name and v.applied is not None)
@@ -323,7 +327,7 @@ class _View:
         for step, after in zip(steps, (*steps, None)[1:], strict=True):
             # several steps may end in one command: show it behind the last of them that stand together
             shown = after is None or after.command != step.command
-            said = markdown(sentences.step_text(step, self._language, self._to.name))
+            said = markdown(sentences.step_text(step, self._language, self._to.name, self._to.text))
             yield said, step.command if shown else ""
 
     def courses(self) -> Iterator[tuple[str, dict[str, list[TrendPoint]]]]:

@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_wanlora.checkpoint import reads_in
+from pytest_wanlora.checkpoint import argument_of, reads_in
 from pytest_wanlora.errors import RecordError
+from pytest_wanlora.files import canonical, json_sha256
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import summary
-from pytest_wanlora.reports.commands import file_name, names_of
+from pytest_wanlora.reports import sentences, summary
+from pytest_wanlora.reports.commands import file_name, names_of, typed
 from pytest_wanlora.reports.limits import limit_rows
 from pytest_wanlora.reports.markdown_filters import environment, markdown
 from pytest_wanlora.verdict.judgement import ALL, Judgement
@@ -23,6 +24,7 @@ from pytest_wanlora.verdict.standing import judged_change
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
+    from pytest_wanlora.results.parts import CandidateCard
     from pytest_wanlora.results.run_record import RunRecord
 
 _LONGEST_PROMPT = 1000
@@ -105,10 +107,36 @@ def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None =
             reads_in=reads_in.summary(card.checkpoint.get("reads_in")),
             compared=summary.rows(record, candidate),
             limits=limit_rows(record, candidate),
-            receipt=markdown(file_name(record, candidate, "receipt", ".json")),
+            remarks=[*(words for _, words in card.told("warnings")), *sentences.hints(card, "en")],
+            of_digests=markdown(_of_digests(card)),
+            published=_published(card),
+            verify=_verify(record, card),
             change=lambda judged: markdown(judged_change(judged)),
         )
     )
+
+
+def _of_digests(card: CandidateCard) -> str:
+    """The JSON whose digest is the pair's; empty where the digest is a file's."""
+    digests = {expert: half.sha256 for expert, half in card.halves.items()}
+    return canonical(digests) if digests and json_sha256(digests) == card.sha256 else ""
+
+
+def _published(card: CandidateCard) -> dict[str, str]:
+    """Names of a pair's files beside each other: two of one name, of two folders, need others."""
+    files = {expert: half.file for expert, half in card.halves.items()}
+    if len(set(files.values())) < len({half.sha256 for half in card.halves.values()}):
+        return {expert: f"{expert}_noise_{name}" for expert, name in files.items()}
+    return files
+
+
+def _verify(record: RunRecord, card: CandidateCard) -> str:
+    """The command that checks the receipt, with the checkpoint's files beside it."""
+    strengths = {expert: half.strength for expert, half in card.halves.items()}
+    file = argument_of(_published(card), strengths) or str((card.checkpoint or {}).get("file"))
+    strength = () if card.scale == 1.0 else ("--scale", f"{card.scale!r}")
+    receipt = file_name(record, card.name, "receipt", ".json")
+    return typed("python", "-m", "pytest_wanlora", "verify", receipt, file, *strength)
 
 
 def _base_model(record: RunRecord) -> str | None:

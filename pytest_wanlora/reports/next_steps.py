@@ -11,7 +11,9 @@ from pytest_wanlora.reports import trend
 from pytest_wanlora.reports.commands import (
     alone_again,
     checkpoint_file,
+    exchanged,
     file_name,
+    files_of,
     gate_again,
     metadata_file,
     more_seeds,
@@ -33,7 +35,7 @@ from pytest_wanlora.reports.summary import (
     seeds_to_decide,
     videos_each,
 )
-from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
 if TYPE_CHECKING:
@@ -69,6 +71,10 @@ StepKey = Literal[
     "few_seeds",
     "band_below_noise",
     "unfused",
+    "expert_names",
+    "idle_targets",
+    "unclear_alpha",
+    "file_warning",
     "targets_open",
     "publish",
     "gate_alone",
@@ -83,6 +89,13 @@ _STYLE: Mapping[str, StepKey] = {
     "color": "color_lost",
     "clip": "prompt_lost",
     "clip_cosine": "prompt_lost",
+}
+#: What to do about a warning of the file, by its code.
+_WARNED: Mapping[str, StepKey] = {
+    "expert_name": "expert_names",
+    "zero_some": "idle_targets",
+    "alpha_some": "unclear_alpha",
+    "alpha_header": "unclear_alpha",
 }
 _UNTESTED = (Standing.BAND_ALONE, Standing.TOO_FEW)
 _GENTLER = "0.7"
@@ -133,6 +146,7 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
         *_look(found),
         *_evidence(record, card),
         *_precision(record, card),
+        *_warned(record, card),
         *_targets(record, card),
     )
 
@@ -162,7 +176,8 @@ def _unmeasured(record: RunRecord, card: CandidateCard, decision: Decision) -> I
     file = checkpoint_file(record, card)
     broken = [j for j in decision.failing if j.kind == "checkpoint" and j.verdict is Verdict.FAIL]
     if broken:
-        yield Step("fix_checkpoint", command=typed("python", "-m", "pytest_wanlora", "inspect", file))
+        inspect = typed("python", "-m", "pytest_wanlora", "inspect", *files_of(file))
+        yield Step("fix_checkpoint", command=inspect)
     kinds: tuple[tuple[StepKey, Verdict, str], ...] = (
         ("measure_baseline", Verdict.MISSING_BASELINE, update_baseline(record)),
         ("comparable_environment", Verdict.INCOMPARABLE, update_baseline(record)),
@@ -361,8 +376,22 @@ def _noise(record: RunRecord) -> Iterable[Step]:
 def _precision(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     own = [j for j in record.judgements if j.kind == "checkpoint" and j.candidate == card.name]
     for judged in own:
-        if judged.verdict is Verdict.WARN and judged.value is not None:
+        # a record of an earlier version has no code
+        rounded = (judged.code or ReasonCode.LORA_ROUNDED_AWAY) is ReasonCode.LORA_ROUNDED_AWAY
+        if judged.verdict is Verdict.WARN and judged.value is not None and rounded:
             yield Step("unfused", numbers={"survives": judged.value})
+
+
+def _warned(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
+    """What the file's own warnings ask for, each in its words."""
+    file = checkpoint_file(record, card)
+    inspect = typed("python", "-m", "pytest_wanlora", "inspect", *files_of(file))
+    told: dict[StepKey, list[str]] = {}
+    for code, words in card.told("warnings"):
+        told.setdefault(_WARNED.get(code, "file_warning"), []).append(words)
+    for key, of in told.items():
+        command = gate_again(record, card, file=exchanged(file)) if key == "expert_names" else inspect
+        yield Step(key, numbers={"words": "; ".join(of)}, command=command)
 
 
 def _publish(record: RunRecord, card: CandidateCard) -> Iterable[Step]:

@@ -236,7 +236,7 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
         bounds = "" if each.low is None or each.high is None else f" [{each.low:+.2f}, {each.high:+.2f}]"
         yield (
             quote(each.name),
-            f"{each.scale:g}",
+            each.strength,
             str(each.videos),
             "-" if each.loss is None else f"{each.loss:+z.2f}",
             "-" if each.worst is None else f"{each.worst:+z.2f}",

@@ -11,6 +11,7 @@ from pytest_wanlora.reports.i18n import (
     ADVICE,
     ADVICE_ALONE,
     BEST,
+    HINTS,
     OBJECTIVES,
     ONE_CAUSE,
     RUN_OUTCOMES,
@@ -59,7 +60,7 @@ def outcome_headline(outcome: RunOutcome, causes: int, language: Language) -> st
 
 def verdict_text(record: RunRecord, card: CandidateCard, language: Language, quote: Quote) -> str:
     """Whether a checkpoint may be published, or was stored as a baseline, in a few words."""
-    name = quote(card.name) if card.sha256 is None else at_strength(card.name, card.scale, language, quote)
+    name = quote(card.name) if card.sha256 is None else at_strength(card.name, card.strength, language, quote)
     if (storing := record.storing) is not None:
         key = "stored" if storing.stored else "refused" if storing.refused else "not_measured"
         return STORING[key].say(language, name=name, baseline=quote(storing.name))
@@ -314,14 +315,29 @@ def best_advice(found: Best, language: Language, quote: Quote) -> str:
     if found.candidate is None:
         return ""
     advice = ADVICE_ALONE if "exit_status" in found.numbers else ADVICE
-    return advice.say(language, best=at_strength(found.candidate, found.scale, language, quote))
+    return advice.say(language, best=at_strength(found.candidate, found.strength, language, quote))
 
 
-def at_strength(name: str, scale: float, language: Language, quote: Quote) -> str:
+def half_name(expert: str, language: Language) -> str:
+    """What a half of a pair is: the LoRA of which expert."""
+    return (Page.HALF_HIGH if expert == "high" else Page.HALF_LOW).say(language)
+
+
+def hints(card: CandidateCard, language: Language) -> tuple[str, ...]:
+    """What is unusual about a checkpoint's file."""
+    has = next(iter(card.halves), "")
+    named = {"has": has, "other": "low" if has == "high" else "high"}
+    return tuple(
+        HINTS[code].say(language, **named) if code in HINTS and has else words
+        for code, words in card.told("hints")
+    )
+
+
+def at_strength(name: str, strength: str, language: Language, quote: Quote) -> str:
     """A checkpoint's name, with its strength if that is another than the one that is meant without a word."""
-    if scale == 1.0 or name.endswith(f"@{scale:g}"):
+    if strength == "1" or name.endswith(f"@{strength.replace(' ', '')}"):
         return quote(name)
-    return STRENGTH.say(language, name=quote(name), scale=scale)
+    return STRENGTH.say(language, name=quote(name), strength=strength)
 
 
 def best_reason(found: Best, language: Language, quote: Quote) -> str:
@@ -339,9 +355,19 @@ def objective_text(record: RunRecord, language: Language) -> str:
     return OBJECTIVES[objective(record)].say(language)
 
 
-def step_text(step: Step, language: Language, quote: Quote) -> str:
-    """What to do, in words; its command is the step's own."""
-    fields = {key: quote(value) if isinstance(value, str) else value for key, value in step.numbers.items()}
+def step_text(step: Step, language: Language, quote: Quote, text: Quote) -> str:
+    """What to do, in words; its command is the step's own.
+
+    Args:
+        step: What to do.
+        language: `"en"` or `"ko"`.
+        quote: For names.
+        text: For anybody's words.
+    """
+    fields = {
+        key: (text if key == "words" else quote)(value) if isinstance(value, str) else value
+        for key, value in step.numbers.items()
+    }
     place = Page.ALL_SCENARIOS.say(language) if step.scenario == ALL else quote(step.scenario)
     return STEPS[step.key].say(
         language, scenario=place, metrics=metric_names(step.metrics, language), **fields

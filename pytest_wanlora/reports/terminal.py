@@ -128,12 +128,13 @@ def summary(
 def _race(card: RaceCard, width: int) -> Iterator[str]:
     for said in race.lines(card, "en", str, str):
         yield from wrapped(f"race: {said}", width)
-    # strength is in the name, and how far somebody was behind in the words
+    # how far somebody was behind is in the words, and strength in the name but for those of a pair's halves
+    own = any(each.strengths for each in card.entrants)
     table = [
-        (name, videos, loss, worst, end)
-        for name, _, videos, loss, worst, _, end in (race.head("en"), *race.rows(card, "en", str, str))
+        (name, *[strength] * own, videos, loss, worst, end)
+        for name, strength, videos, loss, worst, _, end in (race.head("en"), *race.rows(card, "en", str, str))
     ]
-    yield from (f"  {line}" for line in aligned(table, left={0, 4}))
+    yield from (f"  {line}" for line in aligned(table, left={0, 4 + own}))
     yield from [f"  next: {card.next_command}"] if card.next_command else []
 
 
@@ -169,6 +170,7 @@ def _setting(record: RunRecord, width: int) -> list[str]:
 
 def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: bool, full: bool) -> list[str]:
     lines = _card_lines(card, width, full=full)
+    lines += [line for said in sentences.hints(card, "en") for line in wrapped(f"hint: {said}", width, "  ")]
     if reads := reads_in.summary((card.checkpoint or {}).get("reads_in")):
         lines += wrapped(reads, width, "  ")
     own = [judged for judged in record.judgements if judged.candidate == card.name]
@@ -218,7 +220,7 @@ def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: b
 
 def _decided(record: RunRecord, card: CandidateCard, width: int) -> Iterator[str]:
     """Whether it may be published; of a run that stores a baseline, whether it was stored, and what to do."""
-    name, storing = sentences.at_strength(card.name, card.scale, "en", str), record.storing
+    name, storing = sentences.at_strength(card.name, card.strength, "en", str), record.storing
     name = card.name if card.sha256 is None else name
     if storing is None:
         if not any(judged.candidate == card.name for judged in record.judgements):
@@ -290,9 +292,15 @@ def _card_lines(card: CandidateCard, width: int, *, full: bool) -> list[str]:
     size = f"{known.get('size', 0) / 2**20:.1f} MiB"
     again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
     form, dtype, rank = (known.get(name, "unknown") for name in ("format", "dtype", "rank"))
-    kind = f"{form}, {dtype}, rank {rank}, {size}, scale {card.scale:g}"
+    kind = f"{form}, {dtype}, rank {rank}, {size}, scale {card.strength}"
     lines = wrapped(f"{card.name}: {kind}{again}", width)
-    return [*lines, f"  sha256 {card.sha256}"] if full else lines
+    if not full:
+        return lines
+    halves = (
+        f"  {expert}: {half.file}, strength {half.strength:g}, sha256 {half.sha256}"
+        for expert, half in card.halves.items()
+    )
+    return [*lines, f"  sha256 {card.sha256}", *halves]
 
 
 def _training_data(record: RunRecord, data: TrainingDataCard, width: int) -> list[str]:

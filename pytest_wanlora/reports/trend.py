@@ -65,14 +65,14 @@ class Best:
             `comparisons` (the loss is taken over), `next` (name of the second); of `"none"`: `nearest` (name
             of the checkpoint with the fewest failing items and tests) and `failing` (how many it has);
             `exit_status` where `verify` refuses the run's receipts for it.
-        scale: The strength that the candidate was gated at.
+        strength: That the candidate was gated at, in words.
         objective: What the loss is: the mean or the largest.
     """
 
     candidate: str | None
     reason_key: BestReason
     numbers: Mapping[str, float | str] = field(default_factory=dict)
-    scale: float = 1.0
+    strength: str = "1"
     objective: Objective = "mean"
 
 
@@ -212,12 +212,12 @@ def best(record: RunRecord) -> Best:
     counts |= {"loss": losses[first][0], "comparisons": losses[first][1]}
     if record.receipts_refused:
         counts["exit_status"] = record.exit_status
-    scale = next(card.scale for card in cards if card.name == first)
+    strength = next(card.strength for card in cards if card.name == first)
     if len(ranked) == 1:
-        return Best(first, "only", _finite(counts), scale)
+        return Best(first, "only", _finite(counts), strength)
     counts |= {"next": ranked[1], "next_loss": losses[ranked[1]][0]}
     same = losses[first][0] == losses[ranked[1]][0]
-    return Best(first, "tie" if same else "least_loss", _finite(counts), scale, objective(record))
+    return Best(first, "tie" if same else "least_loss", _finite(counts), strength, objective(record))
 
 
 def _none(record: RunRecord, names: list[str], counts: dict[str, float | str]) -> Best:

@@ -303,6 +303,7 @@ class Html(Enum):
     FACT_OF = Phrase("{part} of {whole}", "{whole}개 중 {part}개")
     FACT_PROGRAMS = Phrase("Programs", "프로그램")
     FACT_STRENGTH = Phrase("Strength", "강도")
+    FACT_HINT = Phrase("Hint", "참고")
     PATCHED = Phrase("Layers patched", "LoRA를 적용한 레이어")
     PATCHED_OF = Phrase("{part} of {whole} ({mode})", "{whole}개 중 {part}개({mode})")
     DIFFER = Phrase("Layers that differ", "값이 달라진 레이어")

@@ -102,6 +102,13 @@ class Page(Enum):
         "{format}, {dtype}, rank {rank}, {targets} layers, scale {scale}",
         "{format}, {dtype}, rank {rank}, 대상 레이어 {targets}개, scale {scale}",
     )
+    HALF_HIGH = Phrase("high-noise LoRA", "high-noise 전문가 LoRA")
+    HALF_LOW = Phrase("low-noise LoRA", "low-noise 전문가 LoRA")
+    HALF_OF = Phrase(
+        "{file}, sha256 {sha256}, strength {strength:g}", "{file}, sha256 {sha256}, 강도 {strength:g}"
+    )
+    FILE_WARNING = Phrase("warning of the file", "파일에서 확인할 점")
+    FILE_HINT = Phrase("hint of the file", "파일 참고 사항")
     APPLIED = Phrase("LoRA applied", "LoRA 적용")
     APPLIED_TO = Phrase(
         "{patched} of {targets} layers patched", "레이어 {targets}개 중 {patched}개에 적용 확인"

@@ -199,6 +199,25 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "fuse 과정의 반올림 후 LoRA 변화량의 {survives:.1%}만 남습니다. 스위트의 sampling.lora_mode 값을 "
             "unfused로 바꾸세요.",
         ),
+        "expert_names": Phrase(
+            "{words}. The files were applied as they were given. If the names are right, gate them the other "
+            "way round; else rename the files before they are published.",
+            "{words}. 파일은 지정한 대로 적용했습니다. 파일 이름이 맞다면 서로 바꾸어 다시 검사하고, 이름이 "
+            "틀렸다면 배포하기 전에 고치세요.",
+        ),
+        "idle_targets": Phrase(
+            "{words}. See which they are. If they were to be trained, train them, or save the LoRA in a type "
+            "that holds so small an update.",
+            "{words}. 어느 레이어인지 확인하세요. 학습 대상이었다면 다시 학습하거나, 작은 변화도 담을 수 "
+            "있는 형식으로 저장하세요.",
+        ),
+        "unclear_alpha": Phrase(
+            "{words}. Other programs may apply it at another strength. See what the file holds, and save it "
+            "again with the alpha of each target.",
+            "{words}. 프로그램마다 적용 강도가 달라질 수 있습니다. 파일 내용을 확인하고 모든 레이어의 alpha "
+            "값과 함께 다시 저장하세요.",
+        ),
+        "file_warning": Phrase("{words}. See what the file holds.", "{words}. 파일 내용을 확인하세요."),
         "targets_open": Phrase(
             "Targets that are not reached: {open} of {targets} ({metrics}). They are aims of the training "
             "and gate nothing.",

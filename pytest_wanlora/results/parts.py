@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 
 from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.metrics import scoring_metrics
+from pytest_wanlora.phrases import strength_of
 from pytest_wanlora.schemas import Count, Finite, StrictModel
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import Judgement
@@ -165,9 +166,24 @@ class SuiteCard(StrictModel):
     objective: Objective | None = None
 
 
+class Half(StrictModel, extra="ignore"):
+    """What reports take from the description of one half of a pair.
+
+    Attributes:
+        file: Name of its file.
+        sha256: Of the file.
+        strength: Factor on it.
+    """
+
+    file: str = ""
+    sha256: str = ""
+    strength: Finite = 1.0
+
+
 class _Described(StrictModel, extra="allow"):
     """What reports take from the description of a checkpoint."""
 
+    experts: dict[Literal["high", "low"], Half] = Field(default_factory=dict)
     file: str = ""
     size: Annotated[int, Field(ge=0, lt=2**63)] = 0
     format: str = ""
@@ -181,7 +197,7 @@ class CandidateCard(StrictModel):
     Attributes:
         name: As in test ids.
         sha256: Of the file; None for the model without LoRA.
-        scale: Strength of the LoRA.
+        scale: Strength of the LoRA; of a pair the factor on both halves.
         checkpoint: `Checkpoint.describe()`; None for the model without LoRA.
         norms: Block number to the norm of its layers' updates, for the card's plot.
         runs: How many tries these bytes have had on this suite, this one included: sets of seeds that no
@@ -212,6 +228,27 @@ class CandidateCard(StrictModel):
         if found is not None:
             _Described.model_validate(found)
         return found
+
+    def told(self, kind: Literal["problems", "warnings", "hints"]) -> tuple[tuple[str, str], ...]:
+        """What is to be known of the file, by its description: a code and words for each."""
+        listed = (self.checkpoint or {}).get(kind)
+        return tuple(
+            (str(each.get("code", "")), str(each.get("words", each.get("code", ""))))
+            if isinstance(each, Mapping)
+            else ("", str(each))
+            for each in (listed if isinstance(listed, (list, tuple)) else ())
+        )
+
+    @property
+    def halves(self) -> dict[str, Half]:
+        """Of a pair, the LoRA of each expert that has one; empty for another LoRA."""
+        known = (self.checkpoint or {}).get("experts") or {}
+        return {expert: Half.model_validate(known[expert]) for expert in ("high", "low") if expert in known}
+
+    @property
+    def strength(self) -> str:
+        """The strength of the LoRA in words; of a pair that of each half."""
+        return strength_of(self.scale, {expert: each.strength for expert, each in self.halves.items()})
 
 
 class Paths(StrictModel):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import Field
+
+from pytest_wanlora.phrases import strength_of
 from pytest_wanlora.schemas import Finite, StrictModel
 from pytest_wanlora.verdict.race import Objective, Standing, State
 
@@ -17,6 +20,7 @@ class Entrant(StrictModel):
         name: As on the command line of its gate: checkpoint, and strength where there are several.
         checkpoint: The name without the strength.
         scale: Strength of the LoRA.
+        strengths: Of a pair whose halves have strengths of their own, the factor on each expert's LoRA.
         videos: It got so many.
         state: `"in"`: in the race to its end; `"no_better"`: dropped, certainly not better than the leader by
             more than the margin; `"behind"`: dropped, certainly worse; `"failed"`: dropped, it fails.
@@ -47,6 +51,12 @@ class Entrant(StrictModel):
     worst: Finite | None = None
     why: str = ""
     why_ko: str = ""
+    strengths: dict[Literal["high", "low"], Finite] = Field(default_factory=dict)
+
+    @property
+    def strength(self) -> str:
+        """The strength in words; of a pair that of each half."""
+        return strength_of(self.scale, dict(self.strengths.items()))
 
     @classmethod
     def of(cls, standing: Standing, **known: Any) -> Entrant:  # noqa: ANN401 - the other fields

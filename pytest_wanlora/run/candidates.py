@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -45,6 +46,12 @@ class Candidate:
     name: str
     checkpoint: Checkpoint | None
     scale: float = 0.0
+
+    @property
+    def strengths(self) -> Mapping[str, float]:
+        """Of a pair whose halves have strengths of their own, the factor on each expert's LoRA."""
+        found = {} if self.checkpoint is None else self.checkpoint.strengths
+        return found if any(each != 1.0 for each in found.values()) else {}
 
     @property
     def argument(self) -> str:
@@ -105,10 +112,18 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     read = _all_or_none(
         settings, arguments, lambda name: named[name].read(name), lambda found: _misfits(settings, found)
     )
+    # a file with the LoRAs of both experts may have been given as `high=` and `low=` of it too
+    once: dict[object, str] = {}
+    for name, each in read.items():
+        halves = tuple(
+            (expert, os.path.realpath(half.path), each.strengths[expert])
+            for expert, half in each.experts.items()
+        )
+        once.setdefault(halves or name, name)
     several = len(settings.scales) > 1
     return tuple(
-        Candidate(f"{name}@{scale:g}" if several else name, found, scale)
-        for name, found in read.items()
+        Candidate(f"{name}@{scale:g}" if several else name, read[name], scale)
+        for name in once.values()
         for scale in settings.scales
     )
 
@@ -159,12 +174,34 @@ def repeated(candidates: Iterable[Candidate], *, race: bool = False) -> tuple[st
     return tuple(said)
 
 
+def apart(settings: Settings, candidates: Iterable[Candidate]) -> tuple[str, ...]:
+    """Halves of a pair that were given as two candidates, a sentence with the command that pairs them.
+
+    Halves that belong together have a common part of their names; one high-noise and one low-noise LoRA of a
+    run belong together whatever they are called.
+    """
+    halves: dict[str, dict[str, Candidate]] = {expert: {} for expert in checkpoints.EXPERTS}
+    for each in candidates:
+        if each.checkpoint is not None and len(each.checkpoint.experts) == 1:
+            ((expert, own),) = each.checkpoint.experts.items()
+            halves[expert].setdefault(checkpoints.common_name(own.path), each)
+    high, low = (halves[expert] for expert in checkpoints.EXPERTS)
+    pairs = [(high[name], low[name]) for name in high if name in low]
+    if len(high) == len(low) == 1:
+        pairs = [*zip(high.values(), low.values(), strict=True)]
+    said = []
+    for two in pairs:
+        command = settings.again(f"--lora={','.join(each.argument for each in two)}", without=["--lora"])
+        said.append(
+            f"{two[0].name} and {two[1].name} are two candidates, a high-noise LoRA alone and a low-noise "
+            f"LoRA alone, each with the base model for the other expert; to gate them as one pair: {command}"
+        )
+    return tuple(said)
+
+
 def _argument(halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
     """What to give `--lora` to get a pair."""
-    return ",".join(
-        f"{expert}={from_here(path)}" + ("" if strengths[expert] == 1.0 else f"@{strengths[expert]:g}")
-        for expert, path in halves.items()
-    )
+    return checkpoints.argument_of({expert: from_here(path) for expert, path in halves.items()}, strengths)
 
 
 def _misfits(settings: Settings, found: Mapping[str, Checkpoint]) -> dict[str, WanloraError]:

@@ -217,6 +217,7 @@ class Course:
                     name=each.name,
                     checkpoint=each.name.removesuffix(f"@{each.scale:g}"),
                     scale=each.scale,
+                    strengths=each.strengths,
                     videos=self.videos[each.name],
                     **self._measured(each.name),
                     why=failed.en,

@@ -154,7 +154,7 @@ def _checkpoints(known: Mapping[Path, _Facts]) -> tuple[tuple[Found, ...], tuple
         digest = json_sha256({expert: known[of[expert]].digest for expert in EXPERTS})
         written = max(known[path].stamp[2] for path in of.values()) / 1e9
         argument = ",".join(f"{expert}={of[expert]}" for expert in EXPERTS)
-        made.append(Found(common.stem, argument, digest, written))
+        made.append(Found(pairs.telling(common).stem, argument, digest, written))
     for each in sorted(made, key=lambda each: (each.written, each.argument)):
         # of the same bytes under two names, the first
         found.setdefault(each.digest, each)

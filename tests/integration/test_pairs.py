@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import shutil
+import sys
+
 import pytest
 
 from pytest_wanlora import results, testing
@@ -47,3 +51,32 @@ def test_a_folder_of_pairs_is_gated_pair_by_pair(project: Project) -> None:
     refused = project.run("--lora", "out")
     assert refused.ret == pytest.ExitCode.USAGE_ERROR
     refused.stderr.fnmatch_lines(["*no partner for *b_high_noise.safetensors; allowed: *"])
+
+
+def test_strengths_reach_the_receipt_and_the_printed_command_verifies_it(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_experts(project)
+    project.measure_base()
+    names = ("a_high_noise.safetensors", "a_low_noise.safetensors")
+    for seed, name in enumerate(names):
+        testing.write_lora(project.path / name, seed=seed)
+    high, low = names
+    done = project.run("--lora", f"high={high}@0.5,low={low}@0.25", "--wanlora-scale", "0.8")
+    assert done.ret == pytest.ExitCode.OK, done.stdout.str()[-3000:]
+    said = "high 0.4 (0.5 x 0.8), low 0.2 (0.25 x 0.8)"
+    done.stdout.fnmatch_lines([f"a at strength {said} may be published: *"])
+    folder = project.path / ".wanlora" / "runs" / "latest"
+    command = next(
+        line for line in (folder / "model-card.md").read_text("utf-8").splitlines() if " verify " in line
+    )
+    # published beside its receipt
+    shutil.copy(folder / "receipt.json", project.path)
+    monkeypatch.chdir(project.path)
+    verified = project.pytester.run(sys.executable, *shlex.split(command)[1:])
+    assert verified.ret == 0, verified.stderr.str()
+    verified.stdout.fnmatch_lines([f"*at strength {said}"])
+    apart = project.run("--lora", f"high={high}", "--lora", f"low={low}", "--wanlora-plan")
+    apart.stdout.fnmatch_lines(
+        [f"wanlora: warning: a_high_noise and a_low_noise are two *: pytest --lora=high={high},low={low} *"]
+    )

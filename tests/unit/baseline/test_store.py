@@ -164,6 +164,14 @@ def test_a_baseline_is_measured_anew_with_the_checkpoint_that_it_is_of() -> None
     assert measure_again(base.model_copy(update=of), "tiny") == (
         "pytest --wanlora-suite tiny --lora 'old one.safetensors' --update-baselines --wanlora-scale 0.8"
     )
+    halves = {
+        expert: {"file": f"{expert}.safetensors", "strength": strength}
+        for expert, strength in (("high", 0.5), ("low", 1.0))
+    }
+    pair = {"name": "accepted", "candidate": {"file": "high.safetensors, low.safetensors", "experts": halves}}
+    assert "--lora high=high.safetensors@0.5,low=low.safetensors " in measure_again(
+        base.model_copy(update=pair), "tiny"
+    )
 
 
 @pytest.mark.parametrize(

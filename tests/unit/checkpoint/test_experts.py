@@ -103,6 +103,44 @@ def test_a_pair_is_named_by_hand_with_strengths(tmp_path: Path) -> None:
     assert names_of([pair]) == ("a-b@2",)
 
 
+def test_a_pair_given_twice_is_one_candidate_and_at_other_strengths_another(tmp_path: Path) -> None:
+    folder = files(tmp_path, "a_high", "a_low")
+    pair = f"high={folder}/a_high.safetensors,low={folder}/a_low.safetensors"
+    assert list(
+        found(
+            str(folder),
+            pair,
+            pair,
+            f"high={folder}/../{folder.name}/a_high.safetensors@1,low={folder}/a_low.safetensors",
+        )
+    ) == ["a"]
+    weaker = pair.replace("a_high.safetensors", "a_high.safetensors@0.5")
+    assert list(found(pair, weaker)) == ["a@1", "a@high0.5,low1"]
+    assert list(found(weaker)) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("names", "called"),
+    [
+        (("seoul/HIGH", "seoul/low"), "seoul"),
+        (("seoul/high_noise", "seoul/low_noise"), "seoul"),
+        (("seoul/high_noise_model", "seoul/low_noise_model"), "seoul-model"),
+        (("seoul/lora/HighNoise", "seoul/lora/LowNoise"), "seoul"),
+        (("seoul/wan_high", "seoul/wan_low"), "wan"),
+    ],
+)
+def test_a_pair_whose_names_say_nothing_is_called_by_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: tuple[str, str], called: str
+) -> None:
+    folder = files(tmp_path, *names)
+    high, low = (folder / f"{name}.safetensors" for name in names)
+    assert list(found(str(high.parent))) == [called]
+    assert list(found(f"high={high},low={low}")) == [called]
+    monkeypatch.chdir(high.parent)
+    assert list(found(f"high={high.name},low={low.name}")) == [called]
+    assert list(found(".")) == [called]
+
+
 def test_one_half_alone_and_the_same_file_for_both_are_named(tmp_path: Path) -> None:
     files(tmp_path, "x_high_noise", "both")
     (alone,) = asked([f"high={tmp_path}/x_high_noise.safetensors"], by_name=True)

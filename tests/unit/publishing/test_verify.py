@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
 import os
@@ -30,6 +31,7 @@ from pytest_wanlora.results.parts import Paths
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import packaged, schema
 from pytest_wanlora.verdict.judgement import ItemOutcome, PytestOutcome, Verdict
+from tests import loras
 from tests.unit.reports import gated
 
 VERSION_1 = Path(__file__).parents[2] / "data" / "receipt-version-1.json"
@@ -1313,15 +1315,17 @@ class TestPairs:
         self._gate(tmp_path, "high=pair/x_high.safetensors,low=pair/x_low.safetensors")
         return tmp_path
 
-    def _gate(self, folder: Path, argument: str) -> None:
-        """The receipt and the record of a run that let it pass."""
+    def _gate(self, folder: Path, argument: str, *, halves: bool = True) -> None:
+        """The receipt and the record of a run that let it pass; without `halves` as before they were told."""
         (asked,) = checkpoints.asked([argument], by_name=False)
         found = asked.read("epoch-2")
         own = gated.card(sha256=found.sha256, checkpoint=found.describe())
         record = gated.record(candidates=(own,))
         (folder / "results.json").write_text(record.to_json(), encoding="utf-8")
         made = receipt.statement(record, "epoch-2")
-        (folder / "receipt.json").write_bytes(receipt.canonical(made))
+        if not halves:
+            made["predicate"]["checkpoint"].pop("halves", None)
+        (folder / "receipt.json").write_bytes(receipt.canonical(receipt._sealed(made)))
 
     def _refused(self, given: str, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, str]:
         """What is said of these files, and the next command."""
@@ -1332,7 +1336,7 @@ class TestPairs:
     def _verifies(self, command: str) -> bool:
         return cli.main(shlex.split(command.removeprefix("python -m pytest_wanlora "))) == 0
 
-    @pytest.mark.parametrize("with_record", [True, False])
+    @pytest.mark.parametrize("told_by", ["receipt", "record", "files"])
     @pytest.mark.parametrize(
         ("given", "words"),
         [
@@ -1351,9 +1355,11 @@ class TestPairs:
         ],
     )
     def test_what_is_wrong_is_said_and_the_command_with_the_right_files(
-        self, files: Path, given: str, words: str, with_record: bool, capsys: pytest.CaptureFixture[str]
+        self, files: Path, given: str, words: str, told_by: str, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        if not with_record:
+        pair = "high=pair/x_high.safetensors,low=pair/x_low.safetensors"
+        self._gate(files, pair, halves=told_by == "receipt")
+        if told_by != "record":
             (files / "results.json").unlink()
         said, following = self._refused(given, capsys, "--require", "clip>=0.3")
         digests = {"other": files / "other.safetensors", "low": files / "pair" / "x_low.safetensors"}
@@ -1367,6 +1373,8 @@ class TestPairs:
     def test_a_half_that_is_not_found_has_a_name_and_a_digest(
         self, files: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        pair = "high=pair/x_high.safetensors,low=pair/x_low.safetensors"
+        self._gate(files, pair, halves=False)
         low = (files / "pair" / "x_low.safetensors").rename(files / "elsewhere.safetensors")
         said, following = self._refused("pair/x_high.safetensors", capsys)
         assert f"x_low.safetensors with SHA-256 {file_sha256(low)}, is missing, not found beside it" in said
@@ -1390,6 +1398,8 @@ class TestPairs:
         assert "cannot be told" not in said
 
     def test_strengths_stay_with_their_files(self, files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        pair = "high=pair/x_high.safetensors,low=pair/x_low.safetensors"
+        self._gate(files, pair, halves=False)
         given = "high=pair/x_low.safetensors@0.5,low=pair/x_high.safetensors"
         _, following = self._refused(given, capsys)
         assert following.endswith("high=pair/x_high.safetensors,low=pair/x_low.safetensors@0.5")
@@ -1416,6 +1426,7 @@ class TestPairs:
     def test_a_record_with_other_digests_of_the_halves_is_not_believed(
         self, files: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        self._gate(files, "high=pair/x_high.safetensors,low=pair/x_low.safetensors", halves=False)
         path = files / "results.json"
         document = json.loads(path.read_text(encoding="utf-8"))
         document["candidates"][0]["checkpoint"]["experts"]["low"]["sha256"] = "00" * 32
@@ -1447,3 +1458,62 @@ class TestPairs:
         assert "2 pairs; allowed: one, such as high=one/a.safetensors,low=two/a.safetensors" in (
             capsys.readouterr().err
         )
+
+
+def test_a_receipt_of_a_pair_tells_its_halves(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for seed, name in enumerate(("x_high", "x_low")):
+        testing.write_lora(tmp_path / f"{name}.safetensors", seed=seed)
+    argument = f"high={tmp_path}/x_high.safetensors@0.05,low={tmp_path}/x_low.safetensors@0.5"
+    (asked,) = checkpoints.asked([argument], by_name=True)
+    pair = asked.read("epoch-2")
+    record = gated.record(candidates=(gated.card(sha256=pair.sha256, checkpoint=pair.describe()),))
+    made = receipt.statement(record, "epoch-2")
+    halves = made["predicate"]["checkpoint"]["halves"]
+    assert halves == {
+        expert: {
+            "name": each.path.name,
+            "digest": {"sha256": each.sha256},
+            "strength": pair.strengths[expert],
+        }
+        for expert, each in pair.experts.items()
+    }
+    path = tmp_path / "receipt.json"
+    path.write_bytes(receipt.canonical(made))
+    path.with_name("results.json").write_text(record.to_json(), encoding="utf-8")
+    assert cli.main(["verify", str(path), argument]) == 0
+    assert "at strength high 0.05, low 0.5" in capsys.readouterr().out
+    # one half alone: the command that was typed, with both
+    assert cli.main(["verify", str(path), f"{tmp_path}/x_low.safetensors", "--min-seeds", "1"]) == 1
+    assert f"next: python -m pytest_wanlora verify {path} {argument} --min-seeds 1" in capsys.readouterr().err
+    weaker = argument.replace("@0.05", "")
+    assert cli.main(["verify", str(path), weaker]) == 1
+    assert f"next: pytest --lora {weaker}" in capsys.readouterr().err
+
+    def problems(said: dict[str, Any]) -> str:
+        path.write_bytes(receipt.canonical(receipt._sealed(said)))
+        return "; ".join(verify(path, Path(argument), Demands()).problems)
+
+    # one of before they were told stays valid, beside its record too
+    before = copy.deepcopy(made)
+    del before["predicate"]["checkpoint"]["halves"]
+    assert problems(before) == ""
+    made["predicate"]["checkpoint"]["halves"]["high"]["strength"] = 1.0
+    assert "checkpoint.halves" in problems(made)
+    path.with_name("results.json").unlink()
+    assert "checkpoint.halves are not what its identity is of" in problems(made)
+
+
+def test_a_file_with_both_experts_at_other_strengths_is_named_as_it_was_gated(tmp_path: Path) -> None:
+    plain = loras.random_lora(seed=0)
+    both = {f"transformer_{number}.{key}": value for number in (1, 2) for key, value in plain.items()}
+    loras.write(tmp_path / "both.safetensors", both)
+    argument = f"high={tmp_path}/both.safetensors@0.5,low={tmp_path}/both.safetensors"
+    (asked,) = checkpoints.asked([argument], by_name=True)
+    pair = asked.read("epoch-2")
+    record = gated.record(candidates=(gated.card(sha256=pair.sha256, checkpoint=pair.describe()),))
+    path = tmp_path / "receipt.json"
+    path.write_bytes(receipt.canonical(receipt.statement(record, "epoch-2")))
+    assert verify(path, Path(argument), Demands()).problems == ()
+    said = "; ".join(verify(path, tmp_path / "both.safetensors", Demands()).problems)
+    assert "high 0.5, low 1; allowed: high=both.safetensors@0.5,low=both.safetensors" in said
+    assert "changed" not in said

@@ -131,7 +131,7 @@ class TestSection:
         assert "at least 0.3" in text
         assert "at most 1140" in text
         assert f"`{gated.SHA}`" in text
-        assert "python -m pytest_wanlora verify receipt.json FILE.safetensors" in text
+        assert "python -m pytest_wanlora verify receipt.json epoch-2.safetensors" in text
 
     def test_a_failing_checkpoint_says_so_first(self) -> None:
         text = card_of(gated.failing()).text

@@ -10,10 +10,10 @@ import pytest
 from pytest_wanlora.phrases import LANGUAGES
 from pytest_wanlora.reports import next_steps, sentences
 from pytest_wanlora.reports.next_steps import Step, StepKey
-from pytest_wanlora.results.parts import Cap, Storing
+from pytest_wanlora.results.parts import Cap, Paths, Storing
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.suite import Limit
-from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, Verdict
+from pytest_wanlora.verdict.judgement import ALL, ItemId, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.noise import NoiseFloor
 from tests.unit.reports.records import (
     SCENARIOS,
@@ -76,6 +76,21 @@ def accepted(held: int) -> RunRecord:
 
 
 NOT_STORED: Any = {"name": "accepted", "stored": False, "refused": True, "why": ("worse",)}
+
+
+def warned(code: str) -> RunRecord:
+    """A pair whose LoRA is applied whole, with one warning of its files."""
+    record = run_record([replace(file_judged(Verdict.WARN), code=ReasonCode.LORA_WARNED), *GOOD])
+    (card,) = record.candidates
+    known = {**(card.checkpoint or {}), "warnings": [{"code": code, "words": "a says b"}]}
+    files = {card.name: "high=a.safetensors@0.8,low=b.safetensors"}
+    return record.model_copy(
+        update={
+            "candidates": (card.model_copy(update={"checkpoint": known}),),
+            "paths": Paths(run="runs/1", suite="tiny", checkpoints=files),
+        }
+    )
+
 
 CASES: list[tuple[StepKey, RunRecord, str]] = [
     (
@@ -153,7 +168,17 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     ("seeds_cannot_settle", run_record([*GOOD, unresolved(None)]), ""),
     ("few_seeds", run_record([*GOOD, compared(NATURE, "fvd", 100.0, 100.0, n=1, width=None)]), ""),
     ("band_below_noise", with_noise(0.9), ""),
-    ("unfused", run_record([replace(file_judged(Verdict.WARN), value=0.71), *GOOD]), ""),
+    (
+        "unfused",
+        run_record(
+            [replace(file_judged(Verdict.WARN), value=0.71, code=ReasonCode.LORA_ROUNDED_AWAY), *GOOD]
+        ),
+        "",
+    ),
+    ("expert_names", warned("expert_name"), "--lora high=b.safetensors,low=a.safetensors@0.8"),
+    ("idle_targets", warned("zero_some"), "inspect a.safetensors b.safetensors"),
+    ("unclear_alpha", warned("alpha_header"), "inspect a.safetensors b.safetensors"),
+    ("file_warning", warned("of_a_later_version"), "inspect a.safetensors b.safetensors"),
     (
         "targets_open",
         run_record(
@@ -175,9 +200,16 @@ def test_each_rule_has_its_step_with_words_and_command(key: StepKey, record: Run
     assert command in step.command
     assert bool(command) == bool(step.command)
     for language in LANGUAGES:
-        said = sentences.step_text(step, language, lambda name: f"<{name}>")
+        said = sentences.step_text(step, language, lambda name: f"<{name}>", str)
         assert said
         assert "{" not in said
+        assert ("a says b" in said) is ("words" in step.numbers)
+
+
+def test_a_warning_of_the_file_is_not_taken_for_rounding() -> None:
+    found = steps(warned("expert_name"))
+    assert "unfused" not in found
+    assert found["expert_names"].numbers == {"words": "a says b"}
 
 
 def test_every_rule_has_its_case() -> None:

@@ -16,7 +16,14 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora import testing
 from pytest_wanlora.errors import CheckpointError, SuiteError
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates, repeated
+from pytest_wanlora.run.candidates import (
+    Candidate,
+    apart,
+    check_fits,
+    distinct,
+    read_candidates,
+    repeated,
+)
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 from tests import loras, unusual
 from tests.unit.conftest import OpenGate
@@ -175,6 +182,45 @@ def test_one_lora_under_several_names_is_told(tmp_path: Path, monkeypatch: pytes
     (key, *_) = tensors
     save_file({**tensors, key: tensors[key] * 1.01}, tmp_path / "last.safetensors")
     assert repeated(read_candidates(settings)) == ()
+
+
+def test_a_file_with_both_experts_given_as_file_and_as_pair_is_one_candidate(tmp_path: Path) -> None:
+    unusual.write_unusual_suite(tmp_path)
+    plain = loras.random_lora()
+    both = {f"transformer_{number}.{key}": value for number in (1, 2) for key, value in plain.items()}
+    path = str(loras.write(tmp_path / "both.safetensors", both))
+    settings = replace(unusual.settings_of(tmp_path, ()), lora=(f"high={path},low={path}", path))
+    assert [each.name for each in read_candidates(settings)] == ["both"]
+    weaker = replace(settings, lora=(f"high={path}@0.5,low={path}", path))
+    assert [each.name for each in read_candidates(weaker)] == ["both", "both-2"]
+
+
+def test_halves_given_as_two_candidates_are_told_with_the_command_that_pairs_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unusual.write_unusual_suite(tmp_path)
+    for seed, name in enumerate(("a_high", "a_low", "b_high", "b_low")):
+        testing.write_lora(tmp_path / f"{name}.safetensors", seed=seed)
+
+    def told(*arguments: str) -> tuple[str, ...]:
+        typed = tuple(word for each in arguments for word in ("--lora", each))
+        settings = replace(unusual.settings_of(tmp_path, (), typed=(*typed, "-v")), lora=arguments)
+        return apart(settings, read_candidates(settings))
+
+    (said,) = told("high=a_high.safetensors@0.8", "low=a_low.safetensors")
+    assert said == (
+        "a_high and a_low are two candidates, a high-noise LoRA alone and a low-noise LoRA alone, each with "
+        "the base model for the other expert; to gate them as one pair: pytest "
+        "--lora=high=a_high.safetensors@0.8,low=a_low.safetensors -v"
+    )
+    # one of each is a pair by any name; of several those are that are called alike
+    assert "high=a_high.safetensors,low=b_low.safetensors" in "".join(
+        told("high=a_high.safetensors", "low=b_low.safetensors")
+    )
+    both = told(*(f"{expert}={name}_{expert}.safetensors" for name in "ab" for expert in ("high", "low")))
+    assert ["low=a_low" in both[0], "low=b_low" in both[1], len(both)] == [True, True, 2]
+    assert told("high=a_high.safetensors,low=a_low.safetensors", "high=b_high.safetensors") == ()
 
 
 @pytest.mark.parametrize(
