@@ -30,6 +30,7 @@ def _run(gate: Gate) -> session.Run:
         stored=[],
         died="",
         end=lambda _: None,
+        judge_again=lambda _: None,
     )
     return session.Run(config, gate, None, outcomes)
 
