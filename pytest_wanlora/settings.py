@@ -253,7 +253,7 @@ def _home(config: pytest.Config) -> Path:
 def load_suite(
     settings: Settings, checkpoints: Sequence[Checkpoint], *, chosen_before: Path | None = None
 ) -> Suite:
-    """Load the suite that the user named, or else the packaged one that the first checkpoint fits.
+    """Load the suite that the user named, or else the packaged one that the checkpoints fit.
 
     Args:
         settings: What the user asked for.
@@ -272,7 +272,7 @@ def load_suite(
     if named is not None:
         chosen = suites.load(named, baselines=where, seeds=seeds)
     elif checkpoints:
-        chosen = suites.find_for(checkpoints[0], baselines=where, seeds=seeds)
+        chosen = suites.find_for(*checkpoints, baselines=where, seeds=seeds)
     else:
         raise SettingsError(
             "--update-baselines without --lora measures the model of a suite, and none is named; "

@@ -7,12 +7,12 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import expand_home, listing
+from pytest_wanlora.files import expand_home, from_here, listing
 from pytest_wanlora.phrases import number_of
 
 _SUFFIX = ".safetensors"
@@ -71,6 +71,22 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
         taken.add(unique)
         names.append(unique)
     return tuple(names)
+
+
+def argument(path: Path, halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
+    """What to give ``--lora`` to get a file, or the halves of a pair, from the current folder.
+
+    Example:
+        >>> argument(Path("a"), {"high": Path("b"), "low": Path("c")}, {"high": 1.0, "low": 0.5})
+        'high=b,low=c@0.5'
+    """
+    if not halves:
+        return from_here(path)
+    return ",".join(
+        f"{expert}={from_here(each)}"
+        + ("" if strengths.get(expert, 1.0) == 1.0 else f"@{strengths[expert]:g}")
+        for expert, each in halves.items()
+    )
 
 
 def _with_folders(path: Path, depth: int) -> str:

@@ -12,6 +12,7 @@ from pytest_wanlora.checkpoint.programs import PROGRAMS
 from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, of_command, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
+from pytest_wanlora.suite.header import said_by
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -100,6 +101,11 @@ def _fit(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     if near is None and found:
         # of a model that no packaged suite has: what no suite at all can gate
         misfits = [line.partition(":")[0] for line in found[0][0] if line.startswith("trained for")]
+    misfits += [
+        f"its header says {said.words}, of {said.relative}, which no packaged suite has"
+        for said in said_by([checkpoint])
+        if said.relative
+    ]
     return {
         "suite": None if fitting is None else fitting.name,
         "model_blocks": None if near is None else near.model.architecture.blocks,

@@ -18,7 +18,7 @@ from pytest_wanlora.jobs.job import Producer
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.registry import check_groups
 from pytest_wanlora.reports.writing import added_reports
-from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates
+from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, read_candidates, with_warnings
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.suite.models import added_models
@@ -99,7 +99,8 @@ def open_gate(
 
         data = training_data.read(settings.training_data, suite)
     scenarios = settings.selected(suite)
-    candidates = candidates if handed else distinct(candidates, [each.id for each in scenarios])
+    if handed is None:
+        candidates = distinct(with_warnings(suite, candidates), [each.id for each in scenarios])
     folder = run_folder or new_run_folder(settings.output_dir, candidates)
     board = Board(folder / "board", who=who, reuse=settings.cache)
     gate = Gate(

@@ -12,6 +12,7 @@ from pytest_wanlora.suite.fit import (
     misfits,
     other_shapes,
 )
+from pytest_wanlora.suite.header import other_model
 from pytest_wanlora.suite.loading import gated_set, load, option_value, packaged
 from pytest_wanlora.suite.model_files import Architecture, Experts, ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import LEVERS, Sampling

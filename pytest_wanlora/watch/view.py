@@ -103,7 +103,8 @@ def _rows(found: Found, answer: Answer | None, *, working: bool) -> Iterator[tup
     if answer is None:
         yield found.name, "being gated" if working else "to be gated", "-", ""
     elif answer.record is None or answer.problem:
-        yield found.name, "NOT MEASURED" if answer.problem else "gated", "-", answer.problem or "run deleted"
+        why = answer.problem.removeprefix(f"{found.name}: ") or "run deleted"
+        yield found.name, "NOT MEASURED" if answer.problem else "gated", "-", why
     else:
         record = answer.record
         for card in record.candidates:
