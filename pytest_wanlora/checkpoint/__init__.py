@@ -7,7 +7,7 @@ alpha that PEFT keeps elsewhere) -> ``reading`` -> ``record.Checkpoint``.
 from __future__ import annotations
 
 from pytest_wanlora.checkpoint.container import Tensor
-from pytest_wanlora.checkpoint.pairs import asked, names_of, pairs_by_name
+from pytest_wanlora.checkpoint.pairs import asked, names_of, pairs_by_name, read_half
 from pytest_wanlora.checkpoint.paths import expand, unique_names
 from pytest_wanlora.checkpoint.reading import Contents, contents, read, weights
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem, verify_against

@@ -70,16 +70,13 @@ def half_of(path: Path, halves: Mapping[str, dict[str, str]], expert: str) -> di
     return halves[expert]
 
 
-def refuse_dropped(
-    path: Path, inside: Mapping[str, dict[str, str]], given: Mapping[str, Path], *, allowed: str
-) -> None:
+def refuse_dropped(path: Path, inside: Mapping[str, dict[str, str]], given: Mapping[str, Path]) -> None:
     """Refuse a file with the LoRAs of both experts that is given for one of them: the other would be dropped.
 
     Args:
         path: The file.
         inside: Its keys by expert, see `split`.
         given: What is given for each expert.
-        allowed: For the message.
 
     Raises:
         CheckpointError: Names the expert that would be dropped.
@@ -90,9 +87,10 @@ def refuse_dropped(
     if len(inside) == 1 or not dropped:
         return
     keys = inside[dropped[0]]
+    such = f"{number_of(len(keys), 'key')} such as {next(iter(keys))!r}"
     raise CheckpointError(
         f"{path}: given as the {kept[0]}-noise LoRA alone; it has the {dropped[0]}-noise expert's too, which "
-        f"would be dropped ({number_of(len(keys), 'key')} such as {next(iter(keys))!r}); allowed: {allowed}",
+        f"would be dropped ({such}); allowed: the file for both",
         options={"--lora": from_here(path)},
     )
 

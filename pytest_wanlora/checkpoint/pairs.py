@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.checkpoint.container import open_container
+from pytest_wanlora.checkpoint.container import Container, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, refuse_dropped, split
 from pytest_wanlora.checkpoint.paths import argument as argument_of
 from pytest_wanlora.checkpoint.paths import expand, unique_names
@@ -71,9 +71,24 @@ class Asked:
                 meant = argument_of(path, {**self.halves, expert: Path(near)}, self.strengths)
                 raise CheckpointError(error.message, options={"--lora": meant}) from error
             raise
-        allowed = f"the file as it is, without {expert}=, or as both halves"
-        refuse_dropped(path, split(container.entries), self.halves, allowed=allowed)
-        return read(container, expert=expert)
+        return read_half(container, expert, self.halves)
+
+
+def read_half(path: Path | Container, expert: str, halves: Mapping[str, Path]) -> Checkpoint:
+    """Read the LoRA of one expert, all of it.
+
+    Args:
+        path: Its file.
+        expert: The expert; empty for a model with one denoiser.
+        halves: What is given for each expert.
+
+    Raises:
+        CheckpointError: It cannot be read, or another expert's LoRA in the file would be dropped.
+    """
+    container = path if isinstance(path, Container) else open_container(path)
+    if expert:
+        refuse_dropped(container.path, split(container.entries), halves)
+    return read(container, expert=expert or None)
 
 
 def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:

@@ -1,7 +1,7 @@
 """Suites: what to render, how to score it and what may be published; loaded from YAML."""
 
 from pytest_wanlora.suite.files import FileReference, refuse_repeated, resolve, verify
-from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated
+from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated, stated_at
 from pytest_wanlora.suite.fit import (
     by_shapes,
     check_fit,
