@@ -178,7 +178,7 @@ def read(config: pytest.Config) -> Settings | None:
         if not config.option.help:
             _refuse_idle_options(config)
         return None
-    refuse_stray_checkpoints(config.args)
+    refuse_stray_checkpoints(config.args, tuple(map(str, config.invocation_params.args)))
     return configured(config)
 
 
@@ -364,13 +364,16 @@ def _refuse_idle_options(config: pytest.Config) -> None:
     )
 
 
-def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
+def refuse_stray_checkpoints(tests: Sequence[str], typed: Sequence[str]) -> None:
     """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files."""
     stray = [path for path in tests if path.endswith(".safetensors") and not path.startswith("-")]
     if stray:
         raise SettingsError(
             f"{stray[0]}: a checkpoint where pytest takes tests; allowed: checkpoints after --lora alone",
-            next_command=f"pytest --lora {shlex.quote(str(Path(stray[0]).with_name('*.safetensors')))}",
+            next_command=options.again(
+                [word for word in typed if word not in stray],
+                f"--lora={Path(stray[0]).with_name('*.safetensors')}",
+            ),
         )
 
 

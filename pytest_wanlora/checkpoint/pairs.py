@@ -234,7 +234,14 @@ def _from_here(argument: str) -> str:
 
 
 def _refuse_listed(argument: str) -> None:
-    """Refuse files that are separated by commas, which high= and low= are missing before."""
+    """Refuse a strength behind a file without an expert, and files that are separated by commas."""
+    where, strength = _strength(argument)
+    if where != argument and os.path.lexists(where):
+        raise CheckpointError(
+            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {strength:g}, or a strength behind "
+            "the file of an expert, as in high=FILE@0.8",
+            options={"--lora": from_here(Path(where)), "--wanlora-scale": f"{strength:g}"},
+        )
     parts = [each.strip() for each in argument.split(",")]
     if os.path.lexists(argument) or len(parts) < 2 or not all(map(os.path.lexists, parts)):
         return
@@ -255,7 +262,14 @@ def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
     strengths: dict[str, float] = {}
     for expert, text in roles.items():
         where, strengths[expert] = _strength(text)
-        files[expert] = _by_stem(argument, expert, expand([where]))
+        try:
+            files[expert] = _by_stem(argument, expert, expand([where]))
+        except CheckpointError as error:
+            if not isinstance(meant := error.options.get("--lora"), tuple):
+                raise
+            of = {name: from_here(Path(each)) for name, each in roles.items()} | {expert: meant[0]}
+            changed = ",".join(f"{name}={each}" for name, each in of.items())
+            raise CheckpointError(error.message, options={"--lora": changed}) from error
     if len(files) == 1:
         ((expert, own),) = files.items()
         return [Asked(path, {expert: path}, strengths) for path in own.values()]

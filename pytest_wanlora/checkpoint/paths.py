@@ -43,9 +43,15 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
         )
     found: dict[str, Path] = {}
     for argument in arguments:
-        for path in sorted(_expand_one(argument), key=_natural):
-            _require_a_name(path)
-            found.setdefault(os.path.realpath(path), path)
+        try:
+            for path in sorted(_expand_one(argument), key=_natural):
+                _require_a_name(path)
+                found.setdefault(os.path.realpath(path), path)
+        except CheckpointError as error:
+            if not isinstance(meant := error.options.get("--lora"), str):
+                raise
+            changed = tuple(meant if each == argument else from_here(Path(each)) for each in arguments)
+            raise CheckpointError(error.message, options={"--lora": changed}) from error
     return tuple(sorted(found.values(), key=_natural))
 
 
@@ -120,7 +126,7 @@ def _expand_one(argument: str) -> Iterable[Path]:
         path = expand_home(argument)
     except ValueError as error:
         raise CheckpointError(
-            f"--lora: {argument!r}: {error}", next_command=f"pytest --lora {shlex.quote(f'./{argument}')}"
+            f"--lora: {argument!r}: {error}", options={"--lora": f"./{argument}"}
         ) from error
     try:
         if path.is_dir():
@@ -157,7 +163,7 @@ def _in_folder(folder: Path) -> list[Path]:
     if below is not None:
         raise CheckpointError(
             f"--lora: {folder}: no {_SUFFIX} file in this folder, but one in a folder below: {below}",
-            next_command=f"pytest --lora {shlex.quote(f'{folder}/*')}",
+            options={"--lora": f"{from_here(folder)}/*"},
         )
     pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICKLE_SUFFIXES)
     also = f"; there are pickles such as {pickles[0]}, which are never opened" if pickles else ""

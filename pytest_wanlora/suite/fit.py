@@ -143,9 +143,12 @@ def _contradiction(
         + ", ".join(f"--wanlora-suite {suite.name}" for suite in meant)
         + ("; or each checkpoint in a run of its own" if alone else ""),
     ]
-    first = header.said_by(checkpoints[:1])
-    if alone and not header.contradicting(first):
-        return SuiteError("\n".join(lines), options={"--lora": checkpoints[0].argument})
+    # one that can be gated alone
+    for checkpoint in checkpoints if alone else ():
+        own = header.said_by([checkpoint])
+        if own and not header.contradicting(own):
+            options = {"--lora": checkpoint.argument}
+            break
     return SuiteError("\n".join(lines), options=options)
 
 

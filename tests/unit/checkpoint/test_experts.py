@@ -325,13 +325,15 @@ LORA = loras.random_lora()
         (["y,z_low"], "a list of 2 that are there", ["y", "z_low"]),
         (["high=x_high,high=y", "y"], "high is given twice", ["y", "high=x_high"]),
         (["high=x_high,lwo=z_low"], "lwo is no expert", ["high=x_high"]),
+        (["y", "high=deep,low=z_low"], "one in a folder below", ["y", "high=deep/*,low=z_low"]),
+        (["y", "deep", "high=z_high,low=z_low"], "a folder below", ["high=z_high,low=z_low", "y", "deep/*"]),
     ],
 )
 def test_what_was_meant_is_the_next_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], words: str, meant: list[str]
 ) -> None:
     """Whole, with everything that was given besides; and it works when it is pasted."""
-    names = ("x_high", "y", "z_high", "z_low", "one, v2=new")
+    names = ("x_high", "y", "z_high", "z_low", "one, v2=new", "deep/er/lora")
     files(tmp_path, *names)
     monkeypatch.chdir(tmp_path)
 
@@ -368,3 +370,13 @@ def test_names_with_commas_and_equals_signs_are_names(
     for text in (pair.argument, pair.argument.replace(".safetensors,low=", ".safetensors@0.5,low=")):
         (again,) = asked([absolute(text, tmp_path)], by_name=True)
         assert dict(again.halves) == dict(pair.halves)
+
+
+def test_a_strength_behind_a_file_without_an_expert_is_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, "a", "b@2")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"allowed: --wanlora-scale 0\.5, or a strength") as caught:
+        asked(["b@2.safetensors", "a.safetensors@0.5"], by_name=False)
+    assert caught.value.options == {"--lora": ("b@2.safetensors", "a.safetensors"), "--wanlora-scale": "0.5"}

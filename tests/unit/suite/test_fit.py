@@ -235,6 +235,10 @@ def test_headers_that_name_different_models_choose_no_suite() -> None:
     assert "'wan2.2-i2v-a14b': b_high.safetensors, b_low.safetensors" in caught.value.message
     assert "--wanlora-suite wan2.2-t2v-a14b, --wanlora-suite wan2.2-i2v-a14b" in caught.value.message
     assert caught.value.options == {"--lora": "high=a_high.safetensors,low=a_low.safetensors@0.5"}
+    # the first that says one model
+    with pytest.raises(SuiteError, match="different models") as caught:
+        find_for(paired("d", {}, {}), paired("c", I2V, T2V), b)
+    assert caught.value.options == {"--lora": "high=b_high.safetensors,low=b_low.safetensors@0.5"}
     # within one pair nothing can be gated alone
     with pytest.raises(SuiteError, match="different models") as caught:
         find_for(paired("c", I2V, T2V))
