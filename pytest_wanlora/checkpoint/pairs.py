@@ -238,8 +238,8 @@ def _refuse_listed(argument: str) -> None:
     where, strength = _strength(argument)
     if where != argument and os.path.lexists(where):
         raise CheckpointError(
-            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {strength:g}, or a strength behind "
-            "the file of an expert, as in high=FILE@0.8",
+            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {strength:g}, or a strength "
+            "behind the file of an expert, as in high=FILE@0.8",
             options={"--lora": from_here(Path(where)), "--wanlora-scale": f"{strength:g}"},
         )
     parts = [each.strip() for each in argument.split(",")]
