@@ -32,6 +32,8 @@ from typing import Any
 LONGEST = 1900
 """Characters of a message in one line that are kept; a list of several may have `LINES` of a third of it."""
 LINES = 40
+Changed = str | bool | tuple[str, ...]
+"""What becomes of an option in the next command."""
 
 
 class WanloraError(Exception):
@@ -42,7 +44,8 @@ class WanloraError(Exception):
             lines are details.
         next_command: What to type or do next; printed last, as ``next: ...``.
         options: Instead of it, the options to change in the command that was typed: the value to give, True
-            for an option without one, False to leave it out. The command line prints the whole command.
+            for an option without one, False to leave it out, several values to give it several times. The
+            command line and the gate print the whole command.
 
     Attributes:
         message: As given, with long lines cut.
@@ -60,12 +63,16 @@ class WanloraError(Exception):
         message: str,
         *,
         next_command: str | None = None,
-        options: Mapping[str, str | bool] | None = None,
+        options: Mapping[str, Changed] | None = None,
     ) -> None:
         super().__init__(message)
         self.message = _limited(message)
         self.options = dict(options or {})
-        self.next_command = next_command or "; ".join(map(_said, self.options.items())) or None
+        said = list(map(_said, self.options.items()))
+        # of the gate's options the checkpoint alone makes a command
+        self.next_command = next_command or (
+            f"pytest {' '.join(said)}" if "--lora" in self.options else "; ".join(said) or None
+        )
 
     def __str__(self) -> str:
         if self.next_command is None:
@@ -187,11 +194,12 @@ def _limited(message: str) -> str:
     return "\n".join([*kept[:LINES], *more])
 
 
-def _said(option: tuple[str, str | bool]) -> str:
+def _said(option: tuple[str, Changed]) -> str:
     name, value = option
     if isinstance(value, bool):
         return name if value else f"leave {name} out"
-    return f"{name} {shlex.quote(value)}"
+    values = (value,) if isinstance(value, str) else value
+    return " ".join(f"{name} {shlex.quote(each)}" for each in values)
 
 
 def _rebuild(kind: type[WanloraError], attributes: Mapping[str, Any]) -> WanloraError:

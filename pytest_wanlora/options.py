@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from pytest_wanlora.errors import SettingsError
+from pytest_wanlora.errors import SettingsError, WanloraError
 
 if TYPE_CHECKING:
     import pytest
@@ -194,6 +194,19 @@ def again(typed: Sequence[str], *changed: str, without: Collection[str] = ()) ->
     names = {word.partition("=")[0] for word in changed} | {*without}
     kept = [word for word in in_one_word(typed) if word.partition("=")[0] not in names]
     return shlex.join(["pytest", *changed, *kept])
+
+
+def following(error: WanloraError, typed: Sequence[str]) -> str | None:
+    """The next command of an error; where it is options to change, the whole command line with them."""
+    if not error.options:
+        return error.next_command
+    changed: list[str] = []
+    for name, value in error.options.items():
+        if isinstance(value, bool):
+            changed += [name] if value else []
+        else:
+            changed += [f"{name}={each}" for each in ((value,) if isinstance(value, str) else value)]
+    return again(typed, *changed, without=error.options)
 
 
 def in_one_word(arguments: Sequence[str]) -> list[str]:

@@ -97,6 +97,7 @@ def pytest_configure(config: pytest.Config) -> None:
     except WanloraError as error:
         from pytest_wanlora.hooks.github_actions import escaped
 
+        error.next_command = options.following(error, list(map(str, config.invocation_params.args)))
         raise pytest.UsageError(escaped(str(error), os.environ)) from error
 
 

@@ -178,7 +178,7 @@ def read(config: pytest.Config) -> Settings | None:
         if not config.option.help:
             _refuse_idle_options(config)
         return None
-    refuse_stray_checkpoints(config.args)
+    refuse_stray_checkpoints(config.args, tuple(map(str, config.invocation_params.args)))
     return configured(config)
 
 
@@ -253,7 +253,7 @@ def _home(config: pytest.Config) -> Path:
 def load_suite(
     settings: Settings, checkpoints: Sequence[Checkpoint], *, chosen_before: Path | None = None
 ) -> Suite:
-    """Load the suite that the user named, or else the packaged one that the first checkpoint fits.
+    """Load the suite that the user named, or else the packaged one that the checkpoints fit.
 
     Args:
         settings: What the user asked for.
@@ -272,7 +272,7 @@ def load_suite(
     if named is not None:
         chosen = suites.load(named, baselines=where, seeds=seeds)
     elif checkpoints:
-        chosen = suites.find_for(checkpoints[0], baselines=where, seeds=seeds)
+        chosen = suites.find_for(*checkpoints, baselines=where, seeds=seeds)
     else:
         raise SettingsError(
             "--update-baselines without --lora measures the model of a suite, and none is named; "
@@ -364,13 +364,16 @@ def _refuse_idle_options(config: pytest.Config) -> None:
     )
 
 
-def refuse_stray_checkpoints(tests: Sequence[str]) -> None:
+def refuse_stray_checkpoints(tests: Sequence[str], typed: Sequence[str]) -> None:
     """A shell that expands `--lora *.safetensors` hands all files but the first to pytest as test files."""
     stray = [path for path in tests if path.lower().endswith(".safetensors") and not path.startswith("-")]
     if stray:
         raise SettingsError(
             f"{stray[0]}: a checkpoint where pytest takes tests; allowed: checkpoints after --lora alone",
-            next_command=f"pytest --lora {shlex.quote(str(Path(stray[0]).with_name('*.safetensors')))}",
+            next_command=options.again(
+                [word for word in typed if word not in stray],
+                f"--lora={Path(stray[0]).with_name('*.safetensors')}",
+            ),
         )
 
 

@@ -15,6 +15,7 @@ from pytest_wanlora.checkpoint.pairs import (
     left_out,
     names_of,
     pairs_by_name,
+    read_half,
 )
 from pytest_wanlora.checkpoint.paths import expand, unique_names
 from pytest_wanlora.checkpoint.reading import Contents, contents, read, require_unchanged, weights

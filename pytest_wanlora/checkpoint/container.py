@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import dangling, listing, parse_json
+from pytest_wanlora.files import dangling, from_here, listing, parse_json
 from pytest_wanlora.phrases import number_of
 
 SUFFIX = ".safetensors"
@@ -294,7 +294,7 @@ def _missing(path: Path) -> CheckpointError:
         )
     return CheckpointError(
         f"{path}: no such file; in the same folder lie: {', '.join(near)}",
-        next_command=f"pytest --lora {shlex.quote(str(folder / near[0]))}",
+        options={"--lora": from_here(folder / near[0])},
     )
 
 

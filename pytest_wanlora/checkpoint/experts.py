@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from pytest_wanlora.checkpoint.record import Checkpoint, Problem
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import json_sha256
+from pytest_wanlora.files import from_here, json_sha256
+from pytest_wanlora.phrases import number_of
 
 #: The experts of a model that has two, in the order in which they denoise.
 EXPERTS: Final = ("high", "low")
@@ -64,9 +65,34 @@ def half_of(path: Path, halves: Mapping[str, dict[str, str]], expert: str) -> di
         raise CheckpointError(
             f"{path}: given as the {expert}-noise LoRA, and its keys name the {has}-noise expert alone, such "
             f"as {next(iter(halves[has]))!r}",
-            next_command=f"pytest --lora {has}={shlex.quote(str(path))}",
+            options={"--lora": f"{has}={from_here(path)}"},
         )
     return halves[expert]
+
+
+def refuse_dropped(path: Path, inside: Mapping[str, dict[str, str]], given: Mapping[str, Path]) -> None:
+    """Refuse a file with the LoRAs of both experts that is given for one of them: the other would be dropped.
+
+    Args:
+        path: The file.
+        inside: Its keys by expert, see `split`.
+        given: What is given for each expert.
+
+    Raises:
+        CheckpointError: Names the expert that would be dropped.
+    """
+    # a file for one expert alone is refused by `half_of` where it is given for the other
+    kept = [each for each, other in given.items() if os.path.realpath(other) == os.path.realpath(path)]
+    dropped = [each for each in inside if each not in kept]
+    if len(inside) == 1 or not dropped:
+        return
+    keys = inside[dropped[0]]
+    such = f"{number_of(len(keys), 'key')} such as {next(iter(keys))!r}"
+    raise CheckpointError(
+        f"{path}: given as the {kept[0]}-noise LoRA alone; it has the {dropped[0]}-noise expert's too, which "
+        f"would be dropped ({such}); allowed: the file for both",
+        options={"--lora": from_here(path)},
+    )
 
 
 def named_in(text: str) -> tuple[str, str] | None:

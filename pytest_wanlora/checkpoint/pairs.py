@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import os
 import re
-import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.checkpoint.container import SUFFIX, is_safetensors, open_container
-from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, split
+from pytest_wanlora.checkpoint.container import SUFFIX, Container, is_safetensors, open_container
+from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, refuse_dropped, split
+from pytest_wanlora.checkpoint.paths import argument as argument_for
 from pytest_wanlora.checkpoint.paths import expand, others, unique_names
 from pytest_wanlora.checkpoint.reading import read
 from pytest_wanlora.checkpoint.record import Checkpoint
@@ -24,11 +25,9 @@ _ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
 # what is left of `high_noise_model` without the word for the expert tells nobody which LoRA it is
 _SAYS_NOTHING: Final = re.compile(r"(?i:[\W_]|models?|loras?|weights|adapters?)*")
 _STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
-
-
-def _alone(expert: str, path: Path | str) -> str:
-    """The command that gates one file as one expert's LoRA."""
-    return f"pytest --lora {shlex.quote(f'{expert}={path}')}"
+_STRENGTHS: Final = (
+    "a number from -10 to 10 behind the file, as in {}=FILE@0.8; not 0, for which its file is left out"
+)
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,7 @@ class Asked:
         path: Of a LoRA that is given without an expert; of a pair a path that may not exist, with the common
             part of both names, for `unique_names`.
         halves: Of a pair, the file of each expert.
+        strengths: Of a pair, the factor on each expert's LoRA.
     """
 
     path: Path
@@ -54,6 +54,11 @@ class Asked:
     def _halves(self) -> Mapping[str, Path]:
         return self.halves or {"": self.path}
 
+    @property
+    def argument(self) -> str:
+        """What to give `--lora` to get it."""
+        return argument_for(self.path, self.halves, self.strengths)
+
     def read(self, name: str) -> Checkpoint:
         """Read the files; a single file that holds the LoRAs of two experts becomes a pair too.
 
@@ -61,13 +66,41 @@ class Asked:
             CheckpointError: One of them cannot be read, is of a refused kind, or contradicts itself.
         """
         if self.halves:
-            parts = {expert: read(path, expert=expert) for expert, path in self.halves.items()}
-            return pair(name, parts, self.strengths)
+            return pair(name, {expert: self._half(expert) for expert in self.halves}, self.strengths)
         container = open_container(self.path)
         inside = split(container.entries)
         if not inside:
             return read(container)
         return pair(name, {each: read(container, expert=each) for each in inside}, dict.fromkeys(inside, 1.0))
+
+    def _half(self, expert: str) -> Checkpoint:
+        path = self.halves[expert]
+        try:
+            container = open_container(path)
+        except CheckpointError as error:
+            # another file in the place of one that is missing, and not of the pair
+            if isinstance(near := error.options.get("--lora"), str):
+                meant = argument_for(path, {**self.halves, expert: Path(near)}, self.strengths)
+                raise CheckpointError(error.message, options={"--lora": meant}) from error
+            raise
+        return read_half(container, expert, self.halves)
+
+
+def read_half(path: Path | Container, expert: str, halves: Mapping[str, Path]) -> Checkpoint:
+    """Read the LoRA of one expert, all of it.
+
+    Args:
+        path: Its file.
+        expert: The expert; empty for a model with one denoiser.
+        halves: What is given for each expert.
+
+    Raises:
+        CheckpointError: It cannot be read, or another expert's LoRA in the file would be dropped.
+    """
+    container = path if isinstance(path, Container) else open_container(path)
+    if expert:
+        refuse_dropped(container.path, split(container.entries), halves)
+    return read(container, expert=expert or None)
 
 
 def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
@@ -85,11 +118,31 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
     Raises:
         CheckpointError: An argument means no file, or halves have no partner; names them.
     """
-    given = [(argument, _roles(argument)) for argument in arguments]
-    found = [each for argument, roles in given if roles for each in _given(argument, roles)]
-    plain = [argument for argument, roles in given if not roles]
-    if plain or not found:
-        found += _by_name(plain) if by_name else [Asked(path) for path in expand(plain)]
+    found: list[Asked] = []
+    plain: list[str] = []
+    at_fault: Sequence[str] = ()
+    try:
+        for argument in arguments:
+            at_fault = (argument,)
+            if roles := _roles(argument):
+                found += _given(argument, roles)
+                continue
+            _refuse_listed(argument)
+            plain.append(argument)
+        if plain or not found:
+            at_fault = plain
+            found += _by_name(plain) if by_name else [Asked(path) for path in expand(plain)]
+    except CheckpointError as error:
+        if "--lora" not in error.options:
+            raise
+        # what was given besides stays as it is
+        meant = error.options["--lora"]
+        besides = [_from_here(each) for each in arguments if each not in at_fault]
+        changed = (
+            *besides,
+            *([meant] if isinstance(meant, str) else meant if isinstance(meant, tuple) else ()),
+        )
+        raise CheckpointError(error.message, options={**error.options, "--lora": changed}) from error
     once: dict[object, Asked] = {}
     for each in found:
         once.setdefault((each.files, tuple(sorted(each.strengths.items()))), each)
@@ -100,7 +153,7 @@ def left_out(arguments: Sequence[str]) -> tuple[str, ...]:
     """What in folders and globs of ``--lora`` is not read for its format, in one sentence if there is any."""
     by_expert = [(each, _roles(each) or {"": each}) for each in arguments]
     texts = [
-        _strength(argument, expert, text)[0] if expert else text
+        _strength(text)[0] if expert else text
         for argument, roles in by_expert
         for expert, text in roles.items()
     ]
@@ -117,10 +170,11 @@ def absolute(argument: str, folder: Path) -> str:
     Raises:
         ValueError: A folder of a user who does not exist.
     """
-    roles = {} if os.path.lexists(folder / argument) else _roles(argument)
-    if not roles:
+    # what is wrong with the experts is said where all arguments are known
+    parts = _cut(argument, folder)
+    if not parts:
         return str(folder / expand_home(argument))
-    return ",".join(f"{expert}={folder / expand_home(text)}" for expert, text in roles.items())
+    return ",".join(f"{expert}={folder / expand_home(text) if text else ''}" for expert, text in parts)
 
 
 def argument_of(files: Mapping[str, str], strengths: Mapping[str, float]) -> str:
@@ -202,31 +256,102 @@ def pairs_by_name(arguments: Sequence[str]) -> bool:
 
 
 def _roles(argument: str) -> dict[str, str]:
-    """The parts of ``high=A,low=B``; empty for a path, also for one with such a name that exists."""
-    if not _ROLE.match(argument) or os.path.lexists(argument):
-        return {}
-    places = list(_ROLE.finditer(argument))
-    ends = [place.start() for place in places[1:]] + [len(argument)]
+    """The parts of ``high=A,low=B``; empty for a path."""
     found: dict[str, str] = {}
-    for place, end in zip(places, ends, strict=True):
-        expert, text = place[1], argument[place.end() : end].strip()
+    for expert, text in _cut(argument, Path()):
         if expert not in EXPERTS or expert in found or not text:
             problem = "is given twice" if expert in found else "has no file" if not text else "is no expert"
+            kept = ",".join(f"{name}={_from_here(known)}" for name, known in found.items())
             raise CheckpointError(
                 f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE, low=FILE or both, once each",
-                next_command=_alone(*next(iter(found.items()))) if found else listing(Path()),
+                next_command=None if kept else listing(Path()),
+                options={"--lora": kept} if kept else None,
             )
         found[expert] = text
     return found
 
 
+def _cut(argument: str, folder: Path) -> list[tuple[str, str]]:
+    """The parts of ``high=A,low=B`` as they are written; what looks like one may be part of a file's name.
+
+    None for a path, also for one with such a name that exists.
+    """
+    if not _ROLE.match(argument) or os.path.lexists(folder / argument):
+        return []
+    places = list(_ROLE.finditer(argument))
+    ends = [place.start() for place in places[1:]] + [len(argument)]
+    whole = [(place[1], argument[place.end() : end].strip()) for place, end in zip(places, ends, strict=True)]
+    first = places[0]
+    ways = [[(first[1], argument[first.end() :].strip())]]
+    ways += [
+        [(first[1], argument[first.end() : each.start()].strip()), (each[1], argument[each.end() :].strip())]
+        for each in places[1:]
+        if {first[1], each[1]} == set(EXPERTS)
+    ]
+    meant = (way for way in ways if all(_is_there(folder, text) for _, text in way))
+    return next(meant, whole)
+
+
+def _is_there(folder: Path, text: str) -> bool:
+    """Whether a text is a file, folder or glob that matches, with or without a strength behind it."""
+    # what stands behind an @ may be no strength, and holds no further half
+    behind = re.fullmatch(r"(.+)@[^@=]*", text)
+    for each in (text, behind[1] if behind else ""):
+        try:
+            path = folder / expand_home(each)
+        except ValueError:
+            continue
+        # an absolute pattern is nothing that Path.glob takes
+        if each and (os.path.lexists(path) or glob.glob(str(path), recursive=True)):  # noqa: PTH207
+            return True
+    return False
+
+
+def _from_here(argument: str) -> str:
+    """An argument with its paths from the current folder."""
+    roles = _roles(argument)
+    if not roles:
+        return from_here(Path(argument))
+    return ",".join(f"{expert}={from_here(Path(text))}" for expert, text in roles.items())
+
+
+def _refuse_listed(argument: str) -> None:
+    """Refuse a strength behind a file without an expert, and files that are separated by commas."""
+    where, strength = _strength(argument)
+    if where != argument and os.path.lexists(where):
+        raise CheckpointError(
+            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {strength:g}, or a strength "
+            "behind the file of an expert, as in high=FILE@0.8",
+            options={"--lora": from_here(Path(where)), "--wanlora-scale": f"{strength:g}"},
+        )
+    parts = [each.strip() for each in argument.split(",")]
+    if os.path.lexists(argument) or len(parts) < 2 or not all(map(os.path.lexists, parts)):
+        return
+    named = [half(Path(each)) for each in parts]
+    halves = {said[0]: Path(part) for said, part in zip(named, parts, strict=True) if said is not None}
+    pair_of = argument_for(Path(), {each: halves[each] for each in EXPERTS if each in halves}, {})
+    raise CheckpointError(
+        f"--lora: {argument!r}: no such file; it is a list of {len(parts)} that are there; allowed: "
+        "high=FILE,low=FILE for the halves of a pair, or --lora once for each checkpoint",
+        options={"--lora": pair_of if len(halves) == len(parts) else tuple(map(_from_here, parts))},
+    )
+
+
 def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
     """The pairs of one argument that names its experts."""
+    _refuse_strengths(argument, roles)
     files: dict[str, dict[str, Path]] = {}
     strengths: dict[str, float] = {}
     for expert, text in roles.items():
-        where, strengths[expert] = _strength(argument, expert, text)
-        files[expert] = _by_stem(argument, expert, expand([where]))
+        where, strengths[expert] = _strength(text)
+        try:
+            files[expert] = _by_stem(argument, expert, expand([where]))
+        except CheckpointError as error:
+            if not isinstance(meant := error.options.get("--lora"), tuple):
+                raise
+            of = {name: from_here(Path(each)) for name, each in roles.items()} | {expert: meant[0]}
+            changed = ",".join(f"{name}={each}" for name, each in of.items())
+            raise CheckpointError(error.message, options={"--lora": changed}) from error
     if len(files) == 1:
         ((expert, own),) = files.items()
         return [Asked(path, {expert: path}, strengths) for path in own.values()]
@@ -235,27 +360,44 @@ def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
         # whatever they are called: both were named
         ((one, first),), ((other, second),) = high.items(), low.items()
         return [Asked(_common(first, second, one, other), {"high": first, "low": second}, strengths)]
-    _refuse_alone(
-        [high[stem] for stem in high.keys() - low.keys()] + [low[stem] for stem in low.keys() - high.keys()],
-        argument,
-    )
-    return [
+    found = [
         Asked(_common(high[stem], low[stem], stem, stem), {"high": high[stem], "low": low[stem]}, strengths)
         for stem in high
+        if stem in low
     ]
+    alone = [
+        Asked(path, {expert: path}, strengths)
+        for expert, own, others in (("high", high, low), ("low", low, high))
+        for stem, path in own.items()
+        if stem not in others
+    ]
+    _refuse_alone(alone, found, f"{argument!r}: ")
+    return found
 
 
-def _strength(argument: str, expert: str, text: str) -> tuple[str, float]:
+def _strength(text: str) -> tuple[str, float]:
     found = None if os.path.lexists(text) else _STRENGTH.fullmatch(text)
-    if found is None:
-        return text, 1.0
-    if float(found[2]) == 0.0 or abs(float(found[2])) > 10:
+    return (text, 1.0) if found is None else (found[1], float(found[2]))
+
+
+def _refuse_strengths(argument: str, roles: Mapping[str, str]) -> None:
+    """Refuse what stands behind the file of an expert and is no strength that a LoRA may have."""
+    wrong: dict[str, str] = {}
+    meant = {}
+    for expert, text in roles.items():
+        path, at, said = text.rpartition("@")
+        known, strength = _strength(text)
+        number = known != text
+        # a name that ends so is a name
+        words = bool(at) and not number and not os.path.lexists(text) and _is_there(Path(), path)
+        if words or (number and not 0 < abs(strength) <= 10):
+            wrong[expert] = said
+        meant[expert] = f"{path}@1" if expert in wrong else text
+    for expert, said in wrong.items():
         raise CheckpointError(
-            f"--lora: {argument!r}: the strength of {expert} is {found[2]}; "
-            "allowed: a number from -10 to 10, not 0, or no file for it",
-            next_command=f"pytest --lora {shlex.quote(argument.replace(text, f'{found[1]}@1'))}",
+            f"--lora: {argument!r}: the strength of {expert} is {said}; allowed: {_STRENGTHS.format(expert)}",
+            options={"--lora": ",".join(f"{name}={from_here(Path(text))}" for name, text in meant.items())},
         )
-    return found[1], float(found[2])
 
 
 def _by_stem(argument: str, expert: str, paths: Iterable[Path]) -> dict[str, Path]:
@@ -266,7 +408,7 @@ def _by_stem(argument: str, expert: str, paths: Iterable[Path]) -> dict[str, Pat
             raise CheckpointError(
                 f"--lora: {argument!r}: {found[stem]} and {path} are both the {expert}-noise half of "
                 f"{telling(path.with_name(f'{stem}.safetensors')).stem!r}; allowed: one",
-                next_command=_alone(expert, found[stem]),
+                options={"--lora": f"{expert}={from_here(found[stem])}"},
             )
         found[stem] = path
     return found
@@ -308,14 +450,16 @@ def _by_name(arguments: Sequence[str]) -> list[Asked]:
                 f"--lora: {place[expert]} and {path} are both the {expert}-noise half of "
                 f"{telling(common).stem!r}; "
                 "allowed: one",
-                next_command=_alone(expert, path),
+                options={"--lora": f"{expert}={from_here(path)}"},
             )
         place[expert] = path
-    _refuse_alone([each for of in halves.values() if len(of) == 1 for each in of.values()], "")
     pairs = [
         Asked(telling(common), {expert: of[expert] for expert in EXPERTS}, dict.fromkeys(EXPERTS, 1.0))
         for common, of in halves.items()
+        if len(of) > 1
     ]
+    alone = [Asked(path, of) for of in halves.values() if len(of) == 1 for path in of.values()]
+    _refuse_alone(alone, [*pairs, *single], "")
     return [*pairs, *single]
 
 
@@ -328,18 +472,16 @@ def _folders_of_experts(argument: str) -> list[str]:
     return [each for each in below if any(map(is_safetensors, Path(each).iterdir()))] or [argument]
 
 
-def _refuse_alone(paths: Iterable[Path], argument: str) -> None:
+def _refuse_alone(alone: Sequence[Asked], others: Sequence[Asked], where: str) -> None:
     """Refuse halves of a pair whose other half is not there."""
-    alone = sorted(paths)
     if not alone:
         return
-    where = f"{argument!r}: " if argument else ""
-    listed = ", ".join(map(str, alone[:5])) + (f" and {len(alone) - 5} more" if len(alone) > 5 else "")
-    expert = (named_in(alone[0].stem) or named_in(alone[0].parent.name) or ("high", ""))[0]
+    paths = sorted(each.path for each in alone)
+    listed = ", ".join(map(str, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
     raise CheckpointError(
         f"--lora: {where}no partner for {listed}; allowed: a high-noise and a low-noise file of the same "
         "name, or one of them on purpose",
-        next_command=_alone(expert, alone[0]),
+        options={"--lora": tuple(each.argument for each in (*others, *alone))},
     )
 
 

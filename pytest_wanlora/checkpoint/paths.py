@@ -7,12 +7,12 @@ import os
 import re
 import shlex
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES, SUFFIX, is_safetensors, left_out
 from pytest_wanlora.errors import CheckpointError
-from pytest_wanlora.files import expand_home, listing
+from pytest_wanlora.files import expand_home, from_here, listing
 from pytest_wanlora.phrases import number_of
 
 _MAGIC = re.compile(r"[*?[]")
@@ -43,9 +43,15 @@ def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
         )
     found: dict[str, Path] = {}
     for argument in arguments:
-        for path in sorted(_expand_one(argument), key=_natural):
-            _require_a_name(path)
-            found.setdefault(os.path.realpath(path), path)
+        try:
+            for path in sorted(_expand_one(argument), key=_natural):
+                _require_a_name(path)
+                found.setdefault(os.path.realpath(path), path)
+        except CheckpointError as error:
+            if not isinstance(meant := error.options.get("--lora"), str):
+                raise
+            changed = tuple(meant if each == argument else from_here(Path(each)) for each in arguments)
+            raise CheckpointError(error.message, options={"--lora": changed}) from error
     return tuple(sorted(found.values(), key=_natural))
 
 
@@ -79,6 +85,22 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(names)
 
 
+def argument(path: Path, halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
+    """What to give ``--lora`` to get a file, or the halves of a pair, from the current folder.
+
+    Example:
+        >>> argument(Path("a"), {"high": Path("b"), "low": Path("c")}, {"high": 1.0, "low": 0.5})
+        'high=b,low=c@0.5'
+    """
+    if not halves:
+        return from_here(path)
+    return ",".join(
+        f"{expert}={from_here(each)}"
+        + ("" if strengths.get(expert, 1.0) == 1.0 else f"@{strengths[expert]:g}")
+        for expert, each in halves.items()
+    )
+
+
 def _with_folders(path: Path, depth: int) -> str:
     folders = path.parent.parts[1:]
     return "-".join((*folders[len(folders) - min(depth, len(folders)) :], path.stem))
@@ -110,7 +132,7 @@ def _expand_one(argument: str) -> Iterable[Path]:
         path = expand_home(argument)
     except ValueError as error:
         raise CheckpointError(
-            f"--lora: {argument!r}: {error}", next_command=f"pytest --lora {shlex.quote(f'./{argument}')}"
+            f"--lora: {argument!r}: {error}", options={"--lora": f"./{argument}"}
         ) from error
     try:
         if path.is_dir():
@@ -145,7 +167,7 @@ def _in_folder(folder: Path) -> list[Path]:
     if below is not None:
         raise CheckpointError(
             f"--lora: {folder}: no {SUFFIX} file in this folder, but one in a folder below: {below}",
-            next_command=f"pytest --lora {shlex.quote(f'{folder}/*')}",
+            options={"--lora": f"{from_here(folder)}/*"},
         )
     pickles = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICKLE_SUFFIXES)
     also = f"; there are pickles such as {pickles[0]}, which are never opened" if pickles else ""

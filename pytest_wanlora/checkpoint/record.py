@@ -13,6 +13,7 @@ from typing import Any
 
 from pytest_wanlora.checkpoint.formats import Kind
 from pytest_wanlora.checkpoint.names import wan_layer
+from pytest_wanlora.checkpoint.paths import argument
 from pytest_wanlora.checkpoint.reads_in import readings
 from pytest_wanlora.files import json_sha256
 
@@ -125,6 +126,11 @@ class Checkpoint:
             return self.sha256
         alphas = [[target.name, target.alpha] for target in self.targets]
         return hashlib.sha256(json.dumps([self.sha256, alphas]).encode()).hexdigest()
+
+    @property
+    def argument(self) -> str:
+        """What to give ``--lora`` to get it again."""
+        return argument(self.path, {name: each.path for name, each in self.experts.items()}, self.strengths)
 
     @property
     def ranks(self) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, of_command, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError
 from pytest_wanlora.phrases import number_of
+from pytest_wanlora.suite.header import said_by
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -102,7 +103,12 @@ def _fit(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     """The packaged suites that gate a checkpoint; or, of the one with a model as wide, why it cannot."""
     known = [suites.load(path) for path in suites.packaged().values()]
     by, fitting = suites.chosen_by(checkpoint), suites.fitting_for(checkpoint)
-    if not fitting:
+    relatives = [
+        f"its header says {said.words}, of {said.relative}, which no packaged suite has"
+        for said in said_by([checkpoint])
+        if said.relative
+    ]
+    if not fitting and not relatives:
         # those that only their name chooses
         by, fitting = "name", tuple(suite for suite in known if not suites.misfits(suite, checkpoint))
     alone = len(fitting) == 1 and by != "name" and not suites.misfits(fitting[0], checkpoint)
@@ -112,9 +118,9 @@ def _fit(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
         "suites": [suite.name for suite in fitting],
         "gates": [] if alone else [suites.gate_command(suite, checkpoint) for suite in fitting],
         "model_blocks": fitting[0].model.architecture.blocks if fitting else None,
-        "misfits": [],
+        "misfits": relatives,
     }
-    return found if fitting else found | _near(known, checkpoint)
+    return found if fitting or relatives else found | _near(known, checkpoint)
 
 
 def _near(known: Sequence[Suite], checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Iterable
 from typing import Final, TextIO
@@ -37,9 +38,9 @@ def complain(problem: object) -> None:
 
 def of_command(error: CheckpointError, *command: str) -> CheckpointError:
     """The error of a checkpoint that a command was given in the place of `pytest --lora`."""
-    again = (error.next_command or "").replace(
-        "pytest --lora", f"python -m pytest_wanlora {' '.join(command)}"
-    )
+    meant = error.options.get("--lora", ())
+    files = [meant] if isinstance(meant, str) else list(meant) if isinstance(meant, tuple) else []
+    again = shlex.join(["python", "-m", "pytest_wanlora", *command, *files]) if files else error.next_command
     return CheckpointError(error.message.removeprefix("--lora: "), next_command=again or None)
 
 

@@ -87,8 +87,23 @@ def _run(arguments: argparse.Namespace) -> int:
         ),
         Screen(sys.stdout, shown),
         every=_seconds("--every", arguments.every),
+        again=lambda suite: shlex.join(
+            ["python", "-m", "pytest_wanlora", *arguments.words, "--", *_named(handed, suite)]
+        ),
     )
     return OK if watch.run() else BAD
+
+
+def _named(handed: Sequence[str], suite: str) -> list[str]:
+    """The words for pytest with another suite."""
+    words, kept = iter(handed), list[str]()
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name != "--wanlora-suite":
+            kept.append(word)
+        elif not equals:
+            next(words, None)
+    return [f"--wanlora-suite={suite}", *kept]
 
 
 def _experts(handed: Sequence[str]) -> bool | None:

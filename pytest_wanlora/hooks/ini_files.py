@@ -80,7 +80,7 @@ def corrected_arguments(config: pytest.Config, parser: pytest.Parser) -> list[st
     here = config.invocation_params.dir
     typed, preset = _words(config.invocation_params.args), _words(shlex.split(_preset()))
     # only the word directly after the value: another may be the value of an option that a conftest.py adds
-    refuse_stray_checkpoints([word for at in _lora(typed) for word in typed[at + 2 : at + 3]])
+    refuse_stray_checkpoints([word for at in _lora(typed) for word in typed[at + 2 : at + 3]], typed)
     joined = options.in_one_word(typed)
     if config.stash.get(_LIFTED, False):
         return joined

@@ -46,7 +46,7 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, in
         if isinstance(cause, WanloraError):
             kind = type(cause).__name__
             answer = {"kind": kind, "message": cause.message, "next_command": cause.next_command}
-            _reply(config, {"error": answer})
+            _reply(config, {"error": answer, "options": cause.options})
         raise
 
 

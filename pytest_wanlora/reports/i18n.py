@@ -214,6 +214,31 @@ BEST: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
 )
 
 
+BEST_ALONE: Final[Mapping[BestReason, Phrase]] = MappingProxyType(
+    {
+        "only": Phrase(
+            "It is the only checkpoint, and it may be published.",
+            "체크포인트가 이것 하나이며 배포할 수 있습니다.",
+        ),
+        "none": Phrase(
+            "The only checkpoint, {nearest}, may not be published; checks that fail: {failing}.",
+            "하나뿐인 체크포인트를 배포할 수 없습니다: {nearest}(실패 항목 {failing}개).",
+        ),
+        "none_measured": Phrase(
+            "The only checkpoint, {nearest}, may not be published: not everything was measured; checks that "
+            "fail: {failing}.",
+            "측정하지 못한 항목이 있어 하나뿐인 체크포인트를 배포할 수 없습니다: {nearest}(실패 항목 "
+            "{failing}개).",
+        ),
+        "run_failed": Phrase(
+            "The only checkpoint may not be published: the pytest run ended with exit code {exit_status}.",
+            "pytest 실행이 종료 코드 {exit_status}번으로 끝나 하나뿐인 체크포인트를 배포할 수 없습니다.",
+        ),
+    }
+)
+"""The same where there is one checkpoint, as at the beginning of a watch."""
+
+
 OBJECTIVES: Final[Mapping[Objective, Phrase]] = MappingProxyType(
     {
         "mean": Phrase(

@@ -11,6 +11,7 @@ from pytest_wanlora.reports.i18n import (
     ADVICE,
     ADVICE_ALONE,
     BEST,
+    BEST_ALONE,
     HINTS,
     OBJECTIVES,
     ONE_CAUSE,
@@ -344,7 +345,8 @@ def best_reason(found: Best, language: Language, quote: Quote) -> str:
     """Why that one, or why none."""
     fields = {key: quote(value) if isinstance(value, str) else value for key, value in found.numbers.items()}
     fields["objective"] = OBJECTIVES[found.objective].say(language)
-    said = BEST[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
+    known = {**BEST, **BEST_ALONE} if fields.get("candidates") == 1 else BEST
+    said = known[found.reason_key].say(language, best=quote(found.candidate or ""), **fields)
     if found.candidate is None or "exit_status" not in fields:
         return said
     return f"{WHY_ALONE.say(language, **fields)} {said}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
-from pytest_wanlora.errors import CheckpointError, JobError, SuiteError, WanloraError
+from pytest_wanlora.errors import Changed, CheckpointError, JobError, SuiteError, WanloraError
 from pytest_wanlora.files import from_here
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS
@@ -21,8 +21,6 @@ from pytest_wanlora.run import questions
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.settings import Settings
     from pytest_wanlora.suite import Scenario, Suite
@@ -56,10 +54,7 @@ class Candidate:
     @property
     def argument(self) -> str:
         """What to give `--lora` to get the checkpoint again; empty for the model without."""
-        if self.checkpoint is None or not self.checkpoint.experts:
-            return "" if self.checkpoint is None else from_here(self.checkpoint.path)
-        halves = {expert: each.path for expert, each in self.checkpoint.experts.items()}
-        return _argument(halves, self.checkpoint.strengths)
+        return "" if self.checkpoint is None else self.checkpoint.argument
 
     @property
     def hopeless(self) -> str:
@@ -105,10 +100,7 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     # a file called base.safetensors must not be taken for the model without LoRA
     names = [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
     named = dict(zip(names, asked, strict=True))
-    arguments = {
-        name: _argument(each.halves, each.strengths) if each.halves else from_here(each.path)
-        for name, each in named.items()
-    }
+    arguments = {name: each.argument for name, each in named.items()}
     read = _all_or_none(
         settings, arguments, lambda name: named[name].read(name), lambda found: _misfits(settings, found)
     )
@@ -146,6 +138,21 @@ def once(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
         halves = () if of is None else (of.identity, tuple(of.strengths.items()))
         found.setdefault((halves, each.scale), each)
     return tuple(found.values())
+
+
+def with_warnings(suite: Suite, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+    """Warn of candidates whose header names another model than the suite has."""
+    known: dict[int, Checkpoint] = {}
+    found = []
+    for each in candidates:
+        if each.checkpoint is not None and id(each.checkpoint) not in known:
+            warnings = (*each.checkpoint.warnings, *suites.other_model(suite, each.checkpoint))
+            known[id(each.checkpoint)] = replace(each.checkpoint, warnings=warnings)
+        # candidates of one file go on having one checkpoint
+        found.append(
+            each if each.checkpoint is None else replace(each, checkpoint=known[id(each.checkpoint)])
+        )
+    return tuple(found)
 
 
 def repeated(candidates: Iterable[Candidate], *, race: bool = False) -> tuple[str, ...]:
@@ -199,11 +206,6 @@ def apart(settings: Settings, candidates: Iterable[Candidate]) -> tuple[str, ...
     return tuple(said)
 
 
-def _argument(halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
-    """What to give `--lora` to get a pair."""
-    return checkpoints.argument_of({expert: from_here(path) for expert, path in halves.items()}, strengths)
-
-
 def _misfits(settings: Settings, found: Mapping[str, Checkpoint]) -> dict[str, WanloraError]:
     """Those that do not fit the suite of the run, as far as it can be chosen by the others."""
     from pytest_wanlora.settings import load_suite
@@ -251,12 +253,23 @@ def _all_or_none(
         f"--lora: {len(refused)} of {len(arguments)} checkpoints cannot be gated, so nothing is rendered",
         *(f"  {'; '.join(map(str.strip, error.message.splitlines()))}" for error in refused.values()),
     ]
-    next_command = first.next_command
+    next_command, options = first.next_command, {}
+    if not taken and first.options:
+        options = first.options | _for_each(refused, arguments)
+        next_command = None
     # an ini file or PYTEST_ADDOPTS would name them again
     if taken and any(word.startswith("--lora=") for word in in_one_word(settings.typed)):
         kept = dict.fromkeys(f"--lora={arguments[name]}" for name in taken)
         next_command = settings.again(*kept, without=["--lora"])
-    raise type(first)("\n".join(lines), next_command=next_command)
+    raise type(first)("\n".join(lines), next_command=next_command, options=options)
+
+
+def _for_each(refused: Mapping[str, WanloraError], arguments: Mapping[str, str]) -> dict[str, Changed]:
+    """What to give `--lora` in the place of each that is refused, where one of them is to be another."""
+    if not any("--lora" in error.options for error in refused.values()):
+        return {}
+    meant = [error.options.get("--lora", arguments[name]) for name, error in refused.items()]
+    return {"--lora": tuple(each for each in meant if isinstance(each, str))}
 
 
 def _pairs_by_name(settings: Settings) -> bool:

@@ -133,6 +133,12 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
     for judged in broken(gate):
         lines.append(f"{judged.verdict.upper()} checkpoint {judged.candidate}: {judged.reason}")
         lines.append(f"   next: {gate.candidate(judged.candidate).inspect}")
+    lines += (
+        f"WARN checkpoint {each.name}: {warning.words}"
+        for each in gate.candidates
+        if each.checkpoint is not None
+        for warning in each.checkpoint.warnings
+    )
     preflight = gate.preflight
     if preflight is not None:
         if preflight.free_disk is not None:

@@ -17,13 +17,15 @@ from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.checkpoint.container import read_header, wrong_size
 from pytest_wanlora.errors import SuiteError, WanloraError
 from pytest_wanlora.jobs.job import image_sha256, input_image
-from pytest_wanlora.suite import hub, option_value, references, refuse_repeated, resolve, stated, verify
+from pytest_wanlora.suite import hub, references, refuse_repeated, resolve, stated, stated_at, verify
 from pytest_wanlora.suite.digests import digest
+from pytest_wanlora.suite.files import inside_package
 from pytest_wanlora.suite.pictures import read_picture
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import FileReference, Scenario, Suite
 
+PACKAGE: Final = inside_package("package:").absolute()
 _BYTES: Final = {"bfloat16": 2, "float32": 4}
 _ON_THE_GPU: Final = ("model.dit", "model.experts.", "model.vae", "model.image_encoder")
 
@@ -106,7 +108,7 @@ class ModelFiles:
                     _require_whole(paths, key, suite)
                 self.found[key] = paths
             except SuiteError as error:
-                problems[key] = Problem(key, error.message, _command(error, text))
+                problems[key] = Problem(key, error.message, self._command(error, key, text))
         if whole:
             self._settle(missing, problems)
             self._refuse_repeated(problems)
@@ -137,6 +139,18 @@ class ModelFiles:
             return values * _BYTES[dtype]
         return None
 
+    def _command(self, error: WanloraError, key: str, text: str) -> str:
+        suite = self.suite
+        if not text.startswith("package:"):
+            return error.next_command or "python -m pytest_wanlora doctor"
+        if PACKAGE not in suite.path.parents:
+            # the file came with the package, and what is said of it is the user's
+            if not inside_package(text).exists():
+                return suite.show(key)
+            if stated(suite, key, text):
+                return suite.show(stated_at(suite, key, text))
+        return "pip install --force-reinstall --no-deps pytest-wanlora"
+
     def _refuse_repeated(self, problems: dict[str, Problem]) -> None:
         """Find parts of the model whose files have a tensor in common."""
         parts: dict[str, list[str]] = {}
@@ -150,7 +164,7 @@ class ModelFiles:
                 paths = [path for key in keys for path in self.found[key]]
                 refuse_repeated(paths, key=part, where=self.suite.where(last))
             except SuiteError as error:
-                problems[last] = Problem(last, error.message, _command(error, ""))
+                problems[last] = Problem(last, error.message, self._command(error, last, ""))
 
     def _settle(self, missing: Sequence[FileReference], problems: dict[str, Problem]) -> None:
         """Tell what can be fetched from what cannot."""
@@ -216,8 +230,9 @@ def _require_whole(paths: Sequence[Path], key: str, suite: Suite) -> None:
         except (SafetensorError, OSError, ValueError) as error:
             raise SuiteError(
                 f"{where}: {key}: {path}: not a whole safetensors file: "
-                f"{wrong_size(path, path.stat().st_size) or error}; allowed: one that is fetched again",
-                next_command=f"python -m pytest_wanlora doctor --suite {option_value(suite)}",
+                f"{wrong_size(path, path.stat().st_size) or error}; allowed: one that is copied or fetched "
+                "again",
+                next_command=f"sha256sum {shlex.quote(str(path))}",
             ) from error
     for path in paths:
         if path.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp"):
@@ -235,9 +250,3 @@ def _require_whole(paths: Sequence[Path], key: str, suite: Suite) -> None:
 
 def _weights(paths: Sequence[Path]) -> Iterator[Path]:
     yield from (path for path in paths if path.suffix == ".safetensors" and path.is_file())
-
-
-def _command(error: WanloraError, text: str) -> str:
-    if text.startswith("package:"):
-        return "pip install --force-reinstall --no-deps pytest-wanlora"
-    return error.next_command or "python -m pytest_wanlora doctor"

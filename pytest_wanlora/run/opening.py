@@ -18,7 +18,15 @@ from pytest_wanlora.jobs.job import Producer
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.registry import check_groups
 from pytest_wanlora.reports.writing import added_reports
-from pytest_wanlora.run.candidates import Candidate, check_fits, distinct, once, read_candidates, repeated
+from pytest_wanlora.run.candidates import (
+    Candidate,
+    check_fits,
+    distinct,
+    once,
+    read_candidates,
+    repeated,
+    with_warnings,
+)
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.settings import load_suite
 from pytest_wanlora.suite.models import added_models
@@ -99,7 +107,9 @@ def open_gate(
 
         data = training_data.read(settings.training_data, suite)
     scenarios = settings.selected(suite)
-    candidates = candidates if handed else distinct(candidates, [each.id for each in scenarios])
+    candidates = (
+        candidates if handed else distinct(with_warnings(suite, candidates), [each.id for each in scenarios])
+    )
     named_again = () if handed else repeated(candidates, race=settings.race)
     if settings.race:
         # an equal file would race against itself, on the same videos, which the budget would count twice

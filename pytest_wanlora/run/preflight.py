@@ -203,20 +203,25 @@ def _ffmpeg() -> Iterator[Finding]:
 def _stack(suite: Suite, files: ModelFiles) -> Iterator[Finding]:
     """LoRAs below baseline and candidate that cannot be read, are broken, or do not fit the model."""
     for number, each in enumerate(suite.stack):
+        halves = {
+            expert: path
+            for expert, name, _ in each.files()
+            for path in files.found.get(f"stack[{number}].{name}", ())
+        }
         for expert, name, _ in each.files():
             key = f"stack[{number}].{name}"
             for path in files.found.get(key, ()):
                 try:
-                    checkpoint = checkpoints.read(path, expert=expert or None)
+                    checkpoint = checkpoints.read_half(path, expert, halves)
                 except WanloraError as error:
-                    yield _of_error(key, error)
+                    yield Finding(key, f"{suite.where(key)}: {key}: {error.message}", suite.show(key))
                     continue
-                wrong = [problem.words for problem in checkpoint.problems]
+                wrong = [f"{problem.words}; allowed: a LoRA of this model" for problem in checkpoint.problems]
                 wrong += suites.other_shapes(suite, checkpoint)
                 if wrong:
                     yield Finding(
                         key,
-                        f"{suite.where(key)}: {key}: {path}: {wrong[0]}; allowed: a LoRA of this model",
+                        f"{suite.where(key)}: {key}: {path}: {wrong[0]}",
                         f"python -m pytest_wanlora inspect {shlex.quote(str(path))}",
                     )
 

@@ -226,8 +226,8 @@ def _card(gate: Gate, candidate: Candidate, videos: Sequence[Video]) -> Candidat
 
 def _chosen(gate: Gate) -> dict[str, str]:
     """By which words of the header the suite was chosen, where it was not by shapes or by the user."""
-    first = next((each.checkpoint for each in gate.candidates if each.checkpoint is not None), None)
-    how = "shapes" if first is None or gate.settings.suite is not None else chosen_by(first)
+    known = [each.checkpoint for each in gate.candidates if each.checkpoint is not None]
+    how = "shapes" if not known or gate.settings.suite is not None else chosen_by(*known)
     return {} if how == "shapes" else {"suite_by": how}
 
 

@@ -1,7 +1,7 @@
 """Suites: what to render, how to score it and what may be published; loaded from YAML."""
 
 from pytest_wanlora.suite.files import FileReference, refuse_repeated, resolve, verify
-from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated
+from pytest_wanlora.suite.fingerprint import check_digests, identity, references, stated, stated_at
 from pytest_wanlora.suite.fit import (
     by_shapes,
     check_fit,
@@ -14,6 +14,7 @@ from pytest_wanlora.suite.fit import (
     misfits,
     other_shapes,
 )
+from pytest_wanlora.suite.header import other_model
 from pytest_wanlora.suite.loading import gated_set, load, option_value, packaged
 from pytest_wanlora.suite.model_files import Architecture, Experts, ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import LEVERS, Sampling

@@ -204,6 +204,19 @@ def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
         ) from error
 
 
+def stated_at(suite: Suite, key: str, text: str) -> str:
+    """Dotted key of the digest that a suite states for the file of another one."""
+    if key.endswith(".weights"):
+        return f"{key.removesuffix('.weights')}.sha256"
+    if key == "scoring.reference" or key.endswith(".input_image"):
+        return f"{key}_sha256"
+    name = text.rsplit(":", 1)[-1].rsplit("/", 1)[-1]
+    expert = key.split(".")[2] if key.startswith("model.experts.") else ""
+    own = suite.model.experts.of(expert).sha256 if suite.model.experts is not None and expert else {}
+    place = f"model.experts.{expert}" if name in own else key.partition(".")[0]
+    return f"{place}.sha256.{name}"
+
+
 def stated(suite: Suite, key: str, text: str) -> dict[str, str]:
     """Return the digests that the suite states for a key's files, by file name."""
     name = text.rsplit(":", 1)[-1].replace("\\", "/").rsplit("/", 1)[-1]

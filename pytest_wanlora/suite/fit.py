@@ -6,7 +6,7 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from pytest_wanlora.checkpoint.experts import named_in
 from pytest_wanlora.checkpoint.names import needs_image, wan_layer
@@ -14,28 +14,16 @@ from pytest_wanlora.checkpoint.partners import as_half
 from pytest_wanlora.checkpoint.record import widths
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.phrases import number_of
+from pytest_wanlora.suite import header
 from pytest_wanlora.suite.fingerprint import references
 from pytest_wanlora.suite.loading import load, packaged
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from pytest_wanlora.checkpoint.record import Checkpoint, Target
     from pytest_wanlora.suite.model_files import Architecture
     from pytest_wanlora.suite.schema import Suite
-
-# what trainers say of the base model, in whatever words
-_FACTS: Final = (
-    ("version", re.compile(r"wan[ _.-]*v?(2)[._]?([12])(?![0-9])")),
-    ("task", re.compile(r"(?<![a-z])(ti2v|t2v|i2v)(?![a-z])")),
-    ("size", re.compile(r"(?<![0-9.])a?(1[._]3|5|14)b(?![a-z])")),
-)
-_TELLING: Final = (
-    "ss_base_model_version",
-    "modelspec.architecture",
-    "base_model",
-    "base_model_name_or_path",
-    "ss_sd_model_name",
-    "model_id",
-)
 
 
 def by_shapes() -> list[Suite]:
@@ -70,55 +58,112 @@ def contradicting_names(suite: Suite) -> tuple[str, ...]:
 def fitting_for(checkpoint: Checkpoint) -> tuple[Suite, ...]:
     """The packaged suites whose model has a checkpoint's targets; of several those that its header names.
 
-    One with two experts fits one LoRA too, as half of a pair, and then has `misfits`.
+    One with two experts fits one LoRA too, as half of a pair, and then has `misfits`. None fits a model that
+    no packaged suite has, whatever its shapes.
     """
-    fitting = tuple(suite for suite in by_shapes() if not other_shapes(suite, checkpoint))
-    said = _said(checkpoint)
-    if len(fitting) > 1 and said is not None:
-        return tuple(suite for suite in fitting if _is(suite, said[1])) or fitting
+    fitting, said = tuple(_fitting(checkpoint)), header.said_by([checkpoint])
+    if any(each.relative for each in said):
+        return ()
+    if len(fitting) > 1 and said and not header.contradicting(said):
+        return tuple(suite for suite in fitting if all(each.fits(suite) for each in said)) or fitting
     return fitting
 
 
 def find_for(
-    checkpoint: Checkpoint, *, baselines: Path = Path("baselines"), seeds: tuple[int, int] | None = None
+    *checkpoints: Checkpoint, baselines: Path = Path("baselines"), seeds: tuple[int, int] | None = None
 ) -> Suite:
-    """Choose the packaged suite whose model a checkpoint fits.
+    """Choose the packaged suite whose model the first of some checkpoints fits.
 
     Raises:
-        SuiteError: None or several fit, and the header of the file does not say which; lists what was seen,
-            and what each suite lacks or how it is chosen.
+        SuiteError: None or several fit, and the headers of the files do not say which; lists what was seen,
+            and what each suite lacks or how it is chosen. Or a header names a model that no suite has.
     """
-    suites, fitting, said = by_shapes(), fitting_for(checkpoint), _said(checkpoint)
+    checkpoint, suites = checkpoints[0], by_shapes()
+    said = header.said_by(checkpoints)
+    _refuse_relatives(said)
+    fitting = _fitting(checkpoint)
+    if len(fitting) > 1 and said:
+        if header.contradicting(said):
+            raise _contradiction(said, fitting, checkpoints)
+        fitting = [suite for suite in fitting if all(each.fits(suite) for each in said)] or fitting
     if len(fitting) == 1 and not misfits(fitting[0], checkpoint):
         return load(fitting[0].path, baselines=baselines, seeds=seeds)
-    what = "fits several packaged suites" if len(fitting) > 1 else "fits no packaged suite"
-    if len(fitting) == 1:
-        what = "fits a packaged suite only as half of a pair"
+    # first those that it can be gated on as it was given
+    fitting.sort(key=lambda suite: bool(misfits(suite, checkpoint)))
+    what = "fits no packaged suite"
+    if fitting:
+        names = ", ".join(suite.name for suite in fitting)
+        what = (
+            f"fits several packaged suites ({names})"
+            if len(fitting) > 1
+            else (f"fits a packaged suite only as half of a pair ({names})")
+        )
     lines = [f"{checkpoint.name}: {what}; it has {_seen(checkpoint)}"]
-    if said is not None:
-        lines[0] += f"; its header says {said[0]}"
+    if said:
+        lines[0] += f"; its header says {said[0].words}"
     for suite in suites:
         line = f"  {suite.name} expects {_expected(suite.model.architecture)}"
         if suite in fitting:
-            lines.append(f"{line}: {gate_command(suite, checkpoint)}")
+            lines.append(f"{line}: {_written(_choose(suite, checkpoint))}")
             continue
         # of a model of another width nothing else is worth saying
         here = ("dim", suite.model.architecture.dim) in {each[1:] for each in widths(checkpoint.targets)}
         own = misfits(suite, checkpoint) if here else ()
         lines.append("; ".join([line, *own]))
     if fitting:
-        command = gate_command(fitting[0], checkpoint)
-    else:
-        command = f"python -m pytest_wanlora inspect {shlex.quote(_argument(checkpoint))}"
-        lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
-    raise SuiteError("\n".join(lines), next_command=command)
+        raise SuiteError("\n".join(lines), options=_choose(fitting[0], checkpoint))
+    lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
+    raise SuiteError("\n".join(lines), next_command=_inspect(checkpoint.argument))
 
 
-def chosen_by(checkpoint: Checkpoint) -> str:
+def chosen_by(*checkpoints: Checkpoint) -> str:
     """By what `find_for` chooses the suite: `shapes`, or the words of the header that decided."""
-    fitting = [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
-    said = _said(checkpoint)
-    return said[0] if said is not None and len(fitting) > 1 else "shapes"
+    said = header.said_by(checkpoints)
+    return said[0].words if said and len(_fitting(checkpoints[0])) > 1 else "shapes"
+
+
+def _fitting(checkpoint: Checkpoint) -> list[Suite]:
+    return [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
+
+
+def _refuse_relatives(said: Sequence[header.Said]) -> None:
+    """Refuse files of models that have the shapes of others, and that no packaged suite has."""
+    found = [each for each in said if each.relative]
+    if found:
+        names = ", ".join(dict.fromkeys(each.relative for each in found))
+        lines = [
+            f"{names}: no packaged suite has this model, and its LoRAs have the shapes of others; allowed: "
+            "LoRAs of the models of the packaged suites, or a suite for this one, given with --wanlora-suite",
+            *(f"  {each.file}: its header says {each.words}" for each in found),
+        ]
+        raise SuiteError("\n".join(lines), next_command=_inspect(*(each.file for each in found)))
+
+
+def _contradiction(
+    said: Sequence[header.Said], fitting: Sequence[Suite], checkpoints: Sequence[Checkpoint]
+) -> SuiteError:
+    """The error for files whose headers name different models."""
+    by_words: dict[str, list[str]] = {}
+    for each in said:
+        by_words.setdefault(each.words, []).append(each.file)
+    meant = [suite for each in said for suite in fitting if each.fits(suite)] or fitting
+    meant = list({suite.name: suite for suite in meant}.values())
+    options = _choose(meant[0], checkpoints[0])
+    alone = len(checkpoints) > 1
+    lines = [
+        "the headers of the files name different models, and a run gates on one suite",
+        *(f"  {words}: {', '.join(files)}" for words, files in by_words.items()),
+        "  allowed: files of one model, or a suite that is named: "
+        + ", ".join(f"--wanlora-suite {suite.name}" for suite in meant)
+        + ("; or each checkpoint in a run of its own" if alone else ""),
+    ]
+    # one that can be gated alone
+    for checkpoint in checkpoints if alone else ():
+        own = header.said_by([checkpoint])
+        if own and not header.contradicting(own):
+            options = {"--lora": checkpoint.argument}
+            break
+    return SuiteError("\n".join(lines), options=options)
 
 
 def fits_experts(checkpoint: Checkpoint) -> bool:
@@ -126,47 +171,24 @@ def fits_experts(checkpoint: Checkpoint) -> bool:
     return any(not other_shapes(suite, checkpoint) for suite in by_shapes() if suite.model.experts)
 
 
-def _said(checkpoint: Checkpoint) -> tuple[str, dict[str, str]] | None:
-    """What the header of a file says of its base model: its own words, and version, task and size of it."""
-    for expert in checkpoint.experts.values():
-        if (said := _said(expert)) is not None:
-            return said
-    for key in _TELLING:
-        text = checkpoint.metadata.get(key, "").lower()
-        found = {name: "".join(each.groups()) for name, rule in _FACTS if (each := rule.search(text))}
-        if found:
-            return f"{key} {checkpoint.metadata[key][:80]!r}", found
-    return None
-
-
-def _is(suite: Suite, facts: dict[str, str]) -> bool:
-    """Whether a suite's name contradicts none of the facts; names are built as `wan2.2-t2v-a14b`."""
-    for name, rule in _FACTS:
-        own = rule.search(suite.name)
-        if name in facts and (own is None or "".join(own.groups()) != facts[name].replace("_", ".")):
-            return False
-    return True
-
-
 def gate_command(suite: Suite, checkpoint: Checkpoint) -> str:
     """The command that gates a checkpoint on a suite that its shapes fit; `FILE` is an unknown half."""
-    half = suite.model.experts and not checkpoint.experts
-    given = as_half(checkpoint.path) if half else _argument(checkpoint)
-    return f"pytest --lora {shlex.quote(given)} --wanlora-suite {suite.name}"
+    return f"pytest {_written({'--lora': checkpoint.argument, **_choose(suite, checkpoint)})}"
 
 
-def _argument(checkpoint: Checkpoint) -> str:
-    """What to give `--lora`, or `inspect`, to get a checkpoint again."""
-    halves = checkpoint.experts
-    # one file with the LoRAs of both is split again
-    inside = len({each.path for each in halves.values()}) < len({each.keys for each in halves.values()})
-    if not halves or inside:
-        return str(checkpoint.path)
-    strengths = checkpoint.strengths
-    return ",".join(
-        f"{name}={each.path}" + ("" if strengths[name] == 1.0 else f"@{strengths[name]:g}")
-        for name, each in halves.items()
-    )
+def _choose(suite: Suite, checkpoint: Checkpoint) -> dict[str, str]:
+    """The options that gate a checkpoint on a suite that its shapes fit."""
+    halves = suite.model.experts and not checkpoint.experts
+    given = {"--lora": as_half(Path(checkpoint.argument))} if halves else {}
+    return {**given, "--wanlora-suite": suite.name}
+
+
+def _written(options: Mapping[str, str]) -> str:
+    return " ".join(f"{name} {shlex.quote(value)}" for name, value in options.items())
+
+
+def _inspect(*files: str) -> str:
+    return shlex.join(["python", "-m", "pytest_wanlora", "inspect", *files])
 
 
 def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
@@ -178,13 +200,20 @@ def check_fit(suite: Suite, checkpoint: Checkpoint) -> None:
     if found := misfits(suite, checkpoint):
         place = f"suite {suite.name} ({suite.where('model.architecture')})"
         lines = [f"{checkpoint.name}: does not fit the model of {place}", *(f"  {line}" for line in found)]
-        others = [each for each in by_shapes() if each.name != suite.name]
-        if any(not misfits(other, checkpoint) for other in others):
-            # the suite is chosen by the shapes then
-            command = f"pytest --lora {shlex.quote(_argument(checkpoint))}"
-        else:
-            command = f"python -m pytest_wanlora inspect {shlex.quote(_argument(checkpoint))}"
-        raise SuiteError("\n".join(lines), next_command=command)
+        options = _instead(suite, checkpoint)
+        command = None if options else _inspect(checkpoint.argument)
+        raise SuiteError("\n".join(lines), next_command=command, options=options)
+
+
+def _instead(suite: Suite, checkpoint: Checkpoint) -> dict[str, str]:
+    """The options that gate a checkpoint which does not fit a suite; empty where nothing packaged does."""
+    try:
+        return {"--wanlora-suite": find_for(checkpoint).name}
+    except SuiteError:
+        others = [each for each in by_shapes() if each.name != suite.name and not misfits(each, checkpoint)]
+    if suite.model.experts and not checkpoint.experts and not other_shapes(suite, checkpoint):
+        return {"--lora": f"high={checkpoint.argument}"}
+    return {"--wanlora-suite": others[0].name} if others else {}
 
 
 def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -194,7 +223,7 @@ def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
     """
     experts = tuple(checkpoint.experts)
     if suite.model.experts and not experts:
-        how = f"allowed: high=FILE, low=FILE or both, as in {gate_command(suite, checkpoint)}"
+        how = f"allowed: high=FILE, low=FILE or both, as in {_written(_choose(suite, checkpoint))}"
         return (f"one LoRA for a model with two experts, and none of them named; {how}",)
     if experts and not suite.model.experts:
         named = " and ".join(f"{name} ({checkpoint.experts[name].path.name})" for name in experts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -393,3 +394,7 @@ class Suite(Frozen):
         while key and key not in self._lines:
             key = key[: max(key.rfind("."), key.rfind("["), 0)]
         return f"{self.path}:{self._lines.get(key, 1)}"
+
+    def show(self, key: str) -> str:
+        """The command that shows the line of a dotted key."""
+        return f"sed -n {self.where(key).rpartition(':')[2]}p {shlex.quote(str(self.path))}"

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 from pytest_wanlora import results
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.files import json_sha256, read_note, read_regular, write_json
+from pytest_wanlora.files import from_here, json_sha256, read_note, read_regular, write_json
 from pytest_wanlora.jobs.cache import CLAIM, Cache, is_locked
 from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord
@@ -39,11 +39,13 @@ class Answer:
         record: Of the run; None where it wrote none, or it was deleted since.
         problem: Why the checkpoint could not be measured; empty if it was.
         at: When it was noted, seconds since the epoch.
+        suite: What to give `--wanlora-suite`, where another one or none at all was the problem; else empty.
     """
 
     record: RunRecord | None
     problem: str
     at: float
+    suite: str = ""
 
 
 @dataclass
@@ -142,9 +144,16 @@ def ended(status: int, log: Path) -> str:
     return f"pytest ended with exit code {status}" + (f": {said[-1]}" if said else "")
 
 
+def _one_line(message: str, log: Path) -> str:
+    """The first line of a message, and where the others are."""
+    first, *more = message.splitlines()
+    return f"{first}; see {from_here(log)}" if more else first
+
+
 def _answer(note: Mapping[str, Any], digest: str, at: float, log: Path) -> Answer | None:
     if "error" in note:
-        return Answer(None, str(note["error"]["message"]), at)
+        suite = note.get("options", {}).get("--wanlora-suite", "")
+        return Answer(None, _one_line(str(note["error"]["message"]), log), at, str(suite))
     try:
         record = results.load(Path(note["folder"]))
     except RecordError as error:

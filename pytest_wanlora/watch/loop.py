@@ -99,12 +99,21 @@ class Watch:
         ends: What ends it.
         screen: Where it is shown.
         every: Seconds between two looks.
+        again: The command of the same watch with a suite that is named.
     """
 
     def __init__(
-        self, folders: Folders, gates: Gates, ends: Ends, screen: Screen, *, every: float = 5.0
+        self,
+        folders: Folders,
+        gates: Gates,
+        ends: Ends,
+        screen: Screen,
+        *,
+        every: float = 5.0,
+        again: Callable[[str], str] = "--wanlora-suite {}".format,
     ) -> None:
         self.folders, self.gates, self.ends, self.screen, self.every = folders, gates, ends, screen, every
+        self.again = again
         self.page = gates.folder / "history.html"
         self._began = time.time()
         self._gate: tuple[Found, subprocess.Popen[bytes], ExitStack] | None = None
@@ -216,6 +225,11 @@ class Watch:
     def _show(self, history: History, look: Look) -> None:
         for line in history.lines():
             self._tell(line)
+        # of several suites the first is as good as any: the next gate refuses what does not fit
+        for suite in [answer.suite for _, answer in history.answers if answer is not None and answer.suite][
+            :1
+        ]:
+            self._tell(f"next: {self.again(suite)}")
         measured = [answer for _, answer in history.answers if answer is not None]
         if measured != self._paged:
             self._paged = measured

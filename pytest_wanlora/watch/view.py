@@ -105,7 +105,8 @@ def _rows(found: Found, answer: Answer | None, *, working: bool) -> Iterator[tup
     if answer is None:
         yield found.name, "being gated" if working else "to be gated", "-", ""
     elif answer.record is None or answer.problem:
-        yield found.name, "NOT MEASURED" if answer.problem else "gated", "-", answer.problem or "run deleted"
+        why = answer.problem.removeprefix(f"{found.name}: ") or "run deleted"
+        yield found.name, "NOT MEASURED" if answer.problem else "gated", "-", why
     else:
         record = answer.record
         for card in record.candidates:
@@ -114,8 +115,8 @@ def _rows(found: Found, answer: Answer | None, *, working: bool) -> Iterator[tup
             told = (*decision.failing, *decision.warnings)
             worst = max(told, key=lambda each: (each.verdict.severity, _bands(each)), default=None)
             shown = "-" if loss is None else f"{loss[0]:+.2f}"
-            why = [] if worst is None else [headline(worst)]
-            yield card.name, said, shown, "; ".join([*why, run_folder(record)])
+            worst_words = [] if worst is None else [headline(worst)]
+            yield card.name, said, shown, "; ".join([*worst_words, run_folder(record)])
 
 
 def _bands(judged: Judgement) -> float:

@@ -14,6 +14,7 @@ from pytest_wanlora.run import preflight
 from pytest_wanlora.run.inputs import Download, ModelFiles
 from pytest_wanlora.run.session import Gate
 from pytest_wanlora.scoring import frechet
+from tests import loras
 from tests.integration.conftest import Project
 
 PLAN = ("--lora", "good.safetensors", "--wanlora-plan")
@@ -409,3 +410,15 @@ def test_the_plan_of_nothing_ends_well_and_says_so(based: Project) -> None:
     result = based.run(*PLAN, "-k", "unrelated")
     assert result.ret == pytest.ExitCode.OK
     result.stdout.fnmatch_lines(["the selection leaves no item of the gate"])
+
+
+def test_the_plan_tells_what_the_run_will_warn_of(based: Project) -> None:
+    """The header of the file names another model than the suite has."""
+    state = loras.read_state(based.path / "good.safetensors")
+    header = {"ss_base_model_version": "wan2.1-vace-14b"}
+    loras.write(based.path / "good.safetensors", state, metadata=header)
+    result = based.run(*PLAN)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(
+        ["WARN checkpoint good: the header of good.safetensors says ss_base_model_version *, of VACE, *"]
+    )

@@ -11,7 +11,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from pytest_wanlora import cli, results, testing
 from tests.integration.conftest import Project
@@ -153,3 +155,24 @@ def test_what_it_refuses(
     printed = capsys.readouterr().err
     assert problem in printed
     assert "next: " in printed
+
+
+def test_a_checkpoint_that_fits_several_suites_is_told_in_one_line_with_the_command_that_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "out").mkdir()
+    for seed in (1, 2):
+        values = np.random.default_rng(seed).normal(size=5120).astype(np.float32)
+        halves = {"lora_A": values.reshape(1, 5120), "lora_B": values.reshape(5120, 1)}
+        state = {f"blocks.0.self_attn.q.{half}.weight": each for half, each in halves.items()}
+        save_file(state, tmp_path / "out" / f"epoch-{seed}.safetensors")
+    assert cli.main(["watch", "out", "--idle", "1s", "--every", "1s", "--", "--wanlora-seeds=2"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    command = "python -m pytest_wanlora watch out --idle 1s --every 1s -- --wanlora-suite=wan2.1-i2v-14b"
+    assert lines.count(f"next: {command} --wanlora-seeds=2") == 1
+    told = [
+        line for line in lines if line.startswith("epoch-1: NOT MEASURED: fits several packaged suites (")
+    ]
+    assert len(told) == 1
+    assert all("\N{REPLACEMENT CHARACTER}" not in line and len(line) < 400 for line in lines)

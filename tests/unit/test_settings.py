@@ -13,7 +13,7 @@ import pytest
 
 from pytest_wanlora.errors import SettingsError, SuiteError
 from pytest_wanlora.option_values import Budget
-from pytest_wanlora.options import OPTIONS, Given, again
+from pytest_wanlora.options import OPTIONS, Given, again, following
 from pytest_wanlora.settings import Device, Settings, load_suite, read
 from pytest_wanlora.suite import packaged
 from tests import loras
@@ -757,3 +757,22 @@ def test_a_race_of_an_ini_file_is_switched_off(reads: Reads) -> None:
     with pytest.raises(SettingsError) as caught:
         reads("--update-baselines", ini="wanlora_race = true")
     assert "--wanlora-no-race" in shlex.split(str(caught.value.next_command))
+
+
+def test_the_next_command_of_options_is_the_whole_command_with_them() -> None:
+    typed = ["--lora", "high=A@0.5,low=B@1.2", "-x", "--wanlora-suite=tiny-pair", "--wanlora-plan"]
+
+    def told(**options: bool | str | tuple[str, ...]) -> str | None:
+        named = {f"--{name.replace('_', '-')}": value for name, value in options.items()}
+        return following(SuiteError("wrong", options=named), typed)
+
+    rest = "-x --wanlora-plan"
+    assert told(wanlora_suite="tiny") == f"pytest --wanlora-suite=tiny --lora=high=A@0.5,low=B@1.2 {rest}"
+    assert (
+        told(lora=("a", "b c")) == "pytest --lora=a '--lora=b c' -x --wanlora-suite=tiny-pair --wanlora-plan"
+    )
+    assert told(wanlora_suite=False, lora="a") == f"pytest --lora=a {rest}"
+    assert following(SuiteError("wrong", next_command="ls"), typed) == "ls"
+    # without the typed words an error says what to give
+    assert SuiteError("wrong", options={"--lora": ("a", "b")}).next_command == "pytest --lora a --lora b"
+    assert SuiteError("wrong", options={"--wanlora-suite": "tiny"}).next_command == "--wanlora-suite tiny"

@@ -120,7 +120,7 @@ PEFT_BAD = "adapter_config.json: "
 # what -> (how it is built, what its message must say)
 BAD: dict[str, tuple[Build, tuple[str, ...]]] = {
     # not a file, or not this kind of file
-    "missing": (missing, ("no such file", "epoch-10.safetensors", "next: pytest --lora ")),
+    "missing": (missing, ("no such file", "epoch-10.safetensors", "next: pytest --lora")),
     "missing, nothing near": (
         lambda f: f / "a.safetensors",
         ("no such file", "no .safetensors file lies in"),

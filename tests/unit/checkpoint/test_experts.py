@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from pytest_wanlora.checkpoint import (
 from pytest_wanlora.checkpoint.experts import named_in, split
 from pytest_wanlora.checkpoint.pairs import absolute
 from pytest_wanlora.errors import CheckpointError
+from pytest_wanlora.files import from_here
 from tests import loras
 
 
@@ -293,7 +295,7 @@ def test_a_file_for_the_other_expert_alone_is_refused(tmp_path: Path) -> None:
     assert list(split(state)) == ["low"]
     with pytest.raises(CheckpointError, match="its keys name the low-noise expert alone") as caught:
         checkpoints.read(path, expert="high")
-    assert caught.value.next_command == f"pytest --lora low={path}"
+    assert caught.value.next_command == f"pytest --lora low={from_here(path)}"
     (given,) = asked([str(path)], by_name=True)
     assert list(given.read("x").experts) == ["low"]
 
@@ -317,3 +319,102 @@ def test_the_header_of_a_file_is_read_once(
     (one,) = asked([str(tmp_path / "x.safetensors")], by_name=False)
     assert len(one.read("x").experts) == (halves if halves > 1 else 0)
     assert len(opened) == 1
+
+
+@pytest.mark.parametrize("argument", ["high={0},low={1}", "high={0}", "low={0}@0.5", "high={1},low={0}"])
+def test_no_half_of_a_file_is_dropped(tmp_path: Path, argument: str) -> None:
+    files(tmp_path, "one")
+    both = {
+        f"{mark}.{key}": value for mark in ("transformer_1", "transformer_2") for key, value in LORA.items()
+    }
+    path = loras.write(tmp_path / "both.safetensors", both)
+    (given,) = asked([argument.format(path, tmp_path / "one.safetensors")], by_name=True)
+    with pytest.raises(
+        CheckpointError, match=r"both\.safetensors: given as the .* would be dropped"
+    ) as caught:
+        given.read("x")
+    assert caught.value.options == {"--lora": from_here(path)}
+    (whole,) = asked([f"high={path}@0.5,low={path}"], by_name=True)
+    assert list(whole.read("x").experts) == ["high", "low"]
+
+
+LORA = loras.random_lora()
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "meant"),
+    [
+        (["x_high"], "no partner for", ["high=x_high"]),
+        (["y", "x_high"], "no partner for", ["y", "high=x_high"]),
+        (["."], "no partner for", ["high=z_high,low=z_low", "one, v2=new", "y", "high=x_high"]),
+        (
+            ["high=x_high@abc,low=z_low"],
+            "of high is abc; allowed: .* high=FILE@0.8",
+            ["high=x_high@1,low=z_low"],
+        ),
+        (["high=x_high@0,5,low=z_low"], "of high is 0,5; allowed", ["high=x_high@1,low=z_low"]),
+        (["high=x_high@11,low=z_low@12"], "of high is 11; allowed", ["high=x_high@1,low=z_low@1"]),
+        (["high=x_high@11,low=z_low@0.5"], "of high is 11; allowed", ["high=x_high@1,low=z_low@0.5"]),
+        (
+            ["z_high,z_low"],
+            "a list of 2 that are there; allowed: high=FILE,low=FILE",
+            ["high=z_high,low=z_low"],
+        ),
+        (["y,z_low"], "a list of 2 that are there", ["y", "z_low"]),
+        (["high=x_high,high=y", "y"], "high is given twice", ["y", "high=x_high"]),
+        (["high=x_high,lwo=z_low"], "lwo is no expert", ["high=x_high"]),
+        (["y", "high=deep,low=z_low"], "one in a folder below", ["y", "high=deep/*,low=z_low"]),
+        (["y", "deep", "high=z_high,low=z_low"], "a folder below", ["high=z_high,low=z_low", "y", "deep/*"]),
+    ],
+)
+def test_what_was_meant_is_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], words: str, meant: list[str]
+) -> None:
+    """Whole, with everything that was given besides; and it works when it is pasted."""
+    names = ("x_high", "y", "z_high", "z_low", "one, v2=new", "deep/er/lora")
+    files(tmp_path, *names)
+    monkeypatch.chdir(tmp_path)
+
+    def spelt(text: str) -> str:
+        return re.sub("x_high|y|z_high|z_low|one, v2=new", r"\g<0>.safetensors", text)
+
+    with pytest.raises(CheckpointError, match=words) as caught:
+        asked([absolute(spelt(each), tmp_path) for each in typed], by_name=True)
+    assert caught.value.options == {"--lora": tuple(map(spelt, meant))}
+    asked([absolute(spelt(each), tmp_path) for each in meant], by_name=meant != ["y", "z_low"])
+
+
+def test_a_file_in_the_place_of_one_that_is_missing_stays_in_its_pair(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, "a", "b")
+    monkeypatch.chdir(tmp_path)
+    (given,) = asked(["high=a.safetensors@0.5,low=b.safetensor"], by_name=True)
+    with pytest.raises(CheckpointError, match="no such file") as caught:
+        given.read("x")
+    assert caught.value.options == {"--lora": "high=a.safetensors@0.5,low=b.safetensors"}
+
+
+@pytest.mark.parametrize("folder", [".", "deep,low=x"])
+def test_names_with_commas_and_equals_signs_are_names(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    place = tmp_path / folder
+    place.mkdir(exist_ok=True)
+    files(place, "my lora, v2=final_high_noise", "my lora, v2=final_low_noise")
+    monkeypatch.chdir(tmp_path)
+    (pair,) = asked([str(place)], by_name=True)
+    assert names_of([pair]) == ("my lora, v2=final",)
+    for text in (pair.argument, pair.argument.replace(".safetensors,low=", ".safetensors@0.5,low=")):
+        (again,) = asked([absolute(text, tmp_path)], by_name=True)
+        assert dict(again.halves) == dict(pair.halves)
+
+
+def test_a_strength_behind_a_file_without_an_expert_is_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, "a", "b@2")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError, match=r"allowed: --wanlora-scale 0\.5, or a strength") as caught:
+        asked(["b@2.safetensors", "a.safetensors@0.5"], by_name=False)
+    assert caught.value.options == {"--lora": ("b@2.safetensors", "a.safetensors"), "--wanlora-scale": "0.5"}

@@ -63,7 +63,7 @@ class TestCompare:
 
     def test_none_that_may_be_published_is_1(self, runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["compare", str(runs / "bad")]) == 1
-        assert "None of 1 checkpoints may be published" in capsys.readouterr().out
+        assert "The only checkpoint, epoch-2, may not be published" in capsys.readouterr().out
 
     def test_without_a_run_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert cli.main(["compare"]) == 4

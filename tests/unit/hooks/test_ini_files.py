@@ -230,7 +230,7 @@ def test_a_glob_that_the_shell_expanded_is_refused_before_foreign_settings_speak
 ) -> None:
     made(here.parent / "training" / "pytest.ini", "[pytest]\naddopts = --no-such-option\n")
     made(here.parent / "training" / "y.safetensors", "")
-    with pytest.raises(Exception, match=r"next: pytest --lora '../training/\*\.safetensors'"):
+    with pytest.raises(Exception, match=r"next: pytest '--lora=../training/\*\.safetensors' -p "):
         ask("--lora", "../training/x.safetensors", "../training/y.safetensors")
 
 

@@ -135,7 +135,7 @@ class TestLines:
         found = compare.combine([run("epoch-0"), run("epoch-1", judgements=better)])
         assert compare.best_line(found).startswith("Publish epoch-1. ")
         assert compare.best_line(gated.record()).startswith("Publish epoch-2. ")
-        assert compare.best_line(gated.failing()).startswith("None of 1 checkpoints may be published")
+        assert compare.best_line(gated.failing()).startswith("The only checkpoint, epoch-2, may not be")
 
     def test_distances_of_different_numbers_of_videos_say_so(self) -> None:
         more = gated.changed(gated.judgements("epoch-1"), "regression", "all", "fvd", n=16)

@@ -23,6 +23,7 @@ from pytest_wanlora.run.candidates import (
     distinct,
     read_candidates,
     repeated,
+    with_warnings,
 )
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 from tests import loras, unusual
@@ -242,3 +243,39 @@ def test_no_two_items_have_one_id(
     assert tuple(found) == expected
     ids = [str(ItemId("limit", name, place, "clip")) for name in found for place in (*scenarios, "all")]
     assert len(ids) == len(set(ids))
+
+
+def test_candidates_of_a_file_that_names_another_model_are_warned_of_and_stay_one_checkpoint() -> None:
+    header = {"ss_base_model_version": "wan2.1"}
+    odd = replace(loras.known(5120, 13824, range(40)), metadata=header)
+    given = [Candidate("x@0.5", odd, 0.5), Candidate("x@1", odd, 1.0), Candidate("base", None)]
+    first, second, base = with_warnings(suites.load("wan2.2-t2v-a14b"), given)
+    assert first.checkpoint is not None
+    assert first.checkpoint is second.checkpoint
+    assert [each.code for each in first.checkpoint.warnings] == ["other_model"]
+    assert first.checkpoint.identity == odd.identity
+    assert base.checkpoint is None
+    again = with_warnings(suites.load("wan2.1-t2v-14b"), given)
+    assert [each.checkpoint == known.checkpoint for each, known in zip(again, given, strict=True)] == [
+        True
+    ] * 3
+
+
+def test_the_next_command_of_several_that_are_refused_names_all_of_them(tmp_path: Path) -> None:
+    """A suite that fits them, or each as half of a pair."""
+    settings = unusual.settings_of(tmp_path, (), typed=("--lora", "."))
+    known = [Candidate(name, loras.known(192, 768, range(8), name=name), 1.0) for name in ("a", "b")]
+    with pytest.raises(SuiteError, match="2 of 2") as raised:
+        check_fits(settings, suites.load("tiny-pair"), known)
+    assert raised.value.options == {"--wanlora-suite": "tiny"}
+    wide = [Candidate(name, loras.known(5120, 13824, range(40), name=name), 1.0) for name in ("a", "b")]
+    with pytest.raises(SuiteError, match="2 of 2") as raised:
+        check_fits(settings, suites.load("wan2.2-t2v-a14b"), wide)
+    assert raised.value.options == {"--lora": ("high=a.safetensors", "high=b.safetensors")}
+    lost = tmp_path / "b_hihg.safetensors"
+    testing.write_lora(tmp_path / "b_high.safetensors")
+    settings = replace(settings, lora=(str(lost), str(tmp_path / "c.safetensors")), suite="tiny")
+    with pytest.raises(CheckpointError, match="2 of 2") as caught:
+        read_candidates(settings)
+    assert isinstance(meant := caught.value.options["--lora"], tuple)
+    assert [Path(each).name for each in meant] == ["b_high.safetensors"] * 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
+from safetensors.numpy import save_file
 
 from pytest_wanlora import environment, suite, testing
 from pytest_wanlora.environment import Environment
@@ -347,6 +350,61 @@ def test_a_broken_lora_below_baseline_and_candidate_is_found(here: Path) -> None
         stacked = suite.load("tiny").model_copy(update={"stack": (suite.Stacked(lora=str(path)),)})
         (found,) = [each for each in look(stacked).findings if each.what == "stack[0].lora"]
         assert words in found.message
+        assert found.message.count("allowed:") == 1
+        assert found.next_command.startswith("python -m pytest_wanlora inspect ")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (None, "no whole safetensors file"),
+        ({"blocks.0.self_attn.q.lora_A.weight": (4, 192)}, "has no partner: lora_B"),
+        (
+            {
+                f"{mark}.blocks.0.self_attn.q.{side}.weight": shape
+                for mark in ("transformer_1", "transformer_2")
+                for side, shape in (("lora_A", (4, 192)), ("lora_B", (192, 4)))
+            },
+            "given as the high-noise LoRA alone; it has the low-noise expert's too",
+        ),
+    ],
+)
+def test_a_lora_of_the_stack_that_cannot_be_read_is_shown_where_the_suite_names_it(
+    here: Path, state: dict[str, tuple[int, ...]] | None, words: str
+) -> None:
+    path = here / "below.safetensors"
+    if state is None:
+        path.write_bytes(b"{" * 64)
+    else:
+        save_file({key: np.ones(shape, np.float32) for key, shape in state.items()}, path)
+    text = suite.packaged()["tiny-pair"].read_text(encoding="utf-8")
+    text = re.sub("      expert-high.*\n", "", text)
+    mine = here / "mine.yaml"
+    mine.write_text(
+        re.sub("high: package:tiny/expert-high.*", "high: below.safetensors", text), encoding="utf-8"
+    )
+    (found,) = [each for each in look(suite.load(str(mine))).findings if each.what == "stack[0].high"]
+    (line,) = [at for at, each in enumerate(mine.read_text().splitlines(), 1) if "below" in each]
+    assert found.message.startswith(f"{mine}:{line}: stack[0].high: {path}: ")
+    assert words.replace("no whole", "not a whole") in found.message
+    command = f"sha256sum {path}" if state is None else f"sed -n {line}p {mine}"
+    assert found.next_command == command
+
+
+def test_a_digest_that_the_user_states_wrongly_is_shown_where_it_is_stated(here: Path) -> None:
+    """Of a file of the package, which installing it again would not change."""
+    text = suite.packaged()["tiny"].read_text(encoding="utf-8").splitlines()
+    (at,) = [number for number, line in enumerate(text) if line.startswith("    vae.safetensors: ")]
+    text[at] = f"    vae.safetensors: {'1' * 64}"
+    mine = here / "mine.yaml"
+    mine.write_text("\n".join(text), encoding="utf-8")
+    (found,) = [each for each in look(suite.load(str(mine))).findings if each.what == "model.vae"]
+    assert found.next_command == f"sed -n {at + 1}p {mine}"
+    (at,) = [number for number, line in enumerate(text) if line.startswith("  vae: ")]
+    text[at] = "  vae: package:tiny/va.safetensors"
+    mine.write_text("\n".join(text).replace(f"    vae.safetensors: {'1' * 64}\n", ""), encoding="utf-8")
+    (found,) = [each for each in look(suite.load(str(mine))).findings if each.what == "model.vae"]
+    assert found.next_command == f"sed -n {at + 1}p {mine}"
 
 
 def test_the_weights_are_counted_in_the_precision_they_are_loaded_in(here: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 
@@ -17,6 +18,7 @@ from pytest_wanlora.suite import (
     gate_command,
     load,
     misfits,
+    other_model,
     packaged,
 )
 from tests import loras
@@ -111,8 +113,7 @@ def test_the_two_messages_do_not_point_at_each_other() -> None:
     assert caught.value.next_command == "python -m pytest_wanlora inspect epoch-2.safetensors"
     with pytest.raises(SuiteError) as caught:
         check_fit(load("tiny"), loras.known())
-    assert caught.value.next_command is not None
-    assert caught.value.next_command.startswith("pytest --lora ")
+    assert caught.value.options == {"--wanlora-suite": "wan2.2-ti2v-5b"}
 
 
 def test_packaged_suites_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,8 +126,10 @@ def test_two_suites_that_fit_are_listed(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("pytest_wanlora.suite.fit.packaged", lambda: dict.fromkeys("ab", packaged()["tiny"]))
     with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
         find_for(loras.known(192, 768, range(8)))
-    assert caught.value.message.count("tiny expects dim 192, ffn_dim 768, blocks 8: pytest --lora") == 2
-    assert caught.value.next_command == "pytest --lora epoch-2.safetensors --wanlora-suite tiny"
+    assert (
+        caught.value.message.count("tiny expects dim 192, ffn_dim 768, blocks 8: --wanlora-suite tiny") == 2
+    )
+    assert caught.value.options == {"--wanlora-suite": "tiny"}
 
 
 KEY_IMAGE = {"blocks.0.cross_attn.k_img": (5120, 5120)}
@@ -147,12 +150,12 @@ def test_a_14b_lora_fits_several_suites_and_all_are_listed_with_what_to_type() -
     with pytest.raises(SuiteError, match="fits several packaged suites") as caught:
         find_for(wide())
     lines = caught.value.message.splitlines()
-    told = {line.split()[0]: line.partition(": ")[2] for line in lines[1:] if ": pytest" in line}
+    told = {line.split()[0]: line.partition(": ")[2] for line in lines[1:] if ": --" in line}
     assert told == {
-        "wan2.1-i2v-14b": "pytest --lora epoch-2.safetensors --wanlora-suite wan2.1-i2v-14b",
-        "wan2.1-t2v-14b": "pytest --lora epoch-2.safetensors --wanlora-suite wan2.1-t2v-14b",
-        "wan2.2-i2v-a14b": "pytest --lora high=epoch-2.safetensors,low=FILE --wanlora-suite wan2.2-i2v-a14b",
-        "wan2.2-t2v-a14b": "pytest --lora high=epoch-2.safetensors,low=FILE --wanlora-suite wan2.2-t2v-a14b",
+        "wan2.1-i2v-14b": "--wanlora-suite wan2.1-i2v-14b",
+        "wan2.1-t2v-14b": "--wanlora-suite wan2.1-t2v-14b",
+        "wan2.2-i2v-a14b": "--lora high=epoch-2.safetensors,low=FILE --wanlora-suite wan2.2-i2v-a14b",
+        "wan2.2-t2v-a14b": "--lora high=epoch-2.safetensors,low=FILE --wanlora-suite wan2.2-t2v-a14b",
     }
     with pytest.raises(SuiteError, match="several") as caught:
         find_for(both(wide()))
@@ -224,3 +227,88 @@ def test_a_pair_is_named_whole_in_what_to_type_next() -> None:
 
 def test_a_checkpoint_without_any_known_width_fits_nothing() -> None:
     assert misfits(load("tiny"), loras.known(blocks=[])) == ("dim: unknown; allowed: 192",)
+
+
+T2V = {"ss_base_model_version": "wan2.2-t2v-a14b"}
+I2V = {"ss_base_model_version": "wan2.2-i2v-a14b"}
+
+
+def called(name: str, header: dict[str, str]) -> Checkpoint:
+    return dataclasses.replace(wide(header), name=name, path=Path(f"{name}.safetensors"))
+
+
+def paired(name: str, high: dict[str, str], low: dict[str, str]) -> Checkpoint:
+    halves = {"high": called(f"{name}_high", high), "low": called(f"{name}_low", low)}
+    return experts.pair(name, halves, {"high": 1.0, "low": 0.5})
+
+
+def test_headers_that_name_different_models_choose_no_suite() -> None:
+    a, b = paired("a", T2V, T2V), paired("b", I2V, I2V)
+    with pytest.raises(SuiteError, match="name different models, and a run gates on one suite") as caught:
+        find_for(a, b)
+    assert "'wan2.2-t2v-a14b': a_high.safetensors, a_low.safetensors" in caught.value.message
+    assert "'wan2.2-i2v-a14b': b_high.safetensors, b_low.safetensors" in caught.value.message
+    assert "--wanlora-suite wan2.2-t2v-a14b, --wanlora-suite wan2.2-i2v-a14b" in caught.value.message
+    assert caught.value.options == {"--lora": "high=a_high.safetensors,low=a_low.safetensors@0.5"}
+    # the first that says one model
+    with pytest.raises(SuiteError, match="different models") as caught:
+        find_for(paired("d", {}, {}), paired("c", I2V, T2V), b)
+    assert caught.value.options == {"--lora": "high=b_high.safetensors,low=b_low.safetensors@0.5"}
+    # within one pair nothing can be gated alone
+    with pytest.raises(SuiteError, match="different models") as caught:
+        find_for(paired("c", I2V, T2V))
+    assert caught.value.options == {"--wanlora-suite": "wan2.2-i2v-a14b"}
+    # a file that says nothing contradicts nothing
+    assert find_for(paired("d", {}, T2V)).name == "wan2.2-t2v-a14b"
+    assert chosen_by(paired("d", {}, T2V)) == "ss_base_model_version 'wan2.2-t2v-a14b'"
+
+
+@pytest.mark.parametrize(
+    ("header", "model"),
+    [
+        ({"ss_base_model_version": "wan2.1-vace-14b"}, "VACE"),
+        ({"base_model": "alibaba-pai/Wan2.1-Fun-14B-Control"}, "Fun"),
+        ({"model_id": "Wan-AI/Wan2.1-FLF2V-14B-720P"}, "FLF2V"),
+        ({"ss_base_model_version": "wan2.2-t2v-a14b", "base_model": "Wan2.2-S2V-14B"}, "S2V"),
+        ({"modelspec.architecture": "Wan2.2-Animate-14B/lora"}, "Animate"),
+    ],
+)
+def test_a_model_of_the_same_shapes_that_no_suite_has_is_refused_by_name(
+    header: dict[str, str], model: str
+) -> None:
+    for found in (wide(header), both(wide(header)), dataclasses.replace(SMALL, metadata=header)):
+        with pytest.raises(SuiteError, match=f"^{model}: no packaged suite has this model") as caught:
+            find_for(found)
+        assert caught.value.next_command == "python -m pytest_wanlora inspect epoch-2.safetensors"
+        # named by hand it is gated, with a warning
+        suite = load("wan2.1-t2v-14b")
+        assert [each.code for each in other_model(suite, found)] == ["other_model"]
+        assert all(f"of {model}" in each.words for each in other_model(suite, found))
+
+
+SMALL = loras.known(1536, 8960, range(30))
+
+
+@pytest.mark.parametrize(
+    ("suite", "header", "warned"),
+    [
+        ("wan2.2-i2v-a14b", T2V, True),
+        ("wan2.2-t2v-a14b", T2V, False),
+        ("wan2.2-t2v-a14b", {"ss_base_model_version": "wan2.1"}, True),
+        ("wan2.2-t2v-a14b-4step", T2V, False),
+        # musubi-tuner's words for every Wan model
+        ("wan2.2-t2v-a14b", {"modelspec.architecture": "wan2.1/lora"}, False),
+        ("wan2.2-ti2v-5b", {"base_model": "wan2.2 i2v 5b"}, False),
+        ("wan2.2-ti2v-5b", {"base_model": "wan2.1_t2v_1.3b"}, True),
+        ("tiny-pair", T2V, False),
+        ("wan2.2-t2v-a14b", {}, False),
+    ],
+)
+def test_a_header_of_another_model_than_the_suite_s_is_a_warning(
+    suite: str, header: dict[str, str], warned: bool
+) -> None:
+    found = list(other_model(load(suite), paired("x", {}, header)))
+    assert bool(found) == warned
+    if warned:
+        assert "the header of x_low.safetensors says" in found[0].words
+        assert f"the model of suite {suite} is another one, {load(suite).model.name}" in found[0].words

@@ -10,6 +10,7 @@ import pytest
 from filelock import FileLock
 
 from pytest_wanlora import results
+from pytest_wanlora.files import from_here
 from pytest_wanlora.jobs.cache import CLAIM
 from pytest_wanlora.results.folders import REPLY
 from pytest_wanlora.results.run_record import RunRecord
@@ -109,6 +110,20 @@ def test_an_error_is_an_answer_and_an_interrupted_run_is_none(gates: Gates) -> N
     found = gates.answer(SHA)
     assert found is not None
     assert found.problem == "no"
+
+
+def test_an_error_of_several_lines_is_one_line_and_names_the_suite_that_its_command_adds(
+    gates: Gates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(gates.folder.parent)
+    gates.folder.mkdir(parents=True, exist_ok=True)
+    error = {"kind": "SuiteError", "message": "x: fits several\n  a\n  b", "next_command": "pytest"}
+    note = {"error": error, "options": {"--wanlora-suite": "wan2.2-i2v-a14b"}}
+    Path(gates.environment(SHA)[REPLY]).write_text(json.dumps(note))
+    found = gates.answer(SHA)
+    assert found is not None
+    assert found.problem == f"x: fits several; see {from_here(gates.log(SHA))}"
+    assert found.suite == "wan2.2-i2v-a14b"
 
 
 def test_a_run_that_was_deleted_is_gated_all_the_same(gates: Gates) -> None:

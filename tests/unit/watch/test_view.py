@@ -39,6 +39,13 @@ def history(*records: RunRecord | str | None) -> History:
 def test_the_table_has_a_line_for_each_and_says_which_is_best() -> None:
     fine = history(gated("epoch-0", 1.0)).table({})
     assert "may be published" in fine[1]
+    assert " ".join(fine[2:]) == "Publish epoch-0. It is the only checkpoint, and it may be published."
+    none = history(gated("epoch-0", 0.5)).table({})
+    assert " ".join(none[2:]).startswith(
+        "The only checkpoint, epoch-0, may not be published; checks that fail:"
+    )
+    (line,) = history("epoch-0: fits several").lines()
+    assert line == "epoch-0: NOT MEASURED: fits several"
     shown = history(gated("epoch-0", 0.99), gated("epoch-1", 0.5), "it broke", None, None)
     lines = shown.table({"epoch-9.safetensors": "being written"})
     assert [line.split()[0] for line in lines[1:7]] == [
