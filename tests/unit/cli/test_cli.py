@@ -161,22 +161,33 @@ class TestInspect:
         header: dict[str, str],
         fitting: list[str],
         tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
         capsys: pytest.CaptureFixture[str],
     ) -> None:
-        path = loras.write(tmp_path / f"{name}.safetensors", WIDE, header)
+        monkeypatch.chdir(tmp_path)
+        path = loras.write(Path(f"{name}.safetensors"), WIDE, header)
         card = card_of(capsys, path)
         assert (card["suite"], card["suites"], card["misfits"]) == (None, fitting, [])
         with pytest.raises(SuiteError) as caught:
             suites.find_for(checkpoints.read(path))
-        assert caught.value.next_command in card["gates"]
-        for command in card["gates"]:
-            assert command in caught.value.message or command == caught.value.next_command
-        assert f"low={path}" in card["gates"][-1] if "low" in name else f"high={path}" in card["gates"][-1]
+        assert f"({', '.join(fitting)})" in caught.value.message
+        half = f"high=FILE,low={path}" if "low" in name else f"high={path},low=FILE"
+        for command, suite in zip(card["gates"], fitting, strict=True):
+            given = half if "a14b" in suite else path
+            assert command == f"pytest --lora {given} --wanlora-suite {suite}"
         assert cli.main(["inspect", str(path)]) == 0
         printed = capsys.readouterr().out
         assert f"gate         {card['gates'][0]}\n" in printed
         alone = f"{fitting[0]}, as half of a pair, by ss_base_model_version 'wan2.2-t2v-a14b'"
         assert (alone if len(fitting) == 1 else "fits several packaged suites") in printed
+
+    def test_a_model_of_the_same_shapes_that_no_suite_has_is_1(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        path = loras.write(tmp_path / "x.safetensors", WIDE, {"ss_base_model_version": "wan2.1-vace-14b"})
+        card = card_of(capsys, path, code=1)
+        assert (card["suites"], card["gates"]) == ([], [])
+        assert "of VACE, which no packaged suite has" in card["misfits"][0]
 
     def test_the_header_decides(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         header = {"ss_base_model_version": "wan2.1_14b_t2v"}
@@ -210,14 +221,19 @@ class TestInspect:
         "marks", [("transformer_1.", "transformer_2."), ("transformer.", "transformer_2.")]
     )
     def test_one_file_with_both_experts_is_split(
-        self, marks: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+        self,
+        marks: tuple[str, str],
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
     ) -> None:
+        monkeypatch.chdir(tmp_path)
         state = {f"{mark}{key}": value for mark in marks for key, value in WIDE.items()}
-        path = loras.write(tmp_path / "both.safetensors", state)
+        path = loras.write(Path("both.safetensors"), state)
         card = card_of(capsys, path)
         assert [half["targets"] for half in card["experts"].values()] == [1, 1]
         assert card["suites"] == ["wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]
-        assert card["gates"][1] == f"pytest --lora {path} --wanlora-suite wan2.2-t2v-a14b"
+        assert card["gates"][1] == f"pytest --lora high={path},low={path} --wanlora-suite wan2.2-t2v-a14b"
         assert cli.main(["inspect", str(path)]) == 0
         assert "  low noise    rank 1, 1 target, norm " in capsys.readouterr().out
 
