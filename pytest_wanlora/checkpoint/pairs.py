@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import itertools
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +12,7 @@ from typing import Final
 
 from pytest_wanlora.checkpoint.container import SUFFIX, Container, is_safetensors, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, refuse_dropped, split
+from pytest_wanlora.checkpoint.pair_names import common, common_name, half, telling
 from pytest_wanlora.checkpoint.paths import argument as argument_for
 from pytest_wanlora.checkpoint.paths import expand, others, unique_names
 from pytest_wanlora.checkpoint.reading import read
@@ -22,8 +22,6 @@ from pytest_wanlora.files import expand_home, from_here, listing
 from pytest_wanlora.phrases import strength_of
 
 _ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
-# what is left of `high_noise_model` without the word for the expert tells nobody which LoRA it is
-_SAYS_NOTHING: Final = re.compile(r"(?i:[\W_]|models?|loras?|weights|adapters?)*")
 _STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
 _STRENGTHS: Final = (
     "a number from -10 to 10 behind the file, as in {}=FILE@0.8; not 0, for which its file is left out"
@@ -177,23 +175,6 @@ def absolute(argument: str, folder: Path) -> str:
     return ",".join(f"{expert}={folder / expand_home(text) if text else ''}" for expert, text in parts)
 
 
-def argument_of(files: Mapping[str, str], strengths: Mapping[str, float]) -> str:
-    """What `--lora` and `verify` take for a pair.
-
-    Args:
-        files: The file of each expert.
-        strengths: Factor on each expert's LoRA.
-
-    Example:
-        >>> argument_of({"high": "a.safetensors", "low": "b.safetensors"}, {"high": 0.8, "low": 1.0})
-        'high=a.safetensors@0.8,low=b.safetensors'
-    """
-    return ",".join(
-        f"{expert}={file}" + ("" if strengths[expert] == 1.0 else f"@{strengths[expert]:g}")
-        for expert, file in files.items()
-    )
-
-
 def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
     """Short names of candidates, no two alike; a pair has the common part of its files' names.
 
@@ -209,41 +190,6 @@ def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
         else f"{names[each.files]}@{strength_of(1.0, each.strengths).replace(' ', '')}"
         for each in candidates
     )
-
-
-def common_name(path: Path) -> str:
-    """What the name of a file has in common with that of the pair's other file."""
-    return (named_in(path.stem) or ("", path.stem))[1]
-
-
-def half(path: Path) -> tuple[str, Path] | None:
-    """The expert that a file's name, or that of its folder, says, and the path that stands for the pair.
-
-    None where neither says one. `telling` makes the pair's name of that path.
-    """
-    own, above = named_in(path.stem), named_in(path.parent.name)
-    if own is None and above is None:
-        return None
-    expert, stem = own or (above[0] if above else "", path.stem)
-    return expert, _plain_folder(path) / f"{stem}.safetensors"
-
-
-def telling(common: Path) -> Path:
-    """The path that names a pair: where the common part of its files' names says nothing, by a folder.
-
-    Example:
-        >>> telling(Path("/out/seoul/.safetensors")).stem, telling(Path("/out/seoul/model.safetensors")).stem
-        ('seoul', 'seoul-model')
-    """
-    stem = common.name.removesuffix(".safetensors")
-    if not _SAYS_NOTHING.fullmatch(stem):
-        return common
-    # of `..` and `.` there is no name
-    for folder in Path(os.path.abspath(common)).parents:  # noqa: PTH100
-        said = (named_in(folder.name) or ("", folder.name))[1]
-        if not _SAYS_NOTHING.fullmatch(said):
-            return folder.parent / f"{'-'.join(filter(None, (said, stem)))}.safetensors"
-    return common.with_name(f"{stem or 'pair'}.safetensors")
 
 
 def pairs_by_name(arguments: Sequence[str]) -> bool:
@@ -359,9 +305,9 @@ def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
     if len(high) == len(low) == 1:
         # whatever they are called: both were named
         ((one, first),), ((other, second),) = high.items(), low.items()
-        return [Asked(_common(first, second, one, other), {"high": first, "low": second}, strengths)]
+        return [Asked(common(first, second, one, other), {"high": first, "low": second}, strengths)]
     found = [
-        Asked(_common(high[stem], low[stem], stem, stem), {"high": high[stem], "low": low[stem]}, strengths)
+        Asked(common(high[stem], low[stem], stem, stem), {"high": high[stem], "low": low[stem]}, strengths)
         for stem in high
         if stem in low
     ]
@@ -412,26 +358,6 @@ def _by_stem(argument: str, expert: str, paths: Iterable[Path]) -> dict[str, Pat
             )
         found[stem] = path
     return found
-
-
-def _common(first: Path, second: Path, one: str, other: str) -> Path:
-    """A path for the name of a pair: the common part of the names, in the common folder."""
-    letters = zip(one, other, strict=False)
-    alike = "".join(first for first, _ in itertools.takewhile(lambda pair: pair[0] == pair[1], letters))
-    shared = one if one == other else alike.rstrip(" ._-")
-    stem = shared or "-".join(filter(None, (one, other)))
-    folders = [_plain_folder(path) for path in (first, second)]
-    folder = folders[0] if folders[0] == folders[1] else first.parent
-    return telling(folder / f"{stem}.safetensors")
-
-
-def _plain_folder(path: Path) -> Path:
-    """A file's folder, without the word for an expert where the folder has it and not the file."""
-    said = None if named_in(path.stem) else named_in(path.parent.name)
-    if said is None:
-        return path.parent
-    # of a folder called by the word alone, the one above
-    return path.parent.with_name(said[1]) if said[1] else path.parent.parent
 
 
 def _by_name(arguments: Sequence[str]) -> list[Asked]:

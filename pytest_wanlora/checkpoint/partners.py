@@ -8,7 +8,8 @@ from typing import Final
 
 from pytest_wanlora.checkpoint.container import open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, split
-from pytest_wanlora.checkpoint.pairs import half, names_experts
+from pytest_wanlora.checkpoint.pair_names import half
+from pytest_wanlora.checkpoint.pairs import names_experts
 from pytest_wanlora.errors import CheckpointError
 
 #: In a command in the place of a file whose path is not known.

@@ -85,20 +85,28 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def argument(path: Path, halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
-    """What to give ``--lora`` to get a file, or the halves of a pair, from the current folder.
+def argument_of(files: Mapping[str, str], strengths: Mapping[str, float]) -> str:
+    """What `--lora` and `verify` take for a pair.
+
+    Args:
+        files: The file of each expert.
+        strengths: Factor on each expert's LoRA.
 
     Example:
-        >>> argument(Path("a"), {"high": Path("b"), "low": Path("c")}, {"high": 1.0, "low": 0.5})
-        'high=b,low=c@0.5'
+        >>> argument_of({"high": "a.safetensors", "low": "b.safetensors"}, {"high": 0.8, "low": 1.0})
+        'high=a.safetensors@0.8,low=b.safetensors'
     """
+    return ",".join(
+        f"{expert}={file}" + ("" if strengths.get(expert, 1.0) == 1.0 else f"@{strengths[expert]:g}")
+        for expert, file in files.items()
+    )
+
+
+def argument(path: Path, halves: Mapping[str, Path], strengths: Mapping[str, float]) -> str:
+    """What to give ``--lora`` to get a file, or the halves of a pair, from the current folder."""
     if not halves:
         return from_here(path)
-    return ",".join(
-        f"{expert}={from_here(each)}"
-        + ("" if strengths.get(expert, 1.0) == 1.0 else f"@{strengths[expert]:g}")
-        for expert, each in halves.items()
-    )
+    return argument_of({expert: from_here(each) for expert, each in halves.items()}, strengths)
 
 
 def _with_folders(path: Path, depth: int) -> str:

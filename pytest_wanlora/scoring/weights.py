@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +43,9 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
         reference = resolve(location, key=key)
     except SuiteError as error:
         name = Path(location.removeprefix("package:")).name
-        command = f"hf download <owner>/<name> {name} --local-dir <folder of {key}>"
+        command: str | None = f"hf download <owner>/<name> {name} --local-dir <folder of {key}>"
+        if glob.has_magic(name):
+            command = error.next_command
         if location.startswith("package:"):
             command = "pip install --force-reinstall pytest-wanlora"
         raise ScoringError(error.message, next_command=command) from error

@@ -108,8 +108,8 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         raise SuiteError(f"{where}: {key}: {path}: {link or 'no such file'}", next_command=command)
     if len(paths) > 1 and key.startswith("scoring."):
         raise SuiteError(
-            f"{where}: {key}: {path}: matches {len(paths)} files, {paths[0].name} and {paths[1].name} of "
-            "them; allowed: one file",
+            f"{where}: {key}: {path}: matches {len(paths)} files, such as {paths[0].name} and "
+            f"{paths[1].name}; allowed: one file",
             next_command=f"ls {shlex.quote(str(path.parent))}",
         )
     for found_path in paths:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from pytest_wanlora.checkpoint import pairs, read
+from pytest_wanlora.checkpoint import pair_names, read
 from pytest_wanlora.checkpoint.container import SHARD, STATE, is_safetensors, left_out, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in
 from pytest_wanlora.errors import CheckpointError
@@ -127,7 +127,7 @@ class Folders:
                 read(path)
             except CheckpointError:
                 return _Facts(stamp, ignored="no LoRA, and its name says what a trainer goes on from")
-        half = pairs.half(path)
+        half = pair_names.half(path)
         if half is not None and not (
             self.fits_experts(path, half[0]) if self.experts is None else self.experts
         ):
@@ -154,7 +154,7 @@ def _checkpoints(known: Mapping[Path, _Facts]) -> tuple[tuple[Found, ...], tuple
         digest = json_sha256({expert: known[of[expert]].digest for expert in EXPERTS})
         written = max(known[path].stamp[2] for path in of.values()) / 1e9
         argument = ",".join(f"{expert}={of[expert]}" for expert in EXPERTS)
-        made.append(Found(pairs.telling(common).stem, argument, digest, written))
+        made.append(Found(pair_names.telling(common).stem, argument, digest, written))
     for each in sorted(made, key=lambda each: (each.written, each.argument)):
         # of the same bytes under two names, the first
         found.setdefault(each.digest, each)

@@ -142,11 +142,6 @@ WAYS = {
         "not run: no report arrived, a plugin or a conftest.py may have prevented it",
         conftest="def pytest_runtestloop(session):\n    return True\n",
     ),
-    "set-up only": Way(
-        PytestOutcome.NOT_RUN,
-        "not run: no report arrived, a plugin or a conftest.py may have prevented it",
-        arguments=("--setup-only",),
-    ),
     "pytest.exit in a test's set-up": Way(
         PytestOutcome.STOPPED,
         "not run: the run was stopped: enough",

@@ -51,10 +51,10 @@ def test_other_digest(file: Path) -> None:
 
 def test_several_files(tmp_path: Path, file: Path) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"")
-    with pytest.raises(
-        ScoringError, match=r"must be one file, found .*clip.safetensors, .*other.safetensors"
-    ):
+    words = "matches 2 files, such as clip.safetensors and other.safetensors; allowed: one file"
+    with pytest.raises(ScoringError, match=words) as caught:
         fetch(str(tmp_path / "*.safetensors"), "", KEY)
+    assert caught.value.next_command == f"ls {tmp_path}"
 
 
 def test_a_folder(tmp_path: Path) -> None:

@@ -178,5 +178,7 @@ def test_a_scorer_has_one_file(tmp_path: Path) -> None:
     data = content("tiny")
     data["scoring"]["reference"] = "*.safetensors"
     suite = loaded(tmp_path, data)
-    with pytest.raises(SuiteError, match=r"scoring\.reference: .*matches 2 files, a\.safetensors and b"):
+    with pytest.raises(
+        SuiteError, match=r"scoring\.reference: .*matches 2 files, such as a\.safetensors and b"
+    ):
         check_digests(suite)
