@@ -220,7 +220,7 @@ def _roles(argument: str) -> dict[str, str]:
 def _cut(argument: str, folder: Path) -> list[tuple[str, str]]:
     """The parts of ``high=A,low=B`` as they are written; what looks like one may be part of a file's name.
 
-    None for a path, also for one with such a name that exists.
+    Empty for a path, also for one with such a name that exists.
     """
     if not _ROLE.match(argument) or os.path.lexists(folder / argument):
         return []
