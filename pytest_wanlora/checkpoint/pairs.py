@@ -14,7 +14,7 @@ from pytest_wanlora.checkpoint.container import SUFFIX, Container, is_safetensor
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, refuse_dropped, split
 from pytest_wanlora.checkpoint.pair_names import common, common_name, half, telling
 from pytest_wanlora.checkpoint.paths import argument as argument_for
-from pytest_wanlora.checkpoint.paths import expand, others, unique_names
+from pytest_wanlora.checkpoint.paths import argument_of, expand, others, unique_names
 from pytest_wanlora.checkpoint.reading import read
 from pytest_wanlora.checkpoint.record import Checkpoint
 from pytest_wanlora.errors import CheckpointError
@@ -207,7 +207,7 @@ def _roles(argument: str) -> dict[str, str]:
     for expert, text in _cut(argument, Path()):
         if expert not in EXPERTS or expert in found or not text:
             problem = "is given twice" if expert in found else "has no file" if not text else "is no expert"
-            kept = ",".join(f"{name}={_from_here(known)}" for name, known in found.items())
+            kept = argument_of({name: _from_here(known) for name, known in found.items()})
             raise CheckpointError(
                 f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE, low=FILE or both, once each",
                 next_command=None if kept else listing(Path()),
@@ -258,7 +258,7 @@ def _from_here(argument: str) -> str:
     roles = _roles(argument)
     if not roles:
         return from_here(Path(argument))
-    return ",".join(f"{expert}={from_here(Path(text))}" for expert, text in roles.items())
+    return argument_of({expert: from_here(Path(text)) for expert, text in roles.items()})
 
 
 def _refuse_listed(argument: str) -> None:
@@ -296,8 +296,7 @@ def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
             if not isinstance(meant := error.options.get("--lora"), tuple):
                 raise
             of = {name: from_here(Path(each)) for name, each in roles.items()} | {expert: meant[0]}
-            changed = ",".join(f"{name}={each}" for name, each in of.items())
-            raise CheckpointError(error.message, options={"--lora": changed}) from error
+            raise CheckpointError(error.message, options={"--lora": argument_of(of)}) from error
     if len(files) == 1:
         ((expert, own),) = files.items()
         return [Asked(path, {expert: path}, strengths) for path in own.values()]
@@ -342,7 +341,7 @@ def _refuse_strengths(argument: str, roles: Mapping[str, str]) -> None:
     for expert, said in wrong.items():
         raise CheckpointError(
             f"--lora: {argument!r}: the strength of {expert} is {said}; allowed: {_STRENGTHS.format(expert)}",
-            options={"--lora": ",".join(f"{name}={from_here(Path(text))}" for name, text in meant.items())},
+            options={"--lora": argument_of({name: from_here(Path(text)) for name, text in meant.items()})},
         )
 
 

@@ -10,6 +10,7 @@ from pytest_wanlora.checkpoint.container import open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, split
 from pytest_wanlora.checkpoint.pair_names import half
 from pytest_wanlora.checkpoint.pairs import names_experts
+from pytest_wanlora.checkpoint.paths import argument_of
 from pytest_wanlora.errors import CheckpointError
 
 #: In a command in the place of a file whose path is not known.
@@ -42,7 +43,7 @@ def as_half(path: Path, expert: str = "") -> str:
     said = (half(path) or ("", path))[0]
     other = partner(path) if expert in ("", said) else None
     files = {expert or said or "high": path}
-    return ",".join(f"{each}={files.get(each, other or UNKNOWN)}" for each in EXPERTS)
+    return argument_of({each: files.get(each, other or UNKNOWN) for each in EXPERTS})
 
 
 def for_experts(argument: Path) -> str:

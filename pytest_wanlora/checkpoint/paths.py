@@ -9,6 +9,8 @@ import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES, SUFFIX, is_safetensors, left_out
 from pytest_wanlora.errors import CheckpointError
@@ -16,6 +18,7 @@ from pytest_wanlora.files import expand_home, from_here, listing
 from pytest_wanlora.phrases import number_of
 
 _MAGIC = re.compile(r"[*?[]")
+_PLAIN: Final[Mapping[str, float]] = MappingProxyType({})
 
 
 def expand(arguments: Sequence[str]) -> tuple[Path, ...]:
@@ -85,12 +88,12 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     return tuple(names)
 
 
-def argument_of(files: Mapping[str, str], strengths: Mapping[str, float]) -> str:
+def argument_of(files: Mapping[str, Path | str], strengths: Mapping[str, float] = _PLAIN) -> str:
     """What `--lora` and `verify` take for a pair.
 
     Args:
         files: The file of each expert.
-        strengths: Factor on each expert's LoRA.
+        strengths: Factor on each expert's LoRA; 1 where none is given.
 
     Example:
         >>> argument_of({"high": "a.safetensors", "low": "b.safetensors"}, {"high": 0.8, "low": 1.0})

@@ -72,7 +72,7 @@ def given(argument: Path) -> Given:
     if names_experts(str(argument)):
         found = checkpoints.asked([str(argument)], by_name=False)
         if len(found) > 1:
-            first = ",".join(f"{expert}={path}" for expert, path in found[0].halves.items())
+            first = checkpoints.argument_of(found[0].halves)
             raise CheckpointError(
                 f"{argument}: {len(found)} pairs; allowed: one, such as {first}",
                 next_command=listing(next(iter(found[0].halves.values()))),
@@ -248,16 +248,13 @@ def _unknown(files: Given, subject: Subject) -> Meant:
 
 def _argument(files: Given, found: Mapping[str, _Half], known: Checkpoint) -> str:
     """What to give `verify` for the files of the receipt, at its strengths; else with their own."""
-    typed: dict[Path, float] = {}
+    typed: dict[Path | str, float] = {}
     if files.pair is not None:
         typed = {each.path: files.pair.strengths[name] for name, each in files.pair.experts.items()}
-    strengths = {str(expert): half.strength for expert, half in known.halves.items()}
-    words = []
-    for expert, half in found.items():
-        strength = strengths.get(expert, 1.0 if half.path is None else typed.get(half.path, 1.0))
-        words.append(
-            (f"{expert}=" if expert else "")
-            + str(half.path or UNKNOWN)
-            + (f"@{strength:g}" if expert and strength != 1.0 else "")
-        )
-    return ",".join(words)
+    paths = {expert: half.path or UNKNOWN for expert, half in found.items()}
+    if "" in paths:
+        return str(paths[""])
+    own = {expert: typed[path] for expert, path in paths.items() if path in typed}
+    return checkpoints.argument_of(
+        paths, own | {str(expert): half.strength for expert, half in known.halves.items()}
+    )

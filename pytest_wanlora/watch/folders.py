@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeAlias
 
-from pytest_wanlora.checkpoint import pair_names, read
+from pytest_wanlora.checkpoint import argument_of, pair_names, read
 from pytest_wanlora.checkpoint.container import SHARD, STATE, is_safetensors, left_out, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in
 from pytest_wanlora.errors import CheckpointError
@@ -153,7 +153,7 @@ def _checkpoints(known: Mapping[Path, _Facts]) -> tuple[tuple[Found, ...], tuple
             continue
         digest = json_sha256({expert: known[of[expert]].digest for expert in EXPERTS})
         written = max(known[path].stamp[2] for path in of.values()) / 1e9
-        argument = ",".join(f"{expert}={of[expert]}" for expert in EXPERTS)
+        argument = argument_of({expert: of[expert] for expert in EXPERTS})
         made.append(Found(pair_names.telling(common).stem, argument, digest, written))
     for each in sorted(made, key=lambda each: (each.written, each.argument)):
         # of the same bytes under two names, the first
