@@ -61,6 +61,7 @@ class Judge:
         self.standard = Standard(gate)
         self.looks = Looks(gate, self.standard)
         self._causes: dict[tuple[str, str], ItemId] = {}
+        self._changes: dict[str, CheckpointError | None] = {}
 
     def judgement(self, item: ItemId) -> Judgement:
         """Judge one item; what cannot be measured gets a verdict that fails.
@@ -119,12 +120,19 @@ class Judge:
         What would be published then is not what was measured.
         """
         checkpoint = self.gate.candidate(candidate).checkpoint
-        try:
-            if checkpoint is not None:
+        if checkpoint is None:
+            return None
+        # a file is read once for all its strengths
+        if checkpoint.argument not in self._changes:
+            try:
                 checkpoints.require_unchanged(checkpoint)
-        except CheckpointError as error:
-            return failed(ItemId("checkpoint", candidate, "", ""), Verdict.ERROR, ReasonCode.ERROR, error)
-        return None
+                self._changes[checkpoint.argument] = None
+            except CheckpointError as error:
+                self._changes[checkpoint.argument] = error
+        change = self._changes[checkpoint.argument]
+        if change is None:
+            return None
+        return failed(ItemId("checkpoint", candidate, "", ""), Verdict.ERROR, ReasonCode.ERROR, change)
 
     def _checkpoint(self, item: ItemId) -> Judgement:
         if broken := self.broken(item.candidate):

@@ -9,8 +9,8 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pytest_wanlora.checkpoint import Problem
-from pytest_wanlora.errors import StudioError
+from pytest_wanlora.checkpoint import Checkpoint, Problem
+from pytest_wanlora.errors import CheckpointError, StudioError
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run.candidates import Candidate
 from pytest_wanlora.suite import Limit
@@ -31,6 +31,24 @@ class TestCheckpoint:
         found = judged(gate, "checkpoint")
         assert (found.verdict, found.reason) == (Verdict.FAIL, "something is wrong")
         assert made(gate) == []
+
+    def test_a_file_is_read_again_once_for_all_its_strengths(
+        self, open_gate: OpenGate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        read = []
+
+        def require_unchanged(checkpoint: Checkpoint) -> None:
+            read.append(checkpoint.name)
+            raise CheckpointError("good.safetensors: changed since it was read")
+
+        monkeypatch.setattr("pytest_wanlora.checkpoint.require_unchanged", require_unchanged)
+        gate = open_gate(scales=(0.5, 1.0))
+        found = [gate.judge.changed(each.name) for each in gate.candidates]
+        assert [each and (each.candidate, each.verdict, each.reason) for each in found] == [
+            (f"good@{scale}", Verdict.ERROR, "good.safetensors: changed since it was read")
+            for scale in ("0.5", "1")
+        ]
+        assert read == ["good"]
 
     @pytest.mark.parametrize("code", ["zero_some", "alpha_some", "alpha_header"])
     def test_a_warning_of_the_file_is_one_of_the_item(self, open_gate: OpenGate, code: str) -> None:
