@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -295,12 +296,15 @@ class TestRecord:
         (cause,) = record.causes
         assert cause.reason.splitlines()[0] == "memory ran out"
         assert len(cause.judgements) == len(record.expected)
+        # which video fails first is a matter of time where two workers render
+        first = cause.videos[0]
+        assert re.fullmatch(r"(base|good), test\d_\w+, seed \d", first)
         result.stdout.fnmatch_lines(
             [
                 "not measured: 1 cause",
                 "1. memory ran out",
                 f"   {len(record.expected)} items, the first test_checkpoint?good?",
-                "   not rendered: base, test1_city, seed 0 and others",
+                f"   not rendered: {first} and others",
                 "   next: nvidia-smi",
             ]
         )
@@ -310,7 +314,7 @@ class TestRecord:
         )
         # once for each language
         assert page.count('<div class="why"><bdi class="prose">memory ran out') == 1
-        assert page.count("Not rendered, the first: base, test1_city, seed 0") == 1
+        assert page.count(f"Not rendered, the first: {first}") == 1
         assert sum("error: " in line and "memory ran out" in line for line in markdown.splitlines()) == 1
 
     def test_a_job_that_fails_is_told_once_and_fails_its_items(self, based: Project, run: Run) -> None:
