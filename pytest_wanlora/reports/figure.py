@@ -24,7 +24,8 @@ _MOST_CHECKPOINTS: Final = 4
 _MOST_SCENARIOS: Final = 3
 # pixels
 _WIDTH: Final = 220
-_GAP, _MARGIN, _LEFT = 4, 24, 150
+_GAP, _MARGIN = 4, 24
+_LEAST_LEFT, _MOST_LEFT = 150, 320
 _INK, _SOFT, _RED, _GREEN = "#1b1c1e", "#585d66", "#b3261e", "#18754a"
 
 
@@ -50,27 +51,30 @@ def png(record: RunRecord, folder: Path) -> bytes | None:
     if not rows:
         return None
     heights = [[_height(frames[0]) for _, _, frames in shown] for _, shown in rows]
-    width = 2 * _MARGIN + _LEFT + _FRAMES * (_WIDTH + _GAP)
+    longest = max(_font(15).getlength(name) for _, shown in rows for name, _, _ in shown)
+    left = min(max(int(longest) + 12, _LEAST_LEFT), _MOST_LEFT)
+    inner = left + _FRAMES * (_WIDTH + _GAP)
+    width = 2 * _MARGIN + inner
     height = 2 * _MARGIN + 76 + sum(36 + sum(h + _GAP for h in of) for of in heights)
     picture = Image.new("RGB", (width, height), "#fbfbf9")
     draw = ImageDraw.Draw(picture)
     able = [card for card in record.candidates if card.publishable]
-    draw.text((_MARGIN, _MARGIN), _title(record), _GREEN if able else _RED, font=_font(26))
-    draw.text((_MARGIN, _MARGIN + 38), f"{record.suite.name}, {record.run_id}", _SOFT, font=_font(14))
+    _write(draw, _MARGIN, _title(record), _GREEN if able else _RED, 26, inner)
+    _write(draw, _MARGIN + 38, f"{record.suite.name}, {record.run_id}", _SOFT, 14, inner)
     y = _MARGIN + 76
     for (judged, shown), of in zip(rows, heights, strict=True):
         where = "" if judged.worst is None else f"{judged.worst.scenario}, seed {judged.worst.seed}"
         said = f"{label(judged.candidate)}: {in_words(judged, 'en')}"
-        draw.text((_MARGIN, y), f"{label(where)}   {said}", _INK, font=_font(16))
+        _write(draw, y, f"{label(where)}   {said}", _INK, 16, inner)
         y += 28
-        title = _cut(title_of(judged.metric))
         for (name, value, frames), tall in zip(shown, of, strict=True):
-            draw.text((_MARGIN, y + tall / 2 - 20), _cut(name or "baseline"), _INK, font=_font(15))
-            score = f"{title}\n{value}" if judged.metric else ""
-            draw.text((_MARGIN, y + tall / 2 + 2), score, _SOFT, font=_font(13))
+            _write(draw, y + tall / 2 - 20, name or "baseline", _INK, 15, left - 12)
+            if judged.metric:
+                _write(draw, y + tall / 2 + 2, title_of(judged.metric), _SOFT, 13, left - 12)
+                _write(draw, y + tall / 2 + 17, value, _SOFT, 13, left - 12)
             for at, frame in enumerate(frames):
                 small = frame.resize((_WIDTH, tall))
-                picture.paste(small, (_MARGIN + _LEFT + at * (_WIDTH + _GAP), y))
+                picture.paste(small, (_MARGIN + left + at * (_WIDTH + _GAP), y))
             y += tall + _GAP
         y += 8
     file = io.BytesIO()
@@ -80,13 +84,19 @@ def png(record: RunRecord, folder: Path) -> bytes | None:
 
 def _title(record: RunRecord) -> str:
     if len(record.candidates) == 1:
-        return label(sentences.verdict_text(record, record.candidates[0], "en", str)).rstrip(".")
+        return sentences.verdict_text(record, record.candidates[0], "en", label).rstrip(".")
     best = trend.best(record)
-    return label(sentences.best_advice(best, "en", str) or "No checkpoint may be published").rstrip(".")
+    return (sentences.best_advice(best, "en", label) or "No checkpoint may be published").rstrip(".")
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= 18 else f"{name[:17]}..."
+def _write(draw: ImageDraw.ImageDraw, y: float, text: str, colour: str, size: int, width: int) -> None:
+    """Write a line from the margin on; what is too long loses its middle, since names end in the strength."""
+    font, shown = _font(size), text
+    for kept in range(len(text) - 1, 0, -1):
+        if font.getlength(shown) <= width:
+            break
+        shown = f"{text[: kept - kept // 2]}...{text[len(text) - kept // 2 :]}"
+    draw.text((_MARGIN, y), shown, colour, font=font)
 
 
 def _font(size: int) -> Any:  # noqa: ANN401 - one of two types, by how Pillow was built

@@ -63,6 +63,24 @@ def test_a_run_in_which_nothing_fails_shows_its_worst_pair(folder: Path) -> None
     assert (rows_of(picture, BLUE), rows_of(picture, RED)) == (1, 1)
 
 
+def test_a_long_name_keeps_its_end_which_says_the_strength(folder: Path) -> None:
+    def of(name: str) -> NDArray[np.uint8]:
+        lost = compared(SCENARIOS[0], "clip", 1.0, 0.5, candidate=name)
+        known = videos([name], SCENARIOS, (3,), scores={"clip": 0.5})
+        for video in known:
+            path = folder / str(video.preview)
+            if not path.exists():
+                write_preview(np.full((9, 96, 160, 3), RED, dtype=np.uint8), path)
+        return drawn(run_record([lost], names=(name,), videos=known), folder)
+
+    long = "portrait-of-a-seoul-night-in-the-rain-rank-64-step-12000"
+    first, second = of(f"{long}@high0.5,low1"), of(f"{long}@high0.5,low2")
+    assert first.shape == second.shape
+    # in the column of names, not only in the title
+    assert (first[100:] != second[100:]).any()
+    assert first.shape[1] < 1600
+
+
 @pytest.mark.parametrize(
     "record",
     [
