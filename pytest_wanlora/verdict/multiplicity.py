@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 
@@ -150,14 +150,12 @@ def needed(gap: float, error: float, pairs: int, tail: float) -> int | None:
     """
     if not (math.isfinite(gap) and math.isfinite(error)) or gap <= 0.0:
         return None
-    numbers, reach = _reach(tail)
-    enough = reach * error * math.sqrt(pairs) <= gap
-    return int(numbers[np.argmax(enough)]) if enough.any() else None
 
+    def settled(number: int) -> bool:
+        quantiles = special.stdtrit(number - 1.0, 1.0 - tail) + special.stdtrit(number - 1.0, _POWER)
+        return bool(quantiles * error * math.sqrt(pairs / number) <= gap)
 
-@lru_cache(maxsize=16)
-def _reach(tail: float) -> tuple[Floats, Floats]:
-    """Numbers of pairs, and the gap that each settles in units of one pair's deviation."""
-    numbers = np.arange(2, _MOST_VIDEOS + 1, dtype=np.float64)
-    quantiles = special.stdtrit(numbers - 1.0, 1.0 - tail) + special.stdtrit(numbers - 1.0, _POWER)
-    return numbers, quantiles / np.sqrt(numbers)
+    # both quantiles fall with the number
+    numbers = range(2, _MOST_VIDEOS + 1)
+    at = bisect.bisect_left(numbers, True, key=settled)
+    return None if at == len(numbers) else numbers[at]
