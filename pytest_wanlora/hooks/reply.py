@@ -55,7 +55,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     from pytest_wanlora.hooks.session import RUN
 
     run = config.stash.get(RUN, None)
-    if run is not None and run.record is not None:
+    if run is not None and run.recording.record is not None:
         _reply(config, {"folder": str(run.gate.run_folder.absolute())})
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-import shutil
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,20 +20,16 @@ from pytest_wanlora.hooks import github_actions, junit
 from pytest_wanlora.hooks.collection import PREFIX, subject
 from pytest_wanlora.hooks.outcomes import Outcomes, as_unicode
 from pytest_wanlora.hooks.progress import Live
+from pytest_wanlora.hooks.recording import Recording
 from pytest_wanlora.run.candidates import apart
 from pytest_wanlora.run.handover import notes, packed
 from pytest_wanlora.run.race import Course, beyond_budget, plan_line
 from pytest_wanlora.run.session import Gate
 
 if TYPE_CHECKING:
-    from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.run.record import Ending
 
 RUN: pytest.StashKey[Run] = pytest.StashKey()
-#: Columns beyond which prose is hard to read.
-_WIDEST: Final = 120
-#: What is printed of a baseline that was stored.
-_STORED: Final = ("place", "changes", "notes", "insisted")
 
 
 class Run:
@@ -75,12 +70,12 @@ class Run:
         )
         self.started = time.time()
         self.began = False
-        self.record: RunRecord | None = None
+        self.recording = Recording(config, gate, outcomes)
         self.lines: list[str] = []
         if listing and not gate.settings.plan:
             does = "lists the items" if listing == "--collect-only" else "runs no item"
             self.lines = [f"nothing was judged: {listing} {does} of the gate"]
-        self._whole = self._prepared = False
+        self._prepared = False
         self.live = live
 
     @pytest.hookimpl(tryfirst=True)
@@ -296,74 +291,17 @@ class Run:
             )
 
     def _record(self, session: pytest.Session, ending: Ending) -> None:
-        from pytest_wanlora.run.record import build
-
         try:
-            record = build(self.gate, self.gate.judge, self.outcomes.judged, ending)
-            lines = self._write(record)
-            if session.exitstatus == pytest.ExitCode.OK and not self._whole:
+            lines = self.recording.write(ending)
+            if session.exitstatus == pytest.ExitCode.OK and not self.recording.whole:
                 _fail(session)
-                lines = self._write(record.ended(int(session.exitstatus)))
+                lines = self.recording.write_again(int(session.exitstatus))
         except WanloraError as error:
             self.lines = [f"no record was written: {error}"]
             _fail(session)
             return
         self.lines = lines
         self.gate.close()
-
-    def _causes(self) -> list[str]:
-        """What kept everything from being measured, a paragraph each."""
-        preflight, blocked = self.gate.preflight, self.gate.blocked
-        if preflight is None or not blocked:
-            return []
-        count = f"{len(blocked)} cause{'s' * (len(blocked) > 1)}"
-        return [f"not measured: {count}; nothing was loaded or rendered", *preflight.lines(blocked)]
-
-    def _write(self, record: RunRecord) -> list[str]:
-        """Write the record, then its reports; the record is kept if a report fails.
-
-        Returns:
-            What to print about the run.
-        """
-        from pytest_wanlora import results
-        from pytest_wanlora.publishing import bundle
-        from pytest_wanlora.reports import terminal, terminal_tables, writing
-
-        path = self.gate.run_folder / "results.json"
-        if self.record is not None:
-            # if they cannot be written again, none must be left that says what no longer holds
-            writing.remove_receipts(record, self.gate.run_folder)
-        results.write(record, path)
-        lines = terminal.summary(
-            record,
-            os.path.relpath(path),
-            causes=self._causes(),
-            width=min(max(shutil.get_terminal_size().columns, terminal_tables.WIDTH), _WIDEST),
-            full=self.config.get_verbosity() > 0,
-        )
-        for stored in self.outcomes.stored:
-            lines += ["", *terminal.stored_lines(*(stored[key] for key in _STORED))]
-        written = writing.write_all(
-            record,
-            self.gate.run_folder,
-            sign_key=self.gate.settings.sign_key,
-            all_cards=self.gate.settings.model_cards,
-            exports=self.gate.settings.exports,
-        )
-        if written.paths:
-            first, *others = written.paths
-            beside = f", and beside it {', '.join(path.name for path in others)}" if others else ""
-            lines.append(f"reports: {os.path.relpath(first)}{beside}")
-        lines += written.problems
-        key = self.gate.settings.sign_key
-        if key is not None and not written.unsigned and (why := bundle.why_not(key)) is not None:
-            lines.append(f"the receipt is signed by ssh-keygen alone, no sigstore bundle was written: {why}")
-        if written.unsigned:
-            lines.append("the receipt was to be signed and is not there: nothing can be published by it")
-        publishable = bool(record.candidates) and all(card.publishable for card in record.candidates)
-        self._whole = (publishable or self.gate.settings.update_baselines) and not written.unsigned
-        self.record = record
-        return lines
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         """Print the report."""
@@ -389,11 +327,11 @@ class Run:
             # a plan judges nothing, so it ends well even where the selection leaves nothing to plan
             planned = self.gate.settings.plan and exit_status == pytest.ExitCode.NO_TESTS_COLLECTED
             return int(pytest.ExitCode.OK) if planned else exit_status
-        record = self.record
+        record = self.recording.record
         if record is not None:
             ends = exit_status or record.exit_status
             if ends != record.exit_status:
-                self.lines += self._ended_otherwise(record, ends)
+                self.lines += self._ended_otherwise(ends)
         elif exit_status:
             ends = exit_status
         else:
@@ -402,9 +340,7 @@ class Run:
             ends = int(pytest.ExitCode.TESTS_FAILED)
             self.lines.append(terminal.only_part(ends, nothing=True, storing=self.outcomes.storing))
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
-        annotations = (
-            [] if self.record is None else github_actions.say(self.record, self.gate.run_folder, os.environ)
-        )
+        annotations = [] if record is None else github_actions.say(record, self.gate.run_folder, os.environ)
         if reporter is not None:
             # none are left where the terminal's summary has printed them
             self.pytest_terminal_summary(reporter)
@@ -412,9 +348,9 @@ class Run:
                 reporter.write_line(line)
         return ends
 
-    def _ended_otherwise(self, record: RunRecord, exit_status: int) -> list[str]:
+    def _ended_otherwise(self, exit_status: int) -> list[str]:
         try:
-            lines = self._write(record.ended(exit_status))
+            lines = self.recording.write_again(exit_status)
         except WanloraError as error:
             return [f"no record was written: {error}"]
         return [
