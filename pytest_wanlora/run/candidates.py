@@ -141,17 +141,16 @@ def once(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 
 def with_warnings(suite: Suite, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Warn of candidates whose header names another model than the suite has."""
+    """Warn of candidates whose header, or name, says that they are of another model than the suite has."""
     known: dict[int, Checkpoint] = {}
     found = []
     for each in candidates:
-        if each.checkpoint is not None and id(each.checkpoint) not in known:
-            warnings = (*each.checkpoint.warnings, *suites.other_model(suite, each.checkpoint))
-            known[id(each.checkpoint)] = replace(each.checkpoint, warnings=warnings)
+        own = each.checkpoint
+        if own is not None and id(own) not in known:
+            more = (*suites.other_model(suite, own), *suites.half_alone(suite, own))
+            known[id(own)] = replace(own, warnings=(*own.warnings, *more))
         # candidates of one file go on having one checkpoint
-        found.append(
-            each if each.checkpoint is None else replace(each, checkpoint=known[id(each.checkpoint)])
-        )
+        found.append(each if own is None else replace(each, checkpoint=known[id(own)]))
     return tuple(found)
 
 

@@ -11,6 +11,7 @@ from pytest_wanlora.suite.fit import (
     fits_experts,
     fitting_for,
     gate_command,
+    half_alone,
     misfits,
     other_shapes,
 )

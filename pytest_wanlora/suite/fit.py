@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from pytest_wanlora.checkpoint.experts import named_in
 from pytest_wanlora.checkpoint.names import needs_image, wan_layer
-from pytest_wanlora.checkpoint.partners import as_half
-from pytest_wanlora.checkpoint.record import widths
+from pytest_wanlora.checkpoint.partners import as_half, expert_of
+from pytest_wanlora.checkpoint.record import Problem, widths
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.phrases import number_of
 from pytest_wanlora.suite import header
@@ -19,7 +19,7 @@ from pytest_wanlora.suite.fingerprint import references
 from pytest_wanlora.suite.loading import load, packaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from pytest_wanlora.checkpoint.record import Checkpoint, Target
     from pytest_wanlora.suite.model_files import Architecture
@@ -55,6 +55,19 @@ def contradicting_names(suite: Suite) -> tuple[str, ...]:
     return tuple(found)
 
 
+def half_alone(suite: Suite, checkpoint: Checkpoint) -> Iterator[Problem]:
+    """Warn of a file that is half of a pair by its name, on a suite whose model has one denoiser."""
+    expert = "" if suite.model.experts or checkpoint.experts else expert_of(checkpoint.path)
+    if expert:
+        yield Problem(
+            code="half_alone",
+            words=f"{checkpoint.path.name} is the {expert}-noise half of a pair by its name, and the model "
+            f"of suite {suite.name} has one denoiser; the pair is gated by --lora "
+            f"{shlex.quote(as_half(Path(checkpoint.argument)))} on a suite with two experts",
+            targets=(),
+        )
+
+
 def fitting_for(checkpoint: Checkpoint) -> tuple[Suite, ...]:
     """The packaged suites whose model has a checkpoint's targets; of several those that its header names.
 
@@ -88,8 +101,7 @@ def find_for(
         fitting = [suite for suite in fitting if all(each.fits(suite) for each in said)] or fitting
     if len(fitting) == 1 and not misfits(fitting[0], checkpoint):
         return load(fitting[0].path, baselines=baselines, seeds=seeds)
-    # first those that it can be gated on as it was given
-    fitting.sort(key=lambda suite: bool(misfits(suite, checkpoint)))
+    fitting.sort(key=lambda suite: _order(suite, checkpoint))
     what = "fits no packaged suite"
     if fitting:
         names = ", ".join(suite.name for suite in fitting)
@@ -124,6 +136,16 @@ def chosen_by(*checkpoints: Checkpoint) -> str:
 
 def _fitting(checkpoint: Checkpoint) -> list[Suite]:
     return [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
+
+
+def _order(suite: Suite, checkpoint: Checkpoint) -> tuple[bool, bool, bool]:
+    """Which of the suites that a checkpoint fits is named first: by its file's name, then text to video."""
+    half = bool(checkpoint.experts or expert_of(checkpoint.path))
+    return (
+        bool(suite.model.experts) != half,
+        not header.named_for(suite, checkpoint),
+        any(scenario.input_image is not None for scenario in suite.scenarios),
+    )
 
 
 def _refuse_relatives(said: Sequence[header.Said]) -> None:
@@ -210,10 +232,12 @@ def _instead(suite: Suite, checkpoint: Checkpoint) -> dict[str, str]:
     try:
         return {"--wanlora-suite": find_for(checkpoint).name}
     except SuiteError:
-        others = [each for each in by_shapes() if each.name != suite.name and not misfits(each, checkpoint)]
+        others = [
+            each for each in by_shapes() if each.name != suite.name and not other_shapes(each, checkpoint)
+        ]
     if suite.model.experts and not checkpoint.experts and not other_shapes(suite, checkpoint):
-        return {"--lora": f"high={checkpoint.argument}"}
-    return {"--wanlora-suite": others[0].name} if others else {}
+        return {"--lora": as_half(Path(checkpoint.argument), alone=True)}
+    return _choose(min(others, key=lambda each: _order(each, checkpoint)), checkpoint) if others else {}
 
 
 def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
