@@ -101,7 +101,6 @@ def find_for(
         fitting = [suite for suite in fitting if all(each.fits(suite) for each in said)] or fitting
     if len(fitting) == 1 and not misfits(fitting[0], checkpoint):
         return load(fitting[0].path, baselines=baselines, seeds=seeds)
-    fitting.sort(key=lambda suite: _order(suite, checkpoint))
     what = "fits no packaged suite"
     if fitting:
         names = ", ".join(suite.name for suite in fitting)
@@ -135,7 +134,8 @@ def chosen_by(*checkpoints: Checkpoint) -> str:
 
 
 def _fitting(checkpoint: Checkpoint) -> list[Suite]:
-    return [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
+    fitting = [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
+    return sorted(fitting, key=lambda suite: _order(suite, checkpoint))
 
 
 def _order(suite: Suite, checkpoint: Checkpoint) -> tuple[bool, bool, bool]:

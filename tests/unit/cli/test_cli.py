@@ -150,9 +150,9 @@ class TestInspect:
     @pytest.mark.parametrize(
         ("name", "header", "fitting"),
         [
-            ("x", {}, ["wan2.1-i2v-14b", "wan2.1-t2v-14b", "wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]),
+            ("x", {}, ["wan2.1-t2v-14b", "wan2.1-i2v-14b", "wan2.2-t2v-a14b", "wan2.2-i2v-a14b"]),
             ("x_low_noise", HEADER, ["wan2.2-t2v-a14b"]),
-            ("x", {"ss_base_model_version": "wan2.2"}, ["wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]),
+            ("x", {"ss_base_model_version": "wan2.2"}, ["wan2.2-t2v-a14b", "wan2.2-i2v-a14b"]),
         ],
     )
     def test_the_suites_that_fit_are_those_that_the_gate_names(
