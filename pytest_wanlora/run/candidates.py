@@ -56,6 +56,15 @@ class Candidate:
         """What to give `--lora` to get the checkpoint again; empty for the model without."""
         return "" if self.checkpoint is None else self.checkpoint.argument
 
+    def without(self, expert: str) -> Candidate | None:
+        """A pair with the other expert's LoRA alone, to see what this one does; None if it has no other."""
+        own = self.checkpoint
+        rest = {} if own is None else {name: each for name, each in own.experts.items() if name != expert}
+        if own is None or not rest:
+            return None
+        name = f"{self.name} without its {expert}-noise LoRA"
+        return replace(self, name=name, checkpoint=checkpoints.pair(name, rest, own.strengths))
+
     @property
     def hopeless(self) -> str:
         """Why rendering it would be a waste, as its weights are NaN; empty if it would not be."""

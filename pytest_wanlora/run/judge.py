@@ -36,13 +36,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from pytest_wanlora.checkpoint import Problem
-    from pytest_wanlora.jobs.job import JobResult
+    from pytest_wanlora.jobs.job import Applied, JobResult
     from pytest_wanlora.metrics import Metric
+    from pytest_wanlora.run.candidates import Candidate
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Scenario
 
 #: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
 _FAITHFUL = 0.9
+#: Part of the weights that a change which was really made is large enough to show in a video.
+_PLAIN_TO_SEE = 1e-3
 
 
 class Judge:
@@ -152,14 +155,38 @@ class Judge:
         # what cannot be scored is for the other items to judge
         if own.degenerate is None and base.degenerate is None and repeats(own, base):
             return said(item, Verdict.FAIL, ReasonCode.LORA_WITHIN_REPEATABILITY, {**counted, **place})
+        for expert, of in applied.experts.items():
+            if self._does_nothing(candidate, expert, of, own):
+                return said(
+                    item,
+                    Verdict.FAIL,
+                    ReasonCode.LORA_HALF_WITHOUT_EFFECT,
+                    {**counted, **place, "expert": expert},
+                )
         names = ("mode", "strength", "cosine", "relative_size")
         details = {**counted, **{name: getattr(applied, name) for name in names}}
+        if applied.told:
+            details["half"] = applied.told
         if abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL:
             if warned := _listed(() if candidate.checkpoint is None else candidate.checkpoint.warnings):
                 details = {**details, "problems": warned}
                 return said(item, Verdict.WARN, ReasonCode.LORA_WARNED, details, value=applied.strength)
             return said(item, Verdict.PASS, ReasonCode.LORA_APPLIED, details, value=applied.strength)
         return said(item, Verdict.WARN, ReasonCode.LORA_ROUNDED_AWAY, details, value=applied.strength)
+
+    def _does_nothing(self, candidate: Candidate, expert: str, of: Applied, own: JobResult) -> bool:
+        """Whether the LoRA of one expert of a pair changes no video, which that of the other one may hide.
+
+        Where the change of its weights is large and was really made, no video is rendered to know it.
+        """
+        rest = self.gate.without(candidate, expert)
+        if rest is None or (of.faithfulness >= _FAITHFUL and of.relative_size >= _PLAIN_TO_SEE):
+            return False
+        scenario = self.gate.scenario(own.scenario)
+        (other,) = self.gate.results(self.gate.jobs(rest, [scenario], [own.seed]))
+        if other.frames_sha256 == own.frames_sha256:
+            return True
+        return own.degenerate is None and other.degenerate is None and repeats(own, other)
 
     def _limit(self, item: ItemId) -> Judgement:
         metric = METRICS[item.metric]

@@ -57,6 +57,7 @@ class ReasonCode(StrEnum):
     LORA_NOT_APPLIED = "lora_not_applied"
     LORA_WITHOUT_EFFECT = "lora_without_effect"
     LORA_WITHIN_REPEATABILITY = "lora_within_repeatability"
+    LORA_HALF_WITHOUT_EFFECT = "lora_half_without_effect"
     LORA_NOT_KNOWN_APPLIED = "lora_not_known_applied"
     # what could not be measured or compared
     NOT_RENDERED = "not_rendered"

@@ -9,10 +9,11 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from pytest_wanlora.checkpoint import Checkpoint, Problem
+from pytest_wanlora.checkpoint import Checkpoint, Problem, pair
 from pytest_wanlora.errors import CheckpointError, StudioError
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run.candidates import Candidate
+from pytest_wanlora.studio.sums import together
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, ItemId, Verdict
 from tests.unit.conftest import OpenGate
@@ -140,6 +141,46 @@ class TestCheckpoint:
         gate = open_gate()
         assert judged(gate, "checkpoint").verdict is Verdict.PASS
         assert made(gate) == [("base", CITY, 5), ("good", CITY, 5)]
+
+    @pytest.mark.parametrize(
+        ("figures", "shows", "verdict"),
+        [
+            ({}, False, Verdict.PASS),
+            ({"cosine": 0.5}, False, Verdict.FAIL),
+            ({"cosine": 0.5}, True, Verdict.WARN),
+            ({"strength": 0.5}, False, Verdict.FAIL),
+            # as unfused LoRAs are, however small
+            ({"relative_size": 1e-8}, False, Verdict.FAIL),
+            ({"relative_size": 1e-8}, True, Verdict.PASS),
+        ],
+    )
+    def test_half_of_a_pair_that_changes_no_video_fails(
+        self, open_gate: OpenGate, figures: dict[str, Any], shows: bool, verdict: Verdict
+    ) -> None:
+        def of_both(job: Job, made: Produced) -> Produced:
+            if made.applied is None:
+                return made
+            halves = {"high": made.applied, "low": dataclasses.replace(made.applied, **figures)}
+            features = dict(made.features)
+            if job.candidate == "good without its low-noise LoRA" and shows:
+                features["clip_frames"] = features["clip_frames"] * np.float32(1.1)
+            return dataclasses.replace(made, applied=together(halves), features=features)
+
+        gate = open_gate(of_both)
+        one = gate.candidates[0].checkpoint
+        assert one is not None
+        both = pair("good", {"high": one, "low": one}, {"high": 1.0, "low": 0.5})
+        gate.candidates = (Candidate("good", both, 0.8),)
+        found = judged(gate, "checkpoint")
+        assert found.verdict is verdict
+        doubtful = [("good without its low-noise LoRA", CITY, 5)] * bool(figures)
+        assert made(gate) == [("base", CITY, 5), ("good", CITY, 5), *doubtful]
+        assert found.reason.startswith("the low-noise LoRA does nothing: test1_city, seed 5") is (
+            verdict is Verdict.FAIL
+        )
+        assert ("these figures are of the low-noise LoRA" in found.reason) is (
+            bool(figures) and verdict is not Verdict.FAIL
+        )
 
     def test_what_does_not_say_whether_it_was_applied_is_an_error(self, open_gate: OpenGate) -> None:
         gate = open_gate(lambda _, made: dataclasses.replace(made, applied=None))
