@@ -178,6 +178,7 @@ def _body(
         "noise": html_run.noise(record, anchors),
         "training": html_run.training(record, anchors),
         "previews": previews,
+        "beneath": sentences.beneath(record, language, html_text.isolated),
         "command": html_text.visible(commands.typed(*record.command)),
         "install": html_text.visible(commands.install(record)),
         "fingerprint": json.dumps(record.suite.fingerprint, indent=1, sort_keys=True, ensure_ascii=False),

@@ -252,6 +252,11 @@ class _View:
     def outcome_lines(self, of: CandidateCard, found: Outcome) -> Iterator[Markup]:
         return map(markdown, sentences.outcome_lines(self._record, of.name, found, self._language))
 
+    @property
+    def beneath(self) -> Markup:
+        """The LoRAs of the suite's stack; empty without any."""
+        return markdown(sentences.beneath(self._record, self._language, self._to.name))
+
     def limits_sentence(self, found: Sequence[LimitRow]) -> Markup:
         """How many limits are broken, else the one with the least room; empty where no value is known."""
         broken = [row for row in found if row.judgement.verdict.fails]

@@ -104,6 +104,7 @@ def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None =
             record=record,
             card=card,
             file=card.checkpoint["file"],
+            accepted=record.baseline is not None and record.baseline.sha256 is not None,
             reads_in=reads_in.summary(card.checkpoint.get("reads_in")),
             compared=summary.rows(record, candidate),
             limits=limit_rows(record, candidate),

@@ -10,6 +10,8 @@ from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.i18n import (
     ADVICE,
     ADVICE_ALONE,
+    BENEATH,
+    BENEATH_EXPERT,
     BEST,
     BEST_ALONE,
     HINTS,
@@ -322,6 +324,16 @@ def best_advice(found: Best, language: Language, quote: Quote) -> str:
 def half_name(expert: str, language: Language) -> str:
     """What a half of a pair is: the LoRA of which expert."""
     return (Page.HALF_HIGH if expert == "high" else Page.HALF_LOW).say(language)
+
+
+def beneath(record: RunRecord, language: Language, quote: Quote) -> str:
+    """The LoRAs that lay on the model below baseline and checkpoint, in their order; empty without any."""
+    return ", ".join(
+        (BENEATH_EXPERT if each.expert else BENEATH).say(
+            language, file=quote(each.file), expert=each.expert, scale=each.scale
+        )
+        for each in record.suite.stack
+    )
 
 
 def hints(card: CandidateCard, language: Language) -> tuple[str, ...]:

@@ -165,7 +165,10 @@ def _setting(record: RunRecord, width: int) -> list[str]:
         first, most = min(taken.values()), max(taken.values())
     looks = " to ".join(str(n) for n in dict.fromkeys((first, most)))
     where = f"{environment.get('device_name')}, {environment.get('dtype')}"
-    return wrapped(f"suite {record.suite.name}, {looks} videos a scenario, on {where}", width)
+    lines = wrapped(f"suite {record.suite.name}, {looks} videos a scenario, on {where}", width)
+    if beneath := sentences.beneath(record, "en", str):
+        lines += wrapped(f"on the model, below baseline and checkpoint: {beneath}", width)
+    return lines
 
 
 def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: bool, full: bool) -> list[str]:

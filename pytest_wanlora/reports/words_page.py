@@ -123,6 +123,7 @@ class Page(Enum):
     )
     RUNS = Phrase("runs of these bytes", "동일 파일 실행 횟수")
     SUITE = Phrase("suite", "스위트")
+    BENEATH = Phrase("on the model, below", "모델에 함께 적용된 LoRA")
     SIZE = Phrase("video", "해상도")
     SIZE_OF = Phrase(
         "{height}x{width}x{frames} (height x width x frames), {steps} steps",

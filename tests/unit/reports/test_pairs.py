@@ -24,7 +24,7 @@ from pytest_wanlora.reports import (
     race,
     terminal,
 )
-from pytest_wanlora.results.parts import CandidateCard, Paths
+from pytest_wanlora.results.parts import Beneath, CandidateCard, Paths
 from pytest_wanlora.results.race import Entrant
 from pytest_wanlora.results.run_record import RunRecord
 from tests import loras
@@ -213,3 +213,20 @@ def test_trackers_have_a_training_for_each_strength(
     )
     (point,) = export.points(of, tmp_path)
     assert (point.training, point.step) == (training, step)
+
+
+def test_the_suites_stack_is_in_every_view(pair: str, tmp_path: Path) -> None:
+    of = record(tmp_path, pair)
+    stack = (
+        Beneath(file="accelerator.safetensors", expert="high", scale=0.8, sha256="a" * 64),
+        Beneath(file="style.safetensors", scale=1.0, sha256="b" * 64),
+    )
+    shown = views(of.model_copy(update={"suite": of.suite.model_copy(update={"stack": stack})}))
+    del shown["compare"]
+    for name, text in shown.items():
+        for each in stack:
+            assert each.file in text, name
+        assert "0.8" in text, name
+    assert all(each.sha256 in shown["model card"] for each in stack)
+    assert "`accelerator.safetensors` in the high-noise expert at strength 0.8" in shown["model card"]
+    assert "On the model, below" not in views(of)["model card"]
