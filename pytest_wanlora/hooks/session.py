@@ -250,7 +250,7 @@ class Run:
 
         outcomes, gate = self.outcomes, self.gate
         if not gate.settings.update_baselines:
-            outcomes.judge_again(gate.judge.changed)
+            outcomes.judge_again(gate.judge.files.changed)
         left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
         failing = any(judged.verdict.fails for judged in outcomes.judged)
         # a run that stores a baseline decides on nothing that project tests could be about
