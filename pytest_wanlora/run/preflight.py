@@ -29,8 +29,6 @@ from pytest_wanlora.scoring import captions, frechet
 from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
-from pytest_wanlora.verdict import fvd
-from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import Verdict
 
 if TYPE_CHECKING:
@@ -326,7 +324,7 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
     categories: dict[str, list[str]] = {}
     for scenario in request.scenarios:
         categories.setdefault(scenario.category, []).append(scenario.id)
-    fewest = fvd.FEWEST_OF_REFERENCE if FVD.id in suite.tolerances else 2
+    fewest = frechet.fewest_videos(suite.tolerances)
     for why in reference.unfit(categories, frames=suite.sampling.frames, fewest=fewest):
         yield finding(f"{paths[0]}: the reference set {why}")
 
