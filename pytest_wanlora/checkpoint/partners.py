@@ -25,7 +25,7 @@ def partner(path: Path) -> Path | None:
     folder, (expert, common) = path.parent, found
     places: list[Path] = []
     with suppress(OSError):
-        places += sorted(each for each in folder.iterdir() if each.suffix == path.suffix)
+        places += sorted(each for each in folder.iterdir() if each.suffix.lower() == path.suffix.lower())
     with suppress(OSError):
         # folders of the experts, with files of equal names
         places += sorted(each / path.name for each in folder.parent.iterdir() if named_in(each.name))

@@ -114,7 +114,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
 
-    if arguments.receipt.suffix.lower() == ".safetensors" and arguments.checkpoint.suffix in (
+    if arguments.receipt.suffix.lower() == ".safetensors" and arguments.checkpoint.suffix.lower() in (
         ".json",
         ".sigstore",
     ):

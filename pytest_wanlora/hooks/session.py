@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -140,6 +140,7 @@ class Run:
             if course is not None:
                 gate.narrow(course.ended(error))
             junit.tell_race(session, gate.race, error, whole=self.controller is not None)
+            self.outcomes.red = True
             if not isinstance(error, WanloraError):
                 raise
             self.outcomes.stop(error.message)
@@ -289,6 +290,23 @@ class Run:
                     storing=outcomes.storing,
                 )
             )
+        if session.exitstatus and not outcomes.red:
+            # the file without a failing test case is all that some readers have of the run
+            junit.tell_end(session, [*self._undone(ending), *(self.lines[-1:] if part else ())])
+
+    def _undone(self, ending: Ending) -> Iterator[str]:
+        """What was to be judged or to pass, and was not."""
+        from pytest_wanlora.reports import sentences, terminal
+
+        record = self.recording.record
+        if record is None:
+            yield from self.lines
+            return
+        if record.storing is None:
+            refused = (card for card in record.candidates if not card.publishable)
+            yield from (f"{card.name} may not be published: {card.reason}" for card in refused)
+        yield from terminal.left_out_lines(ending.left_out, self.gate.items)
+        yield from (sentences.project_test_line(each) for each in ending.project_tests if not each.passed)
 
     def _record(self, session: pytest.Session, ending: Ending) -> None:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import trend
 from pytest_wanlora.reports.commands import (
     alone_again,
@@ -22,7 +23,7 @@ from pytest_wanlora.reports.commands import (
     typed,
     update_baseline,
 )
-from pytest_wanlora.reports.limits import limit_rows, targets
+from pytest_wanlora.reports.limits import limit_rows, nearest, targets
 from pytest_wanlora.reports.summary import (
     Outcome,
     beyond,
@@ -53,6 +54,7 @@ StepKey = Literal[
     "run_everything",
     "degenerate",
     "limit_broken",
+    "limit_broken_by_both",
     "regressed_everywhere",
     "category_regressed",
     "category_regressed_share",
@@ -209,7 +211,14 @@ def _still(judged: Judgement) -> bool:
 def _limits(record: RunRecord, candidate: str) -> Iterable[Step]:
     for row in limit_rows(record, candidate):
         if row.judgement.verdict is Verdict.FAIL and row.value is not None and row.margin is not None:
-            yield Step("limit_broken", row.scenario, (row.metric,), {"missing": -row.margin})
+            numbers: dict[str, float | str] = {"missing": -row.margin}
+            _, room = nearest(row.minimum, row.maximum, row.baseline)
+            if row.baseline is None or room is None or room >= 0.0:
+                yield Step("limit_broken", row.scenario, (row.metric,), numbers)
+            else:
+                # a checkpoint is not at fault for what the baseline does not reach either
+                numbers["baseline"] = METRICS[row.metric].format(row.baseline)
+                yield Step("limit_broken_by_both", row.scenario, (row.metric,), numbers)
 
 
 def _categories(record: RunRecord, card: CandidateCard, found: tuple[Outcome, ...]) -> Iterable[Step]:

@@ -246,21 +246,26 @@ def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
     if found.videos is None:
         yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
         return
-    time = "" if found.seconds is None else f" ({duration(found.seconds)})"
-    videos = f"about {number_of(found.videos, 'more video')}{time}"
+    videos = f"about {number_of(found.videos, 'more video')}"
     more = f"undecided: if the changes stay as they are, {videos} may decide"
     most = most_seeds(record)
     cap = None if record.baseline is None else record.baseline.cap
     if cap is not None and found.seeds > cap.stored:
         yield f"{more}, but no more than the {most} of the baseline are compared"
         return
+    again = [alone_again(record, item, seeds) for item, seeds in found.alone.items()]
+    base = f", and {found.base} of the model without LoRA besides" if found.base else ""
+    each = found.seconds_each
+    time = "" if each is None else f": about {duration(each * (found.most + found.base))}"
+    renders = "commands render" if len(again) > 1 else "command renders"
+    more = f"{more} (the {renders} up to {found.most}{base}{time})"
     if found.stopped:
         stopped = f"the gate stopped before the {most} of a scenario that it may render"
         more = f"{more}, but {stopped}; an item that is run alone goes on"
     yield more
-    again = [alone_again(record, item, seeds) for item, seeds in found.alone.items()]
     yield from (
-        f"next: {each}" for each in again or [gate_again(record, card, *more_seeds(record, found.seeds))]
+        f"next: {command}"
+        for command in again or [gate_again(record, card, *more_seeds(record, found.seeds))]
     )
 
 

@@ -81,6 +81,14 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "{scenario}: {metrics} 값이 절대 기준을 {missing:.1%} 벗어났습니다. 기준 모델과의 비교 결과와 "
             "관계없이 이 상태로는 배포할 수 없습니다.",
         ),
+        "limit_broken_by_both": Phrase(
+            "{scenario}: {metrics} is beyond its absolute limit by {missing:.1%}, and the baseline breaks "
+            "that limit too ({baseline}). Look at the prompt, its caption and the limit first. It cannot be "
+            "published like this.",
+            "{scenario}: {metrics} 값이 절대 기준을 {missing:.1%} 벗어났습니다. 비교 기준(baseline)도 이 "
+            "절대 기준을 지키지 못합니다({baseline}). 먼저 프롬프트와 캡션, 절대 기준이 적절한지 확인하세요. "
+            "이 상태로는 배포할 수 없습니다.",
+        ),
         "regressed_everywhere": Phrase(
             "All {scenarios} scenarios regressed ({metrics}), so the mix of the data is hardly the cause. "
             "Suspect the training: learning rate, number of steps, LoRA rank. A lower scale shows whether "

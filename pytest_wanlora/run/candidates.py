@@ -328,14 +328,7 @@ def demanded(
     if candidate.checkpoint is None:
         return ()
     ids = tuple(scenario.id for scenario in scenarios)
-    found = [ItemId("checkpoint", candidate.name, "", "")]
-    for limit in suite.limits:
-        places = {"all": (ALL,), "each": ids}.get(limit.scenario, (limit.scenario,))
-        found += [
-            ItemId("limit", candidate.name, place, limit.metric)
-            for place in places
-            if place == ALL or place in ids
-        ]
+    found = [ItemId("checkpoint", candidate.name, "", ""), *limit_items(suite, ids, candidate.name)]
     if not settings.update_baselines:
         if any(METRICS[metric].level == "video" for metric in suite.tolerances):
             found += [ItemId("videos", candidate.name, place, "") for place in ids]
@@ -347,5 +340,16 @@ def demanded(
         ]
         asked = questions.asked(suite, scenarios)
         found += [ItemId("question", candidate.name, place, metric) for place, metric in asked]
+    return tuple(found)
+
+
+def limit_items(suite: Suite, scenarios: Sequence[str], name: str) -> tuple[ItemId, ...]:
+    """The absolute limits of a suite, for one candidate and the scenarios that are rendered."""
+    found = [
+        ItemId("limit", name, place, limit.metric)
+        for limit in suite.limits
+        for place in {"all": (ALL,), "each": scenarios}.get(limit.scenario, (limit.scenario,))
+        if place == ALL or place in scenarios
+    ]
     # two limits may bound the same metric in the same place, from either side
     return tuple(dict.fromkeys(found))

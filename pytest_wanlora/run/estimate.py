@@ -141,6 +141,7 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
     )
     preflight = gate.preflight
     if preflight is not None:
+        lines += preflight.needs
         if preflight.free_disk is not None:
             lines.append(f"disk: {preflight.free_disk / 1e9:.1f} GB free for results")
         count, beyond = len(gate.blocked), beyond_budget(gate)

@@ -81,6 +81,7 @@ class ModelFiles:
         found: Dotted key to the files on this disk.
         problems: All that is wrong, in the order of the suite.
         downloads: What will be fetched.
+        absent: Keys of hub files that are not on this disk, whether or not they can be fetched here.
     """
 
     def __init__(self, suite: Suite, *, whole: bool, answers: dict[str, hub.Listing] | None = None) -> None:
@@ -89,6 +90,7 @@ class ModelFiles:
         self.found: dict[str, Sequence[Path]] = {}
         self.problems: tuple[Problem, ...] = ()
         self.downloads: tuple[Download, ...] = ()
+        self.absent: tuple[str, ...] = ()
         missing: list[FileReference] = []
         problems: dict[str, Problem] = {}
         keys = list(references(suite))
@@ -109,6 +111,7 @@ class ModelFiles:
                 self.found[key] = paths
             except SuiteError as error:
                 problems[key] = Problem(key, error.message, self._command(error, key, text))
+        self.absent = tuple(each.key for each in missing)
         if whole:
             self._settle(missing, problems)
             self._refuse_repeated(problems)
@@ -249,4 +252,4 @@ def _require_whole(paths: Sequence[Path], key: str, suite: Suite) -> None:
 
 
 def _weights(paths: Sequence[Path]) -> Iterator[Path]:
-    yield from (path for path in paths if path.suffix == ".safetensors" and path.is_file())
+    yield from (path for path in paths if path.suffix.lower() == ".safetensors" and path.is_file())

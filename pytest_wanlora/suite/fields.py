@@ -24,12 +24,19 @@ def refusal(complaint: str, *, key: str = "") -> PydanticCustomError:
     return PydanticCustomError("wanlora", "{complaint}", {"complaint": complaint, "key": key})
 
 
-def reference(*suffixes: str) -> AfterValidator:
-    """Check a file reference and make it absolute, against the folders of the validation context."""
+def reference(*suffixes: str, either_case: bool = False) -> AfterValidator:
+    """Check a file reference and make it absolute, against the folders of the validation context.
+
+    Args:
+        suffixes: Allowed endings; none: any.
+        either_case: Whether `.PNG` is `.png`. DiffSynth and open_clip choose how to read weights by an ending
+            in small letters, what this package reads itself may have either.
+    """
 
     def check(text: str, info: ValidationInfo) -> str:
         text = _anchored(text, info)
-        if suffixes and not text.endswith(suffixes):
+        ending = text.lower() if either_case else text
+        if suffixes and not ending.endswith(suffixes):
             raise refusal(f"not a kind of file that is read; allowed: {', '.join(suffixes)}")
         return text
 
@@ -97,4 +104,5 @@ Entry: TypeAlias = Annotated[str, StringConstraints(pattern=checks.ENTRY)]
 MetricId: TypeAlias = Annotated[str, AfterValidator(metric)]
 SuiteFile: TypeAlias = Annotated[str, reference()]
 Weights: TypeAlias = Annotated[str, reference(".safetensors")]
+Lora: TypeAlias = Annotated[str, reference(".safetensors", either_case=True)]
 Positive: TypeAlias = Annotated[int, Field(gt=0)]

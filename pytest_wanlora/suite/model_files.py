@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from pytest_wanlora.checkpoint.experts import EXPERTS
 from pytest_wanlora.suite.fields import (
     Frozen,
+    Lora,
     Positive,
     Registration,
     Sha256,
@@ -139,9 +140,9 @@ class Stacked(Frozen):
         sha256: Digest by file name; checked where given.
     """
 
-    lora: Weights | None = None
-    high: Weights | None = None
-    low: Weights | None = None
+    lora: Lora | None = None
+    high: Lora | None = None
+    low: Lora | None = None
     scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
     sha256: Mapping[str, Sha256] = Field(default_factory=dict)
 

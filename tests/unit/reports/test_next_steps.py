@@ -138,6 +138,16 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
         run_record([limited(NATURE, "clip", 1.0, Limit(metric="clip", min=1.5, scenario="each"))]),
         "",
     ),
+    (
+        "limit_broken_by_both",
+        run_record(
+            [
+                compared(NATURE, "clip", 1.4, 1.0),
+                limited(NATURE, "clip", 1.0, Limit(metric="clip", min=1.5, scenario="each")),
+            ]
+        ),
+        "",
+    ),
     ("regressed_everywhere", epochs_of(0.5), "--wanlora-scale 0.7"),
     (
         "category_regressed",
@@ -306,6 +316,24 @@ def test_an_expected_item_that_nobody_judged_asks_for_a_whole_run() -> None:
     expected = [*(judged.item for judged in GOOD), ItemId("regression", "epoch-0", ALL, "clip")]
     step = steps(run_record(GOOD, expected=expected))["run_everything"]
     assert step.numbers == {"judged": 3, "expected": 4}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "limit"),
+    [
+        (1.4, Limit(metric="clip", min=1.5, scenario="each")),
+        (1.6, Limit(metric="clip", min=1.5, scenario="each")),
+        (0.5, Limit(metric="clip", max=0.9, scenario="each")),
+    ],
+)
+def test_a_limit_that_the_baseline_breaks_too_is_told_with_its_value(baseline: float, limit: Limit) -> None:
+    record = run_record([compared(NATURE, "clip", baseline, 1.0), limited(NATURE, "clip", 1.0, limit)])
+    (step,) = (step for key, step in steps(record).items() if key.startswith("limit_broken"))
+    both = baseline == 1.4
+    assert step.key == ("limit_broken_by_both" if both else "limit_broken")
+    assert step.numbers.get("baseline") == ("1.4000" if both else None)
+    if both:
+        assert "the baseline breaks that limit too (1.4000)" in sentences.step_text(step, "en", str, str)
 
 
 @pytest.mark.parametrize("name", ["base", "nobody"])
