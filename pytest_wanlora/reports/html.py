@@ -178,7 +178,9 @@ def _body(
         "noise": html_run.noise(record, anchors),
         "training": html_run.training(record, anchors),
         "previews": previews,
-        "command": html_text.visible(commands.typed(*record.command)),
+        "command": html_text.visible(
+            "\n".join(dict.fromkeys(commands.typed(*run.command) for run in record.runs))
+        ),
         "install": html_text.visible(commands.install(record)),
         "fingerprint": json.dumps(record.suite.fingerprint, indent=1, sort_keys=True, ensure_ascii=False),
     }
