@@ -262,7 +262,7 @@ def outcome_lines(record: RunRecord, candidate: str, outcome: Outcome, language:
     """The scenario's changes that matter, worst first, then what was kept, and the worst video."""
     compared = [row for row in rows(record, candidate) if row.scenario == outcome.scenario]
     told = [row for row in compared if row.judgement.verdict not in (Verdict.PASS,) and row.value is not None]
-    told.sort(key=lambda row: -row.judgement.verdict.severity)
+    told.sort(key=lambda row: row.judgement.gravity)
     lines = [comparison_line(row, language) for row in told]
     kept = tuple(row.metric for row in compared if row.judgement.verdict is Verdict.PASS)
     if kept:
