@@ -299,6 +299,7 @@ def environment() -> Environment:
         "duration": duration,
         "when": html_run.when,
         "flat": html_run.flat,
+        "capital": html_text.capital,
     }
     made.filters.update(filters)
     return made

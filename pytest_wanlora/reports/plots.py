@@ -37,7 +37,6 @@ class Strip:
         warn: Band.
         fail: Band.
         suspicious: Improvement beyond which a two-sided metric warns; None for the others.
-        level: Of the interval.
         language: Of its words.
     """
 
@@ -48,7 +47,6 @@ class Strip:
     warn: float
     fail: float
     suspicious: float | None = None
-    level: float = 0.9
     language: Language = "en"
 
     def words(self, seed: int, change: float) -> str:
@@ -87,10 +85,6 @@ def strip(shown: Strip, title: str, description: str) -> Markup:
     if shown.low is not None and shown.high is not None:
         parts.append(line("interval", x(shown.low), 25, x(shown.high), 25))
         parts += [line("interval-end", x(end), 22, x(end), 28) for end in (shown.low, shown.high)]
-        end = x(shown.low)
-        inside = end < width - 34
-        at, anchor = (end + 5, "start") if inside else (x(shown.high) - 5, "end")
-        parts.append(text("tick", at, 29, f"{shown.level:.0%}", anchor))
     for seed, change in shown.changes.items():
         parts.append(_seed(x(change), change, shown.words(seed, change), outside=abs(change) > cut))
     if shown.change is not None and math.isfinite(shown.change):

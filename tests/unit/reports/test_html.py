@@ -108,6 +108,14 @@ class TestPage:
         assert all(kind == icon for kind, icon, _ in marks)
         assert {icon for _, icon, _ in marks} <= {name.removeprefix("i-") for name in epochs.ids}
 
+    def test_heads_of_columns_begin_alike(self) -> None:
+        record = epochs_record()
+        text = html.page(record.model_copy(update={"race": race_card()}), Path("nowhere"))
+        english = text.partition("<template")[0]
+        heads = re.findall(r'<th scope="col"[^>]*>([^<]+)', english)
+        assert {"Metric", "Verdict", "Share", "Candidate", "Limit"} <= {head.strip() for head in heads}
+        assert [head for head in heads if head.strip()[:1].islower()] == []
+
     def test_sections_that_only_some_runs_have(self, epochs: Page) -> None:
         assert {"courses", "training", "noise", "next", "limits"} <= set(epochs.ids)
         single = parsed(html.page(mission_record(), Path("nowhere")))
