@@ -181,6 +181,7 @@ def _body(
         "command": html_text.visible(
             "\n".join(dict.fromkeys(commands.typed(*run.command) for run in record.runs))
         ),
+        "rendering_time": sentences.rendering_time(record.totals, language),
         "install": html_text.visible(commands.install(record)),
         "fingerprint": json.dumps(record.suite.fingerprint, indent=1, sort_keys=True, ensure_ascii=False),
     }

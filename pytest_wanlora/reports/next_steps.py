@@ -35,6 +35,7 @@ from pytest_wanlora.reports.summary import (
     seeds_to_decide,
     videos_each,
 )
+from pytest_wanlora.verdict.decision import causes
 from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
@@ -50,6 +51,7 @@ StepKey = Literal[
     "measure_baseline",
     "comparable_environment",
     "not_measured",
+    "cause_first",
     "run_everything",
     "degenerate",
     "limit_broken",
@@ -192,6 +194,10 @@ def _unmeasured(record: RunRecord, card: CandidateCard, decision: Decision) -> I
         of = [j for j in decision.failing if j.verdict is verdict and not _still(j)]
         if of:
             metrics = ordered(j.metric for j in of if j.metric)
+            # gated again before the cause is gone, it would end as before
+            known = [cause.next_command for cause in causes(of) if cause.next_command]
+            if verdict is Verdict.ERROR and known:
+                key, command = "cause_first", known[0]
             yield Step(key, metrics=metrics, numbers={"items": len(of)}, command=command)
     if record.partial or decision.unmeasured:
         left = {"judged": len(record.expected) - _absent(record), "expected": len(record.expected)}

@@ -12,7 +12,7 @@ import pytest
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import github, html, html_checkpoints, markdown, model_card, next_steps, terminal
-from pytest_wanlora.results.parts import CandidateCard, Storing
+from pytest_wanlora.results.parts import CandidateCard, Storing, Totals
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, PytestOutcome, Verdict
@@ -173,6 +173,39 @@ def test_the_last_line_of_a_run_that_was_to_store_a_baseline(
 ) -> None:
     assert terminal.only_part(exit_status, nothing=False, storing=storing) == said
     assert _storing(storing).ended(exit_status).outcome != "passed"
+
+
+@pytest.mark.parametrize(
+    ("tests", "said"),
+    [
+        (0, "Only part of the gate ran;"),
+        (1, "All of the gate ran, but not 1 project test;"),
+        (2, "All of the gate ran, but not 2 project tests;"),
+    ],
+)
+def test_a_gate_that_is_whole_is_not_called_a_part_for_a_project_test(tests: int, said: str) -> None:
+    assert terminal.only_part(1, nothing=False, storing=None, tests=tests).startswith(said)
+
+
+@pytest.mark.parametrize(("seconds", "summed"), [(80.0, True), (90.0, False)])
+def test_seconds_of_several_workers_are_called_a_sum(seconds: float, summed: bool) -> None:
+    totals = Totals(rendered=24, reused=0, failed=0, seconds=seconds, rendering_seconds=85.0)
+    record = run_record([compared(SCENARIOS[0], "clip", 1.0, 1.0)], totals=totals)
+    (line,) = [each for each in terminal.summary(record, "run") if "rendered in" in each]
+    assert line.startswith("24 videos rendered in 1 min 25 s") is True
+    page = parsed(html.page(record, Path("nowhere"))).words
+    for text in (line, page):
+        assert ("1 min 25 s (summed over the workers)" in text) == summed
+
+
+def test_what_removes_the_cause_is_to_be_done_before_the_gate_runs_again(unmeasured: RunRecord) -> None:
+    first, second, *_ = next_steps.next_steps(unmeasured, "epoch-0")
+    assert (first.key, second.key, second.command) == ("measure_baseline", "cause_first", "mend clip")
+    page = markdown.page(run_record([j for j in unmeasured.judgements if j.metric == "clip"]), "en")
+    top = page.partition("## Overview")[0]
+    assert "Do this first, then gate it again." in top
+    assert "```\nmend clip\n```" in top
+    assert "above" not in top
 
 
 @pytest.mark.parametrize(
