@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -179,8 +178,7 @@ class _View:
         compared = {row.judgement.item: row for row in summary.rows(self._record, of.name)}
         # a run that lacks its baseline fails everywhere for one reason: say it once
         grouped: dict[tuple[Verdict, Markup], list[ItemId]] = {}
-        # what is wrong with the file comes first: it may be why all the rest fails
-        for judged in sorted(decision.failing, key=lambda j: (j.kind != "checkpoint", -_severity(j))):
+        for judged in decision.failing:
             why = self._why(judged, compared.get(judged.item))
             grouped.setdefault((judged.verdict, why), []).append(judged.item)
         for (verdict, why), items in grouped.items():
@@ -390,13 +388,6 @@ class _View:
 
     def higher_is_better(self, metric: str) -> bool:
         return metric not in METRICS or METRICS[metric].higher_is_better
-
-
-def _severity(judged: Judgement) -> float:
-    """The loss in fail bands; what has no number of its own comes before all that has."""
-    if judged.verdict is not Verdict.FAIL or judged.change is None or not judged.fail:
-        return math.inf
-    return judged.change / judged.fail
 
 
 def _chosen(of: object, keys: Sequence[str]) -> dict[str, str]:

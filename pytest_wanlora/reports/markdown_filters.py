@@ -57,6 +57,8 @@ class Filters:
     def reason(self, judged: Judgement) -> Markup:
         """Why an item has its verdict, then the next command as code."""
         said, command = self.text(reasons.reason(judged, self.language)), judged.next_command
+        # as in every other line of a page
+        said = said.replace(" -> ", " → ")
         return said + (markdown(" → ") + self.name(command, 300) if command else "")
 
     def command(self, line: str) -> Markup:

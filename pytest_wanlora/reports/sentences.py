@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.i18n import (
@@ -37,7 +38,7 @@ from pytest_wanlora.verdict.reasons import reason
 from pytest_wanlora.verdict.standing import WAYS, direction
 
 if TYPE_CHECKING:
-    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.parts import CandidateCard, Totals
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard
     from pytest_wanlora.verdict.decision import RunOutcome
@@ -136,6 +137,12 @@ def other_seeds_text(card: CandidateCard, language: Language) -> str:
     if chance < _LEAST_CHANCE:
         return Page.OTHER_SEEDS_AGREE.say(language, chance=_LEAST_CHANCE)
     return Page.OTHER_SEEDS.say(language, chance=chance)
+
+
+def rendering_time(totals: Totals, language: Language) -> str:
+    """How long the videos took; longer than the run where workers rendered beside each other."""
+    time = duration(totals.rendering_seconds, language)
+    return time if totals.rendering_seconds <= totals.seconds else Page.SUMMED.say(language, time=time)
 
 
 def item_outcome_text(of: ItemOutcome, language: Language, text: Quote) -> str:
@@ -264,7 +271,7 @@ def outcome_lines(record: RunRecord, candidate: str, outcome: Outcome, language:
     """The scenario's changes that matter, worst first, then what was kept, and the worst video."""
     compared = [row for row in rows(record, candidate) if row.scenario == outcome.scenario]
     told = [row for row in compared if row.judgement.verdict not in (Verdict.PASS,) and row.value is not None]
-    told.sort(key=lambda row: -row.judgement.verdict.severity)
+    told.sort(key=lambda row: row.judgement.gravity)
     lines = [comparison_line(row, language) for row in told]
     kept = tuple(row.metric for row in compared if row.judgement.verdict is Verdict.PASS)
     if kept:

@@ -274,12 +274,21 @@ def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] =
     return list(sentences.left_out_lines(left_out, expected, "en", str, str))
 
 
-def only_part(exit_status: int, *, nothing: bool, storing: Storing | None) -> str:
-    """Why a run in which something was left out does not end with exit code 0."""
+def only_part(exit_status: int, *, nothing: bool, storing: Storing | None, tests: int = 0) -> str:
+    """Why a run in which something was left out does not end with exit code 0.
+
+    Args:
+        exit_status: Of the run.
+        nothing: No item was judged.
+        storing: What came of the baseline that it was to store; None for a gate.
+        tests: Project tests that did not run, where nothing else was left out.
+    """
     if storing is not None:
         asked = "The baseline was stored, but not everything ran" if storing.stored else "Nothing was stored"
         return f"{asked}; exit code {exit_status}."
     ran = "Nothing of the gate was judged" if nothing else "Only part of the gate ran"
+    if tests:
+        ran = f"All of the gate ran, but not {number_of(tests, 'project test')}"
     return f"{ran}; exit code {exit_status}, because 0 means publishable."
 
 
@@ -374,7 +383,7 @@ def _share(share: float | None) -> str:
 def _cost(record: RunRecord) -> str:
     totals = record.totals
     plural = "s" * (totals.rendered != 1)
-    words = [f"{totals.rendered} video{plural} rendered in {duration(totals.rendering_seconds)}"]
+    words = [f"{totals.rendered} video{plural} rendered in {sentences.rendering_time(totals, 'en')}"]
     if not totals.rendered:
         words = ["no video was rendered"]
         words += [f"{totals.reused} came from the cache"] if totals.reused else []

@@ -15,6 +15,7 @@ class Page(Enum):
         return self.value.say(language, **fields)
 
     CUT = Phrase("… ({more} characters more in results.json)", "… (이하 {more}자 생략, results.json 참고)")
+    SUMMED = Phrase("{time} (summed over the workers)", "{time}(작업 프로세스 합계)")
     LONG_COMMAND = Phrase(
         "The command is too long to be shown here ({length} characters).",
         "명령이 너무 길어({length}자) 표시하지 않았습니다.",

@@ -391,6 +391,19 @@ class Judgement:
         return f"{self.reason}\nnext: {self.next_command}" if self.next_command else self.reason
 
     @property
+    def gravity(self) -> tuple[bool, bool, int, float, ItemId]:
+        """Key that sorts judgements worst first, in every view alike.
+
+        What is wrong with the file is first, for it may be why the rest fails; what could not be measured is
+        last. Between them the verdict counts, then the change in fail bands.
+        """
+        bands = self.change / self.fail if self.change is not None and self.fail else 0.0
+        # of what warns too much of a gain is as grave as a loss
+        size = abs(bands) if self.verdict is Verdict.WARN else bands
+        unmeasured = self.verdict.unmeasured
+        return self.kind != "checkpoint", unmeasured, -self.verdict.severity, -size, self.item
+
+    @property
     def video(self) -> str:
         """Label of the video that could not be rendered, if that is why nothing was measured; else empty."""
         return str(self.details.get("video", "")) if self.verdict.unmeasured else ""
