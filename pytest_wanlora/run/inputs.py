@@ -142,7 +142,7 @@ class ModelFiles:
     def _command(self, error: WanloraError, key: str, text: str) -> str:
         suite = self.suite
         if not text.startswith("package:"):
-            return error.next_command or "python -m pytest_wanlora doctor"
+            return error.next_command or suite.show(key)
         if PACKAGE not in suite.path.parents:
             # the file came with the package, and what is said of it is the user's
             if not inside_package(text).exists():

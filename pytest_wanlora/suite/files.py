@@ -23,6 +23,10 @@ KINDS: Final = (
     "baselines:FILE (in the suite's folder of the baselines)"
 )
 _HUB: Final = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([0-9a-f]{40}))?:([^:\\]+)")
+#: Parts of the model that may lie in several files, its shards; every other key means one.
+_SHARDED: Final = ("model.dit", "model.experts.", "model.text_encoder", "model.vae", "model.image_encoder")
+#: Keys that may mean a folder: the tokenizer's, and what a scenario of an installed type depends on.
+_FOLDERS: Final = re.compile(r"model\.tokenizer|scenarios\[\d+\]\.(?!input_image$).+")
 _PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_-]+:")  # two letters or more: C:\ is a drive
 
 
@@ -92,9 +96,14 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
     Nothing is downloaded and nothing is read.
 
     Raises:
-        SuiteError: A local reference matches no file, or one of a scorer's several.
+        SuiteError: A local reference matches no file, or not what its key means: one file, shards, a folder.
     """
+    meant = "one folder" if key == "model.tokenizer" else "one file"
     if found := _HUB.fullmatch(text):
+        folder = found[3].endswith("/") and not _FOLDERS.fullmatch(key)
+        if not key.startswith(_SHARDED) and (folder or set("*?") & set(found[3])):
+            what = "a folder" if folder else "a pattern"
+            raise SuiteError(f"{where}: {key}: {text}: {what}; allowed: the name of {meant}")
         return FileReference(key, text, "hub", hub_id=found[1], pattern=found[3], revision=found[2])
     inside = text.startswith("package:")
     path = Path(text)
@@ -106,13 +115,18 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         if key == "scoring.reference" and link is None:
             command = "python -m pytest_wanlora reference --help"
         raise SuiteError(f"{where}: {key}: {path}: {link or 'no such file'}", next_command=command)
-    if len(paths) > 1 and key.startswith("scoring."):
+    if len(paths) > 1 and not key.startswith(_SHARDED):
         raise SuiteError(
             f"{where}: {key}: {path}: matches {len(paths)} files, such as {paths[0].name} and "
-            f"{paths[1].name}; allowed: one file",
+            f"{paths[1].name}; allowed: {meant}",
             next_command=f"ls {shlex.quote(str(path.parent))}",
         )
     for found_path in paths:
+        if found_path.is_dir() and not _FOLDERS.fullmatch(key):
+            raise SuiteError(
+                f"{where}: {key}: {found_path}: a folder; allowed: a file",
+                next_command=f"ls {shlex.quote(str(found_path))}",
+            )
         if not (found_path.is_file() or found_path.is_dir()):
             raise SuiteError(
                 f"{where}: {key}: {found_path}: a pipe or a device; allowed: a regular file",

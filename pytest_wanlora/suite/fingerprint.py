@@ -74,7 +74,7 @@ def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, 
             checked |= verify(reference.paths, stated(suite, key, text), key=key, where=where)
         except SuiteError as error:
             complaints.append(error.message)
-            command = command or error.next_command
+            command = command or error.next_command or suite.show(key)
     if complaints:
         raise SuiteError("\n".join(complaints), next_command=command)
     return checked
