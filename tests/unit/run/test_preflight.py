@@ -473,3 +473,49 @@ def test_a_tensor_in_two_files_of_one_part_is_missing_an_expert(
     for each in findings:
         assert "tensor 'blocks.0.ffn.0.weight' is in both" in each.message
         assert "two experts are not one model" in each.message
+
+
+@pytest.mark.parametrize(
+    ("key", "file", "words", "command"),
+    [
+        (
+            "dit",
+            "expert-high",
+            "a LoRA (blocks.0.cross_attn.k.lora_A.default.weight); allowed: the",
+            "inspect ",
+        ),
+        ("dit", "vae", "a VAE (model.decoder.conv1.bias); allowed: the weights of the denoiser", "sed -n "),
+        ("dit", "text_encoder", "a text encoder (token_embedding.weight); allowed: the weights", "sed -n "),
+        ("vae", "dit", "a denoiser (blocks.0.self_attn.k.bias); allowed: the weights of the VAE", "sed -n "),
+        ("text_encoder", "accelerator", "a LoRA (", "inspect "),
+        ("dit", "wider", "the denoiser of another model: dim 256; allowed: 192, as model.arch", "sed -n "),
+        ("dit", "shorter", "the denoiser of another model: blocks 1; allowed: 8, as model.arch", "sed -n "),
+        ("dit", "pictures", "the denoiser of another model: in_dim 36; allowed: 48, as model.a", "sed -n "),
+        ("dit", "own", "", ""),
+    ],
+)
+def test_a_part_of_the_model_that_is_something_else(
+    here: Path, tiny: Callable[..., Suite], key: str, file: str, words: str, command: str
+) -> None:
+    tiny()
+    dim = 256 if file == "wider" else 192
+    layers: dict[str, tuple[int, ...]] = {
+        f"blocks.{number}.self_attn.q.weight": (dim, dim) for number in range(1 if file == "shorter" else 8)
+    }
+    layers |= {"patch_embedding.weight": (192, 36, 1, 2, 2)} if file == "pictures" else {}
+    if file == "own":
+        # of a model that another package adds, with names that nobody else has
+        layers = {"stages.0.mixer.weight": (3, 3)}
+    path = here / "files" / f"{file}.safetensors"
+    if not path.exists():
+        save_file({name: np.ones(shape, np.float32) for name, shape in layers.items()}, path)
+    text = (here / "tiny.yaml").read_text().replace("    blocks: 8", "    blocks: 8\n    in_dim: 48")
+    text = re.sub(r"  sha256:\n( {4}\w+\.safetensors: [0-9a-f]{64}\n)+", "", text)
+    text = text.replace(f"  {key}: files/{key}.safetensors", f"  {key}: files/{file}.safetensors")
+    (here / "tiny.yaml").write_text(text)
+    chosen = suite.load(here / "tiny.yaml", baselines=here / "baselines")
+    found = [each for each in look(chosen).findings if each.what.startswith("model.")]
+    assert [each.what for each in found] == [f"model.{key}{'[0]' * (key == 'dit')}"][: bool(words)]
+    for each in found:
+        assert re.match(rf".*tiny\.yaml:\d+: model\.{key}: {path}: {re.escape(words)}", each.message)
+        assert command in each.next_command
