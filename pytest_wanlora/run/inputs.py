@@ -28,7 +28,7 @@ from pytest_wanlora.suite import (
     verify,
 )
 from pytest_wanlora.suite.digests import digest
-from pytest_wanlora.suite.files import inside_package
+from pytest_wanlora.suite.files import inner_path, inside_package, stated_for
 from pytest_wanlora.suite.pictures import read_picture
 
 if TYPE_CHECKING:
@@ -126,9 +126,10 @@ class ModelFiles:
 
     def digest(self, key: str) -> str | None:
         """SHA-256 of a key's single file, the stated one first; None where it is not known."""
-        known = stated(self.suite, key, dict(references(self.suite))[key])
+        text = dict(references(self.suite))[key]
+        known = stated_for(Path(inner_path(text)), stated(self.suite, key, text))
         if known:
-            return next(iter(known.values()))
+            return known
         paths = self.found.get(key, ())
         return digest(paths[0]) if len(paths) == 1 and paths[0].is_file() else None
 

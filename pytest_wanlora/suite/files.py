@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
+import posixpath
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -138,11 +140,11 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
 def verify(
     paths: Collection[Path], stated: Mapping[str, str], *, key: str, where: str = "suite"
 ) -> dict[Path, str]:
-    """Compare files with stated digests, by file name.
+    """Compare files with stated digests.
 
     Args:
         paths: Existing files; folders are left alone.
-        stated: SHA-256 by file name; files that are not named in it are left alone.
+        stated: SHA-256 by name, see `named`; files that are not named in it are left alone.
         where: `file:line` of the key, for the message.
 
     Returns:
@@ -153,7 +155,7 @@ def verify(
     """
     result: dict[Path, str] = {}
     for path in paths:
-        expected = stated.get(path.name)
+        expected = stated_for(path, stated)
         if expected is None or path.is_dir():
             continue
         try:
@@ -170,6 +172,57 @@ def verify(
             )
         result[path] = actual
     return result
+
+
+def named(name: str, reference: str) -> bool:
+    """Whether a digest that is stated under a name may be of a reference's files.
+
+    A name is a file's, or the end of its path where two files have one name: `high/epoch-4.safetensors`.
+    An empty one is of whatever file the reference means.
+
+    Args:
+        name: As the suite has it.
+        reference: In any form, relative or absolute; names of shards may be a pattern in it.
+
+    Example:
+        >>> named("epoch-4.safetensors", "high/epoch-4.safetensors"), named("low/a.pt", "high/a.pt")
+        (True, False)
+    """
+    text = inner_path(reference)
+    given, pattern = _parts(name), _parts(text)
+    for own, wanted in zip(reversed(given), reversed(pattern), strict=False):
+        if wanted == "**":
+            return True
+        # a name with [ in it is one, not a pattern
+        if own != wanted and not fnmatchcase(own, wanted):
+            return False
+    # the folders above the suite's are known on the disk alone
+    return len(given) <= len(pattern) or posixpath.normpath(text).startswith("..")
+
+
+def inner_path(reference: str) -> str:
+    """The path in a reference of any form: of a file in a repository the one inside it."""
+    if found := _HUB.fullmatch(reference):
+        return found[3]
+    return reference.removeprefix("package:").removeprefix("baselines:")
+
+
+def name_of(path: Path, names: Iterable[str]) -> str | None:
+    """The name under which a file's digest is stated: the longest that its path ends with; None for none."""
+    parts = _parts(str(path))
+    fitting = [name for name in names if parts[len(parts) - len(_parts(name)) :] == _parts(name)]
+    return max(fitting, key=lambda name: len(_parts(name)), default=None)
+
+
+def stated_for(path: Path, stated: Mapping[str, str]) -> str | None:
+    """The digest that is stated for a file; None if none is."""
+    name = name_of(path, stated)
+    return None if name is None else stated[name]
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    path = posixpath.normpath(Path(text).as_posix())
+    return tuple(part for part in PurePosixPath(path).parts if part not in ("..", "."))
 
 
 def refuse_repeated(paths: Collection[Path], *, key: str, where: str) -> None:

@@ -209,3 +209,11 @@ def test_a_key_of_one_file_has_one_file(tmp_path: Path, name: str, key: str, val
         check_digests(suite)
     assert caught.value.next_command is not None
     assert caught.value.next_command.startswith(("ls ", "sed -n "))
+
+
+def test_a_pattern_that_one_file_matches_is_held_to_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "reference-1.safetensors").write_bytes(b"")
+    data = content("tiny")
+    data["scoring"].update(reference="reference-*.safetensors", reference_sha256="0" * 64)
+    with pytest.raises(SuiteError, match=r"scoring\.reference: .*reference-1\.safetensors: SHA-256 is e3b0"):
+        check_digests(loaded(tmp_path, data))
