@@ -156,7 +156,8 @@ def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -
     missing = f"{count} missing" if count else "everything is there"
     named = "" if device.name == "auto" else f", named by {device.source}"
     lines = [f"suite {suite.name} on {here.device_name}{named}: {missing}", *lines, *preflight.lines()]
-    return count, [*lines, *(f"warning: {line}" for line in suites.contradicting_names(suite))]
+    warnings = (*suites.contradicting_names(suite), *preflight.warnings)
+    return count, [*lines, *(f"warning: {line}" for line in warnings)]
 
 
 def _pin(arguments: argparse.Namespace) -> int:

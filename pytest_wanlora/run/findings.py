@@ -63,11 +63,13 @@ class Preflight:
         findings: Everything that is missing, in the order of the suite.
         downloads: Files that will be fetched when the model is loaded.
         free_disk: Bytes that are free where results are kept; None where that cannot be told.
+        warnings: Sentences on the suite's own LoRAs that keep nothing from being measured.
     """
 
     findings: tuple[Finding, ...]
     downloads: tuple[Download, ...]
     free_disk: int | None
+    warnings: tuple[str, ...] = ()
 
     def blocking(self, items: Iterable[ItemId | str]) -> tuple[Finding, ...]:
         """The findings that keep some of these items from being measured; those of the model always count."""
