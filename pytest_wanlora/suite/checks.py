@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from pytest_wanlora.suite import files
-from pytest_wanlora.suite.document import KeyPath, Value, quoted
+from pytest_wanlora.suite.document import KeyPath, Value, dotted, quoted
 
 Complaint: TypeAlias = tuple[KeyPath, str]
 """Where, and what is wrong there."""
@@ -101,7 +101,15 @@ def translated(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> Iterat
         elif kind == "missing":
             yield path, "missing; it has no default"
         elif kind == "extra_forbidden":
-            yield path, unknown("key", str(path[-1]), _keys_at(model, path[:-1]))
+            name, allowed = str(path[-1]), _keys_at(model, path[:-1])
+            above = next(
+                (at for at in range(len(path) - 2, -1, -1) if name in _keys_at(model, path[:at])), None
+            )
+            if above is None:
+                yield path, unknown("key", name, allowed)
+            else:
+                place = dotted((*path[:above], name))
+                yield path, f"unknown key; did you mean {place}? allowed: {', '.join(allowed) or 'none'}"
         elif kind != "default_factory_not_called":  # it follows from another error of the same mapping
             yield path, f"{quoted(value)}; allowed: {_allowed(kind, context, error['msg'])}"
 

@@ -32,7 +32,8 @@ def _denoisers(data: Mapping[str, Value]) -> Iterator[checks.Complaint]:
             yield ("model", "dit"), "missing; it has no default"
         for key in ("boundary", "resident_experts"):
             if key in model:
-                yield ("model", key), "not without experts; allowed: below model.experts, or left out"
+                text = "this model has one denoiser; allowed: left out, or beside model.experts"
+                yield ("model", key), text
         return
     if "dit" in model:
         yield ("model", "dit"), "not with experts; allowed: model.experts.high.dit and model.experts.low.dit"

@@ -122,7 +122,16 @@ def test_a_suite_without_experts_and_stack_has_the_fingerprint_it_had() -> None:
 @pytest.mark.parametrize(
     ("experts", "stack", "line"),
     [
-        ("  boundary: 0.9\n  dit: dit.safetensors\n", "", "model.boundary: not without experts"),
+        (
+            "  boundary: 0.9\n  dit: dit.safetensors\n",
+            "",
+            "model.boundary: this model has one denoiser; allowed: left out, or beside model.experts",
+        ),
+        (
+            EXPERTS.replace("  boundary", "    boundary"),
+            "",
+            "experts.boundary: unknown key; did you mean model.bou",
+        ),
         ("", "", "model.dit: missing; it has no default"),
         (
             EXPERTS + "  dit: dit.safetensors\n",
