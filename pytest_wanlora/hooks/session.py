@@ -64,6 +64,7 @@ class Run:
         self.dry = bool(listing)
         self.warnings = (
             *suites.contradicting_names(gate.suite),
+            *(() if gate.preflight is None else gate.preflight.warnings),
             *gate.repeated,
             *apart(gate.settings, gate.candidates),
             *checkpoints.left_out(gate.settings.lora),

@@ -55,10 +55,11 @@ def outcome_headline(outcome: RunOutcome, causes: int, language: Language) -> st
 
     Args:
         outcome: Of the run or of a decision.
-        causes: Why something could not be measured, each reason once.
+        causes: Why something could not be measured, each reason once; of a baseline that could not be
+            measured there is one, and no judgement that names it.
         language: `"en"` or `"ko"`.
     """
-    counted = (ONE_CAUSE if causes == 1 else SEVERAL_CAUSES).say(language, count=causes)
+    counted = (ONE_CAUSE if causes <= 1 else SEVERAL_CAUSES).say(language, count=causes)
     return RUN_OUTCOMES[outcome].say(language, causes=counted)
 
 

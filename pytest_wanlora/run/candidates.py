@@ -166,9 +166,6 @@ def with_warnings(suite: Suite, candidates: Iterable[Candidate]) -> tuple[Candid
 def repeated(candidates: Iterable[Candidate], *, race: bool = False) -> tuple[str, ...]:
     """Which checkpoints were given more than once under different names, a sentence each.
 
-    A copy with another header, or in another format, is known by the norms of its layers: those of two
-    trainings are never all equal to the last bit.
-
     Args:
         candidates: As they were named.
         race: Whether only `once` of them goes on.
@@ -176,9 +173,7 @@ def repeated(candidates: Iterable[Candidate], *, race: bool = False) -> tuple[st
     found = {each.argument: each.checkpoint for each in candidates if each.checkpoint is not None}
     alike: dict[object, list[str]] = {}
     for name, each in found.items():
-        # of weights that are broken or zero the norms say nothing
-        known = each.identity if each.problems else tuple(sorted(each.norms.items()))
-        alike.setdefault((known, tuple(each.strengths.items())), []).append(name)
+        alike.setdefault((each.weights, tuple(each.strengths.items())), []).append(name)
     said = []
     for names in alike.values():
         files = len({found[name].identity for name in names})

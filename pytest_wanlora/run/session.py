@@ -219,6 +219,7 @@ class Gate:
                 # what a cluster renders with is looked for on its nodes
                 model_files=self.cluster is None and getattr(self.producer, "uses_model_files", True),
                 with_baseline=self.with_baseline,
+                loras=tuple(each.checkpoint for each in self.candidates if each.checkpoint is not None),
             ),
         )
         if self.cluster is not None:

@@ -14,6 +14,7 @@ from pytest_wanlora.suite.fit import (
     half_alone,
     misfits,
     other_shapes,
+    other_weights,
 )
 from pytest_wanlora.suite.header import other_model
 from pytest_wanlora.suite.loading import gated_set, load, option_value, packaged

@@ -6,12 +6,13 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.checkpoint.experts import named_in
-from pytest_wanlora.checkpoint.names import needs_image, wan_layer
+from pytest_wanlora.checkpoint.formats import taken_apart
+from pytest_wanlora.checkpoint.names import needs_image, own_name, split, wan_layer
 from pytest_wanlora.checkpoint.partners import as_half, expert_of
-from pytest_wanlora.checkpoint.record import Problem, widths
+from pytest_wanlora.checkpoint.record import Problem, Target, widths
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.phrases import number_of
 from pytest_wanlora.suite import header
@@ -21,9 +22,17 @@ from pytest_wanlora.suite.loading import load, packaged
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_wanlora.checkpoint.record import Checkpoint, Target
+    from pytest_wanlora.checkpoint.container import Entry
+    from pytest_wanlora.checkpoint.record import Checkpoint
     from pytest_wanlora.suite.model_files import Architecture
     from pytest_wanlora.suite.schema import Suite
+
+#: Part of a model to what its files are, and to names that no file of another part has.
+_PARTS: Final = {
+    "dit": ("a denoiser", re.compile(r"(^|\.)blocks\.\d+\.(self_attn|attn1)\.")),
+    "text_encoder": ("a text encoder", re.compile(r"(model\.)?(token_embedding|shared)\.weight$")),
+    "vae": ("a VAE", re.compile(r"(model\.)?(en|de)coder\.(conv|head|mid|middle|down|up)")),
+}
 
 
 def by_shapes() -> list[Suite]:
@@ -304,6 +313,58 @@ def _shape(target: Target, model: Architecture) -> tuple[int, ...] | None:
     }
     _, layer = wan_layer(target.name) or (None, "")
     return known.get(f"{layer}.bias" if target.name.endswith(".bias") else layer)
+
+
+def other_weights(architecture: Architecture, part: str, entries: Mapping[str, Entry]) -> str:
+    """What the files of a part of a model are instead of it, and what is allowed, by their headers alone.
+
+    Args:
+        architecture: The suite's.
+        part: `dit`, `text_encoder`, `vae` or `image_encoder`.
+        entries: The tensors of all its files.
+
+    Returns:
+        Empty if they are that part, or of a kind that is not known: other packages add models.
+    """
+    meant = _PARTS.get(part, (part.replace("_", " "), None))[0].removeprefix("a ")
+    of_lora = [key for key in entries if taken_apart(key)]
+    if 2 * len(of_lora) > len(entries):
+        return (
+            f"a LoRA ({of_lora[0]}); allowed: the weights of the whole {meant}; a LoRA that lies below "
+            "baseline and candidate is named under stack"
+        )
+    of = {
+        name: (words, key)
+        for name, (words, pattern) in _PARTS.items()
+        if (key := next(filter(pattern.search, entries), None)) is not None
+    }
+    if of and part not in of:
+        words, key = next(iter(of.values()))
+        return f"{words} ({key}); allowed: the weights of the {meant}"
+    if part != "dit":
+        return ""
+    named = {
+        name: entry.shape
+        for key, entry in entries.items()
+        if len(entry.shape) > 1 and (name := own_name(split(key.removesuffix(".weight"))[1]))
+    }
+    layers = [Target(name=each, shape=named[each], rank=0, alpha=None, keys={}) for each in named]
+    seen: dict[str, int] = {what: value for _, what, value in widths(tuple(layers))}
+    if not seen:
+        return ""
+    seen["blocks"] = 1 + max((block for name in named if (block := _block(name)) is not None), default=-1)
+    if len(first := named.get("patch_embedding", ())) == 5:
+        seen["in_dim"] = first[1]
+    wrong = [
+        f"{what} {value}; allowed: {wanted}, as model.architecture says"
+        for what, value in seen.items()
+        if (wanted := getattr(architecture, what)) is not None and wanted != value
+    ]
+    return f"the denoiser of another model: {wrong[0]}" if wrong else ""
+
+
+def _block(name: str) -> int | None:
+    return (wan_layer(name) or (None, name))[0]
 
 
 def _seen(checkpoint: Checkpoint) -> str:

@@ -145,6 +145,8 @@ def test_a_run_that_was_to_store_a_baseline_says_what_came_of_it_and_is_never_ca
         assert not re.search("[Pp]artial run|run was partial|부분 실행", text)
         assert "No other checkpoint was gated" not in text
     assert f"epoch-0: {storing.reason}"[:60] in views["terminal"]
+    assert (lines[0] == "not measured: 1 cause") == (storing is LOST_ONE)
+    assert not any(re.search("(?<![0-9])0 causes|원인 0건", text) for text in views.values())
     assert (f"  next: {storing.next_command}" in lines) == bool(storing.next_command)
     assert english in views["page"]
     assert english in views["en"]
