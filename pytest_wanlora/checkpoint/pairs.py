@@ -14,12 +14,12 @@ from pytest_wanlora.checkpoint.container import SUFFIX, Container, is_safetensor
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, refuse_dropped, split
 from pytest_wanlora.checkpoint.pair_names import common, common_name, half, telling
 from pytest_wanlora.checkpoint.paths import argument as argument_for
-from pytest_wanlora.checkpoint.paths import argument_of, expand, others, unique_names
+from pytest_wanlora.checkpoint.paths import argument_of, expand, numbered, others, unique_names
 from pytest_wanlora.checkpoint.reading import read
 from pytest_wanlora.checkpoint.record import Checkpoint
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import expand_home, from_here, listing
-from pytest_wanlora.phrases import strength_of
+from pytest_wanlora.phrases import digits, strength_of
 
 _ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
 _STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
@@ -184,11 +184,14 @@ def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
     for each in candidates:
         files.setdefault(each.files, []).append(each)
     names = dict(zip(files, unique_names([of[0].path for of in files.values()]), strict=True))
-    return tuple(
-        names[each.files]
-        if len(files[each.files]) == 1
-        else f"{names[each.files]}@{strength_of(1.0, each.strengths).replace(' ', '')}"
-        for each in candidates
+    # a file may be called as a pair at a strength is
+    return numbered(
+        [
+            names[each.files]
+            if len(files[each.files]) == 1
+            else f"{names[each.files]}@{strength_of(1.0, each.strengths).replace(' ', '')}"
+            for each in candidates
+        ]
     )
 
 
@@ -266,9 +269,9 @@ def _refuse_listed(argument: str) -> None:
     where, strength = _strength(argument)
     if where != argument and os.path.lexists(where):
         raise CheckpointError(
-            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {strength:g}, or a strength "
+            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {digits(strength)}, or a strength "
             "behind the file of an expert, as in high=FILE@0.8",
-            options={"--lora": from_here(Path(where)), "--wanlora-scale": f"{strength:g}"},
+            options={"--lora": from_here(Path(where)), "--wanlora-scale": digits(strength)},
         )
     parts = [each.strip() for each in argument.split(",")]
     if os.path.lexists(argument) or len(parts) < 2 or not all(map(os.path.lexists, parts)):

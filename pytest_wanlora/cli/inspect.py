@@ -12,7 +12,7 @@ from pytest_wanlora.checkpoint.programs import PROGRAMS
 from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, of_command, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError
-from pytest_wanlora.phrases import number_of
+from pytest_wanlora.phrases import digits, number_of
 from pytest_wanlora.suite.header import said_by
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ def _suite(card: dict[str, Any]) -> str:
 def _half(card: dict[str, Any], half: dict[str, Any]) -> str:
     # one file with both was named above
     file = "" if half["sha256"] == card["sha256"] else f"{half['file']}, SHA-256 {half['sha256']}, "
-    strength = "" if half["strength"] == 1.0 else f", strength {half['strength']:g}"
+    strength = "" if half["strength"] == 1.0 else f", strength {digits(half['strength'])}"
     norm = "not finite" if half["norm"] is None else f"{half['norm']:.4g}"
     return f"{file}rank {half['rank']}, {number_of(half['targets'], 'target')}, norm {norm}{strength}"
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from pytest_wanlora.phrases import Language
+from pytest_wanlora.phrases import Language, digits
 from pytest_wanlora.reports import plots, race
 from pytest_wanlora.reports.html_text import isolated, visible
 
@@ -63,7 +63,7 @@ def _curve(card: RaceCard, language: Language) -> Markup:
     own = any(each.strengths for each in card.entrants) and len(strengths) == 1
     courses = [
         plots.Course(
-            "" if own else f"{scale:g}",
+            "" if own else digits(scale),
             tuple(plots.Point(found.get((scale, name)), None) for name in names),
             colour=number,
         )

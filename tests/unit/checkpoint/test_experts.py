@@ -119,6 +119,14 @@ def test_a_pair_given_twice_is_one_candidate_and_at_other_strengths_another(tmp_
     weaker = pair.replace("a_high.safetensors", "a_high.safetensors@0.5")
     assert list(found(pair, weaker)) == ["a@1", "a@high0.5,low1"]
     assert list(found(weaker)) == ["a"]
+    near = [pair.replace(",", f"@{strength},") for strength in ("0.12345678", "0.12345679")]
+    assert list(found(*near)) == ["a@high0.12345678,low1", "a@high0.12345679,low1"]
+    for each in asked(near, by_name=True):
+        (again,) = asked([each.argument], by_name=True)
+        assert again.strengths == each.strengths
+    # a file may be called so
+    files(tmp_path / "other", "a@1")
+    assert list(found(pair, weaker, f"{folder}/other")) == ["a@1", "a@high0.5,low1", "a@1-2"]
 
 
 @pytest.mark.parametrize(
