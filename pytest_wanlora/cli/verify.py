@@ -155,7 +155,7 @@ def _next(arguments: argparse.Namespace, demands: Demands, found: Verification) 
 
 def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None, record: Path | None) -> str:
     """The command that gates the checkpoint as it is demanded; if it passes, it writes a new receipt."""
-    from pytest_wanlora.checkpoint.partners import for_experts
+    from pytest_wanlora.checkpoint.pairs import for_experts
     from pytest_wanlora.reports.commands import typed
     from pytest_wanlora.suite import load, packaged
 

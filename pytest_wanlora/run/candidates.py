@@ -284,8 +284,10 @@ def _all_or_none(
         f"--lora: {len(refused)} of {len(arguments)} checkpoints cannot be gated, so nothing is rendered",
         *(f"  {'; '.join(map(str.strip, error.message.splitlines()))}" for error in refused.values()),
     ]
-    next_command, options = first.next_command, {}
-    if not taken and first.options:
+    # one for which nothing else is known would be refused once more
+    unknown = next((error for error in refused.values() if not error.options), None)
+    next_command, options = (unknown or first).next_command, {}
+    if not taken and unknown is None:
         options = first.options | _for_each(refused, arguments)
         next_command = None
     # an ini file or PYTEST_ADDOPTS would name them again

@@ -305,8 +305,13 @@ def test_the_next_command_of_several_that_are_refused_names_all_of_them(tmp_path
     assert raised.value.options == {"--lora": ("high=a.safetensors", "high=b.safetensors")}
     lost = tmp_path / "b_hihg.safetensors"
     testing.write_lora(tmp_path / "b_high.safetensors")
-    settings = replace(settings, lora=(str(lost), str(tmp_path / "c.safetensors")), suite="tiny")
+    settings = replace(settings, lora=(str(lost), str(tmp_path / "c_high.safetensors")), suite="tiny")
     with pytest.raises(CheckpointError, match="2 of 2") as caught:
         read_candidates(settings)
     assert isinstance(meant := caught.value.options["--lora"], tuple)
     assert [Path(each).name for each in meant] == ["b_high.safetensors"] * 2
+    # of no similar name is none
+    settings = replace(settings, lora=(str(lost), str(tmp_path / "other.safetensors")))
+    with pytest.raises(CheckpointError, match="2 of 2") as caught:
+        read_candidates(settings)
+    assert (caught.value.options, caught.value.next_command) == ({}, f"ls -l {tmp_path}")
