@@ -294,8 +294,8 @@ def _card_lines(card: CandidateCard, width: int, *, full: bool) -> list[str]:
     known = card.checkpoint
     size = f"{known.get('size', 0) / 2**20:.1f} MiB"
     again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
-    form, dtype, rank = (known.get(name, "unknown") for name in ("format", "dtype", "rank"))
-    kind = f"{form}, {dtype}, rank {rank}, {size}, scale {card.strength}"
+    form, dtype = (known.get(name, "unknown") for name in ("format", "dtype"))
+    kind = f"{form}, {dtype}, rank {card.rank}, {size}, scale {card.strength}"
     lines = wrapped(f"{card.name}: {kind}{again}", width)
     if not full:
         return lines
