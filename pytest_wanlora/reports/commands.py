@@ -12,6 +12,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.phrases import digits
 from pytest_wanlora.suite import packaged
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def gate_again(record: RunRecord, card: CandidateCard, *more: str, files: Sequen
     strengths = {each.scale for each in record.candidates if each.sha256 is not None}
     strengths |= {each.scale for each in record.race.entrants} if record.race is not None else set()
     if len(strengths) > 1 and "--wanlora-scale" not in more:
-        more = (*more, "--wanlora-scale", f"{card.scale:g}")
+        more = (*more, "--wanlora-scale", digits(card.scale))
     without = [word for word in more if word.startswith("--")]
     given = files or (checkpoint_file(record, card),)
     loras = (word for file in given for word in ("--lora", file))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from pytest_wanlora.phrases import Language
+from pytest_wanlora.phrases import Language, digits
 from pytest_wanlora.reports import plots, race, svg
 from pytest_wanlora.reports.html_text import isolated, visible
 
@@ -71,7 +71,7 @@ def _curve(card: RaceCard, caption: str) -> Markup:
     found = {(each.scale, each.checkpoint): each for each in card.entrants}
     courses = [
         plots.Course(
-            f"{scale:g}" if len(scales) > 1 else "",
+            digits(scale) if len(scales) > 1 else "",
             tuple(
                 plots.Point(each.loss, race.mark(card, each)[0])
                 if (each := found.get((scale, name))) is not None

@@ -147,7 +147,8 @@ class _View:
         return markdown(f"{sign} **{verdict}** {headline}{reason}".rstrip())
 
     def lora(self, of: CandidateCard) -> dict[str, str]:
-        return _chosen(of.checkpoint, ("format", "dtype", "rank", "targets"))
+        found = _chosen(of.checkpoint, ("format", "dtype", "rank", "targets"))
+        return found and found | {"rank": of.rank}
 
     def reads_in(self, of: CandidateCard) -> str:
         """The programs that read the file."""

@@ -124,10 +124,10 @@ def _of_digests(card: CandidateCard) -> str:
 
 
 def _published(card: CandidateCard) -> dict[str, str]:
-    """Names of a pair's files beside each other: two of one name, of two folders, need others."""
+    """Places of a pair's files: two of one name, or each with a config of one name, need folders."""
     files = {expert: half.file for expert, half in card.halves.items()}
-    if len(set(files.values())) < len({half.sha256 for half in card.halves.values()}):
-        return {expert: f"{expert}_noise_{name}" for expert, name in files.items()}
+    if card.has_config or len(set(files.values())) < len({half.sha256 for half in card.halves.values()}):
+        return {expert: f"{expert}_noise/{name}" for expert, name in files.items()}
     return files
 
 

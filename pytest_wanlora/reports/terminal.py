@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.phrases import number_of
+from pytest_wanlora.phrases import digits, number_of
 from pytest_wanlora.reports import race, sentences, trend
 from pytest_wanlora.reports.commands import alone_again, gate_again, more_seeds
 from pytest_wanlora.reports.summary import more_videos, most_seeds
@@ -308,13 +308,13 @@ def _card_lines(card: CandidateCard, width: int, *, full: bool) -> list[str]:
     known = card.checkpoint
     size = f"{known.get('size', 0) / 2**20:.1f} MiB"
     again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
-    form, dtype, rank = (known.get(name, "unknown") for name in ("format", "dtype", "rank"))
-    kind = f"{form}, {dtype}, rank {rank}, {size}, scale {card.strength}"
+    form, dtype = (known.get(name, "unknown") for name in ("format", "dtype"))
+    kind = f"{form}, {dtype}, rank {card.rank}, {size}, scale {card.strength}"
     lines = wrapped(f"{card.name}: {kind}{again}", width)
     if not full:
         return lines
     halves = (
-        f"  {expert}: {half.file}, strength {half.strength:g}, sha256 {half.sha256}"
+        f"  {expert}: {half.file}, strength {digits(half.strength)}, sha256 {half.sha256}"
         for expert, half in card.halves.items()
     )
     return [*lines, f"  sha256 {card.sha256}", *halves]

@@ -106,7 +106,7 @@ class Page(Enum):
     HALF_HIGH = Phrase("high-noise LoRA", "high-noise 전문가 LoRA")
     HALF_LOW = Phrase("low-noise LoRA", "low-noise 전문가 LoRA")
     HALF_OF = Phrase(
-        "{file}, sha256 {sha256}, strength {strength:g}", "{file}, sha256 {sha256}, 강도 {strength:g}"
+        "{file}, sha256 {sha256}, strength {strength}", "{file}, sha256 {sha256}, 강도 {strength}"
     )
     FILE_WARNING = Phrase("warning of the file", "파일에서 확인할 점")
     FILE_HINT = Phrase("hint of the file", "파일 참고 사항")

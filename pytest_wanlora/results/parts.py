@@ -264,6 +264,19 @@ class CandidateCard(StrictModel):
         return {expert: Half.model_validate(known[expert]) for expert in ("high", "low") if expert in known}
 
     @property
+    def has_config(self) -> bool:
+        """Whether alpha is in an `adapter_config.json` beside the file, or beside half of a pair."""
+        return "adapter_config.json" in str((self.checkpoint or {}).get("alpha_source"))
+
+    @property
+    def rank(self) -> str:
+        """The different ranks, as `inspect` has them."""
+        known = self.checkpoint or {}
+        ranks = known.get("ranks")
+        many = ranks if isinstance(ranks, (list, tuple)) and ranks else [known.get("rank", "unknown")]
+        return ", ".join(map(str, many))
+
+    @property
     def strength(self) -> str:
         """The strength of the LoRA in words; of a pair that of each half."""
         return strength_of(self.scale, {expert: each.strength for expert, each in self.halves.items()})
