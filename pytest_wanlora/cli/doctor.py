@@ -143,6 +143,7 @@ def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -
         here,
         Request(
             baselines_dir=settings.baselines_dir,
+            cpu_named=device.name == "cpu",
             baseline=settings.baseline,
             scenarios=suite.scenarios,
             allow_environment=settings.allow_environment,

@@ -178,7 +178,7 @@ def _body(
         "noise": html_run.noise(record, anchors),
         "training": html_run.training(record, anchors),
         "previews": previews,
-        "beneath": sentences.beneath(record, language, html_text.isolated),
+        "beneath": ", ".join(sentences.beneath(record, language, html_text.isolated)),
         "command": html_text.visible(
             "\n".join(dict.fromkeys(commands.typed(*run.command) for run in record.runs))
         ),

@@ -162,10 +162,10 @@ HINTS: Final[Mapping[str, Phrase]] = MappingProxyType(
 )
 """Of a pair, by their code; all other hints on a file exist in English only."""
 
-BENEATH: Final = Phrase("{file} at strength {scale:g}", "{file}(강도 {scale:g})")
+BENEATH: Final = Phrase("{file} at strength {scale}", "{file}(강도 {scale})")
 BENEATH_EXPERT: Final = Phrase(
-    "{file} in the {expert}-noise expert at strength {scale:g}",
-    "{expert}-noise 전문가의 {file}(강도 {scale:g})",
+    "{file} in the {expert}-noise expert at strength {scale}",
+    "{expert}-noise 전문가의 {file}(강도 {scale})",
 )
 """LoRAs of a suite's stack."""
 

@@ -254,7 +254,7 @@ class _View:
     @property
     def beneath(self) -> Markup:
         """The LoRAs of the suite's stack; empty without any."""
-        return markdown(sentences.beneath(self._record, self._language, self._to.name))
+        return markdown(", ".join(sentences.beneath(self._record, self._language, self._to.name)))
 
     def limits_sentence(self, found: Sequence[LimitRow]) -> Markup:
         """How many limits are broken, else the one with the least room; empty where no value is known."""

@@ -14,7 +14,7 @@ from pytest_wanlora.checkpoint import argument_of, reads_in
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import canonical, json_sha256
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.reports import sentences, summary
+from pytest_wanlora.reports import escaping, sentences, summary
 from pytest_wanlora.reports.commands import file_name, names_of, typed
 from pytest_wanlora.reports.limits import limit_rows
 from pytest_wanlora.reports.markdown_filters import environment, markdown
@@ -104,6 +104,10 @@ def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None =
             record=record,
             card=card,
             file=card.checkpoint["file"],
+            beneath=[
+                markdown(words)
+                for words in sentences.beneath(record, "en", lambda each: escaping.name(each, "en"))
+            ],
             accepted=record.baseline is not None and record.baseline.sha256 is not None,
             reads_in=reads_in.summary(card.checkpoint.get("reads_in")),
             compared=summary.rows(record, candidate),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS, grade
-from pytest_wanlora.phrases import Language
+from pytest_wanlora.phrases import Language, digits
 from pytest_wanlora.reports.i18n import (
     ADVICE,
     ADVICE_ALONE,
@@ -334,11 +334,11 @@ def half_name(expert: str, language: Language) -> str:
     return (Page.HALF_HIGH if expert == "high" else Page.HALF_LOW).say(language)
 
 
-def beneath(record: RunRecord, language: Language, quote: Quote) -> str:
-    """The LoRAs that lay on the model below baseline and checkpoint, in their order; empty without any."""
-    return ", ".join(
+def beneath(record: RunRecord, language: Language, quote: Quote) -> tuple[str, ...]:
+    """The LoRAs that lay on the model below baseline and checkpoint, in their order."""
+    return tuple(
         (BENEATH_EXPERT if each.expert else BENEATH).say(
-            language, file=quote(each.file), expert=each.expert, scale=each.scale
+            language, file=quote(each.file), expert=each.expert, scale=digits(each.scale)
         )
         for each in record.suite.stack
     )

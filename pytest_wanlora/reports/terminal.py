@@ -167,7 +167,7 @@ def _setting(record: RunRecord, width: int) -> list[str]:
     where = f"{environment.get('device_name')}, {environment.get('dtype')}"
     lines = wrapped(f"suite {record.suite.name}, {looks} videos a scenario, on {where}", width)
     if beneath := sentences.beneath(record, "en", str):
-        lines += wrapped(f"on the model, below baseline and checkpoint: {beneath}", width)
+        lines += wrapped(f"on the model, below baseline and checkpoint: {', '.join(beneath)}", width)
     return lines
 
 

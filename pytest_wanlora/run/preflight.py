@@ -56,6 +56,7 @@ class Request:
         allow_environment: Whether a baseline of another GPU is accepted.
         previews: Whether mp4 files are written.
         device_number: Of the GPU, among the visible ones.
+        cpu_named: Whether the suite or the user named the CPU, which is else what is there without a GPU.
         typed: Options that were typed and change what a baseline measures, such as `--wanlora-seeds=4:64`.
         cache_dir: Where results are kept.
         videos: How many are rendered at most.
@@ -71,6 +72,7 @@ class Request:
     allow_environment: bool = False
     previews: bool = True
     device_number: int = 0
+    cpu_named: bool = False
     typed: tuple[str, ...] = ()
     with_baseline: Callable[[str], str] = "--wanlora-baseline {}".format
     cache_dir: Path = Path(".wanlora/cache")
@@ -109,7 +111,7 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         findings += _frame(suite, files)
         findings += _ffmpeg() if request.previews else []
         findings += _attention(suite, environment)
-        findings += _gpu(suite, files, environment, request.device_number)
+        findings += _gpu(suite, files, environment, request)
     free = _free_bytes(request.cache_dir)
     findings += _disk(suite, files.downloads, request, free)
     unread = list(_reference(suite, files, request))
@@ -333,13 +335,20 @@ def _attention(suite: Suite, environment: Environment) -> Iterator[Finding]:
         yield Finding(what, message, "pip install 'pytest-wanlora[flash]'")
 
 
-def _gpu(suite: Suite, files: ModelFiles, environment: Environment, number: int) -> Iterator[Finding]:
-    memory = gpu_memory(number) if environment.device == "cuda" else None
-    needed = files.weight_bytes(environment.dtype)
+def _gpu(suite: Suite, files: ModelFiles, environment: Environment, request: Request) -> Iterator[Finding]:
+    memory = gpu_memory(request.device_number) if environment.device == "cuda" else None
+    needed, least = files.weight_bytes(environment.dtype), suite.model.least_gpu_memory
+    if least is not None and environment.device == "cpu" and not request.cpu_named:
+        yield Finding(
+            "gpu memory",
+            f"no GPU is visible; suite {suite.name} needs one with {least:g} GiB of memory as it is written "
+            f"({suite.where('model.least_gpu_memory')}); allowed: such a GPU, or --wanlora-device cpu, where "
+            "a video takes hours",
+            "nvidia-smi",
+        )
     if memory is None:
         return
     total, free = memory
-    least = suite.model.least_gpu_memory
     # what a driver reports is a little less than the round number that a card is sold with
     if least is not None and total < 0.97 * least * _GIB:
         yield Finding(

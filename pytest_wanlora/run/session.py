@@ -212,6 +212,7 @@ class Gate:
                 allow_environment=settings.allow_environment,
                 previews=settings.previews,
                 device_number=int(number or 0),
+                cpu_named=self.device.name == "cpu",
                 typed=self.typed_for_baselines(),
                 cache_dir=settings.cache_dir,
                 videos=len(self.candidates) * len(with_trigger(self.suite, self.scenarios)) * most

@@ -146,6 +146,15 @@ def test_a_suite_that_does_not_name_its_gpu_says_so(here: Path) -> None:
     assert gpu == f"gpu: suite {FIVE_B} does not state how much memory it takes (model.least_gpu_memory)"
 
 
+@pytest.mark.parametrize(("named", "found"), [(False, 1), (True, 0)])
+def test_no_gpu_is_less_than_a_small_one(here: Path, named: bool, found: int) -> None:
+    chosen = suite.load("wan2.2-t2v-a14b")
+    gpu = [each for each in look(chosen, cpu_named=named).findings if each.what == "gpu memory"]
+    assert len(gpu) == found
+    assert all("no GPU is visible; suite wan2.2-t2v-a14b needs one with 40 GiB" in e.message for e in gpu)
+    assert all("--wanlora-device cpu" in each.message for each in gpu)
+
+
 @pytest.mark.parametrize("ending", ["safetensors", "SAFETENSORS"])
 def test_a_damaged_lora_of_the_stack_is_found_whatever_the_case_of_its_name(here: Path, ending: str) -> None:
     cut = here / f"cut.{ending}"
