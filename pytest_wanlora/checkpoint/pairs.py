@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 import re
@@ -204,10 +205,14 @@ def pairs_by_name(arguments: Sequence[str]) -> bool:
 def _roles(argument: str) -> dict[str, str]:
     """The parts of ``high=A,low=B``; empty for a path."""
     found: dict[str, str] = {}
-    for expert, text in _cut(argument, Path()):
+    parts = _cut(argument, Path())
+    for expert, text in parts:
         if expert not in EXPERTS or expert in found or not text:
             problem = "is given twice" if expert in found else "has no file" if not text else "is no expert"
-            kept = argument_of({name: _from_here(known) for name, known in found.items()})
+            meant = {_expert_meant(name): _from_here(known) for name, known in parts if known}
+            if not meant.keys() <= set(EXPERTS) or len(meant) < len(parts):
+                meant = {name: _from_here(known) for name, known in found.items()}
+            kept = argument_of(meant)
             raise CheckpointError(
                 f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE, low=FILE or both, once each",
                 next_command=None if kept else listing(Path()),
@@ -215,6 +220,11 @@ def _roles(argument: str) -> dict[str, str]:
             )
         found[expert] = text
     return found
+
+
+def _expert_meant(name: str) -> str:
+    """The expert that a name is short for or a slip of, such as `hi`; else the name."""
+    return next(iter(difflib.get_close_matches(name.lower(), EXPERTS, n=1)), name)
 
 
 def _cut(argument: str, folder: Path) -> list[tuple[str, str]]:
