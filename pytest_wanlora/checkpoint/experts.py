@@ -120,6 +120,11 @@ def named_in(text: str) -> tuple[str, str] | None:
     return None
 
 
+def says_noise(text: str) -> bool:
+    """Whether a name says its expert in words that mean nothing else: `high_noise`, not `high`."""
+    return _NAMES[0].search(text) is not None
+
+
 def pair(name: str, halves: Mapping[str, Checkpoint], strengths: Mapping[str, float]) -> Checkpoint:
     """Make one checkpoint of the LoRAs of a model's experts.
 

@@ -6,12 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.checkpoint.container import open_container
-from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, split
+from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, says_noise
 from pytest_wanlora.checkpoint.pair_names import half
-from pytest_wanlora.checkpoint.pairs import names_experts
 from pytest_wanlora.checkpoint.paths import argument_of
-from pytest_wanlora.errors import CheckpointError
 
 #: In a command in the place of a file whose path is not known.
 UNKNOWN: Final = "FILE"
@@ -33,22 +30,32 @@ def partner(path: Path) -> Path | None:
     return next((each for each in places if half(each) == (other, common) and each.is_file()), None)
 
 
-def as_half(path: Path, expert: str = "") -> str:
-    """What to give `--lora` for a file as half of a pair: with its partner, or `FILE` where that is unknown.
+def expert_of(path: Path) -> str:
+    """The expert whose half of a pair a file is; empty where its name and what lies beside it do not tell.
+
+    A word such as `low` alone may mean anything else, unless the other half is there.
+    """
+    found = half(path)
+    if found is None or not (says_noise(path.stem) or says_noise(path.parent.name) or partner(path)):
+        return ""
+    return found[0]
+
+
+def as_half(path: Path, expert: str = "", *, alone: bool = False) -> str:
+    """What to give `--lora` for a file as half of a pair, with its partner.
 
     Args:
         path: The file.
         expert: Which half it is; by default by its name, and the high-noise one where that says nothing.
+        alone: Whether a partner that is unknown is left out; otherwise it is `FILE`.
     """
     said = (half(path) or ("", path))[0]
     other = partner(path) if expert in ("", said) else None
     files = {expert or said or "high": path}
-    return argument_of({each: files.get(each, other or UNKNOWN) for each in EXPERTS})
-
-
-def for_experts(argument: Path) -> str:
-    """What to give `--lora` on a suite with two experts: as it is where it, or the file, names them."""
-    with suppress(CheckpointError):
-        if names_experts(str(argument)) or split(open_container(argument).entries):
-            return str(argument)
-    return as_half(argument)
+    return argument_of(
+        {
+            each: files.get(each, other or UNKNOWN)
+            for each in EXPERTS
+            if each in files or other is not None or not alone
+        }
+    )

@@ -128,6 +128,15 @@ class Checkpoint:
         return hashlib.sha256(json.dumps([self.sha256, alphas]).encode()).hexdigest()
 
     @property
+    def weights(self) -> object:
+        """Equal for LoRAs of equal weights, also of a copy with another header or in another format.
+
+        The norms of layers of two trainings are never all equal to the last bit; of weights that are broken
+        or zero they say nothing.
+        """
+        return self.identity if self.problems else tuple(sorted(self.norms.items()))
+
+    @property
     def argument(self) -> str:
         """What to give ``--lora`` to get it again."""
         return argument(self.path, {name: each.path for name, each in self.experts.items()}, self.strengths)
@@ -219,10 +228,11 @@ class Checkpoint:
 
     def _halves(self) -> dict[str, Any]:
         kept = ("file", "sha256", "identity", "size", "format", "rank", "targets", "norm")
+        sizes = ("dim", "ffn_dim", "blocks")
         found = {}
         for name, each in self.experts.items():
             card = each.describe()
-            found[name] = {"strength": self.strengths[name], **{key: card[key] for key in kept}}
+            found[name] = {"strength": self.strengths[name], **{key: card[key] for key in (*kept, *sizes)}}
         return found
 
     def _width(self, what: str) -> int | None:

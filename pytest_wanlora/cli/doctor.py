@@ -161,7 +161,8 @@ def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -
         *preflight.needs,
         *preflight.lines(),
     ]
-    return count, [*lines, *(f"warning: {line}" for line in suites.contradicting_names(suite))]
+    warnings = (*suites.contradicting_names(suite), *preflight.warnings)
+    return count, [*lines, *(f"warning: {line}" for line in warnings)]
 
 
 def _pin(arguments: argparse.Namespace) -> int:

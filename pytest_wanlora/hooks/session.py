@@ -64,6 +64,7 @@ class Run:
         self.dry = bool(listing)
         self.warnings = (
             *suites.contradicting_names(gate.suite),
+            *(() if gate.preflight is None else gate.preflight.warnings),
             *gate.repeated,
             *apart(gate.settings, gate.candidates),
             *checkpoints.left_out(gate.settings.lora),
@@ -251,15 +252,15 @@ class Run:
 
         outcomes, gate = self.outcomes, self.gate
         if not gate.settings.update_baselines:
-            outcomes.judge_again(gate.judge.changed)
+            outcomes.judge_again(gate.judge.files.changed)
         left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
         failing = any(judged.verdict.fails for judged in outcomes.judged)
         # a run that stores a baseline decides on nothing that project tests could be about
         demanded = () if gate.settings.update_baselines else tests
         nobody = gate.race is not None and not gate.race.gated
         part = bool(left_out) or gate.settings.partial or nobody
-        part = part or not all(test.outcome.ran for test in demanded)
-        if part or others or failing or not all(test.passed for test in demanded):
+        idle = sum(not test.outcome.ran for test in demanded)
+        if part or idle or others or failing or not all(test.passed for test in demanded):
             _fail(session)
         refused = outcomes.storing is not None and outcomes.storing.why
         told = {f"test_baseline[{name}]" for name in gate.stored} if refused else ()
@@ -282,12 +283,13 @@ class Run:
             ),
         )
         self._record(session, ending)
-        if part:
+        if part or idle:
             self.lines.append(
                 terminal.only_part(
                     int(session.exitstatus),
                     nothing=not outcomes.judged and not outcomes.stored,
                     storing=outcomes.storing,
+                    tests=0 if part else idle,
                 )
             )
         if session.exitstatus and not outcomes.red:

@@ -36,6 +36,7 @@ from pytest_wanlora.reports.summary import (
     seeds_to_decide,
     videos_each,
 )
+from pytest_wanlora.verdict.decision import causes
 from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
@@ -51,6 +52,7 @@ StepKey = Literal[
     "measure_baseline",
     "comparable_environment",
     "not_measured",
+    "cause_first",
     "run_everything",
     "degenerate",
     "limit_broken",
@@ -133,23 +135,24 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
     card = next((each for each in record.candidates if each.name == candidate), None)
     if card is None or card.sha256 is None:
         return ()
-    decision = record.decision(candidate)
-    if record.storing is not None:
-        return (_stored(record, record.storing, card),)
-    found = outcomes(record, candidate)
+    # of several runs put together only the course is of them all: a command names files of one run
+    run, own = record.own(card)
+    if run.storing is not None:
+        return (_stored(run, run.storing, own),)
+    found = outcomes(run, own.name)
     return (
-        *race_on(record),
-        *_publish(record, card),
-        *_unmeasured(record, card, decision),
-        *_limits(record, candidate),
-        *_categories(record, card, found),
-        *_style(record, card),
+        *race_on(run),
+        *_publish(run, own),
+        *_unmeasured(run, own, run.decision(own.name)),
+        *_limits(run, own.name),
+        *_categories(run, own, found),
+        *_style(run, own),
         *_course(record, card),
         *_look(found),
-        *_evidence(record, card),
-        *_precision(record, card),
-        *_warned(record, card),
-        *_targets(record, card),
+        *_evidence(run, own),
+        *_precision(run, own),
+        *_warned(run, own),
+        *_targets(run, own),
     )
 
 
@@ -193,6 +196,10 @@ def _unmeasured(record: RunRecord, card: CandidateCard, decision: Decision) -> I
         of = [j for j in decision.failing if j.verdict is verdict and not _still(j)]
         if of:
             metrics = ordered(j.metric for j in of if j.metric)
+            # gated again before the cause is gone, it would end as before
+            known = [cause.next_command for cause in causes(of) if cause.next_command]
+            if verdict is Verdict.ERROR and known:
+                key, command = "cause_first", known[0]
             yield Step(key, metrics=metrics, numbers={"items": len(of)}, command=command)
     if record.partial or decision.unmeasured:
         left = {"judged": len(record.expected) - _absent(record), "expected": len(record.expected)}
@@ -399,7 +406,7 @@ def _warned(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     for code, words in card.told("warnings"):
         told.setdefault(_WARNED.get(code, "file_warning"), []).append(words)
     for key, of in told.items():
-        command = gate_again(record, card, file=exchanged(file)) if key == "expert_names" else inspect
+        command = gate_again(record, card, files=[exchanged(file)]) if key == "expert_names" else inspect
         yield Step(key, numbers={"words": "; ".join(of)}, command=command)
 
 

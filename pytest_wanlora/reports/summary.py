@@ -216,7 +216,7 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
     )
     questions = [each for each in items if each.kind == "question" and not each.verdict.unmeasured]
     asked = [each for each in questions if each.verdict in (*_LOSSES, *_LESSER)]
-    asked.sort(key=lambda each: -each.verdict.severity)
+    asked.sort(key=lambda each: each.gravity)
     kind: OutcomeKind = "success"
     if failing or broken or ruined or any(each.verdict in _LOSSES for each in asked):
         kind = "failure"

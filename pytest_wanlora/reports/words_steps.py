@@ -66,8 +66,13 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "확인하고, 학습률이 너무 높지 않았는지 점검하세요.",
         ),
         "not_measured": Phrase(
-            "Checks that ended in an error: {items}. Mend what the reasons above name, then gate it again.",
-            "오류로 끝난 항목이 {items}개입니다. 위에 적힌 원인을 해결한 뒤 다시 실행하세요.",
+            "Checks that ended in an error: {items}. Remove the cause, which this report names, then gate it "
+            "again.",
+            "오류로 끝난 항목이 {items}개입니다. 이 보고서에 적힌 원인을 해결한 뒤 다시 실행하세요.",
+        ),
+        "cause_first": Phrase(
+            "Checks that ended in an error: {items}. Do this first, then gate it again.",
+            "오류로 끝난 항목이 {items}개입니다. 먼저 아래 명령을 실행한 뒤 게이트를 다시 실행하세요.",
         ),
         "run_everything": Phrase(
             "This was a partial run ({judged} of {expected} checks judged). Only a whole run decides; run it "

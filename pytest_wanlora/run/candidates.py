@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
-from pytest_wanlora.errors import Changed, CheckpointError, JobError, SuiteError, WanloraError
+from pytest_wanlora.errors import Changed, CheckpointError, JobError, SettingsError, SuiteError, WanloraError
 from pytest_wanlora.files import from_here
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.options import in_one_word
+from pytest_wanlora.phrases import digits, product
 from pytest_wanlora.run import questions
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 
@@ -55,6 +56,15 @@ class Candidate:
     def argument(self) -> str:
         """What to give `--lora` to get the checkpoint again; empty for the model without."""
         return "" if self.checkpoint is None else self.checkpoint.argument
+
+    def without(self, expert: str) -> Candidate | None:
+        """A pair with the other expert's LoRA alone, to see what this one does; None if it has no other."""
+        own = self.checkpoint
+        rest = {} if own is None else {name: each for name, each in own.experts.items() if name != expert}
+        if own is None or not rest:
+            return None
+        name = f"{self.name} without its {expert}-noise LoRA"
+        return replace(self, name=name, checkpoint=checkpoints.pair(name, rest, own.strengths))
 
     @property
     def hopeless(self) -> str:
@@ -97,8 +107,11 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     if not settings.lora:
         return (Candidate(BASE, None),)
     asked = checkpoints.asked(settings.lora, by_name=_pairs_by_name(settings))
+    _refuse_products(settings, asked)
     # a file called base.safetensors must not be taken for the model without LoRA
-    names = [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
+    names = checkpoints.numbered(
+        [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
+    )
     named = dict(zip(names, asked, strict=True))
     arguments = {name: each.argument for name, each in named.items()}
     read = _all_or_none(
@@ -114,10 +127,29 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
         once.setdefault(halves or name, name)
     several = len(settings.scales) > 1
     return tuple(
-        Candidate(f"{name}@{scale:g}" if several else name, read[name], scale)
+        Candidate(f"{name}@{digits(scale)}" if several else name, read[name], scale)
         for name in once.values()
         for scale in settings.scales
     )
+
+
+def _refuse_products(settings: Settings, asked: Iterable[checkpoints.Asked]) -> None:
+    """Refuse a strength of the run that takes that of half of a pair beyond what a strength may be."""
+    beyond = [
+        (scale, expert, own, each.argument)
+        for each in asked
+        for expert, own in each.strengths.items()
+        for scale in settings.scales
+        if not 0 < abs(scale * own) <= 10
+    ]
+    for scale, expert, own, argument in beyond:
+        source = settings.sources.get("wanlora-scale", "--wanlora-scale")
+        kept = [each for each in settings.scales if each not in {wrong for wrong, *_ in beyond}] or [1.0]
+        raise SettingsError(
+            f"{source}: {digits(scale)} times {digits(own)}, the strength of {expert} in {argument}, is "
+            f"{product(own, scale)}; allowed: a product from -10 to 10 and not 0",
+            next_command=settings.again(f"--wanlora-scale={','.join(map(digits, kept))}"),
+        )
 
 
 def check_fits(settings: Settings, suite: Suite, candidates: Iterable[Candidate]) -> None:
@@ -141,25 +173,21 @@ def once(candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
 
 
 def with_warnings(suite: Suite, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-    """Warn of candidates whose header names another model than the suite has."""
+    """Warn of candidates whose header, or name, says that they are of another model than the suite has."""
     known: dict[int, Checkpoint] = {}
     found = []
     for each in candidates:
-        if each.checkpoint is not None and id(each.checkpoint) not in known:
-            warnings = (*each.checkpoint.warnings, *suites.other_model(suite, each.checkpoint))
-            known[id(each.checkpoint)] = replace(each.checkpoint, warnings=warnings)
+        own = each.checkpoint
+        if own is not None and id(own) not in known:
+            more = (*suites.other_model(suite, own), *suites.half_alone(suite, own))
+            known[id(own)] = replace(own, warnings=(*own.warnings, *more))
         # candidates of one file go on having one checkpoint
-        found.append(
-            each if each.checkpoint is None else replace(each, checkpoint=known[id(each.checkpoint)])
-        )
+        found.append(each if own is None else replace(each, checkpoint=known[id(own)]))
     return tuple(found)
 
 
 def repeated(candidates: Iterable[Candidate], *, race: bool = False) -> tuple[str, ...]:
     """Which checkpoints were given more than once under different names, a sentence each.
-
-    A copy with another header, or in another format, is known by the norms of its layers: those of two
-    trainings are never all equal to the last bit.
 
     Args:
         candidates: As they were named.
@@ -168,9 +196,7 @@ def repeated(candidates: Iterable[Candidate], *, race: bool = False) -> tuple[st
     found = {each.argument: each.checkpoint for each in candidates if each.checkpoint is not None}
     alike: dict[object, list[str]] = {}
     for name, each in found.items():
-        # of weights that are broken or zero the norms say nothing
-        known = each.identity if each.problems else tuple(sorted(each.norms.items()))
-        alike.setdefault((known, tuple(each.strengths.items())), []).append(name)
+        alike.setdefault((each.weights, tuple(each.strengths.items())), []).append(name)
     said = []
     for names in alike.values():
         files = len({found[name].identity for name in names})
@@ -253,8 +279,10 @@ def _all_or_none(
         f"--lora: {len(refused)} of {len(arguments)} checkpoints cannot be gated, so nothing is rendered",
         *(f"  {'; '.join(map(str.strip, error.message.splitlines()))}" for error in refused.values()),
     ]
-    next_command, options = first.next_command, {}
-    if not taken and first.options:
+    # one for which nothing else is known would be refused once more
+    unknown = next((error for error in refused.values() if not error.options), None)
+    next_command, options = (unknown or first).next_command, {}
+    if not taken and unknown is None:
         options = first.options | _for_each(refused, arguments)
         next_command = None
     # an ini file or PYTEST_ADDOPTS would name them again

@@ -157,7 +157,7 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
 def broken(gate: Gate) -> list[Judgement]:
     """What the run would say of the files of its candidates that are broken."""
     chosen = {each if isinstance(each, str) else each.candidate for each in gate.chosen}
-    found = (gate.judge.broken(each.name) for each in gate.candidates if each.name in chosen)
+    found = (gate.judge.files.broken(each.name) for each in gate.candidates if each.name in chosen)
     return [judged for judged in found if judged is not None]
 
 

@@ -64,12 +64,14 @@ class Preflight:
         downloads: Files that will be fetched when the model is loaded.
         free_disk: Bytes that are free where results are kept; None where that cannot be told.
         needs: What the suite takes of any machine, a line each: of this one or of one that is rented.
+        warnings: Sentences on the suite's own LoRAs that keep nothing from being measured.
     """
 
     findings: tuple[Finding, ...]
     downloads: tuple[Download, ...]
     free_disk: int | None
     needs: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
     def blocking(self, items: Iterable[ItemId | str]) -> tuple[Finding, ...]:
         """The findings that keep some of these items from being measured; those of the model always count."""

@@ -17,12 +17,22 @@ from pytest_wanlora.baseline.contents import Prompt
 from pytest_wanlora.checkpoint.container import read_header, wrong_size
 from pytest_wanlora.errors import SuiteError, WanloraError
 from pytest_wanlora.jobs.job import image_sha256, input_image
-from pytest_wanlora.suite import hub, references, refuse_repeated, resolve, stated, stated_at, verify
+from pytest_wanlora.suite import (
+    hub,
+    other_weights,
+    references,
+    refuse_repeated,
+    resolve,
+    stated,
+    stated_at,
+    verify,
+)
 from pytest_wanlora.suite.digests import digest
-from pytest_wanlora.suite.files import inside_package
+from pytest_wanlora.suite.files import inner_path, inside_package, stated_for
 from pytest_wanlora.suite.pictures import read_picture
 
 if TYPE_CHECKING:
+    from pytest_wanlora.checkpoint.container import Entry
     from pytest_wanlora.suite import FileReference, Scenario, Suite
 
 PACKAGE: Final = inside_package("package:").absolute()
@@ -114,14 +124,15 @@ class ModelFiles:
         self.absent = tuple(each.key for each in missing)
         if whole:
             self._settle(missing, problems)
-            self._refuse_repeated(problems)
+            self._refuse_other_weights(problems)
         self.problems = tuple(problems[key] for key, _ in keys if key in problems)
 
     def digest(self, key: str) -> str | None:
         """SHA-256 of a key's single file, the stated one first; None where it is not known."""
-        known = stated(self.suite, key, dict(references(self.suite))[key])
+        text = dict(references(self.suite))[key]
+        known = stated_for(Path(inner_path(text)), stated(self.suite, key, text))
         if known:
-            return next(iter(known.values()))
+            return known
         paths = self.found.get(key, ())
         return digest(paths[0]) if len(paths) == 1 and paths[0].is_file() else None
 
@@ -145,7 +156,7 @@ class ModelFiles:
     def _command(self, error: WanloraError, key: str, text: str) -> str:
         suite = self.suite
         if not text.startswith("package:"):
-            return error.next_command or "python -m pytest_wanlora doctor"
+            return error.next_command or suite.show(key)
         if PACKAGE not in suite.path.parents:
             # the file came with the package, and what is said of it is the user's
             if not inside_package(text).exists():
@@ -154,20 +165,35 @@ class ModelFiles:
                 return suite.show(stated_at(suite, key, text))
         return "pip install --force-reinstall --no-deps pytest-wanlora"
 
-    def _refuse_repeated(self, problems: dict[str, Problem]) -> None:
-        """Find parts of the model whose files have a tensor in common."""
+    def _refuse_other_weights(self, problems: dict[str, Problem]) -> None:
+        """Find parts of the model whose files have a tensor in common, or are something else."""
         parts: dict[str, list[str]] = {}
         for key in self.found:
             parts.setdefault(key.partition("[")[0], []).append(key)
         for part, keys in parts.items():
-            if not part.startswith(("model.dit", "model.experts.", "model.vae", "model.text_encoder")):
+            if not part.startswith(_ON_THE_GPU) and part != "model.text_encoder":
                 continue
-            last = keys[-1]
+            last, paths = keys[-1], [path for key in keys for path in self.found[key]]
+            where = self.suite.where(last)
             try:
-                paths = [path for key in keys for path in self.found[key]]
-                refuse_repeated(paths, key=part, where=self.suite.where(last))
+                refuse_repeated(paths, key=part, where=where)
+                self._refuse_another_part(part, paths, where)
             except SuiteError as error:
                 problems[last] = Problem(last, error.message, self._command(error, last, ""))
+
+    def _refuse_another_part(self, part: str, paths: Sequence[Path], where: str) -> None:
+        entries: dict[str, Entry] = {}
+        # what cannot be read is a problem of its own
+        with contextlib.suppress(SafetensorError, OSError, ValueError):
+            for path in paths:
+                entries |= read_header(path, path.stat().st_size)[0]
+        if wrong := other_weights(self.suite.model.architecture, part.rpartition(".")[2], entries):
+            raise SuiteError(
+                f"{where}: {part}: {paths[0]}: {wrong}",
+                next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(paths[0]))}"
+                if wrong.startswith("a LoRA")
+                else None,
+            )
 
     def _settle(self, missing: Sequence[FileReference], problems: dict[str, Problem]) -> None:
         """Tell what can be fetched from what cannot."""

@@ -6,6 +6,7 @@ model, `--wanlora-plan` prints it with the plan, and `doctor` prints it for a su
 
 from __future__ import annotations
 
+import filecmp
 import re
 import shlex
 import shutil
@@ -35,6 +36,7 @@ from pytest_wanlora.verdict.judgement import Verdict
 
 if TYPE_CHECKING:
     from pytest_wanlora.baseline import Baseline
+    from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.suite import Scenario, Suite
 
@@ -60,6 +62,7 @@ class Request:
         with_baseline: What was typed, with another baseline's name.
         model_files: Whether the model and the scorers will be loaded; a producer of the user may do without.
         answers: Of the hub, for several suites: see `hub.sizes`.
+        loras: What is gated; one that the suite itself lays on the model is warned of.
     """
 
     baselines_dir: Path
@@ -74,6 +77,7 @@ class Request:
     videos: int = 0
     model_files: bool = True
     answers: dict[str, hub.Listing] | None = None
+    loras: tuple[Checkpoint, ...] = ()
 
 
 def video_bytes(suite: Suite) -> int:
@@ -97,8 +101,10 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         if problem.key != _REFERENCE
     ]
     findings += _extension_files()
+    stacked: dict[str, Checkpoint] = {}
     if request.model_files:
-        findings += _stack(suite, files)
+        findings += _stack(suite, files, stacked)
+        findings += _experts(suite, files, stacked)
         findings += _captions(suite, files, request.scenarios)
         findings += _frame(suite, files)
         findings += _ffmpeg() if request.previews else []
@@ -114,7 +120,8 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         findings += _baseline(suite, environment, request, request.baseline, whole=whole)
         findings += _subject(suite, request)
     needs = tuple(_needs(suite, files)) if request.model_files else ()
-    return Preflight(tuple(findings), files.downloads, free, needs)
+    warnings = tuple(dict.fromkeys(_warnings(suite, stacked, request.loras)))
+    return Preflight(tuple(findings), files.downloads, free, needs, warnings)
 
 
 def _needs(suite: Suite, files: ModelFiles) -> Iterator[str]:
@@ -222,30 +229,96 @@ def _ffmpeg() -> Iterator[Finding]:
         yield _of_error("ffmpeg", error)
 
 
-def _stack(suite: Suite, files: ModelFiles) -> Iterator[Finding]:
-    """LoRAs below baseline and candidate that cannot be read, are broken, or do not fit the model."""
+def _stack(suite: Suite, files: ModelFiles, stacked: dict[str, Checkpoint]) -> Iterator[Finding]:
+    """LoRAs below baseline and candidate that cannot be read, are broken, or do not fit the model.
+
+    Args:
+        suite: Names them.
+        files: What is on this disk.
+        stacked: Takes the others, by their keys.
+    """
     for number, each in enumerate(suite.stack):
         halves = {
             expert: path
             for expert, name, _ in each.files()
             for path in files.found.get(f"stack[{number}].{name}", ())
         }
-        for expert, name, _ in each.files():
-            key = f"stack[{number}].{name}"
-            for path in files.found.get(key, ()):
-                try:
-                    checkpoint = checkpoints.read_half(path, expert, halves)
-                except WanloraError as error:
-                    yield Finding(key, f"{suite.where(key)}: {key}: {error.message}", suite.show(key))
-                    continue
-                wrong = [f"{problem.words}; allowed: a LoRA of this model" for problem in checkpoint.problems]
-                wrong += suites.other_shapes(suite, checkpoint)
-                if wrong:
-                    yield Finding(
-                        key,
-                        f"{suite.where(key)}: {key}: {path}: {wrong[0]}",
-                        f"python -m pytest_wanlora inspect {shlex.quote(str(path))}",
-                    )
+        for expert, path in halves.items():
+            key = f"stack[{number}].{expert or 'lora'}"
+            try:
+                checkpoint = checkpoints.read_half(path, expert, halves)
+            except WanloraError as error:
+                yield Finding(key, f"{suite.where(key)}: {key}: {error.message}", suite.show(key))
+                continue
+            wrong = [f"{problem.words}; allowed: a LoRA of this model" for problem in checkpoint.problems]
+            wrong += suites.other_shapes(suite, checkpoint)
+            if wrong:
+                yield Finding(
+                    key,
+                    f"{suite.where(key)}: {key}: {path}: {wrong[0]}",
+                    f"python -m pytest_wanlora inspect {shlex.quote(str(path))}",
+                )
+            else:
+                stacked[key] = checkpoint
+
+
+def _experts(suite: Suite, files: ModelFiles, stacked: Mapping[str, Checkpoint]) -> Iterator[Finding]:
+    """Two experts whose weights, and LoRAs below, are the same, whatever their files are called."""
+    if suite.model.experts is None:
+        return
+    texts = [suite.model.experts.of(name).dit for name in checkpoints.EXPERTS]
+    found = [
+        [path for number in range(len(each)) for path in files.found.get(f"{key}[{number}]", ())]
+        for key, each in suite.model.denoisers.values()
+    ]
+    if texts[0] != texts[1] and not (all(found) and _equal(*found)):
+        return
+    for number in range(len(suite.stack)):
+        halves = [stacked.get(f"stack[{number}].{name}") for name in checkpoints.EXPERTS]
+        known = [half.weights for half in halves if half is not None]
+        # of what could not be read nothing is said
+        if len(known) < len(halves) or known[0] != known[1]:
+            return
+    key = "model.experts.low.dit[0]"
+    also = ", with the same LoRAs under stack" if suite.stack else ""
+    yield Finding(
+        key,
+        f"{suite.where(key)}: {key}: {texts[1][0]}: the same weights as high{also}: two experts would be "
+        "one; allowed: the low-noise expert's own",
+        suite.show(key),
+    )
+
+
+def _equal(some: Sequence[Path], others: Sequence[Path]) -> bool:
+    """Whether files are the same, or copies; those of two trainings differ in their first tensors."""
+    try:
+        return len(some) == len(others) and all(
+            one.samefile(other) or filecmp.cmp(one, other, shallow=False)
+            for one, other in zip(some, others, strict=True)
+        )
+    except OSError:
+        return False
+
+
+def _warnings(suite: Suite, stacked: Mapping[str, Checkpoint], loras: Sequence[Checkpoint]) -> Iterator[str]:
+    """What of the LoRAs below baseline and candidate does not make them unfit."""
+    seen: dict[object, str] = {}
+    for key, each in stacked.items():
+        for problem in (*each.warnings, *suites.other_model(suite, each)):
+            yield f"{suite.where(key)}: {key}: {problem.words}"
+        known = (key.rpartition(".")[2], each.weights)
+        if (first := seen.setdefault(known, key)) != key:
+            yield (
+                f"{suite.where(key)}: {key}: {from_here(each.path)} is the LoRA of {first} again: "
+                "their strengths add up"
+            )
+    for lora in loras:
+        for expert, half in (lora.experts or {"lora": lora}).items():
+            if below := seen.get((expert, half.weights)):
+                yield (
+                    f"{from_here(half.path)} is gated and is the LoRA of {below} ({suite.where(below)}) too: "
+                    "the baseline has it once, the candidate twice"
+                )
 
 
 def _attention(suite: Suite, environment: Environment) -> Iterator[Finding]:

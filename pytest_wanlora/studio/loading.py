@@ -191,10 +191,23 @@ class Loader:
         except (WanloraError, torch.OutOfMemoryError):
             raise
         except Exception as error:
+            if isinstance(error, ValueError) and str(error).startswith("Cannot detect the model type"):
+                raise self._unknown_model(str(error)) from error
             raise StudioError(
                 f"{self.suite.path}: DiffSynth cannot load the model: {type(error).__name__}: {error}",
                 next_command=f"python -m pytest_wanlora doctor --suite {option_value(self.suite)}",
             ) from error
+
+    def _unknown_model(self, message: str) -> StudioError:
+        """Say which key names files that DiffSynth does not know by the names of their tensors."""
+        parts = [key for key, _ in references(self.suite) if key.startswith("model.")]
+        found = ((key, path) for key in parts for path in self._paths(key) if str(path) in message)
+        key, path = next(found, ("model", self.suite.path))
+        return StudioError(
+            f"{self.suite.where(key)}: {key}: {path}: DiffSynth knows no model whose tensors have these "
+            "names and shapes; allowed: files as they were published, or a model.register of your own",
+            next_command=self.suite.show(key),
+        )
 
     @contextlib.contextmanager
     def _timed(self, what: str) -> Iterator[None]:

@@ -11,8 +11,10 @@ from pytest_wanlora.suite.fit import (
     fits_experts,
     fitting_for,
     gate_command,
+    half_alone,
     misfits,
     other_shapes,
+    other_weights,
 )
 from pytest_wanlora.suite.header import other_model
 from pytest_wanlora.suite.loading import gated_set, load, option_value, packaged

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, Final, TypeAlias, TypeGuard, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from pytest_wanlora.suite.document import KeyPath, Value, quoted
+from pytest_wanlora.suite import files
+from pytest_wanlora.suite.document import KeyPath, Value, dotted, quoted
 
 Complaint: TypeAlias = tuple[KeyPath, str]
 """Where, and what is wrong there."""
@@ -101,7 +101,15 @@ def translated(errors: Sequence[ErrorDetails], model: type[BaseModel]) -> Iterat
         elif kind == "missing":
             yield path, "missing; it has no default"
         elif kind == "extra_forbidden":
-            yield path, unknown("key", str(path[-1]), _keys_at(model, path[:-1]))
+            name, allowed = str(path[-1]), _keys_at(model, path[:-1])
+            above = next(
+                (at for at in range(len(path) - 2, -1, -1) if name in _keys_at(model, path[:at])), None
+            )
+            if above is None:
+                yield path, unknown("key", name, allowed)
+            else:
+                place = dotted((*path[:above], name))
+                yield path, f"unknown key; did you mean {place}? allowed: {', '.join(allowed) or 'none'}"
         elif kind != "default_factory_not_called":  # it follows from another error of the same mapping
             yield path, f"{quoted(value)}; allowed: {_allowed(kind, context, error['msg'])}"
 
@@ -237,21 +245,21 @@ def _digests(data: Mapping[str, Value]) -> Iterator[Complaint]:
     model = mapping(data.get("model"))
     experts = {name: mapping(each) for name, each in mapping(model.get("experts")).items()}
     parts = [model.get(part) for part in ("dit", "text_encoder", "vae", "image_encoder")]
-    names = _file_names([*parts, *(each.get("dit") for each in experts.values())])
-    for name in mapping(model.get("sha256")):
-        if names and not any(fnmatchcase(name, pattern) for pattern in names):
-            yield ("model", "sha256", name), unknown("file", name, names)
+    parts += [each.get("dit") for each in experts.values()]
+    yield from unknown_files(model.get("sha256"), parts, ("model", "sha256"))
     for expert, each in experts.items():
-        own = _file_names([each.get("dit")])
-        for name in mapping(each.get("sha256")):
-            if own and not any(fnmatchcase(name, pattern) for pattern in own):
-                yield ("model", "experts", expert, "sha256", name), unknown("file", name, own)
+        place: KeyPath = ("model", "experts", expert, "sha256")
+        yield from unknown_files(each.get("sha256"), [each.get("dit")], place)
 
 
-def _file_names(entries: Sequence[Value]) -> list[str]:
-    """File names of references, or of lists of them."""
-    texts = [text for entry in entries for text in (entry if isinstance(entry, tuple) else (entry,))]
-    return [text.rsplit("/", 1)[-1].rsplit(":", 1)[-1] for text in texts if isinstance(text, str)]
+def unknown_files(stated: Value, entries: Sequence[Value], place: KeyPath) -> Iterator[Complaint]:
+    """Refuse digests of files that no reference, or list of them, names."""
+    flat = [text for entry in entries for text in (entry if isinstance(entry, tuple) else (entry,))]
+    texts = [text for text in flat if isinstance(text, str)]
+    for name in mapping(stated):
+        if texts and not any(files.named(name, text) for text in texts):
+            allowed = [files.inner_path(text).rsplit("/", 1)[-1] for text in texts]
+            yield (*place, name), unknown("file", name, allowed)
 
 
 def _scorers(data: Mapping[str, Value]) -> Iterator[Complaint]:

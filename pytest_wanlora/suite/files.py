@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.resources
+import posixpath
 import re
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Final, Literal
 
@@ -23,6 +25,10 @@ KINDS: Final = (
     "baselines:FILE (in the suite's folder of the baselines)"
 )
 _HUB: Final = re.compile(r"hub:([\w.-]+/[\w.-]+)(?:@([0-9a-f]{40}))?:([^:\\]+)")
+#: Parts of the model that may lie in several files, its shards; every other key means one.
+_SHARDED: Final = ("model.dit", "model.experts.", "model.text_encoder", "model.vae", "model.image_encoder")
+#: Keys that may mean a folder: the tokenizer's, and what a scenario of an installed type depends on.
+_FOLDERS: Final = re.compile(r"model\.tokenizer|scenarios\[\d+\]\.(?!input_image$).+")
 _PREFIX: Final = re.compile(r"[A-Za-z][A-Za-z0-9+_-]+:")  # two letters or more: C:\ is a drive
 
 
@@ -92,9 +98,14 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
     Nothing is downloaded and nothing is read.
 
     Raises:
-        SuiteError: A local reference matches no file, or one of a scorer's several.
+        SuiteError: A local reference matches no file, or not what its key means: one file, shards, a folder.
     """
+    meant = "one folder" if key == "model.tokenizer" else "one file"
     if found := _HUB.fullmatch(text):
+        folder = found[3].endswith("/") and not _FOLDERS.fullmatch(key)
+        if not key.startswith(_SHARDED) and (folder or set("*?") & set(found[3])):
+            what = "a folder" if folder else "a pattern"
+            raise SuiteError(f"{where}: {key}: {text}: {what}; allowed: the name of {meant}")
         return FileReference(key, text, "hub", hub_id=found[1], pattern=found[3], revision=found[2])
     inside = text.startswith("package:")
     path = Path(text)
@@ -106,13 +117,18 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
         if key == "scoring.reference" and link is None:
             command = "python -m pytest_wanlora reference --help"
         raise SuiteError(f"{where}: {key}: {path}: {link or 'no such file'}", next_command=command)
-    if len(paths) > 1 and key.startswith("scoring."):
+    if len(paths) > 1 and not key.startswith(_SHARDED):
         raise SuiteError(
             f"{where}: {key}: {path}: matches {len(paths)} files, such as {paths[0].name} and "
-            f"{paths[1].name}; allowed: one file",
+            f"{paths[1].name}; allowed: {meant}",
             next_command=f"ls {shlex.quote(str(path.parent))}",
         )
     for found_path in paths:
+        if found_path.is_dir() and not _FOLDERS.fullmatch(key):
+            raise SuiteError(
+                f"{where}: {key}: {found_path}: a folder; allowed: a file",
+                next_command=f"ls {shlex.quote(str(found_path))}",
+            )
         if not (found_path.is_file() or found_path.is_dir()):
             raise SuiteError(
                 f"{where}: {key}: {found_path}: a pipe or a device; allowed: a regular file",
@@ -124,11 +140,11 @@ def resolve(text: str, *, key: str, where: str = "suite") -> FileReference:
 def verify(
     paths: Collection[Path], stated: Mapping[str, str], *, key: str, where: str = "suite"
 ) -> dict[Path, str]:
-    """Compare files with stated digests, by file name.
+    """Compare files with stated digests.
 
     Args:
         paths: Existing files; folders are left alone.
-        stated: SHA-256 by file name; files that are not named in it are left alone.
+        stated: SHA-256 by name, see `named`; files that are not named in it are left alone.
         where: `file:line` of the key, for the message.
 
     Returns:
@@ -139,7 +155,7 @@ def verify(
     """
     result: dict[Path, str] = {}
     for path in paths:
-        expected = stated.get(path.name)
+        expected = stated_for(path, stated)
         if expected is None or path.is_dir():
             continue
         try:
@@ -156,6 +172,57 @@ def verify(
             )
         result[path] = actual
     return result
+
+
+def named(name: str, reference: str) -> bool:
+    """Whether a digest that is stated under a name may be of a reference's files.
+
+    A name is a file's, or the end of its path where two files have one name: `high/epoch-4.safetensors`.
+    An empty one is of whatever file the reference means.
+
+    Args:
+        name: As the suite has it.
+        reference: In any form, relative or absolute; names of shards may be a pattern in it.
+
+    Example:
+        >>> named("epoch-4.safetensors", "high/epoch-4.safetensors"), named("low/a.pt", "high/a.pt")
+        (True, False)
+    """
+    text = inner_path(reference)
+    given, pattern = _parts(name), _parts(text)
+    for own, wanted in zip(reversed(given), reversed(pattern), strict=False):
+        if wanted == "**":
+            return True
+        # a name with [ in it is one, not a pattern
+        if own != wanted and not fnmatchcase(own, wanted):
+            return False
+    # the folders above the suite's are known on the disk alone
+    return len(given) <= len(pattern) or posixpath.normpath(text).startswith("..")
+
+
+def inner_path(reference: str) -> str:
+    """The path in a reference of any form: of a file in a repository the one inside it."""
+    if found := _HUB.fullmatch(reference):
+        return found[3]
+    return reference.removeprefix("package:").removeprefix("baselines:")
+
+
+def name_of(path: Path, names: Iterable[str]) -> str | None:
+    """The name under which a file's digest is stated: the longest that its path ends with; None for none."""
+    parts = _parts(str(path))
+    fitting = [name for name in names if parts[len(parts) - len(_parts(name)) :] == _parts(name)]
+    return max(fitting, key=lambda name: len(_parts(name)), default=None)
+
+
+def stated_for(path: Path, stated: Mapping[str, str]) -> str | None:
+    """The digest that is stated for a file; None if none is."""
+    name = name_of(path, stated)
+    return None if name is None else stated[name]
+
+
+def _parts(text: str) -> tuple[str, ...]:
+    path = posixpath.normpath(Path(text).as_posix())
+    return tuple(part for part in PurePosixPath(path).parts if part not in ("..", "."))
 
 
 def refuse_repeated(paths: Collection[Path], *, key: str, where: str) -> None:

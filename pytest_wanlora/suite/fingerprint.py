@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Collection, Iterator, Mapping
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.metrics import scoring_metrics
 from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
-from pytest_wanlora.suite.files import has_magic, resolve, verify
+from pytest_wanlora.suite.files import has_magic, inner_path, name_of, named, resolve, stated_for, verify
 from pytest_wanlora.suite.models import added_models
 from pytest_wanlora.suite.schema import Scenario, Suite
 
@@ -74,7 +73,7 @@ def check_digests(suite: Suite, *, skip: Collection[str] = ()) -> Mapping[Path, 
             checked |= verify(reference.paths, stated(suite, key, text), key=key, where=where)
         except SuiteError as error:
             complaints.append(error.message)
-            command = command or error.next_command
+            command = command or error.next_command or suite.show(key)
     if complaints:
         raise SuiteError("\n".join(complaints), next_command=command)
     return checked
@@ -184,11 +183,11 @@ def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
     reference = resolve(text, key=key, where=suite.where(key))
     if reference.pattern is not None:
         known = sorted(digests.values())
-        if known and not has_magic(reference.pattern):
-            return {"sha256": known}
+        if not has_magic(reference.pattern) and (one := stated_for(Path(reference.pattern), digests)):
+            return {"sha256": [one]}
         try:
             # what is loaded, wherever the hub has moved to since
-            here = sorted(digests.get(path.name) or digest(path) for path in hub.local_files(reference))
+            here = sorted(stated_for(path, digests) or digest(path) for path in hub.local_files(reference))
         except OSError as error:
             raise SuiteError(
                 f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
@@ -196,7 +195,7 @@ def _identity(suite: Suite, key: str, text: str) -> dict[str, Any]:
             ) from error
         return {"hub": f"{reference.hub_id}:{reference.pattern}", "sha256": here or known}
     try:
-        return {"sha256": sorted(digests.get(path.name) or digest(path) for path in reference.paths)}
+        return {"sha256": sorted(stated_for(path, digests) or digest(path) for path in reference.paths)}
     except OSError as error:
         raise SuiteError(
             f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
@@ -210,34 +209,41 @@ def stated_at(suite: Suite, key: str, text: str) -> str:
         return f"{key.removesuffix('.weights')}.sha256"
     if key == "scoring.reference" or key.endswith(".input_image"):
         return f"{key}_sha256"
-    name = text.rsplit(":", 1)[-1].rsplit("/", 1)[-1]
+    path = Path(inner_path(text))
+    for place, known in _mappings(suite, key):
+        if (name := name_of(path, known)) is not None:
+            return f"{place}.sha256.{name}"
+    return f"{key.partition('.')[0]}.sha256.{path.name}"
+
+
+def _mappings(suite: Suite, key: str) -> list[tuple[str, Mapping[str, str]]]:
+    """Where digests of a key's files may be stated, the nearest place first."""
+    if key.startswith("stack["):
+        entry = suite.stack[int(key[len("stack[") : key.index("]")])]
+        return [(key.partition(".")[0], entry.sha256)]
+    if not key.startswith("model."):
+        return []
     expert = key.split(".")[2] if key.startswith("model.experts.") else ""
-    own = suite.model.experts.of(expert).sha256 if suite.model.experts is not None and expert else {}
-    place = f"model.experts.{expert}" if name in own else key.partition(".")[0]
-    return f"{place}.sha256.{name}"
+    experts = suite.model.experts
+    own = [] if experts is None or not expert else [(f"model.experts.{expert}", experts.of(expert).sha256)]
+    return [*own, ("model", suite.model.sha256)]
 
 
 def stated(suite: Suite, key: str, text: str) -> dict[str, str]:
-    """Return the digests that the suite states for a key's files, by file name."""
-    name = text.rsplit(":", 1)[-1].replace("\\", "/").rsplit("/", 1)[-1]
+    """Return the digests that the suite states for a key's files, by name: see `files.named`."""
     single = {
         "scoring.clip.weights": suite.scoring.clip.sha256,
         "scoring.video_features.weights": suite.scoring.video_features.sha256,
         "scoring.reference": suite.scoring.reference_sha256,
         "scoring.frames.weights": "" if suite.scoring.frames is None else suite.scoring.frames.sha256,
     }
-    if key in single:
-        value = single[key]
-        return {name: value} if value else {}
     if key.startswith("scenarios[") and key.endswith("].input_image"):
-        value = suite.scenarios[int(key[len("scenarios[") : key.index("]")])].input_image_sha256
-        return {name: value} if value else {}
-    known: Mapping[str, str] = {}
-    if key.startswith("model."):
-        known = suite.model.sha256
-        expert = key.split(".")[2] if key.startswith("model.experts.") else ""
-        if suite.model.experts is not None and expert:
-            known = {**known, **suite.model.experts.of(expert).sha256}
-    elif key.startswith("stack["):
-        known = suite.stack[int(key[len("stack[") : key.index("]")])].sha256
-    return {file: value for file, value in known.items() if name and fnmatchcase(file, name)}
+        single[key] = suite.scenarios[int(key[len("scenarios[") : key.index("]")])].input_image_sha256
+    if key in single:
+        return {"": single[key]} if single[key] else {}
+    return {
+        name: value
+        for _, known in reversed(_mappings(suite, key))
+        for name, value in known.items()
+        if named(name, text)
+    }

@@ -6,12 +6,13 @@ import re
 import shlex
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora.checkpoint.experts import named_in
-from pytest_wanlora.checkpoint.names import needs_image, wan_layer
-from pytest_wanlora.checkpoint.partners import as_half
-from pytest_wanlora.checkpoint.record import widths
+from pytest_wanlora.checkpoint.formats import taken_apart
+from pytest_wanlora.checkpoint.names import needs_image, own_name, split, wan_layer
+from pytest_wanlora.checkpoint.partners import as_half, expert_of
+from pytest_wanlora.checkpoint.record import Problem, Target, widths
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.phrases import number_of
 from pytest_wanlora.suite import header
@@ -19,16 +20,33 @@ from pytest_wanlora.suite.fingerprint import references
 from pytest_wanlora.suite.loading import load, packaged
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_wanlora.checkpoint.record import Checkpoint, Target
+    from pytest_wanlora.checkpoint.container import Entry
+    from pytest_wanlora.checkpoint.record import Checkpoint
     from pytest_wanlora.suite.model_files import Architecture
     from pytest_wanlora.suite.schema import Suite
+
+#: Part of a model to what its files are, and to names that no file of another part has.
+_PARTS: Final = {
+    "dit": ("a denoiser", re.compile(r"(^|\.)blocks\.\d+\.(self_attn|attn1)\.")),
+    "text_encoder": ("a text encoder", re.compile(r"(model\.)?(token_embedding|shared)\.weight$")),
+    "vae": ("a VAE", re.compile(r"(model\.)?(en|de)coder\.(conv|head|mid|middle|down|up)")),
+}
 
 
 def by_shapes() -> list[Suite]:
     """The packaged suites among which one is chosen by the shapes of a checkpoint."""
     return [_read_once(path) for path in packaged().values() if path.parent.name != "named"]
+
+
+def _by_name(checkpoint: Checkpoint) -> list[Suite]:
+    """The packaged suites that a checkpoint fits and that are chosen by their name alone."""
+    named = [_read_once(path) for path in packaged().values() if path.parent.name == "named"]
+    return sorted(
+        (suite for suite in named if not other_shapes(suite, checkpoint)),
+        key=lambda suite: _order(suite, checkpoint),
+    )
 
 
 @cache
@@ -53,6 +71,19 @@ def contradicting_names(suite: Suite) -> tuple[str, ...]:
                 f"{suite.where(key)}: {key}: {text} is given for the {expert}-noise expert and says {said[0]}"
             )
     return tuple(found)
+
+
+def half_alone(suite: Suite, checkpoint: Checkpoint) -> Iterator[Problem]:
+    """Warn of a file that is half of a pair by its name, on a suite whose model has one denoiser."""
+    expert = "" if suite.model.experts or checkpoint.experts else expert_of(checkpoint.path)
+    if expert:
+        yield Problem(
+            code="half_alone",
+            words=f"{checkpoint.path.name} is the {expert}-noise half of a pair by its name, and the model "
+            f"of suite {suite.name} has one denoiser; the pair is gated by --lora "
+            f"{shlex.quote(as_half(Path(checkpoint.argument)))} on a suite with two experts",
+            targets=(),
+        )
 
 
 def fitting_for(checkpoint: Checkpoint) -> tuple[Suite, ...]:
@@ -88,9 +119,8 @@ def find_for(
         fitting = [suite for suite in fitting if all(each.fits(suite) for each in said)] or fitting
     if len(fitting) == 1 and not misfits(fitting[0], checkpoint):
         return load(fitting[0].path, baselines=baselines, seeds=seeds)
-    # first those that it can be gated on as it was given
-    fitting.sort(key=lambda suite: bool(misfits(suite, checkpoint)))
-    what = "fits no packaged suite"
+    named = [] if fitting else _by_name(checkpoint)
+    what = "fits no packaged suite" + (" that is chosen by shapes" if named else "")
     if fitting:
         names = ", ".join(suite.name for suite in fitting)
         what = (
@@ -112,6 +142,12 @@ def find_for(
         lines.append("; ".join([line, *own]))
     if fitting:
         raise SuiteError("\n".join(lines), options=_choose(fitting[0], checkpoint))
+    if named:
+        lines += [
+            f"  {suite.name} fits, and is chosen by its name alone: {_written(_choose(suite, checkpoint))}"
+            for suite in named
+        ]
+        raise SuiteError("\n".join(lines), options=_choose(named[0], checkpoint))
     lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
     raise SuiteError("\n".join(lines), next_command=_inspect(checkpoint.argument))
 
@@ -123,7 +159,18 @@ def chosen_by(*checkpoints: Checkpoint) -> str:
 
 
 def _fitting(checkpoint: Checkpoint) -> list[Suite]:
-    return [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
+    fitting = [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
+    return sorted(fitting, key=lambda suite: _order(suite, checkpoint))
+
+
+def _order(suite: Suite, checkpoint: Checkpoint) -> tuple[bool, bool, bool]:
+    """Which of the suites that a checkpoint fits is named first: by its file's name, then text to video."""
+    half = bool(checkpoint.experts or expert_of(checkpoint.path))
+    return (
+        bool(suite.model.experts) != half,
+        not header.named_for(suite, checkpoint),
+        any(scenario.input_image is not None for scenario in suite.scenarios),
+    )
 
 
 def _refuse_relatives(said: Sequence[header.Said]) -> None:
@@ -210,10 +257,13 @@ def _instead(suite: Suite, checkpoint: Checkpoint) -> dict[str, str]:
     try:
         return {"--wanlora-suite": find_for(checkpoint).name}
     except SuiteError:
-        others = [each for each in by_shapes() if each.name != suite.name and not misfits(each, checkpoint)]
+        others = [
+            each for each in by_shapes() if each.name != suite.name and not other_shapes(each, checkpoint)
+        ]
     if suite.model.experts and not checkpoint.experts and not other_shapes(suite, checkpoint):
-        return {"--lora": f"high={checkpoint.argument}"}
-    return {"--wanlora-suite": others[0].name} if others else {}
+        return {"--lora": as_half(Path(checkpoint.argument), alone=True)}
+    others = others or _by_name(checkpoint)[:1]
+    return _choose(min(others, key=lambda each: _order(each, checkpoint)), checkpoint) if others else {}
 
 
 def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
@@ -282,7 +332,63 @@ def _shape(target: Target, model: Architecture) -> tuple[int, ...] | None:
     return known.get(f"{layer}.bias" if target.name.endswith(".bias") else layer)
 
 
+def other_weights(architecture: Architecture, part: str, entries: Mapping[str, Entry]) -> str:
+    """What the files of a part of a model are instead of it, and what is allowed, by their headers alone.
+
+    Args:
+        architecture: The suite's.
+        part: `dit`, `text_encoder`, `vae` or `image_encoder`.
+        entries: The tensors of all its files.
+
+    Returns:
+        Empty if they are that part, or of a kind that is not known: other packages add models.
+    """
+    meant = _PARTS.get(part, (part.replace("_", " "), None))[0].removeprefix("a ")
+    of_lora = [key for key in entries if taken_apart(key)]
+    if 2 * len(of_lora) > len(entries):
+        return (
+            f"a LoRA ({of_lora[0]}); allowed: the weights of the whole {meant}; a LoRA that lies below "
+            "baseline and candidate is named under stack"
+        )
+    of = {
+        name: (words, key)
+        for name, (words, pattern) in _PARTS.items()
+        if (key := next(filter(pattern.search, entries), None)) is not None
+    }
+    if of and part not in of:
+        words, key = next(iter(of.values()))
+        return f"{words} ({key}); allowed: the weights of the {meant}"
+    if part != "dit":
+        return ""
+    named = {
+        name: entry.shape
+        for key, entry in entries.items()
+        if len(entry.shape) > 1 and (name := own_name(split(key.removesuffix(".weight"))[1]))
+    }
+    layers = [Target(name=each, shape=named[each], rank=0, alpha=None, keys={}) for each in named]
+    seen: dict[str, int] = {what: value for _, what, value in widths(tuple(layers))}
+    if not seen:
+        return ""
+    seen["blocks"] = 1 + max((block for name in named if (block := _block(name)) is not None), default=-1)
+    if len(first := named.get("patch_embedding", ())) == 5:
+        seen["in_dim"] = first[1]
+    wrong = [
+        f"{what} {value}; allowed: {wanted}, as model.architecture says"
+        for what, value in seen.items()
+        if (wanted := getattr(architecture, what)) is not None and wanted != value
+    ]
+    return f"the denoiser of another model: {wrong[0]}" if wrong else ""
+
+
+def _block(name: str) -> int | None:
+    return (wan_layer(name) or (None, name))[0]
+
+
 def _seen(checkpoint: Checkpoint) -> str:
+    halves = {expert: _seen(each) for expert, each in checkpoint.experts.items()}
+    if len(set(halves.values())) > 1:
+        # the width of one with the blocks of the other is a model that there is not
+        return " and ".join(f"{expert} {said}" for expert, said in halves.items())
     seen = {what: value for _, what, value in widths(checkpoint.targets)}
     text = ", ".join(f"{what} {seen.get(what, 'unknown')}" for what in ("dim", "ffn_dim"))
     return f"{text}, blocks {checkpoint.blocks} ({checkpoint.block_count} with a target)"

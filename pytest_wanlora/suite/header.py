@@ -91,6 +91,11 @@ def other_model(suite: Suite, checkpoint: Checkpoint) -> Iterator[Problem]:
             )
 
 
+def named_for(suite: Suite, checkpoint: Checkpoint) -> bool:
+    """Whether a file's name contradicts nothing of a suite's model: a hint, since anybody may rename it."""
+    return Said("", "", _facts(checkpoint.path.stem.lower()), "").fits(suite)
+
+
 def _said(checkpoint: Checkpoint) -> Said | None:
     texts = {key: checkpoint.metadata[key] for key in _TELLING if checkpoint.metadata.get(key)}
     found = {key: (_facts(text.lower()), _relative(text.lower())) for key, text in texts.items()}

@@ -214,7 +214,7 @@ def matching(listing: Mapping[str, int], pattern: str) -> dict[str, int]:
     """The files of a repository that a file, glob or folder (ending in `/`) names."""
     if pattern.endswith("/"):
         return {name: size for name, size in listing.items() if name.startswith(pattern)}
-    return {name: size for name, size in listing.items() if fnmatchcase(name, pattern)}
+    return {name: size for name, size in listing.items() if name == pattern or fnmatchcase(name, pattern)}
 
 
 def _listing(repository: str) -> Listing:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from fnmatch import fnmatchcase
 from typing import Final, TypeGuard
 
 from pytest_wanlora.suite import checks
-from pytest_wanlora.suite.document import Value, quoted
+from pytest_wanlora.suite.document import KeyPath, Value, quoted
 from pytest_wanlora.suite.sampling import noise_levels
 
 #: DiffSynth computes the schedule in float32: a boundary as near to a step as this may fall on either side.
@@ -33,7 +32,8 @@ def _denoisers(data: Mapping[str, Value]) -> Iterator[checks.Complaint]:
             yield ("model", "dit"), "missing; it has no default"
         for key in ("boundary", "resident_experts"):
             if key in model:
-                yield ("model", key), "not without experts; allowed: below model.experts, or left out"
+                text = "this model has one denoiser; allowed: left out, or beside model.experts"
+                yield ("model", key), text
         return
     if "dit" in model:
         yield ("model", "dit"), "not with experts; allowed: model.experts.high.dit and model.experts.low.dit"
@@ -51,8 +51,8 @@ def _denoisers(data: Mapping[str, Value]) -> Iterator[checks.Complaint]:
         text = "guidance 1 of one expert alone: it means no guidance; allowed: 1 of both, or of neither"
         yield ("model", "experts"), text
     high, low = (each.get("dit") for each in given)
-    alike = [item.get("high") == item.get("low") for _, item in checks.items(data.get("stack"))]
-    if high is not None and high == low and all(alike):
+    # whether LoRAs on them are the same for both is known where they are read
+    if high is not None and high == low and not data.get("stack"):
         text = "the same weights as high: two experts would be one; allowed: the low-noise expert's own"
         yield ("model", "experts", "low", "dit"), text
 
@@ -71,10 +71,8 @@ def _stack(data: Mapping[str, Value]) -> Iterator[checks.Complaint]:
             yield ("stack", number), f"no LoRA; this model has {has}; allowed: {' and '.join(allowed)}"
         if item.get("scale") in (0, 0.0) and not isinstance(item.get("scale"), bool):
             yield ("stack", number, "scale"), "0: the LoRA would do nothing; allowed: -10 to 10, not 0"
-        names = [str(item[key]).rsplit("/", 1)[-1].rsplit(":", 1)[-1] for key in given]
-        for name in checks.mapping(item.get("sha256")):
-            if not any(fnmatchcase(name, pattern) for pattern in names):
-                yield ("stack", number, "sha256", name), checks.unknown("file", name, names)
+        place: KeyPath = ("stack", number, "sha256")
+        yield from checks.unknown_files(item.get("sha256"), [item[key] for key in given], place)
 
 
 def _boundary(data: Mapping[str, Value]) -> Iterator[checks.Complaint]:

@@ -52,7 +52,8 @@ class Expert(Frozen):
 
     Attributes:
         dit: Weights; one reference, a list of them, or a glob over shards.
-        sha256: Digest by file name, checked where given: both experts may have files of the same names.
+        sha256: Digest by name, see `files.named`; checked where given. Both experts may have files of the
+            same names.
         cfg_scale: Guidance while it denoises; `sampling.cfg_scale` when left out.
     """
 
@@ -90,7 +91,7 @@ class ModelFiles(Frozen):
             block of videos are done, then all low-noise ones; the frames are the same.
         image_encoder: Weights of the CLIP image encoder, for models that read one.
         tokenizer: Folder of the text encoder's tokenizer.
-        sha256: Digest by file name; checked where given.
+        sha256: Digest by name, see `files.named`; checked where given.
         registration: The key `register`: `module:function`, called once before loading, for models that
             DiffSynth does not know; or the name of a model of an installed package.
         architecture: Shapes, by which checkpoints are matched.
@@ -137,7 +138,7 @@ class Stacked(Frozen):
         high: With experts: the file of the high-noise one; none if left out.
         low: The same of the low-noise one.
         scale: Its strength; two entries give two experts different ones.
-        sha256: Digest by file name; checked where given.
+        sha256: Digest by name, see `files.named`; checked where given.
     """
 
     lora: Lora | None = None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ import yaml
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
-from pytest_wanlora.suite.files import resolve
+from pytest_wanlora.suite.files import name_of, resolve
 from pytest_wanlora.suite.fingerprint import references, stated
 from pytest_wanlora.suite.schema import Suite
 
@@ -34,7 +36,7 @@ class Pins:
 
     Attributes:
         files: Path of a mapping with `sha256` to the name of each of its files that has none stated, and its
-            digest.
+            digest; of files with one name to the end of each path that tells them apart.
         single: Path of a key to a digest, the same.
         commits: Reference of the hub to the same with its commit.
         unknown: Lines on what is not pinned, and why.
@@ -61,7 +63,7 @@ def find(suite: Suite) -> Pins:
     Raises:
         SuiteError: A local file is missing or cannot be read.
     """
-    files: dict[Key, dict[str, str]] = {}
+    places: dict[Key, dict[Path, tuple[str, str | None]]] = {}
     single: dict[Key, str] = {}
     commits: dict[str, str] = {}
     unknown: list[str] = []
@@ -75,28 +77,55 @@ def find(suite: Suite) -> Pins:
             unknown.append(f"{key}: {text}: not on this disk; next: {hub.fetch_command(reference)}")
             continue
         known = stated(suite, key, text)
-        missing = [path for path in paths if path.is_file() and path.name not in known]
-        try:
-            found = {path.name: digest(path) for path in missing}
-        except OSError as error:
-            raise SuiteError(
-                f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
-                next_command=f"ls -l {shlex.quote(str(error.filename))}",
-            ) from error
-        if alone is None:
-            place = files.setdefault(_place(key), {})
-            for name, value in found.items():
-                if place.setdefault(name, value) != value:
-                    unknown.append(f"{key}: {name}: another file of {_dotted(_place(key))} has the same name")
-        elif found:
-            (single[alone],) = found.values()
+        for path in filter(Path.is_file, paths):
+            if alone is None:
+                places.setdefault(_place(key), {})[Path(os.path.normpath(path))] = key, name_of(path, known)
+            elif not known:
+                single[alone] = _digest(suite, key, path)
         if reference.hub_id is not None and reference.revision is None:
             commit = hub.revision_of(reference, paths)
             if commit is None:
                 unknown.append(f"{key}: {text}: the hub's client has not noted one commit for its files")
             else:
                 commits[text] = f"hub:{reference.hub_id}@{commit}:{reference.pattern}"
-    return Pins({key: found for key, found in files.items() if found}, single, commits, tuple(unknown))
+    files = {place: found for place, each in places.items() if (found := _unpinned(suite, each))}
+    return Pins(files, single, commits, tuple(unknown))
+
+
+def _unpinned(suite: Suite, here: Mapping[Path, tuple[str, str | None]]) -> dict[str, str]:
+    """Name and digest of each file of a place that has none stated; of files with one name each its own.
+
+    Args:
+        suite: Names the files.
+        here: Path to its key, and to the name under which a digest is stated that may be its.
+    """
+    found = {}
+    for path, (key, name) in here.items():
+        alike = [(other, of) for other, (of, _) in here.items() if other.name == path.name and other != path]
+        if name is not None and ("/" in name or not alike):
+            continue
+        own = _digest(suite, key, path)
+        others = [other for other, of in alike if _digest(suite, of, other) != own]
+        if name is not None and not others:
+            continue
+        folder = suite.path.absolute().parent
+        parts = path.relative_to(folder).parts if path.is_relative_to(folder) else path.parts
+        # the longest name wins, so that of a file in a folder above the others' may be the end of theirs
+        ends = ("/".join(parts[-count:]) for count in range(1, len(parts) + 1))
+        label = next((end for end in ends if all(name_of(other, [end]) is None for other in others)), None)
+        if (label := label or "/".join(parts)) != name:
+            found[label] = own
+    return found
+
+
+def _digest(suite: Suite, key: str, path: Path) -> str:
+    try:
+        return digest(path)
+    except OSError as error:
+        raise SuiteError(
+            f"{suite.where(key)}: {key}: {error.filename}: cannot be read: {error.strerror}",
+            next_command=f"ls -l {shlex.quote(str(error.filename))}",
+        ) from error
 
 
 def _single(key: str) -> Key | None:
@@ -155,7 +184,9 @@ def pinned(text: str, pins: Pins, path: Path) -> str:
 
 
 def _block(pins: Mapping[str, str], column: int) -> str:
-    return "\n".join(f'{" " * column}"{name}": "{value}"' for name, value in pins.items())
+    return "\n".join(
+        f'{" " * column}{json.dumps(name, ensure_ascii=False)}: "{value}"' for name, value in pins.items()
+    )
 
 
 def _mapping(root: yaml.Node | None, key: Key, path: Path) -> yaml.MappingNode:

@@ -53,6 +53,21 @@ def test_a_folder_of_pairs_is_gated_pair_by_pair(project: Project) -> None:
     refused.stderr.fnmatch_lines(["*no partner for *b_high_noise.safetensors; allowed: *"])
 
 
+def test_half_of_a_pair_on_one_denoiser_is_warned_of_wherever_it_is_told(based: Project) -> None:
+    for seed, expert in enumerate(("high", "low")):
+        testing.write_lora(based.path / f"seoul_{expert}_noise.safetensors", seed=seed)
+    done = based.run("--lora", "seoul_low_noise.safetensors")
+    assert done.ret == pytest.ExitCode.OK
+    said = "seoul_low_noise.safetensors is the low-noise half of a pair by its name"
+    command = "high=seoul_high_noise.safetensors,low=seoul_low_noise.safetensors"
+    assert said in " ".join(done.stdout.str().split())
+    folder = based.records()[-1].parent
+    for name in ("report.md", "report.ko.md", "report.html", "model-card.md"):
+        text = (folder / name).read_text(encoding="utf-8").replace("\\", "").replace("&#95;", "_")
+        assert said in text, name
+        assert command in text, name
+
+
 def test_strengths_reach_the_receipt_and_the_printed_command_verifies_it(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,9 @@ def test_one_that_does_not_pass_keeps_the_checkpoint_from_being_published(based:
     result.stdout.fnmatch_lines(
         ["good may not be published: * project tests did not pass*", "*test_kept*: passed"]
     )
+    closing = "All of the gate ran, but not 1 project test; exit code 1, because 0 means publishable."
+    assert (closing in result.stdout.str()) == (not outcome.ran)
+    assert "Only part of the gate" not in result.stdout.str()
     found = problems(based)
     assert any("the project test test_own.py::test_bad[good" in problem for problem in found)
     assert any("ended with exit code 1" in problem for problem in found)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora.checkpoint.partners import as_half, for_experts, partner
+from pytest_wanlora.checkpoint.pairs import for_experts
+from pytest_wanlora.checkpoint.partners import as_half, partner
 from tests import loras
 
 

@@ -117,6 +117,11 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     ("comparable_environment", run_record([failed(Verdict.INCOMPARABLE)]), "--update-baselines"),
     ("degenerate", run_record([failed(Verdict.DEGENERATE)]), ""),
     ("not_measured", run_record([failed(Verdict.ERROR)]), "pytest --lora loras/epoch-0.safetensors"),
+    (
+        "cause_first",
+        run_record([replace(failed(Verdict.ERROR), next_command="hf download model")]),
+        "hf download model",
+    ),
     ("run_everything", run_record(GOOD, partial=True), "pytest --lora loras/epoch-0.safetensors"),
     (
         "baseline_stored",

@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
+from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import environment, suite, testing
+from pytest_wanlora.checkpoint import experts
 from pytest_wanlora.environment import Environment
 from pytest_wanlora.run import preflight
 from pytest_wanlora.run.findings import Finding, Preflight
@@ -517,3 +520,135 @@ def test_a_tensor_in_two_files_of_one_part_is_missing_an_expert(
     for each in findings:
         assert "tensor 'blocks.0.ffn.0.weight' is in both" in each.message
         assert "two experts are not one model" in each.message
+
+
+@pytest.mark.parametrize(
+    ("key", "file", "words", "command"),
+    [
+        (
+            "dit",
+            "expert-high",
+            "a LoRA (blocks.0.cross_attn.k.lora_A.default.weight); allowed: the",
+            "inspect ",
+        ),
+        ("dit", "vae", "a VAE (model.decoder.conv1.bias); allowed: the weights of the denoiser", "sed -n "),
+        ("dit", "text_encoder", "a text encoder (token_embedding.weight); allowed: the weights", "sed -n "),
+        ("vae", "dit", "a denoiser (blocks.0.self_attn.k.bias); allowed: the weights of the VAE", "sed -n "),
+        ("text_encoder", "accelerator", "a LoRA (", "inspect "),
+        ("dit", "wider", "the denoiser of another model: dim 256; allowed: 192, as model.arch", "sed -n "),
+        ("dit", "shorter", "the denoiser of another model: blocks 1; allowed: 8, as model.arch", "sed -n "),
+        ("dit", "pictures", "the denoiser of another model: in_dim 36; allowed: 48, as model.a", "sed -n "),
+        ("dit", "own", "", ""),
+    ],
+)
+def test_a_part_of_the_model_that_is_something_else(
+    here: Path, tiny: Callable[..., Suite], key: str, file: str, words: str, command: str
+) -> None:
+    tiny()
+    dim = 256 if file == "wider" else 192
+    layers: dict[str, tuple[int, ...]] = {
+        f"blocks.{number}.self_attn.q.weight": (dim, dim) for number in range(1 if file == "shorter" else 8)
+    }
+    layers |= {"patch_embedding.weight": (192, 36, 1, 2, 2)} if file == "pictures" else {}
+    if file == "own":
+        # of a model that another package adds, with names that nobody else has
+        layers = {"stages.0.mixer.weight": (3, 3)}
+    path = here / "files" / f"{file}.safetensors"
+    if not path.exists():
+        save_file({name: np.ones(shape, np.float32) for name, shape in layers.items()}, path)
+    text = (here / "tiny.yaml").read_text().replace("    blocks: 8", "    blocks: 8\n    in_dim: 48")
+    text = re.sub(r"  sha256:\n( {4}\w+\.safetensors: [0-9a-f]{64}\n)+", "", text)
+    text = text.replace(f"  {key}: files/{key}.safetensors", f"  {key}: files/{file}.safetensors")
+    (here / "tiny.yaml").write_text(text)
+    chosen = suite.load(here / "tiny.yaml", baselines=here / "baselines")
+    found = [each for each in look(chosen).findings if each.what.startswith("model.")]
+    assert [each.what for each in found] == [f"model.{key}{'[0]' * (key == 'dit')}"][: bool(words)]
+    for each in found:
+        assert re.match(rf".*tiny\.yaml:\d+: model\.{key}: {path}: {re.escape(words)}", each.message)
+        assert command in each.next_command
+
+
+@pytest.fixture
+def pair(here: Path) -> Callable[..., Suite]:
+    """The embedded model with two experts as a suite of the user's, its files beside it."""
+    shutil.copytree(PACKAGE / "tiny", here / "files", ignore=shutil.ignore_patterns("*.png", "*.py"))
+
+    def write(high: str, low: str, stack: list[dict[str, str]]) -> Suite:
+        data = yaml.safe_load(suite.packaged()["tiny-pair"].read_text(encoding="utf-8"))
+        data["model"].pop("sha256")
+        data["model"]["experts"]["high"]["dit"] = high
+        data["model"]["experts"]["low"]["dit"] = low
+        data["stack"] = stack
+        (here / "pair.yaml").write_text(yaml.safe_dump(data, sort_keys=False), encoding="utf-8")
+        return suite.load(here / "pair.yaml", baselines=here / "baselines")
+
+    return write
+
+
+OWN = {"high": "files/expert-high.safetensors", "low": "files/expert-low.safetensors"}
+ALIKE = {"high": "files/expert-high.safetensors", "low": "files/copy-high.safetensors"}
+COMBINED = {"high": "files/both.safetensors", "low": "files/both.safetensors"}
+
+
+@pytest.mark.parametrize(
+    ("low", "stack", "one"),
+    [
+        ("files/dit.safetensors", [OWN], False),
+        ("files/dit.safetensors", [OWN, ALIKE], False),
+        ("files/dit.safetensors", [COMBINED], False),
+        ("files/dit.safetensors", [{"high": OWN["high"]}], False),
+        ("files/dit.safetensors", [ALIKE], True),
+        ("files/../files/dit.safetensors", [ALIKE], True),
+        ("files/dit-copy.safetensors", [], True),
+        ("files/dit-copy.safetensors", [OWN], False),
+        ("files/./dit.safetensors", [], True),
+        ("files/linked.safetensors", [], True),
+        ("files/other.safetensors", [], False),
+        ("files/other.safetensors", [ALIKE], False),
+    ],
+)
+def test_two_experts_of_the_same_weights_are_found_by_what_the_files_are(
+    here: Path, pair: Callable[..., Suite], low: str, stack: list[dict[str, str]], one: bool
+) -> None:
+    files = here / "files"
+    shutil.copy(files / "dit.safetensors", files / "dit-copy.safetensors")
+    (files / "linked.safetensors").symlink_to("dit.safetensors")
+    weights = load_file(files / "dit.safetensors")
+    save_file({key: value * 2 for key, value in weights.items()}, files / "other.safetensors")
+    save_file(load_file(files / "expert-high.safetensors"), files / "copy-high.safetensors", {"a": "copy"})
+    both = {
+        f"{mark}.{key}": value
+        for mark, name in (("transformer", "high"), ("transformer_2", "low"))
+        for key, value in load_file(files / f"expert-{name}.safetensors").items()
+    }
+    save_file(both, files / "both.safetensors")
+    found = [
+        each for each in look(pair("files/dit.safetensors", low, stack)).findings if each.what != "baseline"
+    ]
+    assert [each.what for each in found] == ["model.experts.low.dit[0]"] * one
+    for each in found:
+        assert re.search(
+            r"pair\.yaml:\d+: model\.experts\.low\.dit\[0\]: .*: the same weights as high", each.message
+        )
+        assert ("with the same LoRAs under stack" in each.message) == bool(stack)
+        assert each.next_command.startswith("sed -n ")
+
+
+def test_what_a_stacked_lora_warns_of_is_a_warning_of_the_run(here: Path, pair: Callable[..., Suite]) -> None:
+    chosen = pair("files/dit.safetensors", "files/dit.safetensors", [OWN, ALIKE])
+    files = here / "files"
+    other = load_file(files / "expert-high.safetensors")
+    save_file(other, files / "copy-high.safetensors", {"modelspec.architecture": "wan2.1-vace-14b"})
+    where = r"pair\.yaml:\d+: stack\[1\]\."
+    gated = checkpoints.read(files / "expert-low.safetensors", expert="low")
+    asked = experts.pair("mine", {"low": gated}, {"low": 1.0})
+    said = look(chosen, loras=(asked,)).warnings
+    assert len(said) == 3
+    assert re.search(rf"{where}low: the header of files/copy-high\.safetensors says .*of VACE", said[1])
+    assert re.search(
+        rf"{where}high: files/expert-high.* is the LoRA of stack\[0\]\.high again: their", "".join(said)
+    )
+    assert re.search(
+        r"^files/expert-low\.safetensors is gated and is the LoRA of stack\[0\]\.low \(", said[2]
+    )
+    assert look(pair("files/dit.safetensors", "files/dit.safetensors", [OWN])).warnings == ()

@@ -59,5 +59,5 @@ def test_an_input_image_that_cannot_be_read_is_found_before_anything_is_rendered
     image.mkdir()
     gate = unusual.gate_of(unusual.settings_of(tmp_path))
     found = [each for each in gate.examine().findings if each.what.endswith("input_image")]
-    assert "nature.png: not a picture that can be read" in found[0].message
+    assert "nature.png: a folder; allowed: a file" in found[0].message
     assert gate.blocked[0] == found[0]

@@ -262,8 +262,11 @@ def test_a_file_that_diffsynth_does_not_know_is_named(
     save_file({"x": torch.zeros(1)}, tmp_path / "odd.safetensors")
     good = write_suite(folder)
     model = good.model.model_copy(update={"dit": (str(tmp_path / "odd.safetensors"),)})
-    with pytest.raises(StudioError, match=r"DiffSynth cannot load the model.*Cannot detect the model type"):
+    with pytest.raises(
+        StudioError, match=r":\d+: model\.dit\[0\]: .*odd.*DiffSynth knows no model"
+    ) as caught:
         _ = Studio(good.model_copy(update={"model": model}), environment).pipe
+    assert caught.value.next_command == good.show("model.dit[0]")
 
 
 def test_two_experts_are_not_loaded_over_each_other(

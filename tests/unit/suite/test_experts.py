@@ -15,9 +15,9 @@ from pytest_wanlora.suite import (
     contradicting_names,
     load,
     packaged,
-    pinning,
     references,
 )
+from pytest_wanlora.suite.files import named, stated_for
 from pytest_wanlora.suite.fingerprint import fingerprint
 
 EXPERTS = """
@@ -122,7 +122,16 @@ def test_a_suite_without_experts_and_stack_has_the_fingerprint_it_had() -> None:
 @pytest.mark.parametrize(
     ("experts", "stack", "line"),
     [
-        ("  boundary: 0.9\n  dit: dit.safetensors\n", "", "model.boundary: not without experts"),
+        (
+            "  boundary: 0.9\n  dit: dit.safetensors\n",
+            "",
+            "model.boundary: this model has one denoiser; allowed: left out, or beside model.experts",
+        ),
+        (
+            EXPERTS.replace("  boundary", "    boundary"),
+            "",
+            "experts.boundary: unknown key; did you mean model.bou",
+        ),
         ("", "", "model.dit: missing; it has no default"),
         (
             EXPERTS + "  dit: dit.safetensors\n",
@@ -196,13 +205,76 @@ def test_pins_of_experts_and_of_a_stack_are_written(
         check_digests(load(suite.path), skip=["scoring.reference"])
 
 
-def test_files_of_one_name_in_one_place_are_told_and_not_pinned_twice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("high", "low", "names"),
+    [
+        ("x/lora.safetensors", "y/lora.safetensors", ["x/lora.safetensors", "y/lora.safetensors"]),
+        ("lora.safetensors", "y/lora.safetensors", ["lora.safetensors", "y/lora.safetensors"]),
+        ("y/x/lora.safetensors", "x/lora.safetensors", ["y/x/lora.safetensors", "x/lora.safetensors"]),
+        ("./x/../x/lora.safetensors", "x/lora.safetensors", ["lora.safetensors"]),
+        ("x/same.safetensors", "y/same.safetensors", ["same.safetensors"]),
+        ("x/acc[v2].safetensors", "x/acc:v3?.safetensors", ["acc[v2].safetensors", "acc:v3?.safetensors"]),
+    ],
+)
+def test_pins_of_files_with_one_name_tell_them_apart(
+    tmp_path: Path, high: str, low: str, names: list[str]
+) -> None:
+    for name in (high, low):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        content = b"same" if "same" in name else str((tmp_path / name).resolve()).encode()
+        (tmp_path / name).write_bytes(content)
+    suite = built(tmp_path, ONE_A_LINE, f"stack:\n  - high: {high}\n    low: {low}\n")
+    for _ in range(2):
+        assert cli.main(["doctor", "--suite", str(suite.path), "--pin"]) == 0
+        assert list(load(suite.path).stack[0].sha256) == names
+        check_digests(load(suite.path), skip=["scoring.reference"])
+    for name in {high, low}:
+        (tmp_path / name).write_bytes(b"other weights")
+        with pytest.raises(SuiteError, match=r"stack\[0\]\..*SHA-256 is") as caught:
+            check_digests(load(suite.path), skip=["scoring.reference"])
+        assert str(tmp_path / name).replace("/./", "/") in caught.value.message.replace("/./", "/")
+        (tmp_path / name).write_bytes(
+            b"same" if "same" in name else str((tmp_path / name).resolve()).encode()
+        )
+
+
+def test_a_digest_that_an_earlier_version_pinned_for_two_files_is_told_apart_by_pinning_again(
+    tmp_path: Path,
+) -> None:
     for name in ("x", "y"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "lora.safetensors").write_bytes(name.encode())
+    first = hashlib.sha256(b"x").hexdigest()
     stack = "stack:\n  - high: x/lora.safetensors\n    low: y/lora.safetensors\n"
-    pins = pinning.find(built(tmp_path, ONE_A_LINE, stack))
-    assert any("stack[0].low: lora.safetensors: another file of stack[0]" in line for line in pins.unknown)
+    suite = built(tmp_path, ONE_A_LINE, f"{stack}    sha256:\n      lora.safetensors: {first}\n")
+    with pytest.raises(SuiteError, match=r"stack\[0\].low: .*SHA-256 is"):
+        check_digests(suite, skip=["scoring.reference"])
+    cli.main(["doctor", "--suite", str(suite.path), "--pin"])
+    check_digests(load(suite.path), skip=["scoring.reference"])
+
+
+def test_a_digest_is_stated_by_the_end_of_a_path_in_any_form(tmp_path: Path) -> None:
+    for name, text, fits in (
+        ("high/a.safetensors", "high/a.safetensors", True),
+        ("high/a.safetensors", "low/a.safetensors", False),
+        ("high/a.safetensors", "*/a.safetensors", True),
+        ("a/b/c.safetensors", "../*.safetensors", True),
+        ("../a.safetensors", "../a.safetensors", True),
+        ("x/a.safetensors", "a.safetensors", False),
+        ("a[1].safetensors", "a[1].safetensors", True),
+        ("a1.safetensors", "a[1].safetensors", True),
+        ("b/c.safetensors", "**/c.safetensors", True),
+        ("vae/model.safetensors", "hub:o/n:vae/model.safetensors", True),
+        ("tiny/vae.safetensors", "package:tiny/vae.safetensors", True),
+        ("", "anything", True),
+    ):
+        assert named(name, text) is fits, (name, text)
+    stated = {"a.safetensors": "1", "x/a.safetensors": "2"}
+    assert [stated_for(Path(path), stated) for path in ("/y/a.safetensors", "/y/x/a.safetensors", "/b")] == [
+        "1",
+        "2",
+        None,
+    ]
 
 
 @pytest.mark.parametrize(

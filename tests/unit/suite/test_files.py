@@ -174,7 +174,7 @@ def test_package_and_hub_references() -> None:
     inside = resolve("package:suites/tiny.yaml", key="x")
     assert inside.kind == "package"
     assert inside.paths[0].is_file()
-    hub = resolve("hub:Wan-AI/Wan2.1-T2V-1.3B:google/umt5-xxl/", key="x")
+    hub = resolve("hub:Wan-AI/Wan2.1-T2V-1.3B:google/umt5-xxl/", key="model.tokenizer")
     assert (hub.kind, hub.paths) == ("hub", ())
     assert (hub.hub_id, hub.pattern) == ("Wan-AI/Wan2.1-T2V-1.3B", "google/umt5-xxl/")
 

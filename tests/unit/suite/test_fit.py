@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from pytest_wanlora.suite import (
     chosen_by,
     find_for,
     gate_command,
+    half_alone,
     load,
     misfits,
     other_model,
@@ -164,6 +166,89 @@ def test_a_14b_lora_fits_several_suites_and_all_are_listed_with_what_to_type() -
     )
 
 
+@pytest.fixture
+def half(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Checkpoint]:
+    """A LoRA of that name in the current folder, among other files."""
+
+    def make(name: str, *others: str) -> Checkpoint:
+        monkeypatch.chdir(tmp_path)
+        for path in map(Path, (name, *others)):
+            path.parent.mkdir(exist_ok=True)
+            path.touch()
+        return dataclasses.replace(wide(), path=Path(name), name=Path(name).stem)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("name", "others", "suite", "lora"),
+    [
+        (
+            "seoul_low_noise.safetensors",
+            ("seoul_high_noise.safetensors",),
+            "wan2.2-t2v-a14b",
+            "high=seoul_high_noise.safetensors,low=seoul_low_noise.safetensors",
+        ),
+        (
+            "wan22_i2v_high_noise.safetensors",
+            (),
+            "wan2.2-i2v-a14b",
+            "high=wan22_i2v_high_noise.safetensors,low=FILE",
+        ),
+        ("low_noise/lora.safetensors", (), "wan2.2-t2v-a14b", "high=FILE,low=low_noise/lora.safetensors"),
+        ("seoul_low.safetensors", ("seoul_high.safetensors",), "wan2.2-t2v-a14b", "high=seoul_high."),
+        # the word alone may mean anything
+        ("seoul_low.safetensors", (), "wan2.1-t2v-14b", ""),
+        ("wan2.1_i2v_seoul.safetensors", (), "wan2.1-i2v-14b", ""),
+    ],
+)
+def test_of_several_suites_the_one_that_the_name_says_is_the_next_command(
+    half: Callable[..., Checkpoint], name: str, others: tuple[str, ...], suite: str, lora: str
+) -> None:
+    checkpoint = half(name, *others)
+    for asked in (find_for, functools.partial(check_fit, load("wan2.2-ti2v-5b"))):
+        with pytest.raises(SuiteError) as caught:
+            asked(checkpoint)
+        assert caught.value.options["--wanlora-suite"] == suite
+        given = caught.value.options.get("--lora", "")
+        assert str(given).startswith(lora)
+        assert bool(given) == bool(lora)
+
+
+@pytest.mark.parametrize(("name", "warned"), [("seoul_low_noise", True), ("seoul_low", False)])
+def test_half_of_a_pair_on_one_denoiser_is_a_warning(
+    half: Callable[..., Checkpoint], name: str, warned: bool
+) -> None:
+    checkpoint = half(f"{name}.safetensors")
+    found = list(half_alone(load("wan2.1-t2v-14b"), checkpoint))
+    assert [each.code for each in found] == ["half_alone"] * warned
+    said = (
+        "seoul_low_noise.safetensors is the low-noise half of a pair by its name, and the model of suite "
+        "wan2.1-t2v-14b has one denoiser; the pair is gated by --lora "
+        "high=FILE,low=seoul_low_noise.safetensors on a suite with two experts"
+    )
+    assert [each.words for each in found] == [said] * warned
+    assert not list(half_alone(load("wan2.2-t2v-a14b"), both(checkpoint)))
+
+
+@pytest.mark.parametrize(
+    ("others", "lora"),
+    [
+        ((), "low=seoul_low_noise.safetensors"),
+        (
+            ("seoul_high_noise.safetensors",),
+            "high=seoul_high_noise.safetensors,low=seoul_low_noise.safetensors",
+        ),
+    ],
+)
+def test_half_of_a_pair_on_its_suite_leads_to_what_its_name_says(
+    half: Callable[..., Checkpoint], others: tuple[str, ...], lora: str
+) -> None:
+    with pytest.raises(SuiteError, match="none of them named") as caught:
+        check_fit(load("wan2.2-t2v-a14b"), half("seoul_low_noise.safetensors", *others))
+    assert caught.value.options == {"--lora": lora}
+
+
 @pytest.mark.parametrize(
     ("checkpoint", "suite", "by"),
     [
@@ -215,14 +300,32 @@ def test_a_pair_is_named_whole_in_what_to_type_next() -> None:
     one = loras.known(192, 768, range(8))
     strengths = {"high": 1.0, "low": 0.5}
     pair = experts.pair("x", dict.fromkeys(strengths, one), strengths)
-    with pytest.raises(SuiteError, match="fits no packaged suite") as caught:
+    with pytest.raises(SuiteError, match="fits no packaged suite that is chosen by shapes") as caught:
         find_for(pair)
     given = "high=epoch-2.safetensors,low=epoch-2.safetensors@0.5"
-    assert caught.value.next_command == f"python -m pytest_wanlora inspect {given}"
+    assert caught.value.options == {"--wanlora-suite": "tiny-pair"}
+    assert (
+        "tiny-pair fits, and is chosen by its name alone: --wanlora-suite tiny-pair" in caught.value.message
+    )
+    assert "another model" not in caught.value.message
     assert gate_command(load("tiny-pair"), pair) == f"pytest --lora {given} --wanlora-suite tiny-pair"
     with pytest.raises(SuiteError) as caught:
         check_fit(load("wan2.2-ti2v-5b"), pair)
+    assert caught.value.options == {"--wanlora-suite": "tiny-pair"}
+    narrow = experts.pair("x", dict.fromkeys(strengths, loras.known(100, 200, range(8))), strengths)
+    with pytest.raises(SuiteError, match="fits no packaged suite; ") as caught:
+        find_for(narrow)
     assert caught.value.next_command == f"python -m pytest_wanlora inspect {given}"
+
+
+def test_the_sizes_of_two_different_halves_are_not_mixed() -> None:
+    halves = {"high": loras.known(5120, 13824, range(40)), "low": loras.known()}
+    with pytest.raises(SuiteError, match="fits no packaged suite") as caught:
+        find_for(experts.pair("x", halves, dict.fromkeys(halves, 1.0)))
+    assert (
+        "it has high dim 5120, ffn_dim 13824, blocks 40 (40 with a target) and "
+        "low dim 3072, ffn_dim 14336, blocks 30 (30 with a target)\n"
+    ) in caught.value.message
 
 
 def test_a_checkpoint_without_any_known_width_fits_nothing() -> None:

@@ -172,13 +172,48 @@ def test_a_pattern_is_no_first_frame(tmp_path: Path) -> None:
         loaded(tmp_path, data)
 
 
-def test_a_scorer_has_one_file(tmp_path: Path) -> None:
-    for name in "ab":
-        (tmp_path / f"{name}.safetensors").write_bytes(b"")
-    data = content("tiny")
-    data["scoring"]["reference"] = "*.safetensors"
+@pytest.mark.parametrize(
+    ("name", "key", "value", "words"),
+    [
+        ("tiny", "scoring.reference", "[ab].safetensors", "matches 2 files, such as a.safetensors and b"),
+        ("tiny", "scoring.clip.weights", "d.safetensors", "d.safetensors: a folder; allowed: a file"),
+        ("tiny-4step", "stack[0].lora", "[ab].safetensors", "matches 2 files, such as a.safetensors and b"),
+        ("tiny-4step", "stack[0].lora", "d.safetensors", "d.safetensors: a folder; allowed: a file"),
+        ("tiny-4step", "stack[0].lora", "hub:a/b:c-*.safetensors", "a pattern; allowed: the name of one fi"),
+        ("tiny", "model.tokenizer", "?.safetensors", "matches 2 files, such as a.safetensors and b"),
+        ("tiny", "model.tokenizer", "hub:a/b:c/*", "a pattern; allowed: the name of one folder"),
+        ("tiny", "model.vae", "d.safetensors", "d.safetensors: a folder; allowed: a file"),
+        ("tiny", "model.dit[0]", "d.safetensors", "d.safetensors: a folder; allowed: a file"),
+        ("tiny", "model.dit[0]", "[ab].safetensors", ""),
+        ("tiny", "model.vae", "hub:a/b:vae-*.safetensors", ""),
+        ("tiny", "model.tokenizer", "hub:a/b:c/", ""),
+    ],
+)
+def test_a_key_of_one_file_has_one_file(tmp_path: Path, name: str, key: str, value: str, words: str) -> None:
+    for each in "ab":
+        (tmp_path / f"{each}.safetensors").write_bytes(b"")
+    (tmp_path / "d.safetensors").mkdir()
+    data = content(name)
+    at: Any = data
+    *path, last = re.findall(r"[a-z_]+", key)
+    for part in path:
+        at = at[part][0] if isinstance(at[part], list) else at[part]
+    at.pop("sha256", None)
+    data["model"].pop("sha256", None)
+    at[last] = value
     suite = loaded(tmp_path, data)
-    with pytest.raises(
-        SuiteError, match=r"scoring\.reference: .*matches 2 files, such as a\.safetensors and b"
-    ):
+    if not words:
         check_digests(suite)
+        return
+    with pytest.raises(SuiteError, match=rf"mine\.yaml:\d+: {re.escape(key)}: .*{words}") as caught:
+        check_digests(suite)
+    assert caught.value.next_command is not None
+    assert caught.value.next_command.startswith(("ls ", "sed -n "))
+
+
+def test_a_pattern_that_one_file_matches_is_held_to_its_digest(tmp_path: Path) -> None:
+    (tmp_path / "reference-1.safetensors").write_bytes(b"")
+    data = content("tiny")
+    data["scoring"].update(reference="reference-*.safetensors", reference_sha256="0" * 64)
+    with pytest.raises(SuiteError, match=r"scoring\.reference: .*reference-1\.safetensors: SHA-256 is e3b0"):
+        check_digests(loaded(tmp_path, data))
