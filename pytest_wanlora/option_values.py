@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -37,11 +38,15 @@ def parse_lora(given: Given) -> str:
         raise given.refused(f"a path; {error}") from error
 
 
-def parse_file(given: Given) -> Path:
-    """Return the absolute path of a file that is there."""
+def parse_key(given: Given) -> Path:
+    """Return the absolute path of a key that signs, which is there."""
     path = Path(parse_path(given))
+    if path.is_dir():
+        raise given.refused(f"a file; {path} is a folder")
     if not path.is_file():
-        raise given.refused(f"a file; {path} is a folder" if path.is_dir() else f"a file; {_absent(path)}")
+        # without the option the run would be unsigned, which nobody asked for
+        new = f"ssh-keygen -t ed25519 -N '' -C gate@OWNER -f {shlex.quote(str(path))}"
+        raise given.refused(f"a file; {_absent(path)}", new)
     return path
 
 

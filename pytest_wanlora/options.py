@@ -280,7 +280,9 @@ def find(config: pytest.Config, option: Option) -> Given | None:
     overridden = {text.partition("=")[0] for text in config.option.override_ini or []}
     if option.ini in overridden or config.inipath is None:
         return Given(written, f"-o {option.ini}", config.invocation_params.dir)
-    return Given(written, f"{option.ini} in {config.inipath.name}", config.inipath.parent)
+    path = config.inipath
+    look = f"grep -n {option.ini} {shlex.quote(str(path))}"
+    return Given(written, f"{option.ini} in {path.name}", path.parent, otherwise=look)
 
 
 @dataclass(frozen=True)
@@ -293,7 +295,8 @@ class Given:
         folder: Where its relative paths start: the working directory for the command line, the ini file's
             folder for the ini file.
         on_command_line: Whether it was typed, `addopts` included.
-        otherwise: The next command where it is not allowed: what was typed without it.
+        otherwise: The next command where it is not allowed: what was typed without it, or what
+            shows its line in a file.
     """
 
     value: str | Sequence[str]
@@ -307,9 +310,9 @@ class Given:
         """The value of an option that is given once."""
         return self.value if isinstance(self.value, str) else " ".join(self.value)
 
-    def refused(self, allowed: str) -> SettingsError:
-        """Build the error for this value."""
+    def refused(self, allowed: str, next_command: str = "") -> SettingsError:
+        """Build the error for this value; without a next command of its own the usual one follows."""
         return SettingsError(
             f"{self.source}: {self.text!r} is not allowed; allowed: {allowed}",
-            next_command=self.otherwise,
+            next_command=next_command or self.otherwise,
         )

@@ -110,8 +110,20 @@ def pytest_cmdline_main(config: pytest.Config) -> Generator[None, int | None, in
         # nothing answers these but pytest itself, for the first, and Python
         usage = isinstance(error, pytest.UsageError)
         _settle(config, int(pytest.ExitCode.USAGE_ERROR if usage else pytest.ExitCode.TESTS_FAILED))
+        if usage and (command := _with_lora(config)):
+            *others, last = error.args or ("",)
+            error.args = (*others, f"{last}\na checkpoint is gated with --lora\nnext: {command}")
         raise
     return status if status is None else _settle(config, int(status))
+
+
+def _with_lora(config: pytest.Config) -> str:
+    """The gate of checkpoints named without `--lora`, of which pytest says only that it found no test."""
+    words = list(map(str, config.invocation_params.args))
+    stray = [word for word in words if word.lower().endswith(".safetensors") and word in config.args]
+    if not stray or config.option.lora:
+        return ""
+    return options.again([word for word in words if word not in stray], *(f"--lora={each}" for each in stray))
 
 
 def _settle(config: pytest.Config, status: int) -> int:

@@ -226,7 +226,7 @@ def configured(config: pytest.Config) -> Settings:
         allow_environment=value("wanlora-allow-environment", option_values.parse_flag, False),
         training_data=value("wanlora-training-data", option_values.parse_data, None),
         model_cards=value("wanlora-model-cards", option_values.parse_flag, False),
-        sign_key=value("wanlora-sign-key", option_values.parse_file, None),
+        sign_key=value("wanlora-sign-key", option_values.parse_key, None),
         exports=value("wanlora-export", option_values.parse_exports, ()),
         race=value("wanlora-race", option_values.parse_flag, False),
         budget=value("wanlora-budget", option_values.parse_budget, None),

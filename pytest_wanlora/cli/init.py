@@ -158,10 +158,19 @@ def _listed(planned: Sequence[Change], new: str, old: str) -> Iterator[str]:
 
 
 def _notes(answers: Answers) -> Iterator[str]:
+    from pytest_wanlora.cli.init_answers import NO_CI, within
+
     training = answers.training
     if training is None:
         return
     yield training.summary()
+    if (path := within(answers.folder, training.path)).is_absolute():
+        ci = "" if answers.ci == NO_CI else ", such as that of the CI job,"
+        yield (
+            f"note: {path} lies outside of {answers.folder.resolve()}, and pytest's settings name it by "
+            f"that path: another machine{ci} does not have it, and refuses to run; copy it into the folder, "
+            "or take wanlora_training_data out there"
+        )
     for category in dict.fromkeys(each.category for each in answers.scenarios):
         if category not in training.shares:
             yield f"note: no word list has {category!r}; add `categories` to the suite to count it"

@@ -47,6 +47,6 @@ def newest_run(folder: Path) -> Path:
     if not found:
         raise RecordError(
             f"{folder}: no run has a record here; allowed: the folder that --wanlora-output-dir named",
-            next_command=listing(folder),
+            next_command=listing(folder) if folder.is_dir() else "pytest --lora FILE",
         )
     return found[-1]

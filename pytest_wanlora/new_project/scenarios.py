@@ -199,11 +199,14 @@ def lacks_caption(scenario: NewScenario, clip: ClipScorer) -> bool:
 def _own_problems(scenario: NewScenario) -> Iterator[str]:
     name = f"scenario {scenario.id!r}"
     if not is_name(scenario.id) or scenario.id in _RESERVED_IDS:
-        yield f"{name}: this id is not allowed; allowed: up to 64 letters, digits, _ . -, and not all or each"
+        yield (
+            f"{name}: this id is not allowed; "
+            "allowed: up to 64 letters, digits, _ . -, and not 'all' or 'each'"
+        )
     if not CATEGORY.fullmatch(scenario.category) or scenario.category == _RESERVED_CATEGORY:
         yield (
             f"{name}: category {scenario.category!r} is not allowed; "
-            "allowed: a name for a folder, of letters, digits, blanks, _ . -, and not all"
+            "allowed: a name for a folder, of letters, digits, blanks, _ . -, and not 'all'"
         )
     for key, text in (("prompt", scenario.prompt), ("caption", scenario.caption)):
         if text is not None and not text:

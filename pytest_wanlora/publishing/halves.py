@@ -69,17 +69,22 @@ def given(argument: Path) -> Given:
     Raises:
         CheckpointError: A file cannot be read, or several pairs are meant.
     """
-    if names_experts(str(argument)):
-        found = checkpoints.asked([str(argument)], by_name=False)
+    folder = argument.is_dir()
+    if folder or names_experts(str(argument)):
+        # as `--lora` takes it
+        found = checkpoints.asked([str(argument)], by_name=folder)
         if len(found) > 1:
-            first = checkpoints.argument_of(found[0].halves)
+            first = checkpoints.argument_of(found[0].halves) or found[0].path
+            what = "checkpoints" if folder else "pairs"
             raise CheckpointError(
-                f"{argument}: {len(found)} pairs; allowed: one, such as {first}",
-                next_command=listing(next(iter(found[0].halves.values()))),
+                f"{argument}: {len(found)} {what}; allowed: one, such as {first}",
+                next_command=listing(argument if folder else next(iter(found[0].halves.values()))),
             )
-        pair = found[0].read("pair")
-        files = {expert: (each.path, each.sha256) for expert, each in pair.experts.items()}
-        return Given(argument, pair.sha256, files, pair)
+        if found[0].halves:
+            pair = found[0].read("pair")
+            files = {expert: (each.path, each.sha256) for expert, each in pair.experts.items()}
+            return Given(argument, pair.sha256, files, pair)
+        argument = found[0].path
     try:
         sha256 = file_sha256(argument)
     except OSError as error:

@@ -14,6 +14,8 @@ logger = logging.getLogger(__name__)
 
 RECORD: Final = "results.json"
 """Name of a run's record in its folder."""
+RUNS: Final = Path(".wanlora", "runs")
+"""Where runs are kept, if nothing else is said."""
 LATEST: Final = "latest"
 """Name of the link to the newest run's folder."""
 REPLY: Final = "WANLORA_REPLY"

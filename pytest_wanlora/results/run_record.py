@@ -8,6 +8,7 @@ earlier versions are read too (`migration`).
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,7 +18,7 @@ from pydantic import PrivateAttr, ValidationError, computed_field, model_validat
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import listing, parse_json, read_regular, write_whole
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.results.folders import RECORD, records
+from pytest_wanlora.results.folders import LATEST, RECORD, RUNS, records
 from pytest_wanlora.results.migration import OLDEST, SCHEMA_VERSION, migrated
 from pytest_wanlora.results.parts import (
     BaselineCard,
@@ -288,9 +289,14 @@ def load(path: Path) -> RunRecord:
     try:
         text = read_regular(file)
     except OSError as error:
+        look = listing(file)
+        if not os.path.lexists(path) and not path.parent.name:
+            # a bare name is meant as that of a run
+            look = listing(RUNS) if RUNS.is_dir() else "pytest --lora FILE"
         raise RecordError(
-            f"{file}: cannot be read: {error.strerror}; allowed: a run's {RECORD} or its folder",
-            next_command=listing(file),
+            f"{file}: cannot be read: {error.strerror}; allowed: a run's {RECORD} or its folder, such as "
+            f"{RUNS / LATEST}",
+            next_command=look,
         ) from error
     record = RunRecord.from_json(text, source=str(file))
     unknown = sorted({judged.metric for judged in record.judgements if judged.metric} - set(METRICS))

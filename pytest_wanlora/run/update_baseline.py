@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 #: What was not compared with the model without LoRA did not pass; with what it replaces it is noted.
 _NOT_COMPARED = (Verdict.MISSING_BASELINE, Verdict.INCOMPARABLE)
+_INSIST: Final = "mend what is listed; --wanlora-force stores it all the same, and says who insisted"
 _UNCOMPARED: Final = "it can be compared with no model without LoRA"
 #: A message has 2,000 characters at most, and a line of a comparison some 250.
 _SHOWN = 5
@@ -114,7 +115,7 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
     if candidate.checkpoint is None:
         notes += _beyond_limits(gate, judge)
     if refused and not settings.force:
-        raise _refused(name, refused, _insist(gate), _worse(changes))
+        raise _refused(name, refused, gate.settings.again("--wanlora-force"), [*_worse(changes), _INSIST])
     against = (*against, *refused)
     if against:
         new = new.model_copy(update={"insisted": Insistence(by=_who(), against=against)})
@@ -148,7 +149,8 @@ def refuse_early(gate: Gate, candidate: Candidate) -> tuple[str, ...]:
     if gate.settings.force:
         return against
     if against:
-        raise _refused(name, ["it is smaller than what it would replace:", *against], _insist(gate))
+        lines = ["it is smaller than what it would replace:", *against]
+        raise _refused(name, lines, gate.settings.again("--wanlora-force"), [_INSIST])
     if candidate.checkpoint is not None:
         _require_base(gate, name)
     return ()
@@ -237,10 +239,6 @@ def _require_base(gate: Gate, name: str) -> None:
 def _worse(changes: Sequence[str]) -> list[str]:
     found = [line for line in changes if line.endswith("worse")]
     return ["what it would make worse, old -> new:", *found[:_SHOWN]] if found else []
-
-
-def _insist(gate: Gate) -> str:
-    return f"mend what is listed, or insist: {gate.settings.again('--wanlora-force')}"
 
 
 def _who() -> str:

@@ -46,6 +46,20 @@ def test_the_next_command_works_when_it_is_pasted(
     second.stdout.fnmatch_lines([f"plan of {names}; nothing was loaded, rendered or judged"])
 
 
+def test_a_checkpoint_without_its_option_is_told_of_it(pytester: pytest.Pytester) -> None:
+    shutil.copytree(EXAMPLES, pytester.path, dirs_exist_ok=True)
+    ran = pytester.runpytest_subprocess("-q", "epoch-0.safetensors", "epoch-1.safetensors")
+    assert ran.ret == pytest.ExitCode.USAGE_ERROR
+    ran.stderr.fnmatch_lines(
+        [
+            "ERROR: not found: *",
+            "a checkpoint is gated with --lora",
+            "next: pytest --lora=epoch-0.safetensors --lora=epoch-1.safetensors *-q",
+        ]
+    )
+    assert "--lora" not in pytester.runpytest_subprocess("nowhere.py").stderr.str()
+
+
 def test_the_plan_warns_of_swapped_names_as_the_run_does(pytester: pytest.Pytester) -> None:
     shutil.copytree(EXAMPLES, pytester.path, dirs_exist_ok=True)
     result = pytester.runpytest_subprocess("--lora", f"high={LOW},low={HIGH}", *PAIR, "--wanlora-plan")

@@ -186,9 +186,10 @@ class TestBaselines:
         refused.stdout.fnmatch_lines(
             [
                 "*test_regression[[]bad-test2_nature-clip], against 'base': *",
-                "next: mend what is listed, or insist: pytest --wanlora-force *",
+                "  mend what is listed; --wanlora-force stores it all the same, and says who insisted",
+                "next: pytest --wanlora-force *",
                 "bad: refused as the baseline 'accepted': *",
-                "  next: mend what is listed, or insist: pytest --wanlora-force *",
+                "  next: pytest --wanlora-force *",
                 "Nothing was stored; exit code 1.",
                 "FAILED wanlora::test_baseline[[]bad] - refused: test_regression*",
             ]

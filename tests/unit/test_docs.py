@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -255,3 +256,17 @@ def test_the_readmes_exit_codes_name_what_judges_nothing() -> None:
     assert all(f"`{name}`" in zero for name in ("--update-baselines", "--collect-only", "--wanlora-plan"))
     (one,) = [line for line in README.splitlines() if line.startswith("| 1 |")]
     assert "With `--update-baselines`: it was not stored" in one
+
+
+def test_what_the_examples_folder_has_besides_the_epochs_is_named() -> None:
+    examples = Path(str(resources.files("pytest_wanlora"))) / "examples"
+    more = {
+        each.name for each in examples.iterdir() if not re.fullmatch(r"epoch-\d+\.safetensors", each.name)
+    }
+    assert {"pair", "epoch-0-metadata.csv"} <= more
+    assert [name for name in more for text in (README, PAGES["reports.md"]) if f"`{name}" not in text] == []
+
+
+def test_the_readmes_failure_shows_the_preview_of_its_worst_video() -> None:
+    (worst,) = [line for line in README.splitlines() if line.startswith("worst: ")]
+    assert f"{worst}\n       .wanlora/cache/" in README

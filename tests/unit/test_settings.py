@@ -251,7 +251,7 @@ REJECTED = {
     "ray-limit in words": ("wanlora-ray-limit", "1h", "a number of seconds from 1 to 604800"),
     "ray-limit without end": ("wanlora-ray-limit", "inf", "a number of seconds from 1 to 604800"),
     "export": ("wanlora-export", "mlflow", "tensorboard, wandb, one an option"),
-    "sign-key that is missing": ("wanlora-sign-key", "~/a", "a file; <root>/a is not there"),
+    "sign-key": ("wanlora-sign-key", "", "a path"),
 }  # fmt: skip
 REJECTED_INI_ONLY = {
     "cache": ("wanlora-cache", "maybe", "yes, no, true, false, on, off, 1, 0"),
@@ -280,6 +280,28 @@ def test_a_bad_option_names_itself_its_value_and_what_is_allowed(
     assert "--lora=x.safetensors" in words
     # what was typed is what is left out
     assert not any(word.startswith(f"--{name}") for word in words)
+
+
+def test_without_its_key_no_run_is_offered_that_would_be_unsigned(
+    reads: Reads, pytester: pytest.Pytester
+) -> None:
+    path = pytester.path / "a"
+    with pytest.raises(SettingsError) as caught:
+        reads("--wanlora-sign-key=~/a")
+    assert (
+        caught.value.message
+        == f"--wanlora-sign-key: '~/a' is not allowed; allowed: a file; {path} is not there"
+    )
+    assert caught.value.next_command == f"ssh-keygen -t ed25519 -N '' -C gate@OWNER -f {path}"
+    guide = Path(__file__).parents[2] / "docs" / "publishing.md"
+    assert str(caught.value.next_command).rpartition(" ")[0] in guide.read_text(encoding="utf-8")
+
+
+def test_a_bad_value_in_a_file_is_shown_where_it_is(reads: Reads, pytester: pytest.Pytester) -> None:
+    with pytest.raises(SettingsError, match=r"^wanlora_training_data in .*ini: 'a\.csv' is") as caught:
+        reads(ini="wanlora_training_data = a.csv")
+    (inipath,) = pytester.path.glob("*.ini")
+    assert caught.value.next_command == f"grep -n wanlora_training_data {inipath}"
 
 
 @pytest.mark.parametrize("option", [each.name for each in OPTIONS if each.metavar is not None])

@@ -384,6 +384,8 @@ LORA = loras.random_lora()
         (["high=z_high;low=z_low"], "are separated by ';', and not", ["high=z_high,low=z_low"]),
         (["high=y low=z_low"], "are separated by ' ', and not", ["high=y,low=z_low"]),
         (["high=r/*,low=r/*@0.5"], "are both the high-noise half", ["high=r/a_high/e,low=r/a_low/e@0.5"]),
+        (["hi=x_high"], "hi is no expert", ["high=x_high"]),
+        (["hi=x_high@0.5,Low=z_low"], "hi is no expert", ["high=x_high@0.5,low=z_low"]),
         (["y", "high=deep,low=z_low"], "one in a folder below", ["y", "high=deep/*,low=z_low"]),
         (["y", "deep", "high=z_high,low=z_low"], "a folder below", ["high=z_high,low=z_low", "y", "deep/*"]),
     ],

@@ -248,6 +248,30 @@ class TestShow:
         assert cli.main(["show", "--runs", str(tmp_path)]) == 4
         assert "no run has a record here" in capsys.readouterr().err
 
+    @pytest.mark.parametrize("command", ["show", "compare"])
+    def test_a_name_that_is_no_path_leads_to_the_runs(
+        self,
+        tmp_path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str],
+        command: str,
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert cli.main([command, "latest"]) == 4
+        said = capsys.readouterr().err
+        assert "a run's results.json or its folder, such as .wanlora/runs/latest" in said
+        assert said.endswith("next: pytest --lora FILE\n")
+        (tmp_path / ".wanlora" / "runs").mkdir(parents=True)
+        assert cli.main([command, "latest"]) == 4
+        assert capsys.readouterr().err.endswith("next: ls -l .wanlora/runs\n")
+
+    def test_where_nothing_ran_the_first_run_is_next(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert cli.main(["show"]) == 4
+        assert capsys.readouterr().err.endswith("next: pytest --lora FILE\n")
+
     def test_a_damaged_record_is_4(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (tmp_path / "results.json").write_text("{")
         assert cli.main(["show", str(tmp_path)]) == 4

@@ -108,6 +108,22 @@ class TestOptions:
             in printed
         )
 
+    @pytest.mark.parametrize(("ci", "machine"), [("none", ""), ("github", ", such as that of the CI job,")])
+    def test_training_data_that_stays_on_this_machine_is_told(
+        self,
+        folder: Path,
+        tmp_path_factory: pytest.TempPathFactory,
+        ci: str,
+        machine: str,
+        capsys: pytest.CaptureFixture[str],
+    ) -> None:
+        outside = tmp_path_factory.mktemp("elsewhere") / "metadata.jsonl"
+        outside.write_text('{"prompt": "a street"}\n{"prompt": "a plaza"}\n')
+        assert cli.main([*FULL, "--ci", ci, "--training-data", str(outside)]) == 0
+        (note,) = [line for line in capsys.readouterr().out.splitlines() if "lies outside of" in line]
+        assert note.startswith(f"note: {outside} lies outside of {folder.resolve()}, and ")
+        assert f"another machine{machine} does not have it" in note
+
     def test_a_trigger_is_put_in_front(self, folder: Path) -> None:
         assert cli.main([*FULL, "--trigger", "ohwx style"]) == 0
         (scenario,) = suites.load("suites/mine.yaml").scenarios

@@ -1336,6 +1336,20 @@ class TestPairs:
     def _verifies(self, command: str) -> bool:
         return cli.main(shlex.split(command.removeprefix("python -m pytest_wanlora "))) == 0
 
+    def test_a_folder_of_exactly_what_was_gated_verifies_as_the_gate_takes_it(
+        self, files: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert self._verifies("verify receipt.json pair")
+        (files / "one").mkdir()
+        (files / "other.safetensors").rename(files / "one" / "other.safetensors")
+        assert "other.safetensors: its SHA-256 is " in self._refused("one", capsys)[0]
+        testing.write_lora(files / "pair" / "y.safetensors", seed=5)
+        capsys.readouterr()
+        assert cli.main(["verify", "receipt.json", "pair"]) == 4
+        said = capsys.readouterr().err
+        assert "pair: 2 checkpoints; allowed: one, such as " in said
+        assert said.endswith("next: ls -l pair\n")
+
     @pytest.mark.parametrize("told_by", ["receipt", "record", "files"])
     @pytest.mark.parametrize(
         ("given", "words"),

@@ -88,7 +88,10 @@ def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(
     gate = open_gate(worse, update_baselines=True, baselines_dir=tmp_path / "baselines")
     with pytest.raises(BaselineError) as refused:
         store(gate, gate.judge, gate.candidates[0])
-    (line,) = refused.value.message.splitlines()[1:]
+    line, insist = refused.value.message.splitlines()[1:]
+    assert insist == "  mend what is listed; --wanlora-force stores it all the same, and says who insisted"
+    # what is printed behind `next:` is a command and nothing else
+    assert refused.value.next_command == "pytest --wanlora-force"
     # the limit of this scenario alone, on all twelve seeds
     assert line.startswith("  test_limit[good-test2_nature-clip]: fail: ")
     assert "n = 12" in line
