@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 from collections.abc import Collection, Sequence
 from typing import Final
 
-_LONGEST: Final = 80
+WIDTH: Final = 80
+"""Columns of a terminal of which nothing else is known."""
 
 
 def aligned(rows: Sequence[Sequence[str]], *, left: Collection[int]) -> list[str]:
@@ -37,4 +39,19 @@ def columns(text: str) -> int:
 def cut(text: str) -> str:
     """A text on one line, cut if it is long."""
     line = " ".join(text.split())
-    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+
+
+def wrapped(text: str, width: int, indent: str = "", *, hanging: str = "  ") -> list[str]:
+    """Prose in lines of at most so many columns; no word is cut, so that a path stays whole."""
+    lines = []
+    for line in text.splitlines() or [""]:
+        lines += textwrap.wrap(
+            line,
+            width,
+            initial_indent=indent,
+            subsequent_indent=indent + hanging,
+            break_long_words=False,
+            break_on_hyphens=False,
+        ) or [indent]
+    return lines

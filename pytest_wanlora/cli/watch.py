@@ -35,8 +35,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "watch",
         help="gate each checkpoint as a trainer finishes writing it",
-        usage="%(prog)s [-h] [--pid N] [--idle TIME] [--until-worse N] [--every TIME] FOLDER [FOLDER ...] "
-        "[-- PYTEST OPTIONS]",
+        usage="%(prog)s [-h] [--pid N] [--idle TIME]\n"
+        "    [--until-worse N] [--every TIME] FOLDER [FOLDER ...] [-- PYTEST OPTIONS]",
         description=(
             "Every finished .safetensors file is gated once, by the same run as pytest --lora FILE; what "
             "follows -- is handed to it. Exit code 1 if a checkpoint could not be measured, or nothing was "

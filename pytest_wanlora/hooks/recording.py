@@ -10,6 +10,7 @@ import pytest
 
 from pytest_wanlora.hooks.outcomes import Outcomes
 from pytest_wanlora.run.session import Gate
+from pytest_wanlora.text_table import WIDTH
 
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
@@ -68,7 +69,7 @@ class Recording:
     def _write(self, record: RunRecord) -> list[str]:
         from pytest_wanlora import results
         from pytest_wanlora.publishing import bundle
-        from pytest_wanlora.reports import terminal, terminal_tables, writing
+        from pytest_wanlora.reports import terminal, writing
 
         path = self.gate.run_folder / "results.json"
         results.write(record, path)
@@ -76,7 +77,7 @@ class Recording:
             record,
             os.path.relpath(path),
             causes=self._causes(),
-            width=min(max(shutil.get_terminal_size().columns, terminal_tables.WIDTH), _WIDEST),
+            width=min(max(shutil.get_terminal_size().columns, WIDTH), _WIDEST),
             full=self.config.get_verbosity() > 0,
         )
         for stored in self.outcomes.stored:

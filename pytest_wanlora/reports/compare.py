@@ -11,6 +11,7 @@ from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.reports import i18n, sentences, trend
 from pytest_wanlora.reports.commands import checkpoint_file, gate_again, run_folder, typed
+from pytest_wanlora.reports.terminal_tables import fitted
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
@@ -332,7 +333,7 @@ def lines(record: RunRecord) -> list[str]:
         if not test.passed
     ]
     notes += [f"note: {note}" for note in record.notes]
-    return [*head, "", *table, "", best_line(record), *notes]
+    return [*head, "", *table, "", *fitted([best_line(record), *notes])]
 
 
 def _tests(record: RunRecord, candidate: str) -> str:

@@ -49,9 +49,9 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
             "서로 구별되지 않는 후보 중에서는 가장 나쁜 비교에서의 손실이 가장 작은 후보가 우승합니다.",
         ),
         "sure": Phrase(
-            "with {sure:.0%} confidence none of these is better than {margin:g} fail bands below the best "
-            "that it was compared with",
-            "이 후보들이 비교 대상보다 실패 허용폭의 {margin:g}배 넘게 더 좋지는 않습니다(신뢰수준 "
+            "each of these may be better than the leader, but by at most {margin:g} fail bands (confidence "
+            "{sure:.0%})",
+            "이 후보들이 선두보다 더 좋더라도 그 차이는 실패 허용폭의 {margin:g}배 이하입니다(신뢰수준 "
             "{sure:.0%})",
         ),
         "out": Phrase("out: {name}: {why}", "탈락: {name}: {why}"),
@@ -98,12 +98,12 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         "unseen": Phrase("no look yet", "아직 비교하지 않음"),
         "tied": Phrase("in to the end, lost the tie-break", "끝까지 남았으나 동점 결정에서 짐"),
         "no_better": Phrase(
-            "out at n = {n}: no better than {leader} by more than the margin",
-            "n = {n}에서 탈락: {leader}보다 여유폭 넘게 좋지 않음",
+            "out at n = {n}: at most {margin:g} fail bands better than {leader}",
+            "n = {n}에서 탈락: {leader}보다 더 좋더라도 실패 허용폭의 {margin:g}배 이하",
         ),
         "open": Phrase(
-            "no better than {leader} by more than the margin at n = {n}; the tie-break had not ended",
-            "n = {n}에서 {leader}보다 여유폭 넘게 좋지 않음. 동점 결정이 끝나지 않음",
+            "at most {margin:g} fail bands better than {leader} at n = {n}; the tie-break had not ended",
+            "n = {n}에서 {leader}보다 더 좋더라도 실패 허용폭의 {margin:g}배 이하. 동점 결정이 끝나지 않음",
         ),
         "behind_for_certain": Phrase(
             "out at n = {n}: certainly worse than {leader}", "n = {n}에서 탈락: {leader}보다 확실히 나쁨"
@@ -231,7 +231,7 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
         return each.name != race.winner, order[each.state], -each.n, loss
 
     for each in sorted(race.entrants, key=place):
-        told = {"n": each.n, "leader": quote(each.leader), "why": text(_why(each, language))}
+        told = {"n": each.n, "margin": race.margin, "leader": quote(each.leader)}
         bounds = "" if each.low is None or each.high is None else f" [{each.low:+.2f}, {each.high:+.2f}]"
         yield (
             quote(each.name),
@@ -240,7 +240,7 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
             "-" if each.loss is None else f"{each.loss:+z.2f}",
             "-" if each.worst is None else f"{each.worst:+z.2f}",
             "-" if each.behind is None or each.leader == each.name else f"{each.behind:+.2f}{bounds}",
-            RACE[_end(race, each)].say(language, **told),
+            RACE[_end(race, each)].say(language, why=text(_why(each, language)), **told),
         )
 
 

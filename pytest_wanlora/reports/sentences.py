@@ -82,8 +82,8 @@ def baseline_lines(record: RunRecord, language: Language) -> list[str]:
     if card is not None and card.cap is not None:
         cap = card.cap
         why = Page.CAP_UNLIKE.say(language, why=cap.why) if cap.why else Page.CAP_ACCEPTED.say(language)
-        told = {"stored": cap.stored, "wanted": cap.wanted, "command": cap.next_command}
-        said.append(Page.CAP.say(language, why=why, **told))
+        said.append(Page.CAP.say(language, why=why, stored=cap.stored, wanted=cap.wanted))
+        said.append(Page.CAP_MORE.say(language, command=cap.next_command))
     return said
 
 

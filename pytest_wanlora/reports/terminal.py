@@ -15,17 +15,16 @@ from pytest_wanlora.reports.commands import alone_again, gate_again, more_seeds
 from pytest_wanlora.reports.summary import more_videos, most_seeds
 from pytest_wanlora.reports.terminal_tables import (
     MOST_OF_SEVERAL,
-    WIDTH,
     Line,
     counted,
+    fitted,
     full_table,
     limit_lines,
     matrix,
     word,
     worst_first,
-    wrapped,
 )
-from pytest_wanlora.text_table import aligned
+from pytest_wanlora.text_table import WIDTH, aligned, columns, wrapped
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
@@ -52,7 +51,9 @@ def failure(judged: Judgement, *, preview: str | None, again: str) -> str:
     place = judged.scenario or judged.candidate
     title = METRICS[judged.metric].title if judged.metric in METRICS else judged.kind
     reason = f"{judged.video}: {judged.reason}" if judged.video else judged.reason
-    lines = [f"{word(judged.verdict)}: {title} of {place} ({judged.candidate})", *_cut(reason)]
+    lines = [f"{word(judged.verdict)}: {title} of {place} ({judged.candidate})"]
+    # the words of an error stay as they are, to be searched for
+    lines += _cut(reason) if judged.value is None else fitted(_cut(reason))
     metric = METRICS.get(judged.metric)
     if metric is not None and judged.value is not None:
         lines.append(f"{'higher' if metric.higher_is_better else 'lower'} is better")
@@ -96,6 +97,10 @@ def summary(
             for card in record.candidates
         ]
         return [*decisions, *causes, f"record: {place}"]
+    return list(fitted(_summary(record, place, width, full=full), width))
+
+
+def _summary(record: RunRecord, place: str, width: int, *, full: bool) -> list[str]:
     lines = _setting(record, width)
     if record.outcome in (RunOutcome.NOT_MEASURED, RunOutcome.UNDECIDED):
         lines.insert(0, Line(sentences.outcome_headline(record.outcome, len(record.causes), "en"), red=True))
@@ -130,11 +135,14 @@ def _race(card: RaceCard, width: int) -> Iterator[str]:
         yield from wrapped(f"race: {said}", width)
     # how far somebody was behind is in the words, and strength in the name but for those of a pair's halves
     own = any(each.strengths for each in card.entrants)
-    table = [
-        (name, *[strength] * own, videos, loss, worst, end)
-        for name, strength, videos, loss, worst, _, end in (race.head("en"), *race.rows(card, "en", str, str))
-    ]
-    yield from (f"  {line}" for line in aligned(table, left={0, 4 + own}))
+    rows = (race.head("en"), *race.rows(card, "en", str, str))
+    table = [(name, *[strength] * own, *numbers) for name, strength, *numbers, _, _ in rows]
+    lines = [f"  {line}" for line in aligned([(*cells, "|") for cells in table], left={0})]
+    ends = [(line.removesuffix("|"), end) for line, (*_, end) in zip(lines, rows, strict=True)]
+    for line, end in ends:
+        # what became of a candidate may be a sentence
+        beside = columns(line) + columns(end) <= width
+        yield from [line + end] if beside else [line.rstrip(), *wrapped(end, width, "      ", hanging="")]
     yield from [f"  next: {card.next_command}"] if card.next_command else []
 
 
@@ -399,4 +407,5 @@ def _cost(record: RunRecord) -> str:
 def stored_lines(place: str, changes: Iterable[str], notes: Iterable[str], insisted: str = "") -> list[str]:
     """What an update stored: `scenario  metric  old -> new`, what to know of it, and who insisted."""
     noted = [*notes, *([insisted] if insisted else [])]
-    return [f"stored {place}", *(f"  {line}" for line in changes), *(f"  note: {line}" for line in noted)]
+    told = fitted(f"  note: {line}" for line in noted)
+    return [f"stored {place}", *(f"  {line}" for line in changes), *told]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +15,7 @@ from pytest_wanlora.reports.summary import (
     scenarios_of,
     signed_change,
 )
-from pytest_wanlora.text_table import aligned, columns
+from pytest_wanlora.text_table import WIDTH, aligned, columns, wrapped
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 from pytest_wanlora.verdict.reasons import aside
 from pytest_wanlora.verdict.standing import interval_words, judged_change
@@ -23,11 +23,11 @@ from pytest_wanlora.verdict.standing import interval_words, judged_change
 if TYPE_CHECKING:
     from pytest_wanlora.results.run_record import RunRecord
 
-#: Columns of a terminal of which nothing else is known.
-WIDTH: Final = 80
 #: Of each checkpoint where there are several.
 MOST_OF_SEVERAL: Final = 5
 _MOST_WARNINGS: Final = 20
+#: What somebody copies or searches for: commands, paths, notes, what was left out, why nothing was measured.
+_WHOLE: Final = re.compile(r"(next|record|see|stored|note):? |\d+\. |.*: left out: ")
 
 
 class Line(str):
@@ -97,19 +97,15 @@ def headline(judged: Judgement, *, with_verdict: bool = True) -> str:
     return f"{title} {100 * relative:+.1f} % ({band}) {place}"
 
 
-def wrapped(text: str, width: int, indent: str = "", *, hanging: str = "  ") -> list[str]:
-    """Prose in lines of at most so many columns; no word is cut, so that a path stays whole."""
-    lines = []
-    for line in text.splitlines() or [""]:
-        lines += textwrap.wrap(
-            line,
-            width,
-            initial_indent=indent,
-            subsequent_indent=indent + hanging,
-            break_long_words=False,
-            break_on_hyphens=False,
-        ) or [indent]
-    return lines
+def fitted(lines: Iterable[str], width: int = WIDTH) -> Iterator[str]:
+    """Lines of at most so many columns, in their colours; what is copied or searched for stays whole."""
+    for line in lines:
+        text = line.lstrip(" ")
+        if columns(line) <= width or _WHOLE.match(text) or "  " in text:
+            yield line
+            continue
+        for each in wrapped(text, width, line[: len(line) - len(text)]):
+            yield Line(each, None, **line.markup) if isinstance(line, Line) else each
 
 
 def worst_first(own: Iterable[Judgement], width: int, *, most: int | None = None) -> Iterator[str]:

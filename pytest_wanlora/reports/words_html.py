@@ -166,8 +166,8 @@ class Html(Enum):
         "확인하세요.",
     )
     ABOVE_FLOOR = Phrase(
-        "So few videos have an FVD of some size by themselves, their floor. The change is that of the part "
-        "above it, so it can be more than 100%.",
+        "With so few videos FVD is never 0, not even for equal models: this part of it is the floor. The "
+        "change is that of the part above the floor, so it can be more than 100%.",
         "FVD의 변화율은 비디오 수 때문에 생기는 바닥값을 뺀 값이므로 100%를 넘을 수 있습니다.",
     )
     WORST_OF = Phrase("Worst verdict of each scenario", "시나리오별 가장 나쁜 판정")

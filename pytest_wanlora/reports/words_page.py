@@ -378,10 +378,11 @@ class Page(Enum):
     )
     CAP = Phrase(
         "The suite asks for up to {wanted} seeds a scenario and the baseline has {stored}: no more were "
-        "compared, because {why}; to measure more: {command}",
+        "compared, because {why}.",
         "스위트는 시나리오마다 시드를 {wanted}개까지 요구하지만 기준에는 {stored}개가 있습니다. "
-        "{why} 그 이상은 비교하지 않았습니다. 시드를 더 측정하려면: {command}",
+        "{why} 그 이상은 비교하지 않았습니다.",
     )
+    CAP_MORE = Phrase("To measure more: {command}", "시드를 더 측정하려면: {command}")
     CAP_ACCEPTED = Phrase(
         "it is of an accepted checkpoint, which a gate does not render",
         "기준이 승인된 체크포인트이고 게이트는 이를 생성하지 않으므로",

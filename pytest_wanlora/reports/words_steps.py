@@ -20,8 +20,8 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "실행하세요.",
         ),
         "publish": Phrase(
-            "This checkpoint may be published. Let the receipt be checked where that happens.",
-            "배포할 수 있습니다. 배포하는 쪽에서 receipt를 검증하세요.",
+            "This checkpoint may be published. Before it is published, check its receipt with this command.",
+            "배포할 수 있습니다. 배포하기 전에 아래 명령으로 receipt를 검증하세요.",
         ),
         "gate_alone": Phrase(
             "One more run, of this checkpoint alone, and it may be published. This run ended with exit code "
@@ -34,13 +34,14 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "이제 이 결과가 기준 {baseline}입니다. 배포 여부는 게이트를 실행해 판정하세요.",
         ),
         "baseline_insist": Phrase(
-            "It was refused as the baseline {baseline}. Mend what speaks against it; or insist, and the "
-            "record and the baseline say who did.",
+            "It was refused as the baseline {baseline}. Remove the reasons that this report names. To store "
+            "it in spite of them, use this command: the record and the baseline then name who did.",
             "기준 {baseline}에 저장하는 것이 거부되었습니다. 원인을 해결하세요. 그래도 저장하려면 아래 "
             "명령을 쓰세요. 누가 저장했는지는 기록과 기준에 남습니다.",
         ),
         "baseline_not_stored": Phrase(
-            "It was not stored as the baseline {baseline}. Mend what speaks against it, then store it again.",
+            "It was not stored as the baseline {baseline}. Remove the reasons that this report names, then "
+            "store it again.",
             "기준 {baseline}에 저장하지 않았습니다. 위에 적힌 원인을 해결한 뒤 다시 실행하세요.",
         ),
         "fix_checkpoint": Phrase(

@@ -11,9 +11,9 @@ from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.files import write_whole
 from pytest_wanlora.reports import compare, html, sentences, trend
 from pytest_wanlora.reports.commands import run_folder
-from pytest_wanlora.reports.terminal_tables import WIDTH, headline, wrapped
+from pytest_wanlora.reports.terminal_tables import headline
 from pytest_wanlora.results.run_record import RunRecord
-from pytest_wanlora.text_table import aligned
+from pytest_wanlora.text_table import WIDTH, aligned, wrapped
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.race import Epoch, Rules, worse_than
 from pytest_wanlora.watch.folders import Found

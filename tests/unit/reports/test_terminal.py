@@ -10,11 +10,11 @@ from typing import Any, Literal
 import pytest
 
 from pytest_wanlora import results
-from pytest_wanlora.reports import terminal
+from pytest_wanlora.reports import compare, terminal
 from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.sentences import baseline_lines
 from pytest_wanlora.reports.terminal_tables import Line, headline, matrix, word
-from pytest_wanlora.results.parts import Cap, Role, Video
+from pytest_wanlora.results.parts import Cap, Role, Totals, Video
 from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
@@ -24,7 +24,15 @@ from pytest_wanlora.results.training_data import (
     TrainingDataCard,
 )
 from pytest_wanlora.suite import Limit
-from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict, Worst
+from pytest_wanlora.verdict.judgement import (
+    ALL,
+    ItemOutcome,
+    Judgement,
+    PytestOutcome,
+    ReasonCode,
+    Verdict,
+    Worst,
+)
 from pytest_wanlora.verdict.noise import NoiseFloor
 from pytest_wanlora.verdict.reasons import reason
 from tests.unit.reports.records import (
@@ -36,7 +44,7 @@ from tests.unit.reports.records import (
     run_record,
     suite_card,
 )
-from tests.unit.reports.sample_records import epochs_record, mission_record
+from tests.unit.reports.sample_records import epochs_record, mission_record, training_data
 from tests.unit.reports.write_golden import GOLDEN, TERMINALS
 
 
@@ -52,7 +60,7 @@ from tests.unit.reports.write_golden import GOLDEN, TERMINALS
         (
             {"cap": Cap(stored=3, wanted=8, why="", next_command="pytest --update-baselines")},
             "asks for up to 8 seeds a scenario and the baseline has 3: no more were compared, because it is "
-            "of an accepted checkpoint, which a gate does not render; to measure more: pytest --update-b",
+            "of an accepted checkpoint, which a gate does not render.",
             "승인된 체크포인트",
         ),
     ],
@@ -67,7 +75,9 @@ def test_the_seeds_beyond_the_baseline_are_told_in_both_languages(
     assert english in baseline_lines(told, "en")[0]
     assert korean in baseline_lines(told, "ko")[0]
     lines = terminal.summary(told, "results.json")
-    assert any(english in line for line in lines)
+    assert english in " ".join(" ".join(lines).split())
+    if told.baseline is not None and told.baseline.cap is not None:
+        assert f"note: To measure more: {told.baseline.cap.next_command}" in lines
 
 
 REAL_RUN = Path(__file__).parents[2] / "data" / "record-version-1.json"
@@ -308,7 +318,8 @@ def test_the_last_count_says_what_was_rendered_what_was_in_the_cache_and_whose_i
     totals = record.totals.model_copy(
         update={"rendered": rendered, "reused": reused, "failed": 0, "rendering_seconds": 50.0}
     )
-    lines = terminal.summary(record.model_copy(update={"totals": totals, "race": race}), "results.json")
+    shown = record.model_copy(update={"totals": totals, "race": race})
+    lines = terminal.summary(shown, "results.json", width=200)
     (line,) = [each for each in lines if "; the run took " in each]
     assert line.startswith(said if race is None else f"epoch-1@0.8, the race's videos of it included: {said}")
 
@@ -426,3 +437,59 @@ class TestUndecided:
 def test_that_the_lora_was_applied_is_said_unasked() -> None:
     lines = terminal.summary(run_record([file_judged()]), "run/results.json")
     assert "  80 of 80 targets patched (fused)" in lines
+
+
+def _shown() -> dict[str, list[str]]:
+    """Reports of all sorts, by what is told in them."""
+    mission, epochs = mission_record(), epochs_record()
+    why = "a loss beyond its fail band is certain in all scenarios, test1_korean_city, test2_nature"
+    failed = [
+        each.model_copy(update={"why": why}) if each.state == "failed" else each
+        for each in race_card().entrants
+    ]
+    baseline = epochs.baseline
+    assert baseline is not None
+    cap = Cap(stored=3, wanted=8, why="mean difference 4.2 of 255", next_command=f"pytest {'x ' * 60}")
+    added = {"added": {name: tuple(range(9)) for name in SCENARIOS}, "added_rendered": 9, "cap": cap}
+    note = "epoch-1, epoch-2 and epoch-2-comfyui are one LoRA (equal weights), which nothing can tell apart"
+    left = tuple(ItemOutcome(f"i{at}", "epoch-0", PytestOutcome.NOT_COLLECTED) for at in range(3))
+    tests = (ItemOutcome("tests/test_own.py::test_a[epoch-0]", "epoch-0", PytestOutcome.FAILED, "why " * 30),)
+    records = {
+        "a run": mission,
+        "epochs": epochs,
+        "a race": epochs.model_copy(update={"race": race_card(entrants=tuple(failed))}),
+        "a stopped race": epochs.model_copy(update={"race": race_card(stopped="its budget is spent")}),
+        "a baseline with less": epochs.model_copy(update={"baseline": baseline.model_copy(update=added)}),
+        "notes": epochs.model_copy(update={"notes": (note, "worker gw0 died"), "left_out": left}),
+        "training data": epochs.model_copy(update={"training_data": training_data()}),
+        "project tests": epochs.model_copy(update={"project_tests": tests}),
+        "several workers": epochs.model_copy(
+            update={
+                "race": race_card(),
+                "totals": Totals(rendered=240, reused=36, failed=4, seconds=1.0, rendering_seconds=1e5),
+            }
+        ),
+    }
+    found = {
+        f"{name}{' in full' * full}": terminal.summary(record, "run/results.json", full=full)
+        for name, record in records.items()
+        for full in (False, True)
+    }
+    found["a failure"] = terminal.failure(
+        replace(next(each for each in epochs.judgements if each.verdict.fails), reason="word " * 60),
+        preview="preview.mp4",
+        again=f"pytest {'x ' * 60}",
+    ).splitlines()
+    found["stored"] = terminal.stored_lines("b", ["s  clip  none -> 0.6"], [note], "root insisted " * 9)
+    found["compared"] = compare.lines(records["notes"].model_copy(update={"project_tests": tests}))
+    return found
+
+
+@pytest.mark.parametrize("told", _shown())
+def test_lines_fit_into_80_columns_apart_from_what_is_copied_or_searched_for(told: str) -> None:
+    lines = [line for line in _shown()[told] if len(line) > 80]
+    whole = ("next: ", "record: ", "note: ")
+    # the table of `compare` has a column for each checkpoint
+    prose = [line for line in lines if told != "compared" or "  " not in line.strip()]
+    prose = [line for line in prose if ": left out: " not in line]
+    assert [line for line in prose if not line.lstrip().startswith(whole)] == []

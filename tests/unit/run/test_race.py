@@ -354,7 +354,7 @@ def test_who_waits_for_the_tie_break_of_a_race_that_stopped_is_not_out(race: Ope
     able = [each for each in card.entrants if each.state == "no_better"]
     assert able
     stopped = card.model_copy(update={"stopped": "by Ctrl-C"})
-    for of, words in ((card, "out at n = "), (stopped, "no better than ")):
+    for of, words in ((card, "out at n = "), (stopped, "at most 0.25 fail bands better than ")):
         ends = {row[0]: row[-1] for row in rows(of, "en", str, str)}
         assert all(ends[each.name].startswith(words) for each in able if each.name != card.winner)
 
