@@ -173,7 +173,7 @@ class ModelFiles:
             last, paths = keys[-1], [path for key in keys for path in self.found[key]]
             where = self.suite.where(last)
             try:
-                refuse_repeated(paths, key=part, where=where)
+                refuse_repeated(paths, key=part, where=where, next_command=self.suite.show(last))
                 self._refuse_another_part(part, paths, where)
             except SuiteError as error:
                 problems[last] = Problem(last, error.message, self._command(error, last, ""))
@@ -275,4 +275,4 @@ def _require_whole(paths: Sequence[Path], key: str, suite: Suite) -> None:
 
 
 def _weights(paths: Sequence[Path]) -> Iterator[Path]:
-    yield from (path for path in paths if path.suffix == ".safetensors" and path.is_file())
+    yield from (path for path in paths if path.suffix.lower() == ".safetensors" and path.is_file())

@@ -24,13 +24,23 @@ def refusal(complaint: str, *, key: str = "") -> PydanticCustomError:
     return PydanticCustomError("wanlora", "{complaint}", {"complaint": complaint, "key": key})
 
 
-def reference(*suffixes: str) -> AfterValidator:
-    """Check a file reference and make it absolute, against the folders of the validation context."""
+def reference(*suffixes: str, by_diffsynth: bool = False) -> AfterValidator:
+    """Check a file reference and make it absolute, against the folders of the validation context.
+
+    Args:
+        suffixes: Of the files that are read, in letters of either case; any if left out.
+        by_diffsynth: Whether DiffSynth reads them, which takes other letters for a pickle.
+    """
 
     def check(text: str, info: ValidationInfo) -> str:
         text = _anchored(text, info)
-        if suffixes and not text.endswith(suffixes):
+        if suffixes and not text.lower().endswith(suffixes):
             raise refusal(f"not a kind of file that is read; allowed: {', '.join(suffixes)}")
+        if by_diffsynth and not text.endswith(suffixes):
+            raise refusal(
+                "DiffSynth does not read a model's file whose ending has capital letters; "
+                f"allowed: a name, or a link, that ends in {', '.join(suffixes)}"
+            )
         return text
 
     return AfterValidator(check)
@@ -97,4 +107,5 @@ Entry: TypeAlias = Annotated[str, StringConstraints(pattern=checks.ENTRY)]
 MetricId: TypeAlias = Annotated[str, AfterValidator(metric)]
 SuiteFile: TypeAlias = Annotated[str, reference()]
 Weights: TypeAlias = Annotated[str, reference(".safetensors")]
+ModelWeights: TypeAlias = Annotated[str, reference(".safetensors", by_diffsynth=True)]
 Positive: TypeAlias = Annotated[int, Field(gt=0)]

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field
 from pytest_wanlora.checkpoint.experts import EXPERTS
 from pytest_wanlora.suite.fields import (
     Frozen,
+    ModelWeights,
     Positive,
     Registration,
     Sha256,
@@ -43,7 +44,7 @@ class Architecture(Frozen):
     image_layers: bool = False
 
 
-_Denoiser = Annotated[tuple[Weights, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+_Denoiser = Annotated[tuple[ModelWeights, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
 
 class Expert(Frozen):
@@ -106,9 +107,9 @@ class ModelFiles(Frozen):
     experts: Experts | None = None
     boundary: Annotated[float, Field(gt=0, lt=1)] | None = None
     resident_experts: Annotated[Literal[1, 2], BeforeValidator(whole)] = 2
-    text_encoder: Weights
-    vae: Weights
-    image_encoder: Weights | None = None
+    text_encoder: ModelWeights
+    vae: ModelWeights
+    image_encoder: ModelWeights | None = None
     tokenizer: Annotated[str, reference()]
     sha256: Mapping[str, Sha256] = Field(default_factory=dict)
     registration: Registration | None = Field(default=None, alias="register")
