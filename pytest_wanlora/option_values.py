@@ -87,8 +87,7 @@ def parse_scales(given: Given) -> tuple[float, ...]:
         scales = tuple(map(float, words))
     except ValueError as error:
         raise given.refused(allowed) from error
-    # their names, epoch-2@0.8, have six digits
-    if not all(0 < abs(scale) <= 10 for scale in scales) or len({f"{s:g}" for s in scales}) < len(scales):
+    if not all(0 < abs(scale) <= 10 for scale in scales) or len(set(scales)) < len(scales):
         raise given.refused(allowed)
     return scales
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from string import Formatter
 from typing import Final, Literal
 
@@ -48,6 +49,28 @@ def number_of(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def digits(number: float) -> str:
+    """A number with all of its digits, as a command takes it: fewer would be another strength.
+
+    Example:
+        >>> digits(1.0), digits(0.1333333333), digits(1e-05)
+        ('1', '0.1333333333', '0.00001')
+    """
+    # the shortest text that reads back as the same number, without an exponent
+    return format(Decimal(repr(number)), "f").removesuffix(".0")
+
+
+def product(own: float, scale: float) -> str:
+    """A strength that is the product of two, as `digits` writes it.
+
+    Example:
+        >>> product(0.1, 0.7), product(0.1333333333, 1.0)
+        ('0.07', '0.1333333333')
+    """
+    # 0.1 x 0.7 is 0.06999999999999999, with digits that nobody typed
+    return digits(own if scale == 1.0 else float(f"{own * scale:.15g}"))
+
+
 def strength_of(scale: float, own: Mapping[str, float]) -> str:
     """The strength of a LoRA; of a pair that of each half, with the factors of which it is the product.
 
@@ -64,8 +87,8 @@ def strength_of(scale: float, own: Mapping[str, float]) -> str:
         'high 0.4 (0.5 x 0.8), low 0.8 (1 x 0.8)'
     """
     if all(each == 1.0 for each in own.values()):
-        return f"{scale:g}"
-    factors = "" if scale == 1.0 else " ({own:g} x {scale:g})"
+        return digits(scale)
+    factors = "" if scale == 1.0 else f" ({{}} x {digits(scale)})"
     return ", ".join(
-        f"{expert} {each * scale:g}{factors.format(own=each, scale=scale)}" for expert, each in own.items()
+        f"{expert} {product(each, scale)}{factors.format(digits(each))}" for expert, each in own.items()
     )

@@ -18,6 +18,7 @@ from pytest_wanlora import option_values, options
 from pytest_wanlora.errors import SettingsError
 from pytest_wanlora.option_values import Budget
 from pytest_wanlora.options import Given
+from pytest_wanlora.phrases import digits
 
 if TYPE_CHECKING:
     import pytest
@@ -417,9 +418,9 @@ def _refuse_contradictions(settings: Settings) -> None:
             next_command=settings.again("--lora=FILE"),
         )
     if len(settings.scales) > 1:
-        shown = ",".join(f"{scale:g}" for scale in settings.scales)
+        shown = ",".join(map(digits, settings.scales))
         raise SettingsError(
             f"--update-baselines: strengths {shown} ({settings.sources['wanlora-scale']}); "
             "allowed: one, the one to accept",
-            next_command=settings.again(f"--wanlora-scale={settings.scale:g}"),
+            next_command=settings.again(f"--wanlora-scale={digits(settings.scale)}"),
         )

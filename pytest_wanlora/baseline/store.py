@@ -39,6 +39,7 @@ from pytest_wanlora.files import (
     undashed,
     write_whole,
 )
+from pytest_wanlora.phrases import digits
 from pytest_wanlora.schemas import first_error
 
 SCHEMA_VERSION = 2
@@ -77,7 +78,7 @@ def measure_again(found: Baseline, suite_option: str) -> str:
     if halves := found.candidate.get("experts"):
         files = {expert: half["file"] for expert, half in halves.items()}
         file = argument_of(files, {expert: half["strength"] for expert, half in halves.items()})
-    scale = "" if found.scale in (None, 1.0) else f" --wanlora-scale {found.scale:g}"
+    scale = "" if found.scale in (None, 1.0) else f" --wanlora-scale {digits(found.scale)}"
     return command.replace("--lora FILE", f"--lora {shlex.quote(file)}") + scale
 
 

@@ -283,19 +283,36 @@ def _missing(path: Path) -> CheckpointError:
         return CheckpointError(
             f"{path}: no such file, nor is there a folder {folder}", next_command=listing(path)
         )
-    try:
-        names = sorted(entry.name for entry in folder.iterdir() if is_safetensors(entry) and entry.exists())
-    except OSError:
-        names = []
-    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.5) or names[:3]
-    if not near:
+    near, names = alike(path), _neighbours(folder)
+    if not names:
         return CheckpointError(
             f"{path}: no such file, and no .safetensors file lies in {folder}", next_command=listing(path)
         )
+    beside = ", ".join([each.name for each in near] or names[:3])
     return CheckpointError(
-        f"{path}: no such file; in the same folder lie: {', '.join(near)}",
-        options={"--lora": from_here(folder / near[0])},
+        f"{path}: no such file; in the same folder lie: {beside}",
+        # one of another name altogether would be a guess
+        next_command=None if near else listing(path),
+        options={"--lora": from_here(near[0])} if near else None,
     )
+
+
+def alike(path: Path) -> list[Path]:
+    """Up to three files beside one that is missing whose names are like its own, the most alike first."""
+    # every name ends in the same suffix, which may be mistyped or left out
+    stems: dict[str, list[str]] = {}
+    for name in _neighbours(path.parent):
+        stems.setdefault(name[: -len(SUFFIX)], []).append(name)
+    ways = (difflib.get_close_matches(typed, list(stems), 3, 0.5) for typed in (path.stem, path.name))
+    near = next(filter(None, ways), [])
+    return [path.parent / name for stem in near for name in stems[stem]][:3]
+
+
+def _neighbours(folder: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in folder.iterdir() if is_safetensors(entry) and entry.exists())
+    except OSError:
+        return []
 
 
 def _unreadable(path: Path, error: OSError | ValueError) -> CheckpointError:

@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import os
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.checkpoint.container import SUFFIX, Container, is_safetensors, open_container
+from pytest_wanlora.checkpoint.container import SUFFIX, Container, alike, is_safetensors, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, refuse_dropped, split
 from pytest_wanlora.checkpoint.pair_names import common, common_name, half, telling
+from pytest_wanlora.checkpoint.partners import as_half, partner
 from pytest_wanlora.checkpoint.paths import argument as argument_for
-from pytest_wanlora.checkpoint.paths import argument_of, expand, others, unique_names
+from pytest_wanlora.checkpoint.paths import argument_of, expand, numbered, others, unique_names
 from pytest_wanlora.checkpoint.reading import read
 from pytest_wanlora.checkpoint.record import Checkpoint
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import expand_home, from_here, listing
-from pytest_wanlora.phrases import strength_of
+from pytest_wanlora.phrases import digits, strength_of
 
 _ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
+# one of both halves, a separator that is none, the other half
+_SEPARATED: Final = re.compile(r"(.*?[^\s;+&|])\s*([;+&|]|\s)\s*(high|low)=(.+)")
 _STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
 _STRENGTHS: Final = (
     "a number from -10 to 10 behind the file, as in {}=FILE@0.8; not 0, for which its file is left out"
@@ -74,14 +80,36 @@ class Asked:
     def _half(self, expert: str) -> Checkpoint:
         path = self.halves[expert]
         try:
-            container = open_container(path)
+            return read_half(path, expert, self.halves)
         except CheckpointError as error:
-            # another file in the place of one that is missing, and not of the pair
-            if isinstance(near := error.options.get("--lora"), str):
-                meant = argument_for(path, {**self.halves, expert: Path(near)}, self.strengths)
-                raise CheckpointError(error.message, options={"--lora": meant}) from error
-            raise
-        return read_half(container, expert, self.halves)
+            if os.path.lexists(path):
+                if "--lora" not in error.options or len(self.halves) == 1:
+                    raise
+                # what it says of this file would leave out the other one
+                files = dict.fromkeys(map(from_here, self.halves.values()))
+                command = shlex.join(["python", "-m", "pytest_wanlora", "inspect", *files])
+                raise CheckpointError(error.message, next_command=command) from error
+            meant = {each: self._meant(each) for each in self.halves}
+            known = {each: file for each, file in meant.items() if file is not None}
+            if len(known) < len(meant):
+                raise CheckpointError(error.message, next_command=listing(path)) from error
+            instead = argument_for(path, known, self.strengths)
+            raise CheckpointError(error.message, options={"--lora": instead}) from error
+
+    def _meant(self, expert: str) -> Path | None:
+        """The file of one expert; where it is missing one of a similar name, or the partner of the other."""
+        path = self.halves[expert]
+        if os.path.lexists(path):
+            return path
+        others = {os.path.realpath(each): each for other, each in self.halves.items() if other != expert}
+        near = [*alike(path), *filter(None, map(partner, others.values()))]
+        # not the other half once more
+        fitting = (
+            each
+            for each in near
+            if os.path.realpath(each) not in others and (half(each) or (expert,))[0] == expert
+        )
+        return next(fitting, None)
 
 
 def read_half(path: Path | Container, expert: str, halves: Mapping[str, Path]) -> Checkpoint:
@@ -184,11 +212,14 @@ def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
     for each in candidates:
         files.setdefault(each.files, []).append(each)
     names = dict(zip(files, unique_names([of[0].path for of in files.values()]), strict=True))
-    return tuple(
-        names[each.files]
-        if len(files[each.files]) == 1
-        else f"{names[each.files]}@{strength_of(1.0, each.strengths).replace(' ', '')}"
-        for each in candidates
+    # a file may be called as a pair at a strength is
+    return numbered(
+        [
+            names[each.files]
+            if len(files[each.files]) == 1
+            else f"{names[each.files]}@{strength_of(1.0, each.strengths).replace(' ', '')}"
+            for each in candidates
+        ]
     )
 
 
@@ -204,17 +235,48 @@ def pairs_by_name(arguments: Sequence[str]) -> bool:
 def _roles(argument: str) -> dict[str, str]:
     """The parts of ``high=A,low=B``; empty for a path."""
     found: dict[str, str] = {}
-    for expert, text in _cut(argument, Path()):
+    parts = _cut(argument, Path())
+    for expert, text in parts:
+        problem = ""
         if expert not in EXPERTS or expert in found or not text:
             problem = "is given twice" if expert in found else "has no file" if not text else "is no expert"
-            kept = argument_of({name: _from_here(known) for name, known in found.items()})
+        elif (more := _SEPARATED.fullmatch(text)) and not _is_there(Path(), text):
+            problem = f"and {more[3]} are separated by {more[2]!r}, and not by a comma"
+            parts = [(expert, more[1]), (more[3], more[4])]
+        if problem:
+            # every half that was typed, or none: one alone would be gated as it was not meant
+            kept = _as_meant(parts)
             raise CheckpointError(
-                f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE, low=FILE or both, once each",
-                next_command=None if kept else listing(Path()),
+                f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE,low=FILE, or one of "
+                "both, once each",
+                next_command=None if kept else listing(Path(next((each for _, each in parts if each), ""))),
                 options={"--lora": kept} if kept else None,
             )
         found[expert] = text
     return found
+
+
+def _as_meant(parts: Sequence[tuple[str, str]]) -> str:
+    """What to give for parts of which one is wrong, with every file that is in them; empty if unclear."""
+    given = [(_expert_like(expert), text) for expert, text in parts if text]
+    if len(given) == 1 and len(parts) == 2:
+        ((expert, text),) = given
+        file, strength = _strength(text)
+        whole = _whole(Asked(Path(file), {expert: Path(file)}, {expert: strength}))
+        return whole.argument if len(whole.halves) > 1 else ""
+    ways = ([each for each, _ in given], [(half(Path(text)) or ("",))[0] for _, text in given])
+    experts = next((way for way in ways if set(way) <= set(EXPERTS) and len(set(way)) == len(way)), [])
+    if not experts and len(given) == len(EXPERTS):
+        known = given[0][0] or next((each for each in EXPERTS if each != given[1][0]), "")
+        experts = [known, *(each for each in EXPERTS if each != known)]
+    files = {each: Path(from_here(Path(text))) for each, (_, text) in zip(experts, given, strict=False)}
+    return argument_of({each: files[each] for each in EXPERTS if each in files})
+
+
+def _expert_like(word: str) -> str:
+    """The expert that a word for one means, `high_noise` or `lwo`; empty if none."""
+    near = difflib.get_close_matches(word.lower(), EXPERTS, n=1)
+    return (named_in(word) or ("".join(near),))[0]
 
 
 def _cut(argument: str, folder: Path) -> list[tuple[str, str]]:
@@ -266,9 +328,9 @@ def _refuse_listed(argument: str) -> None:
     where, strength = _strength(argument)
     if where != argument and os.path.lexists(where):
         raise CheckpointError(
-            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {strength:g}, or a strength "
+            f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {digits(strength)}, or a strength "
             "behind the file of an expert, as in high=FILE@0.8",
-            options={"--lora": from_here(Path(where)), "--wanlora-scale": f"{strength:g}"},
+            options={"--lora": from_here(Path(where)), "--wanlora-scale": digits(strength)},
         )
     parts = [each.strip() for each in argument.split(",")]
     if os.path.lexists(argument) or len(parts) < 2 or not all(map(os.path.lexists, parts)):
@@ -291,12 +353,13 @@ def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
     for expert, text in roles.items():
         where, strengths[expert] = _strength(text)
         try:
-            files[expert] = _by_stem(argument, expert, expand([where]))
+            paths = expand([where])
         except CheckpointError as error:
             if not isinstance(meant := error.options.get("--lora"), tuple):
                 raise
             of = {name: from_here(Path(each)) for name, each in roles.items()} | {expert: meant[0]}
             raise CheckpointError(error.message, options={"--lora": argument_of(of)}) from error
+        files[expert] = _by_stem(argument, expert, paths, roles)
     if len(files) == 1:
         ((expert, own),) = files.items()
         return [Asked(path, {expert: path}, strengths) for path in own.values()]
@@ -345,18 +408,31 @@ def _refuse_strengths(argument: str, roles: Mapping[str, str]) -> None:
         )
 
 
-def _by_stem(argument: str, expert: str, paths: Iterable[Path]) -> dict[str, Path]:
+def _by_stem(argument: str, expert: str, paths: Iterable[Path], roles: Mapping[str, str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
         stem = common_name(path)
         if stem in found:
+            by_name = _paired(roles)
             raise CheckpointError(
                 f"--lora: {argument!r}: {found[stem]} and {path} are both the {expert}-noise half of "
                 f"{telling(path.with_name(f'{stem}.safetensors')).stem!r}; allowed: one",
-                options={"--lora": f"{expert}={from_here(found[stem])}"},
+                next_command=None if by_name else listing(path),
+                options={"--lora": by_name} if by_name else None,
             )
         found[stem] = path
     return found
+
+
+def _paired(roles: Mapping[str, str]) -> tuple[str, ...]:
+    """The pairs of all files that are given for the experts, by their names; empty if they make none."""
+    where = {expert: _strength(text) for expert, text in roles.items()}
+    strengths = {expert: strength for expert, (_, strength) in where.items()}
+    with suppress(CheckpointError):
+        found = _by_name([text for text, _ in where.values()])
+        if all(each.halves for each in found):
+            return tuple(argument_for(each.path, each.halves, strengths) for each in found)
+    return ()
 
 
 def _by_name(arguments: Sequence[str]) -> list[Asked]:
@@ -375,7 +451,7 @@ def _by_name(arguments: Sequence[str]) -> list[Asked]:
                 f"--lora: {place[expert]} and {path} are both the {expert}-noise half of "
                 f"{telling(common).stem!r}; "
                 "allowed: one",
-                options={"--lora": f"{expert}={from_here(path)}"},
+                next_command=listing(path.parent),
             )
         place[expert] = path
     pairs = [
@@ -401,13 +477,28 @@ def _refuse_alone(alone: Sequence[Asked], others: Sequence[Asked], where: str) -
     """Refuse halves of a pair whose other half is not there."""
     if not alone:
         return
-    paths = sorted(each.path for each in alone)
+    whole = [_whole(each) for each in alone]
+    left = [each for each in whole if len(each.halves) == 1] or whole
+    paths = sorted(each.path for each in left)
     listed = ", ".join(map(str, paths[:5])) + (f" and {len(paths) - 5} more" if len(paths) > 5 else "")
+    words = f"no partner for {listed}; allowed: a high-noise and a low-noise file of the same name"
+    if len(left[0].halves) > 1:
+        words = f"half of a pair alone, {listed}, and its other half lies beside it; allowed: both"
+    # two halves that were typed are not gated each with the base model, nor are they a pair by their names
+    unclear = len({expert for each in left for expert in each.halves}) > 1 and left is not whole
     raise CheckpointError(
-        f"--lora: {where}no partner for {listed}; allowed: a high-noise and a low-noise file of the same "
-        "name, or one of them on purpose",
-        options={"--lora": tuple(each.argument for each in (*others, *alone))},
+        f"--lora: {where}{words}, or one of them on purpose",
+        next_command=listing(paths[0].parent) if unclear else None,
+        options=None if unclear else {"--lora": tuple(each.argument for each in (*others, *whole))},
     )
+
+
+def _whole(alone: Asked) -> Asked:
+    """Half of a pair with its partner, where that lies beside it."""
+    ((expert, path),) = alone.halves.items()
+    other = partner(path) if (half(path) or ("",))[0] == expert else None
+    files = {each: path if each == expert else other for each in EXPERTS}
+    return replace(alone, halves={each: file for each, file in files.items() if file is not None})
 
 
 def names_experts(argument: str) -> bool:
@@ -417,3 +508,11 @@ def names_experts(argument: str) -> bool:
         CheckpointError: It names an expert that there is not, one twice, or one without a file.
     """
     return bool(_roles(argument))
+
+
+def for_experts(argument: Path) -> str:
+    """What to give `--lora` on a suite with two experts: as it is where it, or the file, names them."""
+    with suppress(CheckpointError):
+        if names_experts(str(argument)) or split(open_container(argument).entries):
+            return str(argument)
+    return as_half(argument)

@@ -6,12 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from pytest_wanlora.checkpoint.container import open_container
-from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, says_noise, split
+from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, says_noise
 from pytest_wanlora.checkpoint.pair_names import half
-from pytest_wanlora.checkpoint.pairs import names_experts
 from pytest_wanlora.checkpoint.paths import argument_of
-from pytest_wanlora.errors import CheckpointError
 
 #: In a command in the place of a file whose path is not known.
 UNKNOWN: Final = "FILE"
@@ -25,7 +22,7 @@ def partner(path: Path) -> Path | None:
     folder, (expert, common) = path.parent, found
     places: list[Path] = []
     with suppress(OSError):
-        places += sorted(each for each in folder.iterdir() if each.suffix == path.suffix)
+        places += sorted(each for each in folder.iterdir() if each.suffix.lower() == path.suffix.lower())
     with suppress(OSError):
         # folders of the experts, with files of equal names
         places += sorted(each / path.name for each in folder.parent.iterdir() if named_in(each.name))
@@ -62,11 +59,3 @@ def as_half(path: Path, expert: str = "", *, alone: bool = False) -> str:
             if each in files or other is not None or not alone
         }
     )
-
-
-def for_experts(argument: Path) -> str:
-    """What to give `--lora` on a suite with two experts: as it is where it, or the file, names them."""
-    with suppress(CheckpointError):
-        if names_experts(str(argument)) or split(open_container(argument).entries):
-            return str(argument)
-    return as_half(argument)

@@ -8,6 +8,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final
@@ -15,7 +16,7 @@ from typing import Final
 from pytest_wanlora.checkpoint.container import PICKLE_SUFFIXES, SUFFIX, is_safetensors, left_out
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import expand_home, from_here, listing
-from pytest_wanlora.phrases import number_of
+from pytest_wanlora.phrases import digits, number_of
 
 _MAGIC = re.compile(r"[*?[]")
 _PLAIN: Final[Mapping[str, float]] = MappingProxyType({})
@@ -75,17 +76,16 @@ def unique_names(paths: Sequence[Path]) -> tuple[str, ...]:
     by_stem: dict[str, list[Path]] = {}
     for path in paths:
         by_stem.setdefault(path.stem, []).append(path.absolute())
-    taken: set[str] = set()
-    names = []
-    for path in paths:
-        name = _with_folders(path.absolute(), _depth(by_stem[path.stem]))
-        number, unique = 1, name
-        while unique in taken:
-            number += 1
-            unique = f"{name}-{number}"
-        taken.add(unique)
-        names.append(unique)
-    return tuple(names)
+    return numbered([_with_folders(path.absolute(), _depth(by_stem[path.stem])) for path in paths])
+
+
+def numbered(names: Sequence[str]) -> tuple[str, ...]:
+    """Names in the same order, no two alike: what is alike has `-2`, `-3` behind."""
+    taken: dict[str, None] = {}
+    for name in names:
+        ways = chain([name], (f"{name}-{number}" for number in count(2)))
+        taken[next(way for way in ways if way not in taken)] = None
+    return tuple(taken)
 
 
 def argument_of(files: Mapping[str, Path | str], strengths: Mapping[str, float] = _PLAIN) -> str:
@@ -100,7 +100,7 @@ def argument_of(files: Mapping[str, Path | str], strengths: Mapping[str, float] 
         'high=a.safetensors@0.8,low=b.safetensors'
     """
     return ",".join(
-        f"{expert}={file}" + ("" if strengths.get(expert, 1.0) == 1.0 else f"@{strengths[expert]:g}")
+        f"{expert}={file}" + ("" if strengths.get(expert, 1.0) == 1.0 else f"@{digits(strengths[expert])}")
         for expert, file in files.items()
     )
 

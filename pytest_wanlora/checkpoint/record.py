@@ -228,10 +228,11 @@ class Checkpoint:
 
     def _halves(self) -> dict[str, Any]:
         kept = ("file", "sha256", "identity", "size", "format", "rank", "targets", "norm")
+        sizes = ("dim", "ffn_dim", "blocks")
         found = {}
         for name, each in self.experts.items():
             card = each.describe()
-            found[name] = {"strength": self.strengths[name], **{key: card[key] for key in kept}}
+            found[name] = {"strength": self.strengths[name], **{key: card[key] for key in (*kept, *sizes)}}
         return found
 
     def _width(self, what: str) -> int | None:

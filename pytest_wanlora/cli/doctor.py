@@ -155,7 +155,12 @@ def _looked_at(settings: Settings, name: str, answers: dict[str, hub.Listing]) -
     count = len(preflight.findings) + bool(lines)
     missing = f"{count} missing" if count else "everything is there"
     named = "" if device.name == "auto" else f", named by {device.source}"
-    lines = [f"suite {suite.name} on {here.device_name}{named}: {missing}", *lines, *preflight.lines()]
+    lines = [
+        f"suite {suite.name} on {here.device_name}{named}: {missing}",
+        *lines,
+        *preflight.needs,
+        *preflight.lines(),
+    ]
     warnings = (*suites.contradicting_names(suite), *preflight.warnings)
     return count, [*lines, *(f"warning: {line}" for line in warnings)]
 

@@ -12,7 +12,7 @@ from pytest_wanlora.checkpoint.programs import PROGRAMS
 from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, of_command, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError
-from pytest_wanlora.phrases import number_of
+from pytest_wanlora.phrases import digits, number_of
 from pytest_wanlora.suite.header import said_by
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def card_lines(card: dict[str, Any]) -> Iterable[str]:
         ("rank", f"{', '.join(map(str, card['ranks'])) or 'none'}; {_alphas(card)}"),
         ("targets", f"{card['targets']} in {card['block_count']}{of} blocks: {layers}"),
         *([("kinds", f"{kinds}, {card['kinds'].get('lora', 0)} lora")] if kinds else []),
-        ("model", f"dim {card['dim']}, ffn_dim {card['ffn_dim']}, blocks {card['blocks']}"),
+        ("model", _model(card)),
         ("suite", _suite(card)),
         *(("gate", command) for command in card["gates"]),
         ("norm", f"{norm} of the whole update"),
@@ -164,6 +164,14 @@ def card_lines(card: dict[str, Any]) -> Iterable[str]:
     rows += [("programs", summary(card["reads_in"]))]
     rows += [(f"in {each['program']}", _read_in(each)) for each in card["reads_in"]]
     return [card["name"], *(f"  {name:<12} {text}" for name, text in rows)]
+
+
+def _model(card: dict[str, Any]) -> str:
+    """Sizes; of a pair those of each half where they differ, since those of both together say nothing."""
+    halves = {expert: _model(half) for expert, half in card.get("experts", {}).items()}
+    if len(set(halves.values())) > 1:
+        return "; ".join(f"{expert} {said}" for expert, said in halves.items())
+    return f"dim {card['dim']}, ffn_dim {card['ffn_dim']}, blocks {card['blocks']}"
 
 
 def _suite(card: dict[str, Any]) -> str:
@@ -179,7 +187,7 @@ def _suite(card: dict[str, Any]) -> str:
 def _half(card: dict[str, Any], half: dict[str, Any]) -> str:
     # one file with both was named above
     file = "" if half["sha256"] == card["sha256"] else f"{half['file']}, SHA-256 {half['sha256']}, "
-    strength = "" if half["strength"] == 1.0 else f", strength {half['strength']:g}"
+    strength = "" if half["strength"] == 1.0 else f", strength {digits(half['strength'])}"
     norm = "not finite" if half["norm"] is None else f"{half['norm']:.4g}"
     return f"{file}rank {half['rank']}, {number_of(half['targets'], 'target')}, norm {norm}{strength}"
 

@@ -21,7 +21,7 @@ from pytest_wanlora.cli import output
 from pytest_wanlora.errors import ScoringError
 from pytest_wanlora.files import listing, unused
 from pytest_wanlora.phrases import number_of
-from pytest_wanlora.scoring.frechet import EVERY, replaceable, write_reference
+from pytest_wanlora.scoring.frechet import EVERY, fewest_videos, replaceable, write_reference
 from pytest_wanlora.scoring.videos import ENDINGS, find_sets, fitted, read_frames
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
 #: Videos a category from which on a set describes the category rather than its own videos.
 RECOMMENDED: Final = 256
-_FEWEST = 2
 _SHOWN = 20
 _STEPS = 10  # progress lines a pass
 
@@ -119,8 +118,8 @@ def check_videos(folder: Path, suite: Suite, *, every: int, skip_short: bool, sa
         say: Gets a line of progress now and then.
 
     Raises:
-        ScoringError: A category has no folder, or fewer than two videos are left of it; videos cannot be
-            decoded, are degenerate or too short: all of them are named, up to 20.
+        ScoringError: A category has no folder, or fewer videos are left of it than the suite's gate needs;
+            videos cannot be decoded, are degenerate or too short: all of them are named, up to 20.
     """
     # cv2 is not needed to build a parser
     from pytest_wanlora.scoring.frames import degenerate
@@ -152,10 +151,17 @@ def check_videos(folder: Path, suite: Suite, *, every: int, skip_short: bool, sa
                 resized += video.shape[1:3] != (sampling.height, sampling.width)
         kept[name] = tuple(fit)
     _refuse(folder, bad, [] if skip_short else short, total)
-    few = [f"{name} has {len(paths)}" for name, paths in kept.items() if len(paths) < _FEWEST]
+    used = {name if name in kept else EVERY for name in (each.category for each in suite.scenarios)}
+    fewest, any_set = fewest_videos(suite.tolerances), fewest_videos(())
+    few = [
+        f"{name} has {len(paths)}"
+        for name, paths in kept.items()
+        if len(paths) < (fewest if name in used else any_set)
+    ]
     if few:
+        why = ", as the suite compares fvd" if fewest > any_set else ""
         raise ScoringError(
-            f"{folder}: too few videos: {', '.join(few)}; allowed: {_FEWEST} or more a category",
+            f"{folder}: too few videos: {', '.join(few)}; allowed: {fewest} or more a category{why}",
             next_command=listing(folder),
         )
     return Chosen(kept, sampling.frames, sampling.height, sampling.width, every, resized, tuple(short))

@@ -15,6 +15,7 @@ from pytest_wanlora.cli.output import BAD, OK, complain, of_command, say, say_js
 from pytest_wanlora.errors import CheckpointError, SettingsError, WanloraError
 from pytest_wanlora.files import file_sha256
 from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.phrases import digits
 from pytest_wanlora.publishing.bounds import HELP, parse_bound, where_lax
 from pytest_wanlora.publishing.policy import Policy, read_policy
 from pytest_wanlora.results.folders import RECORD
@@ -114,7 +115,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def _run(arguments: argparse.Namespace) -> int:
     from pytest_wanlora.publishing import verify
 
-    if arguments.receipt.suffix.lower() == ".safetensors" and arguments.checkpoint.suffix in (
+    if arguments.receipt.suffix.lower() == ".safetensors" and arguments.checkpoint.suffix.lower() in (
         ".json",
         ".sigstore",
     ):
@@ -154,7 +155,7 @@ def _next(arguments: argparse.Namespace, demands: Demands, found: Verification) 
 
 def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None, record: Path | None) -> str:
     """The command that gates the checkpoint as it is demanded; if it passes, it writes a new receipt."""
-    from pytest_wanlora.checkpoint.partners import for_experts
+    from pytest_wanlora.checkpoint.pairs import for_experts
     from pytest_wanlora.reports.commands import typed
     from pytest_wanlora.suite import load, packaged
 
@@ -164,7 +165,7 @@ def _gate(checkpoint: Path, demands: Demands, said: PredicateV1 | None, record: 
     copied = bool(lax) and suite in packaged()
     options = ["--wanlora-suite", suite] if suite and not copied else []
     if demands.scale != 1 or (said is not None and said.checkpoint.scale != 1):
-        options += ["--wanlora-scale", f"{demands.scale:g}"]
+        options += ["--wanlora-scale", digits(demands.scale)]
     fewest = demands.min_seeds or 0
     if said is not None and min(map(len, said.seeds.values()), default=fewest) < fewest <= _MOST_SEEDS:
         options += ["--wanlora-seeds", f"{fewest}:{max(fewest, *said.suite.looks)}"]

@@ -107,16 +107,17 @@ def _named(handed: Sequence[str], suite: str) -> list[str]:
 
 
 def _experts(handed: Sequence[str]) -> bool | None:
-    """Whether the suite that was named has two experts; None where none was."""
+    """Whether the suite that pytest is given, or its ini file names, has two experts; None without one."""
     from pytest_wanlora import suite as suites
+    from pytest_wanlora.hooks import ini_files
 
-    words = iter(handed)
-    named = None
-    for word in words:
-        name, equals, value = word.partition("=")
-        if name == "--wanlora-suite":
-            named = value if equals else next(words, None)
-    return None if named is None else suites.load(named).model.experts is not None
+    settings = ini_files.of_project(handed)
+    if settings.suite is None:
+        return None
+    return (
+        suites.load(settings.suite, baselines=settings.baselines_dir, seeds=settings.seeds).model.experts
+        is not None
+    )
 
 
 def _refuse(arguments: argparse.Namespace, handed: Sequence[str]) -> None:

@@ -163,8 +163,11 @@ class _Reader:
         return pytest.ExitCode.TESTS_FAILED
 
 
-def of_project() -> Settings:
-    """The settings that `pytest` alone has in the current folder, as pytest itself finds them.
+def of_project(words: Sequence[str] = ()) -> Settings:
+    """The settings that `pytest` has in the current folder, as pytest itself finds them.
+
+    Args:
+        words: Of its command line.
 
     Raises:
         SettingsError: One of them is wrong, or pytest cannot start; why, it has printed.
@@ -172,7 +175,7 @@ def of_project() -> Settings:
     reader = _Reader()
     # the package is imported already, which pytest warns of
     ignored = "ignore:Module already imported:pytest.PytestAssertRewriteWarning"
-    pytest.main(["-W", ignored], plugins=[reader])
+    pytest.main(["-W", ignored, *words], plugins=[reader])
     if reader.settings is None:
         raise SettingsError(
             "pytest has no settings of this plugin here: it says why above, or the plugin is switched off; "

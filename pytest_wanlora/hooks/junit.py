@@ -1,7 +1,8 @@
-"""A test case in pytest's JUnit file for what ends a run before any of its tests is collected."""
+"""A test case in pytest's JUnit file for why a run does not end well, where no test of it failed."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -29,13 +30,37 @@ def tell_race(session: pytest.Session, card: RaceCard | None, error: BaseExcepti
     why = [str(error)]
     if card is not None:
         why = [*race.lines(card, "en", str, str), f"next: {card.next_command}"]
-    manager = session.config.pluginmanager
+    if whole:
+        _junit(session, "pytest_sessionstart")(session=session)
+    _tell(session, "race", why)
+    if whole:
+        _write(session)
+
+
+def tell_end(session: pytest.Session, why: Iterable[str]) -> None:
+    """Write why a run does not end well although no test case says so, into the file that has been written.
+
+    Args:
+        session: Of the run.
+        why: What the terminal says of it, a line each.
+    """
+    _tell(session, "run", [*why, f"pytest ended with exit code {int(session.exitstatus)}"])
+    # only now is it known with which exit code the run ends
+    _write(session)
+
+
+def _tell(session: pytest.Session, name: str, why: Iterable[str]) -> None:
+    report = pytest.CollectReport(f"{PREFIX}::{name}", "failed", "\n".join(why), [])
+    _junit(session, "pytest_collectreport")(report=report)
+
+
+def _write(session: pytest.Session) -> None:
+    _junit(session, "pytest_sessionfinish")(session=session, exitstatus=session.exitstatus)
+
+
+def _junit(session: pytest.Session, hook: str) -> Callable[..., object]:
+    """A hook of the plugin behind `--junitxml` alone."""
     # the terminal has said it, and `--lf` must not look for it
+    manager = session.config.pluginmanager
     others = [plugin for plugin in manager.get_plugins() if type(plugin).__module__ != _MODULE]
-    report = pytest.CollectReport(f"{PREFIX}::race", "failed", "\n".join(why), [])
-    if whole:
-        manager.subset_hook_caller("pytest_sessionstart", others)(session=session)
-    manager.subset_hook_caller("pytest_collectreport", others)(report=report)
-    if whole:
-        finish = manager.subset_hook_caller("pytest_sessionfinish", others)
-        finish(session=session, exitstatus=session.exitstatus)
+    return manager.subset_hook_caller(hook, others)

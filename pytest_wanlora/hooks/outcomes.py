@@ -102,6 +102,8 @@ class Outcomes:
         # a dictionary for its order
         self._failed: dict[str, None] = {}
         self._stopped: str | None = None
+        #: Whether any report of pytest's own says that something failed.
+        self.red = False
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
         """Note an item of the gate or a project test, whether or not it will be run."""
@@ -169,6 +171,7 @@ class Outcomes:
                 raised = each["raised"]["words"]
         if report.failed:
             self._failed[report.nodeid] = None
+            self.red = True
         fate = _fate(report, raised)
         if fate is not None:
             known = self._fates.setdefault(report.nodeid, fate)
@@ -199,6 +202,7 @@ class Outcomes:
         """Record a file that could not be collected: its tests are not known."""
         if report.failed:
             self._failed[report.nodeid or "collection"] = None
+            self.red = True
         if report.skipped and self._names_our_fixtures(report.nodeid):
             # pytest.skip or importorskip outside a test: it hides every test of the file
             self._collected.tests[report.nodeid] = None

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import os
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
@@ -141,6 +141,7 @@ class Run:
             if course is not None:
                 gate.narrow(course.ended(error))
             junit.tell_race(session, gate.race, error, whole=self.controller is not None)
+            self.outcomes.red = True
             if not isinstance(error, WanloraError):
                 raise
             self.outcomes.stop(error.message)
@@ -251,15 +252,15 @@ class Run:
 
         outcomes, gate = self.outcomes, self.gate
         if not gate.settings.update_baselines:
-            outcomes.judge_again(gate.judge.changed)
+            outcomes.judge_again(gate.judge.files.changed)
         left_out, tests, others = outcomes.left_out, outcomes.project_tests, outcomes.other_failures
         failing = any(judged.verdict.fails for judged in outcomes.judged)
         # a run that stores a baseline decides on nothing that project tests could be about
         demanded = () if gate.settings.update_baselines else tests
         nobody = gate.race is not None and not gate.race.gated
         part = bool(left_out) or gate.settings.partial or nobody
-        part = part or not all(test.outcome.ran for test in demanded)
-        if part or others or failing or not all(test.passed for test in demanded):
+        idle = sum(not test.outcome.ran for test in demanded)
+        if part or idle or others or failing or not all(test.passed for test in demanded):
             _fail(session)
         refused = outcomes.storing is not None and outcomes.storing.why
         told = {f"test_baseline[{name}]" for name in gate.stored} if refused else ()
@@ -282,14 +283,32 @@ class Run:
             ),
         )
         self._record(session, ending)
-        if part:
+        if part or idle:
             self.lines.append(
                 terminal.only_part(
                     int(session.exitstatus),
                     nothing=not outcomes.judged and not outcomes.stored,
                     storing=outcomes.storing,
+                    tests=0 if part else idle,
                 )
             )
+        if session.exitstatus and not outcomes.red:
+            # the file without a failing test case is all that some readers have of the run
+            junit.tell_end(session, [*self._undone(ending), *(self.lines[-1:] if part else ())])
+
+    def _undone(self, ending: Ending) -> Iterator[str]:
+        """What was to be judged or to pass, and was not."""
+        from pytest_wanlora.reports import sentences, terminal
+
+        record = self.recording.record
+        if record is None:
+            yield from self.lines
+            return
+        if record.storing is None:
+            refused = (card for card in record.candidates if not card.publishable)
+            yield from (f"{card.name} may not be published: {card.reason}" for card in refused)
+        yield from terminal.left_out_lines(ending.left_out, self.gate.items)
+        yield from (sentences.project_test_line(each) for each in ending.project_tests if not each.passed)
 
     def _record(self, session: pytest.Session, ending: Ending) -> None:
         try:

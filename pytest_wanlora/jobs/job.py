@@ -108,8 +108,8 @@ class Applied:
         cosine: Cosine between the real and the intended change.
         relative_size: Norm of the intended change divided by the norm of the patched weights.
         mode: `"fused"` or `"unfused"`.
-        experts: Of a pair, the same of each expert's LoRA; `strength` and `cosine` are then those of the LoRA
-            that was applied less faithfully.
+        experts: Of a pair, the same of each expert's LoRA; `strength`, `cosine` and `relative_size` are then
+            those of the LoRA that was applied less faithfully, of equals the weaker one.
     """
 
     targets: int
@@ -121,10 +121,25 @@ class Applied:
     mode: str
     experts: Mapping[str, Applied] = field(default_factory=dict)
 
+    @property
+    def faithfulness(self) -> float:
+        """1 where the weights really changed as intended, less the more they differ from that."""
+        return self.cosine - abs(self.strength - 1.0)
+
+    @property
+    def told(self) -> str:
+        """The expert of whose LoRA the figures of a pair are; empty of one LoRA."""
+        return "" if len(self.experts) < 2 else least(self.experts)
+
     def plain(self) -> dict[str, Any]:
         """Plain values for JSON; `experts` is there for pairs alone."""
         found = dataclasses.asdict(self)
         return {name: value for name, value in found.items() if name != "experts" or value}
+
+
+def least(experts: Mapping[str, Applied]) -> str:
+    """The expert whose LoRA was applied least faithfully, of equals the weakest one."""
+    return min(experts, key=lambda name: (round(experts[name].faithfulness, 3), experts[name].relative_size))
 
 
 @dataclass(frozen=True)

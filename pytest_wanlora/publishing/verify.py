@@ -17,7 +17,7 @@ from pathlib import Path
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import CheckpointError, RecordError, SettingsError
 from pytest_wanlora.files import listing, parse_json, read_regular
-from pytest_wanlora.phrases import number_of
+from pytest_wanlora.phrases import digits, number_of
 from pytest_wanlora.publishing import bounds, bundle, halves, receipt, recomputed, ssh_signature
 from pytest_wanlora.publishing.bounds import Bound
 from pytest_wanlora.publishing.predicate import (
@@ -319,7 +319,7 @@ def _of_the_demands(said: PredicateV1, demands: Demands) -> Iterable[str]:
     if demands.suite_sha256 is not None and digest != demands.suite_sha256.lower():
         yield f"the suite's file has SHA-256 {digest}, required: {demands.suite_sha256.lower()}"
     if said.checkpoint.scale != demands.scale:
-        yield f"gated at strength {said.checkpoint.scale:g}, required: {demands.scale:g}"
+        yield f"gated at strength {digits(said.checkpoint.scale)}, required: {digits(demands.scale)}"
     if demands.min_seeds is not None:
         for scenario in said.suite.scenarios or ("",):
             count = len(set(said.seeds.get(scenario, ())))

@@ -12,6 +12,7 @@ from itertools import islice
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.phrases import digits
 from pytest_wanlora.suite import packaged
 
 if TYPE_CHECKING:
@@ -172,22 +173,23 @@ def _options(record: RunRecord, *without: str) -> tuple[str, ...]:
     return tuple(word for name, words in given.items() if name not in without for word in words)
 
 
-def gate_again(record: RunRecord, card: CandidateCard, *more: str, file: str = "") -> str:
+def gate_again(record: RunRecord, card: CandidateCard, *more: str, files: Sequence[str] = ()) -> str:
     """Gate a checkpoint on the same suite once more.
 
     Args:
         record: The run.
         card: The checkpoint.
         more: Options that take the place of those that were typed.
-        file: What to give `--lora` in the place of the checkpoint.
+        files: What to give `--lora` in the place of the checkpoint.
     """
     strengths = {each.scale for each in record.candidates if each.sha256 is not None}
     strengths |= {each.scale for each in record.race.entrants} if record.race is not None else set()
     if len(strengths) > 1 and "--wanlora-scale" not in more:
-        more = (*more, "--wanlora-scale", f"{card.scale:g}")
+        more = (*more, "--wanlora-scale", digits(card.scale))
     without = [word for word in more if word.startswith("--")]
-    lora = file or checkpoint_file(record, card)
-    return typed("pytest", "--lora", lora, *_options(record, *without), *more)
+    given = files or (checkpoint_file(record, card),)
+    loras = (word for file in given for word in ("--lora", file))
+    return typed("pytest", *loras, *_options(record, *without), *more)
 
 
 def item_again(command: Sequence[str], nodeid: str, seeds: str = "") -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.metrics import METRICS, Metric
 from pytest_wanlora.reports import i18n, sentences, trend
-from pytest_wanlora.reports.commands import checkpoint_file, typed
+from pytest_wanlora.reports.commands import checkpoint_file, gate_again, run_folder, typed
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, Judgement
@@ -29,7 +29,7 @@ def combine(records: Sequence[RunRecord]) -> RunRecord:
     """Put the checkpoints of several runs into one record, in the order given.
 
     Checkpoints of one name in several runs get the run's number behind theirs, `epoch-2 #1`. Each keeps the
-    decision of its own run; videos for people are left behind.
+    decision of its own run, and next steps with the commands of that run; videos for people are left behind.
 
     Args:
         records: At least one.
@@ -59,14 +59,17 @@ def combine(records: Sequence[RunRecord]) -> RunRecord:
         for scored in record.sets
         if scored.role == "baseline"
     }
-    return first.model_copy(
+    together = first.model_copy(
         update={
             "run_id": SEPARATOR.join(record.run_id for record in records),
             "started": min(record.started for record in records),
             "finished": max(record.finished for record in records),
             "exit_status": max(record.exit_status for record in records),
             "partial": all(record.partial for record in records),
+            # of one run alone: what is said of a candidate's files and commands is of the candidate's own run
             "storing": None,
+            "paths": None,
+            "race": None,
             "suite": first.suite.model_copy(update={"prompts": prompts, "targets": targets}),
             "baseline": next((record.baseline for record in records if record.baseline), None),
             "candidates": tuple(card for record in renamed for card in record.candidates),
@@ -93,20 +96,28 @@ def combine(records: Sequence[RunRecord]) -> RunRecord:
             "notes": tuple(dict.fromkeys(note for record in records for note in _notes(first, record))),
         }
     )
+    return together.joined(
+        {
+            made.name: record.own(card)
+            for record, named in zip(records, renamed, strict=True)
+            for card, made in zip(record.candidates, named.candidates, strict=True)
+        }
+    )
 
 
 def _require_comparable(first: RunRecord, other: RunRecord) -> None:
     names = f"{first.run_id} and {other.run_id}"
-    files = dict.fromkeys(checkpoint_file(run, card) for run in (first, other) for card in run.candidates)
-    together = typed("pytest", *(word for file in files for word in ("--lora", file)))
+    together = _on_one_suite(first, other)
     for what, one, two in (
         ("fingerprint", first.suite.fingerprint, other.suite.fingerprint),
         ("metrics", first.suite.metrics, other.suite.metrics),
     ):
         if (differs := _difference(one, two)) is not None:
+            apart = "" if together else "\nTheir suites are for different models, so no suite can gate both."
             raise IncomparableError(
-                f"{names} cannot be compared: {what}.{differs}; allowed: checkpoints gated on one suite",
-                next_command=together,
+                f"{names} cannot be compared: {what}.{differs}; allowed: checkpoints gated on one suite"
+                f"{apart}",
+                next_command=together or " && ".join(map(_shown, (first, other))),
             )
     for scenario in [name for name in first.suite.prompts if name in other.suite.prompts]:
         if first.suite.prompts[scenario] != other.suite.prompts[scenario]:
@@ -122,6 +133,21 @@ def _require_comparable(first: RunRecord, other: RunRecord) -> None:
             f"{two_base.name} of {two_base.created}; allowed: checkpoints gated against one baseline",
             next_command=together,
         )
+
+
+def _on_one_suite(first: RunRecord, other: RunRecord) -> str:
+    """Gate the checkpoints of both runs on the suite of the first; empty for LoRAs of different models."""
+    if first.suite.fingerprint.get("model") != other.suite.fingerprint.get("model"):
+        return ""
+    gated = [(run, card) for run in (first, other) for card in run.candidates if card.sha256 is not None]
+    files = dict.fromkeys(checkpoint_file(run, card) for run, card in gated)
+    scales = sorted({card.scale for _, card in gated})
+    strengths = ("--wanlora-scale", ",".join(f"{scale:g}" for scale in scales)) if scales != [1.0] else ()
+    return gate_again(*gated[0], *strengths, files=tuple(files)) if gated else ""
+
+
+def _shown(run: RunRecord) -> str:
+    return typed("python", "-m", "pytest_wanlora", "show", run_folder(run))
 
 
 def _difference(one: object, two: object) -> str | None:

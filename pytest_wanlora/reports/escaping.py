@@ -17,15 +17,19 @@ _SIMPLE: Final = re.compile(r"[\w.\-+/=(),:@#~%\[\]{}<>&*!?'\";$^ ]+")
 #: What Markdown, HTML or GitHub give a meaning to: structure anywhere, links, mentions and emoji names where
 #: a word follows, lists and headings at the start of a line.
 _MEANING: Final = re.compile(
-    r"""[\\`*\[\]<>&#|~$]          # structure, references to issues, formulas
+    r"""[\\`*\[\]<&#|~$]           # structure, references to issues, formulas
     |(?<![^\W_])_|_(?![^\W_])    # emphasis; not within a word
     |[@:](?=\S)                  # mentions, emoji names, schemes of addresses
     |(?<=www)\.                  # addresses without one
-    |^[-+](?=[-\s]|$)|^=         # lists, rules, headings
+    |^>|^[-+](?=[-\s]|$)|^=      # quotations, lists, rules, headings
     |^\d{1,9}[.)](?=\s|$)        # numbered lists
     """,
     re.VERBOSE | re.IGNORECASE,
 )
+#: A word without the quotation marks and brackets before it and the punctuation behind it, or one character.
+_PIECE: Final = re.compile(r"""(?P<word>[^ ('"][^ ]*?(?=[.:,;)'"]*(?: |$)))|.""")
+#: The names of files, keys and tests, which a code span shows as they are.
+_CODE: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9_.\-+/=,:@~%\[\]{}*]+")
 #: Joins the parts of one emoji; other format characters are invisible, or turn the reading direction.
 _JOINER: Final = "\u200d"
 _ISOLATE, _END = "\u2068", "\u2069"
@@ -56,20 +60,33 @@ def _visible(character: str) -> str:
 def text(value: str, language: Language, *, most: int = LINE) -> str:
     """Any text as Markdown that shows it and does nothing.
 
-    Every character that Markdown, HTML or GitHub give a meaning to is a character reference, which is never
-    structure; right-to-left text is isolated, so that it does not turn what follows.
+    The name of a file, key or test with a character that Markdown, HTML or GitHub give a meaning to is a code
+    span; in any other word such a character is a reference, which is never structure. Right-to-left text is
+    isolated, so that it does not turn what follows.
 
     Args:
         value: Anything.
         language: Of the note where it is cut.
         most: Characters that are kept.
     """
-    return _isolated(_MEANING.sub(_reference, plain(value, most, language)))
+    line = plain(value, most, language)
+    # what begins a line has another meaning than the same within it
+    meant = {found.start() for found in _MEANING.finditer(line)}
+
+    def shown(found: re.Match[str]) -> str:
+        places = range(*found.span())
+        if meant.isdisjoint(places):
+            return found[0]
+        if found["word"] and _CODE.fullmatch(found[0]):
+            return f"`{found[0]}`"
+        return "".join(_reference(line[at]) if at in meant else line[at] for at in places)
+
+    return _isolated(_PIECE.sub(shown, line))
 
 
-def _reference(found: re.Match[str]) -> str:
+def _reference(character: str) -> str:
     # behind an @ a renderer would look for someone to mention, whatever way it is written
-    return "".join(f"&#{ord(character)};" for character in found[0]) + ("&#8203;" if found[0] == "@" else "")
+    return f"&#{ord(character)};" + ("&#8203;" if character == "@" else "")
 
 
 def _isolated(line: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_wanlora.phrases import strength_of
+from pytest_wanlora.phrases import digits, strength_of
 from pytest_wanlora.reports import sentences, trend
 from pytest_wanlora.reports.commands import names_of, safe_name
 from pytest_wanlora.reports.summary import rows
@@ -51,7 +51,7 @@ def points(record: RunRecord, folder: Path) -> Iterator[Point]:
         name, strength = safe[card.name], f"@{card.strength}".replace(" ", "")
         # several strengths are in the names too: of the run, then of a pair's halves
         own = strength_of(1.0, {expert: half.strength for expert, half in card.halves.items()})
-        plain = card.name.removesuffix(f"@{card.scale:g}").removesuffix(f"@{own}".replace(" ", ""))
+        plain = card.name.removesuffix(f"@{digits(card.scale)}").removesuffix(f"@{own}".replace(" ", ""))
         name = name if plain == card.name else safe_name(plain)
         found = re.fullmatch(r"(.*?)[-_. ]*([0-9]+)", name)
         training, step = (found[1], int(found[2])) if found else (name, place)

@@ -178,7 +178,11 @@ def _body(
         "noise": html_run.noise(record, anchors),
         "training": html_run.training(record, anchors),
         "previews": previews,
-        "command": html_text.visible(commands.typed(*record.command)),
+        "beneath": sentences.beneath(record, language, html_text.isolated),
+        "command": html_text.visible(
+            "\n".join(dict.fromkeys(commands.typed(*run.command) for run in record.runs))
+        ),
+        "rendering_time": sentences.rendering_time(record.totals, language),
         "install": html_text.visible(commands.install(record)),
         "fingerprint": json.dumps(record.suite.fingerprint, indent=1, sort_keys=True, ensure_ascii=False),
     }
@@ -297,6 +301,7 @@ def environment() -> Environment:
         "duration": duration,
         "when": html_run.when,
         "flat": html_run.flat,
+        "capital": html_text.capital,
     }
     made.filters.update(filters)
     return made

@@ -58,7 +58,7 @@ def facts(card: CandidateCard, language: Language) -> tuple[Fact, ...]:
         Fact(say(Html.FACT_FORMAT), f"{known.get('format', '?')}, {known.get('dtype', '?')}"),
         Fact(
             say(Html.FACT_RANK),
-            _listed(known.get("ranks") or known.get("rank")) + (alphas and f", alpha {alphas}"),
+            card.rank + (alphas and f", alpha {alphas}"),
         ),
         Fact(say(Html.FACT_TARGETS), Html.FACT_LAYERS.say(language, count=known.get("targets", "?"))),
         Fact(

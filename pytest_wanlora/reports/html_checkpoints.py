@@ -200,10 +200,7 @@ def candidate_views(record: RunRecord, anchors: Anchors) -> tuple[CandidateView,
 def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> CandidateView:
     card, language = record.candidates[index], anchors.language
     decision = record.decision(card.name)
-    failing = sorted(
-        decision.failing, key=lambda each: (each.kind != "checkpoint", _KINDS.get(each.verdict) is None)
-    )
-    seen = sum(each.verdict in _KINDS for each in failing) + len(decision.tests)
+    seen = sum(each.verdict in _KINDS for each in decision.failing) + len(decision.tests)
     why = {each.name: sentences.item_outcome_text(each, language, str) for each in record.left_out}
     nothing = mark(None, language)
     missing = tuple(
@@ -237,7 +234,7 @@ def _candidate(record: RunRecord, anchors: Anchors, index: int, top: float) -> C
         else sentences.decision_text(record, card, language, isolated),
         steps=() if card.sha256 is None else _steps(record, card.name, language),
         failing=(
-            *(_line(each, anchors) for each in failing if not each.verdict.unmeasured),
+            *(_line(each, anchors) for each in decision.failing if not each.verdict.unmeasured),
             *tests,
             *(
                 ()

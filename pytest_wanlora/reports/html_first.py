@@ -102,7 +102,7 @@ def telling(record: RunRecord, *, each_scenario_once: bool = True) -> list[Judge
         each_scenario_once: Only the worst of each scenario, and only one where nothing fails.
     """
     measured = [each for each in record.judgements if each.value is not None and not each.verdict.unmeasured]
-    ordered = sorted(measured, key=lambda each: (-each.verdict.severity, -(each.change or 0.0), each.item))
+    ordered = sorted(measured, key=lambda each: each.gravity)
     seen = [each for each in ordered if each.worst is not None]
     failed = [each for each in seen if each.verdict.fails]
     if not each_scenario_once:

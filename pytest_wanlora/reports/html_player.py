@@ -168,7 +168,7 @@ def _shot(previews: Previews, video: Video, anchors: Anchors, index: int) -> Sho
 
 def _first(takes: Sequence[Take], judged: Sequence[Judgement]) -> int:
     """The take to open with: worst in the item with the worst verdict, if it can be seen."""
-    ordered = sorted(judged, key=lambda j: (-j.verdict.severity, -(j.change or 0.0)))
+    ordered = sorted(judged, key=lambda j: j.gravity)
     seeds = [each.seed for each in takes]
     for each in ordered:
         if each.worst is not None and _told(each):

@@ -208,7 +208,7 @@ def _shown(file: _File | Fate, chosen: dict[str, str]) -> Shown:
 
 def _by_importance(record: RunRecord, files: dict[Place, _File | Fate]) -> Iterator[tuple[Place, ...]]:
     """Every video at least once, with its pair."""
-    judged = sorted(record.judgements, key=lambda each: (-each.verdict.severity, each.item))
+    judged = sorted(record.judgements, key=lambda each: each.gravity)
     for each in judged:
         if each.worst is not None and each.verdict not in ("pass", "better"):
             yield _pair(files, each.candidate, each.worst.scenario, each.worst.seed)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports import plots, race
+from pytest_wanlora.phrases import Language, digits
+from pytest_wanlora.reports import plots, race, svg
 from pytest_wanlora.reports.html_text import isolated, visible
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ class RaceView:
         lines: The answer, what better means, who failed, and what it cost.
         plot: Losses over the checkpoints, a line for each strength; empty where no loss is known.
         caption: What the plot shows.
+        strengths: Of its lines, if there are several.
+        key: The marks in it, and what they say.
         head: Titles of the table.
         rows: A candidate each, the winner first.
     """
@@ -33,6 +35,8 @@ class RaceView:
     lines: tuple[str, ...]
     plot: Markup
     caption: str
+    strengths: tuple[str, ...]
+    key: tuple[tuple[Markup, str], ...]
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 
@@ -42,32 +46,50 @@ def race_view(record: RunRecord, language: Language) -> RaceView | None:
     found = record.race
     if found is None:
         return None
+    drawn = [each for each in found.entrants if each.loss is not None]
+    # pairs whose halves have strengths of their own are on one line, and their names tell them apart
+    scales = tuple(dict.fromkeys(each.scale for each in found.entrants))
+    strengths = tuple(f"{scale:g}" for scale in scales) if len(scales) > 1 else ()
+    caption = race.RACE["curves" if strengths else "curve"].say(language)
+    marks = sorted({race.mark(found, each) for each in drawn}, key=_place)
     return RaceView(
         title=race.RACE["title"].say(language),
         lines=tuple(race.lines(found, language, isolated, visible)),
-        plot=_curve(found, language),
-        caption=race.RACE["curve"].say(language),
+        plot=_curve(found, caption) if drawn else Markup(),
+        caption=caption,
+        strengths=strengths,
+        key=tuple((svg.mark(kind, 14, 6), race.RACE[words].say(language)) for kind, words in marks),
         head=race.head(language),
         rows=tuple(race.rows(found, language, isolated, visible)),
     )
 
 
-def _curve(card: RaceCard, language: Language) -> Markup:
+def _curve(card: RaceCard, caption: str) -> Markup:
     """The losses over the checkpoints, in the order of the command line, with a line for each strength."""
-    if all(each.loss is None for each in card.entrants):
-        return Markup()
+    scales = list(dict.fromkeys(each.scale for each in card.entrants))
     names = list(dict.fromkeys(each.checkpoint for each in card.entrants))
-    found = {(each.scale, each.checkpoint): each.loss for each in card.entrants}
-    strengths = list(dict.fromkeys(each.scale for each in card.entrants))
-    # of pairs whose halves have strengths of their own one line holds several, which its points' names tell
-    own = any(each.strengths for each in card.entrants) and len(strengths) == 1
+    found = {(each.scale, each.checkpoint): each for each in card.entrants}
     courses = [
         plots.Course(
-            "" if own else f"{scale:g}",
-            tuple(plots.Point(found.get((scale, name)), None) for name in names),
+            digits(scale) if len(scales) > 1 else "",
+            tuple(
+                plots.Point(each.loss, race.mark(card, each)[0])
+                if (each := found.get((scale, name))) is not None
+                else plots.Point(None, None)
+                for name in names
+            ),
             colour=number,
         )
-        for number, scale in enumerate(strengths)
+        for number, scale in enumerate(scales)
     ]
-    said = race.RACE["curve"].say(language)
-    return plots.courses(names, courses, warn=1.0, fail=1.0, title=said, description=said)
+    return plots.courses(names, courses, warn=1.0, fail=1.0, title=caption, description=caption, level=_bands)
+
+
+def _place(mark: tuple[svg.Kind, str]) -> int:
+    order: tuple[svg.Kind, ...] = ("won", None, "out")
+    return order.index(mark[0])
+
+
+def _bands(loss: float) -> str:
+    """A loss in fail bands as the table has it."""
+    return f"{loss:+z.2f}" if loss else "0"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.phrases import Language
+from pytest_wanlora.phrases import Language, digits
 from pytest_wanlora.reports import plots, sentences, trend
 from pytest_wanlora.reports.html_checkpoints import Anchors, Mark, mark
 from pytest_wanlora.reports.html_text import isolated, label
@@ -146,7 +146,7 @@ def _course(
             known = dict(zip(names, course, strict=True))
             for number, (scale, of) in enumerate(strengths.items()):
                 spots = tuple(known.get(of.get(name, ""), plots.Point(None, None)) for name in epochs)
-                lines.append(plots.Course(f"{scale:g}", spots, colour=number))
+                lines.append(plots.Course(digits(scale), spots, colour=number))
         cells = tuple(
             (
                 value_of(metric, point.value),

@@ -250,10 +250,9 @@ def _strip(record: RunRecord, judged: Judgement, anchors: Anchors) -> Markup | N
         warn=judged.warn,
         fail=judged.fail,
         suspicious=judged.fail if metric is not None and metric.two_sided else None,
-        level=0.9 if evidence is None else evidence.level,
         language=language,
     )
-    bounds = interval_words(judged, language) if low is not None and evidence is not None else ""
+    bounds = interval_words(judged, language) if low is not None else ""
     seeds = ", ".join(shown.words(seed, change) for seed, change in shown.changes.items())
     return plots.strip(
         shown,
@@ -266,8 +265,8 @@ def _strip(record: RunRecord, judged: Judgement, anchors: Anchors) -> Markup | N
         Html.STRIP_WORDS.say(
             language,
             change=change_of(judged.metric, judged.change, judged.verdict, language),
-            interval=f", {Html.INTERVAL_IS.say(language, level=shown.level, bounds=bounds)}"
-            if bounds
+            interval=f", {Html.INTERVAL_IS.say(language, level=evidence.level, bounds=bounds)}"
+            if bounds and evidence is not None
             else "",
             warn=plots.percent(judged.warn, signed=False),
             fail=plots.percent(judged.fail, signed=False),

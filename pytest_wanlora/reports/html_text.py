@@ -25,6 +25,16 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text.replace("\r\n", "\n"))
 
 
+def capital(words: str) -> str:
+    """Words as the head of a column begins them.
+
+    Example:
+        >>> capital("verdict")
+        'Verdict'
+    """
+    return words[:1].upper() + words[1:]
+
+
 def isolated(text: str) -> str:
     """A name for the middle of a sentence: whatever its direction, the words around it stay in order."""
     return f"\u2068{label(text)}\u2069"

@@ -162,6 +162,13 @@ HINTS: Final[Mapping[str, Phrase]] = MappingProxyType(
 )
 """Of a pair, by their code; all other hints on a file exist in English only."""
 
+BENEATH: Final = Phrase("{file} at strength {scale:g}", "{file}(강도 {scale:g})")
+BENEATH_EXPERT: Final = Phrase(
+    "{file} in the {expert}-noise expert at strength {scale:g}",
+    "{expert}-noise 전문가의 {file}(강도 {scale:g})",
+)
+"""LoRAs of a suite's stack."""
+
 STRENGTH: Final = Phrase("{name} at strength {strength}", "{name}(강도 {strength})")
 """A checkpoint that was gated at another strength than 1, which its name does not say."""
 

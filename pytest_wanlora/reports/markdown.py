@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -148,7 +147,8 @@ class _View:
         return markdown(f"{sign} **{verdict}** {headline}{reason}".rstrip())
 
     def lora(self, of: CandidateCard) -> dict[str, str]:
-        return _chosen(of.checkpoint, ("format", "dtype", "rank", "targets"))
+        found = _chosen(of.checkpoint, ("format", "dtype", "rank", "targets"))
+        return found and found | {"rank": of.rank}
 
     def reads_in(self, of: CandidateCard) -> str:
         """The programs that read the file."""
@@ -179,8 +179,7 @@ class _View:
         compared = {row.judgement.item: row for row in summary.rows(self._record, of.name)}
         # a run that lacks its baseline fails everywhere for one reason: say it once
         grouped: dict[tuple[Verdict, Markup], list[ItemId]] = {}
-        # what is wrong with the file comes first: it may be why all the rest fails
-        for judged in sorted(decision.failing, key=lambda j: (j.kind != "checkpoint", -_severity(j))):
+        for judged in decision.failing:
             why = self._why(judged, compared.get(judged.item))
             grouped.setdefault((judged.verdict, why), []).append(judged.item)
         for (verdict, why), items in grouped.items():
@@ -251,6 +250,11 @@ class _View:
 
     def outcome_lines(self, of: CandidateCard, found: Outcome) -> Iterator[Markup]:
         return map(markdown, sentences.outcome_lines(self._record, of.name, found, self._language))
+
+    @property
+    def beneath(self) -> Markup:
+        """The LoRAs of the suite's stack; empty without any."""
+        return markdown(sentences.beneath(self._record, self._language, self._to.name))
 
     def limits_sentence(self, found: Sequence[LimitRow]) -> Markup:
         """How many limits are broken, else the one with the least room; empty where no value is known."""
@@ -385,13 +389,6 @@ class _View:
 
     def higher_is_better(self, metric: str) -> bool:
         return metric not in METRICS or METRICS[metric].higher_is_better
-
-
-def _severity(judged: Judgement) -> float:
-    """The loss in fail bands; what has no number of its own comes before all that has."""
-    if judged.verdict is not Verdict.FAIL or judged.change is None or not judged.fail:
-        return math.inf
-    return judged.change / judged.fail
 
 
 def _chosen(of: object, keys: Sequence[str]) -> dict[str, str]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from pytest_wanlora.phrases import Language
+from pytest_wanlora.phrases import Language, product
 from pytest_wanlora.reports import escaping, i18n, sentences
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.verdict import reasons
@@ -57,6 +57,8 @@ class Filters:
     def reason(self, judged: Judgement) -> Markup:
         """Why an item has its verdict, then the next command as code."""
         said, command = self.text(reasons.reason(judged, self.language)), judged.next_command
+        # as in every other line of a page
+        said = said.replace(" -> ", " → ")
         return said + (markdown(" → ") + self.name(command, 300) if command else "")
 
     def command(self, line: str) -> Markup:
@@ -108,6 +110,10 @@ class Filters:
     def number(self, value: float | None, form: str) -> Markup:
         """A number by its format specification; a dash where there is none."""
         return self.say("NONE") if value is None else markdown(format(value, form))
+
+    def strength(self, own: float, scale: float = 1.0) -> Markup:
+        """The strength of half of a pair, times that of the pair."""
+        return markdown(product(own, scale))
 
     def bounds(self, of: Any) -> Markup:  # noqa: ANN401 - whatever has a minimum and a maximum
         """The bounds of a limit."""

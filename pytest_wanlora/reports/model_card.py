@@ -104,6 +104,7 @@ def fragment(record: RunRecord, candidate: str, shown: Sequence[Sample] | None =
             record=record,
             card=card,
             file=card.checkpoint["file"],
+            accepted=record.baseline is not None and record.baseline.sha256 is not None,
             reads_in=reads_in.summary(card.checkpoint.get("reads_in")),
             compared=summary.rows(record, candidate),
             limits=limit_rows(record, candidate),
@@ -123,10 +124,10 @@ def _of_digests(card: CandidateCard) -> str:
 
 
 def _published(card: CandidateCard) -> dict[str, str]:
-    """Names of a pair's files beside each other: two of one name, of two folders, need others."""
+    """Places of a pair's files: two of one name, or each with a config of one name, need folders."""
     files = {expert: half.file for expert, half in card.halves.items()}
-    if len(set(files.values())) < len({half.sha256 for half in card.halves.values()}):
-        return {expert: f"{expert}_noise_{name}" for expert, name in files.items()}
+    if card.has_config or len(set(files.values())) < len({half.sha256 for half in card.halves.values()}):
+        return {expert: f"{expert}_noise/{name}" for expert, name in files.items()}
     return files
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.reports import trend
 from pytest_wanlora.reports.commands import (
     alone_again,
@@ -22,7 +23,7 @@ from pytest_wanlora.reports.commands import (
     typed,
     update_baseline,
 )
-from pytest_wanlora.reports.limits import limit_rows, targets
+from pytest_wanlora.reports.limits import limit_rows, nearest, targets
 from pytest_wanlora.reports.summary import (
     Outcome,
     beyond,
@@ -35,6 +36,7 @@ from pytest_wanlora.reports.summary import (
     seeds_to_decide,
     videos_each,
 )
+from pytest_wanlora.verdict.decision import causes
 from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict
 from pytest_wanlora.verdict.standing import FEWEST_VIDEOS, Standing, standing
 
@@ -50,9 +52,11 @@ StepKey = Literal[
     "measure_baseline",
     "comparable_environment",
     "not_measured",
+    "cause_first",
     "run_everything",
     "degenerate",
     "limit_broken",
+    "limit_broken_by_both",
     "regressed_everywhere",
     "category_regressed",
     "category_regressed_share",
@@ -131,23 +135,24 @@ def next_steps(record: RunRecord, candidate: str) -> tuple[Step, ...]:
     card = next((each for each in record.candidates if each.name == candidate), None)
     if card is None or card.sha256 is None:
         return ()
-    decision = record.decision(candidate)
-    if record.storing is not None:
-        return (_stored(record, record.storing, card),)
-    found = outcomes(record, candidate)
+    # of several runs put together only the course is of them all: a command names files of one run
+    run, own = record.own(card)
+    if run.storing is not None:
+        return (_stored(run, run.storing, own),)
+    found = outcomes(run, own.name)
     return (
-        *race_on(record),
-        *_publish(record, card),
-        *_unmeasured(record, card, decision),
-        *_limits(record, candidate),
-        *_categories(record, card, found),
-        *_style(record, card),
+        *race_on(run),
+        *_publish(run, own),
+        *_unmeasured(run, own, run.decision(own.name)),
+        *_limits(run, own.name),
+        *_categories(run, own, found),
+        *_style(run, own),
         *_course(record, card),
         *_look(found),
-        *_evidence(record, card),
-        *_precision(record, card),
-        *_warned(record, card),
-        *_targets(record, card),
+        *_evidence(run, own),
+        *_precision(run, own),
+        *_warned(run, own),
+        *_targets(run, own),
     )
 
 
@@ -191,6 +196,10 @@ def _unmeasured(record: RunRecord, card: CandidateCard, decision: Decision) -> I
         of = [j for j in decision.failing if j.verdict is verdict and not _still(j)]
         if of:
             metrics = ordered(j.metric for j in of if j.metric)
+            # gated again before the cause is gone, it would end as before
+            known = [cause.next_command for cause in causes(of) if cause.next_command]
+            if verdict is Verdict.ERROR and known:
+                key, command = "cause_first", known[0]
             yield Step(key, metrics=metrics, numbers={"items": len(of)}, command=command)
     if record.partial or decision.unmeasured:
         left = {"judged": len(record.expected) - _absent(record), "expected": len(record.expected)}
@@ -209,7 +218,14 @@ def _still(judged: Judgement) -> bool:
 def _limits(record: RunRecord, candidate: str) -> Iterable[Step]:
     for row in limit_rows(record, candidate):
         if row.judgement.verdict is Verdict.FAIL and row.value is not None and row.margin is not None:
-            yield Step("limit_broken", row.scenario, (row.metric,), {"missing": -row.margin})
+            numbers: dict[str, float | str] = {"missing": -row.margin}
+            _, room = nearest(row.minimum, row.maximum, row.baseline)
+            if row.baseline is None or room is None or room >= 0.0:
+                yield Step("limit_broken", row.scenario, (row.metric,), numbers)
+            else:
+                # a checkpoint is not at fault for what the baseline does not reach either
+                numbers["baseline"] = METRICS[row.metric].format(row.baseline)
+                yield Step("limit_broken_by_both", row.scenario, (row.metric,), numbers)
 
 
 def _categories(record: RunRecord, card: CandidateCard, found: tuple[Outcome, ...]) -> Iterable[Step]:
@@ -390,7 +406,7 @@ def _warned(record: RunRecord, card: CandidateCard) -> Iterable[Step]:
     for code, words in card.told("warnings"):
         told.setdefault(_WARNED.get(code, "file_warning"), []).append(words)
     for key, of in told.items():
-        command = gate_again(record, card, file=exchanged(file)) if key == "expert_names" else inspect
+        command = gate_again(record, card, files=[exchanged(file)]) if key == "expert_names" else inspect
         yield Step(key, numbers={"words": "; ".join(of)}, command=command)
 
 

@@ -14,7 +14,7 @@ from typing import Final
 from markupsafe import Markup
 
 from pytest_wanlora.phrases import Language
-from pytest_wanlora.reports.svg import drawing, line, mark, number, rect, shape, short, text
+from pytest_wanlora.reports.svg import Kind, drawing, line, mark, number, rect, shape, short, text
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.verdict.judgement import Verdict
 from pytest_wanlora.verdict.standing import change_words
@@ -37,7 +37,6 @@ class Strip:
         warn: Band.
         fail: Band.
         suspicious: Improvement beyond which a two-sided metric warns; None for the others.
-        level: Of the interval.
         language: Of its words.
     """
 
@@ -48,7 +47,6 @@ class Strip:
     warn: float
     fail: float
     suspicious: float | None = None
-    level: float = 0.9
     language: Language = "en"
 
     def words(self, seed: int, change: float) -> str:
@@ -87,10 +85,6 @@ def strip(shown: Strip, title: str, description: str) -> Markup:
     if shown.low is not None and shown.high is not None:
         parts.append(line("interval", x(shown.low), 25, x(shown.high), 25))
         parts += [line("interval-end", x(end), 22, x(end), 28) for end in (shown.low, shown.high)]
-        end = x(shown.low)
-        inside = end < width - 34
-        at, anchor = (end + 5, "start") if inside else (x(shown.high) - 5, "end")
-        parts.append(text("tick", at, 29, f"{shown.level:.0%}", anchor))
     for seed, change in shown.changes.items():
         parts.append(_seed(x(change), change, shown.words(seed, change), outside=abs(change) > cut))
     if shown.change is not None and math.isfinite(shown.change):
@@ -154,13 +148,13 @@ class Point:
 
     Attributes:
         change: Relative change to the worse; None where nothing was measured.
-        verdict: Of the comparison.
+        verdict: Of the comparison; of a candidate in a race how it ended.
         low: Lower bound of the change; None without an interval.
         high: Upper bound.
     """
 
     change: float | None
-    verdict: Verdict | None
+    verdict: Kind
     low: float | None = None
     high: float | None = None
 
@@ -190,6 +184,7 @@ def courses(
     fail: float,
     title: str,
     description: str,
+    level: Callable[[float], str] = lambda change: percent(-change),
 ) -> Markup:
     """Changes of one metric from checkpoint to checkpoint; up is better, the baseline is the zero line.
 
@@ -200,6 +195,7 @@ def courses(
         fail: Band.
         title: Its name for those who do not see it.
         description: Its numbers in a sentence.
+        level: A change in words, for the axis.
     """
     width, height, left, right, top, bottom = 340.0, 190.0, 46.0, 30.0, 10.0, 26.0
     cut = _FARTHEST * fail
@@ -221,7 +217,7 @@ def courses(
         rect("z-fail", left, y(fail), across, height - bottom - y(fail)),
         line("zero", left, y(0.0), width - right, y(0.0)),
     ]
-    parts += [text("tick", left - 6, at + 3.5, label, "end") for label, at in _levels(best, fail, y)]
+    parts += [text("tick", left - 6, at + 3.5, label, "end") for label, at in _levels(best, fail, y, level)]
     parts += [
         text("tick", x(i), height - 8, short(name, int(step / 6.2)), "middle")
         for i, name in enumerate(names)
@@ -240,12 +236,13 @@ def courses(
     return drawing(width, height, "courses", title, description, parts)
 
 
-def _levels(best: float, fail: float, y: Callable[[float], float]) -> list[tuple[str, float]]:
-    wanted = [(0.0, "0%"), (fail, percent(-fail)), (best * 0.94, percent(-best * 0.94))]
+def _levels(
+    best: float, fail: float, y: Callable[[float], float], level: Callable[[float], str]
+) -> list[tuple[str, float]]:
     levels: list[tuple[str, float]] = []
-    for change, label in wanted:
+    for change in (0.0, fail, best * 0.94):
         if all(abs(y(change) - at) > 12 for _, at in levels):
-            levels.append((label, y(change)))
+            levels.append((level(change), y(change)))
     return levels
 
 

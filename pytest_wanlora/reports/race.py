@@ -12,6 +12,7 @@ from pytest_wanlora.reports.i18n import OBJECTIVES
 from pytest_wanlora.reports.sentences import Quote
 
 if TYPE_CHECKING:
+    from pytest_wanlora.reports.svg import Kind
     from pytest_wanlora.results.race import Entrant, RaceCard
 
 _ENDS: Final[Mapping[str, str]] = MappingProxyType(
@@ -109,10 +110,16 @@ RACE: Final[Mapping[str, Phrase]] = MappingProxyType(
         ),
         "failed": Phrase("out at n = {n}: {why}", "n = {n}에서 탈락: {why}"),
         "curve": Phrase(
-            "Loss over the checkpoints, a line for each strength; up is better, the zero line is the "
-            "baseline",
-            "체크포인트별 손실(강도마다 선 하나); 위쪽이 좋고 0선이 기준입니다",
+            "Loss of each candidate in fail bands; up is better, the zero line is the baseline",
+            "후보별 손실(실패 허용폭의 배수); 위쪽이 좋고 0선이 기준입니다",
         ),
+        "curves": Phrase(
+            "Loss over the checkpoints in fail bands, a line for each strength; up is better, the zero line "
+            "is the baseline",
+            "체크포인트별 손실(실패 허용폭의 배수, 강도마다 선 하나); 위쪽이 좋고 0선이 기준입니다",
+        ),
+        "key_in": Phrase("not out", "탈락하지 않음"),
+        "key_out": Phrase("out", "탈락"),
     }
 )
 
@@ -224,15 +231,7 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
         return each.name != race.winner, order[each.state], -each.n, loss
 
     for each in sorted(race.entrants, key=place):
-        key = _ENDS[each.state]
-        if each.name == race.winner:
-            key = "ahead" if race.stopped else "won"
-        elif key == "no_better" and race.stopped:
-            key = "open"
-        elif key == "in" and race.stopped:
-            key = "still" if each.n else "unseen"
-        elif key == "in" and each.worst is not None:
-            key = "tied"
+        told = {"n": each.n, "leader": quote(each.leader), "why": text(_why(each, language))}
         bounds = "" if each.low is None or each.high is None else f" [{each.low:+.2f}, {each.high:+.2f}]"
         yield (
             quote(each.name),
@@ -241,8 +240,28 @@ def rows(race: RaceCard, language: Language, quote: Quote, text: Quote) -> Itera
             "-" if each.loss is None else f"{each.loss:+z.2f}",
             "-" if each.worst is None else f"{each.worst:+z.2f}",
             "-" if each.behind is None or each.leader == each.name else f"{each.behind:+.2f}{bounds}",
-            RACE[key].say(language, n=each.n, leader=quote(each.leader), why=text(_why(each, language))),
+            RACE[_end(race, each)].say(language, **told),
         )
+
+
+def _end(race: RaceCard, each: Entrant) -> str:
+    """What became of a candidate, as a key of `RACE`."""
+    key = _ENDS[each.state]
+    if each.name == race.winner:
+        return "ahead" if race.stopped else "won"
+    if key == "no_better" and race.stopped:
+        return "open"
+    if key == "in" and race.stopped:
+        return "still" if each.n else "unseen"
+    return "tied" if key == "in" and each.worst is not None else key
+
+
+def mark(race: RaceCard, each: Entrant) -> tuple[Kind, str]:
+    """How a plot marks a candidate, and the key of `RACE` that explains the mark."""
+    end = _end(race, each)
+    if end in ("won", "ahead"):
+        return "won", end
+    return ("out", "key_out") if end in ("no_better", "behind_for_certain", "failed") else (None, "key_in")
 
 
 def _why(each: Entrant, language: Language) -> str:

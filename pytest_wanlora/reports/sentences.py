@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Final
 
+from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS, grade
 from pytest_wanlora.phrases import Language
 from pytest_wanlora.reports.i18n import (
     ADVICE,
     ADVICE_ALONE,
+    BENEATH,
+    BENEATH_EXPERT,
     BEST,
     BEST_ALONE,
     HINTS,
@@ -35,7 +38,7 @@ from pytest_wanlora.verdict.reasons import reason
 from pytest_wanlora.verdict.standing import WAYS, direction
 
 if TYPE_CHECKING:
-    from pytest_wanlora.results.parts import CandidateCard
+    from pytest_wanlora.results.parts import CandidateCard, Totals
     from pytest_wanlora.results.run_record import RunRecord
     from pytest_wanlora.results.training_data import CorrelationCard, SuspicionCard
     from pytest_wanlora.verdict.decision import RunOutcome
@@ -135,6 +138,12 @@ def other_seeds_text(card: CandidateCard, language: Language) -> str:
     if chance < _LEAST_CHANCE:
         return Page.OTHER_SEEDS_AGREE.say(language, chance=_LEAST_CHANCE)
     return Page.OTHER_SEEDS.say(language, chance=chance)
+
+
+def rendering_time(totals: Totals, language: Language) -> str:
+    """How long the videos took; longer than the run where workers rendered beside each other."""
+    time = duration(totals.rendering_seconds, language)
+    return time if totals.rendering_seconds <= totals.seconds else Page.SUMMED.say(language, time=time)
 
 
 def item_outcome_text(of: ItemOutcome, language: Language, text: Quote) -> str:
@@ -263,7 +272,7 @@ def outcome_lines(record: RunRecord, candidate: str, outcome: Outcome, language:
     """The scenario's changes that matter, worst first, then what was kept, and the worst video."""
     compared = [row for row in rows(record, candidate) if row.scenario == outcome.scenario]
     told = [row for row in compared if row.judgement.verdict not in (Verdict.PASS,) and row.value is not None]
-    told.sort(key=lambda row: -row.judgement.verdict.severity)
+    told.sort(key=lambda row: row.judgement.gravity)
     lines = [comparison_line(row, language) for row in told]
     kept = tuple(row.metric for row in compared if row.judgement.verdict is Verdict.PASS)
     if kept:
@@ -323,6 +332,16 @@ def best_advice(found: Best, language: Language, quote: Quote) -> str:
 def half_name(expert: str, language: Language) -> str:
     """What a half of a pair is: the LoRA of which expert."""
     return (Page.HALF_HIGH if expert == "high" else Page.HALF_LOW).say(language)
+
+
+def beneath(record: RunRecord, language: Language, quote: Quote) -> str:
+    """The LoRAs that lay on the model below baseline and checkpoint, in their order; empty without any."""
+    return ", ".join(
+        (BENEATH_EXPERT if each.expert else BENEATH).say(
+            language, file=quote(each.file), expert=each.expert, scale=each.scale
+        )
+        for each in record.suite.stack
+    )
 
 
 def hints(card: CandidateCard, language: Language) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ Keys and numbers only; the words of a language are `i18n`'.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -215,7 +216,7 @@ def outcome(record: RunRecord, candidate: str, scenario: str) -> Outcome:
     )
     questions = [each for each in items if each.kind == "question" and not each.verdict.unmeasured]
     asked = [each for each in questions if each.verdict in (*_LOSSES, *_LESSER)]
-    asked.sort(key=lambda each: -each.verdict.severity)
+    asked.sort(key=lambda each: each.gravity)
     kind: OutcomeKind = "success"
     if failing or broken or ruined or any(each.verdict in _LOSSES for each in asked):
         kind = "failure"
@@ -257,7 +258,10 @@ class MoreVideos:
     Attributes:
         videos: How many more, of all scenarios concerned; None where 10,000 of one would not be enough.
         seeds: `seeds.most` that allows them; 0 where no number does.
-        seconds: How long they take, as this run's videos did; None where that is not known.
+        most: How many more of the checkpoint the next command renders at most: a whole gate goes on in all
+            scenarios that are open, look by look.
+        base: How many of the model without LoRA it renders besides at most, since the baseline lacks them.
+        seconds_each: How long one takes, as this run's videos did; None where that is not known.
         stopped: Whether the gate stopped before it had all the videos that it may render.
         alone: Items, and `seeds` of each, where the whole gate again would not decide them, since it stopped
             or would stop at other items: each of these goes on if it is run alone.
@@ -265,7 +269,9 @@ class MoreVideos:
 
     videos: int | None
     seeds: int = 0
-    seconds: float | None = None
+    most: int = 0
+    base: int = 0
+    seconds_each: float | None = None
     stopped: bool = False
     alone: Mapping[ItemId, int] = field(default_factory=dict)
 
@@ -302,6 +308,7 @@ def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
         return None
     names = scenarios_of(record)
     more: dict[str, int] = {}
+    goal: dict[str, int] = {}
     found: dict[ItemId, int] = {}
     for judged in undecided:
         enough, n = seeds_to_decide(judged, len(names)), videos_each(record, judged)
@@ -310,11 +317,33 @@ def more_videos(record: RunRecord, candidate: str) -> MoreVideos | None:
         found[judged.item] = enough
         for name in names if judged.scenario == ALL else (judged.scenario,):
             more[name] = max(more.get(name, 0), enough - n, 1)
-    rendered, videos = record.totals.rendered, sum(more.values())
-    seconds = videos * record.totals.rendering_seconds / rendered if rendered else None
+            goal[name] = max(goal.get(name, 0), enough)
     stopped = any(videos_each(record, judged) < most_seeds(record) for judged in undecided)
-    alone = found if stopped or record.partial else {}
-    return MoreVideos(videos, max(found.values()), seconds, stopped, alone)
+    alone, seeds = found if stopped or record.partial else {}, max(found.values())
+    goal = goal if alone else dict.fromkeys(names, seeds)
+    own = (video for video in record.videos if (video.role, video.candidate) == ("candidate", candidate))
+    taken = Counter(video.scenario for video in own)
+    rendered = record.totals.rendered
+    return MoreVideos(
+        videos=sum(more.values()),
+        seeds=seeds,
+        most=sum(max(count - taken[name], 0) for name, count in goal.items()),
+        base=int(sum(max(count - _held(record, name), 0) for name, count in goal.items())),
+        seconds_each=record.totals.rendering_seconds / rendered if rendered else None,
+        stopped=stopped,
+        alone=alone,
+    )
+
+
+def _held(record: RunRecord, scenario: str) -> float:
+    """Seeds of a scenario that need no video of the model without LoRA, as far as the record tells."""
+    baseline = record.baseline
+    if baseline is None or baseline.sha256 is not None or baseline.cap is not None:
+        # none is rendered: what the baseline lacks is not compared
+        return math.inf
+    seen = sum(video.role == "baseline" and video.scenario == scenario for video in record.videos)
+    # a noise floor is of the last look of its time, and no fewer seeds were stored
+    return max((floor.n for floor in baseline.noise), default=seen)
 
 
 def noise_floors(record: RunRecord) -> tuple[NoiseFloor, ...]:

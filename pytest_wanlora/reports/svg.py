@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Literal
 
 from markupsafe import Markup
 
 from pytest_wanlora.reports.html_text import visible
 from pytest_wanlora.verdict.judgement import Verdict
+
+Kind = Verdict | Literal["won", "out"] | None
+"""What a mark tells: a verdict, how a race ended for a candidate, or neither."""
 
 
 def short(name: str, most: int) -> str:
@@ -40,15 +44,19 @@ def text(kind: str, x: float, y: float, words: str, anchor: str) -> Markup:
     )
 
 
-def mark(verdict: Verdict | None, x: float, y: float) -> Markup:
+def mark(kind: Kind, x: float, y: float) -> Markup:
     """A verdict's own shape: they differ without their colours."""
-    if verdict is Verdict.BETTER:
-        return shape("diamond", "m-better", x, y, 5)
-    if verdict is Verdict.WARN:
+    if kind in (Verdict.BETTER, "won"):
+        return shape("diamond", "m-better" if kind is Verdict.BETTER else "mean", x, y, 5)
+    if kind is Verdict.WARN:
         return shape("triangle", "m-warn", x, y, 5)
-    if verdict is Verdict.PASS:
+    if kind is Verdict.PASS:
         return Markup('<circle class="m-pass" cx="{}" cy="{}" r="3.6"/>').format(number(x), number(y))
-    return shape("square", "m-fail", x, y, 4)
+    if kind == "out":
+        return Markup("").join(line("m-out", x - 4, y - 4 * way, x + 4, y + 4 * way) for way in (1, -1))
+    # neither good nor bad: nobody has decided, or there is nothing to decide
+    neutral = kind is None or kind is Verdict.UNDECIDED
+    return shape("square", "m-none" if neutral else "m-fail", x, y, 4)
 
 
 def shape(corners: str, kind: str, x: float, y: float, size: float) -> Markup:

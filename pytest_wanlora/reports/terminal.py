@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pytest_wanlora.checkpoint import reads_in
 from pytest_wanlora.durations import duration
 from pytest_wanlora.metrics import METRICS
-from pytest_wanlora.phrases import number_of
+from pytest_wanlora.phrases import digits, number_of
 from pytest_wanlora.reports import race, sentences, trend
 from pytest_wanlora.reports.commands import alone_again, gate_again, more_seeds
 from pytest_wanlora.reports.summary import more_videos, most_seeds
@@ -165,7 +165,10 @@ def _setting(record: RunRecord, width: int) -> list[str]:
         first, most = min(taken.values()), max(taken.values())
     looks = " to ".join(str(n) for n in dict.fromkeys((first, most)))
     where = f"{environment.get('device_name')}, {environment.get('dtype')}"
-    return wrapped(f"suite {record.suite.name}, {looks} videos a scenario, on {where}", width)
+    lines = wrapped(f"suite {record.suite.name}, {looks} videos a scenario, on {where}", width)
+    if beneath := sentences.beneath(record, "en", str):
+        lines += wrapped(f"on the model, below baseline and checkpoint: {beneath}", width)
+    return lines
 
 
 def _candidate(record: RunRecord, card: CandidateCard, width: int, *, several: bool, full: bool) -> list[str]:
@@ -243,21 +246,26 @@ def _more_videos(record: RunRecord, card: CandidateCard) -> Iterator[str]:
     if found.videos is None:
         yield "undecided: not even 10,000 videos of a scenario would decide everything; look at the videos"
         return
-    time = "" if found.seconds is None else f" ({duration(found.seconds)})"
-    videos = f"about {number_of(found.videos, 'more video')}{time}"
+    videos = f"about {number_of(found.videos, 'more video')}"
     more = f"undecided: if the changes stay as they are, {videos} may decide"
     most = most_seeds(record)
     cap = None if record.baseline is None else record.baseline.cap
     if cap is not None and found.seeds > cap.stored:
         yield f"{more}, but no more than the {most} of the baseline are compared"
         return
+    again = [alone_again(record, item, seeds) for item, seeds in found.alone.items()]
+    base = f", and {found.base} of the model without LoRA besides" if found.base else ""
+    each = found.seconds_each
+    time = "" if each is None else f": about {duration(each * (found.most + found.base))}"
+    renders = "commands render" if len(again) > 1 else "command renders"
+    more = f"{more} (the {renders} up to {found.most}{base}{time})"
     if found.stopped:
         stopped = f"the gate stopped before the {most} of a scenario that it may render"
         more = f"{more}, but {stopped}; an item that is run alone goes on"
     yield more
-    again = [alone_again(record, item, seeds) for item, seeds in found.alone.items()]
     yield from (
-        f"next: {each}" for each in again or [gate_again(record, card, *more_seeds(record, found.seeds))]
+        f"next: {command}"
+        for command in again or [gate_again(record, card, *more_seeds(record, found.seeds))]
     )
 
 
@@ -266,12 +274,21 @@ def left_out_lines(left_out: Iterable[ItemOutcome], expected: Iterable[ItemId] =
     return list(sentences.left_out_lines(left_out, expected, "en", str, str))
 
 
-def only_part(exit_status: int, *, nothing: bool, storing: Storing | None) -> str:
-    """Why a run in which something was left out does not end with exit code 0."""
+def only_part(exit_status: int, *, nothing: bool, storing: Storing | None, tests: int = 0) -> str:
+    """Why a run in which something was left out does not end with exit code 0.
+
+    Args:
+        exit_status: Of the run.
+        nothing: No item was judged.
+        storing: What came of the baseline that it was to store; None for a gate.
+        tests: Project tests that did not run, where nothing else was left out.
+    """
     if storing is not None:
         asked = "The baseline was stored, but not everything ran" if storing.stored else "Nothing was stored"
         return f"{asked}; exit code {exit_status}."
     ran = "Nothing of the gate was judged" if nothing else "Only part of the gate ran"
+    if tests:
+        ran = f"All of the gate ran, but not {number_of(tests, 'project test')}"
     return f"{ran}; exit code {exit_status}, because 0 means publishable."
 
 
@@ -291,13 +308,13 @@ def _card_lines(card: CandidateCard, width: int, *, full: bool) -> list[str]:
     known = card.checkpoint
     size = f"{known.get('size', 0) / 2**20:.1f} MiB"
     again = f", run {card.runs} of these bytes" if card.runs > 1 else ""
-    form, dtype, rank = (known.get(name, "unknown") for name in ("format", "dtype", "rank"))
-    kind = f"{form}, {dtype}, rank {rank}, {size}, scale {card.strength}"
+    form, dtype = (known.get(name, "unknown") for name in ("format", "dtype"))
+    kind = f"{form}, {dtype}, rank {card.rank}, {size}, scale {card.strength}"
     lines = wrapped(f"{card.name}: {kind}{again}", width)
     if not full:
         return lines
     halves = (
-        f"  {expert}: {half.file}, strength {half.strength:g}, sha256 {half.sha256}"
+        f"  {expert}: {half.file}, strength {digits(half.strength)}, sha256 {half.sha256}"
         for expert, half in card.halves.items()
     )
     return [*lines, f"  sha256 {card.sha256}", *halves]
@@ -366,7 +383,7 @@ def _share(share: float | None) -> str:
 def _cost(record: RunRecord) -> str:
     totals = record.totals
     plural = "s" * (totals.rendered != 1)
-    words = [f"{totals.rendered} video{plural} rendered in {duration(totals.rendering_seconds)}"]
+    words = [f"{totals.rendered} video{plural} rendered in {sentences.rendering_time(totals, 'en')}"]
     if not totals.rendered:
         words = ["no video was rendered"]
         words += [f"{totals.reused} came from the cache"] if totals.reused else []

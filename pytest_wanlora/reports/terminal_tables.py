@@ -114,8 +114,7 @@ def wrapped(text: str, width: int, indent: str = "", *, hanging: str = "  ") -> 
 
 def worst_first(own: Iterable[Judgement], width: int, *, most: int | None = None) -> Iterator[str]:
     """What fails and what warns, each with its reason; what could not be measured is told elsewhere."""
-    told = [each for each in own if _is_told(each)]
-    told.sort(key=lambda each: (-each.verdict.severity, -_share(each)))
+    told = sorted(filter(_is_told, own), key=lambda each: each.gravity)
     shown = told[: _MOST_WARNINGS + sum(each.verdict.fails for each in told) if most is None else most]
     for judged in shown:
         said = f"  {word(judged.verdict)} {headline(judged, with_verdict=False)}"
@@ -127,10 +126,6 @@ def worst_first(own: Iterable[Judgement], width: int, *, most: int | None = None
 
 def _is_told(judged: Judgement) -> bool:
     return _asks(judged.verdict) and not judged.verdict.unmeasured
-
-
-def _share(judged: Judgement) -> float:
-    return abs(judged.change) / judged.fail if judged.change is not None and judged.fail else 0.0
 
 
 def _reason(judged: Judgement) -> str:
@@ -159,8 +154,7 @@ def counted(own: Sequence[Judgement]) -> str:
 def full_table(record: RunRecord, compared: Sequence[Judgement], width: int) -> Iterator[str]:
     """Every comparison: a heading for each scenario, then its metrics, worst first."""
     rows = [("metric", "baseline", "candidate", "change", "n", "verdict")]
-    found = sorted(compared, key=lambda each: place_of(record, each))
-    found.sort(key=lambda each: (place_of(record, each)[:2], -each.verdict.severity))
+    found = sorted(compared, key=lambda each: (place_of(record, each)[:2], each.gravity))
     for judged in found:
         metric = METRICS[judged.metric]
         graded = f" {grade(judged.value)}" if judged.metric == "overall" and judged.value is not None else ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
+from pytest_wanlora.phrases import digits
 from pytest_wanlora.reports.summary import metrics_of, rows, scenarios_of
 from pytest_wanlora.verdict.judgement import ALL, Judgement, Verdict
 
@@ -175,7 +176,7 @@ def strengths(record: RunRecord) -> dict[float, dict[str, str]]:
     cards = [card for card in record.candidates if card.sha256 is not None]
     found: dict[float, dict[str, str]] = {}
     for card in cards:
-        found.setdefault(card.scale, {})[card.name.removesuffix(f"@{card.scale:g}")] = card.name
+        found.setdefault(card.scale, {})[card.name.removesuffix(f"@{digits(card.scale)}")] = card.name
     return found if len(found) > 1 else {}
 
 

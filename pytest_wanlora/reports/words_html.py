@@ -24,6 +24,7 @@ class Html(Enum):
     CHECKPOINTS = Phrase("Checkpoints", "체크포인트")
     NOISE = Phrase("Noise", "우연한 변동")
     RUN = Phrase("Run", "실행 정보")
+    BENEATH = Phrase("On the model, below", "모델에 함께 적용된 LoRA")
     MATRIX = Phrase("Matrix", "판정표")
     THE_COURSE = Phrase("Course", "추이")
     THE_NEXT = Phrase("Next", "다음 단계")

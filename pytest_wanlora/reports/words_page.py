@@ -15,6 +15,7 @@ class Page(Enum):
         return self.value.say(language, **fields)
 
     CUT = Phrase("… ({more} characters more in results.json)", "… (이하 {more}자 생략, results.json 참고)")
+    SUMMED = Phrase("{time} (summed over the workers)", "{time}(작업 프로세스 합계)")
     LONG_COMMAND = Phrase(
         "The command is too long to be shown here ({length} characters).",
         "명령이 너무 길어({length}자) 표시하지 않았습니다.",
@@ -105,7 +106,7 @@ class Page(Enum):
     HALF_HIGH = Phrase("high-noise LoRA", "high-noise 전문가 LoRA")
     HALF_LOW = Phrase("low-noise LoRA", "low-noise 전문가 LoRA")
     HALF_OF = Phrase(
-        "{file}, sha256 {sha256}, strength {strength:g}", "{file}, sha256 {sha256}, 강도 {strength:g}"
+        "{file}, sha256 {sha256}, strength {strength}", "{file}, sha256 {sha256}, 강도 {strength}"
     )
     FILE_WARNING = Phrase("warning of the file", "파일에서 확인할 점")
     FILE_HINT = Phrase("hint of the file", "파일 참고 사항")
@@ -123,6 +124,7 @@ class Page(Enum):
     )
     RUNS = Phrase("runs of these bytes", "동일 파일 실행 횟수")
     SUITE = Phrase("suite", "스위트")
+    BENEATH = Phrase("on the model, below", "모델에 함께 적용된 LoRA")
     SIZE = Phrase("video", "해상도")
     SIZE_OF = Phrase(
         "{height}x{width}x{frames} (height x width x frames), {steps} steps",

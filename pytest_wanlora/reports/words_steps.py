@@ -66,8 +66,13 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "확인하고, 학습률이 너무 높지 않았는지 점검하세요.",
         ),
         "not_measured": Phrase(
-            "Checks that ended in an error: {items}. Mend what the reasons above name, then gate it again.",
-            "오류로 끝난 항목이 {items}개입니다. 위에 적힌 원인을 해결한 뒤 다시 실행하세요.",
+            "Checks that ended in an error: {items}. Remove the cause, which this report names, then gate it "
+            "again.",
+            "오류로 끝난 항목이 {items}개입니다. 이 보고서에 적힌 원인을 해결한 뒤 다시 실행하세요.",
+        ),
+        "cause_first": Phrase(
+            "Checks that ended in an error: {items}. Do this first, then gate it again.",
+            "오류로 끝난 항목이 {items}개입니다. 먼저 아래 명령을 실행한 뒤 게이트를 다시 실행하세요.",
         ),
         "run_everything": Phrase(
             "This was a partial run ({judged} of {expected} checks judged). Only a whole run decides; run it "
@@ -80,6 +85,14 @@ STEPS: Final[Mapping[StepKey, Phrase]] = MappingProxyType(
             "says, it cannot be published like this.",
             "{scenario}: {metrics} 값이 절대 기준을 {missing:.1%} 벗어났습니다. 기준 모델과의 비교 결과와 "
             "관계없이 이 상태로는 배포할 수 없습니다.",
+        ),
+        "limit_broken_by_both": Phrase(
+            "{scenario}: {metrics} is beyond its absolute limit by {missing:.1%}, and the baseline breaks "
+            "that limit too ({baseline}). Look at the prompt, its caption and the limit first. It cannot be "
+            "published like this.",
+            "{scenario}: {metrics} 값이 절대 기준을 {missing:.1%} 벗어났습니다. 비교 기준(baseline)도 이 "
+            "절대 기준을 지키지 못합니다({baseline}). 먼저 프롬프트와 캡션, 절대 기준이 적절한지 확인하세요. "
+            "이 상태로는 배포할 수 없습니다.",
         ),
         "regressed_everywhere": Phrase(
             "All {scenarios} scenarios regressed ({metrics}), so the mix of the data is hardly the cause. "

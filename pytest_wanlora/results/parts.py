@@ -133,6 +133,22 @@ class Failure(StrictModel):
     next_command: str | None = None
 
 
+class Beneath(StrictModel):
+    """A LoRA that lies on the model below baseline and candidate.
+
+    Attributes:
+        file: Its name.
+        expert: Of a model with two; else empty.
+        scale: Its strength.
+        sha256: Of the file; empty where it was missing.
+    """
+
+    file: str
+    expert: str = ""
+    scale: Finite
+    sha256: str
+
+
 class SuiteCard(StrictModel):
     """The suite as it was when the run began.
 
@@ -148,6 +164,7 @@ class SuiteCard(StrictModel):
         weak: `"warn"`: a loss beyond its band that is not proven warns; `"fail"`: it does not pass.
         metrics: Metric to the version of its recipe.
         questions: What is asked of the LoRA besides: metric to scenarios.
+        stack: What lies on the model below baseline and candidate, in its order.
         objective: What makes one checkpoint better than another: the smaller mean, or the smaller largest,
             loss of all comparisons; None in a record before version 6, which knew `"mean"` alone.
     """
@@ -163,6 +180,7 @@ class SuiteCard(StrictModel):
     weak: Literal["warn", "fail"] = "warn"
     metrics: dict[str, int] = Field(default_factory=lambda: {m.id: m.version for m in scoring_metrics()})
     questions: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    stack: tuple[Beneath, ...] = ()
     objective: Objective | None = None
 
 
@@ -244,6 +262,19 @@ class CandidateCard(StrictModel):
         """Of a pair, the LoRA of each expert that has one; empty for another LoRA."""
         known = (self.checkpoint or {}).get("experts") or {}
         return {expert: Half.model_validate(known[expert]) for expert in ("high", "low") if expert in known}
+
+    @property
+    def has_config(self) -> bool:
+        """Whether alpha is in an `adapter_config.json` beside the file, or beside half of a pair."""
+        return "adapter_config.json" in str((self.checkpoint or {}).get("alpha_source"))
+
+    @property
+    def rank(self) -> str:
+        """The different ranks, as `inspect` has them."""
+        known = self.checkpoint or {}
+        ranks = known.get("ranks")
+        many = ranks if isinstance(ranks, (list, tuple)) and ranks else [known.get("rank", "unknown")]
+        return ", ".join(map(str, many))
 
     @property
     def strength(self) -> str:

@@ -8,11 +8,11 @@ earlier versions are read too (`migration`).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from pydantic import ValidationError, computed_field, model_validator
+from pydantic import PrivateAttr, ValidationError, computed_field, model_validator
 
 from pytest_wanlora.errors import RecordError
 from pytest_wanlora.files import listing, parse_json, read_regular, write_whole
@@ -97,6 +97,27 @@ class RunRecord(Part):
     paths: Paths | None = None
     race: RaceCard | None = None
     storing: Storing | None = None
+    # only in memory: such a record is shown and never written
+    _runs: dict[str, tuple[RunRecord, CandidateCard]] = PrivateAttr(default_factory=dict)
+
+    def joined(self, runs: Mapping[str, tuple[RunRecord, CandidateCard]]) -> RunRecord:
+        """The record as one of several runs put together.
+
+        Args:
+            runs: Candidate to the run in which it was gated, and its card there.
+        """
+        made = self.model_copy()
+        made._runs = dict(runs)
+        return made
+
+    @property
+    def runs(self) -> tuple[RunRecord, ...]:
+        """The runs that it was put together from; of one run itself."""
+        return tuple({id(run): run for run, _ in self._runs.values()}.values()) or (self,)
+
+    def own(self, card: CandidateCard) -> tuple[RunRecord, CandidateCard]:
+        """The run in which a candidate was gated, and its card there: commands and files are of that run."""
+        return self._runs.get(card.name, (self, card))
 
     def decision(self, candidate: str) -> Decision:
         """Decide on a candidate from its judgements, its tests and the run."""

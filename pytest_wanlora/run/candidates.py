@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
-from pytest_wanlora.errors import Changed, CheckpointError, JobError, SuiteError, WanloraError
+from pytest_wanlora.errors import Changed, CheckpointError, JobError, SettingsError, SuiteError, WanloraError
 from pytest_wanlora.files import from_here
 from pytest_wanlora.jobs.job import BASE
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.options import in_one_word
+from pytest_wanlora.phrases import digits, product
 from pytest_wanlora.run import questions
 from pytest_wanlora.verdict.judgement import ALL, ItemId
 
@@ -55,6 +56,15 @@ class Candidate:
     def argument(self) -> str:
         """What to give `--lora` to get the checkpoint again; empty for the model without."""
         return "" if self.checkpoint is None else self.checkpoint.argument
+
+    def without(self, expert: str) -> Candidate | None:
+        """A pair with the other expert's LoRA alone, to see what this one does; None if it has no other."""
+        own = self.checkpoint
+        rest = {} if own is None else {name: each for name, each in own.experts.items() if name != expert}
+        if own is None or not rest:
+            return None
+        name = f"{self.name} without its {expert}-noise LoRA"
+        return replace(self, name=name, checkpoint=checkpoints.pair(name, rest, own.strengths))
 
     @property
     def hopeless(self) -> str:
@@ -97,8 +107,11 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
     if not settings.lora:
         return (Candidate(BASE, None),)
     asked = checkpoints.asked(settings.lora, by_name=_pairs_by_name(settings))
+    _refuse_products(settings, asked)
     # a file called base.safetensors must not be taken for the model without LoRA
-    names = [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
+    names = checkpoints.numbered(
+        [f"{name}-lora" if name == BASE else name for name in checkpoints.names_of(asked)]
+    )
     named = dict(zip(names, asked, strict=True))
     arguments = {name: each.argument for name, each in named.items()}
     read = _all_or_none(
@@ -114,10 +127,29 @@ def read_candidates(settings: Settings) -> tuple[Candidate, ...]:
         once.setdefault(halves or name, name)
     several = len(settings.scales) > 1
     return tuple(
-        Candidate(f"{name}@{scale:g}" if several else name, read[name], scale)
+        Candidate(f"{name}@{digits(scale)}" if several else name, read[name], scale)
         for name in once.values()
         for scale in settings.scales
     )
+
+
+def _refuse_products(settings: Settings, asked: Iterable[checkpoints.Asked]) -> None:
+    """Refuse a strength of the run that takes that of half of a pair beyond what a strength may be."""
+    beyond = [
+        (scale, expert, own, each.argument)
+        for each in asked
+        for expert, own in each.strengths.items()
+        for scale in settings.scales
+        if not 0 < abs(scale * own) <= 10
+    ]
+    for scale, expert, own, argument in beyond:
+        source = settings.sources.get("wanlora-scale", "--wanlora-scale")
+        kept = [each for each in settings.scales if each not in {wrong for wrong, *_ in beyond}] or [1.0]
+        raise SettingsError(
+            f"{source}: {digits(scale)} times {digits(own)}, the strength of {expert} in {argument}, is "
+            f"{product(own, scale)}; allowed: a product from -10 to 10 and not 0",
+            next_command=settings.again(f"--wanlora-scale={','.join(map(digits, kept))}"),
+        )
 
 
 def check_fits(settings: Settings, suite: Suite, candidates: Iterable[Candidate]) -> None:
@@ -247,8 +279,10 @@ def _all_or_none(
         f"--lora: {len(refused)} of {len(arguments)} checkpoints cannot be gated, so nothing is rendered",
         *(f"  {'; '.join(map(str.strip, error.message.splitlines()))}" for error in refused.values()),
     ]
-    next_command, options = first.next_command, {}
-    if not taken and first.options:
+    # one for which nothing else is known would be refused once more
+    unknown = next((error for error in refused.values() if not error.options), None)
+    next_command, options = (unknown or first).next_command, {}
+    if not taken and unknown is None:
         options = first.options | _for_each(refused, arguments)
         next_command = None
     # an ini file or PYTEST_ADDOPTS would name them again
@@ -314,14 +348,7 @@ def demanded(
     if candidate.checkpoint is None:
         return ()
     ids = tuple(scenario.id for scenario in scenarios)
-    found = [ItemId("checkpoint", candidate.name, "", "")]
-    for limit in suite.limits:
-        places = {"all": (ALL,), "each": ids}.get(limit.scenario, (limit.scenario,))
-        found += [
-            ItemId("limit", candidate.name, place, limit.metric)
-            for place in places
-            if place == ALL or place in ids
-        ]
+    found = [ItemId("checkpoint", candidate.name, "", ""), *limit_items(suite, ids, candidate.name)]
     if not settings.update_baselines:
         if any(METRICS[metric].level == "video" for metric in suite.tolerances):
             found += [ItemId("videos", candidate.name, place, "") for place in ids]
@@ -333,5 +360,16 @@ def demanded(
         ]
         asked = questions.asked(suite, scenarios)
         found += [ItemId("question", candidate.name, place, metric) for place, metric in asked]
+    return tuple(found)
+
+
+def limit_items(suite: Suite, scenarios: Sequence[str], name: str) -> tuple[ItemId, ...]:
+    """The absolute limits of a suite, for one candidate and the scenarios that are rendered."""
+    found = [
+        ItemId("limit", name, place, limit.metric)
+        for limit in suite.limits
+        for place in {"all": (ALL,), "each": scenarios}.get(limit.scenario, (limit.scenario,))
+        if place == ALL or place in scenarios
+    ]
     # two limits may bound the same metric in the same place, from either side
     return tuple(dict.fromkeys(found))

@@ -141,6 +141,7 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
     )
     preflight = gate.preflight
     if preflight is not None:
+        lines += preflight.needs
         if preflight.free_disk is not None:
             lines.append(f"disk: {preflight.free_disk / 1e9:.1f} GB free for results")
         count, beyond = len(gate.blocked), beyond_budget(gate)
@@ -156,7 +157,7 @@ def plan_lines(gate: Gate, workers: int) -> list[str]:
 def broken(gate: Gate) -> list[Judgement]:
     """What the run would say of the files of its candidates that are broken."""
     chosen = {each if isinstance(each, str) else each.candidate for each in gate.chosen}
-    found = (gate.judge.broken(each.name) for each in gate.candidates if each.name in chosen)
+    found = (gate.judge.files.broken(each.name) for each in gate.candidates if each.name in chosen)
     return [judged for judged in found if judged is not None]
 
 

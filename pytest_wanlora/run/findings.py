@@ -63,12 +63,14 @@ class Preflight:
         findings: Everything that is missing, in the order of the suite.
         downloads: Files that will be fetched when the model is loaded.
         free_disk: Bytes that are free where results are kept; None where that cannot be told.
+        needs: What the suite takes of any machine, a line each: of this one or of one that is rented.
         warnings: Sentences on the suite's own LoRAs that keep nothing from being measured.
     """
 
     findings: tuple[Finding, ...]
     downloads: tuple[Download, ...]
     free_disk: int | None
+    needs: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def blocking(self, items: Iterable[ItemId | str]) -> tuple[Finding, ...]:

@@ -96,6 +96,13 @@ def notes(gate: Gate) -> Iterator[str]:
             stored = gate.judge.standard.baseline
             place = gate.judge.standard.folder
             read.append((f"baseline {stored.name}", place / "baseline.json", stored.digest))
+            measured_with = {} if stored.candidate is None else stored.candidate
+            for each in gate.candidates:
+                if each.checkpoint is not None and each.checkpoint.sha256 == measured_with.get("sha256"):
+                    yield (
+                        f"{each.name} is compared with itself: baseline {stored.name} was measured with the "
+                        "same file, so the comparison says nothing; limits alone can fail it"
+                    )
             if not stored.seal:
                 yield (
                     f"baseline {stored.name}: {place} has no seal (an earlier version wrote it), so an edit "

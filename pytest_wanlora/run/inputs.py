@@ -91,6 +91,7 @@ class ModelFiles:
         found: Dotted key to the files on this disk.
         problems: All that is wrong, in the order of the suite.
         downloads: What will be fetched.
+        absent: Keys of hub files that are not on this disk, whether or not they can be fetched here.
     """
 
     def __init__(self, suite: Suite, *, whole: bool, answers: dict[str, hub.Listing] | None = None) -> None:
@@ -99,6 +100,7 @@ class ModelFiles:
         self.found: dict[str, Sequence[Path]] = {}
         self.problems: tuple[Problem, ...] = ()
         self.downloads: tuple[Download, ...] = ()
+        self.absent: tuple[str, ...] = ()
         missing: list[FileReference] = []
         problems: dict[str, Problem] = {}
         keys = list(references(suite))
@@ -119,6 +121,7 @@ class ModelFiles:
                 self.found[key] = paths
             except SuiteError as error:
                 problems[key] = Problem(key, error.message, self._command(error, key, text))
+        self.absent = tuple(each.key for each in missing)
         if whole:
             self._settle(missing, problems)
             self._refuse_other_weights(problems)

@@ -7,42 +7,34 @@ it does not matter which process judges what.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.errors import (
     BaselineError,
-    CheckpointError,
     IncomparableError,
-    JobError,
     WanloraError,
 )
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run import questions
-from pytest_wanlora.run.comparison import Standard, repeats
+from pytest_wanlora.run.applied import Files
+from pytest_wanlora.run.comparison import Standard
 from pytest_wanlora.run.looks import COMPARED, Looks, Settled
 from pytest_wanlora.verdict import fvd, limits, regressions
 from pytest_wanlora.verdict.evidence import Plan, change
 from pytest_wanlora.verdict.items import FVD
-from pytest_wanlora.verdict.judgement import ALL, Detail, Details, ItemId, Judgement, ReasonCode, Verdict
-from pytest_wanlora.verdict.measured import Scores, settled
+from pytest_wanlora.verdict.judgement import ALL, Details, ItemId, Judgement, ReasonCode, Verdict
+from pytest_wanlora.verdict.measured import Scores, failed, said
 from pytest_wanlora.verdict.videos import judge_videos
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from pytest_wanlora.checkpoint import Problem
     from pytest_wanlora.jobs.job import JobResult
     from pytest_wanlora.metrics import Metric
     from pytest_wanlora.run.session import Gate
     from pytest_wanlora.suite import Scenario
-
-#: Below this the pipeline's precision has rounded so much of the LoRA away that another file was measured.
-_FAITHFUL = 0.9
 
 
 class Judge:
@@ -54,14 +46,15 @@ class Judge:
     Attributes:
         standard: The baseline and the reference set.
         looks: What the candidates' comparisons rest on.
+        files: Of the checkpoints, and how their LoRAs were applied.
     """
 
     def __init__(self, gate: Gate) -> None:
         self.gate = gate
         self.standard = Standard(gate)
         self.looks = Looks(gate, self.standard)
+        self.files = Files(gate)
         self._causes: dict[tuple[str, str], ItemId] = {}
-        self._changes: dict[str, CheckpointError | None] = {}
 
     def judgement(self, item: ItemId) -> Judgement:
         """Judge one item; what cannot be measured gets a verdict that fails.
@@ -70,7 +63,7 @@ class Judge:
             item: One of `gate.items`.
         """
         kinds = {
-            "checkpoint": self._checkpoint,
+            "checkpoint": self.files.judgement,
             "videos": self._videos,
             "limit": self._limit,
             "regression": self._regression,
@@ -96,7 +89,7 @@ class Judge:
 
     def _blocked(self, item: ItemId) -> Judgement:
         """What can be said without rendering: a broken file is refused, all else is not measured."""
-        if item.kind == "checkpoint" and (broken := self.broken(item.candidate)):
+        if item.kind == "checkpoint" and (broken := self.files.broken(item.candidate)):
             return broken
         own = [found for found in self.gate.blocked if found.blocks(item)]
         shown = own or list(self.gate.blocked)
@@ -105,61 +98,6 @@ class Judge:
         causes = tuple((found.message, 0, found.next_command) for found in shown)
         details: Details = {"message": shown[0].message, "more": len(shown) - 1, "causes": causes}
         return said(item, verdict, code, details, next_command=shown[0].next_command)
-
-    def broken(self, candidate: str) -> Judgement | None:
-        """The judgement on a candidate's file where that is known before anything is rendered."""
-        checkpoint = self.gate.candidate(candidate).checkpoint
-        if checkpoint is None or not checkpoint.problems:
-            return None
-        details: Details = {"problems": _listed(checkpoint.problems)}
-        return said(ItemId("checkpoint", candidate, "", ""), Verdict.FAIL, ReasonCode.FILE_BROKEN, details)
-
-    def changed(self, candidate: str) -> Judgement | None:
-        """The judgement on a candidate whose file is no longer the one that was read; None if it still is.
-
-        What would be published then is not what was measured.
-        """
-        checkpoint = self.gate.candidate(candidate).checkpoint
-        if checkpoint is None:
-            return None
-        # a file is read once for all its strengths
-        if checkpoint.argument not in self._changes:
-            try:
-                checkpoints.require_unchanged(checkpoint)
-                self._changes[checkpoint.argument] = None
-            except CheckpointError as error:
-                self._changes[checkpoint.argument] = error
-        change = self._changes[checkpoint.argument]
-        if change is None:
-            return None
-        return failed(ItemId("checkpoint", candidate, "", ""), Verdict.ERROR, ReasonCode.ERROR, change)
-
-    def _checkpoint(self, item: ItemId) -> Judgement:
-        if broken := self.broken(item.candidate):
-            return broken
-        candidate = self.gate.candidate(item.candidate)
-        base, own = self.gate.results(self.gate.probes(candidate))
-        applied = own.applied
-        if applied is None:
-            return said(item, Verdict.ERROR, ReasonCode.LORA_NOT_KNOWN_APPLIED)
-        counted: dict[str, Detail] = {"patched": applied.patched, "targets": applied.targets}
-        if applied.patched != applied.targets or applied.changed == 0:
-            counted["changed"] = applied.changed
-            return said(item, Verdict.FAIL, ReasonCode.LORA_NOT_APPLIED, counted)
-        place: Details = {"scenario": own.scenario, "seed": own.seed}
-        if own.frames_sha256 == base.frames_sha256:
-            return said(item, Verdict.FAIL, ReasonCode.LORA_WITHOUT_EFFECT, {**counted, **place})
-        # what cannot be scored is for the other items to judge
-        if own.degenerate is None and base.degenerate is None and repeats(own, base):
-            return said(item, Verdict.FAIL, ReasonCode.LORA_WITHIN_REPEATABILITY, {**counted, **place})
-        names = ("mode", "strength", "cosine", "relative_size")
-        details = {**counted, **{name: getattr(applied, name) for name in names}}
-        if abs(applied.strength - 1.0) <= 1.0 - _FAITHFUL and applied.cosine >= _FAITHFUL:
-            if warned := _listed(() if candidate.checkpoint is None else candidate.checkpoint.warnings):
-                details = {**details, "problems": warned}
-                return said(item, Verdict.WARN, ReasonCode.LORA_WARNED, details, value=applied.strength)
-            return said(item, Verdict.PASS, ReasonCode.LORA_APPLIED, details, value=applied.strength)
-        return said(item, Verdict.WARN, ReasonCode.LORA_ROUNDED_AWAY, details, value=applied.strength)
 
     def _limit(self, item: ItemId) -> Judgement:
         metric = METRICS[item.metric]
@@ -336,29 +274,6 @@ class Judge:
         return [each for each in self.gate.scenarios if item.scenario in (each.id, ALL)]
 
 
-def said(
-    item: ItemId,
-    verdict: Verdict,
-    code: ReasonCode,
-    details: Details = MappingProxyType({}),
-    *,
-    value: float | None = None,
-    next_command: str | None = None,
-) -> Judgement:
-    """A judgement that no score is behind."""
-    blank = Judgement(item.kind, item.candidate, item.scenario, item.metric, verdict, "")
-    return settled(replace(blank, next_command=next_command or ""), verdict, code, dict(details), value=value)
-
-
-def failed(item: ItemId, verdict: Verdict, code: ReasonCode, error: WanloraError) -> Judgement:
-    """The judgement on what could not be measured."""
-    details: Details = {"message": error.message}
-    if isinstance(error, JobError) and error.video:
-        # apart from the reason: one cause of many videos is one reason
-        details = {"message": error.cause, "video": error.video}
-    return said(item, verdict, code, details, next_command=error.next_command)
-
-
 def scores_of(results: Mapping[str, Sequence[JobResult]], metric: str) -> dict[str, dict[int, float]]:
     """One metric's scores by scenario and seed, of the videos that have it."""
     return {
@@ -393,10 +308,6 @@ def _motion_change(motion: Scores, stored: Scores) -> float | None:
         return None
     before, after = np.mean(pairs, axis=0)
     return float(change(before, after, higher_is_better=True))
-
-
-def _listed(problems: Sequence[Problem]) -> tuple[tuple[str, int, str], ...]:
-    return tuple((problem.code, len(problem.targets), problem.words) for problem in problems)
 
 
 def _usual(item: ItemId) -> str:

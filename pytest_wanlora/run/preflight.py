@@ -7,6 +7,7 @@ model, `--wanlora-plan` prints it with the plan, and `doctor` prints it for a su
 from __future__ import annotations
 
 import filecmp
+import re
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,6 +23,7 @@ from pytest_wanlora import suite as suites
 from pytest_wanlora.environment import gpu_memory, installed
 from pytest_wanlora.errors import BaselineError, IncomparableError, SuiteError, WanloraError
 from pytest_wanlora.files import dangling, from_here, listing
+from pytest_wanlora.phrases import number_of
 from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
 from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Preflight
 from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
@@ -30,8 +32,6 @@ from pytest_wanlora.scoring import captions, frechet
 from pytest_wanlora.suite import hub
 from pytest_wanlora.suite.digests import digest
 from pytest_wanlora.suite.fingerprint import fingerprint
-from pytest_wanlora.verdict import fvd
-from pytest_wanlora.verdict.items import FVD
 from pytest_wanlora.verdict.judgement import Verdict
 
 if TYPE_CHECKING:
@@ -119,9 +119,30 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         whole = not files.problems and not unread
         findings += _baseline(suite, environment, request, request.baseline, whole=whole)
         findings += _subject(suite, request)
-    return Preflight(
-        tuple(findings), files.downloads, free, tuple(dict.fromkeys(_warnings(suite, stacked, request.loras)))
-    )
+    needs = tuple(_needs(suite, files)) if request.model_files else ()
+    warnings = tuple(dict.fromkeys(_warnings(suite, stacked, request.loras)))
+    return Preflight(tuple(findings), files.downloads, free, needs, warnings)
+
+
+def _needs(suite: Suite, files: ModelFiles) -> Iterator[str]:
+    """The GPU and the downloads that a suite takes, for who has neither here and rents a machine for it."""
+    least = suite.model.least_gpu_memory
+    if least is not None:
+        # its comments are for people; the suite is the same without them
+        with suppress(OSError, UnicodeDecodeError):
+            sizes = re.findall(r"^# (\d+) GB:", suite.path.read_text(encoding="utf-8"), re.MULTILINE)
+            named = (
+                f"; the first lines of {suite.path} name settings for {', '.join(sizes)} GB" if sizes else ""
+            )
+            yield f"gpu: {least:g} GiB of memory or more, for the suite as it is written{named}"
+    elif files.absent:
+        yield f"gpu: suite {suite.name} does not state how much memory it takes (model.least_gpu_memory)"
+    if files.absent:
+        known = [each.size for each in files.downloads if each.size is not None]
+        parts = [f"{sum(known) / 1e9:.1f} GB"] if known else []
+        if unknown := len(files.absent) - len(known):
+            parts.append(f"{number_of(unknown, 'part')} of the suite of a size that is not known here")
+        yield f"to be fetched, and room for it on the disk: {' and '.join(parts)}"
 
 
 _REFERENCE: Final = "scoring.reference"
@@ -403,7 +424,7 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
     categories: dict[str, list[str]] = {}
     for scenario in request.scenarios:
         categories.setdefault(scenario.category, []).append(scenario.id)
-    fewest = fvd.FEWEST_OF_REFERENCE if FVD.id in suite.tolerances else 2
+    fewest = frechet.fewest_videos(suite.tolerances)
     for why in reference.unfit(categories, frames=suite.sampling.frames, fewest=fewest):
         yield finding(f"{paths[0]}: the reference set {why}")
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import JobError, SettingsError, WanloraError
-from pytest_wanlora.phrases import LANGUAGES, Language, number_of
+from pytest_wanlora.phrases import LANGUAGES, Language, digits, number_of
 from pytest_wanlora.reports.race import CAUSES
 from pytest_wanlora.reports.words_page import Page
 from pytest_wanlora.results.race import Entrant, RaceCard
@@ -215,7 +215,7 @@ class Course:
                 Entrant.of(
                     standings[each.name],
                     name=each.name,
-                    checkpoint=each.name.removesuffix(f"@{each.scale:g}"),
+                    checkpoint=each.name.removesuffix(f"@{digits(each.scale)}"),
                     scale=each.scale,
                     strengths=each.strengths,
                     videos=self.videos[each.name],

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from pytest_wanlora.files import from_here
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.results.parts import (
     BaselineCard,
+    Beneath,
     CandidateCard,
     Failure,
     Part,
@@ -159,10 +160,11 @@ def _paths(gate: Gate) -> Paths:
 
 def _suite(gate: Gate) -> SuiteCard:
     suite = gate.suite
+    known = _fingerprint(suite)
     return SuiteCard(
         name=suite.name,
         sha256=suite.sha256,
-        fingerprint=_fingerprint(suite),
+        fingerprint=known,
         prompts=_prompts(suite),
         targets={scenario.id: dict(scenario.target) for scenario in suite.scenarios if scenario.target},
         limits=tuple(limit.model_dump(mode="json") for limit in suite.limits),
@@ -170,8 +172,19 @@ def _suite(gate: Gate) -> SuiteCard:
         looks=Plan.between(suite.seeds.first, suite.seeds.most).looks,
         weak="warn" if suite.undecided == "warn" else "fail",
         questions=questions.by_metric(suite),
+        stack=tuple(_stack(suite, known)),
         objective=suite.objective,
     )
+
+
+def _stack(suite: Suite, known: Mapping[str, Any]) -> Iterator[Beneath]:
+    digests = known.get("stack", [])
+    for place, each in enumerate(suite.stack):
+        for expert, key, text in each.files():
+            # none where a file is missing, which has failed every item
+            found = digests[place][key]["sha256"] if digests else []
+            name = PurePosixPath(text.rpartition(":")[2].replace("\\", "/")).name
+            yield Beneath(file=name, expert=expert, scale=each.scale, sha256=", ".join(found))
 
 
 def _prompts(suite: Suite) -> dict[str, Prompt]:

@@ -87,6 +87,7 @@ class Gate:
     repeated: tuple[str, ...] = ()
     race: RaceCard | None = None
     _known: dict[str, JobResult] = field(default_factory=dict)
+    _alone: dict[str, Candidate] = field(default_factory=dict)
 
     @property
     def base(self) -> Candidate:
@@ -167,8 +168,14 @@ class Gate:
         return os.path.relpath(paths[0]) if paths else None
 
     def candidate(self, name: str) -> Candidate:
-        """The candidate of that name; the model without LoRA for `"base"`."""
-        return next((each for each in self.candidates if each.name == name), self.base)
+        """The candidate of that name, or of what `without` made; the model without LoRA for `"base"`."""
+        own = next((each for each in self.candidates if each.name == name), None)
+        return own or self._alone.get(name, self.base)
+
+    def without(self, candidate: Candidate, expert: str) -> Candidate | None:
+        """A candidate that is a pair without one of its LoRAs, so that its videos can be rendered."""
+        found = candidate.without(expert)
+        return None if found is None else self._alone.setdefault(found.name, found)
 
     def scenario(self, identifier: str) -> Scenario:
         """The scenario of that id."""

@@ -17,6 +17,8 @@ from pytest_wanlora.baseline import acceptance
 from pytest_wanlora.baseline.contents import Baseline, Insistence
 from pytest_wanlora.errors import BaselineError, RefusedError, SuiteError
 from pytest_wanlora.jobs.job import BASE
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.run.candidates import limit_items
 from pytest_wanlora.run.inputs import prompts
 from pytest_wanlora.run.looks import COMPARED
 from pytest_wanlora.run.preflight import folder_option
@@ -54,7 +56,8 @@ class Stored:
         name: Of the baseline.
         place: Its folder.
         changes: `scenario  metric  old -> new`, a line each.
-        notes: Bands that the stored seeds cannot resolve, and whether what it replaces was not compared.
+        notes: Bands that the stored seeds cannot resolve, limits that the model without LoRA breaks itself,
+            and whether what it replaces was not compared.
         insisted: Who insisted and against what, a sentence; empty where nobody had to.
     """
 
@@ -108,6 +111,8 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
     refused = list(acceptance.refusals(new, judgements, demanded, seeds=wanted))
     compared, notes = _gated(gate, candidate, name)
     refused += compared
+    if candidate.checkpoint is None:
+        notes += _beyond_limits(gate, judge)
     if refused and not settings.force:
         raise _refused(name, refused, _insist(gate), _worse(changes))
     against = (*against, *refused)
@@ -180,6 +185,24 @@ def _gated(gate: Gate, candidate: Candidate, name: str) -> tuple[list[str], list
         shown = [each for each in failing if other == BASE or each.verdict is Verdict.FAIL]
         refused += [f"{each.item}, against {baseline.name!r}: {each.explained}" for each in shown]
     return refused, notes
+
+
+def _beyond_limits(gate: Gate, judge: Judge) -> list[str]:
+    """The limits that the model without LoRA breaks itself: no gate tells them from a LoRA's fault."""
+    items = limit_items(gate.suite, [scenario.id for scenario in gate.scenarios], gate.base.name)
+    found = []
+    for judged in map(judge.judgement, items):
+        if judged.verdict is Verdict.FAIL and judged.value is not None:
+            value = METRICS[judged.metric].format(judged.value)
+            bounds = [("at least", judged.minimum), ("at most", judged.maximum)]
+            allowed = ", ".join(f"{words} {bound:g}" for words, bound in bounds if bound is not None)
+            place = "all scenarios" if judged.scenario == ALL else judged.scenario
+            found.append(
+                f"{place} {judged.metric}: the base model itself does not keep the limit ({value}; allowed: "
+                f"{allowed}), so a LoRA that changes nothing fails there: "
+                "look at the prompt, the caption and the limit"
+            )
+    return found
 
 
 def _require_base(gate: Gate, name: str) -> None:

@@ -62,7 +62,7 @@ class ClipScorer:
 
     def __init__(self, settings: schema.ClipScorer, *, device: str) -> None:
         weights = fetch(settings.weights, settings.sha256, "scoring.clip.weights")
-        if weights.path.suffix.lower() != ".safetensors":
+        if weights.path.suffix != ".safetensors":
             raise ScoringError(
                 f"scoring.clip.weights: {weights.path} is not a .safetensors file; no other is read"
             )

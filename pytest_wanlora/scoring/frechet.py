@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import safetensors.numpy
@@ -24,6 +24,8 @@ from pytest_wanlora.phrases import number_of
 
 #: Name of the set that serves every category.
 EVERY = "all"
+#: Videos of a set that `fvd` is compared on: two subsets of it must be distances.
+FEWEST_COMPARED: Final = 4
 _REFERENCE_FORMAT = "wanlora-reference-1"
 # bytes of a header that says little more than the names of categories
 _LONGEST_HEADER = 2**20
@@ -82,6 +84,14 @@ class Reference:
     def pooled(self, names: Iterable[str]) -> NDArray[np.float64]:
         """Rows of the named sets together, (m, D); a name that comes twice counts once."""
         return np.concatenate([self.sets[name] for name in dict.fromkeys(names)])
+
+
+def fewest_videos(compared: Container[str]) -> int:
+    """How many videos a reference set must have, by the metrics that a suite compares.
+
+    A limit alone needs one distance, which 2 videos are enough for.
+    """
+    return FEWEST_COMPARED if "fvd" in compared else 2
 
 
 def frechet_distance(a: NDArray[Any], b: NDArray[Any]) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora.errors import StudioError
-from pytest_wanlora.jobs.job import Applied
+from pytest_wanlora.jobs.job import Applied, least
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -20,14 +20,15 @@ if TYPE_CHECKING:
 def together(experts: Mapping[str, Applied]) -> Applied:
     """How a pair was applied, of how each of its LoRAs was; the less faithful one decides."""
     parts = list(experts.values())
+    told = experts[least(experts)]
     return Applied(
         targets=sum(each.targets for each in parts),
         patched=sum(each.patched for each in parts),
         changed=min(1, *(each.changed for each in parts)) and sum(each.changed for each in parts),
-        strength=max((each.strength for each in parts), key=lambda strength: abs(strength - 1.0)),
-        cosine=min(each.cosine for each in parts),
-        relative_size=max(each.relative_size for each in parts),
-        mode=parts[0].mode,
+        strength=told.strength,
+        cosine=told.cosine,
+        relative_size=told.relative_size,
+        mode=told.mode,
         experts=experts,
     )
 

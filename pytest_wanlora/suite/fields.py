@@ -24,23 +24,21 @@ def refusal(complaint: str, *, key: str = "") -> PydanticCustomError:
     return PydanticCustomError("wanlora", "{complaint}", {"complaint": complaint, "key": key})
 
 
-def reference(*suffixes: str, by_diffsynth: bool = False) -> AfterValidator:
+def reference(*suffixes: str, either_case: bool = False) -> AfterValidator:
     """Check a file reference and make it absolute, against the folders of the validation context.
 
     Args:
-        suffixes: Of the files that are read, in letters of either case; any if left out.
-        by_diffsynth: Whether DiffSynth reads them, which takes other letters for a pickle.
+        suffixes: Allowed endings; none: any.
+        either_case: Whether `.PNG` is `.png`. DiffSynth and open_clip choose how to read weights by an ending
+            in small letters, what this package reads itself may have either.
     """
 
     def check(text: str, info: ValidationInfo) -> str:
         text = _anchored(text, info)
-        if suffixes and not text.lower().endswith(suffixes):
-            raise refusal(f"not a kind of file that is read; allowed: {', '.join(suffixes)}")
-        if by_diffsynth and not text.endswith(suffixes):
-            raise refusal(
-                "DiffSynth does not read a model's file whose ending has capital letters; "
-                f"allowed: a name, or a link, that ends in {', '.join(suffixes)}"
-            )
+        ending = text.lower() if either_case else text
+        if suffixes and not ending.endswith(suffixes):
+            small = ", in small letters" if text.lower().endswith(suffixes) else ""
+            raise refusal(f"not a kind of file that is read; allowed: {', '.join(suffixes)}{small}")
         return text
 
     return AfterValidator(check)
@@ -107,5 +105,5 @@ Entry: TypeAlias = Annotated[str, StringConstraints(pattern=checks.ENTRY)]
 MetricId: TypeAlias = Annotated[str, AfterValidator(metric)]
 SuiteFile: TypeAlias = Annotated[str, reference()]
 Weights: TypeAlias = Annotated[str, reference(".safetensors")]
-ModelWeights: TypeAlias = Annotated[str, reference(".safetensors", by_diffsynth=True)]
+Lora: TypeAlias = Annotated[str, reference(".safetensors", either_case=True)]
 Positive: TypeAlias = Annotated[int, Field(gt=0)]

@@ -40,6 +40,15 @@ def by_shapes() -> list[Suite]:
     return [_read_once(path) for path in packaged().values() if path.parent.name != "named"]
 
 
+def _by_name(checkpoint: Checkpoint) -> list[Suite]:
+    """The packaged suites that a checkpoint fits and that are chosen by their name alone."""
+    named = [_read_once(path) for path in packaged().values() if path.parent.name == "named"]
+    return sorted(
+        (suite for suite in named if not other_shapes(suite, checkpoint)),
+        key=lambda suite: _order(suite, checkpoint),
+    )
+
+
 @cache
 def _read_once(path: Path) -> Suite:
     return load(path)
@@ -110,7 +119,8 @@ def find_for(
         fitting = [suite for suite in fitting if all(each.fits(suite) for each in said)] or fitting
     if len(fitting) == 1 and not misfits(fitting[0], checkpoint):
         return load(fitting[0].path, baselines=baselines, seeds=seeds)
-    what = "fits no packaged suite"
+    named = [] if fitting else _by_name(checkpoint)
+    what = "fits no packaged suite" + (" that is chosen by shapes" if named else "")
     if fitting:
         names = ", ".join(suite.name for suite in fitting)
         what = (
@@ -132,6 +142,12 @@ def find_for(
         lines.append("; ".join([line, *own]))
     if fitting:
         raise SuiteError("\n".join(lines), options=_choose(fitting[0], checkpoint))
+    if named:
+        lines += [
+            f"  {suite.name} fits, and is chosen by its name alone: {_written(_choose(suite, checkpoint))}"
+            for suite in named
+        ]
+        raise SuiteError("\n".join(lines), options=_choose(named[0], checkpoint))
     lines.append("  another model needs a suite that was written for it, given with --wanlora-suite")
     raise SuiteError("\n".join(lines), next_command=_inspect(checkpoint.argument))
 
@@ -246,6 +262,7 @@ def _instead(suite: Suite, checkpoint: Checkpoint) -> dict[str, str]:
         ]
     if suite.model.experts and not checkpoint.experts and not other_shapes(suite, checkpoint):
         return {"--lora": as_half(Path(checkpoint.argument), alone=True)}
+    others = others or _by_name(checkpoint)[:1]
     return _choose(min(others, key=lambda each: _order(each, checkpoint)), checkpoint) if others else {}
 
 
@@ -368,6 +385,10 @@ def _block(name: str) -> int | None:
 
 
 def _seen(checkpoint: Checkpoint) -> str:
+    halves = {expert: _seen(each) for expert, each in checkpoint.experts.items()}
+    if len(set(halves.values())) > 1:
+        # the width of one with the blocks of the other is a model that there is not
+        return " and ".join(f"{expert} {said}" for expert, said in halves.items())
     seen = {what: value for _, what, value in widths(checkpoint.targets)}
     text = ", ".join(f"{what} {seen.get(what, 'unknown')}" for what in ("dim", "ffn_dim"))
     return f"{text}, blocks {checkpoint.blocks} ({checkpoint.block_count} with a target)"

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field
 from pytest_wanlora.checkpoint.experts import EXPERTS
 from pytest_wanlora.suite.fields import (
     Frozen,
-    ModelWeights,
+    Lora,
     Positive,
     Registration,
     Sha256,
@@ -44,7 +44,7 @@ class Architecture(Frozen):
     image_layers: bool = False
 
 
-_Denoiser = Annotated[tuple[ModelWeights, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+_Denoiser = Annotated[tuple[Weights, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
 
 class Expert(Frozen):
@@ -107,9 +107,9 @@ class ModelFiles(Frozen):
     experts: Experts | None = None
     boundary: Annotated[float, Field(gt=0, lt=1)] | None = None
     resident_experts: Annotated[Literal[1, 2], BeforeValidator(whole)] = 2
-    text_encoder: ModelWeights
-    vae: ModelWeights
-    image_encoder: ModelWeights | None = None
+    text_encoder: Weights
+    vae: Weights
+    image_encoder: Weights | None = None
     tokenizer: Annotated[str, reference()]
     sha256: Mapping[str, Sha256] = Field(default_factory=dict)
     registration: Registration | None = Field(default=None, alias="register")
@@ -141,9 +141,9 @@ class Stacked(Frozen):
         sha256: Digest by name, see `files.named`; checked where given.
     """
 
-    lora: Weights | None = None
-    high: Weights | None = None
-    low: Weights | None = None
+    lora: Lora | None = None
+    high: Lora | None = None
+    low: Lora | None = None
     scale: Annotated[float, Field(ge=-10, le=10)] = 1.0
     sha256: Mapping[str, Sha256] = Field(default_factory=dict)
 

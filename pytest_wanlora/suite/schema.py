@@ -42,6 +42,7 @@ from pytest_wanlora.suite.model_files import ModelFiles, Stacked
 from pytest_wanlora.suite.sampling import Sampling
 from pytest_wanlora.suite.subject import Bleed, Demands, FrameEmbedder, Subject
 
+_PICTURES: Final = (".png", ".jpg", ".jpeg", ".webp")
 _LONGEST_PROMPT_FOR_CLIP: Final = 50  # words; CLIP's 77 tokens end soon after
 
 
@@ -236,9 +237,7 @@ class Scenario(Frozen):
     category: Text
     prompt: Text
     caption: Text | None = None
-    input_image: Annotated[str, reference(".png", ".jpg", ".jpeg", ".webp"), AfterValidator(image)] | None = (
-        None
-    )
+    input_image: Annotated[str, reference(*_PICTURES, either_case=True), AfterValidator(image)] | None = None
     input_image_sha256: StatedSha256 = ""
     target: Mapping[MetricId, float] = Field(default_factory=dict)
 

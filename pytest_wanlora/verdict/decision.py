@@ -76,7 +76,7 @@ class Decision:
         publishable: Nothing fails, everything that was expected was judged, once, every project test passed,
             and nothing was left out of the run.
         failing: Judgements that keep the checkpoint from being published, worst first.
-        warnings: Judgements that warn.
+        warnings: Judgements that warn, worst first.
         unmeasured: Items that were expected and not judged.
         tests: Project tests that did not pass.
         run_problem: What the pytest run itself has against every checkpoint, empty if nothing.
@@ -135,7 +135,7 @@ def decide(
         storing: What came of the baseline that the run was to store; empty for a gate.
         run_problem: See the function of that name.
     """
-    ordered = sorted(judgements, key=lambda j: (-j.verdict.severity, j.item))
+    ordered = sorted(judgements, key=lambda j: j.gravity)
     failing = tuple(j for j in ordered if j.verdict.fails)
     seen = [j.item for j in ordered]
     unmeasured = tuple(sorted(set(expected) - set(seen)))

@@ -19,21 +19,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pytest_wanlora.errors import ScoringError
-from pytest_wanlora.scoring.frechet import pairwise_kernel
+from pytest_wanlora.scoring.frechet import FEWEST_COMPARED, pairwise_kernel
 from pytest_wanlora.verdict import special
 from pytest_wanlora.verdict.evidence import Floats
 
 Rows = NDArray[np.intp]
 """Row numbers of one set, (scenarios, seeds)."""
 
-#: Videos of a reference set: two subsets of it must be distances.
-FEWEST_OF_REFERENCE: Final = 4
 _SUBSETS = 24
 _SIZES = 16
 _LARGEST_SUBSET = 96
@@ -70,7 +68,7 @@ class ReferenceSet:
         Raises:
             ScoringError: Another shape, too few rows, or values that are not finite.
         """
-        rows = _checked(features, "the reference set", at_least=FEWEST_OF_REFERENCE)
+        rows = _checked(features, "the reference set", at_least=FEWEST_COMPARED)
         mean = rows.mean(axis=0)
         centred = rows - mean
         values, vectors = np.linalg.eigh(centred.T @ centred / (len(rows) - 1))

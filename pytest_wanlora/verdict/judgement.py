@@ -57,6 +57,7 @@ class ReasonCode(StrEnum):
     LORA_NOT_APPLIED = "lora_not_applied"
     LORA_WITHOUT_EFFECT = "lora_without_effect"
     LORA_WITHIN_REPEATABILITY = "lora_within_repeatability"
+    LORA_HALF_WITHOUT_EFFECT = "lora_half_without_effect"
     LORA_NOT_KNOWN_APPLIED = "lora_not_known_applied"
     # what could not be measured or compared
     NOT_RENDERED = "not_rendered"
@@ -388,6 +389,19 @@ class Judgement:
     def explained(self) -> str:
         """The reason, then the next command on a line of its own."""
         return f"{self.reason}\nnext: {self.next_command}" if self.next_command else self.reason
+
+    @property
+    def gravity(self) -> tuple[bool, bool, int, float, ItemId]:
+        """Key that sorts judgements worst first, in every view alike.
+
+        What is wrong with the file is first, for it may be why the rest fails; what could not be measured is
+        last. Between them the verdict counts, then the change in fail bands.
+        """
+        bands = self.change / self.fail if self.change is not None and self.fail else 0.0
+        # of what warns too much of a gain is as grave as a loss
+        size = abs(bands) if self.verdict is Verdict.WARN else bands
+        unmeasured = self.verdict.unmeasured
+        return self.kind != "checkpoint", unmeasured, -self.verdict.severity, -size, self.item
 
     @property
     def video(self) -> str:

@@ -5,10 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
+from pytest_wanlora.errors import JobError, WanloraError
 from pytest_wanlora.metrics import Metric
 from pytest_wanlora.verdict import reasons
-from pytest_wanlora.verdict.judgement import ALL, Details, Evidence, Judgement, ReasonCode, Verdict, Worst
+from pytest_wanlora.verdict.judgement import (
+    ALL,
+    Details,
+    Evidence,
+    ItemId,
+    Judgement,
+    ReasonCode,
+    Verdict,
+    Worst,
+)
 
 Scores = Mapping[str, Mapping[int, float]]
 """Values of one metric by scenario and seed."""
@@ -98,3 +109,26 @@ def worst_of(metric: Metric, scores: Scores, pairs: Scores | None = None) -> Wor
     ]
     _, name, seed = min(found)
     return Worst(name, seed, scores[name][seed], None if pairs is None else pairs[name][seed])
+
+
+def said(
+    item: ItemId,
+    verdict: Verdict,
+    code: ReasonCode,
+    details: Details = MappingProxyType({}),
+    *,
+    value: float | None = None,
+    next_command: str | None = None,
+) -> Judgement:
+    """A judgement that no score is behind."""
+    blank = Judgement(item.kind, item.candidate, item.scenario, item.metric, verdict, "")
+    return settled(replace(blank, next_command=next_command or ""), verdict, code, dict(details), value=value)
+
+
+def failed(item: ItemId, verdict: Verdict, code: ReasonCode, error: WanloraError) -> Judgement:
+    """The judgement on what could not be measured."""
+    details: Details = {"message": error.message}
+    if isinstance(error, JobError) and error.video:
+        # apart from the reason: one cause of many videos is one reason
+        details = {"message": error.cause, "video": error.video}
+    return said(item, verdict, code, details, next_command=error.next_command)

@@ -56,6 +56,12 @@ REASONS: Final[Mapping[ReasonCode, Phrase]] = MappingProxyType(
             "대상 레이어 {targets}개 중 {patched}개에 적용했지만 {scenario}, 시드 {seed} 영상과 베이스 모델 "
             "영상의 차이가 같은 영상을 다시 생성할 때의 오차 이내입니다. LoRA의 효과가 없습니다.",
         ),
+        ReasonCode.LORA_HALF_WITHOUT_EFFECT: Phrase(
+            "the {expert}-noise LoRA does nothing: {scenario}, seed {seed} rendered without it differs from "
+            "the pair's video by no more than the same video rendered again may",
+            "{expert}-noise LoRA의 효과가 없습니다. 이 LoRA 없이 생성한 {scenario}, 시드 {seed} 영상과 "
+            "두 LoRA를 모두 적용한 영상의 차이가 같은 영상을 다시 생성할 때의 오차 이내입니다.",
+        ),
         ReasonCode.LORA_NOT_KNOWN_APPLIED: Phrase(
             "it is not known whether the LoRA was applied", "LoRA가 적용되었는지 알 수 없습니다."
         ),
@@ -174,6 +180,10 @@ PARTS: Final[Mapping[str, Phrase]] = MappingProxyType(
             "{baseline} → {value}(n = {n}, 레퍼런스 {reference_n}), "
             "바닥값을 뺀 값 {before} → {after}, {change}",
         ),
+        "of_half": Phrase(
+            "these figures are of the {half}-noise LoRA, the weaker or less exactly applied one",
+            "위 수치는 두 LoRA 중 더 약하거나 덜 정확하게 적용된 {half}-noise LoRA의 값입니다",
+        ),
         "above_floor": Phrase(
             "{raw} as it is, of which {floor} is the floor of {n} videos",
             "원래 값 {raw}, 그중 비디오 {n}개의 바닥값 {floor}",
@@ -243,7 +253,7 @@ def reason(judged: Judgement, language: Language = "en") -> str:
         return judged.reason
     if judged.code in REASONS:
         said = REASONS[judged.code].say(language, **_fields(judged, language))
-        return "; ".join([said, *_above_floor(judged, language)])
+        return "; ".join([said, *_above_floor(judged, language), *_of_half(judged, language)])
     return "; ".join(
         [_comparison(judged, language), *_evidence(judged, language), *_remark(judged, language)]
     )
@@ -273,6 +283,12 @@ def _above_floor(judged: Judgement, language: Language) -> Iterator[str]:
         yield PARTS["above_floor"].say(language, n=judged.n, **numbers)
         if "low" in numbers:
             yield PARTS["limit_interval"].say(language, **numbers)
+
+
+def _of_half(judged: Judgement, language: Language) -> Iterator[str]:
+    """Of a pair: which of its LoRAs the figures are of."""
+    if half := judged.details.get("half"):
+        yield PARTS["of_half"].say(language, half=half)
 
 
 def _fields(judged: Judgement, language: Language) -> dict[str, object]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +15,6 @@ from pytest_wanlora.reports.terminal_tables import WIDTH, headline, wrapped
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.text_table import aligned
 from pytest_wanlora.verdict.decision import RunOutcome
-from pytest_wanlora.verdict.judgement import Judgement
 from pytest_wanlora.verdict.race import Epoch, Rules, worse_than
 from pytest_wanlora.watch.folders import Found
 from pytest_wanlora.watch.gates import Answer
@@ -112,18 +110,10 @@ def _rows(found: Found, answer: Answer | None, *, working: bool) -> Iterator[tup
         for card in record.candidates:
             decision, loss = record.decision(card.name), trend.loss(record, card.name)
             said = "may be published" if card.publishable else decision.outcome.value.replace("_", " ")
-            told = (*decision.failing, *decision.warnings)
-            worst = max(told, key=lambda each: (each.verdict.severity, _bands(each)), default=None)
+            worst = next(iter((*decision.failing, *decision.warnings)), None)
             shown = "-" if loss is None else f"{loss[0]:+.2f}"
             worst_words = [] if worst is None else [headline(worst)]
             yield card.name, said, shown, "; ".join([*worst_words, run_folder(record)])
-
-
-def _bands(judged: Judgement) -> float:
-    """How many fail bands a change is, to either side: too much of a gain warns too; most without a band."""
-    if judged.change is None or not judged.fail:
-        return math.inf
-    return abs(judged.change) / judged.fail
 
 
 def _epoch(record: RunRecord) -> Epoch:

@@ -216,7 +216,15 @@ class TestBaselines:
         assert "may be published" not in accepted.stdout.str()
         result = based.run("--lora", "bad.safetensors", "--wanlora-baseline", "accepted")
         assert result.ret == pytest.ExitCode.OK
-        result.stdout.fnmatch_lines(["bad may be published: all 26 items pass"])
+        result.stdout.fnmatch_lines(
+            [
+                "bad may be published: all 26 items pass",
+                "note: bad is compared with itself: baseline accepted was measured with the same file, *",
+            ]
+        )
+        card = (based.records()[-1].parent / "model-card.md").read_text(encoding="utf-8")
+        assert "compare it with another LoRA, the accepted baseline" in card
+        assert "| accepted | with |" in card
 
     def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(self, project: Project) -> None:
         testing.write_suite(project.path, limits=[{"metric": "clip", "min": 0.5}])

@@ -7,6 +7,7 @@ import re
 import shutil
 import xml.etree.ElementTree as ET
 from collections.abc import Callable
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,9 @@ def test_one_that_does_not_pass_keeps_the_checkpoint_from_being_published(based:
     result.stdout.fnmatch_lines(
         ["good may not be published: * project tests did not pass*", "*test_kept*: passed"]
     )
+    closing = "All of the gate ran, but not 1 project test; exit code 1, because 0 means publishable."
+    assert (closing in result.stdout.str()) == (not outcome.ran)
+    assert "Only part of the gate" not in result.stdout.str()
     found = problems(based)
     assert any("the project test test_own.py::test_bad[good" in problem for problem in found)
     assert any("ended with exit code 1" in problem for problem in found)
@@ -220,6 +224,57 @@ class TestThroughGetfixturevalue:
         (test,) = last(based).project_tests
         assert (test.outcome, test.candidate) == (PytestOutcome.FAILED, None)
         assert last(based).other_failures == ()
+
+
+SKIPPED = "def test_own(wanlora_candidate):\n    pytest.skip('no time')\n"
+
+
+@pytest.mark.parametrize("workers", ["none", "-n2"])
+@pytest.mark.parametrize(
+    ("code", "asked", "status", "said"),
+    [
+        (
+            PASSING,
+            ("-k", "city"),
+            1,
+            "good: left out: 17 of 26 items, * deselected: -k 'city'*Only part of the gate ran",
+        ),
+        (PASSING, ("-k", "nowhere"), 5, "good: left out: 26 of 26 items, *Nothing of the gate was judged"),
+        (
+            SKIPPED,
+            ("test_own.py",),
+            1,
+            "good may not be published: 1 of 1 *test_own.py::test_own[[]good[]] (good): skipped: no time",
+        ),
+    ],
+)
+def test_a_junit_file_without_a_failing_case_says_why_the_run_does_not_end_well(
+    based: Project, workers: str, code: str, asked: tuple[str, ...], status: int, said: str
+) -> None:
+    write(based, code)
+    ran = based.run("--lora", "good.safetensors", *asked, "--junitxml=out/junit.xml", workers=workers)
+    assert ran.ret == status == last(based).exit_status
+    (suite,) = ET.parse(based.path / "out" / "junit.xml").getroot()  # noqa: S314 - written by the run
+    assert (suite.attrib["errors"], suite.attrib["failures"]) == ("1", "0")
+    (case,) = (case for case in suite.iter("testcase") if case.find("error") is not None)
+    assert (case.attrib["classname"], case.attrib["name"]) == ("wanlora", "run")
+    (error,) = case
+    flat = " ".join(str(error.text).split())
+    assert fnmatchcase(flat, f"*{said}*pytest ended with exit code {status}"), flat
+    # the record is that of the same run without the file
+    assert last(based).other_failures == ()
+    assert not based.path.joinpath("out").joinpath("junit.xml").read_text().count("<failure")
+
+
+@pytest.mark.parametrize("asked", [(), ("-k", "city")])
+def test_a_junit_file_says_no_more_where_all_is_well_or_a_case_fails(
+    based: Project, asked: tuple[str, ...]
+) -> None:
+    # either everything passes, or a part is left out and a test fails
+    write(based, PASSING if not asked else "def test_city(wanlora_candidate):\n    assert False\n")
+    based.run("--lora", "good.safetensors", "test_own.py", *asked, "--junitxml=junit.xml")
+    cases = ET.parse(based.path / "junit.xml").getroot().iter("testcase")  # noqa: S314 - written by the run
+    assert not [case for case in cases if case.find("error") is not None]
 
 
 class TestEveryReport:

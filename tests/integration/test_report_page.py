@@ -6,7 +6,9 @@ import io
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import resources
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +21,9 @@ from playwright.sync_api import Browser, BrowserContext, Locator, Page, Viewport
 from pytest_wanlora.reports import html
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.studio.previews import write_preview
+from pytest_wanlora.verdict.judgement import Verdict
 from tests.unit.reports.pages import renamed, videos
-from tests.unit.reports.records import SCENARIOS
+from tests.unit.reports.records import SCENARIOS, compared, run_record
 from tests.unit.reports.sample_records import EPOCHS, epochs_record
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -50,6 +53,14 @@ READ = """(canvas, x) => {
     const context = copy.getContext('2d', { willReadFrequently: true });
     context.drawImage(canvas, 0, 0);
     return [...context.getImageData(Math.floor(copy.width * x), copy.height / 2, 1, 1).data];
+}"""
+
+#: Room between the words of a mark and what stands beside or below it.
+GAP = """line => {
+    const words = document.createRange();
+    words.selectNodeContents(line.querySelector('.mark'));
+    const [mark, what] = [words, line.children[1]].map(each => each.getBoundingClientRect());
+    return [what.left - mark.right, what.top - mark.bottom];
 }"""
 
 
@@ -452,6 +463,30 @@ class TestLooks:
         found = page.evaluate("axe.run(document, {resultTypes: ['violations']})")["violations"]
         told = [(each["id"], each["impact"], each["nodes"][0]["html"][:200]) for each in found]
         assert told == []
+
+    @pytest.mark.parametrize("visit", [{"viewport": PHONE}, {"viewport": DESKTOP}], indirect=True)
+    @pytest.mark.parametrize("names", [EPOCHS[:1], EPOCHS])
+    def test_nothing_touches_its_neighbour_without_videos_either(
+        self, visit: Visit, tmp_path: Path, names: tuple[str, ...]
+    ) -> None:
+        """The word of a verdict and what it is about; the table and what to do next."""
+        judged = [
+            replace(compared(place, "clip", 1.0, 0.92, candidate=name), verdict=Verdict.UNDECIDED)
+            for name in names
+            for place in SCENARIOS
+        ]
+        page_file = tmp_path / "report.html"
+        page_file.write_text(html.page(run_record(judged, names=names), tmp_path), encoding="utf-8")
+        page = visit.open(page_file)
+        gaps = [line.evaluate(GAP) for line in page.locator(".line:visible").all()]
+        assert len(gaps) == len(judged)
+        assert all(max(across, down) >= 2 for across, down in gaps), gaps
+        beside = [
+            part.evaluate("of => of.getBoundingClientRect()") for part in page.locator(".aside > *").all()
+        ]
+        for above, below in pairwise(beside):
+            apart = below["y"] - above["y"] - above["height"]
+            assert apart >= 8 or below["x"] >= above["x"] + above["width"] + 8
 
     def test_dark_is_dark_and_print_holds_every_checkpoint_on_white(self, visit: Visit, folder: Path) -> None:
         page = visit.open(folder / "report.html")

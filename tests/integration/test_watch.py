@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from pytest_wanlora import cli, results, testing
 from tests.integration.conftest import Project
+from tests.integration.test_pairs import two_experts
 
 
 def start(project: Project, *options: str) -> subprocess.Popen[str]:
@@ -121,6 +122,31 @@ def test_a_checkpoint_that_cannot_be_measured_and_a_file_in_part_are_1(based: Pr
     assert sorted(next(iter(answer)) for answer in answers) == ["error", "folder"]
 
 
+@pytest.mark.parametrize(
+    ("experts", "files", "name"),
+    [(True, ("a_high_noise", "a_low_noise"), "a"), (False, ("my_low_key",), "my_low_key")],
+)
+def test_the_suite_of_the_ini_file_says_whether_files_are_halves(
+    project: Project, experts: bool, files: tuple[str, ...], name: str
+) -> None:
+    if experts:
+        two_experts(project)
+    project.measure_base()
+    (project.path / "pytest.ini").write_text("[pytest]\nwanlora_suite = fake.yaml\n", encoding="utf-8")
+    for seed, file in enumerate(files):
+        testing.write_lora(project.path / "out" / f"{file}.safetensors", seed=seed)
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest_wanlora", "watch", "out", "--every", "0.1s", "--idle", "0.5s"],
+        cwd=project.path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert f"{name}: may be published" in done.stdout, done.stdout + done.stderr
+    assert "; 1 gated" in done.stdout
+    assert done.returncode == 0
+
+
 def test_a_folder_that_is_not_there_yet_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,7 +195,7 @@ def test_a_checkpoint_that_fits_several_suites_is_told_in_one_line_with_the_comm
         save_file(state, tmp_path / "out" / f"epoch-{seed}.safetensors")
     assert cli.main(["watch", "out", "--idle", "1s", "--every", "1s", "--", "--wanlora-seeds=2"]) == 1
     lines = capsys.readouterr().out.splitlines()
-    command = "python -m pytest_wanlora watch out --idle 1s --every 1s -- --wanlora-suite=wan2.1-i2v-14b"
+    command = "python -m pytest_wanlora watch out --idle 1s --every 1s -- --wanlora-suite=wan2.1-t2v-14b"
     assert lines.count(f"next: {command} --wanlora-seeds=2") == 1
     told = [
         line for line in lines if line.startswith("epoch-1: NOT MEASURED: fits several packaged suites (")

@@ -248,3 +248,10 @@ class TestWalkthrough:
                 wanted = f"{pattern}*" if pattern.endswith("/") else pattern
                 (command,) = [each for each in fetched if repository in shlex.split(each)]
                 assert wanted in shlex.split(command)
+
+
+def test_the_readmes_exit_codes_name_what_judges_nothing() -> None:
+    (zero,) = [line for line in README.splitlines() if line.startswith("| 0 |")]
+    assert all(f"`{name}`" in zero for name in ("--update-baselines", "--collect-only", "--wanlora-plan"))
+    (one,) = [line for line in README.splitlines() if line.startswith("| 1 |")]
+    assert "With `--update-baselines`: it was not stored" in one

@@ -17,9 +17,12 @@ import pytest
 import yaml
 
 from pytest_wanlora import cli, options
+from pytest_wanlora import suite as suites
 from pytest_wanlora.publishing import receipt, ssh_signature
+from pytest_wanlora.publishing.policy import read_policy
 from pytest_wanlora.publishing.predicate import PREDICATE_TYPE
 from pytest_wanlora.publishing.verify import signature_path
+from pytest_wanlora.suite import Suite
 from pytest_wanlora.verdict.judgement import Judgement, Verdict
 from tests.unit.reports import gated
 
@@ -63,9 +66,38 @@ def test_the_gates_options_exist() -> None:
     assert {word for word in words if word.startswith("--")} <= known
 
 
-def _of_twice_as_many(judged: Judgement) -> Judgement:
-    evidence = judged.evidence and replace(judged.evidence, n=2 * judged.n)
-    return replace(judged, n=2 * judged.n, evidence=evidence)
+def _of_more(judged: Judgement, seeds: int) -> Judgement:
+    """An item of 2 seeds as one of more."""
+    n = judged.n * seeds // 2
+    return replace(judged, n=n, evidence=judged.evidence and replace(judged.evidence, n=n))
+
+
+def documented_suite(folder: Path) -> Suite:
+    """The suite that `init` writes on the model of the walkthrough."""
+    words = [
+        "init",
+        "--model",
+        "wan2.2-ti2v-5b",
+        "--name",
+        "release",
+        "--yes",
+        "--prompt",
+        "test=urban: a city",
+    ]
+    assert cli.main([*words, "--folder", str(folder)]) == 0
+    return suites.load(folder / "suites" / "release.yaml")
+
+
+def test_the_example_policy_asks_for_no_more_than_the_documented_suite_has(tmp_path: Path) -> None:
+    suite = documented_suite(tmp_path)
+    example = read_policy(ROOT / "docs/examples/publish-policy.yaml")
+    (shown,) = [text for text in re.findall(r"```yaml\n(.*?)```", GUIDE, re.S) if "min_seeds" in text]
+    assert example.min_seeds is not None
+    assert yaml.safe_load(shown)["min_seeds"] == example.min_seeds <= suite.seeds.first
+    for metric, widest in example.bands.items():
+        assert suite.tolerances[metric].fail <= widest
+    stated = {f"{each.metric}{'>=' if each.max is None else '<='}" for each in suite.limits}
+    assert {re.sub(r"[\d.]+$", "", each) for each in example.require} <= stated
 
 
 def test_the_verify_command_lets_a_good_release_through_and_no_other(
@@ -75,18 +107,26 @@ def test_the_verify_command_lets_a_good_release_through_and_no_other(
     release = tmp_path / "release"
     release.mkdir()
     gated.checkpoint_file(release).rename(release / "lora.safetensors")
-    suite = gated.record().suite.model_copy(update={"name": "release", "sha256": "00" * 32, "looks": (4, 4)})
+    first = documented_suite(tmp_path / "project").seeds.first
+    suite = gated.record().suite.model_copy(
+        update={"name": "release", "sha256": "00" * 32, "looks": (first, first)}
+    )
     baseline = gated.record().baseline
     assert baseline is not None
     single = tuple(
-        Judgement("videos", "epoch-2", name, "", Verdict.PASS, "sound", n=4) for name in gated.SCENARIOS
+        Judgement("videos", "epoch-2", name, "", Verdict.PASS, "sound", n=first) for name in gated.SCENARIOS
     )
-    more = [video.model_copy(update={"seed": video.seed + 2}) for video in gated.videos()]
+    more = [
+        video.model_copy(update={"seed": seed})
+        for video in gated.videos()
+        if not video.seed
+        for seed in range(2, first)
+    ]
     record = gated.record(
         suite=suite,
         environment={"device_name": "NVIDIA H200"},
         baseline=baseline.model_copy(update={"digest": "00" * 32}),
-        judgements=(*(_of_twice_as_many(each) for each in gated.judgements()), *single),
+        judgements=(*(_of_more(each, first) for each in gated.judgements()), *single),
         videos=(*gated.videos(), *more),
     )
     data = receipt.canonical(receipt.statement(record, "epoch-2"))

@@ -119,6 +119,14 @@ def test_a_pair_given_twice_is_one_candidate_and_at_other_strengths_another(tmp_
     weaker = pair.replace("a_high.safetensors", "a_high.safetensors@0.5")
     assert list(found(pair, weaker)) == ["a@1", "a@high0.5,low1"]
     assert list(found(weaker)) == ["a"]
+    near = [pair.replace(",", f"@{strength},") for strength in ("0.12345678", "0.12345679")]
+    assert list(found(*near)) == ["a@high0.12345678,low1", "a@high0.12345679,low1"]
+    for each in asked(near, by_name=True):
+        (again,) = asked([each.argument], by_name=True)
+        assert again.strengths == each.strengths
+    # a file may be called so
+    files(tmp_path / "other", "a@1")
+    assert list(found(pair, weaker, f"{folder}/other")) == ["a@1", "a@high0.5,low1", "a@1-2"]
 
 
 @pytest.mark.parametrize(
@@ -333,7 +341,11 @@ def test_no_half_of_a_file_is_dropped(tmp_path: Path, argument: str) -> None:
         CheckpointError, match=r"both\.safetensors: given as the .* would be dropped"
     ) as caught:
         given.read("x")
-    assert caught.value.options == {"--lora": from_here(path)}
+    if "," in argument:
+        # the file for both would leave the other one out
+        assert str(caught.value.next_command).startswith("python -m pytest_wanlora inspect ")
+    else:
+        assert caught.value.options == {"--lora": from_here(path)}
     (whole,) = asked([f"high={path}@0.5,low={path}"], by_name=True)
     assert list(whole.read("x").experts) == ["high", "low"]
 
@@ -361,8 +373,17 @@ LORA = loras.random_lora()
             ["high=z_high,low=z_low"],
         ),
         (["y,z_low"], "a list of 2 that are there", ["y", "z_low"]),
-        (["high=x_high,high=y", "y"], "high is given twice", ["y", "high=x_high"]),
-        (["high=x_high,lwo=z_low"], "lwo is no expert", ["high=x_high"]),
+        (["high=x_high,high=y", "y"], "high is given twice", ["y", "high=x_high,low=y"]),
+        (["high=x_high,lwo=z_low"], "lwo is no expert", ["high=x_high,low=z_low"]),
+        (["HIGH_NOISE=z_high,low_noise=z_low"], "HIGH_NOISE is no expert", ["high=z_high,low=z_low"]),
+        (["a=z_low,b=z_high"], "a is no expert", ["high=z_high,low=z_low"]),
+        (["low=y,a=x_high@0.5"], "a is no expert", ["high=x_high@0.5,low=y"]),
+        (["high=z_low,high=z_high"], "high is given twice", ["high=z_high,low=z_low"]),
+        (["z_high"], "its other half lies beside it; allowed: both", ["high=z_high,low=z_low"]),
+        (["y", "low=,high=z_high@0.5"], "low has no file", ["y", "high=z_high@0.5,low=z_low"]),
+        (["high=z_high;low=z_low"], "are separated by ';', and not", ["high=z_high,low=z_low"]),
+        (["high=y low=z_low"], "are separated by ' ', and not", ["high=y,low=z_low"]),
+        (["high=r/*,low=r/*@0.5"], "are both the high-noise half", ["high=r/a_high/e,low=r/a_low/e@0.5"]),
         (["y", "high=deep,low=z_low"], "one in a folder below", ["y", "high=deep/*,low=z_low"]),
         (["y", "deep", "high=z_high,low=z_low"], "a folder below", ["high=z_high,low=z_low", "y", "deep/*"]),
     ],
@@ -371,12 +392,12 @@ def test_what_was_meant_is_the_next_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, typed: list[str], words: str, meant: list[str]
 ) -> None:
     """Whole, with everything that was given besides; and it works when it is pasted."""
-    names = ("x_high", "y", "z_high", "z_low", "one, v2=new", "deep/er/lora")
+    names = ("x_high", "y", "z_high", "z_low", "one, v2=new", "deep/er/lora", "r/a_high/e", "r/a_low/e")
     files(tmp_path, *names)
     monkeypatch.chdir(tmp_path)
 
     def spelt(text: str) -> str:
-        return re.sub("x_high|y|z_high|z_low|one, v2=new", r"\g<0>.safetensors", text)
+        return re.sub(r"\b(x_high|y|z_high|z_low|one, v2=new|r/a_\w+/e)", r"\g<0>.safetensors", text)
 
     with pytest.raises(CheckpointError, match=words) as caught:
         asked([absolute(spelt(each), tmp_path) for each in typed], by_name=True)
@@ -393,6 +414,20 @@ def test_a_file_in_the_place_of_one_that_is_missing_stays_in_its_pair(
     with pytest.raises(CheckpointError, match="no such file") as caught:
         given.read("x")
     assert caught.value.options == {"--lora": "high=a.safetensors@0.5,low=b.safetensors"}
+    # of no similar name the partner of the other half; else nobody knows
+    files(tmp_path, "c_high", "c_low")
+    for typed, meant in (
+        ("high=nofile,low=c_low.safetensors", "high=c_high.safetensors,low=c_low.safetensors"),
+        ("high=c_lo,low=c_low.safetensors", "high=c_high.safetensors,low=c_low.safetensors"),
+        ("high=c_hig,low=c_lo", "high=c_high.safetensors,low=c_low.safetensors"),
+        ("high=nofile,low=a.safetensors", ""),
+        ("high=nofile", ""),
+    ):
+        (given,) = asked([typed], by_name=True)
+        with pytest.raises(CheckpointError, match="no such file; in the same folder lie: ") as caught:
+            given.read("x")
+        assert caught.value.options == ({"--lora": meant} if meant else {})
+        assert meant or caught.value.next_command == "ls -l ."
 
 
 @pytest.mark.parametrize("folder", [".", "deep,low=x"])
@@ -418,3 +453,37 @@ def test_a_strength_behind_a_file_without_an_expert_is_an_option(
     with pytest.raises(CheckpointError, match=r"allowed: --wanlora-scale 0\.5, or a strength") as caught:
         asked(["b@2.safetensors", "a.safetensors@0.5"], by_name=False)
     assert caught.value.options == {"--lora": ("b@2.safetensors", "a.safetensors"), "--wanlora-scale": "0.5"}
+
+
+@pytest.mark.parametrize(
+    ("names", "typed"),
+    [
+        (["x_high", "x_hn", "x_low"], "."),
+        (["x_high", "x_hn", "x_low"], "high=x_h*,low=x_low.safetensors"),
+        (["x_high", "y_low"], "."),
+        (["x_high", "y_high", "z_low"], "high=*_high.*,low=z_low.safetensors"),
+        (["x"], "high=x.safetensors,low="),
+        (["x", "y", "z"], "high=x.safetensors,low=y.safetensors,low=z.safetensors"),
+    ],
+)
+def test_where_nobody_knows_which_halves_are_a_pair_the_next_command_lists_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: list[str], typed: str
+) -> None:
+    files(tmp_path, *names)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(CheckpointError) as caught:
+        asked([typed], by_name=True)
+    assert not caught.value.options
+    assert str(caught.value.next_command).startswith("ls -l ")
+
+
+def test_half_of_a_file_that_is_for_the_other_expert_does_not_drop_the_other_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    state = {f"transformer_2.{key}": value for key, value in loras.random_lora().items()}
+    low, other = loras.write(Path("x.safetensors"), state), loras.write(Path("y.safetensors"), LORA)
+    (given,) = asked([f"high={low},low={other}"], by_name=True)
+    with pytest.raises(CheckpointError, match="name the low-noise expert alone") as caught:
+        given.read("x")
+    assert caught.value.next_command == "python -m pytest_wanlora inspect x.safetensors y.safetensors"

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_wanlora.checkpoint.partners import as_half, for_experts, partner
+from pytest_wanlora.checkpoint.pairs import for_experts
+from pytest_wanlora.checkpoint.partners import as_half, partner
 from tests import loras
 
 
@@ -16,6 +17,7 @@ from tests import loras
         ("x_high.safetensors", "x_low.safetensors", "high={0},low={1}"),
         ("x_low_noise.safetensors", "x_high_noise.safetensors", "high={1},low={0}"),
         ("a_low_noise_lora/e-0.safetensors", "a_high_noise_lora/e-0.safetensors", "high={1},low={0}"),
+        ("x_low.safetensors", "x_high.SAFETENSORS", "high={1},low={0}"),
         ("x_low.safetensors", "", "high=FILE,low={0}"),
         ("x_low.safetensors", "y_high.safetensors", "high=FILE,low={0}"),
         ("x.safetensors", "x_low.safetensors", "high={0},low=FILE"),

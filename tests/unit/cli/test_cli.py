@@ -214,6 +214,11 @@ class TestInspect:
         assert "tiny-pair, by name" in printed
         assert "'a_low' says low" in printed
         assert ", strength 0.5\n" in printed
+        assert "  model        dim 192, ffn_dim 768, blocks 2\n" in printed
+        loras.write(Path("narrow.safetensors"), loras.random_lora(dim=16))
+        assert cli.main(["inspect", "high=a_high.safetensors,low=narrow.safetensors"]) == 1
+        sizes = "high dim 192, ffn_dim 768, blocks 2; low dim 16, ffn_dim 32, blocks 2"
+        assert f"  model        {sizes}\n" in capsys.readouterr().out
         assert cli.main(["inspect", "high=a_high.safetensors"]) == 0
         assert "only the high-noise expert has a LoRA" in capsys.readouterr().out
 

@@ -15,7 +15,7 @@ import yaml
 from pytest_wanlora import suite as suites
 from pytest_wanlora import testing
 from pytest_wanlora.cli import main, reference
-from pytest_wanlora.scoring.frechet import Reference, read_reference
+from pytest_wanlora.scoring.frechet import Reference, fewest_videos, read_reference
 from pytest_wanlora.scoring.video_features import load_extractor
 from pytest_wanlora.scoring.weights import load_reference
 from tests.unit.scoring.conftest import moving, save_module, sha256
@@ -70,23 +70,24 @@ def read_made(suite: Path, path: Path) -> Reference:
     return read_reference(path, sha256="", extractor_sha256=weights)
 
 
-CITY = ("city/a.mkv", "city/b.mkv", "city/c.mkv")
-NATURE = ("nature/a.mkv", "nature/b.mkv")
+CITY = tuple(f"city/{name}.mkv" for name in "abcde")
+NATURE = tuple(f"nature/{name}.mkv" for name in "abcd")
+PLAIN = tuple(f"{name}.mkv" for name in "abcd")
 
 
 def test_a_set_for_each_category(suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(suite, add(*CITY, *NATURE)) == 0
     made = read_made(suite, stored(suite))
-    assert {name: rows.shape for name, rows in made.sets.items()} == {"city": (3, 12), "nature": (2, 12)}
+    assert {name: rows.shape for name, rows in made.sets.items()} == {"city": (5, 12), "nature": (4, 12)}
     assert made.frames == 5
     printed = capsys.readouterr()
     assert f"  reference_sha256: {made.sha256}\n" in printed.out
-    assert "5 videos, 5 frames of 64x32 each\n  city: 3\n  nature: 2\n" in printed.out
+    assert "9 videos, 5 frames of 64x32 each\n  city: 5\n  nature: 4\n" in printed.out
     assert "256 videos a category or more are recommended; city, nature have fewer" in printed.out
     assert "another size" not in printed.out
     assert "  reference: " not in printed.out
-    assert "looked at 5 of 5 videos\n" in printed.err
-    assert "measured 5 of 5 videos\n" in printed.err
+    assert "looked at 9 of 9 videos\n" in printed.err
+    assert "measured 9 of 9 videos\n" in printed.err
 
 
 def test_the_rows_are_the_features_of_the_first_frames(suite: Path, add: Add) -> None:
@@ -104,7 +105,7 @@ def test_the_suite_takes_what_was_written(suite: Path, add: Add) -> None:
 
 
 def test_one_set_for_all(suite: Path, add: Add, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = add("a.mkv", "b.mkv")
+    folder = add(*PLAIN)
     output = tmp_path / "new" / "own.safetensors"
     assert run(suite, folder, "--output", output) == 0
     assert list(read_made(suite, output).sets) == ["all"]
@@ -114,7 +115,7 @@ def test_one_set_for_all(suite: Path, add: Add, tmp_path: Path, capsys: pytest.C
 
 def test_another_size_is_told(suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
     add("a.mkv", height=64, width=64)
-    assert run(suite, add("b.mkv", "c.mkv")) == 0
+    assert run(suite, add("b.mkv", "c.mkv", "d.mkv")) == 0
     assert "1 video of another size was scaled to cover 64x32" in capsys.readouterr().out
 
 
@@ -124,7 +125,7 @@ def test_an_unused_category_is_told(suite: Path, add: Add, capsys: pytest.Captur
 
 
 def test_nothing_is_overwritten_unasked(suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = add("a.mkv", "b.mkv")
+    folder = add(*PLAIN)
     assert run(suite, folder) == 0
     before = stored(suite).stat()
     assert run(suite, folder) == 4
@@ -132,13 +133,13 @@ def test_nothing_is_overwritten_unasked(suite: Path, add: Add, capsys: pytest.Ca
     assert stored(suite).stat() == before
     assert run(suite, folder, "--overwrite") == 0
     assert stored(suite).stat() != before
-    assert read_made(suite, stored(suite)).sets["all"].shape == (2, 12)
+    assert read_made(suite, stored(suite)).sets["all"].shape == (4, 12)
 
 
 def test_a_file_of_another_kind_is_never_overwritten(
     suite: Path, add: Add, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = add("a.mkv", "b.mkv")
+    folder = add(*PLAIN)
     stored(suite).parent.mkdir(parents=True)
     stored(suite).write_bytes(b"precious")
     for options in ((), ("--overwrite",), ("--overwrite", "--output", str(stored(suite)))):
@@ -150,17 +151,17 @@ def test_a_file_of_another_kind_is_never_overwritten(
 class TestShort:
     def test_is_listed_and_refused(self, suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
         add("short.mkv", frames=4)
-        assert run(suite, add("a.mkv", "b.mkv")) == 4
+        assert run(suite, add(*PLAIN)) == 4
         said = capsys.readouterr().err
-        assert "1 of 3 videos cannot be part of a reference set" in said
+        assert "1 of 5 videos cannot be part of a reference set" in said
         assert "short.mkv: has fewer than the 5 frames that are needed" in said
         assert "--skip-short" in said
         assert not stored(suite).exists()
 
     def test_is_left_out_when_asked(self, suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
         add("short.mkv", frames=4)
-        assert run(suite, add("a.mkv", "b.mkv"), "--skip-short") == 0
-        assert len(read_made(suite, stored(suite)).sets["all"]) == 2
+        assert run(suite, add(*PLAIN), "--skip-short") == 0
+        assert len(read_made(suite, stored(suite)).sets["all"]) == 4
         said = capsys.readouterr().out
         assert "1 video was left out, too short:\n  short.mkv: " in said
 
@@ -172,18 +173,40 @@ class TestShort:
         assert "a.mkv: has fewer than the 9 frames that are needed" in capsys.readouterr().err
 
     def test_too_few_may_be_left(self, suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
-        add("city/b.mkv", frames=4)
-        assert run(suite, add("city/a.mkv", *NATURE), "--skip-short") == 4
-        assert "too few videos: city has 1; allowed: 2 or more" in capsys.readouterr().err
+        add("city/z.mkv", frames=4)
+        assert run(suite, add(*CITY[:3], *NATURE), "--skip-short") == 4
+        said = capsys.readouterr().err
+        assert "too few videos: city has 3; allowed: 4 or more a category, as the suite compares fvd" in said
+
+
+@pytest.mark.parametrize(("compared", "fewest"), [(True, 4), (False, 2)])
+def test_what_the_gate_of_the_suite_would_refuse_is_refused(
+    suite: Path, add: Add, compared: bool, fewest: int
+) -> None:
+    if not compared:
+        document = yaml.safe_load(suite.read_text(encoding="utf-8"))
+        document["tolerances"] = {"fvd": "off"}
+        suite.write_text(yaml.safe_dump(document), encoding="utf-8")
+    loaded = suites.load(suite, baselines=suite.parent / "stored")
+    rendered = {each.category: [each.id] for each in loaded.scenarios}
+
+    def refused_by_the_gate() -> list[str]:
+        made = read_made(suite, stored(suite))
+        least = fewest_videos(loaded.tolerances)
+        return list(made.unfit(rendered, frames=loaded.sampling.frames, fewest=least))
+
+    assert run(suite, add(*CITY, *NATURE[: fewest - 1])) == 4
+    assert run(suite, add(*CITY, *NATURE[:fewest])) == 0
+    assert refused_by_the_gate() == []
 
 
 def test_bad_videos_are_all_named(suite: Path, add: Add, capsys: pytest.CaptureFixture[str]) -> None:
-    folder = add("a.mkv", "b.mkv")
+    folder = add(*PLAIN)
     (folder / "broken.mp4").write_bytes(b"nonsense")
     write(folder / "black.mkv", np.zeros((6, 32, 64, 3), np.uint8), codec="ffv1")
     assert run(suite, folder, "--skip-short") == 4
     said = capsys.readouterr().err
-    assert "2 of 4 videos cannot be part of a reference set" in said
+    assert "2 of 6 videos cannot be part of a reference set" in said
     assert "broken.mp4: no frame of it can be decoded" in said
     assert "black.mkv: it is black" in said
     assert "--skip-short" not in said
@@ -224,14 +247,14 @@ def test_bad_arguments(
     words: str,
 ) -> None:
     monkeypatch.chdir(suite.parent)
-    assert run(suite, add("a.mkv", "b.mkv"), *more) == 4
+    assert run(suite, add(*PLAIN), *more) == 4
     assert words in capsys.readouterr().err
 
 
 def test_the_embedded_suites_own_set_is_not_written(
     add: Add, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(Path("tiny"), add("a.mkv", "b.mkv")) == 4
+    assert run(Path("tiny"), add(*PLAIN)) == 4
     said = capsys.readouterr().err
     assert "scoring.reference is package:tiny/reference.safetensors, which is not written here" in said
     assert said.endswith(" --output reference.safetensors\n")

@@ -1211,7 +1211,7 @@ class TestCircumstances:
 
     def test_another_strength_than_1_must_be_asked_for(self, desk: Desk) -> None:
         desk.forged(lambda p: p["checkpoint"].update(scale=1e-6))
-        assert desk.problems() == ("gated at strength 1e-06, required: 1",)
+        assert desk.problems() == ("gated at strength 0.000001, required: 1",)
         assert desk.main("--scale", "1e-6") == 0
 
     def test_a_policy_file_is_the_same_demands(self, desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:

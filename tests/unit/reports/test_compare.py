@@ -9,6 +9,8 @@ import pytest
 
 from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.reports import compare
+from pytest_wanlora.reports.next_steps import next_steps
+from pytest_wanlora.results.parts import Paths
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.judgement import Verdict
 from tests.unit.reports import gated
@@ -24,6 +26,12 @@ def run(name: str, sha256: str = "11" * 32, **fields: Any) -> RunRecord:  # noqa
         **fields,
     }
     return gated.record(**known)
+
+
+def _placed(record: RunRecord, folder: str) -> RunRecord:
+    """A run of a folder of its own, its checkpoints in another."""
+    files = {card.name: f"out/{folder}/{card.name}.safetensors" for card in record.candidates}
+    return record.model_copy(update={"paths": Paths(run=f"runs/{folder}", suite="s", checkpoints=files)})
 
 
 def with_suite(record: RunRecord, **fields: Any) -> RunRecord:  # noqa: ANN401 - any field of a suite's card
@@ -46,7 +54,7 @@ class TestCombine:
         assert len([v for v in found.videos if v.role == "candidate"]) == 12
         assert len([v for v in found.videos if v.role == "baseline"]) == 4
         # it is still a record that agrees with itself
-        assert RunRecord.from_json(found.to_json()) == found
+        assert RunRecord.from_json(found.to_json()).to_json() == found.to_json()
 
     def test_one_name_in_two_runs_is_two_checkpoints(self) -> None:
         found = compare.combine([run("epoch-2"), run("epoch-2", "22" * 32), run("epoch-3")])
@@ -56,6 +64,37 @@ class TestCombine:
         assert {v.candidate for v in found.videos if v.role == "candidate"} == {
             *("epoch-2 #1", "epoch-2 #2", "epoch-3")
         }
+
+    def test_commands_are_those_of_the_run_in_which_a_checkpoint_was_gated(self) -> None:
+        """Two runs of one checkpoint each, the second with a name that the first has too, and one of two."""
+        two = gated.several("epoch-4", "epoch-5")
+        records = [
+            _placed(run("epoch-2"), "a"),
+            _placed(run("epoch-2", "22" * 32), "b"),
+            _placed(run("epoch-3", command=("pytest", "--wanlora-suite", "s.yaml")), "c"),
+            _placed(two, "d"),
+        ]
+        found = compare.combine(records)
+        commands = [step.command for card in found.candidates for step in next_steps(found, card.name)]
+        verify = "python -m pytest_wanlora verify runs"
+        assert [each for each in commands if each.startswith(verify)] == [
+            f"{verify}/a/receipt.json out/a/epoch-2.safetensors",
+            f"{verify}/b/receipt.json out/b/epoch-2.safetensors",
+            f"{verify}/c/receipt.json out/c/epoch-3.safetensors",
+            f"{verify}/d/receipt-epoch-4.json out/d/epoch-4.safetensors",
+            f"{verify}/d/receipt-epoch-5.json out/d/epoch-5.safetensors",
+        ]
+        # put together once more, as a watch does, they are the same
+        again = compare.combine([compare.combine(records[2:]), records[0]])
+        assert again.runs == (records[2], records[3], records[0])
+        (publish,) = next_steps(again, "epoch-2")
+        assert publish.command == f"{verify}/a/receipt.json out/a/epoch-2.safetensors"
+
+    def test_a_lost_category_is_balanced_toward_the_candidates_own_run(self) -> None:
+        found = compare.combine([_placed(run("epoch-0"), "a"), _placed(gated.failing(), "b")])
+        (lost,) = [step for step in next_steps(found, "epoch-2") if step.key == "category_regressed"]
+        assert "--toward runs/b --samples" in lost.command
+        assert "--candidate" not in lost.command
 
     def test_a_partial_run_stays_unpublishable(self) -> None:
         card = gated.card("epoch-0", publishable=False, reason="partial")
@@ -109,6 +148,30 @@ class TestCombine:
             IncomparableError, match=f"run-epoch-0 and run-epoch-1 cannot be compared: {words}"
         ):
             compare.combine([run("epoch-0"), change(run("epoch-1"))])
+
+    def test_the_command_gates_both_on_the_suite_of_the_first(self) -> None:
+        first = _placed(run("epoch-0", command=("pytest", "--lora", "x", "--wanlora-suite", "one.yaml")), "a")
+        other = _placed(run("epoch-1", command=("pytest", "--lora", "y", "--wanlora-suite", "two.yaml")), "b")
+        faster = {**other.suite.fingerprint, "sampling": {"steps": 4}}
+        with pytest.raises(IncomparableError) as raised:
+            compare.combine([first, with_suite(other, fingerprint=faster)])
+        assert raised.value.next_command == (
+            "pytest --lora out/a/epoch-0.safetensors --lora out/b/epoch-1.safetensors "
+            "--wanlora-suite one.yaml"
+        )
+        (card,) = other.candidates
+        weaker = other.model_copy(update={"candidates": (card.model_copy(update={"scale": 0.8}),)})
+        with pytest.raises(IncomparableError, match=r"--wanlora-scale 0\.8,1$"):
+            compare.combine([first, with_suite(weaker, fingerprint=faster)])
+
+    def test_no_suite_gates_loras_of_different_models(self) -> None:
+        first, other = _placed(run("epoch-0"), "a"), _placed(run("epoch-1"), "b")
+        pair = {**other.suite.fingerprint, "model": {"experts": {}}}
+        with pytest.raises(IncomparableError, match="so no suite can gate both") as raised:
+            compare.combine([first, with_suite(other, fingerprint=pair)])
+        assert raised.value.next_command == (
+            "python -m pytest_wanlora show runs/a && python -m pytest_wanlora show runs/b"
+        )
 
 
 class TestLines:

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from pytest_wanlora.reports import html
 from pytest_wanlora.reports.i18n import change_of
+from pytest_wanlora.reports.race import RACE
 from pytest_wanlora.reports.words_html import Html
 from pytest_wanlora.results.parts import CandidateCard, Video
 from pytest_wanlora.results.run_record import RunRecord
@@ -106,6 +108,14 @@ class TestPage:
         assert all(kind == icon for kind, icon, _ in marks)
         assert {icon for _, icon, _ in marks} <= {name.removeprefix("i-") for name in epochs.ids}
 
+    def test_heads_of_columns_begin_alike(self) -> None:
+        record = epochs_record()
+        text = html.page(record.model_copy(update={"race": race_card()}), Path("nowhere"))
+        english = text.partition("<template")[0]
+        heads = re.findall(r'<th scope="col"[^>]*>([^<]+)', english)
+        assert {"Metric", "Verdict", "Share", "Candidate", "Limit"} <= {head.strip() for head in heads}
+        assert [head for head in heads if head.strip()[:1].islower()] == []
+
     def test_sections_that_only_some_runs_have(self, epochs: Page) -> None:
         assert {"courses", "training", "noise", "next", "limits"} <= set(epochs.ids)
         single = parsed(html.page(mission_record(), Path("nowhere")))
@@ -124,6 +134,37 @@ class TestPage:
             assert len(re.findall(r'<polyline class="course', section)) == 2
             assert won in page.words
             assert "does not fit the GPU" in page.words
+
+    @pytest.mark.parametrize(
+        ("changed", "marks", "key"),
+        [
+            # the winner, one that is out behind it, one that is out for it is no better
+            ({}, {"mean": 1, "m-out": 4}, "Strength 0.8 Strength 1 won out"),
+            ({"stopped": "spent"}, {"mean": 1, "m-none": 1, "m-out": 2}, "ahead when it stopped not out out"),
+            ({"winner": None}, {"m-none": 1, "m-out": 4}, "not out out"),
+        ],
+    )
+    def test_a_race_marks_how_it_ended_for_each_and_never_a_verdict(
+        self, changed: dict[str, object], marks: dict[str, int], key: str
+    ) -> None:
+        card = race_card(**changed)
+        raced = html.page(mission_record().model_copy(update={"race": card}), Path("nowhere"))
+        section = raced.partition("<template")[0].partition('id="race"')[2].partition("</section>")[0]
+        listed, _, plot = section.partition('<svg class="plot')
+        assert Counter(re.findall(r'class="(mean|m-\w+)"', plot.partition("</svg>")[0])) == marks
+        assert " ".join(re.sub("<[^>]*>", " ", listed).split()).endswith(f"{key} {RACE['curves'].en}")
+        # the unit is the table's
+        assert "+1.00" in re.findall(r">([^<]*)</text>", plot)
+        assert "%" not in plot.partition("</svg>")[0]
+
+    def test_a_race_at_one_strength_names_no_strengths(self) -> None:
+        card = race_card()
+        alone = tuple(each for each in card.entrants if each.scale == 0.8)
+        record = mission_record().model_copy(update={"race": card.model_copy(update={"entrants": alone})})
+        raced = html.page(record, Path("nowhere"))
+        section = raced.partition("<template")[0].partition('id="race"')[2].partition("</section>")[0]
+        assert "strength" not in section.partition("<table")[0].lower()
+        assert not re.findall(r'class="label"[^>]*>[^<]', section)
 
     def test_several_strengths_are_lines_over_the_epochs(self) -> None:
         names = [f"epoch-{epoch}@{scale}" for epoch in (0, 1, 2) for scale in ("0.8", "1")]

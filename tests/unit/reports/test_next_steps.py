@@ -117,6 +117,11 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     ("comparable_environment", run_record([failed(Verdict.INCOMPARABLE)]), "--update-baselines"),
     ("degenerate", run_record([failed(Verdict.DEGENERATE)]), ""),
     ("not_measured", run_record([failed(Verdict.ERROR)]), "pytest --lora loras/epoch-0.safetensors"),
+    (
+        "cause_first",
+        run_record([replace(failed(Verdict.ERROR), next_command="hf download model")]),
+        "hf download model",
+    ),
     ("run_everything", run_record(GOOD, partial=True), "pytest --lora loras/epoch-0.safetensors"),
     (
         "baseline_stored",
@@ -136,6 +141,16 @@ CASES: list[tuple[StepKey, RunRecord, str]] = [
     (
         "limit_broken",
         run_record([limited(NATURE, "clip", 1.0, Limit(metric="clip", min=1.5, scenario="each"))]),
+        "",
+    ),
+    (
+        "limit_broken_by_both",
+        run_record(
+            [
+                compared(NATURE, "clip", 1.4, 1.0),
+                limited(NATURE, "clip", 1.0, Limit(metric="clip", min=1.5, scenario="each")),
+            ]
+        ),
         "",
     ),
     ("regressed_everywhere", epochs_of(0.5), "--wanlora-scale 0.7"),
@@ -306,6 +321,24 @@ def test_an_expected_item_that_nobody_judged_asks_for_a_whole_run() -> None:
     expected = [*(judged.item for judged in GOOD), ItemId("regression", "epoch-0", ALL, "clip")]
     step = steps(run_record(GOOD, expected=expected))["run_everything"]
     assert step.numbers == {"judged": 3, "expected": 4}
+
+
+@pytest.mark.parametrize(
+    ("baseline", "limit"),
+    [
+        (1.4, Limit(metric="clip", min=1.5, scenario="each")),
+        (1.6, Limit(metric="clip", min=1.5, scenario="each")),
+        (0.5, Limit(metric="clip", max=0.9, scenario="each")),
+    ],
+)
+def test_a_limit_that_the_baseline_breaks_too_is_told_with_its_value(baseline: float, limit: Limit) -> None:
+    record = run_record([compared(NATURE, "clip", baseline, 1.0), limited(NATURE, "clip", 1.0, limit)])
+    (step,) = (step for key, step in steps(record).items() if key.startswith("limit_broken"))
+    both = baseline == 1.4
+    assert step.key == ("limit_broken_by_both" if both else "limit_broken")
+    assert step.numbers.get("baseline") == ("1.4000" if both else None)
+    if both:
+        assert "the baseline breaks that limit too (1.4000)" in sentences.step_text(step, "en", str, str)
 
 
 @pytest.mark.parametrize("name", ["base", "nobody"])

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 
 from pytest_wanlora.errors import RecordError
-from pytest_wanlora.reports import github, html, markdown, model_card, next_steps, terminal
-from pytest_wanlora.results.parts import CandidateCard, Storing
+from pytest_wanlora.metrics import METRICS
+from pytest_wanlora.reports import github, html, html_checkpoints, markdown, model_card, next_steps, terminal
+from pytest_wanlora.results.parts import CandidateCard, Storing, Totals
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.verdict.decision import RunOutcome
 from pytest_wanlora.verdict.judgement import ALL, ItemId, ItemOutcome, PytestOutcome, Verdict
@@ -177,6 +178,39 @@ def test_the_last_line_of_a_run_that_was_to_store_a_baseline(
 
 
 @pytest.mark.parametrize(
+    ("tests", "said"),
+    [
+        (0, "Only part of the gate ran;"),
+        (1, "All of the gate ran, but not 1 project test;"),
+        (2, "All of the gate ran, but not 2 project tests;"),
+    ],
+)
+def test_a_gate_that_is_whole_is_not_called_a_part_for_a_project_test(tests: int, said: str) -> None:
+    assert terminal.only_part(1, nothing=False, storing=None, tests=tests).startswith(said)
+
+
+@pytest.mark.parametrize(("seconds", "summed"), [(80.0, True), (90.0, False)])
+def test_seconds_of_several_workers_are_called_a_sum(seconds: float, summed: bool) -> None:
+    totals = Totals(rendered=24, reused=0, failed=0, seconds=seconds, rendering_seconds=85.0)
+    record = run_record([compared(SCENARIOS[0], "clip", 1.0, 1.0)], totals=totals)
+    (line,) = [each for each in terminal.summary(record, "run") if "rendered in" in each]
+    assert line.startswith("24 videos rendered in 1 min 25 s") is True
+    page = parsed(html.page(record, Path("nowhere"))).words
+    for text in (line, page):
+        assert ("1 min 25 s (summed over the workers)" in text) == summed
+
+
+def test_what_removes_the_cause_is_to_be_done_before_the_gate_runs_again(unmeasured: RunRecord) -> None:
+    first, second, *_ = next_steps.next_steps(unmeasured, "epoch-0")
+    assert (first.key, second.key, second.command) == ("measure_baseline", "cause_first", "mend clip")
+    page = markdown.page(run_record([j for j in unmeasured.judgements if j.metric == "clip"]), "en")
+    top = page.partition("## Overview")[0]
+    assert "Do this first, then gate it again." in top
+    assert "```\nmend clip\n```" in top
+    assert "above" not in top
+
+
+@pytest.mark.parametrize(
     ("chance", "english", "korean"),
     [
         (None, None, None),
@@ -263,3 +297,35 @@ def test_a_race_in_which_nobody_was_gated_may_not_be_published_in_any_view() -> 
         assert "stopped before its end, late" in view
     assert f"::error title=race::{said}" in github.annotations(record)
     assert "  next: pytest --on" in terminal.summary(record, "results.json")
+
+
+def test_what_fails_stands_in_one_order_in_every_view() -> None:
+    """A loss of 78 % is 3.1 fail bands of colour diversity, and one of 22 % is 4.4 of CLIPScore."""
+    first, second, third = SCENARIOS
+    open_ = replace(compared(third, "clip", 1.0, 0.92), verdict=Verdict.UNDECIDED)
+    lost = compared(second, "sharpness", 1.0, 1.0)
+    judgements = [
+        open_,
+        replace(lost, verdict=Verdict.ERROR, reason="the disk is full", value=None),
+        compared(second, "color", 1.0, 0.22, width=0.001),
+        compared(first, "clip", 1.0, 0.78, width=0.001),
+        compared(third, "temporal", 1.0, 0.5, width=0.001),
+    ]
+    record = run_record(judgements)
+    failing = record.decision("epoch-0").failing
+    assert [judged.verdict for judged in failing] == [*[Verdict.FAIL] * 3, Verdict.UNDECIDED, Verdict.ERROR]
+    titles = [METRICS[judged.metric].title for judged in failing if not judged.verdict.unmeasured]
+    assert titles == ["Temporal consistency", "CLIPScore", "Colour diversity", "CLIPScore"]
+
+    def told(text: str) -> list[str]:
+        return re.findall("|".join(sorted(set(titles))), text)
+
+    page = markdown.page(record, "en").partition("Worst first")[2].partition("\n## ")[0]
+    assert [told(line)[0] for line in page.splitlines() if re.search("fail:|undecided:", line)] == titles
+    lines = terminal.summary(record, "run")
+    assert [told(line)[0] for line in lines if re.match("  (FAIL|UNDECIDED) ", line)] == titles
+    (view,) = html_checkpoints.candidate_views(record, html_checkpoints.Anchors(record))
+    assert [told(line.place)[0] for line in view.failing if line.mark.kind != "unknown"] == titles[:3]
+    assert told(view.failing[3].place)[0] == titles[3]
+    assert "the disk is full" in view.failing[4].words
+    assert [told(title)[0] for title, _ in github._errors(record, record.candidates[0])[:4]] == titles

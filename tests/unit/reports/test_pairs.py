@@ -24,7 +24,7 @@ from pytest_wanlora.reports import (
     race,
     terminal,
 )
-from pytest_wanlora.results.parts import CandidateCard, Paths
+from pytest_wanlora.results.parts import Beneath, CandidateCard, Paths
 from pytest_wanlora.results.race import Entrant
 from pytest_wanlora.results.run_record import RunRecord
 from tests import loras
@@ -120,9 +120,46 @@ def test_halves_of_one_name_are_told_apart_in_the_command(tmp_path: Path) -> Non
         loras.write(folder / "epoch-4.safetensors", loras.random_lora(seed=seed))
     argument = ",".join(f"{folder.name[:-11]}={folder}/epoch-4.safetensors" for folder in folders)
     text = model_card.fragment(record(tmp_path, argument), "epoch-2")
-    assert "`epoch-4.safetensors` (below `low_noise_epoch-4.safetensors`) into the low-noise expert" in text
+    assert "Publish its files in two folders, as they are named here." in text
+    assert "- `low_noise/epoch-4.safetensors` into the low-noise expert" in text
     words = shlex.split(next(line for line in text.splitlines() if " verify " in line))
-    assert words[-1] == "high=high_noise_epoch-4.safetensors,low=low_noise_epoch-4.safetensors"
+    assert words[-1] == "high=high_noise/epoch-4.safetensors,low=low_noise/epoch-4.safetensors"
+    assert "adapter_config.json" not in text
+
+
+def test_a_pair_whose_alpha_is_in_other_files_is_published_with_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files of the gate are published as the card says, and its halves have ranks of their own."""
+    monkeypatch.chdir(tmp_path)
+    for expert, rank in (("high", 8), ("low", 4)):
+        folder = tmp_path / f"run/{expert}_noise"
+        folder.mkdir(parents=True)
+        state = {f"base_model.model.{key}": value for key, value in loras.random_lora(rank=rank).items()}
+        loras.write(folder / "adapter_model.safetensors", state)
+        config = {"peft_type": "LORA", "r": rank, "lora_alpha": 2}
+        (folder / "adapter_config.json").write_text(json.dumps(config))
+    argument = ",".join(f"{each}=run/{each}_noise/adapter_model.safetensors" for each in ("high", "low"))
+    of = record(tmp_path, argument)
+    text = model_card.fragment(of, "epoch-2")
+    assert "Publish each `adapter_config.json` too, in the folder of its LoRA" in text
+    words = shlex.split(next(line for line in text.splitlines() if " verify receipt.json " in line))
+    monkeypatch.chdir(tmp_path / "run")
+    (published,) = asked([words[-1]], by_name=True)
+    assert published.read("x").identity == of.candidates[0].checkpoint["identity"]  # type: ignore[index]
+    said = views(of)
+    for view in ("terminal", "report.en.md", "report.ko.md"):
+        assert "rank 4, 8, " in said[view], view
+    assert "4, 8, alpha 2" in said["html"]
+
+
+def test_a_file_whose_alpha_is_in_another_is_published_with_it() -> None:
+    own = gated.card()
+    of = gated.record(candidates=(own,))
+    assert "adapter_config.json" not in model_card.fragment(of, own.name)
+    known = (own.checkpoint or {}) | {"alpha_source": "adapter_config.json"}
+    of = gated.record(candidates=(own.model_copy(update={"checkpoint": known}),))
+    assert "Publish its `adapter_config.json` too" in model_card.fragment(of, own.name)
 
 
 def test_a_file_for_both_experts_has_its_own_digest(pair: str, tmp_path: Path) -> None:
@@ -213,3 +250,20 @@ def test_trackers_have_a_training_for_each_strength(
     )
     (point,) = export.points(of, tmp_path)
     assert (point.training, point.step) == (training, step)
+
+
+def test_the_suites_stack_is_in_every_view(pair: str, tmp_path: Path) -> None:
+    of = record(tmp_path, pair)
+    stack = (
+        Beneath(file="accelerator.safetensors", expert="high", scale=0.8, sha256="a" * 64),
+        Beneath(file="style.safetensors", scale=1.0, sha256="b" * 64),
+    )
+    shown = views(of.model_copy(update={"suite": of.suite.model_copy(update={"stack": stack})}))
+    del shown["compare"]
+    for name, text in shown.items():
+        for each in stack:
+            assert each.file in text, name
+        assert "0.8" in text, name
+    assert all(each.sha256 in shown["model card"] for each in stack)
+    assert "`accelerator.safetensors` in the high-noise expert at strength 0.8" in shown["model card"]
+    assert "On the model, below" not in views(of)["model card"]

@@ -85,7 +85,8 @@ class TestStrip:
         bar = of(root, "line", "interval")[0]
         mean = [float(p.split(",")[0]) for p in (of(root, "polygon", "mean")[0].get("points") or "").split()]
         assert at(bar, "x2") < min(mean) < max(mean) < at(bar, "x1")
-        assert "90%" in [each.text for each in of(root, "text", "tick")]
+        # its level is in the words beside it: in the plot it would lie on the bands and the baseline
+        assert all(at(each, "y") > 40 for each in of(root, "text", "tick"))
 
     def test_without_an_interval_none_is_drawn(self) -> None:
         root = drawn(plots.strip(shown(low=None, high=None), "t", "d"))

@@ -14,7 +14,7 @@ from pytest_wanlora.reports import terminal
 from pytest_wanlora.reports.next_steps import next_steps
 from pytest_wanlora.reports.sentences import baseline_lines
 from pytest_wanlora.reports.terminal_tables import Line, headline, matrix, word
-from pytest_wanlora.results.parts import Cap
+from pytest_wanlora.results.parts import Cap, Role, Video
 from pytest_wanlora.results.race import RaceCard
 from pytest_wanlora.results.run_record import RunRecord
 from pytest_wanlora.results.training_data import (
@@ -25,8 +25,17 @@ from pytest_wanlora.results.training_data import (
 )
 from pytest_wanlora.suite import Limit
 from pytest_wanlora.verdict.judgement import ALL, Judgement, ReasonCode, Verdict, Worst
+from pytest_wanlora.verdict.noise import NoiseFloor
 from pytest_wanlora.verdict.reasons import reason
-from tests.unit.reports.records import compared, file_judged, limited, race_card, run_record, suite_card
+from tests.unit.reports.records import (
+    SCENARIOS,
+    compared,
+    file_judged,
+    limited,
+    race_card,
+    run_record,
+    suite_card,
+)
 from tests.unit.reports.sample_records import epochs_record, mission_record
 from tests.unit.reports.write_golden import GOLDEN, TERMINALS
 
@@ -285,8 +294,8 @@ def test_a_matrix_of_many_checkpoints_stays_within_the_width(count: int) -> None
 @pytest.mark.parametrize(
     ("rendered", "reused", "said"),
     [
-        (1, 0, "1 video rendered in 9 min 10 s; "),
-        (12, 36, "12 videos rendered in 9 min 10 s, 36 reused; "),
+        (1, 0, "1 video rendered in 50 s; "),
+        (12, 36, "12 videos rendered in 50 s, 36 reused; "),
         (0, 36, "no video was rendered, 36 came from the cache; "),
         (0, 0, "no video was rendered; "),
     ],
@@ -297,7 +306,7 @@ def test_the_last_count_says_what_was_rendered_what_was_in_the_cache_and_whose_i
 ) -> None:
     record = mission_record()
     totals = record.totals.model_copy(
-        update={"rendered": rendered, "reused": reused, "failed": 0, "rendering_seconds": 550.0}
+        update={"rendered": rendered, "reused": reused, "failed": 0, "rendering_seconds": 50.0}
     )
     lines = terminal.summary(record.model_copy(update={"totals": totals, "race": race}), "results.json")
     (line,) = [each for each in lines if "; the run took " in each]
@@ -331,10 +340,47 @@ class TestUndecided:
         assert "not proven: that takes 3 or more videos of a scenario" in said
         assert "the band alone decides" not in said
         assert (
-            "undecided: if the changes stay as they are, about 1 more video (46 s) may decide next: " in said
+            "undecided: if the changes stay as they are, about 1 more video may decide (the command renders "
+            "up to 9, and 9 of the model without LoRA besides: about 13 min 45 s) next: " in said
         )
         assert "--wanlora-seeds 2:3" in said
         assert "10,000" not in said
+
+    @pytest.mark.parametrize(
+        ("enough", "n", "known", "said"),
+        [
+            # the whole gate goes on in all of its scenarios, and the base model with it
+            (19, 8, {}, "up to 33, and 33 of the model without LoRA besides: about 50 min 25 s)"),
+            (19, 8, {"noise": 32}, "up to 33: about 25 min 12 s)"),
+            (19, 8, {"noise": 16}, "up to 33, and 9 of the model without LoRA besides: about 32 min 5 s)"),
+            (19, 8, {"sha256": "ab" * 32}, "up to 33: about 25 min 12 s)"),
+            # an item that is run alone needs its own scenario
+            (6, 4, {}, "up to 2, and 2 of the model without LoRA besides: about 3 min 3 s)"),
+        ],
+    )
+    def test_what_the_next_command_renders_is_counted(
+        self, enough: int, n: int, known: dict[str, Any], said: str
+    ) -> None:
+        judged = compared("test2_nature", "fvd", 100.0, 140.0, n=n, width=0.5, enough=enough)
+        assert judged.evidence is not None
+        evidence = replace(judged.evidence, significant=False, weak=True, n_enough=enough)
+        judged = replace(judged, verdict=Verdict.UNDECIDED, code=ReasonCode.UNDECIDED, evidence=evidence)
+        roles: tuple[tuple[Role, str], ...] = (("candidate", "epoch-0"), ("baseline", "base"))
+        videos = tuple(
+            Video(role=role, candidate=name, scenario=scenario, seed=seed, scores={})
+            for role, name in roles
+            for scenario in SCENARIOS
+            for seed in range(n)
+        )
+        record = run_record([judged], suite=suite_card(looks=(4, 8)), videos=videos)
+        floor = NoiseFloor(
+            scenario="test2_nature", metric="fvd", floor=0.1, n=known.get("noise", 0), fail=0.25, n_needed=4
+        )
+        update = {"noise": (floor,) if "noise" in known else (), "sha256": known.get("sha256")}
+        assert record.baseline is not None
+        record = record.model_copy(update={"baseline": record.baseline.model_copy(update=update)})
+        lines = " ".join(" ".join(terminal.summary(record, "run/results.json", width=200)).split())
+        assert f"about {enough - n} more videos may decide (the command renders {said}" in lines
 
     def test_no_run_is_offered_that_the_baseline_would_stop_again(self) -> None:
         judged = compared("test2_nature", "clip", 1.0, 0.5, n=2, width=0.9, enough=19)

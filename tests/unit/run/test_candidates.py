@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from dataclasses import replace
@@ -14,7 +15,7 @@ from safetensors.numpy import save_file
 
 from pytest_wanlora import suite as suites
 from pytest_wanlora import testing
-from pytest_wanlora.errors import CheckpointError, SuiteError
+from pytest_wanlora.errors import CheckpointError, SettingsError, SuiteError
 from pytest_wanlora.metrics import METRICS
 from pytest_wanlora.run.candidates import (
     Candidate,
@@ -53,6 +54,9 @@ def test_a_file_called_base_is_not_taken_for_the_model_without_lora(tmp_path: Pa
     (found,) = read_candidates(unusual.settings_of(tmp_path, (path,)))
     assert found.name == "base-lora"
     assert found.checkpoint is not None
+    other = testing.write_lora(tmp_path / "base-lora.safetensors", seed=1)
+    both = read_candidates(unusual.settings_of(tmp_path, (path, other)))
+    assert [each.name for each in both] == ["base-lora", "base-lora-2"]
 
 
 def test_each_file_at_each_strength_is_a_candidate_and_is_read_once(tmp_path: Path) -> None:
@@ -68,6 +72,33 @@ def test_each_file_at_each_strength_is_a_candidate_and_is_read_once(tmp_path: Pa
     assert found[0].checkpoint is found[1].checkpoint
     (one,) = read_candidates(unusual.settings_of(tmp_path, paths[:1], scales=(0.6,)))
     assert one.name == "epoch-1"
+    near = read_candidates(unusual.settings_of(tmp_path, paths[:1], scales=(0.12345678, 0.12345679)))
+    assert [each.name for each in near] == ["epoch-1@0.12345678", "epoch-1@0.12345679"]
+
+
+@pytest.mark.parametrize(
+    ("strength", "scales", "words", "kept"),
+    [
+        ("@10", (10.0,), "10 times 10, the strength of high in {}, is 100; allowed: a product from -10", "1"),
+        ("@-4", (0.5, 3.0), "3 times -4, the strength of high in {}, is -12; allowed", "0.5"),
+    ],
+)
+def test_the_strength_of_a_half_times_that_of_the_run_stays_in_the_range_of_strengths(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    strength: str,
+    scales: tuple[float, ...],
+    words: str,
+    kept: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    unusual.write_unusual_suite(tmp_path)
+    path = testing.write_lora(tmp_path / "x.safetensors").name
+    pair = f"high={path}{strength},low={path}"
+    settings = replace(unusual.settings_of(tmp_path, (), scales=scales), lora=(pair,), typed=("--lora", pair))
+    with pytest.raises(SettingsError, match=re.escape(words.format(pair))) as caught:
+        read_candidates(settings)
+    assert caught.value.next_command == f"pytest --wanlora-scale={kept} --lora={pair}"
 
 
 def test_all_files_that_cannot_be_read_are_named_at_once_with_the_command_that_leaves_them_out(
@@ -274,8 +305,13 @@ def test_the_next_command_of_several_that_are_refused_names_all_of_them(tmp_path
     assert raised.value.options == {"--lora": ("high=a.safetensors", "high=b.safetensors")}
     lost = tmp_path / "b_hihg.safetensors"
     testing.write_lora(tmp_path / "b_high.safetensors")
-    settings = replace(settings, lora=(str(lost), str(tmp_path / "c.safetensors")), suite="tiny")
+    settings = replace(settings, lora=(str(lost), str(tmp_path / "c_high.safetensors")), suite="tiny")
     with pytest.raises(CheckpointError, match="2 of 2") as caught:
         read_candidates(settings)
     assert isinstance(meant := caught.value.options["--lora"], tuple)
     assert [Path(each).name for each in meant] == ["b_high.safetensors"] * 2
+    # of no similar name is none
+    settings = replace(settings, lora=(str(lost), str(tmp_path / "other.safetensors")))
+    with pytest.raises(CheckpointError, match="2 of 2") as caught:
+        read_candidates(settings)
+    assert (caught.value.options, caught.value.next_command) == ({}, f"ls -l {tmp_path}")

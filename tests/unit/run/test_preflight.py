@@ -117,6 +117,50 @@ def test_what_the_hub_has_will_be_fetched(here: Path, monkeypatch: pytest.Monkey
     assert "to be fetched: model.vae: hub:" in "\n".join(found.lines())
 
 
+@pytest.mark.parametrize(
+    ("hub_has", "said"),
+    [
+        (True, "to be fetched, and room for it on the disk: 42.0 GB"),
+        (
+            False,
+            "to be fetched, and room for it on the disk: "
+            "7 parts of the suite of a size that is not known here",
+        ),
+    ],
+)
+def test_what_a_suite_takes_of_a_rented_machine_is_told_without_a_gpu(
+    here: Path, monkeypatch: pytest.MonkeyPatch, hub_has: bool, said: str
+) -> None:
+    chosen = suite.load("wan2.2-t2v-a14b", baselines=here / "baselines")
+    names = [text.rpartition(":")[2].replace("*", "-1") for _, text in suite.references(chosen)]
+    listing = {f"{name}file" if name.endswith("/") else name: 6_000_000_000 for name in names}
+    if hub_has:
+        monkeypatch.setattr(hub, "sizes", lambda repositories, _: dict.fromkeys(repositories, listing))
+    gpu, fetched = look(chosen).needs
+    assert gpu == (
+        "gpu: 40 GiB of memory or more, for the suite as it is written; "
+        f"the first lines of {chosen.path} name settings for 24, 48, 80 GB"
+    )
+    assert fetched == said
+    assert look(suite.load("tiny")).needs == ()
+
+
+def test_a_suite_that_does_not_name_its_gpu_says_so(here: Path) -> None:
+    gpu, _ = look(suite.load(FIVE_B, baselines=here / "baselines")).needs
+    assert gpu == f"gpu: suite {FIVE_B} does not state how much memory it takes (model.least_gpu_memory)"
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "SAFETENSORS"])
+def test_a_damaged_lora_of_the_stack_is_found_whatever_the_case_of_its_name(here: Path, ending: str) -> None:
+    cut = here / f"cut.{ending}"
+    cut.write_bytes((PACKAGE / "tiny" / "vae.safetensors").read_bytes()[:-1])
+    mine = here / "mine.yaml"
+    text = (PACKAGE / "suites" / "tiny.yaml").read_text()
+    mine.write_text(text.replace("\nsampling:", f"\nstack: [{{lora: {cut}}}]\n\nsampling:"))
+    (found,) = [each for each in look(suite.load(mine)).findings if each.what == "stack[0].lora"]
+    assert f"{cut}: not a whole safetensors file" in found.message
+
+
 def test_a_file_that_the_hub_lacks_is_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         hub, "sizes", lambda repositories, _: {name: {"README.md": 1} for name in repositories}

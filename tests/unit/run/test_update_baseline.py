@@ -95,6 +95,25 @@ def test_a_checkpoint_that_breaks_a_limit_is_not_accepted(
     assert not (tmp_path / "baselines" / "fake" / "accepted").exists()
 
 
+@pytest.mark.parametrize("clip", [0.95, 1.05])
+def test_a_limit_that_the_base_itself_breaks_is_noted(
+    open_gate: OpenGate, tmp_path: Path, clip: float
+) -> None:
+    gate = open_gate(
+        lambda _, made: unusual.scored(made, clip=clip),
+        bare=True,
+        update_baselines=True,
+        baselines_dir=tmp_path / "baselines",
+    )
+    stored = store(gate, gate.judge, gate.base)
+    told = [note for note in stored.notes if "the base model itself" in note]
+    wanted = (
+        "test2_nature clip: the base model itself does not keep the limit (0.5699; allowed: at least 0.59), "
+        "so a LoRA that changes nothing fails there: look at the prompt, the caption and the limit"
+    )
+    assert told == ([wanted] if clip < 1.0 else [])
+
+
 def test_what_changes_is_told(open_gate: OpenGate, measured: Path, tmp_path: Path) -> None:
     place = tmp_path / "baselines"
     shutil.copytree(measured / "baselines", place)

@@ -300,14 +300,32 @@ def test_a_pair_is_named_whole_in_what_to_type_next() -> None:
     one = loras.known(192, 768, range(8))
     strengths = {"high": 1.0, "low": 0.5}
     pair = experts.pair("x", dict.fromkeys(strengths, one), strengths)
-    with pytest.raises(SuiteError, match="fits no packaged suite") as caught:
+    with pytest.raises(SuiteError, match="fits no packaged suite that is chosen by shapes") as caught:
         find_for(pair)
     given = "high=epoch-2.safetensors,low=epoch-2.safetensors@0.5"
-    assert caught.value.next_command == f"python -m pytest_wanlora inspect {given}"
+    assert caught.value.options == {"--wanlora-suite": "tiny-pair"}
+    assert (
+        "tiny-pair fits, and is chosen by its name alone: --wanlora-suite tiny-pair" in caught.value.message
+    )
+    assert "another model" not in caught.value.message
     assert gate_command(load("tiny-pair"), pair) == f"pytest --lora {given} --wanlora-suite tiny-pair"
     with pytest.raises(SuiteError) as caught:
         check_fit(load("wan2.2-ti2v-5b"), pair)
+    assert caught.value.options == {"--wanlora-suite": "tiny-pair"}
+    narrow = experts.pair("x", dict.fromkeys(strengths, loras.known(100, 200, range(8))), strengths)
+    with pytest.raises(SuiteError, match="fits no packaged suite; ") as caught:
+        find_for(narrow)
     assert caught.value.next_command == f"python -m pytest_wanlora inspect {given}"
+
+
+def test_the_sizes_of_two_different_halves_are_not_mixed() -> None:
+    halves = {"high": loras.known(5120, 13824, range(40)), "low": loras.known()}
+    with pytest.raises(SuiteError, match="fits no packaged suite") as caught:
+        find_for(experts.pair("x", halves, dict.fromkeys(halves, 1.0)))
+    assert (
+        "it has high dim 5120, ffn_dim 13824, blocks 40 (40 with a target) and "
+        "low dim 3072, ffn_dim 14336, blocks 30 (30 with a target)\n"
+    ) in caught.value.message
 
 
 def test_a_checkpoint_without_any_known_width_fits_nothing() -> None:

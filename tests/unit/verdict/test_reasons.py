@@ -51,6 +51,7 @@ DETAILS: dict[ReasonCode, Details] = {
         ),
         VIDEOS,
     ),
+    ReasonCode.LORA_HALF_WITHOUT_EFFECT: {"expert": "low", "scenario": "test2_nature", "seed": 3},
     ReasonCode.FILE_BROKEN: {"problems": (("zero_b", 6, "6 of 6 targets change nothing"),)},
     ReasonCode.LORA_WARNED: {**APPLIED, "problems": (("zero_some", 2, "2 of 6 targets change nothing"),)},
     **{code: GAIN for code in ReasonCode if code.startswith("learned")},

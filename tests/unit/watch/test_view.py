@@ -17,7 +17,9 @@ from tests.unit.reports.records import SCENARIOS, compared, run_record
 
 def gated(name: str, value: float, losses: float | None = None, n: int = 8) -> RunRecord:
     record = run_record(
-        [compared(each, "clip", 1.0, value, candidate=name) for each in SCENARIOS], names=[name]
+        [compared(each, "clip", 1.0, value, candidate=name) for each in SCENARIOS],
+        names=[name],
+        command=("pytest", "--lora", f"{name}.safetensors"),
     )
     if losses is None:
         return record
@@ -90,6 +92,9 @@ def test_the_page_is_that_of_several_checkpoints(tmp_path: Path) -> None:
     assert history(gated("epoch-0", 0.99), gated("epoch-1", 0.5)).page(tmp_path / "history.html")
     page = parsed((tmp_path / "history.html").read_text(encoding="utf-8"))
     assert "1 of 2 checkpoints may be published" in page.words
+    # the commands of both gates, not of the newest or the oldest alone
+    for at in (0, 1):
+        assert f"pytest --lora epoch-{at}.safetensors" in page.words
     assert "courses" in page.ids
 
 
