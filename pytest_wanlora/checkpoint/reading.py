@@ -61,7 +61,7 @@ def read(path: Path | str | Container, *, expert: str | None = None) -> Checkpoi
         first = next(iter(halves[next(reversed(halves))]))
         raise CheckpointError(
             f"{container.path}: {first!r}: it names one of two experts (Wan2.2 A14B has two): this is not "
-            "the LoRA of one model; allowed: `high` or `low` as the expert to read",
+            "the LoRA of one model; allowed: that of one denoiser, or `high` or `low` of a model with two",
             next_command=f"python -m pytest_wanlora inspect {shlex.quote(str(container.path))}",
         )
     called = {} if expert is None or not halves else experts.half_of(container.path, halves, expert)

@@ -176,7 +176,7 @@ class ModelFiles:
             last, paths = keys[-1], [path for key in keys for path in self.found[key]]
             where = self.suite.where(last)
             try:
-                refuse_repeated(paths, key=part, where=where)
+                refuse_repeated(paths, key=part, where=where, next_command=self.suite.show(last))
                 self._refuse_another_part(part, paths, where)
             except SuiteError as error:
                 problems[last] = Problem(last, error.message, self._command(error, last, ""))

@@ -196,8 +196,9 @@ def _captions(suite: Suite, files: ModelFiles, scenarios: Iterable[Scenario]) ->
             key += ".caption" if suite.scenarios[numbers[name]].caption else ".prompt"
             yield Finding(
                 key,
-                f"{suite.where(key)}: {key}: the caption of {name} {problem}: {texts[name][:60]!r}",
-                f"give {name} a short `caption` in {suite.path}",
+                f"{suite.where(key)}: {key}: the caption of {name} {problem}: {texts[name][:60]!r}; "
+                "allowed: a short `caption` of the scenario",
+                suite.show(key),
             )
     except WanloraError as error:
         yield _of_error("scoring.clip.model", error)
@@ -218,7 +219,7 @@ def _frame(suite: Suite, files: ModelFiles) -> Iterator[Finding]:
                 key,
                 f"{suite.where(key)}: {key}: 'whole': {clip.model} reads {' x '.join(map(str, size))} "
                 "pixels, no squares; allowed: 'middle'",
-                f"leave {key} out of {suite.path}",
+                suite.show(key),
             )
 
 
@@ -329,7 +330,7 @@ def _attention(suite: Suite, environment: Environment) -> Iterator[Finding]:
         return
     if environment.device == "cpu":
         message = f"{suite.where(what)}: {wanted} is for GPUs, and this run is on a CPU; allowed here: torch"
-        yield Finding(what, message, f"set {what}: torch in {suite.path}")
+        yield Finding(what, message, suite.show(what))
     elif installed(wanted) is None:
         message = f"{suite.where(what)}: {wanted} is not installed"
         yield Finding(what, message, "pip install 'pytest-wanlora[flash]'")
@@ -354,8 +355,9 @@ def _gpu(suite: Suite, files: ModelFiles, environment: Environment, request: Req
         yield Finding(
             "gpu memory",
             f"{environment.device_name}: {total / _GIB:.1f} GiB of memory; suite {suite.name} needs "
-            f"{least:g} as it is written ({suite.where('model.least_gpu_memory')})",
-            f"copy {suite.path.name} and use its settings for a smaller GPU, which its first lines name",
+            f"{least:g} as it is written ({suite.where('model.least_gpu_memory')}); allowed: a copy of it "
+            "with the settings for a smaller GPU, which its first lines name",
+            f"head -n 20 {shlex.quote(str(suite.path))}",
         )
         return
     if needed is None or suite.model.vram_limit is not None:
@@ -364,13 +366,12 @@ def _gpu(suite: Suite, files: ModelFiles, environment: Environment, request: Req
         return
     held = "" if free is None else f", {free / _GIB:.1f} GiB of them free"
     fits = needed <= total
+    other = "less else on the GPU" if fits else "model.vram_limit, in GiB, with sampling.compile: false"
     yield Finding(
         "gpu memory",
         f"{environment.device_name}: {total / _GIB:.1f} GiB of memory{held}; the weights of the denoiser and "
-        f"the VAE alone take {needed / _GIB:.1f} GiB in {environment.dtype}",
-        "nvidia-smi, for what else is on the GPU"
-        if fits
-        else f"set model.vram_limit in {suite.path}, in GiB, and sampling.compile: false",
+        f"the VAE alone take {needed / _GIB:.1f} GiB in {environment.dtype}; allowed: {other}",
+        "nvidia-smi" if fits else suite.show("model"),
     )
 
 
@@ -391,9 +392,9 @@ def _disk(
             yield Finding(
                 "disk",
                 f"{place}: {room / 1e9:.1f} GB are free on this disk, and the run needs about "
-                f"{size / 1e9:.1f} GB",
-                "python -m pytest_wanlora clean, or name folders of a larger disk with --wanlora-cache-dir "
-                "and DIFFSYNTH_MODEL_BASE_PATH",
+                f"{size / 1e9:.1f} GB; allowed: fewer results and downloads on it, or folders of a larger "
+                "disk, with --wanlora-cache-dir and DIFFSYNTH_MODEL_BASE_PATH",
+                "python -m pytest_wanlora clean",
             )
 
 
@@ -407,8 +408,10 @@ def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Fi
             f"{folder_option(request.baselines_dir, '--baselines-dir')}"
             f"{' --overwrite' if stated.exists() else ''}"
             if frechet.replaceable(stated)
-            else f"correct {_REFERENCE} at {suite.where(_REFERENCE)}: {stated} is no reference set"
+            else suite.show(_REFERENCE)
         )
+        if not frechet.replaceable(stated):
+            message += f"; allowed: a reference set, which {stated} is not"
         if dangling(stated) is not None:
             command = listing(stated)
         return Finding(_REFERENCE, message, command, concerns=concerns)

@@ -232,7 +232,8 @@ class Loader:
 
     def _begin(self, keys: Sequence[str]) -> tuple[list[Path], Reading | None]:
         paths = [path for key in keys for path in self._paths(key)]
-        refuse_repeated(paths, key=keys[0].partition("[")[0], where=self.suite.where(keys[0]))
+        where, show = self.suite.where(keys[0]), self.suite.show(keys[0])
+        refuse_repeated(paths, key=keys[0].partition("[")[0], where=where, next_command=show)
         return paths, self._reading(paths, "cpu" if self._waits(keys) else self.device)
 
     def _waits(self, keys: Sequence[str]) -> bool:
@@ -302,8 +303,9 @@ class Loader:
         missing = [name for name in names if getattr(pipe, name) is None]
         if missing:
             raise StudioError(
-                f"{self.suite.path}: the model files hold no {' and no '.join(missing)}",
-                next_command="correct the keys below model in the suite",
+                f"{self.suite.path}: the model files hold no {' and no '.join(missing)}; allowed: "
+                "files that hold what their keys below model name",
+                next_command=self.suite.show("model"),
             )
 
     def _check_sizes(self, pipe: Any) -> None:  # noqa: ANN401
@@ -313,8 +315,8 @@ class Loader:
         if rounded != asked:
             raise StudioError(
                 f"{self.suite.path}: sampling asks for height, width, frames {asked}; "
-                f"this model would round them to {rounded}",
-                next_command="write those sizes into the suite",
+                f"this model would round them to {rounded}, which are allowed",
+                next_command=self.suite.show("sampling"),
             )
 
 

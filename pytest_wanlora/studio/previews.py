@@ -28,8 +28,9 @@ def require_ffmpeg() -> None:
         imageio_ffmpeg.get_ffmpeg_exe()
     except RuntimeError as error:
         raise StudioError(
-            "previews (mp4) cannot be written: imageio-ffmpeg has brought no ffmpeg and none is installed",
-            next_command="install ffmpeg, name one in IMAGEIO_FFMPEG_EXE, or give --wanlora-no-previews",
+            "previews (mp4) cannot be written: imageio-ffmpeg has brought no ffmpeg and none is installed; "
+            "allowed: ffmpeg installed, one named in IMAGEIO_FFMPEG_EXE, or --wanlora-no-previews",
+            next_command="pip install --force-reinstall imageio-ffmpeg",
         ) from error
 
 

@@ -37,7 +37,8 @@ def reference(*suffixes: str, either_case: bool = False) -> AfterValidator:
         text = _anchored(text, info)
         ending = text.lower() if either_case else text
         if suffixes and not ending.endswith(suffixes):
-            raise refusal(f"not a kind of file that is read; allowed: {', '.join(suffixes)}")
+            small = ", in small letters" if text.lower().endswith(suffixes) else ""
+            raise refusal(f"not a kind of file that is read; allowed: {', '.join(suffixes)}{small}")
         return text
 
     return AfterValidator(check)

@@ -225,14 +225,21 @@ def _parts(text: str) -> tuple[str, ...]:
     return tuple(part for part in PurePosixPath(path).parts if part not in ("..", "."))
 
 
-def refuse_repeated(paths: Collection[Path], *, key: str, where: str) -> None:
+def refuse_repeated(paths: Collection[Path], *, key: str, where: str, next_command: str) -> None:
     """Refuse files of one part of a model that have a tensor in common.
 
     Loaders would keep the last one in silence: two experts would become one of them.
 
+    Args:
+        paths: Its files.
+        key: Dotted key of the part, `model.dit`.
+        where: `file:line` of it.
+        next_command: What shows that line.
+
     Raises:
         SuiteError: Names a tensor and two files.
     """
+    why = "two experts are not one model" if key.endswith("dit") else "the last one would count in silence"
     seen: dict[str, Path] = {}
     for path in (each for each in paths if each.suffix.lower() == ".safetensors"):
         try:
@@ -242,9 +249,9 @@ def refuse_repeated(paths: Collection[Path], *, key: str, where: str) -> None:
         for name in entries:
             if name in seen:
                 raise SuiteError(
-                    f"{where}: {key}: tensor {name!r} is in both {seen[name]} and {path}: two experts are "
-                    "not one model; allowed: the shards of one denoiser, each tensor in one of them",
-                    next_command=f"name the files of one expert in {key.partition('[')[0]}",
+                    f"{where}: {key}: tensor {name!r} is in both {seen[name]} and {path}: {why}; allowed: "
+                    "the shards of one model, each tensor in one of them",
+                    next_command=next_command,
                 )
         seen |= dict.fromkeys(entries, path)
 

@@ -140,7 +140,7 @@ def require_revision(reference: FileReference, paths: Iterable[Path]) -> None:
         raise SuiteError(
             f"{reference.key}: {reference.text}: the files on this disk are {here}; "
             f"allowed: {reference.revision}, which the suite pins",
-            next_command=f"delete them, then {fetch_command(reference)}",
+            next_command=fetch_command(reference),
         )
 
 

@@ -53,17 +53,26 @@ def _complaint(picture: Image, path: Path, size: tuple[int, int] | None) -> tupl
     count = getattr(picture, "n_frames", 1)
     if count > 1:
         text = f"{count} pictures in one file ({picture.format}); allowed: one picture, no animation"
-        return text, f"save the one that is meant as another file than {path}"
+        return text, _written(path, "-first", f"{_opened(path)}.convert('RGBA')")
     if picture.mode not in _MODES:
         text = f"pixels of Pillow's mode {picture.mode!r}, which become RGB only with a loss"
-        return f"{text}; allowed: RGB or grey with 8 bits a channel", f"save {path} as RGB with 8 bits"
+        image = f"{_opened(path)}.convert('RGB')"
+        if picture.mode.startswith("I"):
+            # Pillow's own conversion cuts them off at white
+            image = f"Image.fromarray((numpy.asarray({_opened(path)}) // 256).astype('uint8'))"
+        return f"{text}; allowed: RGB or grey with 8 bits a channel", _written(path, "-8-bits", image)
     orientation = picture.getexif().get(_ORIENTATION, 1)
     if orientation not in (0, 1):
         text = f"EXIF orientation {orientation}: viewers turn it and the model would see it unturned"
         return f"{text}; allowed: a picture that is stored upright", _turned(path, size)
     if picture.convert("RGBA").getchannel("A").getextrema()[0] != 255:
         text = "transparent in places, where the model would see what colours the file hides"
-        return f"{text}; allowed: an opaque picture", f"save {path} on the background that it should have"
+        image = f"{_opened(path)}.convert('RGBA')"
+        white = f"Image.alpha_composite(Image.new('RGBA', {picture.size}, 'white'), {image}).convert('RGB')"
+        return (
+            f"{text}; allowed: an opaque picture, on the background that it should have, such as white",
+            _written(path, "-on-white", white),
+        )
     if size is not None:
         (width, height), (across, down) = picture.size, size
         if abs(width * down / (height * across) - 1) > _ROUNDING:
@@ -76,9 +85,18 @@ def _complaint(picture: Image, path: Path, size: tuple[int, int] | None) -> tupl
 
 def _turned(path: Path, size: tuple[int, int] | None) -> str:
     """A command that writes a picture upright, and cut to a size."""
-    image = f"ImageOps.exif_transpose(Image.open({str(path)!r})).convert('RGB')"
-    end = "-upright" if size is None else f"-{size[0]}x{size[1]}"
-    if size is not None:
-        image = f"ImageOps.fit({image}, {size})"
+    image = f"ImageOps.exif_transpose({_opened(path)}).convert('RGB')"
+    if size is None:
+        return _written(path, "-upright", image)
+    return _written(path, f"-{size[0]}x{size[1]}", f"ImageOps.fit({image}, {size})")
+
+
+def _opened(path: Path) -> str:
+    return f"Image.open({str(path)!r})"
+
+
+def _written(path: Path, end: str, image: str) -> str:
+    """A command that writes a picture beside the one that was refused."""
     new = str(path.with_name(f"{path.stem}{end}.png"))
-    return f"python -c {shlex.quote(f'from PIL import Image, ImageOps; {image}.save({new!r})')}"
+    modules = "; import numpy" if "numpy" in image else ""
+    return f"python -c {shlex.quote(f'from PIL import Image, ImageOps{modules}; {image}.save({new!r})')}"

@@ -34,6 +34,7 @@ CLIP = ItemId("limit", "x", "test2_nature", "clip")
 FVD = ItemId("limit", "x", "all", "fvd")
 SHARPNESS = ItemId("regression", "x", "test2_nature", "sharpness")
 PACKAGE = Path(suite.__file__).parents[1]
+PROGRAMS = ("python", "pytest", "pip", "hf", "ls", "sed", "head", "sha256sum", "nvidia-smi")
 
 
 @pytest.fixture
@@ -50,9 +51,12 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def look(chosen: Suite, *, where: Environment | None = None, **request: Any) -> Preflight:  # noqa: ANN401 - as Request
     asked = {"baselines_dir": Path.cwd() / "baselines", "baseline": "base", "scenarios": chosen.scenarios}
-    return examine(
+    found = examine(
         chosen, where or environment.detect(chosen.sampling.dtype, "cpu"), Request(**{**asked, **request})
     )
+    # advice is in the message, and behind `next:` a program with its arguments
+    assert all(each.next_command.split()[0] in PROGRAMS for each in found.findings), found.findings
+    return found
 
 
 @pytest.fixture
@@ -261,10 +265,8 @@ def test_a_file_of_another_kind_is_not_written_over(
         update["reference_sha256"] = ""
     chosen = chosen.model_copy(update={"scoring": chosen.scoring.model_copy(update=update)})
     (finding,) = [each for each in look(chosen).findings if each.what == "scoring.reference"]
-    assert finding.next_command.startswith(
-        f"correct scoring.reference at {chosen.where('scoring.reference')}"
-    )
-    assert finding.next_command.endswith(f"{file} is no reference set")
+    assert finding.next_command == chosen.show("scoring.reference")
+    assert finding.message.endswith(f"; allowed: a reference set, which {here / 'files' / file} is not")
 
 
 def test_a_set_of_two_videos_is_enough_where_fvd_is_not_compared(
@@ -345,9 +347,9 @@ def test_a_disk_that_is_too_small(here: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     ("memory", "words"),
     [
-        ((2**20, 2**20), "set model.vram_limit"),
-        ((80 * 2**30, 2**20), "nvidia-smi"),
-        ((2**20, None), "set model.vram_limit"),
+        ((2**20, 2**20), "allowed: model.vram_limit, in GiB"),
+        ((80 * 2**30, 2**20), "allowed: less else on the GPU"),
+        ((2**20, None), "allowed: model.vram_limit, in GiB"),
         ((80 * 2**30, 70 * 2**30), None),
         ((80 * 2**30, None), None),
         (None, None),
@@ -361,7 +363,7 @@ def test_a_gpu_that_is_too_small(
     found = look(suite.load("tiny"), where=cuda, allow_environment=True)
     assert whats(found) == ([] if words is None else ["gpu memory"])
     if words is not None:
-        assert words in found.findings[0].next_command
+        assert found.findings[0].message.split("; ")[-1].startswith(words)
     assert whats(look(suite.load("tiny"))) == []
 
 
@@ -376,7 +378,10 @@ def test_a_gpu_with_less_than_the_suite_names_is_refused(
     assert bool(found) is refused
     for each in found:
         assert f"{gib:.1f} GiB of memory; suite wan2.2-t2v-a14b needs 40 as it is written" in each.message
-        assert "copy wan2.2-t2v-a14b.yaml" in each.next_command
+        assert each.message.endswith(
+            "a copy of it with the settings for a smaller GPU, which its first lines name"
+        )
+        assert each.next_command == f"head -n 20 {loaded.path}"
 
 
 def test_a_package_for_attention_needs_a_gpu_and_to_be_installed(
@@ -661,3 +666,32 @@ def test_what_a_stacked_lora_warns_of_is_a_warning_of_the_run(here: Path, pair: 
         r"^files/expert-low\.safetensors is gated and is the LoRA of stack\[0\]\.low \(", said[2]
     )
     assert look(pair("files/dit.safetensors", "files/dit.safetensors", [OWN])).warnings == ()
+
+
+def test_a_lora_of_two_experts_below_one_denoiser_says_what_that_suite_takes(here: Path) -> None:
+    both = {
+        f"{mark}.blocks.0.self_attn.q.{side}.weight": np.ones(shape, np.float32)
+        for mark in ("transformer", "transformer_2")
+        for side, shape in (("lora_A", (4, 192)), ("lora_B", (192, 4)))
+    }
+    save_file(both, here / "both.safetensors")
+    stacked = suite.Stacked(lora=str(here / "both.safetensors"))
+    chosen = suite.load("tiny").model_copy(update={"stack": (stacked,)})
+    (found,) = [each for each in look(chosen).findings if each.what == "stack[0].lora"]
+    assert found.message.endswith("allowed: that of one denoiser, or `high` or `low` of a model with two")
+
+
+def test_a_tensor_in_two_files_of_a_vae_is_not_two_experts(here: Path, tiny: Callable[..., Suite]) -> None:
+    tiny()
+    for number in (1, 2):
+        shutil.copy(here / "files" / "vae.safetensors", here / "files" / f"part-{number}.safetensors")
+    chosen = tiny(("vae: files/vae.safetensors", "vae: files/part-*.safetensors"), _NO_DIGEST_OF_THE_VAE)
+    (found,) = [each for each in look(chosen).findings if each.what == "model.vae"]
+    assert "the last one would count in silence; allowed: the shards of one model" in found.message
+    assert found.next_command == chosen.show("model.vae")
+
+
+_NO_DIGEST_OF_THE_VAE = (
+    "    vae.safetensors: 335faf86b5775c0ab04c5a7f197ad623802903c6b424a23163436234be7e0b8a\n",
+    "",
+)

@@ -45,7 +45,7 @@ def test_without_ffmpeg_nothing_is_loaded_or_rendered(folder: Path, environment:
     producer = StudioProducer(suite, environment, threads=1)
     with pytest.raises(StudioError, match="no ffmpeg") as caught:
         producer.produce(jobs_of(producer.studio, None)[0], None)
-    assert "--wanlora-no-previews" in str(caught.value.next_command)
+    assert "--wanlora-no-previews" in caught.value.message
     assert producer.studio.seconds == {}
 
 

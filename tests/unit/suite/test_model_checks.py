@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from pytest_wanlora.errors import SuiteError
-from pytest_wanlora.suite import Suite, check_digests, load, packaged
+from pytest_wanlora.suite import Suite, check_digests, load, packaged, references
 from pytest_wanlora.suite.sampling import noise_levels
 
 
@@ -217,3 +217,30 @@ def test_a_pattern_that_one_file_matches_is_held_to_its_digest(tmp_path: Path) -
     data["scoring"].update(reference="reference-*.safetensors", reference_sha256="0" * 64)
     with pytest.raises(SuiteError, match=r"scoring\.reference: .*reference-1\.safetensors: SHA-256 is e3b0"):
         check_digests(loaded(tmp_path, data))
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "taken"),
+    [
+        ("tiny-4step", "stack[0].lora", True),
+        ("tiny", "scoring.reference", False),
+        ("tiny", "model.vae", False),
+    ],
+)
+def test_capital_letters_of_an_ending_are_refused_in_words_where_other_programs_read_the_file(
+    tmp_path: Path, name: str, key: str, taken: bool
+) -> None:
+    (tmp_path / "ACC.SAFETENSORS").write_bytes(b"")
+    data = content(name)
+    at: Any = data
+    *path, last = re.findall(r"[a-z_]+", key)
+    for part in path:
+        at = at[part][0] if isinstance(at[part], list) else at[part]
+    at[last] = "ACC.SAFETENSORS"
+    for stated in ("sha256", "reference_sha256"):
+        at.pop(stated, None)
+    if taken:
+        assert dict(references(loaded(tmp_path, data)))[key] == str(tmp_path / "ACC.SAFETENSORS")
+        return
+    with pytest.raises(SuiteError, match=rf"{re.escape(key)}: .*allowed: \.safetensors, in small letters"):
+        loaded(tmp_path, data)

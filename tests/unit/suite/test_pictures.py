@@ -66,8 +66,14 @@ def test_what_viewers_show_otherwise_is_refused(tmp_path: Path) -> None:
         animated(tmp_path, "a.webp"): r"2 pictures in one file \(WEBP\)",
     }
     for path, words in refused.items():
-        with pytest.raises(SuiteError, match=words):
+        with pytest.raises(SuiteError, match=words) as caught:
             read_picture(path)
+        before = set(tmp_path.iterdir())
+        command = str(caught.value.next_command).replace("python", sys.executable, 1)
+        subprocess.run(["bash", "-c", command], check=True)
+        (written,) = set(tmp_path.iterdir()) - before
+        assert read_picture(written).size == SIZE[:: -1 if path.name == "turned.jpg" else 1]
+        written.unlink()
 
 
 @pytest.mark.parametrize("size", [(1000, 1000), (96, 160), (1280, 704), (1, 1), (50, 37)])
