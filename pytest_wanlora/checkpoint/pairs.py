@@ -256,6 +256,12 @@ def _roles(argument: str) -> dict[str, str]:
     return found
 
 
+def as_pair(words: Sequence[str]) -> str:
+    """What to give for the halves of a pair that were given one by one; empty where they are no two files."""
+    parts = [part for word in words for part in _cut(word, Path()) or [("", word)]]
+    return _as_meant(parts) if len(parts) == len(EXPERTS) else ""
+
+
 def _as_meant(parts: Sequence[tuple[str, str]]) -> str:
     """What to give for parts of which one is wrong, with every file that is in them; empty if unclear."""
     given = [(_expert_like(expert), text) for expert, text in parts if text]

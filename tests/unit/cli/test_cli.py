@@ -215,6 +215,22 @@ class TestInspect:
         assert "'a_low' says low" in printed
         assert ", strength 0.5\n" in printed
         assert "  model        dim 192, ffn_dim 768, blocks 2\n" in printed
+        for name in ("t2v", "i2v"):
+            header = {"ss_base_model_version": f"wan2.2_{name}_14b"}
+            loras.write(Path(f"{name}.safetensors"), WIDE, header)
+        capsys.readouterr()
+        assert cli.main(["inspect", "high=t2v.safetensors,low=i2v.safetensors"]) == 0
+        assert (
+            "the headers of its halves name different models, t2v.safetensors says ss_base_model_version "
+            "'wan2.2_t2v_14b' and i2v.safetensors says ss_base_model_version 'wan2.2_i2v_14b'"
+        ) in capsys.readouterr().out
+        assert "different models" not in json.dumps(card)
+
+    def test_the_sizes_of_halves_that_differ_are_told_of_each(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        loras.write(Path("a_high.safetensors"), loras.random_lora(dim=192, ffn_dim=768))
         loras.write(Path("narrow.safetensors"), loras.random_lora(dim=16))
         assert cli.main(["inspect", "high=a_high.safetensors,low=narrow.safetensors"]) == 1
         sizes = "high dim 192, ffn_dim 768, blocks 2; low dim 16, ffn_dim 32, blocks 2"
