@@ -253,8 +253,8 @@ class TestInspect:
         path = loras.write(Path("both.safetensors"), state)
         card = card_of(capsys, path)
         assert [half["targets"] for half in card["experts"].values()] == [1, 1]
-        assert card["suites"] == ["wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]
-        assert card["gates"][1] == f"pytest --lora high={path},low={path} --wanlora-suite wan2.2-t2v-a14b"
+        assert card["suites"] == ["wan2.2-t2v-a14b", "wan2.2-i2v-a14b"]
+        assert card["gates"][0] == f"pytest --lora high={path},low={path} --wanlora-suite wan2.2-t2v-a14b"
         assert cli.main(["inspect", str(path)]) == 0
         assert "  low noise    rank 1, 1 target, norm " in capsys.readouterr().out
 
