@@ -127,7 +127,10 @@ def _fit(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
 
 def _near(known: Sequence[Suite], checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     """Why a checkpoint does not fit the packaged suite with a model as wide, or any."""
-    near = next((suite for suite in known if suite.model.architecture.dim == checkpoint.dim), None)
+    wide = [suite for suite in known if suite.model.architecture.dim == checkpoint.dim]
+    # that a model has one denoiser says nothing of a pair that another could have
+    wide.sort(key=lambda suite: bool(suite.model.experts) != bool(checkpoint.experts))
+    near = next(iter(wide), None)
     if near is not None:
         blocks = near.model.architecture.blocks
         return {

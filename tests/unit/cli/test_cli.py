@@ -234,7 +234,9 @@ class TestInspect:
         loras.write(Path("narrow.safetensors"), loras.random_lora(dim=16))
         assert cli.main(["inspect", "high=a_high.safetensors,low=narrow.safetensors"]) == 1
         sizes = "high dim 192, ffn_dim 768, blocks 2; low dim 16, ffn_dim 32, blocks 2"
-        assert f"  model        {sizes}\n" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert f"  model        {sizes}\n" in printed
+        assert "no packaged suite fits; tiny-pair: low-noise LoRA: dim: 16; allowed: 192" in printed
         assert cli.main(["inspect", "high=a_high.safetensors"]) == 0
         assert "only the high-noise expert has a LoRA" in capsys.readouterr().out
 
