@@ -97,12 +97,15 @@ class Asked:
             raise CheckpointError(error.message, options={"--lora": instead}) from error
 
     def _meant(self, expert: str) -> Path | None:
-        """The file of one expert; where it is missing one of a similar name, or the partner of the other."""
+        """The file of one expert; where it is missing the partner of the other, or one of a similar name."""
         path = self.halves[expert]
         if os.path.lexists(path):
             return path
         others = {os.path.realpath(each): each for other, each in self.halves.items() if other != expert}
-        near = [*alike(path), *filter(None, map(partner, others.values()))]
+        near, partners = alike(path), [*filter(None, map(partner, others.values()))]
+        # a likeness may be by chance; a name without its suffix is none
+        same = [each for each in near if each.stem in (path.stem, path.name)]
+        near = [*same, *partners, *near]
         # not the other half once more
         fitting = (
             each
@@ -254,6 +257,12 @@ def _roles(argument: str) -> dict[str, str]:
             )
         found[expert] = text
     return found
+
+
+def as_pair(words: Sequence[str]) -> str:
+    """What to give for the halves of a pair that were given one by one; empty where they are no two files."""
+    parts = [part for word in words for part in _cut(word, Path()) or [("", word)]]
+    return _as_meant(parts) if len(parts) == len(EXPERTS) else ""
 
 
 def _as_meant(parts: Sequence[tuple[str, str]]) -> str:

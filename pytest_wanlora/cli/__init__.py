@@ -51,6 +51,9 @@ class _Parser(argparse.ArgumentParser):
         self.set_defaults(program=self.prog)
         found, unknown = super().parse_known_args(args, namespace)
         if unknown:
+            explain = getattr(found, "surplus", lambda *_: None)
+            if (explained := explain(found, unknown, list(args or ()))) is not None:
+                raise explained
             self.error(f"{' '.join(unknown)}: not known here; allowed: what the next command lists")
         if (empty := _empty(args or ())) is not None:
             self.error(f"{empty}: it is empty; allowed: a text")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pytest_wanlora import checkpoint as checkpoints
@@ -13,7 +14,7 @@ from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import BAD, OK, USAGE, complain, of_command, say, say_json
 from pytest_wanlora.errors import CheckpointError, SettingsError
 from pytest_wanlora.phrases import digits, number_of
-from pytest_wanlora.suite.header import said_by
+from pytest_wanlora.suite.header import of_two_models, said_by
 
 if TYPE_CHECKING:
     from pytest_wanlora.suite import Suite
@@ -68,7 +69,8 @@ def _run(arguments: argparse.Namespace) -> int:
             else:
                 complain(of_command(error, "inspect"))
             continue
-        card = checkpoint.describe() | _fit(checkpoint)
+        known = replace(checkpoint, warnings=(*checkpoint.warnings, *of_two_models(checkpoint)))
+        card = known.describe() | _fit(checkpoint)
         card["reads_in"] = [
             found.card() | {"dropped_keys": list(found.dropped)} for found in readings(checkpoint, programs)
         ]
@@ -125,7 +127,10 @@ def _fit(checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
 
 def _near(known: Sequence[Suite], checkpoint: checkpoints.Checkpoint) -> dict[str, Any]:
     """Why a checkpoint does not fit the packaged suite with a model as wide, or any."""
-    near = next((suite for suite in known if suite.model.architecture.dim == checkpoint.dim), None)
+    wide = [suite for suite in known if suite.model.architecture.dim == checkpoint.dim]
+    # that a model has one denoiser says nothing of a pair that another could have
+    wide.sort(key=lambda suite: bool(suite.model.experts) != bool(checkpoint.experts))
+    near = next(iter(wide), None)
     if near is not None:
         blocks = near.model.architecture.blocks
         return {

@@ -109,7 +109,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="key that must have signed receipt.json.sigstore, in PEM or as ssh-keygen writes it",
     )
     parser.add_argument("--json", action="store_true", help="as JSON")
-    parser.set_defaults(run_command=_run)
+    parser.set_defaults(run_command=_run, surplus=_second_file)
+
+
+def _second_file(found: argparse.Namespace, unknown: list[str], words: list[str]) -> SettingsError | None:
+    """The error for the halves of a pair that were given one by one; None for other words."""
+    from pytest_wanlora.checkpoint.pairs import as_pair
+    from pytest_wanlora.reports.commands import typed
+
+    first = str(found.checkpoint)
+    meant = as_pair([first, *unknown]) if not any(word.startswith("-") for word in unknown) else ""
+    if not meant:
+        return None
+    again = [meant if word == first else word for word in words if word not in unknown]
+    return SettingsError(
+        f"verify: {unknown[0]}: a second file; allowed: one file, or both halves of a pair in one word, "
+        "high=FILE,low=FILE",
+        next_command=typed("python", "-m", "pytest_wanlora", "verify", *again),
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -150,6 +167,10 @@ def _next(arguments: argparse.Namespace, demands: Demands, found: Verification) 
         said = None if found.statement is None else found.statement.predicate
         return _gate(arguments.checkpoint, demands, said, found.record)
     again = [found.instead if Path(word) == arguments.checkpoint else word for word in arguments.words]
+    if found.statement is not None and arguments.scale is None and arguments.policy is None:
+        # where no strength was demanded the receipt's own is named: without it, it is refused once more
+        scale = found.statement.predicate.checkpoint.scale
+        again += [] if scale == demands.scale else ["--scale", digits(scale)]
     return typed("python", "-m", "pytest_wanlora", *again)
 
 

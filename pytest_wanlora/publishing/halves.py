@@ -224,8 +224,10 @@ def _wrong(files: Given, found: Mapping[str, _Half], subject: Subject) -> Iterab
     for expert, half in found.items():
         # a file of other bytes in its place was named above
         if half.sha256 not in own.values() and (expert not in own or own[expert] in of):
-            where = f"not found beside it ({UNKNOWN})" if half.path is None else f"which is {half.path}"
-            yield f"the {expert}-noise half, {half.name} with SHA-256 {half.sha256}, is missing, {where}"
+            here = "" if half.path is None or half.path.name == half.name else f" (here {half.path})"
+            name = str(half.path) if half.path is not None and not here else half.name
+            where = f", and was not found beside it ({UNKNOWN})" if half.path is None else ""
+            yield (f"the {expert}-noise half, {name}{here} with SHA-256 {half.sha256}, was not given{where}")
 
 
 def _unknown(files: Given, subject: Subject) -> Meant:

@@ -78,6 +78,19 @@ def contradicting(said: Iterable[Said]) -> bool:
     return any(known.setdefault(name, value) != value for each in said for name, value in each.facts.items())
 
 
+def of_two_models(checkpoint: Checkpoint) -> Iterator[Problem]:
+    """Warn of a pair whose halves say different models in their headers."""
+    said = said_by([checkpoint])
+    if contradicting(said):
+        words = " and ".join(f"{each.file} says {each.words}" for each in said)
+        yield Problem(
+            code="two_models",
+            words=f"the headers of its halves name different models, {words}; without --wanlora-suite the "
+            "gate refuses that",
+            targets=(),
+        )
+
+
 def other_model(suite: Suite, checkpoint: Checkpoint) -> Iterator[Problem]:
     """Warn of files whose header names another model than a suite has."""
     for each in said_by([checkpoint]):

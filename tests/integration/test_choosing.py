@@ -20,8 +20,8 @@ PAIR = ("--wanlora-suite", "tiny-pair")
     [
         ("wanlora_suite = tiny-pair", ["--lora", "epoch-2.safetensors"], "epoch-2 on suite tiny"),
         ("wanlora_suite = wan2.2-ti2v-5b", ["--lora", "epoch-1.safetensors"], "epoch-1 on suite tiny"),
-        ("wanlora_suite = tiny-pair", ["--lora", HIGH], "cities_high_noise on suite tiny-pair"),
-        ("", ["--lora", HIGH, *PAIR], "cities_high_noise on suite tiny-pair"),
+        ("wanlora_suite = tiny-pair", ["--lora", HIGH], "cities on suite tiny-pair"),
+        ("", ["--lora", HIGH, *PAIR], "cities on suite tiny-pair"),
         ("", ["--lora", f"high={HIGH}@abc,low={LOW}", *PAIR], "cities on suite tiny-pair"),
         ("", ["--lora", f"high={HIGH}@11,low={LOW}@12", *PAIR], "cities on suite tiny-pair"),
         ("", ["--lora", f"{HIGH},{LOW}", *PAIR], "cities on suite tiny-pair"),

@@ -420,6 +420,8 @@ def test_a_file_in_the_place_of_one_that_is_missing_stays_in_its_pair(
     files(tmp_path, "c_high", "c_low")
     for typed, meant in (
         ("high=nofile,low=c_low.safetensors", "high=c_high.safetensors,low=c_low.safetensors"),
+        ("high=bb,low=c_low.safetensors", "high=c_high.safetensors,low=c_low.safetensors"),
+        ("high=a,low=c_low.safetensors", "high=a.safetensors,low=c_low.safetensors"),
         ("high=c_lo,low=c_low.safetensors", "high=c_high.safetensors,low=c_low.safetensors"),
         ("high=c_hig,low=c_lo", "high=c_high.safetensors,low=c_low.safetensors"),
         ("high=nofile,low=a.safetensors", ""),

@@ -215,10 +215,28 @@ class TestInspect:
         assert "'a_low' says low" in printed
         assert ", strength 0.5\n" in printed
         assert "  model        dim 192, ffn_dim 768, blocks 2\n" in printed
+        for name in ("t2v", "i2v"):
+            header = {"ss_base_model_version": f"wan2.2_{name}_14b"}
+            loras.write(Path(f"{name}.safetensors"), WIDE, header)
+        capsys.readouterr()
+        assert cli.main(["inspect", "high=t2v.safetensors,low=i2v.safetensors"]) == 0
+        assert (
+            "the headers of its halves name different models, t2v.safetensors says ss_base_model_version "
+            "'wan2.2_t2v_14b' and i2v.safetensors says ss_base_model_version 'wan2.2_i2v_14b'"
+        ) in capsys.readouterr().out
+        assert "different models" not in json.dumps(card)
+
+    def test_the_sizes_of_halves_that_differ_are_told_of_each(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        loras.write(Path("a_high.safetensors"), loras.random_lora(dim=192, ffn_dim=768))
         loras.write(Path("narrow.safetensors"), loras.random_lora(dim=16))
         assert cli.main(["inspect", "high=a_high.safetensors,low=narrow.safetensors"]) == 1
         sizes = "high dim 192, ffn_dim 768, blocks 2; low dim 16, ffn_dim 32, blocks 2"
-        assert f"  model        {sizes}\n" in capsys.readouterr().out
+        printed = capsys.readouterr().out
+        assert f"  model        {sizes}\n" in printed
+        assert "no packaged suite fits; tiny-pair: low-noise LoRA: dim: 16; allowed: 192" in printed
         assert cli.main(["inspect", "high=a_high.safetensors"]) == 0
         assert "only the high-noise expert has a LoRA" in capsys.readouterr().out
 
@@ -237,8 +255,8 @@ class TestInspect:
         path = loras.write(Path("both.safetensors"), state)
         card = card_of(capsys, path)
         assert [half["targets"] for half in card["experts"].values()] == [1, 1]
-        assert card["suites"] == ["wan2.2-i2v-a14b", "wan2.2-t2v-a14b"]
-        assert card["gates"][1] == f"pytest --lora high={path},low={path} --wanlora-suite wan2.2-t2v-a14b"
+        assert card["suites"] == ["wan2.2-t2v-a14b", "wan2.2-i2v-a14b"]
+        assert card["gates"][0] == f"pytest --lora high={path},low={path} --wanlora-suite wan2.2-t2v-a14b"
         assert cli.main(["inspect", str(path)]) == 0
         assert "  low noise    rank 1, 1 target, norm " in capsys.readouterr().out
 

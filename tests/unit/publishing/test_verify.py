@@ -1315,11 +1315,11 @@ class TestPairs:
         self._gate(tmp_path, "high=pair/x_high.safetensors,low=pair/x_low.safetensors")
         return tmp_path
 
-    def _gate(self, folder: Path, argument: str, *, halves: bool = True) -> None:
+    def _gate(self, folder: Path, argument: str, *, halves: bool = True, scale: float = 1.0) -> None:
         """The receipt and the record of a run that let it pass; without `halves` as before they were told."""
         (asked,) = checkpoints.asked([argument], by_name=False)
         found = asked.read("epoch-2")
-        own = gated.card(sha256=found.sha256, checkpoint=found.describe())
+        own = gated.card(sha256=found.sha256, checkpoint=found.describe(), scale=scale)
         record = gated.record(candidates=(own,))
         (folder / "results.json").write_text(record.to_json(), encoding="utf-8")
         made = receipt.statement(record, "epoch-2")
@@ -1329,9 +1329,13 @@ class TestPairs:
 
     def _refused(self, given: str, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, str]:
         """What is said of these files, and the next command."""
+        said, *_, following = self._all_of(given, capsys, *options)
+        return said, following
+
+    def _all_of(self, given: str, capsys: pytest.CaptureFixture[str], *options: str) -> list[str]:
         assert cli.main(["verify", "receipt.json", given, *options]) == 1
-        said, *_, following = capsys.readouterr().err.splitlines()
-        return said, following.removeprefix("next: ")
+        *said, following = capsys.readouterr().err.splitlines()
+        return [*said, following.removeprefix("next: ")]
 
     def _verifies(self, command: str) -> bool:
         return cli.main(shlex.split(command.removeprefix("python -m pytest_wanlora "))) == 0
@@ -1359,7 +1363,7 @@ class TestPairs:
                 "the halves are swapped: x_high.safetensors is the high-noise half of the receipt and",
             ),
             ("pair/x_high.safetensors", "x_high.safetensors: it is the high-noise half of the receipt"),
-            ("low=pair/x_low.safetensors", "the high-noise half, x_high.safetensors with SHA-256 "),
+            ("low=pair/x_low.safetensors", "the high-noise half, pair/x_high.safetensors with SHA-256 "),
             ("high=pair/x_low.safetensors", "it is the low-noise half of the receipt, given as high"),
             (
                 "high=pair/x_high.safetensors,low=other.safetensors",
@@ -1384,6 +1388,41 @@ class TestPairs:
         )
         assert self._verifies(following)
 
+    def test_half_of_a_pair_leads_to_both_at_the_strength_of_the_receipt(
+        self, files: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pair = "high=pair/x_high.safetensors,low=pair/x_low.safetensors"
+        self._gate(files, pair, scale=0.12345678)
+        other, strength, following = self._all_of("pair/x_high.safetensors", capsys)
+        low = file_sha256(files / "pair/x_low.safetensors")
+        name = "pair/x_low.safetensors with SHA-256"
+        assert f"the low-noise half, {name} {low}, was not given" in other
+        assert strength == "refused: gated at strength 0.12345678, required: 1"
+        assert following.endswith(f"verify receipt.json {pair} --scale 0.12345678")
+        assert self._verifies(following)
+        # a strength that was demanded stays
+        *_, following = self._all_of("pair/x_high.safetensors", capsys, "--scale", "1")
+        assert following.endswith(f"verify receipt.json {pair} --scale 1")
+
+    @pytest.mark.parametrize(
+        "words",
+        [
+            "pair/x_high.safetensors pair/x_low.safetensors",
+            "pair/x_low.safetensors pair/x_high.safetensors",
+            "low=pair/x_low.safetensors high=pair/x_high.safetensors",
+        ],
+    )
+    def test_two_files_lead_to_the_pair(
+        self, files: Path, words: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        pair = "high=pair/x_high.safetensors,low=pair/x_low.safetensors"
+        self._gate(files, pair)
+        assert cli.main(["verify", "receipt.json", *words.split(), "--scale", "1"]) == 4
+        said, following = capsys.readouterr().err.splitlines()
+        assert f"{words.split()[1]}: a second file; allowed: one file, or both halves of a pair" in said
+        assert following == f"next: python -m pytest_wanlora verify receipt.json {pair} --scale 1"
+        assert self._verifies(following.removeprefix("next: "))
+
     def test_a_half_that_is_not_found_has_a_name_and_a_digest(
         self, files: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
@@ -1391,7 +1430,7 @@ class TestPairs:
         self._gate(files, pair, halves=False)
         low = (files / "pair" / "x_low.safetensors").rename(files / "elsewhere.safetensors")
         said, following = self._refused("pair/x_high.safetensors", capsys)
-        assert f"x_low.safetensors with SHA-256 {file_sha256(low)}, is missing, not found beside it" in said
+        assert f"x_low.safetensors with SHA-256 {file_sha256(low)}, was not given, and was not found" in said
         assert following.endswith("verify receipt.json high=pair/x_high.safetensors,low=FILE")
         assert self._verifies(following.replace("FILE", "elsewhere.safetensors"))
         # without the run's record nothing has the digest of one half
