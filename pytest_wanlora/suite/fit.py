@@ -343,7 +343,7 @@ def other_weights(architecture: Architecture, part: str, entries: Mapping[str, E
     Returns:
         Empty if they are that part, or of a kind that is not known: other packages add models.
     """
-    meant = _PARTS.get(part, (part.replace("_", " "), None))[0].removeprefix("a ")
+    meant = part.replace("_", " ").replace("dit", "denoiser").replace("vae", "VAE")
     of_lora = [key for key in entries if taken_apart(key)]
     if 2 * len(of_lora) > len(entries):
         return (
@@ -355,7 +355,8 @@ def other_weights(architecture: Architecture, part: str, entries: Mapping[str, E
         for name, (words, pattern) in _PARTS.items()
         if (key := next(filter(pattern.search, entries), None)) is not None
     }
-    if of and part not in of:
+    # the file of the image encoder has a text encoder in it, which is not loaded
+    if of and part in _PARTS and part not in of:
         words, key = next(iter(of.values()))
         return f"{words} ({key}); allowed: the weights of the {meant}"
     if part != "dit":

@@ -8,8 +8,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+import torch
+from diffsynth.models.wan_video_dit import WanModel
+from diffsynth.models.wan_video_image_encoder import WanImageEncoder
+from diffsynth.models.wan_video_text_encoder import WanTextEncoder
+from diffsynth.models.wan_video_vae import WanVideoVAE
 
 from pytest_wanlora.checkpoint import Checkpoint, experts
+from pytest_wanlora.checkpoint.container import Entry
 from pytest_wanlora.errors import SuiteError
 from pytest_wanlora.suite import (
     by_shapes,
@@ -21,6 +27,7 @@ from pytest_wanlora.suite import (
     load,
     misfits,
     other_model,
+    other_weights,
     packaged,
 )
 from tests import loras
@@ -415,3 +422,68 @@ def test_a_header_of_another_model_than_the_suite_s_is_a_warning(
     if warned:
         assert "the header of x_low.safetensors says" in found[0].words
         assert f"the model of suite {suite} is another one, {load(suite).model.name}" in found[0].words
+
+
+FULL_SIZE = (
+    "wan2.1-t2v-1.3b",
+    "wan2.1-t2v-14b",
+    "wan2.1-i2v-14b",
+    "wan2.2-t2v-a14b",
+    "wan2.2-i2v-a14b",
+    "wan2.2-ti2v-5b",
+)
+
+
+def _entries(model: torch.nn.Module, prefix: str = "") -> dict[str, Entry]:
+    return {
+        f"{prefix}{name}": Entry(dtype="BF16", shape=tuple(each.shape), start=0, size=0)
+        for name, each in model.state_dict().items()
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "model.diffusion_model."])
+@pytest.mark.parametrize("name", FULL_SIZE)
+def test_the_denoiser_of_a_packaged_suite_is_known_by_its_header(name: str, prefix: str) -> None:
+    has = load(name).model.architecture
+    with torch.device("meta"):
+        model = WanModel(
+            dim=has.dim,
+            in_dim=has.in_dim or 48,
+            ffn_dim=has.ffn_dim,
+            out_dim=16,
+            text_dim=4096,
+            freq_dim=256,
+            eps=1e-6,
+            patch_size=(1, 2, 2),
+            num_heads=has.dim // 128,
+            num_layers=has.blocks,
+            has_image_input=has.image_layers,
+        )
+    entries = _entries(model, prefix)
+    assert other_weights(has, "dit", entries) == ""
+    # models of one width with other layers are told apart elsewhere
+    for other in FULL_SIZE:
+        wanted = load(other).model.architecture
+        said = other_weights(wanted, "dit", entries)
+        alike = (wanted.dim, wanted.blocks) == (has.dim, has.blocks) and wanted.in_dim in (None, has.in_dim)
+        assert bool(said) is not alike, (other, said)
+    for part, word in (("vae", "VAE"), ("text_encoder", "text encoder")):
+        assert other_weights(has, part, entries).startswith("a denoiser (")
+        assert other_weights(has, part, entries).endswith(f"allowed: the weights of the {word}")
+
+
+def test_the_other_parts_of_the_models_are_known_by_their_headers() -> None:
+    has = load("wan2.1-i2v-14b").model.architecture
+    with torch.device("meta"):
+        parts = {
+            "vae": _entries(WanVideoVAE()),
+            "text_encoder": _entries(WanTextEncoder()),
+            "image_encoder": _entries(WanImageEncoder()),
+        }
+    # the published file is of the whole CLIP model
+    parts["image_encoder"]["textual.token_embedding.weight"] = Entry(
+        dtype="F16", shape=(250002, 1024), start=0, size=0
+    )
+    assert {part: other_weights(has, part, entries) for part, entries in parts.items()} == dict.fromkeys(
+        parts, ""
+    )
