@@ -20,7 +20,7 @@ from pytest_wanlora.suite.fingerprint import references
 from pytest_wanlora.suite.loading import load, packaged
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_wanlora.checkpoint.container import Entry
     from pytest_wanlora.checkpoint.record import Checkpoint
@@ -42,10 +42,8 @@ def by_shapes() -> list[Suite]:
 
 def _by_name(checkpoint: Checkpoint) -> list[Suite]:
     """The packaged suites that a checkpoint fits and that are chosen by their name alone."""
-    named = [_read_once(path) for path in packaged().values() if path.parent.name == "named"]
-    return sorted(
-        (suite for suite in named if not other_shapes(suite, checkpoint)),
-        key=lambda suite: _order(suite, checkpoint),
+    return _fitting(
+        checkpoint, [_read_once(path) for path in packaged().values() if path.parent.name == "named"]
     )
 
 
@@ -92,7 +90,7 @@ def fitting_for(checkpoint: Checkpoint) -> tuple[Suite, ...]:
     One with two experts fits one LoRA too, as half of a pair, and then has `misfits`. None fits a model that
     no packaged suite has, whatever its shapes.
     """
-    fitting, said = tuple(_fitting(checkpoint)), header.said_by([checkpoint])
+    fitting, said = tuple(_fitting(checkpoint, by_shapes())), header.said_by([checkpoint])
     if any(each.relative for each in said):
         return ()
     if len(fitting) > 1 and said and not header.contradicting(said):
@@ -112,7 +110,7 @@ def find_for(
     checkpoint, suites = checkpoints[0], by_shapes()
     said = header.said_by(checkpoints)
     _refuse_relatives(said)
-    fitting = _fitting(checkpoint)
+    fitting = _fitting(checkpoint, by_shapes())
     if len(fitting) > 1 and said:
         if header.contradicting(said):
             raise _contradiction(said, fitting, checkpoints)
@@ -155,21 +153,19 @@ def find_for(
 def chosen_by(*checkpoints: Checkpoint) -> str:
     """By what `find_for` chooses the suite: `shapes`, or the words of the header that decided."""
     said = header.said_by(checkpoints)
-    return said[0].words if said and len(_fitting(checkpoints[0])) > 1 else "shapes"
+    return said[0].words if said and len(_fitting(checkpoints[0], by_shapes())) > 1 else "shapes"
 
 
-def _fitting(checkpoint: Checkpoint) -> list[Suite]:
-    fitting = [suite for suite in by_shapes() if not other_shapes(suite, checkpoint)]
-    return sorted(fitting, key=lambda suite: _order(suite, checkpoint))
-
-
-def _order(suite: Suite, checkpoint: Checkpoint) -> tuple[bool, bool, bool]:
-    """Which of the suites that a checkpoint fits is named first: by its file's name, then text to video."""
+def _fitting(checkpoint: Checkpoint, suites: Iterable[Suite]) -> list[Suite]:
+    """Those that a checkpoint fits, first the one that its file's name says, then text to video."""
     half = bool(checkpoint.experts or expert_of(checkpoint.path))
-    return (
-        bool(suite.model.experts) != half,
-        not header.named_for(suite, checkpoint),
-        any(scenario.input_image is not None for scenario in suite.scenarios),
+    return sorted(
+        (suite for suite in suites if not other_shapes(suite, checkpoint)),
+        key=lambda suite: (
+            bool(suite.model.experts) != half,
+            not header.named_for(suite, checkpoint),
+            any(scenario.input_image is not None for scenario in suite.scenarios),
+        ),
     )
 
 
@@ -257,13 +253,11 @@ def _instead(suite: Suite, checkpoint: Checkpoint) -> dict[str, str]:
     try:
         return {"--wanlora-suite": find_for(checkpoint).name}
     except SuiteError:
-        others = [
-            each for each in by_shapes() if each.name != suite.name and not other_shapes(each, checkpoint)
-        ]
+        others = _fitting(checkpoint, (each for each in by_shapes() if each.name != suite.name))
     if suite.model.experts and not checkpoint.experts and not other_shapes(suite, checkpoint):
         return {"--lora": as_half(Path(checkpoint.argument), alone=True)}
-    others = others or _by_name(checkpoint)[:1]
-    return _choose(min(others, key=lambda each: _order(each, checkpoint)), checkpoint) if others else {}
+    others = others or _by_name(checkpoint)
+    return _choose(others[0], checkpoint) if others else {}
 
 
 def misfits(suite: Suite, checkpoint: Checkpoint) -> tuple[str, ...]:
