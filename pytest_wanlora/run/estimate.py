@@ -11,7 +11,7 @@ from pytest_wanlora import results
 from pytest_wanlora.durations import duration
 from pytest_wanlora.errors import WanloraError
 from pytest_wanlora.run.looks import COMPARED
-from pytest_wanlora.run.preflight import video_bytes
+from pytest_wanlora.run.machine import video_bytes
 from pytest_wanlora.run.questions import with_trigger
 from pytest_wanlora.run.race import beyond_budget, plan_line
 

@@ -6,11 +6,8 @@ model, `--wanlora-plan` prints it with the plan, and `doctor` prints it for a su
 
 from __future__ import annotations
 
-import filecmp
-import re
 import shlex
-import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
@@ -18,15 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pytest_wanlora import baseline as baselines
-from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import suite as suites
-from pytest_wanlora.environment import gpu_memory, installed
+from pytest_wanlora.environment import installed
 from pytest_wanlora.errors import BaselineError, IncomparableError, SuiteError, WanloraError
 from pytest_wanlora.files import dangling, from_here, listing
-from pytest_wanlora.phrases import number_of
 from pytest_wanlora.registry import GROUPS, ExtensionFile, extensions
+from pytest_wanlora.run import machine, stack
 from pytest_wanlora.run.findings import COMPARISONS, SETS, STORING, Finding, Preflight
-from pytest_wanlora.run.inputs import Download, ModelFiles, prompts
+from pytest_wanlora.run.inputs import ModelFiles, prompts
 from pytest_wanlora.run.pictures import complaint
 from pytest_wanlora.scoring import captions, frechet
 from pytest_wanlora.suite import hub
@@ -39,10 +35,6 @@ if TYPE_CHECKING:
     from pytest_wanlora.checkpoint import Checkpoint
     from pytest_wanlora.environment import Environment
     from pytest_wanlora.suite import Scenario, Suite
-
-_GIB: Final = 2**30
-#: Bytes a pixel of a video in the cache, most of it the preview: 0.73 for pure noise, which compresses worst.
-_BYTES_A_PIXEL: Final = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,12 +74,6 @@ class Request:
     loras: tuple[Checkpoint, ...] = ()
 
 
-def video_bytes(suite: Suite) -> int:
-    """Bytes that a rendered video takes in the cache at most."""
-    sampling = suite.sampling
-    return int(_BYTES_A_PIXEL * sampling.frames * sampling.height * sampling.width) + 2**16
-
-
 def examine(suite: Suite, environment: Environment, request: Request) -> Preflight:
     """Find everything that is missing for a run; nothing is loaded, downloaded or stored as a result.
 
@@ -105,15 +91,17 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
     findings += _extension_files()
     stacked: dict[str, Checkpoint] = {}
     if request.model_files:
-        findings += _stack(suite, files, stacked)
-        findings += _experts(suite, files, stacked)
+        findings += stack.unfit(suite, files, stacked)
+        findings += stack.one_expert(suite, files, stacked)
         findings += _captions(suite, files, request.scenarios)
         findings += _frame(suite, files)
         findings += _ffmpeg() if request.previews else []
         findings += _attention(suite, environment)
-        findings += _gpu(suite, files, environment, request)
-    free = _free_bytes(request.cache_dir)
-    findings += _disk(suite, files.downloads, request, free)
+        findings += machine.gpu_memory_of(
+            suite, files, environment, number=request.device_number, cpu_named=request.cpu_named
+        )
+    free = machine.free_bytes(request.cache_dir)
+    findings += machine.disk(suite, files.downloads, request.cache_dir, request.videos, free)
     unread = list(_reference(suite, files, request))
     findings += unread
     if request.baseline is not None:
@@ -121,30 +109,9 @@ def examine(suite: Suite, environment: Environment, request: Request) -> Preflig
         whole = not files.problems and not unread
         findings += _baseline(suite, environment, request, request.baseline, whole=whole)
         findings += _subject(suite, request)
-    needs = tuple(_needs(suite, files)) if request.model_files else ()
-    warnings = tuple(dict.fromkeys(_warnings(suite, stacked, request.loras)))
+    needs = tuple(machine.needs(suite, files)) if request.model_files else ()
+    warnings = tuple(dict.fromkeys(stack.warnings(suite, stacked, request.loras)))
     return Preflight(tuple(findings), files.downloads, free, needs, warnings)
-
-
-def _needs(suite: Suite, files: ModelFiles) -> Iterator[str]:
-    """The GPU and the downloads that a suite takes, for who has neither here and rents a machine for it."""
-    least = suite.model.least_gpu_memory
-    if least is not None:
-        # its comments are for people; the suite is the same without them
-        with suppress(OSError, UnicodeDecodeError):
-            sizes = re.findall(r"^# (\d+) GB:", suite.path.read_text(encoding="utf-8"), re.MULTILINE)
-            named = (
-                f"; the first lines of {suite.path} name settings for {', '.join(sizes)} GB" if sizes else ""
-            )
-            yield f"gpu: {least:g} GiB of memory or more, for the suite as it is written{named}"
-    elif files.absent:
-        yield f"gpu: suite {suite.name} does not state how much memory it takes (model.least_gpu_memory)"
-    if files.absent:
-        known = [each.size for each in files.downloads if each.size is not None]
-        parts = [f"{sum(known) / 1e9:.1f} GB"] if known else []
-        if unknown := len(files.absent) - len(known):
-            parts.append(f"{number_of(unknown, 'part')} of the suite of a size that is not known here")
-        yield f"to be fetched, and room for it on the disk: {' and '.join(parts)}"
 
 
 _REFERENCE: Final = "scoring.reference"
@@ -232,98 +199,6 @@ def _ffmpeg() -> Iterator[Finding]:
         yield _of_error("ffmpeg", error)
 
 
-def _stack(suite: Suite, files: ModelFiles, stacked: dict[str, Checkpoint]) -> Iterator[Finding]:
-    """LoRAs below baseline and candidate that cannot be read, are broken, or do not fit the model.
-
-    Args:
-        suite: Names them.
-        files: What is on this disk.
-        stacked: Takes the others, by their keys.
-    """
-    for number, each in enumerate(suite.stack):
-        halves = {
-            expert: path
-            for expert, name, _ in each.files()
-            for path in files.found.get(f"stack[{number}].{name}", ())
-        }
-        for expert, path in halves.items():
-            key = f"stack[{number}].{expert or 'lora'}"
-            try:
-                checkpoint = checkpoints.read_half(path, expert, halves)
-            except WanloraError as error:
-                yield Finding(key, f"{suite.where(key)}: {key}: {error.message}", suite.show(key))
-                continue
-            wrong = [f"{problem.words}; allowed: a LoRA of this model" for problem in checkpoint.problems]
-            wrong += suites.other_shapes(suite, checkpoint)
-            if wrong:
-                yield Finding(
-                    key,
-                    f"{suite.where(key)}: {key}: {path}: {wrong[0]}",
-                    f"python -m pytest_wanlora inspect {shlex.quote(str(path))}",
-                )
-            else:
-                stacked[key] = checkpoint
-
-
-def _experts(suite: Suite, files: ModelFiles, stacked: Mapping[str, Checkpoint]) -> Iterator[Finding]:
-    """Two experts whose weights, and LoRAs below, are the same, whatever their files are called."""
-    if suite.model.experts is None:
-        return
-    texts = [suite.model.experts.of(name).dit for name in checkpoints.EXPERTS]
-    found = [
-        [path for number in range(len(each)) for path in files.found.get(f"{key}[{number}]", ())]
-        for key, each in suite.model.denoisers.values()
-    ]
-    if texts[0] != texts[1] and not (all(found) and _equal(*found)):
-        return
-    for number in range(len(suite.stack)):
-        halves = [stacked.get(f"stack[{number}].{name}") for name in checkpoints.EXPERTS]
-        known = [half.weights for half in halves if half is not None]
-        # of what could not be read nothing is said
-        if len(known) < len(halves) or known[0] != known[1]:
-            return
-    key = "model.experts.low.dit[0]"
-    also = ", with the same LoRAs under stack" if suite.stack else ""
-    yield Finding(
-        key,
-        f"{suite.where(key)}: {key}: {texts[1][0]}: the same weights as high{also}: two experts would be "
-        "one; allowed: the low-noise expert's own",
-        suite.show(key),
-    )
-
-
-def _equal(some: Sequence[Path], others: Sequence[Path]) -> bool:
-    """Whether files are the same, or copies; those of two trainings differ in their first tensors."""
-    try:
-        return len(some) == len(others) and all(
-            one.samefile(other) or filecmp.cmp(one, other, shallow=False)
-            for one, other in zip(some, others, strict=True)
-        )
-    except OSError:
-        return False
-
-
-def _warnings(suite: Suite, stacked: Mapping[str, Checkpoint], loras: Sequence[Checkpoint]) -> Iterator[str]:
-    """What of the LoRAs below baseline and candidate does not make them unfit."""
-    seen: dict[object, str] = {}
-    for key, each in stacked.items():
-        for problem in (*each.warnings, *suites.other_model(suite, each)):
-            yield f"{suite.where(key)}: {key}: {problem.words}"
-        known = (key.rpartition(".")[2], each.weights)
-        if (first := seen.setdefault(known, key)) != key:
-            yield (
-                f"{suite.where(key)}: {key}: {from_here(each.path)} is the LoRA of {first} again: "
-                "their strengths add up"
-            )
-    for lora in loras:
-        for expert, half in (lora.experts or {"lora": lora}).items():
-            if below := seen.get((expert, half.weights)):
-                yield (
-                    f"{from_here(half.path)} is gated and is the LoRA of {below} ({suite.where(below)}) too: "
-                    "the baseline has it once, the candidate twice"
-                )
-
-
 def _attention(suite: Suite, environment: Environment) -> Iterator[Finding]:
     wanted, what = suite.sampling.attention, "sampling.attention"
     if wanted == "torch":
@@ -334,68 +209,6 @@ def _attention(suite: Suite, environment: Environment) -> Iterator[Finding]:
     elif installed(wanted) is None:
         message = f"{suite.where(what)}: {wanted} is not installed"
         yield Finding(what, message, "pip install 'pytest-wanlora[flash]'")
-
-
-def _gpu(suite: Suite, files: ModelFiles, environment: Environment, request: Request) -> Iterator[Finding]:
-    memory = gpu_memory(request.device_number) if environment.device == "cuda" else None
-    needed, least = files.weight_bytes(environment.dtype), suite.model.least_gpu_memory
-    if least is not None and environment.device == "cpu" and not request.cpu_named:
-        yield Finding(
-            "gpu memory",
-            f"no GPU is visible; suite {suite.name} needs one with {least:g} GiB of memory as it is written "
-            f"({suite.where('model.least_gpu_memory')}); allowed: such a GPU, or --wanlora-device cpu, where "
-            "a video takes hours",
-            "nvidia-smi",
-        )
-    if memory is None:
-        return
-    total, free = memory
-    # what a driver reports is a little less than the round number that a card is sold with
-    if least is not None and total < 0.97 * least * _GIB:
-        yield Finding(
-            "gpu memory",
-            f"{environment.device_name}: {total / _GIB:.1f} GiB of memory; suite {suite.name} needs "
-            f"{least:g} as it is written ({suite.where('model.least_gpu_memory')}); allowed: a copy of it "
-            "with the settings for a smaller GPU, which its first lines name",
-            f"head -n 20 {shlex.quote(str(suite.path))}",
-        )
-        return
-    if needed is None or suite.model.vram_limit is not None:
-        return
-    if needed <= (total if free is None else free):
-        return
-    held = "" if free is None else f", {free / _GIB:.1f} GiB of them free"
-    fits = needed <= total
-    other = "less else on the GPU" if fits else "model.vram_limit, in GiB, with sampling.compile: false"
-    yield Finding(
-        "gpu memory",
-        f"{environment.device_name}: {total / _GIB:.1f} GiB of memory{held}; the weights of the denoiser and "
-        f"the VAE alone take {needed / _GIB:.1f} GiB in {environment.dtype}; allowed: {other}",
-        "nvidia-smi" if fits else suite.show("model"),
-    )
-
-
-def _disk(
-    suite: Suite, downloads: Sequence[Download], request: Request, free: int | None
-) -> Iterator[Finding]:
-    needed: dict[Path, int] = {}
-    for folder, size in [(each.folder, each.size or 0) for each in downloads] + [
-        (request.cache_dir, request.videos * video_bytes(suite))
-    ]:
-        place = _existing(folder)
-        # folders of one disk share its free space
-        same = next((known for known in needed if _device(known) == _device(place)), place)
-        needed[same] = needed.get(same, 0) + size
-    for place, size in needed.items():
-        room = free if _device(place) == _device(_existing(request.cache_dir)) else _free_bytes(place)
-        if room is not None and size > room:
-            yield Finding(
-                "disk",
-                f"{place}: {room / 1e9:.1f} GB are free on this disk, and the run needs about "
-                f"{size / 1e9:.1f} GB; allowed: fewer results and downloads on it, or folders of a larger "
-                "disk, with --wanlora-cache-dir and DIFFSYNTH_MODEL_BASE_PATH",
-                "python -m pytest_wanlora clean",
-            )
 
 
 def _reference(suite: Suite, files: ModelFiles, request: Request) -> Iterator[Finding]:
@@ -503,19 +316,3 @@ def folder_option(folder: Path, option: str) -> str:
         return ""
     shown = from_here(folder) if folder.is_relative_to(here) else str(folder)
     return f" {option} {shlex.quote(shown)}"
-
-
-def _existing(folder: Path) -> Path:
-    absolute = folder.absolute()
-    return next(each for each in (absolute, *absolute.parents) if each.exists())
-
-
-def _device(place: Path) -> int:
-    return place.stat().st_dev
-
-
-def _free_bytes(folder: Path) -> int | None:
-    try:
-        return shutil.disk_usage(_existing(folder)).free
-    except OSError:
-        return None

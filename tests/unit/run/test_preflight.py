@@ -20,7 +20,7 @@ from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora import environment, suite, testing
 from pytest_wanlora.checkpoint import experts
 from pytest_wanlora.environment import Environment
-from pytest_wanlora.run import preflight
+from pytest_wanlora.run import machine, preflight
 from pytest_wanlora.run.findings import Finding, Preflight
 from pytest_wanlora.run.inputs import ModelFiles
 from pytest_wanlora.run.preflight import Request, examine
@@ -358,7 +358,7 @@ def test_a_disk_that_is_too_small(here: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_gpu_that_is_too_small(
     here: Path, monkeypatch: pytest.MonkeyPatch, memory: tuple[int, int | None] | None, words: str | None
 ) -> None:
-    monkeypatch.setattr(preflight, "gpu_memory", lambda _: memory)
+    monkeypatch.setattr(machine, "gpu_memory", lambda _: memory)
     cuda = replace(environment.detect("float32", "cpu"), device="cuda", device_name="NVIDIA H100")
     found = look(suite.load("tiny"), where=cuda, allow_environment=True)
     assert whats(found) == ([] if words is None else ["gpu memory"])
@@ -371,7 +371,7 @@ def test_a_gpu_that_is_too_small(
 def test_a_gpu_with_less_than_the_suite_names_is_refused(
     here: Path, monkeypatch: pytest.MonkeyPatch, gib: float, refused: bool
 ) -> None:
-    monkeypatch.setattr(preflight, "gpu_memory", lambda _: (int(gib * 2**30), None))
+    monkeypatch.setattr(machine, "gpu_memory", lambda _: (int(gib * 2**30), None))
     cuda = replace(environment.detect("bfloat16", "cpu"), device="cuda", device_name="Some GPU")
     loaded = suite.load("wan2.2-t2v-a14b")
     found = [each for each in look(loaded, where=cuda).findings if each.what == "gpu memory"]
