@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-import glob
 import os
-import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Final
 
 from pytest_wanlora.checkpoint.container import SUFFIX, Container, alike, is_safetensors, open_container
 from pytest_wanlora.checkpoint.experts import EXPERTS, named_in, pair, refuse_dropped, split
 from pytest_wanlora.checkpoint.pair_names import common, common_name, half, telling
-from pytest_wanlora.checkpoint.partners import as_half, partner
+from pytest_wanlora.checkpoint.pair_words import (
+    from_this_folder,
+    names_experts,
+    parts_of,
+    refuse_strengths,
+    roles_in,
+    split_strength,
+)
+from pytest_wanlora.checkpoint.partners import as_half, partner, with_partner
 from pytest_wanlora.checkpoint.paths import argument as argument_for
 from pytest_wanlora.checkpoint.paths import argument_of, expand, numbered, others, unique_names
 from pytest_wanlora.checkpoint.reading import read
@@ -24,14 +28,6 @@ from pytest_wanlora.checkpoint.record import Checkpoint
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import expand_home, from_here, listing
 from pytest_wanlora.phrases import digits, strength_of
-
-_ROLE: Final = re.compile(r"(?:^|,)\s*([A-Za-z][\w-]*)=")
-# one of both halves, a separator that is none, the other half
-_SEPARATED: Final = re.compile(r"(.*?[^\s;+&|])\s*([;+&|]|\s)\s*(high|low)=(.+)")
-_STRENGTH: Final = re.compile(r"(.+)@([+-]?(?:\d+\.?\d*|\.\d+))")
-_STRENGTHS: Final = (
-    "a number from -10 to 10 behind the file, as in {}=FILE@0.8; not 0, for which its file is left out"
-)
 
 
 @dataclass(frozen=True)
@@ -153,7 +149,7 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
     try:
         for argument in arguments:
             at_fault = (argument,)
-            if roles := _roles(argument):
+            if roles := roles_in(argument):
                 found += _given(argument, roles)
                 continue
             _refuse_listed(argument)
@@ -166,7 +162,7 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
             raise
         # what was given besides stays as it is
         meant = error.options["--lora"]
-        besides = [_from_here(each) for each in arguments if each not in at_fault]
+        besides = [from_this_folder(each) for each in arguments if each not in at_fault]
         changed = (
             *besides,
             *([meant] if isinstance(meant, str) else meant if isinstance(meant, tuple) else ()),
@@ -180,9 +176,9 @@ def asked(arguments: Sequence[str], *, by_name: bool) -> tuple[Asked, ...]:
 
 def left_out(arguments: Sequence[str]) -> tuple[str, ...]:
     """What in folders and globs of ``--lora`` is not read for its format, in one sentence if there is any."""
-    by_expert = [(each, _roles(each) or {"": each}) for each in arguments]
+    by_expert = [(each, roles_in(each) or {"": each}) for each in arguments]
     texts = [
-        _strength(text)[0] if expert else text
+        split_strength(text)[0] if expert else text
         for argument, roles in by_expert
         for expert, text in roles.items()
     ]
@@ -200,7 +196,7 @@ def absolute(argument: str, folder: Path) -> str:
         ValueError: A folder of a user who does not exist.
     """
     # what is wrong with the experts is said where all arguments are known
-    parts = _cut(argument, folder)
+    parts = parts_of(argument, folder)
     if not parts:
         return str(folder / expand_home(argument))
     return ",".join(f"{expert}={folder / expand_home(text) if text else ''}" for expert, text in parts)
@@ -229,112 +225,15 @@ def names_of(candidates: Sequence[Asked]) -> tuple[str, ...]:
 def pairs_by_name(arguments: Sequence[str]) -> bool:
     """Whether every file is half of a pair by its name; explicit ``high=`` and ``low=`` do not count."""
     try:
-        plain = [argument for argument in arguments if not _roles(argument)]
+        plain = [argument for argument in arguments if not roles_in(argument)]
         return bool(plain) and all(each.halves for each in _by_name(plain))
     except CheckpointError:
         return False
 
 
-def _roles(argument: str) -> dict[str, str]:
-    """The parts of ``high=A,low=B``; empty for a path."""
-    found: dict[str, str] = {}
-    parts = _cut(argument, Path())
-    for expert, text in parts:
-        problem = ""
-        if expert not in EXPERTS or expert in found or not text:
-            problem = "is given twice" if expert in found else "has no file" if not text else "is no expert"
-        elif (more := _SEPARATED.fullmatch(text)) and not _is_there(Path(), text):
-            problem = f"and {more[3]} are separated by {more[2]!r}, and not by a comma"
-            parts = [(expert, more[1]), (more[3], more[4])]
-        if problem:
-            # every half that was typed, or none: one alone would be gated as it was not meant
-            kept = _as_meant(parts)
-            raise CheckpointError(
-                f"--lora: {argument!r}: {expert} {problem}; allowed: high=FILE,low=FILE, or one of "
-                "both, once each",
-                next_command=None if kept else listing(Path(next((each for _, each in parts if each), ""))),
-                options={"--lora": kept} if kept else None,
-            )
-        found[expert] = text
-    return found
-
-
-def as_pair(words: Sequence[str]) -> str:
-    """What to give for the halves of a pair that were given one by one; empty where they are no two files."""
-    parts = [part for word in words for part in _cut(word, Path()) or [("", word)]]
-    return _as_meant(parts) if len(parts) == len(EXPERTS) else ""
-
-
-def _as_meant(parts: Sequence[tuple[str, str]]) -> str:
-    """What to give for parts of which one is wrong, with every file that is in them; empty if unclear."""
-    given = [(_expert_like(expert), text) for expert, text in parts if text]
-    if len(given) == 1 and len(parts) == 2:
-        ((expert, text),) = given
-        file, strength = _strength(text)
-        whole = _whole(Asked(Path(file), {expert: Path(file)}, {expert: strength}))
-        return whole.argument if len(whole.halves) > 1 else ""
-    ways = ([each for each, _ in given], [(half(Path(text)) or ("",))[0] for _, text in given])
-    experts = next((way for way in ways if set(way) <= set(EXPERTS) and len(set(way)) == len(way)), [])
-    if not experts and len(given) == len(EXPERTS):
-        known = given[0][0] or next((each for each in EXPERTS if each != given[1][0]), "")
-        experts = [known, *(each for each in EXPERTS if each != known)]
-    files = {each: Path(from_here(Path(text))) for each, (_, text) in zip(experts, given, strict=False)}
-    return argument_of({each: files[each] for each in EXPERTS if each in files})
-
-
-def _expert_like(word: str) -> str:
-    """The expert that a word for one means, `high_noise` or `lwo`; empty if none."""
-    near = difflib.get_close_matches(word.lower(), EXPERTS, n=1)
-    return (named_in(word) or ("".join(near),))[0]
-
-
-def _cut(argument: str, folder: Path) -> list[tuple[str, str]]:
-    """The parts of ``high=A,low=B`` as they are written; what looks like one may be part of a file's name.
-
-    Empty for a path, also for one with such a name that exists.
-    """
-    if not _ROLE.match(argument) or os.path.lexists(folder / argument):
-        return []
-    places = list(_ROLE.finditer(argument))
-    ends = [place.start() for place in places[1:]] + [len(argument)]
-    whole = [(place[1], argument[place.end() : end].strip()) for place, end in zip(places, ends, strict=True)]
-    first = places[0]
-    ways = [[(first[1], argument[first.end() :].strip())]]
-    ways += [
-        [(first[1], argument[first.end() : each.start()].strip()), (each[1], argument[each.end() :].strip())]
-        for each in places[1:]
-        if {first[1], each[1]} == set(EXPERTS)
-    ]
-    meant = (way for way in ways if all(_is_there(folder, text) for _, text in way))
-    return next(meant, whole)
-
-
-def _is_there(folder: Path, text: str) -> bool:
-    """Whether a text is a file, folder or glob that matches, with or without a strength behind it."""
-    # what stands behind an @ may be no strength, and holds no further half
-    behind = re.fullmatch(r"(.+)@[^@=]*", text)
-    for each in (text, behind[1] if behind else ""):
-        try:
-            path = folder / expand_home(each)
-        except ValueError:
-            continue
-        # an absolute pattern is nothing that Path.glob takes
-        if each and (os.path.lexists(path) or glob.glob(str(path), recursive=True)):  # noqa: PTH207
-            return True
-    return False
-
-
-def _from_here(argument: str) -> str:
-    """An argument with its paths from the current folder."""
-    roles = _roles(argument)
-    if not roles:
-        return from_here(Path(argument))
-    return argument_of({expert: from_here(Path(text)) for expert, text in roles.items()})
-
-
 def _refuse_listed(argument: str) -> None:
     """Refuse a strength behind a file without an expert, and files that are separated by commas."""
-    where, strength = _strength(argument)
+    where, strength = split_strength(argument)
     if where != argument and os.path.lexists(where):
         raise CheckpointError(
             f"--lora: {argument!r}: no such file; allowed: --wanlora-scale {digits(strength)}, or a strength "
@@ -350,17 +249,17 @@ def _refuse_listed(argument: str) -> None:
     raise CheckpointError(
         f"--lora: {argument!r}: no such file; it is a list of {len(parts)} that are there; allowed: "
         "high=FILE,low=FILE for the halves of a pair, or --lora once for each checkpoint",
-        options={"--lora": pair_of if len(halves) == len(parts) else tuple(map(_from_here, parts))},
+        options={"--lora": pair_of if len(halves) == len(parts) else tuple(map(from_this_folder, parts))},
     )
 
 
 def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
     """The pairs of one argument that names its experts."""
-    _refuse_strengths(argument, roles)
+    refuse_strengths(argument, roles)
     files: dict[str, dict[str, Path]] = {}
     strengths: dict[str, float] = {}
     for expert, text in roles.items():
-        where, strengths[expert] = _strength(text)
+        where, strengths[expert] = split_strength(text)
         try:
             paths = expand([where])
         except CheckpointError as error:
@@ -392,31 +291,6 @@ def _given(argument: str, roles: Mapping[str, str]) -> list[Asked]:
     return found
 
 
-def _strength(text: str) -> tuple[str, float]:
-    found = None if os.path.lexists(text) else _STRENGTH.fullmatch(text)
-    return (text, 1.0) if found is None else (found[1], float(found[2]))
-
-
-def _refuse_strengths(argument: str, roles: Mapping[str, str]) -> None:
-    """Refuse what stands behind the file of an expert and is no strength that a LoRA may have."""
-    wrong: dict[str, str] = {}
-    meant = {}
-    for expert, text in roles.items():
-        path, at, said = text.rpartition("@")
-        known, strength = _strength(text)
-        number = known != text
-        # a name that ends so is a name
-        words = bool(at) and not number and not os.path.lexists(text) and _is_there(Path(), path)
-        if words or (number and not 0 < abs(strength) <= 10):
-            wrong[expert] = said
-        meant[expert] = f"{path}@1" if expert in wrong else text
-    for expert, said in wrong.items():
-        raise CheckpointError(
-            f"--lora: {argument!r}: the strength of {expert} is {said}; allowed: {_STRENGTHS.format(expert)}",
-            options={"--lora": argument_of({name: from_here(Path(text)) for name, text in meant.items()})},
-        )
-
-
 def _by_stem(argument: str, expert: str, paths: Iterable[Path], roles: Mapping[str, str]) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in paths:
@@ -435,7 +309,7 @@ def _by_stem(argument: str, expert: str, paths: Iterable[Path], roles: Mapping[s
 
 def _paired(roles: Mapping[str, str]) -> tuple[str, ...]:
     """The pairs of all files that are given for the experts, by their names; empty if they make none."""
-    where = {expert: _strength(text) for expert, text in roles.items()}
+    where = {expert: split_strength(text) for expert, text in roles.items()}
     strengths = {expert: strength for expert, (_, strength) in where.items()}
     with suppress(CheckpointError):
         found = _by_name([text for text, _ in where.values()])
@@ -505,18 +379,7 @@ def _refuse_alone(alone: Sequence[Asked], others: Sequence[Asked], where: str) -
 def _whole(alone: Asked) -> Asked:
     """Half of a pair with its partner, where that lies beside it."""
     ((expert, path),) = alone.halves.items()
-    other = partner(path) if (half(path) or ("",))[0] == expert else None
-    files = {each: path if each == expert else other for each in EXPERTS}
-    return replace(alone, halves={each: file for each, file in files.items() if file is not None})
-
-
-def names_experts(argument: str) -> bool:
-    """Whether an argument is ``high=A,low=B``, and no path of such a name.
-
-    Raises:
-        CheckpointError: It names an expert that there is not, one twice, or one without a file.
-    """
-    return bool(_roles(argument))
+    return replace(alone, halves=with_partner(expert, path))
 
 
 def for_experts(argument: Path) -> str:

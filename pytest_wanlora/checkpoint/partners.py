@@ -41,6 +41,13 @@ def expert_of(path: Path) -> str:
     return found[0]
 
 
+def with_partner(expert: str, path: Path) -> dict[str, Path]:
+    """A file that is given for an expert, and its partner where that lies beside it."""
+    other = partner(path) if (half(path) or ("",))[0] == expert else None
+    files = {each: path if each == expert else other for each in EXPERTS}
+    return {each: file for each, file in files.items() if file is not None}
+
+
 def as_half(path: Path, expert: str = "", *, alone: bool = False) -> str:
     """What to give `--lora` for a file as half of a pair, with its partner.
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint.converting import FORMATS, Converted, convert, convert_halves
-from pytest_wanlora.checkpoint.pairs import Asked, asked, names_experts
+from pytest_wanlora.checkpoint.pair_words import names_experts
+from pytest_wanlora.checkpoint.pairs import Asked, asked
 from pytest_wanlora.checkpoint.reads_in import readings, summary
 from pytest_wanlora.cli.output import OK, of_command, say
 from pytest_wanlora.errors import CheckpointError

@@ -114,7 +114,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def _second_file(found: argparse.Namespace, unknown: list[str], words: list[str]) -> SettingsError | None:
     """The error for the halves of a pair that were given one by one; None for other words."""
-    from pytest_wanlora.checkpoint.pairs import as_pair
+    from pytest_wanlora.checkpoint.pair_words import as_pair
     from pytest_wanlora.reports.commands import typed
 
     first = str(found.checkpoint)

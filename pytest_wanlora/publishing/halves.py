@@ -15,7 +15,7 @@ from typing import Final
 
 from pytest_wanlora import checkpoint as checkpoints
 from pytest_wanlora.checkpoint.experts import EXPERTS
-from pytest_wanlora.checkpoint.pairs import names_experts
+from pytest_wanlora.checkpoint.pair_words import names_experts
 from pytest_wanlora.checkpoint.partners import UNKNOWN, as_half, partner
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.files import file_sha256, json_sha256, listing, parse_json, read_regular
