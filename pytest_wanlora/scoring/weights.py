@@ -44,7 +44,7 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
     except SuiteError as error:
         name = Path(location.removeprefix("package:")).name
         command: str | None = f"hf download <owner>/<name> {name} --local-dir <folder of {key}>"
-        if glob.has_magic(name):
+        if glob.has_magic(name) or Path(location).exists():
             command = error.next_command
         if location.startswith("package:"):
             command = "pip install --force-reinstall pytest-wanlora"
@@ -52,11 +52,8 @@ def fetch(location: str, sha256: str, key: str) -> ScorerFile:
     repository = reference.hub_id
     if repository is not None and reference.pattern is not None:
         path = _download(repository, reference.pattern, key, reference.revision)
-    elif len(reference.paths) == 1 and reference.paths[0].is_file():
-        path = reference.paths[0]
     else:
-        found = ", ".join(str(each) for each in reference.paths)
-        raise ScoringError(f"{key}: {location} must be one file, found {found}")
+        (path,) = reference.paths
     return ScorerFile(path, _checked_digest(path, sha256, key), repository)
 
 

@@ -232,7 +232,7 @@ def test_switched_off_nothing_of_the_gate_is_imported(tmp_path: Path) -> None:
         "loaded = {name for name in sys.modules if name.startswith(ours)}\n"
         "assert loaded == {'pytest_wanlora', 'pytest_wanlora.plugin', 'pytest_wanlora.options', "
         "'pytest_wanlora.option_values', 'pytest_wanlora.errors', 'pytest_wanlora.settings', "
-        "'pytest_wanlora.durations', 'pytest_wanlora.hookspecs'}, loaded\n"
+        "'pytest_wanlora.durations', 'pytest_wanlora.hookspecs', 'pytest_wanlora.phrases'}, loaded\n"
     )
     environment = {
         **os.environ,

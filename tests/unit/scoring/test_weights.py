@@ -58,8 +58,9 @@ def test_several_files(tmp_path: Path, file: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ScoringError, match="must be one file"):
+    with pytest.raises(ScoringError, match="a folder; allowed: a file") as caught:
         fetch(str(tmp_path), "", KEY)
+    assert caught.value.next_command == f"ls {tmp_path}"
 
 
 class TestHub:
