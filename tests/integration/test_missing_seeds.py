@@ -96,7 +96,7 @@ def test_base_videos_that_are_not_the_stored_ones_end_the_looks_and_are_told(bas
         [
             "note: The suite asks for up to 4 seeds a scenario and the baseline has 2: no more were "
             "compared, because one of its videos, rendered here, is not the stored one "
-            "(base, test1_city, seed 0 has *)",
+            "(base, test1_city, seed 0 has *).",
             "note: To measure more: pytest --wanlora-suite fake.yaml --wanlora-seeds 2:4 --update-baselines",
         ]
     )
