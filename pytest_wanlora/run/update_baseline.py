@@ -42,7 +42,10 @@ if TYPE_CHECKING:
 
 #: What was not compared with the model without LoRA did not pass; with what it replaces it is noted.
 _NOT_COMPARED = (Verdict.MISSING_BASELINE, Verdict.INCOMPARABLE)
-_INSIST: Final = "mend what is listed; --wanlora-force stores it all the same, and says who insisted"
+_INSIST: Final = (
+    "remove these reasons; --wanlora-force stores it in spite of them, and the baseline then says who did"
+)
+_WHOLE: Final = "allowed: a baseline that is whole and keeps the suite's limits"
 _UNCOMPARED: Final = "it can be compared with no model without LoRA"
 #: A message has 2,000 characters at most, and a line of a comparison some 250.
 _SHOWN = 5
@@ -101,12 +104,12 @@ def store(gate: Gate, judge: Judge, candidate: Candidate) -> Stored:
         if each.degenerate is not None
     ]
     if lines:
-        raise _refused(name, lines)
+        raise _refused(name, lines, gate.settings.again(), [_WHOLE])
     new = measure(gate, judge, candidate, name, results)
     demanded = [item for item in gate.items if item.candidate == candidate.name]
     missing = acceptance.refusals(new, (), (), seeds=wanted)
     if missing:
-        raise _refused(name, missing)
+        raise _refused(name, missing, gate.settings.again(), [_WHOLE])
     changes = acceptance.changes(previous, new)
     judgements = [judge.judgement(item) for item in demanded]
     refused = list(acceptance.refusals(new, judgements, demanded, seeds=wanted))
@@ -231,7 +234,7 @@ def _require_base(gate: Gate, name: str) -> None:
         other = error.next_command if "--update-baselines" not in (error.next_command or "") else None
         lines = [
             f"{_UNCOMPARED}: {error.message}",
-            "--wanlora-force stores it all the same, and says who insisted",
+            "--wanlora-force stores it all the same, and the baseline then says who did",
         ]
         raise _refused(name, lines, other or measure_it) from error
 
@@ -352,13 +355,10 @@ def _own(gate: Gate, name: str) -> Baseline | None:
         return None
 
 
-def _refused(
-    name: str, lines: Sequence[str], next_command: str = "", beside: Sequence[str] = ()
-) -> RefusedError:
+def _refused(name: str, lines: Sequence[str], next_command: str, beside: Sequence[str] = ()) -> RefusedError:
     more = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
     listed = "\n".join(f"  {line}" for line in [*lines[:_SHOWN], *more, *beside])
     return RefusedError(
         f"refused, not stored as the baseline {name!r}; nothing was changed:\n{listed}",
-        next_command=next_command
-        or "mend what is listed; a baseline must be whole and keep the suite's limits",
+        next_command=next_command,
     )

@@ -186,7 +186,7 @@ class TestBaselines:
         refused.stdout.fnmatch_lines(
             [
                 "*test_regression[[]bad-test2_nature-clip], against 'base': *",
-                "  mend what is listed; --wanlora-force stores it all the same, and says who insisted",
+                "  remove these reasons; --wanlora-force stores it in spite of them, and the baseline *",
                 "next: pytest --wanlora-force *",
                 "bad: refused as the baseline 'accepted': *",
                 "  next: pytest --wanlora-force *",
