@@ -56,13 +56,5 @@ def as_half(path: Path, expert: str = "", *, alone: bool = False) -> str:
         expert: Which half it is; by default by its name, and the high-noise one where that says nothing.
         alone: Whether a partner that is unknown is left out; otherwise it is `FILE`.
     """
-    said = (half(path) or ("", path))[0]
-    other = partner(path) if expert in ("", said) else None
-    files = {expert or said or "high": path}
-    return argument_of(
-        {
-            each: files.get(each, other or UNKNOWN)
-            for each in EXPERTS
-            if each in files or other is not None or not alone
-        }
-    )
+    files = with_partner(expert or (half(path) or ("high", path))[0], path)
+    return argument_of({each: files.get(each, UNKNOWN) for each in EXPERTS if each in files or not alone})

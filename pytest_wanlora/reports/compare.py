@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pytest_wanlora.errors import IncomparableError
 from pytest_wanlora.metrics import METRICS, Metric
+from pytest_wanlora.phrases import digits
 from pytest_wanlora.reports import i18n, sentences, trend
 from pytest_wanlora.reports.commands import checkpoint_file, gate_again, run_folder, typed
 from pytest_wanlora.reports.terminal_tables import fitted
@@ -67,7 +68,7 @@ def combine(records: Sequence[RunRecord]) -> RunRecord:
             "finished": max(record.finished for record in records),
             "exit_status": max(record.exit_status for record in records),
             "partial": all(record.partial for record in records),
-            # of one run alone: what is said of a candidate's files and commands is of the candidate's own run
+            # files and commands of a candidate are those of its own run
             "storing": None,
             "paths": None,
             "race": None,
@@ -143,7 +144,7 @@ def _on_one_suite(first: RunRecord, other: RunRecord) -> str:
     gated = [(run, card) for run in (first, other) for card in run.candidates if card.sha256 is not None]
     files = dict.fromkeys(checkpoint_file(run, card) for run, card in gated)
     scales = sorted({card.scale for _, card in gated})
-    strengths = ("--wanlora-scale", ",".join(f"{scale:g}" for scale in scales)) if scales != [1.0] else ()
+    strengths = ("--wanlora-scale", ",".join(map(digits, scales))) if scales != [1.0] else ()
     return gate_again(*gated[0], *strengths, files=tuple(files)) if gated else ""
 
 

@@ -49,7 +49,7 @@ def race_view(record: RunRecord, language: Language) -> RaceView | None:
     drawn = [each for each in found.entrants if each.loss is not None]
     # pairs whose halves have strengths of their own are on one line, and their names tell them apart
     scales = tuple(dict.fromkeys(each.scale for each in found.entrants))
-    strengths = tuple(f"{scale:g}" for scale in scales) if len(scales) > 1 else ()
+    strengths = tuple(map(digits, scales)) if len(scales) > 1 else ()
     caption = race.RACE["curves" if strengths else "curve"].say(language)
     marks = sorted({race.mark(found, each) for each in drawn}, key=_place)
     return RaceView(

@@ -158,7 +158,7 @@ class ModelFiles:
         if not text.startswith("package:"):
             return error.next_command or suite.show(key)
         if PACKAGE not in suite.path.parents:
-            # the file came with the package, and what is said of it is the user's
+            # the file came with the package, and the suite that names it is the user's
             if not inside_package(text).exists():
                 return suite.show(key)
             if stated(suite, key, text):

@@ -15,7 +15,7 @@ from tests.unit.conftest import OpenGate
 
 
 def _run(gate: Gate, told: list[str]) -> session.Run:
-    """A run in which every test passed and nothing was left out; `told` gets what JUnit's file is told."""
+    """A run in which every test passed and nothing was left out; `told` gets the lines for JUnit's file."""
 
     def caller(hook: str, _: object) -> Any:  # noqa: ANN401 - a hook of any signature
         return lambda **given: told.append(given["report"].longrepr if "report" in given else hook)

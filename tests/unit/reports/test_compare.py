@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -160,9 +161,11 @@ class TestCombine:
             "--wanlora-suite one.yaml"
         )
         (card,) = other.candidates
-        weaker = other.model_copy(update={"candidates": (card.model_copy(update={"scale": 0.8}),)})
-        with pytest.raises(IncomparableError, match=r"--wanlora-scale 0\.8,1$"):
-            compare.combine([first, with_suite(weaker, fingerprint=faster)])
+        # with all digits: six would be another strength
+        for scale in (0.8, 0.123456789):
+            weaker = other.model_copy(update={"candidates": (card.model_copy(update={"scale": scale}),)})
+            with pytest.raises(IncomparableError, match=rf"--wanlora-scale {re.escape(str(scale))},1$"):
+                compare.combine([first, with_suite(weaker, fingerprint=faster)])
 
     def test_no_suite_gates_loras_of_different_models(self) -> None:
         first, other = _placed(run("epoch-0"), "a"), _placed(run("epoch-1"), "b")

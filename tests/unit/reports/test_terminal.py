@@ -440,7 +440,7 @@ def test_that_the_lora_was_applied_is_said_unasked() -> None:
 
 
 def _shown() -> dict[str, list[str]]:
-    """Reports of all sorts, by what is told in them."""
+    """Reports of all sorts, by what they show."""
     mission, epochs = mission_record(), epochs_record()
     why = "a loss beyond its fail band is certain in all scenarios, test1_korean_city, test2_nature"
     failed = [

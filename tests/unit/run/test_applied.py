@@ -12,21 +12,25 @@ from pytest_wanlora.checkpoint import Checkpoint, Problem, pair
 from pytest_wanlora.errors import CheckpointError
 from pytest_wanlora.jobs.job import Job, Produced
 from pytest_wanlora.run.candidates import Candidate
+from pytest_wanlora.run.session import Gate
 from pytest_wanlora.studio.sums import together
 from pytest_wanlora.verdict.judgement import Verdict
 from tests.unit.conftest import OpenGate
 from tests.unusual import CITY, judged, made, own
 
 
+def _read_as(gate: Gate, **changed: Any) -> None:  # noqa: ANN401 - any field
+    """Let reading the only candidate's file have found something else."""
+    read = gate.candidates[0].checkpoint
+    assert read is not None
+    gate.candidates = (Candidate("good", dataclasses.replace(read, **changed)),)
+
+
 class TestCheckpoint:
     @pytest.mark.parametrize("code", ["nan", "inf", "zero_b", "zero_some"])
     def test_a_file_with_any_problem_fails_and_is_not_rendered(self, open_gate: OpenGate, code: str) -> None:
         gate = open_gate()
-        ill = dataclasses.replace(
-            gate.candidates[0].checkpoint,  # type: ignore[type-var]  # there is one
-            problems=(Problem(code=code, words="something is wrong", targets=("blocks.0",)),),
-        )
-        gate.candidates = (Candidate("good", ill),)
+        _read_as(gate, problems=(Problem(code=code, words="something is wrong", targets=("blocks.0",)),))
         found = judged(gate, "checkpoint")
         assert (found.verdict, found.reason) == (Verdict.FAIL, "something is wrong")
         assert made(gate) == []
@@ -52,11 +56,8 @@ class TestCheckpoint:
     @pytest.mark.parametrize("code", ["zero_some", "alpha_some", "alpha_header"])
     def test_a_warning_of_the_file_is_one_of_the_item(self, open_gate: OpenGate, code: str) -> None:
         gate = open_gate()
-        warned = dataclasses.replace(
-            gate.candidates[0].checkpoint,  # type: ignore[type-var]  # there is one
-            warnings=(Problem(code=code, words="1 of 6 targets change nothing", targets=("blocks.0",)),),
-        )
-        gate.candidates = (Candidate("good", warned),)
+        words = "1 of 6 targets change nothing"
+        _read_as(gate, warnings=(Problem(code=code, words=words, targets=("blocks.0",)),))
         found = judged(gate, "checkpoint")
         assert found.verdict is Verdict.WARN
         assert found.reason.endswith("in the file: 1 of 6 targets change nothing")

@@ -473,7 +473,7 @@ def test_the_denoiser_of_another_model_is_told_by_its_header() -> None:
     has, entries = _denoiser("wan2.1-t2v-14b")
     for other in FULL_SIZE:
         said = other_weights(load(other).model.architecture, "dit", entries)
-        # models of one size with other layers are told apart by their LoRAs
+        # headers do not tell models of one size apart
         assert bool(said) is not (other in ("wan2.1-t2v-14b", "wan2.2-t2v-a14b")), (other, said)
     for part, word in (("vae", "VAE"), ("text_encoder", "text encoder")):
         said = other_weights(has, part, entries)
